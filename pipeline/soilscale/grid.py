@@ -1,0 +1,273 @@
+"""The nested grid: one coarse cell is exactly ``ratio`` x ``ratio`` fine cells, and tiles are whole coarse cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import CRS, Geod, Transformer
+from pyproj.exceptions import CRSError
+from shapely.geometry import box
+from shapely.geometry.base import BaseGeometry
+from shapely.ops import transform as reshape
+
+TILE_PIXELS = 768
+"""Fine cells along the side of a tile, at most, where the configuration names no tile size."""
+
+SNAP = 1e-6
+"""Share of a coarse cell by which an area may cross a cell's border without taking the cell."""
+
+LONLAT = CRS.from_epsg(4326)
+
+Slices = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A rectangle of whole coarse cells; the unit of space in which everything is read and written."""
+
+    row: int
+    column: int
+    coarse: Slices
+    """Rows and columns on the coarse grid."""
+    fine: Slices
+    """Rows and columns on the fine grid."""
+
+    @property
+    def name(self) -> str:
+        """Name used in markers and messages, such as ``r000c001``."""
+        return f"r{self.row:03d}c{self.column:03d}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A coarse grid and the fine grid nested in it.
+
+    Parameters
+    ----------
+    crs
+        Anything that pyproj understands, such as ``EPSG:3035``.
+    side
+        Side of a coarse cell, in units of the CRS.
+    ratio
+        Fine cells along the side of a coarse cell.
+    left, top
+        Outer corner of the first cell, in units of the CRS.
+    shape
+        Rows and columns of coarse cells.
+    tile
+        Coarse cells along the side of a tile.
+    """
+
+    crs: str
+    side: float
+    ratio: int
+    left: float
+    top: float
+    shape: tuple[int, int]
+    tile: int
+
+    @cached_property
+    def coarse(self) -> GeoBox:
+        """Geometry of the coarse grid: shape, affine transform and CRS."""
+        return GeoBox(self.shape, Affine(self.side, 0, self.left, 0, -self.side, self.top), self.crs)
+
+    @cached_property
+    def fine(self) -> GeoBox:
+        """Geometry of the fine grid: `ratio` times the rows and columns of the coarse one."""
+        step = self.side / self.ratio
+        shape = (self.shape[0] * self.ratio, self.shape[1] * self.ratio)
+        return GeoBox(shape, Affine(step, 0, self.left, 0, -step, self.top), self.crs)
+
+    @cached_property
+    def tile_shape(self) -> tuple[int, int]:
+        """Coarse rows and columns of a tile: the chunk of the coarse grid."""
+        return min(self.tile, self.shape[0]), min(self.tile, self.shape[1])
+
+    def tiles(self) -> Iterator[Tile]:
+        """Every tile, row by row."""
+        high, wide = self.tile_shape
+        for row in range(math.ceil(self.shape[0] / high)):
+            for column in range(math.ceil(self.shape[1] / wide)):
+                rows = slice(row * high, min((row + 1) * high, self.shape[0]))
+                columns = slice(column * wide, min((column + 1) * wide, self.shape[1]))
+                yield Tile(row, column, (rows, columns), (_times(rows, self.ratio), _times(columns, self.ratio)))
+
+    def find_tile(self, name: str) -> Tile:
+        """Tile of the given name.
+
+        Raises
+        ------
+        KeyError
+            If the grid has no such tile.
+        """
+        return next(tile for tile in self.tiles() if tile.name == name)
+
+
+def cover(
+    area: BaseGeometry,
+    crs: str,
+    side: float,
+    ratio: int,
+    *,
+    origin: tuple[float, float] = (0.0, 0.0),
+    tile: int | None = None,
+) -> Grid:
+    """Grid of every coarse cell that an area touches, aligned to `origin`.
+
+    Parameters
+    ----------
+    area
+        Polygon in longitude and latitude, degrees.
+    crs, side, ratio
+        As in `Grid`.
+    origin
+        x, y of a corner with which the coarse grid is aligned. On EPSG:6933 the default of 0, 0 is the
+        EASE-Grid 2.0 itself: its rows and columns are even in number and symmetric about 0 (Brodzik et al. 2012,
+        ISPRS Int. J. Geo-Inf. 1, 32-45).
+    tile
+        Coarse cells along the side of a tile; by default so many that a tile has about `TILE_PIXELS` fine cells.
+
+    Raises
+    ------
+    ValueError
+        If the CRS is unknown, or the area is empty or cannot be expressed in it.
+    """
+    try:
+        parsed = CRS.from_user_input(crs)
+    except CRSError as error:
+        raise ValueError(f"the CRS {crs!r} is unknown; use a code such as EPSG:3035 or EPSG:4326") from error
+    west, south, east, north = project(area, LONLAT, parsed).bounds
+    if not all(map(math.isfinite, (west, south, east, north))):
+        raise ValueError(f"the area {area.bounds} (degrees) cannot be expressed in {crs}; choose another CRS")
+    x0, y0 = origin
+    first = math.floor((west - x0) / side + SNAP)
+    last = math.ceil((east - x0) / side - SNAP)
+    bottom = math.floor((south - y0) / side + SNAP)
+    top = math.ceil((north - y0) / side - SNAP)
+    return Grid(
+        crs=crs,
+        side=side,
+        ratio=ratio,
+        left=x0 + first * side,
+        top=y0 + top * side,
+        shape=(max(top - bottom, 1), max(last - first, 1)),
+        tile=tile or max(1, TILE_PIXELS // ratio),
+    )
+
+
+def project(shape: BaseGeometry, source: CRS | str, target: CRS | str, points: int = 32) -> BaseGeometry:
+    """Shape in another CRS, its edges densified first so that straight lines may bend.
+
+    Parameters
+    ----------
+    points
+        Least number of vertices along the longer side of the shape's bounds.
+    """
+    west, south, east, north = shape.bounds
+    dense = shapely.segmentize(shape, max(east - west, north - south, 1e-9) / points)
+    transformer = Transformer.from_crs(source, target, always_xy=True)
+    return reshape(transformer.transform, dense)
+
+
+def lonlat_bounds(geobox: GeoBox) -> tuple[float, float, float, float]:
+    """West, south, east, north in degrees of everything inside a geobox."""
+    bounds = geobox.boundingbox
+    shape = project(box(bounds.left, bounds.bottom, bounds.right, bounds.top), str(geobox.crs), LONLAT)
+    west, south, east, north = shape.bounds
+    return west, south, east, north
+
+
+def centres(geobox: GeoBox) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Cell centres in the CRS's units: y descending, shape ``(rows,)``, and x ascending, shape ``(columns,)``."""
+    transform: Affine = geobox.transform
+    rows, columns = geobox.shape
+    return (
+        transform.f + transform.e * (np.arange(rows) + 0.5),
+        transform.c + transform.a * (np.arange(columns) + 0.5),
+    )
+
+
+def inside(geobox: GeoBox, area: BaseGeometry) -> NDArray[np.bool_]:
+    """Cells whose centre lies in an area given in longitude and latitude, shape ``(rows, columns)``."""
+    y, x = centres(geobox)
+    grid_x, grid_y = np.meshgrid(x, y)
+    shape = project(area, LONLAT, str(geobox.crs), points=512)
+    shapely.prepare(shape)
+    found: NDArray[np.bool_] = shapely.contains_xy(shape, grid_x, grid_y)
+    return found
+
+
+def touched(geobox: GeoBox, area: BaseGeometry) -> NDArray[np.bool_]:
+    """Cells of which any part lies in an area given in longitude and latitude, shape ``(rows, columns)``."""
+    transform: Affine = geobox.transform
+    rows, columns = geobox.shape
+    left = transform.c + transform.a * np.arange(columns)[None, :]
+    top = transform.f + transform.e * np.arange(rows)[:, None]
+    cells = shapely.box(left, top + transform.e, left + transform.a, top)
+    shape = project(area, LONLAT, str(geobox.crs), points=512)
+    shapely.prepare(shape)
+    overlap: NDArray[np.bool_] = shapely.area(shapely.intersection(cells, shape)) > SNAP * abs(transform.a * transform.e)
+    return overlap
+
+
+def metres_per_cell(geobox: GeoBox) -> NDArray[np.float64]:
+    """Metres east and north that one step along a column or a row of a geobox leads to, at each cell.
+
+    On a grid in degrees, and on any projection that is not true to scale, a step in the CRS's units is not a
+    distance on the ground. The steps are geodesics on WGS 84 to the next cell (Karney 2013, J. Geodesy 87, 43-55).
+
+    Returns
+    -------
+    array
+        Shape ``(2, 2, rows, columns)``: [east, north] x [step to the next column, step to the next row].
+    """
+    transform: Affine = geobox.transform
+    y, x = centres(geobox)
+    # A projection's scale changes slowly: every 16th cell is measured, the others are interpolated.
+    at_y, at_x = _knots(y), _knots(x)
+    to_lonlat = Transformer.from_crs(str(geobox.crs), LONLAT, always_xy=True)
+    knot_x, knot_y = np.meshgrid(x[at_x], y[at_y])
+    here = to_lonlat.transform(knot_x, knot_y)
+    geod = Geod(ellps="WGS84")
+    steps = np.empty((2, 2, len(at_y), len(at_x)))
+    for step, (dx, dy) in enumerate(((transform.a, 0.0), (0.0, transform.e))):
+        there = to_lonlat.transform(knot_x + dx, knot_y + dy)
+        azimuth, _, distance = geod.inv(*here, *there)
+        steps[0, step] = distance * np.sin(np.radians(azimuth))
+        steps[1, step] = distance * np.cos(np.radians(azimuth))
+    return _interpolate(steps, at_y, at_x, (len(y), len(x)))
+
+
+def _knots(values: NDArray[np.float64]) -> NDArray[np.int_]:
+    return np.unique(np.append(np.arange(0, len(values), 16), len(values) - 1))
+
+
+def _interpolate(
+    steps: NDArray[np.float64], rows: NDArray[np.int_], columns: NDArray[np.int_], shape: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Linear interpolation of the last two axes from knots to every cell."""
+    wide = _along(steps, columns, shape[1])
+    return np.moveaxis(_along(np.moveaxis(wide, -2, -1), rows, shape[0]), -1, -2)
+
+
+def _along(values: NDArray[np.float64], knots: NDArray[np.int_], size: int) -> NDArray[np.float64]:
+    """Linear interpolation along the last axis."""
+    if len(knots) == 1:
+        return np.repeat(values, size, axis=-1)
+    cell = np.clip(np.searchsorted(knots, np.arange(size), side="right") - 1, 0, len(knots) - 2)
+    weight = (np.arange(size) - knots[cell]) / (knots[cell + 1] - knots[cell])
+    result: NDArray[Any] = values[..., cell] * (1 - weight) + values[..., cell + 1] * weight
+    return result
+
+
+def _times(part: slice, ratio: int) -> slice:
+    return slice(part.start * ratio, part.stop * ratio)

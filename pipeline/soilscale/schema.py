@@ -1,0 +1,123 @@
+"""The words of the products: dimensions, variable names, CF attributes, quality bits; and the check that they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import IntFlag
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from pyproj import CRS
+
+from soilscale.grid import Grid, centres
+from soilscale.seasons import Months
+
+DIMS = ("time", "y", "x")
+FINE, COARSE = "fine", "coarse"
+MAP = "soil_moisture"
+"""Variable of the maps and of the target's column in the training table."""
+PREDICTION, QUALITY = "prediction", "quality"
+VALID_FRACTION = "valid_fraction"
+SPATIAL_REF = "spatial_ref"
+CONVENTIONS = "CF-1.11"
+
+KEYS = ("time", "season", "y", "x", "block", "split")
+"""Columns of the training table that are not features; `MAP` is the target's."""
+
+
+class Quality(IntFlag):
+    """Bits of the quality layer of a map."""
+
+    OBSERVED = 1
+    PREDICTED = 2
+    """Predicted where the coarse product has no observation."""
+    GAP_FILLED = 4
+    """A predictor was missing in this month and filled from its neighbours in time."""
+    CLAMPED = 8
+    """The value stood outside the physical range and was brought back to it."""
+    OUTSIDE = 16
+    """Outside the area that was asked for."""
+
+
+QUALITY_ATTRS: Mapping[str, Any] = {
+    "standard_name": "quality_flag",
+    "long_name": "origin and state of the soil moisture value",
+    "flag_masks": np.array([bit.value for bit in Quality], dtype="uint8"),
+    "flag_meanings": " ".join(str(bit.name).lower() for bit in Quality),
+}
+
+MAP_ATTRS: Mapping[str, Any] = {
+    "standard_name": "volume_fraction_of_condensed_water_in_soil",
+    "long_name": "surface soil moisture",
+    "units": "m3 m-3",
+    "cell_methods": "area: mean time: mean",
+}
+
+
+def coordinates(geobox: GeoBox, times: Months | None = None) -> dict[str, xr.Variable]:
+    """Coordinates of a grid, and of months where given, with CF attributes and the CRS.
+
+    Returns
+    -------
+    dict
+        ``y``, ``x``, ``spatial_ref`` and, with `times`, ``time`` and ``time_bounds``.
+    """
+    crs = CRS.from_user_input(str(geobox.crs))
+    y, x = centres(geobox)
+    axes = {axis["axis"]: axis for axis in crs.cs_to_cf()}
+    transform = geobox.transform
+    reference = crs.to_cf() | {
+        "GeoTransform": " ".join(
+            repr(float(v)) for v in (transform.c, transform.a, 0, transform.f, 0, transform.e)
+        )
+    }
+    coords = {
+        "y": xr.Variable("y", y, axes["Y"]),
+        "x": xr.Variable("x", x, axes["X"]),
+        SPATIAL_REF: xr.Variable((), np.int32(0), reference),
+    }
+    if times is not None:
+        starts = times.astype("datetime64[ns]")
+        coords["time"] = xr.Variable(
+            "time",
+            starts,
+            {"standard_name": "time", "axis": "T", "bounds": "time_bounds"},
+            {"units": "days since 1970-01-01", "calendar": "standard", "dtype": "int64"},
+        )
+    return coords
+
+
+def time_bounds(starts: Months, ends: Months) -> xr.Variable:
+    """First instants of each period and of the one after it, dimensions ``(time, bounds)``."""
+    bounds = np.stack([starts, ends], axis=1).astype("datetime64[ns]")
+    return xr.Variable(
+        ("time", "bounds"), bounds, {}, {"units": "days since 1970-01-01", "calendar": "standard", "dtype": "int64"}
+    )
+
+
+def check(cube: xr.Dataset, features: Iterable[str]) -> None:
+    """Check that a dataset is a cube: its axes run as the contract says and every feature has its dimensions.
+
+    Raises
+    ------
+    ValueError
+        Naming the first thing that is not so.
+    """
+    if not (np.diff(cube["y"]) < 0).all() or not (np.diff(cube["x"]) > 0).all():
+        raise ValueError("a cube's y must descend and its x ascend")
+    if SPATIAL_REF not in cube.coords:
+        raise ValueError(f"a cube has its CRS in the coordinate {SPATIAL_REF!r}; there is none")
+    for name in features:
+        if name not in cube:
+            raise ValueError(f"the cube has no feature {name!r}; it has {sorted(map(str, cube.data_vars))}")
+        if cube[name].dims not in (DIMS, DIMS[1:]):
+            raise ValueError(f"the feature {name!r} has dimensions {cube[name].dims}, not {DIMS} or {DIMS[1:]}")
+
+
+def chunks(grid: Grid, scale: str) -> tuple[int, int]:
+    """Rows and columns of a chunk: a tile, so that a fine chunk is a coarse chunk x ratio."""
+    high, wide = grid.tile_shape
+    factor = grid.ratio if scale == FINE else 1
+    return high * factor, wide * factor
