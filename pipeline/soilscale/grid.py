@@ -186,7 +186,7 @@ def lonlat_bounds(geobox: GeoBox) -> tuple[float, float, float, float]:
     return west, south, east, north
 
 
-def centres(geobox: GeoBox) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def centres(geobox: GeoBox) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Cell centres in the CRS's units: y descending, shape ``(rows,)``, and x ascending, shape ``(columns,)``."""
     transform: Affine = geobox.transform
     rows, columns = geobox.shape
@@ -215,7 +215,9 @@ def touched(geobox: GeoBox, area: BaseGeometry) -> NDArray[np.bool_]:
     cells = shapely.box(left, top + transform.e, left + transform.a, top)
     shape = project(area, LONLAT, str(geobox.crs), points=512)
     shapely.prepare(shape)
-    overlap: NDArray[np.bool_] = shapely.area(shapely.intersection(cells, shape)) > SNAP * abs(transform.a * transform.e)
+    overlap: NDArray[np.bool_] = shapely.area(shapely.intersection(cells, shape)) > SNAP * abs(
+        transform.a * transform.e
+    )
     return overlap
 
 
@@ -247,7 +249,7 @@ def metres_per_cell(geobox: GeoBox) -> NDArray[np.float64]:
     return _interpolate(steps, at_y, at_x, (len(y), len(x)))
 
 
-def _knots(values: NDArray[np.float64]) -> NDArray[np.int_]:
+def _knots(values: NDArray[np.floating]) -> NDArray[np.int_]:
     return np.unique(np.append(np.arange(0, len(values), 16), len(values) - 1))
 
 

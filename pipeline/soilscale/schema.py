@@ -69,9 +69,7 @@ def coordinates(geobox: GeoBox, times: Months | None = None) -> dict[str, xr.Var
     axes = {axis["axis"]: axis for axis in crs.cs_to_cf()}
     transform = geobox.transform
     reference = crs.to_cf() | {
-        "GeoTransform": " ".join(
-            repr(float(v)) for v in (transform.c, transform.a, 0, transform.f, 0, transform.e)
-        )
+        "GeoTransform": " ".join(repr(float(v)) for v in (transform.c, transform.a, 0, transform.f, 0, transform.e))
     }
     coords = {
         "y": xr.Variable("y", y, axes["Y"]),
@@ -93,7 +91,10 @@ def time_bounds(starts: Months, ends: Months) -> xr.Variable:
     """First instants of each period and of the one after it, dimensions ``(time, bounds)``."""
     bounds = np.stack([starts, ends], axis=1).astype("datetime64[ns]")
     return xr.Variable(
-        ("time", "bounds"), bounds, {}, {"units": "days since 1970-01-01", "calendar": "standard", "dtype": "int64"}
+        ("time", "bounds"),
+        bounds,
+        {},
+        {"units": "days since 1970-01-01", "calendar": "standard", "dtype": "int64"},
     )
 
 

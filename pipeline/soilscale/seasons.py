@@ -87,13 +87,13 @@ class Seasons:
         """First month of the season in which a month lies: 2005-02 -> 2004-12 for a winter of 12, 1, 2."""
         months = self.months[self.name(month)]
         first, here = self._first(months), calendar_month(month)
-        return np.datetime64(month, "M") - np.timedelta64((here - first) % 12, "M")
+        return as_month(month) - np.timedelta64((here - first) % 12, "M")
 
     def members(self, start: np.datetime64) -> Months:
         """Months of the season that starts at `start`, ascending, shape ``(n,)``."""
         months = self.months[self.name(start)]
         steps = sorted((month - calendar_month(start)) % 12 for month in months)
-        return np.datetime64(start, "M") + np.array(steps, dtype="timedelta64[M]")
+        return as_month(start) + np.array(steps, dtype="timedelta64[M]")
 
     @staticmethod
     def _first(months: Sequence[int]) -> int:
@@ -103,11 +103,16 @@ class Seasons:
         return ordered[int(np.argmax(gaps))]
 
 
+def as_month(date: str | np.datetime64) -> np.datetime64:
+    """Month in which a date lies, as ``datetime64[M]``."""
+    return np.datetime64(date).astype("datetime64[M]")
+
+
 def calendar_month(month: np.datetime64) -> int:
     """Month of the year, 1..12."""
-    return int(np.datetime64(month, "M").astype(int) % 12) + 1
+    return int(as_month(month).astype(int) % 12) + 1
 
 
 def month_range(first: str | np.datetime64, last: str | np.datetime64) -> Months:
     """Every month from `first` to `last`, both inclusive, as ``datetime64[M]``, shape ``(n,)``."""
-    return np.arange(np.datetime64(first, "M"), np.datetime64(last, "M") + 1)
+    return np.arange(as_month(first), as_month(last) + np.timedelta64(1, "M"))

@@ -1,0 +1,325 @@
+"""Arithmetic on plain arrays: block means, shares of months, interpolation, terrain, and conservation."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+Float64s = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+SOLVER_STEPS = 80
+"""Iterations of `residual_nodes`; each shrinks the error to at most 3/4, 80 of them to 1e-10."""
+
+FADE = 0.9
+"""Share of its neighbours' mean that a node without an observation of its own takes."""
+
+TOLERANCE = 1e-12
+"""Difference of a mean from its observation that counts as none."""
+
+CLAMP_STEPS = 100
+"""Most rounds in which a cell's excess is handed to its free values; each round fixes at least one value."""
+
+
+def blocks(values: NDArray[np.generic], ratio: int) -> NDArray[np.generic]:
+    """View of the last two axes as blocks.
+
+    Parameters
+    ----------
+    values
+        Shape ``(..., Y, X)``, both multiples of `ratio`.
+    ratio
+        Cells along the side of a block.
+
+    Returns
+    -------
+    array
+        Shape ``(..., Y // ratio, ratio, X // ratio, ratio)``.
+    """
+    *rest, high, wide = values.shape
+    return values.reshape(*rest, high // ratio, ratio, wide // ratio, ratio)
+
+
+def block_mean(values: Floats, ratio: int) -> tuple[Float64s, Float64s]:
+    """Mean of the valid cells of each block, and their share.
+
+    Parameters
+    ----------
+    values
+        Shape ``(..., Y, X)``; NaN marks a missing cell.
+    ratio
+        Cells along the side of a block.
+
+    Returns
+    -------
+    mean, fraction
+        Each of shape ``(..., Y // ratio, X // ratio)``; the mean is NaN where no cell is valid.
+    """
+    parts = blocks(values, ratio)
+    valid = np.isfinite(parts)
+    count = valid.sum(axis=(-3, -1))
+    total = np.where(valid, parts, 0).sum(axis=(-3, -1), dtype="float64")
+    mean = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    return mean, count / ratio**2
+
+
+def class_fractions(codes: Floats, classes: tuple[int, ...], ratio: int) -> tuple[Float64s, Float64s]:
+    """Share of each class among the valid cells of each block.
+
+    Parameters
+    ----------
+    codes
+        Class codes, shape ``(Y, X)``; NaN marks a missing cell.
+    classes
+        Codes to look for.
+    ratio
+        Cells along the side of a block.
+
+    Returns
+    -------
+    shares, fraction
+        Shape ``(classes, Y // ratio, X // ratio)``, NaN where no cell is valid, and the share of valid cells.
+    """
+    indicators = np.stack([np.where(np.isfinite(codes), codes == code, np.nan) for code in classes])
+    shares, fraction = block_mean(indicators, ratio)
+    return shares, fraction[0]
+
+
+def shared_days(starts: NDArray[np.datetime64], ends: NDArray[np.datetime64], month: np.datetime64) -> Float64s:
+    """Days that intervals share with a month.
+
+    Parameters
+    ----------
+    starts, ends
+        First instant, and the first instant after the interval, shape ``(n,)``.
+    month
+        Any instant of the month.
+
+    Returns
+    -------
+    array
+        Shape ``(n,)``, days, fractions of a day included, 0 where they do not meet.
+    """
+    first = month.astype("datetime64[M]")
+    left = np.maximum(starts, first.astype("datetime64[s]"))
+    right = np.minimum(ends, (first + np.timedelta64(1, "M")).astype("datetime64[s]"))
+    return np.maximum((right - left).astype("timedelta64[s]").astype("float64"), 0) / 86400
+
+
+def weighted_mean(total: Float64s, weight: Float64s) -> Float64s:
+    """Quotient of a weighted sum and its weights, NaN where nothing had weight; shapes equal."""
+    return np.divide(total, weight, out=np.full(total.shape, np.nan), where=weight > 0)
+
+
+def bilinear(coarse: Floats, ratio: int) -> Float64s:
+    """Coarse values interpolated bilinearly between cell centres.
+
+    Missing neighbours are skipped and the weights of the others scaled up; a cell that is itself missing stays so;
+    beyond the outermost centres the nearest value holds.
+
+    Parameters
+    ----------
+    coarse
+        Shape ``(y, x)``, NaN where missing.
+    ratio
+        Fine cells along the side of a coarse cell.
+
+    Returns
+    -------
+    array
+        Shape ``(y * ratio, x * ratio)``.
+    """
+    valid = np.isfinite(coarse)
+    total = spread(np.pad(np.where(valid, coarse, 0), 1, mode="edge"), ratio)
+    weight = spread(np.pad(valid.astype("float64"), 1, mode="edge"), ratio)
+    own = np.repeat(np.repeat(valid, ratio, axis=0), ratio, axis=1)
+    return weighted_mean(total, np.where(own, weight, 0))
+
+
+def spread(nodes: Floats, ratio: int) -> Float64s:
+    """Bilinear surface through nodes at coarse cell centres.
+
+    Parameters
+    ----------
+    nodes
+        Shape ``(y + 2, x + 2)``: one more node on every side than there are coarse cells to fill.
+    ratio
+        Fine cells along the side of a coarse cell.
+
+    Returns
+    -------
+    array
+        Shape ``(y * ratio, x * ratio)``.
+    """
+    return _interpolate(_interpolate(nodes, ratio).T, ratio).T
+
+
+def _interpolate(nodes: Floats, ratio: int) -> Float64s:
+    """Linear interpolation along the first axis: ``(n + 2, m)`` nodes to ``(n * ratio, m)`` values."""
+    cells = nodes.shape[0] - 2
+    at = (np.arange(cells * ratio) + 0.5) / ratio + 0.5
+    left = np.floor(at).astype(int)
+    weight = (at - left)[:, None]
+    return nodes[left] * (1 - weight) + nodes[left + 1] * weight
+
+
+def residual_nodes(residual: Floats, ratio: int) -> Float64s:
+    """Nodes of the smooth surface whose block means are the residuals.
+
+    The block mean of a bilinear surface weighs the node of the cell and its neighbours, along each axis, by
+    ``(w, 1 - 2 w, w)`` with ``w = k (ratio - k) / (2 ratio^2)``, ``k = ratio // 2`` (1/8 for an even ratio). The
+    system is solved by Richardson iteration, which converges since its eigenvalues lie between 1/4 and 1. A cell
+    without a residual takes `FADE` of its neighbours' mean, so that a correction fades out over unobserved land.
+
+    Parameters
+    ----------
+    residual
+        Observation minus block mean of the prediction, shape ``(y, x)``, NaN where unobserved.
+    ratio
+        Fine cells along the side of a coarse cell.
+
+    Returns
+    -------
+    array
+        Shape ``(y, x)``.
+    """
+    known = np.isfinite(residual)
+    half = ratio // 2
+    weight = half * (ratio - half) / (2 * ratio**2)
+    target = np.where(known, residual, 0.0)
+    nodes = target.copy()
+    for _ in range(SOLVER_STEPS):
+        smooth = _three(_three(nodes, weight).T, weight).T
+        around = (9 * _three(_three(nodes, 1 / 3).T, 1 / 3).T - nodes) / 8
+        nodes = np.where(known, nodes + target - smooth, FADE * around)
+    return nodes
+
+
+def _three(values: Float64s, weight: float) -> Float64s:
+    """Weighted mean of each row and its two neighbours along the first axis; edges repeat."""
+    padded = np.pad(values, ((1, 1), (0, 0)), mode="edge")
+    return weight * (padded[:-2] + padded[2:]) + (1 - 2 * weight) * values
+
+
+def conserve(
+    prediction: Floats,
+    observed: Floats,
+    ratio: int,
+    lower: float,
+    upper: float,
+    nodes: Floats | None = None,
+) -> tuple[Float64s, Bools]:
+    """Prediction shifted so that its block means equal the observation, smoothly and within the physical range.
+
+    Three steps: a bilinear surface through `nodes` carries the residuals across cell borders without a step; what
+    it leaves over in a cell (its fine cells may be valid in part only) is added as a bump that vanishes at the
+    cell's border; values outside the range are set to it and their excess is shared by the cell's other values.
+
+    Parameters
+    ----------
+    prediction
+        Shape ``(Y, X)``, NaN where missing.
+    observed
+        Shape ``(y, x) = (Y, X) / ratio``, NaN where unobserved; a value outside the range counts as unobserved.
+    ratio
+        Fine cells along the side of a coarse cell.
+    lower, upper
+        Physical range, in the unit of the prediction.
+    nodes
+        Nodes of the residual surface with one more on every side, shape ``(y + 2, x + 2)``; by default those of
+        this array alone. Tiles of one map pass those of the whole, so that no step shows between them.
+
+    Returns
+    -------
+    map, clamped
+        Shape ``(Y, X)``; `clamped` marks values that had left the range.
+    """
+    observed = np.where((observed >= lower) & (observed <= upper), observed, np.nan)
+    if nodes is None:
+        nodes = np.pad(residual_nodes(observed - block_mean(prediction, ratio)[0], ratio), 1, mode="edge")
+    surface = prediction + spread(nodes, ratio)
+    surface = surface + _bump(surface, observed, ratio)
+    clamped = (surface < lower) | (surface > upper)
+    fitted = np.clip(surface, lower, upper)
+    if clamped.any():
+        fitted = _share_excess(fitted, observed, ratio, lower, upper)
+    return fitted, clamped
+
+
+def _bump(surface: Float64s, observed: Floats, ratio: int) -> Float64s:
+    """Shape what is missing to each observed cell's mean so that it vanishes towards the cell's border."""
+    profile = np.sin(np.pi * (np.arange(ratio) + 0.5) / ratio)
+    cells = (surface.shape[0] // ratio, surface.shape[1] // ratio)
+    shape = np.tile(np.outer(profile, profile), cells)
+    mean, _ = block_mean(surface, ratio)
+    norm, _ = block_mean(np.where(np.isfinite(surface), shape, np.nan), ratio)
+    missing = np.where(np.isfinite(observed) & np.isfinite(mean), observed - mean, 0.0)
+    height = np.divide(missing, norm, out=np.zeros_like(missing), where=missing != 0)
+    return shape * np.repeat(np.repeat(height, ratio, axis=0), ratio, axis=1)
+
+
+def _share_excess(fitted: Float64s, observed: Floats, ratio: int, lower: float, upper: float) -> Float64s:
+    """Clipped values shifted, cell by cell, until their mean is the observation again; both bounds hold."""
+    values = fitted.copy()
+    for _ in range(CLAMP_STEPS):
+        mean, _ = block_mean(values, ratio)
+        missing = np.where(np.isfinite(observed) & np.isfinite(mean), observed - mean, 0.0)
+        if np.abs(missing).max(initial=0.0) < TOLERANCE:
+            break
+        need = np.repeat(np.repeat(missing, ratio, axis=0), ratio, axis=1)
+        free = np.isfinite(values) & np.where(need > 0, values < upper, values > lower) & (need != 0)
+        share, _ = block_mean(np.where(np.isfinite(values), free, np.nan).astype("float64"), ratio)
+        step = np.divide(missing, share, out=np.zeros_like(missing), where=share > 0)
+        step = np.repeat(np.repeat(step, ratio, axis=0), ratio, axis=1)
+        values = np.where(free, np.clip(values + step, lower, upper), values)
+    return values
+
+
+def terrain(elevation: Floats, steps: Floats) -> tuple[Float64s, Float64s, Float64s]:
+    """Slope, northness and eastness of a surface.
+
+    Central differences, one-sided next to a missing cell, give the rise along columns and rows; the steps turn
+    them into the gradient per metre towards east and north, whatever the projection. Northness and eastness are
+    the sine of the slope times the cosine and sine of the aspect (the downhill direction, clockwise from north), so
+    that flat land, whose aspect means nothing, is 0 in both (Molotch et al. 2004, Hydrol. Process. 18, 1-16).
+
+    Parameters
+    ----------
+    elevation
+        Metres, shape ``(Y, X)``, NaN where missing.
+    steps
+        Metres east and north of one step along a column and a row, as `grid.metres_per_cell` gives them, shape
+        ``(2, 2, Y, X)``.
+
+    Returns
+    -------
+    slope, northness, eastness
+        Degrees, 1 and 1, each of shape ``(Y, X)``.
+    """
+    along_column = _difference(elevation.T).T
+    along_row = _difference(elevation)
+    (east_column, east_row), (north_column, north_row) = steps
+    determinant = east_column * north_row - east_row * north_column
+    east = (along_column * north_row - along_row * north_column) / determinant
+    north = (along_row * east_column - along_column * east_row) / determinant
+    rise = np.hypot(east, north)
+    sine = rise / np.sqrt(1 + rise**2)
+    per_rise = np.divide(sine, rise, out=np.zeros_like(rise), where=rise > 0)
+    missing = np.isnan(elevation)
+    slope = np.degrees(np.arctan(rise))
+    northness, eastness = -north * per_rise, -east * per_rise
+    for layer in (slope, northness, eastness):
+        layer[missing] = np.nan
+    return slope, northness, eastness
+
+
+def _difference(values: Floats) -> Float64s:
+    """Rise per step along the first axis; one-sided beside a missing cell, 0 where both neighbours are missing."""
+    padded = np.pad(values.astype("float64"), ((1, 1), (0, 0)), constant_values=np.nan)
+    forward, backward = padded[2:] - padded[1:-1], padded[1:-1] - padded[:-2]
+    both = np.stack([forward, backward])
+    valid = np.isfinite(both)
+    total = np.where(valid, both, 0).sum(axis=0)
+    count = valid.sum(axis=0)
+    return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
