@@ -1,0 +1,171 @@
+"""The search: whatever a catalog is, the items that a source needs, written down so that no one asks again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from soilscale.catalog import api, documents, intervals, walk
+from soilscale.catalog.items import deduplicate
+from soilscale.catalog.query import Broken, Found, Item, Progress, Query, Span
+from soilscale.errors import ConfigurationError, DataError
+
+logger = logging.getLogger(__name__)
+
+SHOWN = 40
+"""Names that a message lists at most."""
+
+Gather = Callable[[Span | None], Found]
+
+
+def search(query: Query, *, progress: Progress | None = None, broken: Broken | None = None) -> list[Item]:
+    """Find the items of a source, in any kind of catalog, and freeze them.
+
+    The document at the catalog's URL decides: the landing page of a STAC API is searched; a static catalog or
+    collection is walked; an item or a collection of items is read. What lies outside the area or the period, or
+    does not meet the source's query, is left out. A source that is static, or has no item in the period, is
+    searched in all time.
+
+    Parameters
+    ----------
+    query
+        What is wanted, and where.
+    progress
+        Called with a text, the number done, and the number known of or None.
+    broken
+        Called with the URL of each document that cannot be used, and why; the search goes on without it.
+
+    Returns
+    -------
+    list of dict
+        STAC items, one per id, by start and id: absolute hrefs, the wanted assets only, the link ``self`` only,
+        and ``start_datetime`` and ``end_datetime`` that say what the item covers, inferred from its neighbours
+        where it has no interval of its own (see `soilscale.catalog.intervals`). Empty if nothing lies in the area.
+
+    Raises
+    ------
+    ConfigurationError
+        If the URL leads to no catalog, the collection is unknown there, or no item has a wanted asset.
+    ServiceError
+        If the catalog cannot be reached, or denies access.
+    DataError
+        If nothing was found and some documents could not be read.
+    """
+    url = documents.rooted(query.catalog.url)
+    root = _root(query, url)
+    tell, report = progress or _silent, broken or _silent
+    way = api.gather if api.is_api(root) else walk.gather
+    gather: Gather = partial(way, query, url, root, progress=tell, broken=report)
+    found, items = _in_period(query, gather)
+    if not items:
+        _explain(query, url, root, found)
+    _check_assets(query, found, items)
+    _warn_of_no_place(query, items)
+    return items
+
+
+def _silent(*_: object) -> None:
+    pass
+
+
+def _root(query: Query, url: str) -> dict[str, Any]:
+    try:
+        root = documents.read(url, query.where)
+    except DataError as error:
+        raise ConfigurationError(f"{error}; correct catalogs.{query.catalog.name}.url") from None
+    if not (api.is_api(root) or walk.is_static(root)):
+        raise ConfigurationError(
+            f"{query.where}: {documents.shown(url)} is JSON but not STAC (its keys are {_list(root)}); "
+            f"catalogs.{query.catalog.name}.url must lead to an API, a catalog, a collection or a file of items"
+        )
+    return root
+
+
+def _in_period(query: Query, gather: Gather) -> tuple[Found, list[Item]]:
+    """What was found, and the items that hold for the period, or for all time where the source is static."""
+    composite = query.source.composite
+    if query.source.static:
+        found = gather(None)
+        return found, _resolved(query, found, None)
+    reach = _widened(query.span, timedelta(days=composite or 0))
+    found = gather(reach)
+    margin = timedelta(0) if found.complete else intervals.margin(_members(query, found), composite)
+    if margin and reach != (wider := _widened(query.span, margin)):
+        found = gather(wider)
+    items = _resolved(query, found, query.span)
+    if items or query.source.static is False or query.source.role == "target":
+        return found, items
+    found = found if found.complete else gather(None)
+    return found, _resolved(query, found, query.span) or _resolved(query, found, None)
+
+
+def _widened(span: Span, margin: timedelta) -> Span:
+    reach = np.timedelta64(int(margin.total_seconds()), "s")
+    return span[0] - reach, span[1] + reach
+
+
+def _members(query: Query, found: Found) -> list[Item]:
+    """Items of the collection; those of no collection, in a catalog that has none."""
+    loose = found.loose if query.source.collection not in found.collections and not found.collections else []
+    return deduplicate([*found.items, *loose])
+
+
+def _resolved(query: Query, found: Found, span: Span | None) -> list[Item]:
+    """Items with their intervals, by start and id, without those outside a period."""
+    items = _members(query, found)
+    spans = intervals.resolve(items, query.source.composite)
+    kept = [
+        (interval[0], item["id"], intervals.stamp(item, interval))
+        for item, interval in zip(items, spans, strict=True)
+        if span is None or (interval[0] < span[1] and interval[1] > span[0])
+    ]
+    return [item for *_, item in sorted(kept, key=lambda entry: entry[:2])]
+
+
+def _explain(query: Query, url: str, root: Mapping[str, Any], found: Found) -> None:
+    """Raise what is wrong, if finding nothing was not right."""
+    if found.broken:
+        raise DataError(
+            f"{query.where}: no item was found, and {len(found.broken)} documents could not be used; "
+            f"the first: {found.broken[0]}"
+        )
+    known = found.collections or (api.collections(query, url, root) if api.is_api(root) else set())
+    wanted = query.source.collection
+    if known and wanted not in known:
+        near = get_close_matches(wanted, known, n=5, cutoff=0.4)
+        raise ConfigurationError(
+            f"{query.where}: the catalog {documents.shown(url)} has no collection {wanted!r}; "
+            + (f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {_list(known)}")
+        )
+
+
+def _check_assets(query: Query, found: Found, items: Sequence[Item]) -> None:
+    for name in query.source.assets if items else ():
+        if not any(name in item["assets"] for item in items):
+            raise ConfigurationError(
+                f"{query.where}: none of the {len(items)} items of {query.source.collection!r} has the asset "
+                f"{name!r}; they have {_list(found.assets)}"
+            )
+
+
+def _warn_of_no_place(query: Query, items: Sequence[Item]) -> None:
+    nowhere = [item["id"] for item in items if "bbox" not in item]
+    if nowhere:
+        logger.warning(
+            "%s: %d items have neither bbox nor geometry and are read as if they covered the world; the first is %r",
+            query.where,
+            len(nowhere),
+            nowhere[0],
+        )
+
+
+def _list(names: Mapping[str, Any] | set[str]) -> str:
+    ordered = sorted(map(str, names))
+    more = f" and {len(ordered) - SHOWN} more" if len(ordered) > SHOWN else ""
+    return ", ".join(ordered[:SHOWN]) + more

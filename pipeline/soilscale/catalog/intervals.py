@@ -1,0 +1,238 @@
+"""What time an item covers: its own interval, or one inferred from the dates of the whole source.
+
+The rules, in order; intervals are half open, ``[start, end)``, in UTC to the second.
+
+1. ``start_datetime`` and ``end_datetime``, where both are there and differ. An end in the last minute of a day is
+   the next midnight, an end in the last second of a minute the next minute. An end at midnight is exclusive,
+   except where every end of the source is at midnight and the usual gap to the next start is exactly one day:
+   then the ends are dates, inclusive, and a day is added. With nothing next to judge by, intervals from the first
+   to the last day of a month are such dates.
+2. Else the date of ``datetime`` (or of ``start_datetime``) and the days that a composite covers, cut at the next
+   date of the source and, where every date is a whole number of composites after new year, at the end of the year
+   (the last composite of MODIS has five or six days).
+3. Else, without a composite length, from the spacing of the source's distinct dates: one date in a calendar month
+   and a median spacing of 27 to 32 days, the calendar month; a median of 300 days or more, the calendar year;
+   else the median spacing, cut at the next date. A single date is one day.
+
+Tiles of one date share the date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soilscale.catalog.query import Item, Span
+from soilscale.errors import DataError
+
+DAY = np.timedelta64(1, "D")
+MONTHLY = (27.0, 32.0)
+"""Median days between the dates of a monthly product."""
+YEARLY = 300.0
+"""Least median days between the dates of a yearly product."""
+FEW = 3
+"""Fewer distinct dates than these tell nothing of their spacing."""
+REACH = 400.0
+"""Days beyond the period in which the neighbours of few dates are looked for."""
+
+Instants = NDArray[np.datetime64]
+
+
+@dataclass(frozen=True)
+class _Own:
+    """An interval that an item gives itself."""
+
+    start: np.datetime64
+    end: np.datetime64
+    at_midnight: bool
+    """Whether the end was written as exactly midnight."""
+
+
+def instant(text: Any) -> datetime | None:
+    """Read an RFC 3339 date and time, UTC unless it says otherwise; None if it is not one."""
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text.strip().upper())
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def start(properties: Mapping[str, Any]) -> np.datetime64 | None:
+    """First instant that an item's properties name, ``datetime64[s]``; None if they name none."""
+    moment = instant(properties.get("start_datetime")) or instant(properties.get("datetime"))
+    return None if moment is None else _second(moment)
+
+
+def resolve(items: Sequence[Item], composite: float | None) -> list[Span]:
+    """Interval of each item of a source, by the rules of this module.
+
+    Parameters
+    ----------
+    items
+        All items of the source: neighbours decide where an item does not say.
+    composite
+        Days that a composite covers; None: unknown.
+
+    Returns
+    -------
+    list
+        Start and end (exclusive) of each item, ``datetime64[s]``; the end is later than the start.
+
+    Raises
+    ------
+    DataError
+        If an item names no time.
+    """
+    starts = _starts(items)
+    own = [_own(item["properties"]) for item in items]
+    dated = _dates_inclusive([interval for interval in own if interval])
+    infer = _inference(starts, composite)
+    return [_span(interval, first, infer, dated=dated) for interval, first in zip(own, starts, strict=True)]
+
+
+def margin(items: Sequence[Item], composite: float | None) -> timedelta:
+    """How far beyond the period a catalog must be searched to tell what the items found in it cover.
+
+    Zero where every item has its own interval, or the dates found are spaced as months.
+    """
+    if all(_own(item["properties"]) for item in items):
+        return timedelta(0)
+    if composite is not None:
+        return timedelta(days=composite)
+    marks = _marks(_starts(items), None)
+    if len(marks) < FEW:
+        return timedelta(days=REACH)
+    spacing = _median_days(marks)
+    return timedelta(0) if _monthly(marks, spacing) else timedelta(days=min(spacing, REACH))
+
+
+def stamp(item: Item, interval: Span) -> Item:
+    """Copy of an item that names its interval itself, so that it means the same without its neighbours."""
+    first, end = interval
+    whole = end == end.astype("datetime64[m]")
+    last = end - np.timedelta64(1, "s") if whole else end
+    return item | {"properties": item["properties"] | {"start_datetime": f"{first}Z", "end_datetime": f"{last}Z"}}
+
+
+def _second(moment: datetime) -> np.datetime64:
+    return np.datetime64(moment.replace(tzinfo=None, microsecond=0), "s")
+
+
+def _starts(items: Sequence[Item]) -> Instants:
+    starts = [start(item["properties"]) for item in items]
+    for item, first in zip(items, starts, strict=True):
+        if first is None:
+            raise DataError(f"item {item['id']!r} has neither datetime nor start_datetime; leave it out of the catalog")
+    return np.array(starts, dtype="datetime64[s]")
+
+
+def _own(properties: Mapping[str, Any]) -> _Own | None:
+    first, last = instant(properties.get("start_datetime")), instant(properties.get("end_datetime"))
+    if first is None or last is None or last < first:
+        return None
+    at_midnight = not any((last.hour, last.minute, last.second, last.microsecond))
+    if last == first and not at_midnight:
+        return None
+    return _Own(_second(first), _closing(last), at_midnight)
+
+
+def _closing(last: datetime) -> np.datetime64:
+    """Exclusive end for a last instant: 23:59:59.999 closes at the next midnight."""
+    whole = _second(last)
+    if (last.hour, last.minute) == (23, 59):
+        return whole.astype("datetime64[D]") + DAY + np.timedelta64(0, "s")
+    if last.second == 59:  # noqa: PLR2004 - the last second of a minute
+        return whole.astype("datetime64[m]") + np.timedelta64(60, "s")
+    return whole + np.timedelta64(int(last.microsecond > 0), "s")
+
+
+def _dates_inclusive(own: Sequence[_Own]) -> bool:
+    """Whether the ends of a source are dates that belong to its intervals."""
+    if not own or not all(interval.at_midnight for interval in own):
+        return False
+    starts = np.array([interval.start for interval in own], dtype="datetime64[s]")
+    ends = np.array([interval.end for interval in own], dtype="datetime64[s]")
+    ordered = np.unique(starts)
+    following = np.searchsorted(ordered, np.maximum(ends, starts + np.timedelta64(1, "s")))
+    known = following < len(ordered)
+    if known.any():
+        gaps, counts = np.unique(ordered[following[known]] - ends[known], return_counts=True)
+        return bool(gaps[np.argmax(counts)] == DAY)
+    months = ordered == ordered.astype("datetime64[M]")
+    lasts = (ends + DAY) == (ends + DAY).astype("datetime64[M]")
+    return bool(months.all() and lasts.all() and (ends > starts).all())
+
+
+def _span(own: _Own | None, first: np.datetime64, infer: Callable[[np.datetime64], Span], *, dated: bool) -> Span:
+    if own and dated:
+        return own.start, own.end + DAY
+    if own and own.end > own.start:
+        return own.start, own.end
+    return infer(first)
+
+
+def _inference(starts: Instants, composite: float | None) -> Callable[[np.datetime64], Span]:
+    """Rule by which a start becomes an interval, from all starts of the source."""
+    marks = _marks(starts, composite)
+    if composite is not None:
+        return _composites(marks, composite)
+    if len(marks) < 2:  # noqa: PLR2004 - a spacing needs two
+        return lambda first: _units(first, "D")
+    spacing = _median_days(marks)
+    if _monthly(marks, spacing):
+        return lambda first: _units(first, "M")
+    if spacing >= YEARLY:
+        return lambda first: _units(first, "Y")
+    length = np.timedelta64(round(spacing * 86400), "s")
+    return lambda first: _until_next(first.astype("datetime64[D]"), length, marks)
+
+
+def _composites(marks: Instants, composite: float) -> Callable[[np.datetime64], Span]:
+    length = np.timedelta64(round(composite * 86400), "s")
+    elapsed = (marks - marks.astype("datetime64[Y]")) / DAY
+    yearly = bool(np.all(elapsed % composite == 0))
+    unit = _unit(composite)
+
+    def interval(first: np.datetime64) -> Span:
+        first, end = _until_next(first.astype(f"datetime64[{unit}]"), length, marks)
+        return first, min(end, _units(first, "Y")[1]) if yearly else end
+
+    return interval
+
+
+def _until_next(first: np.datetime64, length: np.timedelta64, marks: Instants) -> Span:
+    begin = first.astype("datetime64[s]")
+    following = int(np.searchsorted(marks, begin, side="right"))
+    end = begin + length
+    return begin, min(end, marks[following]) if following < len(marks) else end
+
+
+def _units(first: np.datetime64, unit: str) -> Span:
+    """Whole day, month or year in which an instant lies."""
+    begin = first.astype(f"datetime64[{unit}]")
+    return begin.astype("datetime64[s]"), (begin + 1).astype("datetime64[s]")
+
+
+def _unit(composite: float | None) -> str:
+    return "s" if composite is not None and composite < 1 else "D"
+
+
+def _marks(starts: Instants, composite: float | None) -> Instants:
+    """Distinct dates of a source, ascending; distinct instants where composites are shorter than a day."""
+    return np.unique(starts.astype(f"datetime64[{_unit(composite)}]")).astype("datetime64[s]")
+
+
+def _median_days(marks: Instants) -> float:
+    return float(np.median(np.diff(marks) / DAY))
+
+
+def _monthly(marks: Instants, spacing: float) -> bool:
+    months = np.unique(marks.astype("datetime64[M]"))
+    return len(months) == len(marks) and MONTHLY[0] <= spacing <= MONTHLY[1]

@@ -1,0 +1,123 @@
+"""STAC items as they are frozen: plain, absolute, and no more than what is read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from soilscale.catalog.documents import resolve, shown
+from soilscale.catalog.extents import WORLD, Box, box, geometry_box, intersects
+from soilscale.catalog.intervals import instant, start
+from soilscale.catalog.query import Broken, Found, Item, Query, satisfies
+from soilscale.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+_KEPT = ("type", "stac_version", "stac_extensions", "id", "geometry")
+_OLDEST = datetime.min.replace(tzinfo=UTC)
+
+
+def freeze(raw: Mapping[str, Any], url: str, assets: Iterable[str]) -> Item:
+    """Copy of an item that needs no catalog any more.
+
+    Parameters
+    ----------
+    raw
+        The item as the catalog gives it.
+    url
+        Absolute URL of the document that holds it; links are relative to it.
+    assets
+        Names of the assets to keep.
+
+    Returns
+    -------
+    dict
+        The item with absolute asset hrefs, only the wanted assets, the link ``self`` only and a bbox of four
+        numbers, which is absent where the item has neither a bbox nor a geometry.
+
+    Raises
+    ------
+    DataError
+        If it is no STAC item, or names no time.
+    """
+    if not isinstance(raw.get("id"), str) or not isinstance(raw.get("assets"), dict):
+        raise DataError(f"{shown(url)} holds a feature that is no STAC item: it has no id or no assets")
+    properties = dict(raw.get("properties") or {})
+    if start(properties) is None:
+        raise DataError(
+            f"item {raw['id']!r} in {shown(url)} has neither datetime nor start_datetime; correct it, or take it out"
+        )
+    item: Item = {key: raw[key] for key in _KEPT if key in raw}
+    area = box(raw.get("bbox")) or geometry_box(raw.get("geometry"))
+    if area:
+        item["bbox"] = list(area)
+    item["properties"] = properties
+    item["links"] = [{"rel": "self", "href": url, "type": "application/geo+json"}]
+    item["assets"] = {
+        name: asset | {"href": resolve(url, asset["href"])}
+        for name in assets
+        if isinstance(asset := raw["assets"].get(name), dict) and isinstance(asset.get("href"), str)
+    }
+    if isinstance(raw.get("collection"), str):
+        item["collection"] = raw["collection"]
+    return item
+
+
+def add(found: Found, raw: Any, url: str, query: Query, *, inside: bool) -> None:
+    """Add an item to what was found, if it belongs to the collection, lies in the area and meets the query.
+
+    Parameters
+    ----------
+    inside
+        Whether the item was met within the wanted collection.
+
+    Raises
+    ------
+    DataError
+        If it is no STAC item, or names no time.
+    """
+    if not isinstance(raw, Mapping) or raw.get("type") != "Feature":
+        raise DataError(f"{shown(url)} holds something that is no GeoJSON feature")
+    collection = raw.get("collection")
+    if isinstance(collection, str) and not inside:
+        found.collections.add(collection)
+        if collection != query.source.collection:
+            return
+    item = freeze(raw, url, query.source.assets)
+    if not intersects(area_of(item), query.bbox):
+        return
+    if not satisfies(item["properties"], query.source.query):
+        return
+    found.assets.update(raw["assets"])
+    if inside:
+        item["collection"] = query.source.collection
+    (found.items if inside or collection else found.loose).append(item)
+
+
+def skip(found: Found, query: Query, url: str, reason: str, broken: Broken) -> None:
+    """Go on without a document or item that cannot be used, and say so."""
+    logger.warning("%s: going on without %s: %s", query.where, shown(url), reason)
+    found.broken.append(reason)
+    broken(shown(url), reason)
+
+
+def deduplicate(items: Iterable[Item]) -> list[Item]:
+    """One item per id: the one with the newest ``updated`` or else ``created``, the last among equals."""
+    newest: dict[str, Item] = {}
+    for item in items:
+        known = newest.get(item["id"])
+        if known is None or _age(item) >= _age(known):
+            newest[item["id"]] = item
+    return list(newest.values())
+
+
+def area_of(item: Mapping[str, Any]) -> Box:
+    """Box that an item covers: its bbox, or else that of its geometry, or else the world."""
+    return box(item.get("bbox")) or geometry_box(item.get("geometry")) or WORLD
+
+
+def _age(item: Item) -> datetime:
+    properties = item["properties"]
+    return instant(properties.get("updated")) or instant(properties.get("created")) or _OLDEST

@@ -1,0 +1,112 @@
+"""Which parts of a static catalog need not be read: judged by extents and by the names of folders and files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from soilscale.catalog.extents import Box, box, intersects, padded
+from soilscale.catalog.intervals import instant
+from soilscale.catalog.query import Span
+
+PAD_DEGREES = 1.0
+PAD_DAYS = np.timedelta64(31, "D")
+"""How far outside a collection's extent must lie before it is left out: extents are written carelessly."""
+
+_DATE = re.compile(r"((?:18|19|20|21)\d\d)(?:-?(0[1-9]|1[0-2])(?:(?<=-\d\d)-(0[1-9]|[12]\d|3[01]))?)?")
+_BAND = re.compile(r"([EWNS])(\d{1,3}\.\d+)-([EWNS])(\d{1,3}\.\d+)")
+_LEVEL = re.compile(r"[0-3]")
+
+
+def outside_area(collection: Mapping[str, Any], area: Box) -> bool:
+    """Whether the spatial extent of a collection lies clearly outside an area."""
+    boxes = [box(values) for values in _extent(collection, "spatial", "bbox")]
+    known = [found for found in boxes if found]
+    return bool(known) and not any(intersects(padded(found, PAD_DEGREES), area) for found in known)
+
+
+def outside_period(collection: Mapping[str, Any], span: Span) -> bool:
+    """Whether the temporal extent of a collection lies clearly outside a period; an end that is null is open."""
+    ranges = [pair for pair in _extent(collection, "temporal", "interval") if _is_pair(pair)]
+    return bool(ranges) and not any(_overlaps(pair, span) for pair in ranges)
+
+
+def _extent(collection: Mapping[str, Any], kind: str, key: str) -> Sequence[Any]:
+    extent = collection.get("extent")
+    part = extent.get(kind) if isinstance(extent, dict) else None
+    values = part.get(key) if isinstance(part, dict) else None
+    return values if isinstance(values, list) else ()
+
+
+def _is_pair(pair: Any) -> bool:
+    return isinstance(pair, list) and len(pair) == 2  # noqa: PLR2004 - first and last
+
+
+def _overlaps(pair: Sequence[Any], span: Span) -> bool:
+    first, last = (
+        None if moment is None else np.datetime64(moment.replace(tzinfo=None), "s") for moment in map(instant, pair)
+    )
+    begins = first is None or first - PAD_DAYS < span[1]
+    lasts = last is None or last + PAD_DAYS >= span[0]
+    return bool(begins and lasts)
+
+
+def dated_outside(url: str, parent: str, span: Span) -> bool:
+    """Whether a link leads to a file or folder named as a year, month or day that lies outside a period."""
+    for name in _names(url, parent):
+        dates = _dates(name)
+        if dates:
+            return bool(dates[0] >= span[1] or dates[1] <= span[0])
+    return False
+
+
+def banded_outside(url: str, parent: str, area: Box) -> bool:
+    """Whether a link leads to a band of longitude or latitude outside an area, named as ``E000.00-E090.00``."""
+    for name in _names(url, parent):
+        if match := _BAND.fullmatch(name):
+            side, low, other, high = match.groups()
+            first, last = _degrees(side, low), _degrees(other, high)
+            band = (first, -90.0, last, 90.0) if side in "EW" else (-180.0, first, 180.0, last)
+            return not intersects(band, area)
+    return False
+
+
+def finest(urls: Sequence[str], parent: str) -> list[str]:
+    """Leave out the coarser levels, where the links of a dated folder are resolution levels 0 to 3 of one image.
+
+    JAXA Earth holds each image at several resolutions, each in a folder of its own.
+    """
+    levels = [(_names(url, parent) or [""])[0] for url in urls]
+    dated = any(_dates(part) for part in parent.partition("?")[0].split("/")[-3:])
+    if not dated or not all(map(_LEVEL.fullmatch, levels)):
+        return list(urls)
+    return [url for url, level in zip(urls, levels, strict=True) if level == max(levels)]
+
+
+def _dates(name: str) -> Span | None:
+    """Day, month or year that a name is, as its first instant and the next one's."""
+    match = _DATE.fullmatch(name)
+    if match is None:
+        return None
+    parts = [part for part in match.groups() if part]
+    try:
+        begin = np.datetime64("-".join(parts))
+    except ValueError:
+        return None
+    return begin.astype("datetime64[s]"), (begin + 1).astype("datetime64[s]")
+
+
+def _names(url: str, parent: str) -> list[str]:
+    """Names that a link adds to those of its parent: the stem of its file, if that says anything, and its folder."""
+    folder, _, file = url.partition("?")[0].rstrip("/").rpartition("/")
+    stem = re.sub(r"\.(geo)?json$", "", file)
+    named = [] if stem in ("catalog", "collection", "index") else [stem]
+    same = folder == parent.partition("?")[0].rpartition("/")[0]
+    return named if same else [*named, folder.rpartition("/")[2]]
+
+
+def _degrees(side: str, value: str) -> float:
+    return -float(value) if side in "WS" else float(value)

@@ -1,0 +1,148 @@
+"""What is asked of a catalog, and what was found there."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from soilscale.catalog.extents import Box
+from soilscale.errors import ConfigurationError
+from soilscale.sources import Catalog, Source
+
+Item = dict[str, Any]
+"""A STAC item as plain JSON."""
+
+Period = tuple[datetime, datetime]
+"""First instant, and the first one after it; UTC."""
+
+Span = tuple[np.datetime64, np.datetime64]
+"""The same to the second, ``datetime64[s]``."""
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with what is being done, how much of it is done, and of how many, where that is known."""
+
+Broken = Callable[[str, str], None]
+"""Called with the URL of a document that cannot be used, and why."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked of a catalog for one source."""
+
+    source: Source
+    catalog: Catalog
+    bbox: Box
+    """West, south, east, north in degrees; west > east across the antimeridian."""
+    period: Period
+    """UTC; the end is exclusive."""
+
+    @property
+    def span(self) -> Span:
+        """The period to the second."""
+        return to_span(self.period)
+
+    @property
+    def where(self) -> str:
+        """The unit of work, as messages name it."""
+        return f"source {self.source.name!r}, catalog {self.catalog.name!r}"
+
+
+@dataclass
+class Found:
+    """What a catalog gave for a query."""
+
+    items: list[Item] = field(default_factory=list)
+    """Items of the collection in the area that meet the query, frozen but not yet cut to the period."""
+    loose: list[Item] = field(default_factory=list)
+    """The same of items that name no collection and lie in none."""
+    assets: set[str] = field(default_factory=set)
+    """Names of all assets of those items, wanted or not."""
+    collections: set[str] = field(default_factory=set)
+    """Ids of the collections that were met on the way."""
+    broken: list[str] = field(default_factory=list)
+    """Documents that could not be used, each with the reason."""
+    complete: bool = True
+    """Whether no part of the catalog was left out because of the period."""
+
+
+def to_span(period: Period) -> Span:
+    """Turn a period into instants to the second; instants without a time zone are UTC."""
+    first, after = (np.datetime64(_naive(instant), "s") for instant in period)
+    return first, after
+
+
+def _naive(instant: datetime) -> datetime:
+    return instant.astimezone(UTC).replace(tzinfo=None) if instant.tzinfo else instant
+
+
+def _starts(value: Any, text: Any) -> bool:
+    return str(value).startswith(str(text))
+
+
+def _ends(value: Any, text: Any) -> bool:
+    return str(value).endswith(str(text))
+
+
+OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "eq": operator.eq,
+    "neq": operator.ne,
+    "lt": operator.lt,
+    "lte": operator.le,
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "in": lambda value, choices: value in choices,
+    "startsWith": _starts,
+    "endsWith": _ends,
+    "contains": operator.contains,
+}
+"""Operators of STAC's query extension, for catalogs that cannot be queried."""
+
+
+def conditions(query: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Write a source's query in full: ``{"platform": "terra"}`` means ``{"platform": {"eq": "terra"}}``."""
+    return {
+        name.removeprefix("properties."): dict(rule) if isinstance(rule, Mapping) else {"eq": rule}
+        for name, rule in query.items()
+    }
+
+
+def satisfies(properties: Mapping[str, Any], query: Mapping[str, Any]) -> bool:
+    """Whether an item's properties meet every condition of a query.
+
+    An item that lacks a property, or holds another type of value there, meets only ``neq``.
+
+    Raises
+    ------
+    ConfigurationError
+        If the query uses an operator that is not in `OPERATORS`.
+    """
+    return all(_holds(properties.get(name), rule) for name, rule in conditions(query).items())
+
+
+def _holds(value: Any, rule: Mapping[str, Any]) -> bool:
+    return all(_compare(value, name, operand) for name, operand in rule.items())
+
+
+def _compare(value: Any, name: str, operand: Any) -> bool:
+    if name not in OPERATORS:
+        raise ConfigurationError(
+            f"the query operator {name!r} is not known; a static catalog is queried with {', '.join(OPERATORS)}"
+        )
+    if value is None:
+        return name == "neq" and operand is not None
+    try:
+        return bool(OPERATORS[name](value, operand))
+    except TypeError:
+        return False
+
+
+def links(document: Mapping[str, Any], *relations: str) -> Iterator[dict[str, Any]]:
+    """Links of a document that have one of some relations and a target."""
+    for link in document.get("links") or ():
+        if isinstance(link, dict) and link.get("rel") in relations and isinstance(link.get("href"), str):
+            yield link

@@ -1,0 +1,181 @@
+"""Scenes: of a frozen item, what a worker needs to read it, and no more."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from soilscale.catalog import intervals
+from soilscale.catalog.extents import Box
+from soilscale.catalog.items import area_of
+from soilscale.catalog.query import Item, Period, Span, to_span
+from soilscale.sources import Source
+
+_STATED = ("updated", "created")
+_CHECKSUMS = ("file:checksum", "checksum:multihash", "file:size")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One item, as a worker reads it."""
+
+    item: str
+    """Id of the item."""
+    hrefs: Mapping[str, str]
+    """Asset name -> absolute href, not signed."""
+    start: np.datetime64
+    """First instant that the item covers, UTC, ``datetime64[s]``."""
+    end: np.datetime64
+    """First instant that it does not cover any more."""
+    bbox: Box
+    """West, south, east, north in degrees; west > east across the antimeridian."""
+    decoding: Mapping[str, Any]
+    """``scale``, ``offset``, ``nodata`` (float), ``unit`` (str) and ``valid_range`` (two stored values) of the data
+    asset, as the item's metadata say; None where they say nothing."""
+    missing: tuple[str, ...]
+    """Wanted assets that the item lacks."""
+    digest: str
+    """SHA-256 of all the above and of the item's times of change and checksums."""
+
+
+def scenes(items: Sequence[Item], source: Source) -> list[Scene]:
+    """Read frozen items of one source as scenes, by start and id.
+
+    Parameters
+    ----------
+    items
+        All items of the source, as `search` gives them (any STAC items with absolute hrefs will do): where an item
+        does not say what time it covers, its neighbours do, by the rules of `soilscale.catalog.intervals`.
+    source
+        The source that they belong to.
+
+    Raises
+    ------
+    DataError
+        If an item names no time.
+    """
+    spans = intervals.resolve(items, source.composite)
+    found = [_scene(item, interval, source) for item, interval in zip(items, spans, strict=True)]
+    return sorted(found, key=lambda scene: (scene.start, scene.item))
+
+
+def is_static(scenes: Sequence[Scene], source: Source, period: Period) -> bool:
+    """Whether a source holds for every month.
+
+    It does if it says so, if all its items share one date or interval, or if none of them lies in the period. A
+    target is static only if it says so. Without items there is nothing to hold: not static.
+    """
+    if source.static is not None:
+        return source.static
+    if source.role == "target" or not scenes:
+        return False
+    first, after = to_span(period)
+    dates = {scene.start.astype("datetime64[D]") for scene in scenes}
+    return len(dates) == 1 or not any(scene.start < after and scene.end > first for scene in scenes)
+
+
+def _scene(item: Item, interval: Span, source: Source) -> Scene:
+    assets = {name: item["assets"][name] for name in source.assets if name in item["assets"]}
+    hrefs = {name: str(asset["href"]) for name, asset in assets.items()}
+    found = decoding(assets.get(source.asset, {}), item["properties"], source.band)
+    return Scene(
+        item=item["id"],
+        hrefs=hrefs,
+        start=interval[0],
+        end=interval[1],
+        bbox=area_of(item),
+        decoding=found,
+        missing=tuple(name for name in source.assets if name not in assets),
+        digest=_digest(item, assets, found, interval),
+    )
+
+
+def decoding(asset: Mapping[str, Any], properties: Mapping[str, Any], band: int) -> dict[str, Any]:
+    """How stored values become physical ones, as an item's metadata say it.
+
+    Looked for, in this order, in ``raster:bands`` (raster extension 1), ``bands`` (STAC 1.1 and raster extension 2),
+    the asset itself, the item's properties, and ``je:rasters`` (JAXA Earth: value = DN x slope + offset; DN outside
+    ``min``..``max``, and those of ``error`` that lie outside it, are missing).
+
+    Parameters
+    ----------
+    asset, properties
+        The data asset and the item's properties.
+    band
+        Number of the band, from 1.
+
+    Returns
+    -------
+    dict
+        ``scale``, ``offset``, ``nodata``: float or None; ``unit``: str or None; ``valid_range``: two stored values
+        or None.
+    """
+    bands = [_band(asset, key, band) for key in ("raster:bands", "bands")]
+    wider, jaxa = [asset, properties], _jaxa(asset, band)
+    factors = {
+        key: _first(bands, f"raster:{key}", key, default=_first(wider, f"raster:{key}", default=jaxa.get(key)))
+        for key in ("scale", "offset")
+    }
+    unit = _first([*bands, *wider, jaxa], "unit")
+    return {
+        "scale": _number(factors["scale"]),
+        "offset": _number(factors["offset"]),
+        "nodata": _number(_first([*bands, *wider, jaxa], "nodata")),
+        "unit": unit if isinstance(unit, str) else None,
+        "valid_range": jaxa.get("valid_range"),
+    }
+
+
+def _band(asset: Mapping[str, Any], key: str, band: int) -> Mapping[str, Any]:
+    bands = asset.get(key)
+    entry = bands[band - 1] if isinstance(bands, list) and len(bands) >= band else None
+    return entry if isinstance(entry, dict) else {}
+
+
+def _jaxa(asset: Mapping[str, Any], band: int) -> dict[str, Any]:
+    rasters = _band(asset, "je:rasters", band) or asset.get("je:rasters")
+    if not isinstance(rasters, dict):
+        return {}
+    stored, factors, value = (
+        part if isinstance(part := rasters.get(key), dict) else {} for key in ("dn", "dn2value", "value")
+    )
+    low, high = _number(stored.get("min")), _number(stored.get("max"))
+    return {
+        "scale": factors.get("slope"),
+        "offset": factors.get("offset"),
+        "nodata": stored.get("nodata"),
+        "unit": value.get("unit"),
+        "valid_range": None if low is None or high is None else (low, high),
+    }
+
+
+def _first(places: Sequence[Mapping[str, Any]], *keys: str, default: Any = None) -> Any:
+    """First value that is there and not null, place by place."""
+    values = (place.get(key) for place in places for key in keys)
+    return next((value for value in values if value is not None), default)
+
+
+def _number(value: Any) -> float | None:
+    """Read a number; STAC writes ``"nan"``, ``"inf"`` and ``"-inf"`` as text."""
+    try:
+        return None if value is None or isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _digest(item: Item, assets: Mapping[str, Any], found: Mapping[str, Any], interval: Span) -> str:
+    frozen = {
+        "id": item["id"],
+        "bbox": item.get("bbox"),
+        "stated": {key: item["properties"].get(key) for key in _STATED},
+        "hrefs": {name: asset["href"] for name, asset in assets.items()},
+        "checksums": {name: [asset.get(key) for key in _CHECKSUMS] for name, asset in assets.items()},
+        "decoding": found,
+        "interval": [str(instant) for instant in interval],
+    }
+    return hashlib.sha256(json.dumps(frozen, sort_keys=True).encode()).hexdigest()

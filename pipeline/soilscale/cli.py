@@ -1,0 +1,261 @@
+"""The command: parse, read the configuration, hand it to the flow; logging and the Dask client are set up here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Literal
+
+import typer
+from distributed import Client, LocalCluster
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from soilscale import __version__, config, flow, synthetic
+from soilscale.errors import IncompleteError, ServiceError, SoilscaleError
+from soilscale.flow import Outcome, Progress, Run
+
+USAGE = 64
+"""Exit status of wrong usage; the parser's own is 2."""
+
+app = typer.Typer(
+    name="soilscale",
+    help="Downscale satellite soil moisture from 25 km to 1 km, per season, from STAC catalogs to maps.",
+    epilog="Exit status: 0 complete; 64 wrong usage; 65 unusable input data; 69 a service is unreachable; "
+    "75 stopped before complete, run again; 78 wrong configuration.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+ConfigPath = Annotated[str, typer.Argument(metavar="CONFIG", help="Configuration, a YAML file.")]
+Output = Annotated[
+    str | None, typer.Option("--output", metavar="URL", help="Folder or s3://bucket/prefix; overrides `output`.")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="An existing Dask scheduler, such as tcp://127.0.0.1:8786; else DASK_SCHEDULER_ADDRESS; else a local cluster.",
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Worker processes of the local cluster; default: one per core.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("-o", metavar="KEY=VALUE", help="Sets any configuration key, such as -o models.seed=1; repeatable."),
+]
+Level = Annotated[LogLevel, typer.Option("--log-level", help="How much is logged; debug also shows tracebacks.")]
+
+
+def main() -> None:
+    """Run the command."""
+    try:
+        app()
+    except SystemExit as stop:
+        sys.exit(USAGE if stop.code == 2 else stop.code)  # noqa: PLR2004 - the parser's status for wrong usage
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@contextmanager
+def _statuses(level: LogLevel) -> Iterator[None]:
+    """Turn a failure into a message on stderr and its exit status; tracebacks only when debugging."""
+    handler = RichHandler(console=err, show_path=level == "debug", omit_repeated_times=False, markup=False)
+    logging.basicConfig(level=level.upper(), format="%(message)s", datefmt="%H:%M:%S", handlers=[handler], force=True)
+    for noisy in ("distributed", "botocore", "aiobotocore", "rasterio", "fsspec", "urllib3", "asyncio", "matplotlib"):
+        logging.getLogger(noisy).setLevel(logging.WARNING if level == "debug" else logging.ERROR)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        yield
+    except SoilscaleError as error:
+        _fail(str(error), error.status, level)
+    except KeyboardInterrupt:
+        _fail("stopped before complete; run the same command again to resume", IncompleteError.status, level)
+    except (TimeoutError, ConnectionError) as error:
+        _fail(f"the Dask cluster was lost ({error}); run the same command again", IncompleteError.status, level)
+    except Exception as error:  # noqa: BLE001 - the last resort: a message, not a traceback
+        _fail(f"unexpected {type(error).__name__}: {error}; see --log-level debug", SoilscaleError.status, level)
+
+
+def _fail(message: str, status: int, level: LogLevel) -> None:
+    err.print(f"soilscale: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+    if level == "debug":
+        err.print_exception()
+    raise typer.Exit(status)
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _client(scheduler: str | None, workers: int | None) -> Iterator[Client]:
+    address = scheduler or os.environ.get("DASK_SCHEDULER_ADDRESS")
+    if address:
+        try:
+            client = Client(address, timeout="30s", set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ServiceError(f"no Dask scheduler answers at {address}: {error}; check --scheduler") from error
+        with client:
+            yield client
+        return
+    with (
+        LocalCluster(
+            n_workers=workers or os.cpu_count(),
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Bars on a terminal; elsewhere one line of the log for each tenth of a stage."""
+    logger = logging.getLogger("soilscale")
+    if not err.is_terminal:
+        said: dict[str, int] = {}
+
+        def tell(doing: str, done: int, total: int | None) -> None:
+            tenth = 10 * done // total if total else 0
+            if said.get(doing) != tenth:
+                said[doing] = tenth
+                logger.info("%s: %s of %s", doing, done, total if total is not None else "?")
+
+        yield tell
+        return
+    columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=err) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(doing: str, done: int, total: int | None) -> None:
+            if doing not in tasks:
+                tasks[doing] = bars.add_task(doing, total=total)
+            bars.update(tasks[doing], completed=done, total=total)
+
+        yield show
+
+
+def _execute(
+    work: Callable[[Run], Outcome],
+    path: str,
+    output: str | None,
+    scheduler: str | None,
+    workers: int | None,
+    overrides: list[str] | None,
+    level: LogLevel,
+) -> None:
+    """Run stages of a configuration on a cluster, and leave with the status that their outcome asks for."""
+    with _statuses(level):
+        settings = config.load(path, overrides or (), output)
+        with _client(scheduler, workers) as client, _progress() as progress:
+            outcome = work(Run(settings, client, progress))
+        _conclude(outcome)
+
+
+def _conclude(outcome: Outcome) -> None:
+    for line in outcome.lines:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    for failure in outcome.failures:
+        message = f"{failure.stage} {failure.name}: {failure.message}"
+        err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    if outcome.failures:
+        count = len(outcome.failures)
+        err.print(f"soilscale: {count} units are missing because their input could not be used", style="bold red")
+        raise typer.Exit(outcome.status)
+
+
+def _command(name: str, work: Callable[[Run], Outcome], text: str) -> None:
+    def command(
+        path: ConfigPath,
+        output: Output = None,
+        scheduler: Scheduler = None,
+        workers: Workers = None,
+        override: Overrides = None,
+        log_level: Level = "info",
+    ) -> None:
+        _execute(work, path, output, scheduler, workers, override, log_level)
+
+    app.command(name, help=text)(command)
+
+
+_command("run", flow.run, "All stages, from catalog to report; skips what is already complete.")
+_command("search", flow.search, "Find the items of every source and freeze them into the output.")
+_command("cube", flow.cube, "Stream the frozen items into the Zarr cube.")
+_command("samples", flow.samples, "Build the training table from the cube's coarse cells.")
+_command("train", flow.train, "Fit a model per season and algorithm, and judge it by random and blocked splits.")
+_command("map", flow.map, "Make the fine maps: Zarr, COGs and STAC items.")
+_command("report", flow.report, "Make the tables, the figures and the HTML page.")
+
+
+@app.command()
+def status(path: ConfigPath, output: Output = None, override: Overrides = None, log_level: Level = "info") -> None:
+    """How much of each stage is complete, without computing."""
+    with _statuses(log_level):
+        told = flow.status(config.load(path, override or (), output))
+        table = Table("stage", "complete", "of", "failed")
+        for stage in told.stages:
+            table.add_row(stage.name, str(stage.done), "?" if stage.total is None else str(stage.total), str(stage.failed))
+        out.print(table)
+        for line in told.lines:
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def check(path: ConfigPath, output: Output = None, override: Overrides = None, log_level: Level = "info") -> None:
+    """Validate the configuration and reach every catalog and the output; change nothing."""
+    with _statuses(log_level):
+        settings = config.load(path, override or (), output)
+        with _progress() as progress:
+            told = flow.check(settings, progress)
+        table = Table("source", "items", "months covered", "months missing", "state")
+        for row in told.sources:
+            table.add_row(row.name, str(row.items), row.covered, row.missing, row.state)
+        out.print(table)
+        for line in told.lines:
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+        if told.error is not None:
+            raise told.error
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the world and the run go.")],
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the world.")] = 0,
+    log_level: Level = "warning",
+) -> None:
+    """Write an embedded world (STAC catalog, COGs, stations, the true fine maps, CONFIG) and run it."""
+    with _statuses(log_level):
+        with _progress() as progress:
+            path = synthetic.write(folder, seed=seed, progress=progress)
+        settings = config.load(str(path))
+        with _client(scheduler, workers) as client, _progress() as progress:
+            outcome = flow.run(Run(settings, client, progress))
+        _conclude(outcome)

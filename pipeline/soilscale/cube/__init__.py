@@ -1,0 +1,21 @@
+"""Items and a grid become a chunked monthly cube: the template first, then its regions in any order."""
+
+from soilscale.cube.layers import Reading, codes, meets
+from soilscale.cube.months import feature_names, lagged, read_month, read_static, select
+from soilscale.cube.template import FRACTION, Input, features, fractions, template
+
+__all__ = [
+    "FRACTION",
+    "Input",
+    "Reading",
+    "codes",
+    "feature_names",
+    "features",
+    "fractions",
+    "lagged",
+    "meets",
+    "read_month",
+    "read_static",
+    "select",
+    "template",
+]

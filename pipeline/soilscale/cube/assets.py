@@ -1,0 +1,251 @@
+"""Assets as they lie in their files: header, and windows of stored values in the file's own grid, through stackstac."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import rasterio
+import stackstac
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.windows import Window
+
+from soilscale import storage
+from soilscale.errors import DataError, ServiceError, SoilscaleError
+
+Bounds = tuple[float, float, float, float]
+"""Left, bottom, right, top."""
+
+NOMINAL_EPSG = 4326
+"""What stackstac, which takes EPSG codes only, is told of a grid without one; nothing is warped, so it has no effect."""
+
+ALIGNED = 1e-3
+"""Share of a pixel by which two files may differ and still lie on one grid."""
+
+TRANSIENT = re.compile(r"HTTP response code: (429|5\d\d)|timed? ?out|curl|resolve host|connect|SlowDown", re.IGNORECASE)
+CREDENTIALS = re.compile(
+    r"HTTP response code: (401|403)|AccessDenied|InvalidAccessKey|ExpiredToken|signature", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of one of its bands."""
+
+    crs: CRS
+    transform: Affine
+    shape: tuple[int, int]
+    nodata: float | None
+    scale: float
+    offset: float
+    unit: str | None
+
+    @property
+    def bounds(self) -> Bounds:
+        """Left, bottom, right, top in the file's CRS."""
+        rows, columns = self.shape
+        left, top = self.transform.c, self.transform.f
+        return left, top + rows * self.transform.e, left + columns * self.transform.a, top
+
+    @property
+    def pixel(self) -> tuple[float, float]:
+        """Width and height of a pixel, in units of the CRS."""
+        return self.transform.a, -self.transform.e
+
+    def shares_grid(self, other: Header) -> bool:
+        """Whether another file's pixels lie on the same lattice, so that both can be laid side by side unwarped."""
+        if self.crs != other.crs:
+            return False
+        width, height = self.pixel
+        steps = (
+            (other.pixel[0] / width - 1) * max(*self.shape, *other.shape),
+            (other.pixel[1] / height - 1) * max(*self.shape, *other.shape),
+            (other.transform.c - self.transform.c) / width,
+            (other.transform.f - self.transform.f) / height,
+        )
+        return (
+            abs(steps[0]) < ALIGNED
+            and abs(steps[1]) < ALIGNED
+            and all(abs(step - round(step)) < ALIGNED for step in steps[2:])
+        )
+
+
+@lru_cache(maxsize=8192)
+def header(href: str, band: int = 1) -> Header:
+    """Header of an asset, remembered by this process.
+
+    Parameters
+    ----------
+    href
+        Where the asset lies, signed if it must be.
+    band
+        Band of the file, counted from 1.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, broken, without georeference, rotated, or has no such band.
+    ServiceError
+        If its store cannot be reached.
+    """
+    try:
+        with rasterio.Env(**storage.gdal_options()), rasterio.open(storage.gdal_path(href)) as file:
+            _check(file, href, band)
+            return Header(
+                crs=file.crs,
+                transform=file.transform,
+                shape=file.shape,
+                nodata=file.nodatavals[band - 1],
+                scale=float(file.scales[band - 1]),
+                offset=float(file.offsets[band - 1]),
+                unit=file.units[band - 1] or None,
+            )
+    except RasterioError as error:
+        raise explain(error, href) from error
+
+
+def _check(file: rasterio.DatasetReader, href: str, band: int) -> None:
+    if not 1 <= band <= file.count:
+        raise DataError(f"{href} has {file.count} bands; band {band} was asked for (key `band` of the source)")
+    if file.crs is None or file.transform.is_identity:
+        raise DataError(f"{href} is not georeferenced: it has no CRS or no transform")
+    if file.transform.b or file.transform.d or file.transform.a <= 0 or file.transform.e >= 0:
+        raise DataError(f"{href} is rotated or not north-up: {tuple(file.transform)[:6]}; warp it first")
+
+
+def explain(error: Exception, href: str) -> SoilscaleError:
+    """Failure to read an asset: `ServiceError` where a rerun may mend it, else `DataError`."""
+    text = re.sub(r"\?\S+", "?...", f"{error}")
+    shown = href.partition("?")[0]
+    if CREDENTIALS.search(text):
+        return ServiceError(
+            f"access to {shown} was refused: {text}; renew the credentials and run the same command again"
+        )
+    if TRANSIENT.search(text):
+        return ServiceError(f"{shown} cannot be reached: {text}; run the same command again")
+    return DataError(f"{shown} cannot be read: {text}; replace the file, then run the same command again")
+
+
+class NativeReader:
+    """Reader for stackstac that reads windows of stored values in the file's own grid: no warp, no mask, no scale.
+
+    Implements ``stackstac.reader_protocol.Reader``. Masking by nodata, valid range and quality bits comes before any
+    resampling, so that no fill code bleeds into its neighbours; stackstac's default reader resamples first.
+    """
+
+    def __init__(self, *, url: str, spec: Any, dtype: np.dtype[Any], fill_value: float, **_: object) -> None:
+        self.url = url
+        self.spec = spec
+        self.dtype = dtype
+        self.fill_value = fill_value
+
+    def read(self, window: Window, **_: object) -> NDArray[np.floating]:
+        """Stored values of a window of the stack's grid; `fill_value` outside the file."""
+        href, _, band = self.url.rpartition("#")
+        values = np.full((window.height, window.width), self.fill_value, self.dtype)
+        try:
+            with rasterio.Env(**storage.gdal_options()), rasterio.open(storage.gdal_path(href)) as file:
+                row = round((self.spec.bounds[3] - file.transform.f) / file.transform.e) + int(window.row_off)
+                column = round((self.spec.bounds[0] - file.transform.c) / file.transform.a) + int(window.col_off)
+                rows = slice(max(row, 0), min(row + window.height, file.height))
+                columns = slice(max(column, 0), min(column + window.width, file.width))
+                if rows.start < rows.stop and columns.start < columns.stop:
+                    part = file.read(int(band), window=Window.from_slices(rows, columns))
+                    values[_shift(rows, row), _shift(columns, column)] = part
+        except (RasterioError, RasterioIOError) as error:
+            raise explain(error, href) from error
+        return values
+
+    def close(self) -> None:
+        """Nothing is held open between reads."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
+def _shift(part: slice, start: int) -> slice:
+    return slice(part.start - start, part.stop - start)
+
+
+def snap(header: Header, bounds: Bounds, margin: int = 3) -> Bounds:
+    """Bounds grown to whole pixels of a file's lattice, and by a margin of pixels."""
+    width, height = header.pixel
+    left, top = header.transform.c, header.transform.f
+    return (
+        left + (math.floor((bounds[0] - left) / width) - margin) * width,
+        top + (math.floor((bounds[1] - top) / height) - margin) * height,
+        left + (math.ceil((bounds[2] - left) / width) + margin) * width,
+        top + (math.ceil((bounds[3] - top) / height) + margin) * height,
+    )
+
+
+def overlap(one: Bounds, other: Bounds) -> Bounds | None:
+    """Common part of two bounds, None if they do not meet."""
+    common = max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])
+    return common if common[0] < common[2] and common[1] < common[3] else None
+
+
+def windows(hrefs: Sequence[str], lattice: Header, bounds: Bounds, band: int) -> NDArray[np.floating]:
+    """Stored values of several files on one lattice, streamed window by window.
+
+    Parameters
+    ----------
+    hrefs
+        Files, all on the lattice.
+    lattice
+        Header of one of them.
+    bounds
+        Left, bottom, right, top, on the lattice (`snap`).
+    band
+        Band of each file.
+
+    Returns
+    -------
+    array
+        Shape ``(files, rows, columns)``, float64 so that every integer code stays exact; NaN outside a file.
+
+    Raises
+    ------
+    DataError, ServiceError
+        As `header`.
+    """
+    epsg = lattice.crs.to_epsg() or NOMINAL_EPSG
+    items = [
+        {
+            "id": str(number),
+            "bbox": list(bounds),
+            "properties": {"datetime": "2000-01-01T00:00:00Z", "proj:epsg": epsg, "proj:bbox": list(bounds)},
+            "assets": {"data": {"href": f"{href}#{band}"}},
+        }
+        for number, href in enumerate(hrefs)
+    ]
+    stack = stackstac.stack(
+        items,
+        assets=["data"],
+        epsg=epsg,
+        resolution=lattice.pixel,
+        bounds=bounds,
+        snap_bounds=False,
+        xy_coords=False,
+        rescale=False,
+        dtype=np.dtype("float64"),
+        fill_value=np.nan,
+        sortby_date=False,
+        properties=False,
+        band_coords=False,
+        errors_as_nodata=(),
+        chunksize=(1, 1, -1, -1),
+        reader=NativeReader,
+    )
+    return stack.data[:, 0].compute(scheduler="synchronous")

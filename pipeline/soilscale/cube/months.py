@@ -1,0 +1,149 @@
+"""A source's months: composites folded by the days they share with a month, and what is derived and reduced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from soilscale import kernels
+from soilscale.catalog import Scene
+from soilscale.cube.layers import Floats, Reading, layer, terrain
+from soilscale.sources import Source
+
+TERRAIN = ("slope", "northness", "eastness")
+"""Features derived from elevation, in the order of `kernels.terrain`."""
+
+SLOW = np.timedelta64(180, "D")
+"""Interval from which on a source counts as slow (yearly), so that the nearest one holds where none is given."""
+
+SECONDS_PER_DAY = 86400
+
+
+def feature_names(source: Source) -> tuple[str, ...]:
+    """Features that a source gives, lags left out: itself, its classes, what is derived from it."""
+    if source.kind == "categorical":
+        return tuple(f"{source.name}_{code}" for code in source.classes or ())
+    derived: list[str] = []
+    if "slope" in source.derive:
+        derived.append(TERRAIN[0])
+    if "aspect" in source.derive:
+        derived.extend(TERRAIN[1:])
+    return (source.name, *derived)
+
+
+def lagged(name: str, lag: int) -> str:
+    """Name of a feature shifted back by some months."""
+    return f"{name}_lag{lag}" if lag else name
+
+
+def units(source: Source, unit: str) -> dict[str, str]:
+    """Unit of each feature of a source, given the source's own."""
+    if source.kind == "categorical":
+        return dict.fromkeys(feature_names(source), "1")
+    return {source.name: unit, "slope": "degree", "northness": "1", "eastness": "1"}
+
+
+def select(scenes: Sequence[Scene], month: np.datetime64) -> list[Scene]:
+    """Scenes that count for a month: those that share days with it, else, of a slow source, the nearest in time."""
+    starts, ends = _intervals(scenes)
+    shared = kernels.shared_days(starts, ends, month) > 0
+    if not shared.any() and len(scenes) and np.median(ends - starts) >= SLOW:
+        middle = month.astype("datetime64[M]").astype("datetime64[s]") + np.timedelta64(15, "D")
+        away = np.maximum(np.maximum(starts - middle, middle - ends), np.timedelta64(0, "s"))
+        shared = away == away.min()
+    return [scene for scene, take in zip(scenes, shared, strict=True) if take]
+
+
+def read_static(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> dict[str, Floats]:
+    """Features of a static source on a grid.
+
+    Parameters
+    ----------
+    scenes
+        All its scenes; where they overlap, the latest counts.
+
+    Returns
+    -------
+    dict
+        Feature -> array of shape ``(Y, X)``; all NaN where no scene lies.
+    """
+    ordered = sorted(scenes, key=lambda scene: (scene.start, scene.item), reverse=True)
+    features = _named(reading.source, layer(reading, ordered, geobox), geobox)
+    if reading.source.derive:
+        found = terrain(reading, ordered, geobox)
+        known = feature_names(reading.source)
+        derived = np.full((len(TERRAIN), *geobox.shape), np.nan) if found is None else found[0]
+        features |= {name: values for name, values in zip(TERRAIN, derived, strict=True) if name in known}
+    return features
+
+
+def read_month(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month: np.datetime64) -> dict[str, Floats]:
+    """Features of a source in one month on a grid.
+
+    Each date counts by the days that it shares with the month and by the part of a cell that it sees. A source
+    whose composites are totals gives the mean daily rate of its valid composites times the days of the month.
+
+    Parameters
+    ----------
+    scenes
+        Those that `select` gives for the month.
+
+    Returns
+    -------
+    dict
+        Feature -> array of shape ``(Y, X)``; NaN where nothing valid was seen.
+    """
+    source = reading.source
+    total: Floats | None = None
+    weight = np.zeros(geobox.shape)
+    for (start, end), tiles in _dates(scenes):
+        found = layer(reading, tiles, geobox)
+        if found is None:
+            continue
+        values, fraction = found
+        days = float(kernels.shared_days(np.array([start]), np.array([end]), month)[0]) or 1.0
+        rate = values / _days(start, end) if source.aggregate == "sum" else values
+        part = np.where(fraction > 0, rate, 0) * (days * fraction)
+        total = part if total is None else total + part
+        weight = weight + days * fraction
+    if total is None:
+        return _named(source, None, geobox)
+    mean = kernels.weighted_mean(total, np.broadcast_to(weight, total.shape))
+    if source.aggregate == "sum":
+        first = month.astype("datetime64[M]")
+        mean = mean * _days(first, first + np.timedelta64(1, "M"))
+    return _named(source, (mean, weight), geobox)
+
+
+def _named(source: Source, found: tuple[Floats, Floats] | None, geobox: GeoBox) -> dict[str, Floats]:
+    names = feature_names(source) if source.kind == "categorical" else (source.name,)
+    if found is None:
+        return {name: np.full(geobox.shape, np.nan) for name in names}
+    values = found[0] if source.kind == "categorical" else found[0][None]
+    return dict(zip(names, values, strict=True))
+
+
+def _dates(
+    scenes: Sequence[Scene],
+) -> Iterable[tuple[tuple[np.datetime64, np.datetime64], list[Scene]]]:
+    """Scenes grouped by interval: the tiles of one date."""
+    ordered = sorted(scenes, key=lambda scene: (scene.start, scene.end, scene.item))
+    for interval, tiles in groupby(ordered, key=lambda scene: (scene.start, scene.end)):
+        yield interval, list(tiles)
+
+
+def _days(start: np.datetime64, end: np.datetime64) -> float:
+    """Length of an interval in days."""
+    seconds = end.astype("datetime64[s]") - start.astype("datetime64[s]")
+    return float(seconds.astype("int64")) / SECONDS_PER_DAY
+
+
+def _intervals(scenes: Sequence[Scene]) -> tuple[NDArray[np.datetime64], NDArray[np.datetime64]]:
+    return (
+        np.array([scene.start for scene in scenes], dtype="datetime64[s]"),
+        np.array([scene.end for scene in scenes], dtype="datetime64[s]"),
+    )

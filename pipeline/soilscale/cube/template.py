@@ -1,0 +1,118 @@
+"""The cube's template: every variable, coordinate and attribute of the store, before any value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from soilscale import schema
+from soilscale.cube.months import feature_names, lagged, units
+from soilscale.grid import Grid
+from soilscale.schema import COARSE, FINE
+from soilscale.seasons import Months
+from soilscale.sources import Source
+
+FRACTION = "fraction"
+"""Group of the valid share of every source in each coarse cell, from which ``valid_fraction`` is taken."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A source as its frozen items show it."""
+
+    source: Source
+    """With its classes known."""
+    static: bool
+    unit: str
+
+
+def features(inputs: Sequence[Input]) -> dict[str, Input]:
+    """Every feature of the predictors, lags included, and the input it comes from."""
+    return {
+        lagged(name, lag): given
+        for given in inputs
+        if given.source.role == "predictor"
+        for lag in (0, *given.source.lags)
+        for name in feature_names(given.source)
+    }
+
+
+def fractions(inputs: Sequence[Input]) -> dict[str, Input]:
+    """Names of the valid shares: one for each predictor and lag."""
+    return {
+        lagged(given.source.name, lag): given
+        for given in inputs
+        if given.source.role == "predictor"
+        for lag in (0, *given.source.lags)
+    }
+
+
+def template(inputs: Sequence[Input], grid: Grid, months: Months) -> dict[str, xr.Dataset]:
+    """Datasets of the groups ``fine``, ``coarse`` and ``fraction``, lazy and all missing.
+
+    Parameters
+    ----------
+    inputs
+        All sources, the target among them.
+    grid
+        The nested grid.
+    months
+        Months of the cube, shape ``(n,)``.
+
+    Returns
+    -------
+    dict
+        Group -> dataset; chunks are one month by one tile.
+    """
+    target = next(given for given in inputs if given.source.role == "target")
+    known = features(inputs)
+    static = {name: given.static for name, given in known.items()}
+    attrs = {name: _attrs(name, given) for name, given in known.items()}
+    coarse = static | {target.source.name: False, schema.VALID_FRACTION: False}
+    coarse_attrs = attrs | {
+        target.source.name: dict(schema.MAP_ATTRS) | {"units": target.unit, "long_name": "observed soil moisture"},
+        schema.VALID_FRACTION: {"long_name": "smallest valid share of any predictor in the cell", "units": "1"},
+    }
+    shares = {name: given.static for name, given in fractions(inputs).items()}
+    share_attrs = {name: {"long_name": f"valid share of {name} in the cell", "units": "1"} for name in shares}
+    return {
+        FINE: _dataset(grid, FINE, months, static, attrs),
+        COARSE: _dataset(grid, COARSE, months, coarse, coarse_attrs),
+        FRACTION: _dataset(grid, COARSE, months, shares, share_attrs),
+    }
+
+
+def _attrs(name: str, given: Input) -> dict[str, str]:
+    source = given.source
+    bare = name.partition("_lag")[0]
+    told = {"long_name": name.replace("_", " "), "units": units(source, given.unit).get(bare, given.unit)}
+    if not given.static:
+        told["cell_methods"] = "area: mean time: sum" if source.aggregate == "sum" else "area: mean time: mean"
+    return told | {"soilscale_source": source.name, "soilscale_group": source.group or source.name}
+
+
+def _dataset(
+    grid: Grid,
+    scale: str,
+    months: Months,
+    static: Mapping[str, bool],
+    attrs: Mapping[str, Mapping[str, str]],
+) -> xr.Dataset:
+    geobox = grid.fine if scale == FINE else grid.coarse
+    rows, columns = geobox.shape
+    tile = schema.chunks(grid, scale)
+    variables = {}
+    for name, constant in static.items():
+        shape = (rows, columns) if constant else (len(months), rows, columns)
+        chunks = tile if constant else (1, *tile)
+        dims = schema.DIMS[1:] if constant else schema.DIMS
+        values = da.full(shape, np.nan, dtype="float32", chunks=chunks)
+        encoding = {"chunks": chunks, "_FillValue": np.float32("nan"), "grid_mapping": schema.SPATIAL_REF}
+        variables[name] = xr.Variable(dims, values, dict(attrs[name]), encoding)
+    coords = schema.coordinates(geobox, months)
+    bounds = schema.time_bounds(months, months + np.timedelta64(1, "M"))
+    return xr.Dataset(variables, coords | {"time_bounds": bounds}, {"Conventions": schema.CONVENTIONS})

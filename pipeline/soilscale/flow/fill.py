@@ -1,0 +1,146 @@
+"""What a worker does for a unit of the cube: read, fold, write its regions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from soilscale import cube, kernels, storage
+from soilscale.catalog import Scene
+from soilscale.cube import FRACTION, Reading
+from soilscale.errors import DataError, ServiceError
+from soilscale.flow.workspace import Workspace
+from soilscale.grid import Grid, Tile
+from soilscale.schema import COARSE, FINE, VALID_FRACTION
+from soilscale.seasons import Months
+
+Work = Callable[..., None]
+Arguments = tuple[Any, ...]
+Features = Mapping[str, np.ndarray[Any, Any]]
+
+
+def unit_of(reading: Reading, scenes: Sequence[Scene]) -> str:
+    """Unit that the first readable file of a source tells; ``1`` if none does."""
+    for scene in scenes[:3]:
+        try:
+            told = reading.header(scene, reading.source.asset).unit
+        except DataError:
+            continue
+        if told:
+            return told
+    return "1"
+
+
+def classes(workspace: Workspace, reading: Reading, scenes: Sequence[Scene], grid: Grid, tile: Tile) -> None:
+    """Look up the class codes that a categorical source holds in a tile."""
+    found = sorted(cube.codes(reading, scenes, grid.fine[tile.fine]))
+    storage.write_json(workspace.state("classes", reading.source.name, f"{tile.name}.json"), found)
+
+
+def static(workspace: Workspace, reading: Reading, scenes: Sequence[Scene], grid: Grid, tile: Tile) -> None:
+    """Fill a tile with a static source."""
+    write = partial(_write, workspace, reading, grid, tile, {0: None})
+    with _blank_on_failure(partial(write, _blank(reading, tile))):
+        write(cube.read_static(reading, scenes, grid.fine[tile.fine]))
+
+
+def month(
+    workspace: Workspace,
+    reading: Reading,
+    scenes: Sequence[Scene],
+    grid: Grid,
+    tile: Tile,
+    months: Months,
+    month: np.datetime64,
+) -> None:
+    """Fill a tile's month with a source, and the later months that have it as a lag."""
+    write = partial(_write, workspace, reading, grid, tile, _places(reading, months, month))
+    with _blank_on_failure(partial(write, _blank(reading, tile))):
+        write(cube.read_month(reading, scenes, grid.fine[tile.fine], month))
+
+
+def target(
+    workspace: Workspace,
+    reading: Reading,
+    scenes: Sequence[Scene],
+    grid: Grid,
+    tile: Tile,
+    months: Months,
+    month: np.datetime64,
+) -> None:
+    """Fill a tile's month of the coarse group with the observation."""
+    region = (int(np.searchsorted(months, month)), *tile.coarse)
+    name = reading.source.name
+    blank = np.full(_shape(tile.coarse), np.nan)
+    with _blank_on_failure(partial(_write_region, workspace, COARSE, name, blank, region)):
+        values = cube.read_month(reading, scenes, grid.coarse[tile.coarse], month)[name]
+        _write_region(workspace, COARSE, name, values, region)
+
+
+def fraction(workspace: Workspace, names: Sequence[str], static: frozenset[str], tile: Tile, index: int) -> None:
+    """Take the smallest valid share of all predictors in a tile's month."""
+    shares = [
+        storage.read_region(
+            workspace.cube, FRACTION, name, tile.coarse if name in static else (index, *tile.coarse)
+        )
+        for name in names
+    ]
+    smallest = np.min([np.nan_to_num(share) for share in shares], axis=0)
+    _write_region(workspace, COARSE, VALID_FRACTION, smallest, (index, *tile.coarse))
+
+
+def _places(reading: Reading, months: Months, month: np.datetime64) -> dict[int, int | None]:
+    """Lag -> index in time where a source's month goes, for those within the cube."""
+    index = int((month - months[0]).astype(int))
+    lags = (0, *reading.source.lags)
+    return {lag: index + lag for lag in lags if 0 <= index + lag < len(months)}
+
+
+def _write(
+    workspace: Workspace,
+    reading: Reading,
+    grid: Grid,
+    tile: Tile,
+    places: Mapping[int, int | None],
+    features: Features,
+) -> None:
+    """Write features to the fine group, their block means to the coarse one, and the share that is valid."""
+    means = {name: kernels.block_mean(values, grid.ratio) for name, values in features.items()}
+    share = np.min([fraction for _, fraction in means.values()], axis=0)
+    for lag, index in places.items():
+        time = () if index is None else (index,)
+        for name, values in features.items():
+            lagged = cube.lagged(name, lag)
+            _write_region(workspace, FINE, lagged, values, (*time, *tile.fine))
+            _write_region(workspace, COARSE, lagged, means[name][0], (*time, *tile.coarse))
+        _write_region(workspace, FRACTION, cube.lagged(reading.source.name, lag), share, (*time, *tile.coarse))
+
+
+@contextmanager
+def _blank_on_failure(write: Callable[[], None]) -> Iterator[None]:
+    """Leave a unit missing, not as an earlier run left it, when its input cannot be used."""
+    try:
+        yield
+    except ServiceError:
+        raise
+    except Exception:
+        write()
+        raise
+
+
+def _blank(reading: Reading, tile: Tile) -> Features:
+    return dict.fromkeys(cube.feature_names(reading.source), np.full(_shape(tile.fine), np.nan))
+
+
+def _shape(part: tuple[slice, slice]) -> tuple[int, int]:
+    return part[0].stop - part[0].start, part[1].stop - part[1].start
+
+
+def _write_region(
+    workspace: Workspace, group: str, name: str, values: np.ndarray[Any, Any], region: tuple[int | slice, ...]
+) -> None:
+    storage.write_region(workspace.cube, group, name, values.astype("float32"), region)

@@ -1,0 +1,84 @@
+"""What a worker does for the training table and the models: draw rows, fit one job, keep its predictions."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from soilscale import models, samples, storage
+from soilscale.flow.workspace import Workspace
+from soilscale.models import Job
+from soilscale.schema import COARSE
+from soilscale.seasons import Seasons
+
+
+def draw(
+    workspace: Workspace,
+    name: str,
+    target: str,
+    features: Sequence[str],
+    seasons: Seasons,
+    rows: tuple[int, int],
+    options: Mapping[str, Any],
+) -> None:
+    """Draw the training rows of some months, given as first and last index in time, the last exclusive."""
+    coarse = storage.open_group(workspace.cube, COARSE).isel(time=slice(*rows)).load()
+    table = samples.draw(coarse, target, features, seasons, **options)
+    write_table(workspace.state("samples", f"{name}.parquet"), table)
+
+
+def fit(
+    workspace: Workspace,
+    job: Job,
+    features: Sequence[str],
+    units: Mapping[str, str],
+    options: Mapping[str, Any],
+    version: str,
+) -> None:
+    """Fit one job; keep its predictions and, of a random one, the model and its description."""
+    table = _table(workspace.samples, version)
+    estimator, predictions = models.run(job, table, features, **options)
+    write_table(workspace.state("train", f"{job.name}.parquet"), predictions)
+    if estimator is not None:
+        told = models.describe(job, estimator, table, features, units, predictions, seed=options["seed"])
+        storage.write_bytes(workspace.model(job.season, job.algorithm, "model.skops"), models.dumps(estimator))
+        storage.write_json(workspace.state("train", f"{job.name}.about.json"), told)
+
+
+def read_table(url: str) -> pd.DataFrame:
+    """Table from a Parquet object."""
+    return pd.read_parquet(io.BytesIO(storage.read_bytes(url)))
+
+
+def write_table(url: str, table: pd.DataFrame) -> None:
+    """Write a table as a Parquet object, whole or not at all."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    storage.write_bytes(url, buffer.getvalue())
+
+
+@lru_cache(maxsize=1)
+def _table(url: str, version: str) -> pd.DataFrame:  # noqa: ARG001 - the version tells one table from the next
+    return read_table(url)
+
+
+@lru_cache(maxsize=2)
+def load(url: str, version: str) -> models.Estimator:  # noqa: ARG001 - likewise
+    """Model from its object, remembered by this process until another version is asked for.
+
+    Raises
+    ------
+    DataError
+        If it holds anything but a model of ours.
+    """
+    return models.loads(storage.read_bytes(url))
+
+
+def months_in_batches(n: int, size: int = 12) -> list[tuple[int, int]]:
+    """First and last index, the last exclusive, of batches of months."""
+    return [(int(first), int(min(first + size, n))) for first in np.arange(0, n, size)]

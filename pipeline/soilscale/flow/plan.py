@@ -1,0 +1,238 @@
+"""What the configuration and the frozen items ask for: inputs, units of the cube, and what each is made from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+
+import numpy as np
+
+from soilscale import catalog, cube, storage
+from soilscale.catalog import Scene
+from soilscale.config import Config
+from soilscale.cube import Input
+from soilscale.errors import DataError
+from soilscale.flow import fill
+from soilscale.flow.units import Unit, markers
+from soilscale.flow.workspace import Workspace, digest
+from soilscale.grid import Grid, Tile
+from soilscale.seasons import Months, month_range
+from soilscale.sources import Source
+
+logger = logging.getLogger(__name__)
+
+CUBE, FRACTION = "cube", "fraction"
+"""Stages of the cube's units: sources into the cube, and the smallest valid share of all."""
+
+ALGORITHM = 1
+"""Version of how pixels become months; a change redoes every unit of every cube."""
+
+UNIT_NAMES = {"Kelvin": "K", "kelvin": "K", "none": "1", "": "1"}
+"""Units as catalogs write them -> as CF writes them."""
+
+MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Inputs and units of the cube."""
+
+    inputs: tuple[Input, ...]
+    scenes: Mapping[str, Sequence[Scene]]
+    """Source -> all its scenes."""
+    grid: Grid
+    months: Months
+
+    @property
+    def target(self) -> Input:
+        """The target."""
+        return next(given for given in self.inputs if given.source.role == "target")
+
+    @property
+    def predictors(self) -> tuple[Input, ...]:
+        """Everything else."""
+        return tuple(given for given in self.inputs if given.source.role == "predictor")
+
+    @property
+    def layout(self) -> str:
+        """Digest of the cube's template: grid, months and variables."""
+        return digest(ALGORITHM, self.grid, self.months.astype(str).tolist(), self.inputs)
+
+    def source_months(self, source: Source) -> Months:
+        """Months of a source that the cube holds, those that only lags need among them."""
+        lag = np.timedelta64(max(source.lags, default=0), "M")
+        return month_range(self.months[0] - lag, self.months[-1])
+
+    def gaps(self) -> dict[str, list[str]]:
+        """Months of each source that no item covers, as YYYY-MM."""
+        return {
+            given.source.name: [
+                str(month) for month in self.months if not cube.select(self.scenes[given.source.name], month)
+            ]
+            for given in self.inputs
+            if not given.static
+        }
+
+
+def make(config: Config, workspace: Workspace) -> Plan:
+    """Plan from the frozen items.
+
+    Raises
+    ------
+    DataError
+        If the items of a source are not frozen, or there are none in the area and period.
+    """
+    scenes: dict[str, list[Scene]] = {}
+    inputs: list[Input] = []
+    for source in config.source_list:
+        found = frozen(config, workspace, source)
+        static = source.role == "predictor" and catalog.is_static(found, source, period(config))
+        scenes[source.name] = found
+        inputs.append(Input(source, static, _unit(config, source, found)))
+    inputs = [_with_classes(workspace, given) for given in inputs]
+    return Plan(tuple(inputs), scenes, config.nested_grid, config.months)
+
+
+def frozen(config: Config, workspace: Workspace, source: Source) -> list[Scene]:
+    """Scenes of a source from its frozen items."""
+    try:
+        collection = storage.read_json(workspace.items(source.name))
+    except FileNotFoundError as error:
+        raise DataError(f"source {source.name}: its items are not frozen yet; run `soilscale search` first") from error
+    found = catalog.scenes(collection["features"], source)
+    if not found:
+        raise DataError(no_items(config, source))
+    return found
+
+
+def no_items(config: Config, source: Source) -> str:
+    """Message for a source of which nothing lies in the area and period."""
+    first, last = config.period
+    area = config.area.geometry or list(config.area.bbox or ())
+    return (
+        f"source {source.name}: got no item of collection {source.collection!r} in the area {area} from {first} to "
+        f"{last}, expected at least one; check where and when the collection lies, and the area and period asked for"
+    )
+
+
+def period(config: Config, lag: int = 0) -> catalog.Period:
+    """First instant of the period, some months earlier for a lag, and the first one after it; UTC."""
+    first, after = config.months[0] - np.timedelta64(lag, "M"), config.months[-1] + np.timedelta64(1, "M")
+    return _instant(first), _instant(after)
+
+
+def _instant(month: np.datetime64) -> datetime:
+    return datetime.fromisoformat(f"{month}-01").replace(tzinfo=UTC)
+
+
+def _unit(config: Config, source: Source, scenes: Sequence[Scene]) -> str:
+    """Unit of a source: as configured, else as its items, else as its first readable file says."""
+    told = source.unit or next((scene.decoding.get("unit") for scene in scenes if scene.decoding.get("unit")), None)
+    if told is None:
+        told = fill.unit_of(reading(config, source), scenes)
+    return UNIT_NAMES.get(told, told)
+
+
+def reading(config: Config, source: Source) -> cube.Reading:
+    """Source with the way to its assets."""
+    return cube.Reading(source, partial(catalog.sign, sign=config.catalog(source).sign))
+
+
+def _with_classes(workspace: Workspace, given: Input) -> Input:
+    """Input of a categorical source with the classes that its items hold, where they have been looked up."""
+    source = given.source
+    if source.kind != "categorical" or source.classes is not None:
+        return given
+    url = workspace.state("classes", f"{source.name}.json")
+    if not storage.exists(url):
+        return given
+    return replace(given, source=replace(source, classes=tuple(storage.read_json(url)["classes"])))
+
+
+def cube_units(config: Config, plan: Plan) -> list[Unit]:
+    """Units that fill the cube: one for each source, tile and month."""
+    return [unit for given in plan.inputs for tile in plan.grid.tiles() for unit in _source_units(config, plan, given, tile)]
+
+
+def _source_units(config: Config, plan: Plan, given: Input, tile: Tile) -> list[Unit]:
+    source = given.source
+    geobox = plan.grid.coarse[tile.coarse] if source.role == "target" else plan.grid.fine[tile.fine]
+    near = [scene for scene in plan.scenes[source.name] if cube.meets(scene, geobox)]
+    read = reading(config, source)
+    if given.static:
+        return [_unit_of(plan, source, unit_name(source, None, tile), near, fill.static, (read, near, plan.grid, tile))]
+    chosen = ((month, cube.select(near, month)) for month in plan.source_months(source))
+    return [
+        _unit_of(
+            plan,
+            source,
+            unit_name(source, month, tile),
+            scenes,
+            fill.target if source.role == "target" else fill.month,
+            (read, scenes, plan.grid, tile, plan.months, month),
+        )
+        for month, scenes in chosen
+    ]
+
+
+def _unit_of(plan: Plan, source: Source, name: str, scenes: Sequence[Scene], work: fill.Work, arguments: fill.Arguments) -> Unit:
+    made_from = digest(plan.layout, source, [scene.digest for scene in scenes])
+    return Unit(CUBE, name, made_from, work, arguments)
+
+
+def unit_name(source: Source, month: np.datetime64 | None, tile: Tile) -> str:
+    """Name of a unit of the cube, such as ``lst/2005-07_r000c000``."""
+    return f"{source.name}/{'static' if month is None else month}_{tile.name}"
+
+
+@dataclass(frozen=True)
+class State:
+    """What stands in the cube: unit -> what it was made from, or `MISSING`."""
+
+    plan: Plan
+    units: Mapping[str, str]
+
+    def of(self, given: Input, tile: Tile, months: Months) -> list[str]:
+        """What a source's regions of a tile were made from, in some months."""
+        if given.static:
+            return [self.units[unit_name(given.source, None, tile)]]
+        names = (unit_name(given.source, month, tile) for month in months)
+        return [self.units.get(name, MISSING) for name in names]
+
+    def predictors(self, tile: Tile, month: np.datetime64, reach: int = 0) -> str:
+        """Digest of all predictors of a tile in a month, their lags, and the months within `reach` on either side."""
+        parts = []
+        for given in self.plan.predictors:
+            back = np.timedelta64(max(given.source.lags, default=0) + reach, "M")
+            parts.append(self.of(given, tile, month_range(month - back, month + np.timedelta64(reach, "M"))))
+        return digest(parts)
+
+    def target(self, tile: Tile, month: np.datetime64) -> str:
+        """What the observation of a tile in a month was made from."""
+        return self.of(self.plan.target, tile, np.array([month]))[0]
+
+
+def state(workspace: Workspace, plan: Plan, units: Sequence[Unit]) -> State:
+    """State of the cube as its markers tell."""
+    found = markers(workspace, CUBE)
+    return State(plan, {unit.name: unit.digest if unit.marker in found else MISSING for unit in units})
+
+
+def fraction_units(plan: Plan, standing: State) -> list[Unit]:
+    """Units that take the smallest valid share of all predictors: one for each tile and month."""
+    names = tuple(cube.fractions(plan.inputs))
+    static = frozenset(name for name, given in cube.fractions(plan.inputs).items() if given.static)
+    return [
+        Unit(
+            FRACTION,
+            f"{month}_{tile.name}",
+            digest(plan.layout, standing.predictors(tile, month)),
+            fill.fraction,
+            (names, static, tile, index),
+        )
+        for tile in plan.grid.tiles()
+        for index, month in enumerate(plan.months)
+    ]

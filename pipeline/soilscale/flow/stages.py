@@ -1,0 +1,264 @@
+"""The stages in their order: each reads the product before it, does what is not complete, and writes its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from distributed import Client
+
+from soilscale import __version__, catalog, config, cube, grid, maps, models, reports, samples, storage
+from soilscale.config import Config
+from soilscale.errors import DataError, ServiceError
+from soilscale.flow import draw, fill, learn, plan, units
+from soilscale.flow.plan import Plan, State
+from soilscale.flow.units import Progress, Receipt, Unit
+from soilscale.flow.workspace import Workspace, digest
+from soilscale.models import Job
+from soilscale.schema import COARSE
+from soilscale.seasons import ALL, month_range
+from soilscale.sources import Source
+
+logger = logging.getLogger(__name__)
+
+SAMPLES, TRAIN = "samples", "train"
+"""Stages of the units after the cube's."""
+
+PACKAGES = ("dask", "numpy", "rasterio", "scikit-learn", "stackstac", "xarray", "zarr")
+"""Packages whose versions run.yaml tells."""
+
+
+def write_resolved(run: Run) -> None:
+    """Write the resolved configuration, its hash and the versions of packages."""
+    told = config.dump(run.config)
+    content = {
+        "config": told,
+        "hash": digest(told),
+        "versions": {"soilscale": __version__} | {name: version(name) for name in PACKAGES},
+    }
+    storage.write_bytes(run.workspace.resolved, yaml.safe_dump(content, sort_keys=False).encode())
+
+
+def search(run: Run) -> None:
+    """Ask the catalogs for the items of every source, and freeze them.
+
+    A catalog that cannot be reached is survived where its items are frozen already: those are used, with a warning.
+
+    Raises
+    ------
+    DataError
+        If a source has no item in the area and period.
+    ServiceError
+        If a catalog cannot be reached and its items are not frozen.
+    """
+    write_resolved(run)
+    for source in run.config.source_list:
+        url = run.workspace.items(source.name)
+        made_from = digest(source, run.config.catalog(source), run.config.period, run.config.nested_grid)
+        try:
+            items = catalog.search(query(run.config, source), progress=run.progress)
+        except ServiceError as error:
+            if not storage.exists(url) or storage.read_json(url).get("soilscale:query") != made_from:
+                raise
+            logger.warning("%s; the items that were frozen before are used", error)
+            continue
+        if not items:
+            raise DataError(plan.no_items(run.config, source))
+        found = {"type": "FeatureCollection", "features": items, "soilscale:query": made_from}
+        if not storage.exists(url) or storage.read_json(url) != json.loads(json.dumps(found)):
+            storage.write_json(url, found)
+    for name, months in plan.make(run.config, run.workspace).gaps().items():
+        if months:
+            logger.warning("source %s: no item in %s", name, brief(months))
+
+
+def brief(months: Sequence[str], most: int = 6) -> str:
+    """Months as text, the first few of many."""
+    shown = ", ".join(months[:most])
+    return f"{shown} and {len(months) - most} more months" if len(months) > most else shown
+
+
+def query(settings: Config, source: Source) -> catalog.Query:
+    """What is asked of a source's catalog: the grid's extent, and the period with the months that lags reach back."""
+    return catalog.Query(
+        source=source,
+        catalog=settings.catalog(source),
+        bbox=grid.lonlat_bounds(settings.nested_grid.coarse),
+        period=plan.period(settings, max(source.lags, default=0)),
+    )
+
+
+def fill_cube(run: Run) -> None:
+    """Stream the items into the cube: classes looked up, the template laid, then every source, tile and month."""
+    _find_classes(run)
+    made = run.workspace.state("layout.json")
+    if not storage.exists(made) or storage.read_json(made) != run.plan.layout:
+        storage.remove(run.workspace.state(plan.CUBE))
+        storage.remove(run.workspace.state(plan.FRACTION))
+        storage.remove(run.workspace.cube)
+        for group, template in cube.template(run.plan.inputs, run.plan.grid, run.plan.months).items():
+            storage.create(run.workspace.cube, group, template)
+        storage.write_json(made, run.plan.layout)
+    run.do(plan.cube_units(run.config, run.plan), "cube")
+    run.do(plan.fraction_units(run.plan, run.standing), "cube: valid fraction")
+
+
+def _find_classes(run: Run) -> None:
+    """Look up the classes of categorical sources of which neither the configuration nor a profile names them."""
+    for given in run.plan.inputs:
+        source = given.source
+        if source.kind != "categorical" or (source.classes is not None and run.config.sources[source.name].classes):
+            continue
+        scenes, read = run.plan.scenes[source.name], plan.reading(run.config, source)
+        made_from = digest([scene.digest for scene in scenes], source, run.plan.grid)
+        work = [
+            Unit("classes", f"{source.name}_{tile.name}", made_from, fill.classes, (read, scenes, run.plan.grid, tile))
+            for tile in run.plan.grid.tiles()
+        ]
+        run.do(work, f"cube: classes of {source.name}")
+        parts = [
+            storage.read_json(url)
+            for tile in run.plan.grid.tiles()
+            if storage.exists(url := run.workspace.state("classes", source.name, f"{tile.name}.json"))
+        ]
+        found = sorted({code for part in parts for code in part})
+        if not found:
+            raise DataError(f"source {source.name}: no class could be read from any of its {len(scenes)} items")
+        storage.write_json(run.workspace.state("classes", f"{source.name}.json"), {"classes": found})
+    run.__dict__.pop("plan", None)
+
+
+def draw_samples(run: Run) -> None:
+    """Build the training table from the coarse group.
+
+    Raises
+    ------
+    DataError
+        If no coarse cell and month has both an observation and its predictors.
+    """
+    settings, months = run.config, run.plan.months
+    options = {
+        "min_valid_fraction": settings.samples.min_valid_fraction,
+        "seed": settings.models.seed,
+        "block": settings.samples.block or samples.block_side(run.plan.grid.shape),
+    }
+    made_from = samples_digest(run)
+    batches = learn.months_in_batches(len(months))
+    work = [
+        Unit(
+            SAMPLES,
+            f"{months[rows[0]]}_{months[rows[1] - 1]}",
+            made_from,
+            learn.draw,
+            (
+                f"{months[rows[0]]}_{months[rows[1] - 1]}",
+                run.plan.target.source.name,
+                run.features,
+                settings.season_scheme,
+                rows,
+                options,
+            ),
+        )
+        for rows in batches
+    ]
+    receipts = run.do(work, "samples")
+    if receipts or not storage.exists(run.workspace.samples):
+        _raise_failed(receipts)
+        parts = [learn.read_table(run.workspace.state(SAMPLES, f"{unit.name}.parquet")) for unit in work]
+        learn.write_table(run.workspace.samples, pd.concat(parts, ignore_index=True))
+    table = learn.read_table(run.workspace.samples)
+    if table.empty:
+        raise DataError(
+            "no coarse cell has an observation and enough valid predictors in any month, so nothing can be learned; "
+            "see which source is missing with `soilscale check`, or lower samples.min_valid_fraction"
+        )
+
+
+def samples_digest(run: Run) -> str:
+    """What the training table is made from."""
+    return digest(run.standing.units, run.plan.layout, run.config.samples, run.config.models.seed, run.config.seasons)
+
+
+def _raise_failed(receipts: Sequence[Receipt]) -> None:
+    """End a stage without which there is no next one."""
+    for receipt in receipts:
+        if receipt.outcome == "failed":
+            raise DataError(f"{receipt.stage} {receipt.name}: {receipt.message}")
+
+
+def train(run: Run) -> None:
+    """Fit a model per season and algorithm, and judge them by random and blocked splits."""
+    settings = run.config
+    table = learn.read_table(run.workspace.samples)
+    few = samples.check_counts(table, settings.season_scheme)
+    for name, count in few.items():
+        logger.warning("season %s has %d training rows, too few for a model; the comprehensive one is used", name, count)
+    work = train_units(run, [name for name in settings.season_scheme.names if name not in few])
+    receipts = run.do(work, "train")
+    _raise_failed(receipts)
+    if receipts or not storage.exists(run.workspace.predictions):
+        parts = [learn.read_table(run.workspace.state(TRAIN, f"{unit.name}.parquet")) for unit in work]
+        learn.write_table(run.workspace.predictions, pd.concat(parts, ignore_index=True))
+        _describe(run, [unit.arguments[0] for unit in work])
+
+
+def train_units(run: Run, seasons: Sequence[str]) -> list[Unit]:
+    """One unit for each fit."""
+    settings = run.config
+    made_from = samples_digest(run)
+    told = cube.template(run.plan.inputs, run.plan.grid, run.plan.months)[COARSE]
+    feature_units = {name: str(told[name].attrs["units"]) for name in run.features}
+    return [
+        Unit(
+            TRAIN,
+            job.name,
+            digest(made_from, job, settings.models.parameters.get(job.algorithm), settings.models.folds, run.features),
+            learn.fit,
+            (
+                job,
+                run.features,
+                feature_units,
+                {
+                    "parameters": settings.models.parameters.get(job.algorithm, {}),
+                    "seed": settings.models.seed,
+                    "folds": settings.models.folds,
+                },
+                made_from,
+            ),
+        )
+        for job in models.jobs(seasons, settings.models.algorithms, settings.models.folds)
+    ]
+
+
+def _describe(run: Run, jobs: Sequence[Job]) -> None:
+    """Write every model's description, with its accuracy."""
+    accuracy = reports.accuracy(learn.read_table(run.workspace.predictions))
+    for job in jobs:
+        if job.split != "random":
+            continue
+        told = storage.read_json(run.workspace.state(TRAIN, f"{job.name}.about.json"))
+        rows = accuracy[(accuracy["algorithm"] == job.algorithm) & (accuracy["model"] == job.model)]
+        if job.season != ALL:
+            rows = rows[rows["season"] == job.season]
+        told["accuracy"] = [
+            {key: _plain(value) for key, value in row.items() if key in {"season", "split", "metric", "value", "n"}}
+            for row in rows.to_dict("records")
+        ]
+        storage.write_json(run.workspace.model(job.season, job.algorithm, "model.json"), told)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value
+
+

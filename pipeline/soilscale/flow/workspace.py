@@ -1,0 +1,72 @@
+"""Where each product lives below the output."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
+
+from soilscale import storage
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The output of one configuration."""
+
+    output: str
+
+    def items(self, source: str) -> str:
+        """Frozen items of a source."""
+        return storage.join(self.output, "items", f"{source}.json")
+
+    @property
+    def resolved(self) -> str:
+        """Resolved configuration, its hash and the versions of packages."""
+        return storage.join(self.output, "run.yaml")
+
+    @property
+    def cube(self) -> str:
+        """The cube, with its groups fine, coarse and fraction."""
+        return storage.join(self.output, "cube.zarr")
+
+    @property
+    def samples(self) -> str:
+        """The training table."""
+        return storage.join(self.output, "samples.parquet")
+
+    @property
+    def predictions(self) -> str:
+        """Predictions of rows that a model did not learn from."""
+        return storage.join(self.output, "predictions.parquet")
+
+    @property
+    def maps(self) -> str:
+        """The maps, with their groups month, season and coarse."""
+        return storage.join(self.output, "maps.zarr")
+
+    def model(self, season: str, algorithm: str, name: str) -> str:
+        """Part of a fitted model: ``model.skops`` or ``model.json``."""
+        return storage.join(self.output, "models", season, algorithm, name)
+
+    def published(self, *parts: str) -> str:
+        """COGs and STAC documents of the maps."""
+        return storage.join(self.output, "maps", *parts)
+
+    def report(self, name: str) -> str:
+        """File of the report."""
+        return storage.join(self.output, "report", name)
+
+    def state(self, *parts: str) -> str:
+        """Markers of complete and failed units, and parts that are put together later."""
+        return storage.join(self.output, "state", *parts)
+
+
+def digest(*parts: object) -> str:
+    """Short SHA-256 of plain data, the same in every process and on every machine."""
+    text = json.dumps(parts, sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)

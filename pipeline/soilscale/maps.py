@@ -1,0 +1,194 @@
+"""Fine maps from the cube and a season's model: gaps filled, predicted, conserved, and folded into seasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from soilscale import kernels, models, schema
+from soilscale.grid import Grid
+from soilscale.schema import COARSE, FINE, MAP, PREDICTION, QUALITY, Quality
+from soilscale.seasons import Months, Seasons
+
+MONTH, SEASON = "month", "season"
+
+Floats = NDArray[np.floating]
+Flags = NDArray[np.uint8]
+
+
+def template(grid: Grid, months: Months, starts: Months, seasons: Seasons) -> dict[str, xr.Dataset]:
+    """Datasets of the groups ``month``, ``season`` and ``coarse``, lazy and all missing.
+
+    Parameters
+    ----------
+    grid
+        The nested grid.
+    months
+        Months to be mapped, shape ``(n,)``.
+    starts
+        First months of the seasons to be mapped, shape ``(m,)``.
+    seasons
+        The seasons.
+
+    Returns
+    -------
+    dict
+        Group -> dataset; ``coarse`` holds the block means of the prediction.
+    """
+    one = np.timedelta64(1, "M")
+    last = np.array([seasons.members(start)[-1] for start in starts], dtype="datetime64[M]")
+    layers = {MAP: schema.MAP_ATTRS, QUALITY: schema.QUALITY_ATTRS}
+    predicted = {PREDICTION: dict(schema.MAP_ATTRS) | {"long_name": "model's estimate before conservation"}}
+    return {
+        MONTH: _dataset(grid, FINE, months, months + one, seasons, layers | predicted),
+        SEASON: _dataset(grid, FINE, starts, last + one, seasons, layers),
+        COARSE: _dataset(grid, COARSE, months, months + one, seasons, predicted),
+    }
+
+
+def _dataset(
+    grid: Grid, scale: str, starts: Months, ends: Months, seasons: Seasons, layers: Mapping[str, Mapping[str, Any]]
+) -> xr.Dataset:
+    geobox = grid.fine if scale == FINE else grid.coarse
+    chunks = (1, *schema.chunks(grid, scale))
+    variables = {}
+    for name, attrs in layers.items():
+        flag = name == QUALITY
+        dtype, empty = ("uint8", np.uint8(0)) if flag else ("float32", np.float32("nan"))
+        values = da.full((len(starts), *geobox.shape), empty, dtype=dtype, chunks=chunks)
+        encoding = {"chunks": chunks, "grid_mapping": schema.SPATIAL_REF} | ({} if flag else {"_FillValue": empty})
+        attrs = dict(attrs) | ({} if flag or scale == COARSE else {"ancillary_variables": QUALITY})
+        variables[name] = xr.Variable(schema.DIMS, values, attrs, encoding)
+    names = np.array([seasons.name(start) for start in starts], dtype=object)
+    coords = schema.coordinates(geobox, starts) | {
+        "time_bounds": schema.time_bounds(starts, ends),
+        "season": xr.Variable("time", names, {"long_name": "season"}),
+    }
+    return xr.Dataset(variables, coords, {"Conventions": schema.CONVENTIONS})
+
+
+def complete_seasons(months: Months, seasons: Seasons) -> Months:
+    """First months of the seasons all of whose months are given, ascending."""
+    given = set(months.tolist())
+    starts = np.unique([seasons.start(month) for month in months])
+    whole = [start for start in starts if set(seasons.members(start).tolist()) <= given]
+    return np.array(whole, dtype="datetime64[M]")
+
+
+def fill_gaps(here: Floats, around: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, NDArray[np.bool_]]:
+    """Missing values of a month interpolated in time between the nearest months on either side.
+
+    Parameters
+    ----------
+    here
+        Shape ``(Y, X)``, NaN where missing.
+    around
+        The months before and after at 1, 2, ... months' distance, nearest first, each of shape ``(Y, X)``. Both
+        months of a pair must be valid: the mean of one side alone would shift the season.
+
+    Returns
+    -------
+    values, filled
+        Shape ``(Y, X)``.
+    """
+    values = here.copy()
+    for before, after in around:
+        values = np.where(np.isnan(values), (before + after) / 2, values)
+    return values, np.isnan(here) & np.isfinite(values)
+
+
+def predict(estimator: models.Estimator, features: Sequence[Floats], where: NDArray[np.bool_]) -> Floats:
+    """Prediction of a model on a tile, in bounded memory.
+
+    Parameters
+    ----------
+    estimator
+        Fitted on the same features in the same order.
+    features
+        One array of shape ``(Y, X)`` for each feature, NaN where missing.
+    where
+        Cells to predict, shape ``(Y, X)``; cells with a missing feature are left out.
+
+    Returns
+    -------
+    array
+        Float32, shape ``(Y, X)``, NaN elsewhere.
+    """
+    use = where & np.logical_and.reduce([np.isfinite(feature) for feature in features])
+    result = np.full(use.shape, np.nan, dtype="float32")
+    if use.any():
+        table = np.stack([feature[use] for feature in features], axis=1).astype("float32")
+        result[use] = models.predict(estimator, table)
+    return result
+
+
+def finish(
+    prediction: Floats,
+    observed: Floats,
+    nodes: Floats,
+    ratio: int,
+    valid_range: tuple[float, float],
+    *,
+    conserve: bool,
+) -> tuple[Floats, Flags]:
+    """Map and its quality from a prediction and the coarse observation.
+
+    Parameters
+    ----------
+    prediction
+        Shape ``(Y, X)``, NaN where missing.
+    observed
+        Shape ``(Y, X) / ratio``, NaN where unobserved.
+    nodes
+        Residual nodes of the whole map around this tile, shape ``(y + 2, x + 2)`` (`kernels.residual_nodes`).
+    ratio
+        Fine cells along the side of a coarse cell.
+    valid_range
+        Physical range.
+    conserve
+        Whether block means shall equal the observation.
+
+    Returns
+    -------
+    map, quality
+        Float32 and uint8 (`schema.Quality`), shape ``(Y, X)``.
+    """
+    lower, upper = valid_range
+    if conserve:
+        values, clamped = kernels.conserve(prediction, observed, ratio, lower, upper, nodes)
+    else:
+        values, clamped = np.clip(prediction, lower, upper), (prediction < lower) | (prediction > upper)
+    seen = (observed >= lower) & (observed <= upper)
+    seen = np.repeat(np.repeat(seen, ratio, axis=0), ratio, axis=1)
+    there = np.isfinite(values)
+    quality = np.where(there, np.where(seen, Quality.OBSERVED, Quality.PREDICTED), 0)
+    quality = quality | np.where(clamped & there, Quality.CLAMPED, 0)
+    return values.astype("float32"), quality.astype("uint8")
+
+
+def fold_season(maps: Sequence[Floats], quality: Sequence[Flags]) -> tuple[Floats, Flags]:
+    """Seasonal map: the mean of its monthly maps where every month has one.
+
+    Parameters
+    ----------
+    maps, quality
+        The months' maps and quality layers, each of shape ``(Y, X)``.
+
+    Returns
+    -------
+    map, quality
+        Observed where every month was observed; any other bit is set where one month has it.
+    """
+    stack, flags = np.stack(maps).astype("float64"), np.stack(quality)
+    mean = stack.mean(axis=0)
+    there = np.isfinite(mean)
+    observed = ((flags & Quality.OBSERVED) > 0).all(axis=0)
+    origin = np.where(observed, Quality.OBSERVED, Quality.PREDICTED)
+    others = np.bitwise_or.reduce(flags, axis=0) & (Quality.GAP_FILLED | Quality.CLAMPED)
+    outside = np.bitwise_and.reduce(flags, axis=0) & Quality.OUTSIDE
+    return mean.astype("float32"), (np.where(there, origin | others, 0) | outside).astype("uint8")

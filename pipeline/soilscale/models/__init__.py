@@ -1,0 +1,25 @@
+"""Training table -> a fitted predictor per season and algorithm, predictions of rows it never saw, its bytes."""
+
+from soilscale.models.algorithms import ALGORITHMS, RECOMMENDED, Algorithm, Estimator, TrendForest, find, predict
+from soilscale.models.persistence import dumps, loads
+from soilscale.models.training import FOLDS, PREDICTIONS, Job, describe, folds, jobs, partition, run
+
+__all__ = [
+    "ALGORITHMS",
+    "FOLDS",
+    "PREDICTIONS",
+    "RECOMMENDED",
+    "Algorithm",
+    "Estimator",
+    "Job",
+    "TrendForest",
+    "describe",
+    "dumps",
+    "find",
+    "folds",
+    "jobs",
+    "loads",
+    "partition",
+    "predict",
+    "run",
+]

@@ -1,0 +1,116 @@
+"""What a map needs beside its colours: extent, graticule and scale bar, on any CRS."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+from pyproj import CRS, Geod, Transformer
+
+from soilscale.grid import LONLAT
+
+Extent = tuple[float, float, float, float]
+"""Left, right, bottom, top, in the CRS's units."""
+
+POINTS = 60
+"""Points along an axis at which longitude and latitude are computed for the graticule."""
+
+BAR = 0.3
+"""Greatest length of a scale bar, as a share of the map's width."""
+
+
+def extent(array: xr.DataArray) -> Extent:
+    """Outer edges of an array with coordinates y and x, which are cell centres."""
+    x, y = array["x"].to_numpy(), array["y"].to_numpy()
+    half_x = abs(float(x[-1] - x[0])) / max(len(x) - 1, 1) / 2
+    half_y = abs(float(y[-1] - y[0])) / max(len(y) - 1, 1) / 2
+    return (
+        float(x.min()) - half_x,
+        float(x.max()) + half_x,
+        float(y.min()) - half_y,
+        float(y.max()) + half_y,
+    )
+
+
+def stretch(bounds: Extent, crs: str) -> float:
+    """Height of a unit of y on the page for one of x: 1, but on a grid in degrees that of the middle latitude."""
+    if not CRS.from_user_input(crs).is_geographic:
+        return 1.0
+    return 1 / math.cos(math.radians((bounds[2] + bounds[3]) / 2))
+
+
+def graticule(axes: Axes, bounds: Extent, crs: str) -> None:
+    """Draw meridians and parallels, and name them where they meet the lower and the left edge."""
+    left, right, bottom, top = bounds
+    to_lonlat = Transformer.from_crs(crs, LONLAT, always_xy=True)
+    x, y = np.linspace(left, right, POINTS), np.linspace(bottom, top, POINTS)
+    longitude, latitude = (np.asarray(part) for part in to_lonlat.transform(*np.meshgrid(x, y)))
+    for values, edge, along, axis, signs in (
+        (longitude, longitude[0], x, axes.xaxis, "EW"),
+        (latitude, latitude[:, 0], y, axes.yaxis, "NS"),
+    ):
+        levels = _levels(values)
+        if levels:
+            axes.contour(x, y, values, levels=levels, colors="0.35", linewidths=0.35, alpha=0.45)
+        named = [level for level in levels if edge.min() <= level <= edge.max()]
+        axis.set_ticks(
+            [float(np.interp(level, edge, along)) for level in named],
+            labels=[_degrees(level, signs) for level in named],
+        )
+    axes.tick_params(length=2, pad=2)
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, top)
+
+
+def scale_bar(axes: Axes, bounds: Extent, crs: str) -> None:
+    """Draw a bar of a round number of kilometres at the lower left, true along the middle of the map."""
+    left, right, bottom, top = bounds
+    to_lonlat = Transformer.from_crs(crs, LONLAT, always_xy=True)
+    middle = (bottom + top) / 2
+    (west, east), (first, last) = to_lonlat.transform([left, right], [middle, middle])
+    width = Geod(ellps="WGS84").inv(west, first, east, last)[2] / 1000
+    length = _round_down(width * BAR)
+    start, size = left + 0.05 * (right - left), (right - left) * length / width
+    at, tick = bottom + 0.06 * (top - bottom), 0.012 * (top - bottom)
+    for colour, thickness in (("white", 3.2), ("0.1", 1.2)):
+        axes.plot(
+            [start, start, start + size, start + size],
+            [at + tick, at, at, at + tick],
+            color=colour,
+            linewidth=thickness,
+            solid_capstyle="butt",
+            solid_joinstyle="miter",
+        )
+    axes.annotate(
+        f"{length:g} km",
+        (start + size / 2, at + tick),
+        xytext=(0, 1.5),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        fontsize=6,
+        bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7},
+    )
+
+
+def _levels(values: NDArray[np.float64]) -> list[float]:
+    """Round degrees within a range of longitudes or latitudes, about three of them."""
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    ticks = MaxNLocator(4, steps=[1, 2, 3, 5, 10]).tick_values(low, high)
+    return [round(float(tick), 6) for tick in ticks if low < tick < high]
+
+
+def _degrees(value: float, signs: str) -> str:
+    """Degrees with the hemisphere's letter: -5.5 -> 5.5°W."""
+    sign = signs[0] if value > 0 else signs[1] if value < 0 else ""
+    return f"{abs(value):g}°{sign}"
+
+
+def _round_down(value: float) -> float:
+    """Round number not greater than a value: 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return power * max(step for step in (1, 2, 5) if step * power <= value * (1 + 1e-9))

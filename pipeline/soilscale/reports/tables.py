@@ -1,0 +1,332 @@
+"""Tables of the report: accuracy, consistency with the coarse product, and skill beside nearest and bilinear.
+
+Every table is in the long form, one figure a row, and besides the seasons it has the season ``all``, in which the
+pairs of all of them are pooled. Maps are read month by month, so that a table needs the memory of one month.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+from pyproj import CRS
+
+from soilscale import kernels, schema
+from soilscale.reports.scores import SCORES, Moments, moments
+from soilscale.seasons import ALL, Seasons
+
+NEAREST, BILINEAR = "nearest", "bilinear"
+"""Methods against which every algorithm is judged: they need no predictor at all."""
+
+BEST = "best"
+"""Name of a method that uses another algorithm in another season."""
+
+TRUTH, STATIONS, UPSCALED = "truth", "stations", "upscaled"
+"""What a method can be judged by."""
+
+BLOCK_DIFFERENCE = "max_abs_block_difference"
+"""Largest absolute difference between a coarse observation and the mean of the map's valid cells in it."""
+
+UPSCALING = 3
+"""Coarse cells along the side of a block that stands in for a coarser observation."""
+
+LEAST_VALID = 0.5
+"""Least share of observed cells in such a block."""
+
+Algorithm = str | Mapping[str, str]
+"""Name of an algorithm, or season -> name."""
+
+Tally = dict[tuple[str, ...], Moments]
+"""Season and further keys -> moments of the pairs found so far."""
+
+Fields = Mapping[str, NDArray[np.float64]]
+"""Method -> its field on the cells of the reference."""
+
+
+def method(algorithm: Algorithm) -> str:
+    """Name under which the maps' own method stands in the tables: the algorithm's, or `BEST` if seasons differ."""
+    if isinstance(algorithm, str):
+        return algorithm
+    names = set(algorithm.values())
+    return names.pop() if len(names) == 1 else BEST
+
+
+def accuracy(predictions: pd.DataFrame, seasons: Iterable[str] = ()) -> pd.DataFrame:
+    """Accuracy of each model at the coarse scale on rows that it has not seen.
+
+    Parameters
+    ----------
+    predictions
+        Columns season, algorithm, model, split, observed, predicted (m3 m-3).
+    seasons
+        Order of the seasons; by default that in which they appear.
+
+    Returns
+    -------
+    DataFrame
+        season, algorithm, model, split, metric, value, n.
+    """
+    keys = ["season", "algorithm", "model", "split"]
+    tally: Tally = {}
+    for (season, *rest), rows in predictions.groupby(keys, sort=False, observed=True):
+        add(tally, str(season), tuple(map(str, rest)), moments(rows["observed"], rows["predicted"]))
+    order = dict.fromkeys([*seasons, *predictions["season"].astype(str)])
+    return long_form(tally, keys, order, count=True)
+
+
+def consistency(
+    months: xr.Dataset, coarse: xr.DataArray, ratio: int, season_of: Seasons, algorithm: Algorithm
+) -> pd.DataFrame:
+    """Fine maps against the coarse observation, laid on the fine grid as nearest (Yan & Bai 2020, Table 5).
+
+    Parameters
+    ----------
+    months
+        Monthly maps, with `soil_moisture` of dimensions (time, y, x) on the fine grid, m3 m-3.
+    coarse
+        The observation (time, y, x) on the coarse grid, m3 m-3, NaN where missing.
+    ratio
+        Fine cells along the side of a coarse cell.
+    algorithm
+        With which the maps were made.
+
+    Returns
+    -------
+    DataFrame
+        season, algorithm, metric, value; beside the metrics `BLOCK_DIFFERENCE`, which is 0 but for rounding where
+        maps conserve the observation.
+    """
+    name = method(algorithm)
+    tally: Tally = {}
+    largest: dict[str, float] = {}
+    for month in shared_months(months[schema.MAP], coarse):
+        season = season_of.name(month)
+        fine, observed = field(months[schema.MAP], month), field(coarse, month)
+        add(tally, season, (name,), moments(nearest(observed, ratio), fine))
+        difference = np.abs(kernels.block_mean(fine, ratio)[0] - observed)
+        for key in (season, ALL):
+            largest[key] = float(np.fmax.reduce(difference, axis=None, initial=largest.get(key, math.nan)))
+    table = long_form(tally, ["season", "algorithm"], season_of.names)
+    extra = [(season, name, BLOCK_DIFFERENCE, largest[season]) for season in pd.unique(table["season"])]
+    return pd.concat([table, pd.DataFrame(extra, columns=table.columns)], ignore_index=True)
+
+
+def truth(
+    maps: Mapping[str, xr.DataArray],
+    known: xr.DataArray,
+    coarse: xr.DataArray,
+    ratio: int,
+    season_of: Seasons,
+) -> pd.DataFrame:
+    """Score the maps, and the coarse product as nearest and bilinear, against the known fine truth.
+
+    Every method is scored on the same fine cells: those where all of them and the truth are finite.
+
+    Parameters
+    ----------
+    maps
+        Method -> monthly maps (time, y, x) on the fine grid, m3 m-3.
+    known
+        True field (time, y, x) on the fine grid, m3 m-3.
+    coarse
+        The observation (time, y, x) on the coarse grid, m3 m-3, NaN where missing.
+
+    Returns
+    -------
+    DataFrame
+        season, method, metric, value.
+    """
+    tally: Tally = {}
+    for month in shared_months(known, coarse, *maps.values()):
+        observed = field(coarse, month)
+        fields = {NEAREST: nearest(observed, ratio), BILINEAR: kernels.bilinear(observed, ratio)}
+        fields |= {name: field(array, month) for name, array in maps.items()}
+        compare(tally, season_of.name(month), field(known, month), fields)
+    return long_form(tally, ["season", "method"], season_of.names)
+
+
+def upscaled(
+    coarse: xr.DataArray,
+    predictions: pd.DataFrame,
+    season_of: Seasons,
+    *,
+    algorithm: Algorithm = "",
+    limits: tuple[float, float] = (0.0, 0.6),
+) -> pd.DataFrame:
+    """Methods judged one scale up, where the truth is known: the observed coarse field itself.
+
+    The field is averaged over blocks of 3 x 3 coarse cells and downscaled back: as nearest, bilinearly, and by each
+    algorithm's out-of-fold predictions made consistent with the block means, as the maps are with the observation.
+    Every method is scored on the same cells: those where all of them and the observation are finite.
+
+    Parameters
+    ----------
+    coarse
+        The observation (time, y, x) on the coarse grid, m3 m-3, NaN where missing.
+    predictions
+        Columns time, y, x, algorithm, model, split, predicted; the rows of the seasonal models in the blocked split
+        are used.
+    algorithm
+        With which the maps are made; if that differs by season, the method `BEST` uses each season's own.
+    limits
+        Physical range, m3 m-3.
+
+    Returns
+    -------
+    DataFrame
+        season, method, metric, value.
+    """
+    held_out = predictions[(predictions["split"] == "blocked") & (predictions["model"] == "seasonal")]
+    tally: Tally = {}
+    for time, rows in held_out.groupby("time"):
+        month = np.datetime64(pd.Timestamp(str(time)), "M")
+        if month not in shared_months(coarse):
+            continue
+        season = season_of.name(month)
+        observed = _whole_blocks(field(coarse, month))
+        mean, valid = kernels.block_mean(observed, UPSCALING)
+        means = np.where(valid >= LEAST_VALID, mean, np.nan)
+        fields = {NEAREST: nearest(means, UPSCALING), BILINEAR: kernels.bilinear(means, UPSCALING)}
+        for name, own in rows.groupby("algorithm", sort=False, observed=True):
+            predicted = _whole_blocks(_on_grid(own, coarse))
+            fields[str(name)], _ = kernels.conserve(predicted, means, UPSCALING, *limits)
+        if method(algorithm) == BEST and not isinstance(algorithm, str):
+            fields[BEST] = fields[algorithm[season]]
+        compare(tally, season, observed, fields)
+    return long_form(tally, ["season", "method"], season_of.names)
+
+
+def baselines(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Tables of skill beside nearest and bilinear in one.
+
+    Parameters
+    ----------
+    tables
+        Reference (`TRUTH`, `STATIONS`, `UPSCALED`) -> season, method, metric, value.
+
+    Returns
+    -------
+    DataFrame
+        season, method, reference, metric, value.
+    """
+    columns = ["season", "method", "reference", "metric", "value"]
+    parts = [table.assign(reference=reference)[columns] for reference, table in tables.items() if len(table)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def area_means(
+    fine: xr.DataArray, coarse: xr.DataArray, crs: str, precipitation: xr.DataArray | None = None
+) -> pd.DataFrame:
+    """Means over the area, each over its own valid cells, weighted by the cells' size.
+
+    Parameters
+    ----------
+    fine, coarse
+        Soil moisture (time, y, x) of the maps and of the observation, m3 m-3.
+    crs
+        CRS of both grids. On one in degrees a cell's size goes with the cosine of its latitude; any other is taken
+        to be of equal area.
+    precipitation
+        Precipitation (time, y, x), mm per month, on either grid.
+
+    Returns
+    -------
+    DataFrame
+        time, coarse, fine and, where given, precipitation; a row for every month of the maps.
+    """
+    products = {"coarse": coarse, "fine": fine} | ({} if precipitation is None else {"precipitation": precipitation})
+    geographic = CRS.from_user_input(crs).is_geographic
+    months = shared_months(fine)
+    columns = {name: [_mean(array, month, geographic) for month in months] for name, array in products.items()}
+    return pd.DataFrame({"time": np.array(months, dtype="datetime64[ns]")} | columns)
+
+
+def shared_months(*arrays: xr.DataArray) -> list[np.datetime64]:
+    """Months that every array has, ascending, as ``datetime64[M]``."""
+    months = [set(array["time"].to_numpy().astype("datetime64[M]")) for array in arrays]
+    return sorted(set.intersection(*months))
+
+
+def field(array: xr.DataArray, month: np.datetime64) -> NDArray[np.float64]:
+    """Values of one month, shape ``(y, x)``."""
+    here = array["time"].to_numpy().astype("datetime64[M]") == month
+    return array.isel(time=int(np.argmax(here))).to_numpy().astype("float64")
+
+
+def nearest(coarse: NDArray[np.float64], ratio: int) -> NDArray[np.float64]:
+    """Coarse values laid on the fine grid, ``(y, x)`` to ``(y * ratio, x * ratio)``."""
+    return np.repeat(np.repeat(coarse, ratio, axis=0), ratio, axis=1)
+
+
+def add(tally: Tally, season: str, keys: tuple[str, ...], part: Moments) -> None:
+    """Add pairs to a season and to all seasons."""
+    for name in (season, ALL):
+        key = (name, *keys)
+        tally[key] = tally.get(key, Moments()) + part
+
+
+def compare(tally: Tally, season: str, reference: NDArray[np.float64], fields: Fields) -> None:
+    """Add the pairs of each method with the reference, on the cells where all of them are finite."""
+    common = np.isfinite(reference)
+    for values in fields.values():
+        common &= np.isfinite(values)
+    for name, values in fields.items():
+        add(tally, season, (name,), moments(reference[common], values[common]))
+
+
+def long_form(
+    tally: Tally,
+    keys: Sequence[str],
+    seasons: Iterable[str],
+    *,
+    metrics: Iterable[str] = tuple(SCORES),
+    count: bool = False,
+) -> pd.DataFrame:
+    """Table of what was found: the keys, metric, value and, if `count`, n; seasons in their order, ``all`` last."""
+    rank = {season: i for i, season in enumerate([*seasons, ALL])}
+    ordered = sorted(tally.items(), key=lambda entry: rank[entry[0][0]])
+    chosen = tuple(metrics)
+    rows: list[tuple[Any, ...]] = [
+        (*key, metric, SCORES[metric].of(found), found.n) for key, found in ordered for metric in chosen
+    ]
+    table = pd.DataFrame(rows, columns=[*keys, "metric", "value", "n"])
+    return table if count else table.drop(columns="n")
+
+
+def _whole_blocks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Field with missing cells added below and to the right until it is whole blocks of 3 x 3."""
+    rows, columns = values.shape
+    return np.pad(values, ((0, -rows % UPSCALING), (0, -columns % UPSCALING)), constant_values=np.nan)
+
+
+def _on_grid(rows: pd.DataFrame, coarse: xr.DataArray) -> NDArray[np.float64]:
+    """Predictions of one month at their cells of the coarse grid, NaN elsewhere, shape ``(y, x)``."""
+    grid = np.full((coarse.sizes["y"], coarse.sizes["x"]), np.nan)
+    at = [_positions(coarse[axis].to_numpy(), rows[axis].to_numpy()) for axis in ("y", "x")]
+    known = (at[0] >= 0) & (at[1] >= 0)
+    grid[at[0][known], at[1][known]] = rows["predicted"].to_numpy()[known]
+    return grid
+
+
+def _positions(centres: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Position of the cell centre that each value is, or -1."""
+    if len(centres) == 1:
+        return np.where(np.isclose(values, centres[0]), 0, -1)
+    step = abs(float(centres[1] - centres[0]))
+    return pd.Index(centres).get_indexer(pd.Index(values), method="nearest", tolerance=step / 4)
+
+
+def _mean(array: xr.DataArray, month: np.datetime64, geographic: bool) -> float:
+    """Mean of a month's valid cells, weighted by their size; NaN if the array has none."""
+    if month not in shared_months(array):
+        return float("nan")
+    values = field(array, month)
+    latitude = array["y"].to_numpy() if geographic else np.zeros(array.sizes["y"])
+    weight = np.where(np.isfinite(values), np.cos(np.radians(latitude))[:, None], 0.0)
+    total = float(weight.sum())
+    return float(np.where(weight > 0, values, 0.0).ravel() @ weight.ravel()) / total if total else float("nan")

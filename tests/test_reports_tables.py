@@ -1,0 +1,425 @@
+"""Tables of the report on worlds so small that every figure can be worked by hand."""
+
+import logging
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from pyproj import Transformer
+
+from soilscale import kernels, reports
+from soilscale.errors import DataError
+from soilscale.reports import insitu, tables
+from soilscale.reports.scores import SCORES
+from soilscale.seasons import METEOROLOGICAL, Seasons
+
+SEASONS = Seasons(METEOROLOGICAL)
+CRS = "EPSG:3035"
+SIDE, LEFT, TOP = 3000.0, 4_000_000.0, 2_900_000.0
+
+
+def grid(values, times, step=SIDE):
+    """Array (time, y, x) with cell centres of a grid whose upper left corner is LEFT, TOP."""
+    values = np.asarray(values, dtype="float32")
+    rows, columns = values.shape[1:]
+    coords = {
+        "time": np.array(times, dtype="datetime64[ns]"),
+        "y": TOP - step * (np.arange(rows) + 0.5),
+        "x": LEFT + step * (np.arange(columns) + 0.5),
+    }
+    return xr.DataArray(values, dims=("time", "y", "x"), coords=coords)
+
+
+def value_of(table, metric, **keys):
+    rows = table[table["metric"] == metric]
+    for key, value in keys.items():
+        rows = rows[rows[key] == value]
+    assert len(rows) == 1, f"{metric} {keys}: {len(rows)} rows"
+    return rows["value"].item()
+
+
+def predictions_of(coarse, fields, **constant):
+    """Rows of every cell, month and algorithm; fields: algorithm -> array like coarse."""
+    parts = []
+    for algorithm, predicted in fields.items():
+        frame = coarse.to_series().rename("observed").reset_index()
+        frame["predicted"] = np.asarray(predicted, dtype=float).ravel()
+        frame["season"] = SEASONS.names_of(frame["time"].to_numpy())
+        parts.append(frame.assign(algorithm=algorithm))
+    keys = {"model": "seasonal", "split": "blocked"} | constant
+    return pd.concat(parts, ignore_index=True).assign(**keys).dropna(subset=["observed"])
+
+
+# accuracy
+
+
+def rows_of(season, algorithm, observed, predicted, model="seasonal", split="random"):
+    return pd.DataFrame({"observed": observed, "predicted": predicted}).assign(
+        season=season, algorithm=algorithm, model=model, split=split
+    )
+
+
+def test_accuracy_by_hand_and_pooled():
+    predictions = pd.concat(
+        [
+            rows_of("spring", "knn", [0.1, 0.2], [0.2, 0.3]),
+            rows_of("summer", "knn", [0.1, 0.2], [0.1, 0.2]),
+            rows_of("summer", "knn", [0.1, 0.2], [0.4, 0.5], split="blocked"),
+        ]
+    )
+    table = reports.accuracy(predictions)
+    assert list(table.columns) == ["season", "algorithm", "model", "split", "metric", "value", "n"]
+    assert value_of(table, "rmse", season="spring") == pytest.approx(0.1)
+    assert value_of(table, "rmse", season="summer", split="blocked") == pytest.approx(0.3)
+    assert value_of(table, "bias", season="all", split="random") == pytest.approx(0.05)
+    assert value_of(table, "rmse", season="all", split="random") == pytest.approx(math.sqrt(0.02 / 4))
+    assert set(table.loc[(table["season"] == "all") & (table["split"] == "random"), "n"]) == {4}
+    assert set(table["metric"]) == set(SCORES)
+
+
+def test_accuracy_keeps_models_and_algorithms_apart_and_counts_only_pairs():
+    predictions = pd.concat(
+        [
+            rows_of("spring", "knn", [0.1, 0.2, np.nan], [0.2, 0.3, 0.4]),
+            rows_of("spring", "svm", [0.1, 0.2], [0.1, 0.2]),
+            rows_of("spring", "knn", [0.1, 0.2], [0.1, 0.3], model="comprehensive"),
+        ]
+    )
+    table = reports.accuracy(predictions)
+    assert len(table) == 2 * 3 * len(SCORES)
+    assert set(table.loc[table["algorithm"] == "knn", "n"]) == {2}
+    assert value_of(table, "bias", season="all", model="comprehensive") == pytest.approx(0.05)
+
+
+def test_seasons_stand_in_the_order_asked_for_and_all_last():
+    predictions = pd.concat([rows_of(season, "knn", [0.1, 0.2], [0.1, 0.2]) for season in ("winter", "spring")])
+    assert list(pd.unique(reports.accuracy(predictions)["season"])) == ["winter", "spring", "all"]
+    ordered = reports.accuracy(predictions, SEASONS.names)
+    assert list(pd.unique(ordered["season"])) == ["spring", "winter", "all"]
+
+
+# consistency
+
+
+def test_consistency_of_maps_that_conserve():
+    coarse = grid([[[0.2, 0.3]], [[0.4, np.nan]]], ["2001-01", "2001-04"])
+    detail = np.array([[-0.1, 0.1], [0.1, -0.1]])
+    fine = grid(
+        [np.repeat(np.repeat(np.nan_to_num(month, nan=0.5), 2, 0), 2, 1) + np.tile(detail, 2) for month in coarse],
+        ["2001-01", "2001-04"],
+        SIDE / 2,
+    )
+    table = reports.consistency(xr.Dataset({"soil_moisture": fine}), coarse, 2, SEASONS, "svm")
+    assert list(table.columns) == ["season", "algorithm", "metric", "value"]
+    assert set(table["season"]) == {"spring", "winter", "all"}
+    assert set(table["algorithm"]) == {"svm"}
+    for season in ("spring", "winter", "all"):
+        assert value_of(table, "rmse", season=season) == pytest.approx(0.1, abs=1e-6)
+        assert value_of(table, "bias", season=season) == pytest.approx(0, abs=1e-7)
+        assert value_of(table, "max_abs_block_difference", season=season) == pytest.approx(0, abs=1e-7)
+
+
+def test_block_difference_is_that_of_valid_cells_where_observed():
+    coarse = grid([[[0.2, np.nan]]], ["2001-07"])
+    fine = grid([[[0.25, np.nan, 0.9, 0.9], [0.25, 0.25, 0.9, 0.9]]], ["2001-07"], SIDE / 2)
+    table = reports.consistency(xr.Dataset({"soil_moisture": fine}), coarse, 2, SEASONS, "svm")
+    assert value_of(table, "max_abs_block_difference", season="summer") == pytest.approx(0.05, abs=1e-6)
+    assert value_of(table, "max_abs_block_difference", season="all") == pytest.approx(0.05, abs=1e-6)
+
+
+def test_a_month_that_was_never_observed_has_no_consistency():
+    coarse = grid([[[np.nan]]], ["2001-07"])
+    fine = grid([[[0.2, 0.2], [0.2, 0.2]]], ["2001-07"], SIDE / 2)
+    table = reports.consistency(xr.Dataset({"soil_moisture": fine}), coarse, 2, SEASONS, "svm")
+    assert table["value"].isna().all()
+
+
+def test_maps_of_several_algorithms_are_called_best():
+    assert reports.method({"spring": "svm", "summer": "knn"}) == "best"
+    assert reports.method({"spring": "svm", "summer": "svm"}) == "svm"
+    assert reports.method("svm") == "svm"
+
+
+# truth
+
+
+def test_every_method_is_scored_on_the_same_cells():
+    coarse = grid([[[0.2, 0.4]]], ["2001-01"])
+    known = grid([[[0.1, 0.3, 0.3, 0.5], [0.1, 0.3, 0.3, np.nan]]], ["2001-01"], SIDE / 2)
+    ours = grid([[[0.1, 0.3, 0.3, 9.0], [0.1, np.nan, 0.3, 9.0]]], ["2001-01"], SIDE / 2)
+    ours[0, 0, 3] = np.nan
+    table = reports.truth({"svm": ours}, known, coarse, 2, SEASONS)
+    assert list(table.columns) == ["season", "method", "metric", "value"]
+    assert list(pd.unique(table["method"])) == ["nearest", "bilinear", "svm"]
+    assert value_of(table, "rmse", season="winter", method="svm") == 0
+    assert value_of(table, "rmse", season="winter", method="nearest") == pytest.approx(0.1, abs=1e-6)
+    # bilinear between the centres .2 and .4 is .2, .25, .35, .4; the valid cells are 0, 1, 2 above and 0, 2 below
+    expected = math.sqrt((2 * 0.1**2 + 3 * 0.05**2) / 5)
+    assert value_of(table, "rmse", season="all", method="bilinear") == pytest.approx(expected, abs=1e-6)
+
+
+def test_truth_pools_seasons_and_uses_shared_months_only():
+    times = ["2001-01", "2001-04", "2001-05"]
+    coarse = grid(np.full((3, 1, 1), 0.2), times)
+    known = grid(np.full((2, 2, 2), 0.3), times[:2], SIDE / 2)
+    ours = grid(np.stack([np.full((2, 2), v) for v in (0.3, 0.5, 0.9)]), times, SIDE / 2)
+    table = reports.truth({"svm": ours}, known, coarse, 2, SEASONS)
+    assert value_of(table, "bias", season="winter", method="svm") == pytest.approx(0, abs=1e-7)
+    assert value_of(table, "bias", season="spring", method="svm") == pytest.approx(0.2, abs=1e-6)
+    assert value_of(table, "bias", season="all", method="svm") == pytest.approx(0.1, abs=1e-6)
+    assert value_of(table, "bias", season="all", method="nearest") == pytest.approx(-0.1, abs=1e-6)
+
+
+# upscaled
+
+
+@pytest.fixture
+def observed():
+    y, x = np.mgrid[0:6, 0:6]
+    field = 0.2 + 0.01 * x + 0.005 * y + 0.02 * ((x + y) % 2)
+    return grid([field, field + 0.05], ["2001-01", "2001-07"])
+
+
+def test_perfect_predictions_return_the_field_itself(observed):
+    predictions = predictions_of(observed, {"svm": observed, "knn": np.full(observed.shape, 0.25)})
+    table = reports.upscaled(observed, predictions, SEASONS)
+    for season in ("winter", "summer", "all"):
+        assert value_of(table, "rmse", season=season, method="svm") == pytest.approx(0, abs=1e-6)
+        flat, near = (value_of(table, "rmse", season=season, method=name) for name in ("knn", "nearest"))
+        assert 0 < flat < near
+    assert list(pd.unique(table["method"])) == ["nearest", "bilinear", "svm", "knn"]
+
+
+def test_predictions_are_made_consistent_with_the_block_means_before_they_are_judged(observed):
+    shifted = observed + 0.1
+    table = reports.upscaled(observed, predictions_of(observed, {"svm": shifted}), SEASONS)
+    assert value_of(table, "rmse", season="all", method="svm") == pytest.approx(0, abs=1e-6)
+
+
+def test_nearest_one_scale_up_by_hand(observed):
+    one = observed.isel(time=[0])
+    table = reports.upscaled(one, predictions_of(one, {"svm": one}), SEASONS)
+    values = one[0].to_numpy().astype(float)
+    means = values.reshape(2, 3, 2, 3).mean(axis=(1, 3)).repeat(3, 0).repeat(3, 1)
+    assert value_of(table, "rmse", season="winter", method="nearest") == pytest.approx(
+        float(np.sqrt(np.mean((means - values) ** 2)))
+    )
+    smooth = kernels.bilinear(values.reshape(2, 3, 2, 3).mean(axis=(1, 3)), 3)
+    assert value_of(table, "rmse", season="winter", method="bilinear") == pytest.approx(
+        float(np.sqrt(np.mean((smooth - values) ** 2)))
+    )
+
+
+def test_only_out_of_fold_rows_of_the_seasonal_models_count(observed):
+    good = predictions_of(observed, {"svm": observed})
+    bad = np.full(observed.shape, 0.5) * np.linspace(0, 1, 6)
+    others = [
+        predictions_of(observed, {"svm": bad}, split="random"),
+        predictions_of(observed, {"svm": bad}, model="comprehensive"),
+    ]
+    pd.testing.assert_frame_equal(
+        reports.upscaled(observed, good, SEASONS), reports.upscaled(observed, pd.concat([*others, good]), SEASONS)
+    )
+
+
+def test_blocks_at_the_edge_and_with_few_observations_are_left_out(observed):
+    cut = observed.isel(time=[0], y=slice(0, 4), x=slice(0, 3)).copy()
+    cut[0, :2, :] = np.nan  # of the upper block 3 of 9 cells are left, of the lower 3 of 9 exist
+    empty = reports.upscaled(cut, predictions_of(cut, {"svm": cut}), SEASONS)
+    assert empty["value"].isna().all()
+    cut[0, 1, :2] = 0.3
+    some = reports.upscaled(cut, predictions_of(cut, {"svm": cut}), SEASONS)
+    assert value_of(some, "rmse", season="winter", method="nearest") > 0
+
+
+def test_best_uses_each_seasons_own_algorithm(observed):
+    flat = np.full(observed.shape, 0.25)
+    first, second = observed.to_numpy().copy(), observed.to_numpy().copy()
+    first[1], second[0] = flat[1], flat[0]
+    predictions = predictions_of(observed, {"svm": first, "knn": second})
+    seasons = {"winter": "svm", "summer": "knn"}
+    table = reports.upscaled(observed, predictions, SEASONS, algorithm=seasons)
+    assert value_of(table, "rmse", season="all", method="best") == pytest.approx(0, abs=1e-6)
+    assert value_of(table, "rmse", season="all", method="svm") > 0.001
+    assert "best" not in set(reports.upscaled(observed, predictions, SEASONS, algorithm="svm")["method"])
+
+
+def test_predictions_off_the_grid_or_of_a_foreign_month_are_not_used(observed):
+    good = predictions_of(observed, {"svm": observed})
+    foreign = good.assign(time=pd.Timestamp("1999-01-01"))
+    off = good.assign(x=good["x"] + 1e7)
+    table = reports.upscaled(observed, pd.concat([good, foreign, off]), SEASONS)
+    assert value_of(table, "rmse", season="all", method="svm") == pytest.approx(0, abs=1e-6)
+
+
+# stations
+
+
+def place(row, column, step=SIDE / 2):
+    """Longitude and latitude of a fine cell's centre."""
+    back = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
+    return back.transform(LEFT + step * (column + 0.5), TOP - step * (row + 0.5))
+
+
+def records(rows):
+    frame = pd.DataFrame(rows, columns=["station", "cell", "time", "value"])
+    lonlat = [place(*cell) for cell in frame.pop("cell")]
+    return frame.assign(longitude=[p[0] for p in lonlat], latitude=[p[1] for p in lonlat])
+
+
+@pytest.fixture
+def products():
+    times = ["2001-01", "2001-04"]
+    coarse = grid([[[0.2, 0.4]], [[0.3, 0.1]]], times)
+    fine = grid(np.arange(16).reshape(2, 2, 4) / 100, times, SIDE / 2)
+    return fine, coarse
+
+
+def test_stations_are_averaged_to_months_and_paired_with_their_cell(products):
+    rows = [
+        ("A", (0, 1), "2001-01-03", 0.10),
+        ("A", (0, 1), "2001-01-20T12:00", 0.20),
+        ("A", (0, 1), "2001-04-05", 0.30),
+        ("B", (1, 2), "2001-01-09", 0.12),
+        ("B", (1, 2), "2001-02-09", 0.50),
+    ]
+    pairs, table = reports.stations(records(rows), *products, 2, CRS, SEASONS)
+    assert len(pairs) == 3
+    first = pairs[(pairs["station"] == "A") & (pairs["season"] == "winter")].iloc[0]
+    assert first["observed"] == pytest.approx(0.15)
+    assert first["fine"] == pytest.approx(0.01)
+    assert first["coarse"] == pytest.approx(0.2)
+    assert first["bilinear"] == pytest.approx(0.25)
+    second = pairs[pairs["station"] == "B"].iloc[0]
+    assert (second["fine"], second["coarse"]) == (pytest.approx(0.06), pytest.approx(0.4))
+    assert list(table.columns) == ["season", "product", "metric", "value", "n"]
+    assert value_of(table, "bias", season="winter", product="fine") == pytest.approx((0.01 - 0.15 + 0.06 - 0.12) / 2)
+    assert set(table.loc[table["season"] == "all", "n"]) == {3}
+    assert set(table.loc[table["season"] == "winter", "n"]) == {2}
+
+
+def test_stations_outside_are_left_out_and_named(products, caplog):
+    inside = ("A", (0, 0), "2001-01-03", 0.1)
+    with caplog.at_level(logging.WARNING, logger="soilscale"):
+        pairs, _ = reports.stations(
+            records([inside, ("FAR", (0, 4), "2001-01-03", 0.2), ("UP", (-1, 0), "2001-01-03", 0.2)]),
+            *products,
+            2,
+            CRS,
+            SEASONS,
+        )
+    assert set(pairs["station"]) == {"A"}
+    assert "FAR, UP" in caplog.text
+
+
+def test_networks_depths_and_units(products):
+    rows = records(
+        [
+            ("A", (0, 0), "2001-01-03", 10.0),
+            ("A", (0, 0), "2001-01-03", 90.0),
+            ("A", (1, 1), "2001-01-03", 30.0),
+        ]
+    ).assign(network=["one", "one", "two"], depth=[0.05, 0.5, 0.5], unit="vol%")
+    pairs, table = reports.stations(rows, *products, 2, CRS, SEASONS)
+    assert dict(zip(pairs["station"], pairs["observed"], strict=True)) == {
+        "one/A": pytest.approx(0.1),
+        "two/A": pytest.approx(0.3),
+    }
+    assert set(pairs["unit"]) == {"m3 m-3"}
+    assert set(table["metric"]) == set(SCORES)
+
+
+def test_another_quantity_is_brought_to_the_same_range_and_gets_r_and_kl_only(products):
+    cells = [(0, 0), (0, 1), (1, 2), (1, 3)]
+    rows = records([(str(i), cell, "2001-01-03", 40 + 10 * i) for i, cell in enumerate(cells)]).assign(unit="%")
+    pairs, table = reports.stations(rows, *products, 2, CRS, SEASONS)
+    assert set(table["metric"]) == {"r", "kl"}
+    fine = np.array([0, 1, 6, 7])
+    assert value_of(table, "r", season="winter", product="fine") == pytest.approx(np.corrcoef([0, 1, 2, 3], fine)[0, 1])
+    assert value_of(table, "kl", season="winter", product="fine") == pytest.approx(
+        SCORES["kl"](np.array([0, 1, 2, 3]) / 3, fine / 7), abs=1e-6
+    )
+    assert set(reports.station_baselines(pairs, "svm", SEASONS)["metric"]) == {"r", "kl"}
+
+
+def test_products_are_compared_on_the_pairs_that_both_have(products):
+    fine, coarse = products
+    coarse = coarse.copy()
+    coarse[0, 0, 1] = np.nan
+    rows = records(
+        [("A", (0, 0), "2001-01-03", 0.1), ("B", (0, 3), "2001-01-03", 0.1), ("A", (0, 0), "2001-04-03", 0.1)]
+    )
+    pairs, table = reports.stations(rows, fine, coarse, 2, CRS, SEASONS)
+    assert len(pairs) == 3
+    assert set(table.loc[table["season"] == "all", "n"]) == {2}
+
+
+def test_station_baselines_have_the_maps_nearest_and_bilinear(products):
+    rows = records([("A", (0, 1), "2001-01-03", 0.1), ("A", (0, 1), "2001-04-03", 0.2)])
+    pairs, _ = reports.stations(rows, *products, 2, CRS, SEASONS)
+    table = reports.station_baselines(pairs, {"winter": "svm", "spring": "knn"}, SEASONS)
+    assert list(pd.unique(table["method"])) == ["nearest", "bilinear", "best"]
+    assert value_of(table, "bias", season="all", method="nearest") == pytest.approx(0.1)
+    assert value_of(table, "bias", season="all", method="best") == pytest.approx((0.01 + 0.09 - 0.3) / 2)
+
+
+def test_stations_without_any_month_of_the_maps_give_empty_tables(products):
+    pairs, table = reports.stations(records([("A", (0, 1), "1999-01-03", 0.1)]), *products, 2, CRS, SEASONS)
+    assert pairs.empty
+    assert table.empty
+    assert reports.station_baselines(pairs, "svm", SEASONS).empty
+    assert "season" in pairs
+
+
+def test_a_table_of_stations_without_its_columns_is_refused(products):
+    with pytest.raises(DataError, match=r"lacks the columns \['longitude', 'latitude'\]"):
+        reports.stations(pd.DataFrame({"station": [], "time": [], "value": []}), *products, 2, CRS, SEASONS)
+
+
+def test_a_cell_is_found_up_to_its_edges():
+    axis = insitu._Axis(first=5.0, step=-1.0, size=3)
+    assert list(axis.cell(np.array([5.6, 5.4, 4.6, 2.6, 2.4, np.inf]))) == [-1, 0, 0, 2, -1, -1]
+
+
+# baselines and area means
+
+
+def test_baselines_join_what_there_is():
+    one = pd.DataFrame({"season": ["all"], "method": ["svm"], "metric": ["rmse"], "value": [0.1]})
+    table = reports.baselines({"truth": one, "stations": one.iloc[:0], "upscaled": one})
+    assert list(table.columns) == ["season", "method", "reference", "metric", "value"]
+    assert list(table["reference"]) == ["truth", "upscaled"]
+    assert list(reports.baselines({}).columns) == list(table.columns)
+
+
+def test_area_means_by_hand():
+    fine = grid([[[0.1, 0.3], [np.nan, 0.2]]], ["2001-01"])
+    coarse = grid([[[0.25]], [[0.5]]], ["2001-01", "2001-02"])
+    rain = grid(np.full((1, 2, 2), 40.0), ["2001-02"])
+    means = reports.area_means(fine, coarse, CRS, rain)
+    assert list(means.columns) == ["time", "coarse", "fine", "precipitation"]
+    assert len(means) == 1
+    assert means["fine"].item() == pytest.approx(0.2)
+    assert means["coarse"].item() == pytest.approx(0.25)
+    assert math.isnan(means["precipitation"].item())
+
+
+def test_area_means_on_a_grid_in_degrees_weigh_by_latitude():
+    fine = grid([[[1.0], [0.0]]], ["2001-01"]).assign_coords(y=[60.0, 0.0])
+    assert reports.area_means(fine, fine, "EPSG:4326")["fine"].item() == pytest.approx(0.5 / 1.5)
+    assert reports.area_means(fine, fine, CRS)["fine"].item() == pytest.approx(0.5)
+
+
+def test_maps_on_disk_are_read_a_month_at_a_time(tmp_path):
+    times = ["2001-01", "2001-02", "2001-03"]
+    fine = grid(np.random.default_rng(0).random((3, 4, 4)), times, SIDE / 2).rename("soil_moisture")
+    fine.to_dataset().chunk(time=1, y=4, x=4).to_zarr(tmp_path / "maps.zarr", consolidated=False)
+    coarse = grid(kernels.block_mean(fine.to_numpy(), 2)[0], times)
+    stored = xr.open_zarr(tmp_path / "maps.zarr", consolidated=False)
+    pd.testing.assert_frame_equal(
+        reports.consistency(stored, coarse, 2, SEASONS, "svm"),
+        reports.consistency(fine.to_dataset(), coarse, 2, SEASONS, "svm"),
+    )
+    assert tables.shared_months(stored["soil_moisture"], coarse) == [np.datetime64(time) for time in times]
