@@ -2,8 +2,10 @@
 
 import logging
 import math
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 import xarray as xr
@@ -11,16 +13,19 @@ from pyproj import Transformer
 
 from soilscale import kernels, reports
 from soilscale.errors import DataError
-from soilscale.reports import insitu, tables
+from soilscale.reports import tables
 from soilscale.reports.scores import SCORES
 from soilscale.seasons import METEOROLOGICAL, Seasons
+
+Products = tuple[xr.DataArray, xr.DataArray]
+"""Fine and coarse."""
 
 SEASONS = Seasons(METEOROLOGICAL)
 CRS = "EPSG:3035"
 SIDE, LEFT, TOP = 3000.0, 4_000_000.0, 2_900_000.0
 
 
-def grid(values, times, step=SIDE):
+def grid(values: npt.ArrayLike, times: list[str], step: float = SIDE) -> xr.DataArray:
     """Array (time, y, x) with cell centres of a grid whose upper left corner is LEFT, TOP."""
     values = np.asarray(values, dtype="float32")
     rows, columns = values.shape[1:]
@@ -32,15 +37,15 @@ def grid(values, times, step=SIDE):
     return xr.DataArray(values, dims=("time", "y", "x"), coords=coords)
 
 
-def value_of(table, metric, **keys):
+def value_of(table: pd.DataFrame, metric: str, **keys: str) -> float:
     rows = table[table["metric"] == metric]
     for key, value in keys.items():
         rows = rows[rows[key] == value]
     assert len(rows) == 1, f"{metric} {keys}: {len(rows)} rows"
-    return rows["value"].item()
+    return float(rows["value"].item())
 
 
-def predictions_of(coarse, fields, **constant):
+def predictions_of(coarse: xr.DataArray, fields: dict[str, npt.ArrayLike], **constant: str) -> pd.DataFrame:
     """Rows of every cell, month and algorithm; fields: algorithm -> array like coarse."""
     parts = []
     for algorithm, predicted in fields.items():
@@ -55,13 +60,20 @@ def predictions_of(coarse, fields, **constant):
 # accuracy
 
 
-def rows_of(season, algorithm, observed, predicted, model="seasonal", split="random"):
+def rows_of(
+    season: str,
+    algorithm: str,
+    observed: list[float],
+    predicted: list[float],
+    model: str = "seasonal",
+    split: str = "random",
+) -> pd.DataFrame:
     return pd.DataFrame({"observed": observed, "predicted": predicted}).assign(
         season=season, algorithm=algorithm, model=model, split=split
     )
 
 
-def test_accuracy_by_hand_and_pooled():
+def test_accuracy_by_hand_and_pooled() -> None:
     predictions = pd.concat(
         [
             rows_of("spring", "knn", [0.1, 0.2], [0.2, 0.3]),
@@ -79,7 +91,7 @@ def test_accuracy_by_hand_and_pooled():
     assert set(table["metric"]) == set(SCORES)
 
 
-def test_accuracy_keeps_models_and_algorithms_apart_and_counts_only_pairs():
+def test_accuracy_keeps_models_and_algorithms_apart_and_counts_only_pairs() -> None:
     predictions = pd.concat(
         [
             rows_of("spring", "knn", [0.1, 0.2, np.nan], [0.2, 0.3, 0.4]),
@@ -93,7 +105,7 @@ def test_accuracy_keeps_models_and_algorithms_apart_and_counts_only_pairs():
     assert value_of(table, "bias", season="all", model="comprehensive") == pytest.approx(0.05)
 
 
-def test_seasons_stand_in_the_order_asked_for_and_all_last():
+def test_seasons_stand_in_the_order_asked_for_and_all_last() -> None:
     predictions = pd.concat([rows_of(season, "knn", [0.1, 0.2], [0.1, 0.2]) for season in ("winter", "spring")])
     assert list(pd.unique(reports.accuracy(predictions)["season"])) == ["winter", "spring", "all"]
     ordered = reports.accuracy(predictions, SEASONS.names)
@@ -103,7 +115,7 @@ def test_seasons_stand_in_the_order_asked_for_and_all_last():
 # consistency
 
 
-def test_consistency_of_maps_that_conserve():
+def test_consistency_of_maps_that_conserve() -> None:
     coarse = grid([[[0.2, 0.3]], [[0.4, np.nan]]], ["2001-01", "2001-04"])
     detail = np.array([[-0.1, 0.1], [0.1, -0.1]])
     fine = grid(
@@ -121,7 +133,7 @@ def test_consistency_of_maps_that_conserve():
         assert value_of(table, "max_abs_block_difference", season=season) == pytest.approx(0, abs=1e-7)
 
 
-def test_block_difference_is_that_of_valid_cells_where_observed():
+def test_block_difference_is_that_of_valid_cells_where_observed() -> None:
     coarse = grid([[[0.2, np.nan]]], ["2001-07"])
     fine = grid([[[0.25, np.nan, 0.9, 0.9], [0.25, 0.25, 0.9, 0.9]]], ["2001-07"], SIDE / 2)
     table = reports.consistency(xr.Dataset({"soil_moisture": fine}), coarse, 2, SEASONS, "svm")
@@ -129,14 +141,14 @@ def test_block_difference_is_that_of_valid_cells_where_observed():
     assert value_of(table, "max_abs_block_difference", season="all") == pytest.approx(0.05, abs=1e-6)
 
 
-def test_a_month_that_was_never_observed_has_no_consistency():
+def test_a_month_that_was_never_observed_has_no_consistency() -> None:
     coarse = grid([[[np.nan]]], ["2001-07"])
     fine = grid([[[0.2, 0.2], [0.2, 0.2]]], ["2001-07"], SIDE / 2)
     table = reports.consistency(xr.Dataset({"soil_moisture": fine}), coarse, 2, SEASONS, "svm")
     assert table["value"].isna().all()
 
 
-def test_maps_of_several_algorithms_are_called_best():
+def test_maps_of_several_algorithms_are_called_best() -> None:
     assert reports.method({"spring": "svm", "summer": "knn"}) == "best"
     assert reports.method({"spring": "svm", "summer": "svm"}) == "svm"
     assert reports.method("svm") == "svm"
@@ -145,7 +157,7 @@ def test_maps_of_several_algorithms_are_called_best():
 # truth
 
 
-def test_every_method_is_scored_on_the_same_cells():
+def test_every_method_is_scored_on_the_same_cells() -> None:
     coarse = grid([[[0.2, 0.4]]], ["2001-01"])
     known = grid([[[0.1, 0.3, 0.3, 0.5], [0.1, 0.3, 0.3, np.nan]]], ["2001-01"], SIDE / 2)
     ours = grid([[[0.1, 0.3, 0.3, 9.0], [0.1, np.nan, 0.3, 9.0]]], ["2001-01"], SIDE / 2)
@@ -160,7 +172,7 @@ def test_every_method_is_scored_on_the_same_cells():
     assert value_of(table, "rmse", season="all", method="bilinear") == pytest.approx(expected, abs=1e-6)
 
 
-def test_truth_pools_seasons_and_uses_shared_months_only():
+def test_truth_pools_seasons_and_uses_shared_months_only() -> None:
     times = ["2001-01", "2001-04", "2001-05"]
     coarse = grid(np.full((3, 1, 1), 0.2), times)
     known = grid(np.full((2, 2, 2), 0.3), times[:2], SIDE / 2)
@@ -176,13 +188,13 @@ def test_truth_pools_seasons_and_uses_shared_months_only():
 
 
 @pytest.fixture
-def observed():
+def observed() -> xr.DataArray:
     y, x = np.mgrid[0:6, 0:6]
     field = 0.2 + 0.01 * x + 0.005 * y + 0.02 * ((x + y) % 2)
     return grid([field, field + 0.05], ["2001-01", "2001-07"])
 
 
-def test_perfect_predictions_return_the_field_itself(observed):
+def test_perfect_predictions_return_the_field_itself(observed: xr.DataArray) -> None:
     predictions = predictions_of(observed, {"svm": observed, "knn": np.full(observed.shape, 0.25)})
     table = reports.upscaled(observed, predictions, SEASONS)
     for season in ("winter", "summer", "all"):
@@ -192,13 +204,13 @@ def test_perfect_predictions_return_the_field_itself(observed):
     assert list(pd.unique(table["method"])) == ["nearest", "bilinear", "svm", "knn"]
 
 
-def test_predictions_are_made_consistent_with_the_block_means_before_they_are_judged(observed):
+def test_predictions_are_made_consistent_with_the_block_means_before_they_are_judged(observed: xr.DataArray) -> None:
     shifted = observed + 0.1
     table = reports.upscaled(observed, predictions_of(observed, {"svm": shifted}), SEASONS)
     assert value_of(table, "rmse", season="all", method="svm") == pytest.approx(0, abs=1e-6)
 
 
-def test_nearest_one_scale_up_by_hand(observed):
+def test_nearest_one_scale_up_by_hand(observed: xr.DataArray) -> None:
     one = observed.isel(time=[0])
     table = reports.upscaled(one, predictions_of(one, {"svm": one}), SEASONS)
     values = one[0].to_numpy().astype(float)
@@ -212,7 +224,7 @@ def test_nearest_one_scale_up_by_hand(observed):
     )
 
 
-def test_only_out_of_fold_rows_of_the_seasonal_models_count(observed):
+def test_only_out_of_fold_rows_of_the_seasonal_models_count(observed: xr.DataArray) -> None:
     good = predictions_of(observed, {"svm": observed})
     bad = np.full(observed.shape, 0.5) * np.linspace(0, 1, 6)
     others = [
@@ -224,7 +236,7 @@ def test_only_out_of_fold_rows_of_the_seasonal_models_count(observed):
     )
 
 
-def test_blocks_at_the_edge_and_with_few_observations_are_left_out(observed):
+def test_blocks_at_the_edge_and_with_few_observations_are_left_out(observed: xr.DataArray) -> None:
     cut = observed.isel(time=[0], y=slice(0, 4), x=slice(0, 3)).copy()
     cut[0, :2, :] = np.nan  # of the upper block 3 of 9 cells are left, of the lower 3 of 9 exist
     empty = reports.upscaled(cut, predictions_of(cut, {"svm": cut}), SEASONS)
@@ -234,7 +246,7 @@ def test_blocks_at_the_edge_and_with_few_observations_are_left_out(observed):
     assert value_of(some, "rmse", season="winter", method="nearest") > 0
 
 
-def test_best_uses_each_seasons_own_algorithm(observed):
+def test_best_uses_each_seasons_own_algorithm(observed: xr.DataArray) -> None:
     flat = np.full(observed.shape, 0.25)
     first, second = observed.to_numpy().copy(), observed.to_numpy().copy()
     first[1], second[0] = flat[1], flat[0]
@@ -246,7 +258,7 @@ def test_best_uses_each_seasons_own_algorithm(observed):
     assert "best" not in set(reports.upscaled(observed, predictions, SEASONS, algorithm="svm")["method"])
 
 
-def test_predictions_off_the_grid_or_of_a_foreign_month_are_not_used(observed):
+def test_predictions_off_the_grid_or_of_a_foreign_month_are_not_used(observed: xr.DataArray) -> None:
     good = predictions_of(observed, {"svm": observed})
     foreign = good.assign(time=pd.Timestamp("1999-01-01"))
     off = good.assign(x=good["x"] + 1e7)
@@ -257,27 +269,28 @@ def test_predictions_off_the_grid_or_of_a_foreign_month_are_not_used(observed):
 # stations
 
 
-def place(row, column, step=SIDE / 2):
+def place(row: float, column: float, step: float = SIDE / 2) -> tuple[float, float]:
     """Longitude and latitude of a fine cell's centre."""
     back = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
-    return back.transform(LEFT + step * (column + 0.5), TOP - step * (row + 0.5))
+    longitude, latitude = back.transform(LEFT + step * (column + 0.5), TOP - step * (row + 0.5))
+    return longitude, latitude
 
 
-def records(rows):
+def records(rows: list[tuple[str, tuple[int, int], str, float]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=["station", "cell", "time", "value"])
     lonlat = [place(*cell) for cell in frame.pop("cell")]
     return frame.assign(longitude=[p[0] for p in lonlat], latitude=[p[1] for p in lonlat])
 
 
 @pytest.fixture
-def products():
+def products() -> Products:
     times = ["2001-01", "2001-04"]
     coarse = grid([[[0.2, 0.4]], [[0.3, 0.1]]], times)
     fine = grid(np.arange(16).reshape(2, 2, 4) / 100, times, SIDE / 2)
     return fine, coarse
 
 
-def test_stations_are_averaged_to_months_and_paired_with_their_cell(products):
+def test_stations_are_averaged_to_months_and_paired_with_their_cell(products: Products) -> None:
     rows = [
         ("A", (0, 1), "2001-01-03", 0.10),
         ("A", (0, 1), "2001-01-20T12:00", 0.20),
@@ -300,7 +313,7 @@ def test_stations_are_averaged_to_months_and_paired_with_their_cell(products):
     assert set(table.loc[table["season"] == "winter", "n"]) == {2}
 
 
-def test_stations_outside_are_left_out_and_named(products, caplog):
+def test_stations_outside_are_left_out_and_named(products: Products, caplog: pytest.LogCaptureFixture) -> None:
     inside = ("A", (0, 0), "2001-01-03", 0.1)
     with caplog.at_level(logging.WARNING, logger="soilscale"):
         pairs, _ = reports.stations(
@@ -314,7 +327,7 @@ def test_stations_outside_are_left_out_and_named(products, caplog):
     assert "FAR, UP" in caplog.text
 
 
-def test_networks_depths_and_units(products):
+def test_networks_depths_and_units(products: Products) -> None:
     rows = records(
         [
             ("A", (0, 0), "2001-01-03", 10.0),
@@ -331,7 +344,7 @@ def test_networks_depths_and_units(products):
     assert set(table["metric"]) == set(SCORES)
 
 
-def test_another_quantity_is_brought_to_the_same_range_and_gets_r_and_kl_only(products):
+def test_another_quantity_is_brought_to_the_same_range_and_gets_r_and_kl_only(products: Products) -> None:
     cells = [(0, 0), (0, 1), (1, 2), (1, 3)]
     rows = records([(str(i), cell, "2001-01-03", 40 + 10 * i) for i, cell in enumerate(cells)]).assign(unit="%")
     pairs, table = reports.stations(rows, *products, 2, CRS, SEASONS)
@@ -344,7 +357,7 @@ def test_another_quantity_is_brought_to_the_same_range_and_gets_r_and_kl_only(pr
     assert set(reports.station_baselines(pairs, "svm", SEASONS)["metric"]) == {"r", "kl"}
 
 
-def test_products_are_compared_on_the_pairs_that_both_have(products):
+def test_products_are_compared_on_the_pairs_that_both_have(products: Products) -> None:
     fine, coarse = products
     coarse = coarse.copy()
     coarse[0, 0, 1] = np.nan
@@ -356,7 +369,7 @@ def test_products_are_compared_on_the_pairs_that_both_have(products):
     assert set(table.loc[table["season"] == "all", "n"]) == {2}
 
 
-def test_station_baselines_have_the_maps_nearest_and_bilinear(products):
+def test_station_baselines_have_the_maps_nearest_and_bilinear(products: Products) -> None:
     rows = records([("A", (0, 1), "2001-01-03", 0.1), ("A", (0, 1), "2001-04-03", 0.2)])
     pairs, _ = reports.stations(rows, *products, 2, CRS, SEASONS)
     table = reports.station_baselines(pairs, {"winter": "svm", "spring": "knn"}, SEASONS)
@@ -365,7 +378,7 @@ def test_station_baselines_have_the_maps_nearest_and_bilinear(products):
     assert value_of(table, "bias", season="all", method="best") == pytest.approx((0.01 + 0.09 - 0.3) / 2)
 
 
-def test_stations_without_any_month_of_the_maps_give_empty_tables(products):
+def test_stations_without_any_month_of_the_maps_give_empty_tables(products: Products) -> None:
     pairs, table = reports.stations(records([("A", (0, 1), "1999-01-03", 0.1)]), *products, 2, CRS, SEASONS)
     assert pairs.empty
     assert table.empty
@@ -373,20 +386,29 @@ def test_stations_without_any_month_of_the_maps_give_empty_tables(products):
     assert "season" in pairs
 
 
-def test_a_table_of_stations_without_its_columns_is_refused(products):
+def test_a_table_of_stations_without_its_columns_is_refused(products: Products) -> None:
     with pytest.raises(DataError, match=r"lacks the columns \['longitude', 'latitude'\]"):
         reports.stations(pd.DataFrame({"station": [], "time": [], "value": []}), *products, 2, CRS, SEASONS)
 
 
-def test_a_cell_is_found_up_to_its_edges():
-    axis = insitu._Axis(first=5.0, step=-1.0, size=3)
-    assert list(axis.cell(np.array([5.6, 5.4, 4.6, 2.6, 2.4, np.inf]))) == [-1, 0, 0, 2, -1, -1]
+@pytest.mark.parametrize(
+    ("row", "column", "inside"), [(-0.49, -0.49, True), (1.49, 3.49, True), (-0.51, 0, False), (0, 3.51, False)]
+)
+def test_a_station_counts_up_to_the_edge_of_the_grid(
+    products: Products, row: float, column: float, inside: bool
+) -> None:
+    longitude, latitude = place(row, column)
+    one = pd.DataFrame(
+        {"station": ["A"], "longitude": longitude, "latitude": latitude, "time": "2001-01-03", "value": 0.1}
+    )
+    pairs, _ = reports.stations(one, *products, 2, CRS, SEASONS)
+    assert len(pairs) == inside
 
 
 # baselines and area means
 
 
-def test_baselines_join_what_there_is():
+def test_baselines_join_what_there_is() -> None:
     one = pd.DataFrame({"season": ["all"], "method": ["svm"], "metric": ["rmse"], "value": [0.1]})
     table = reports.baselines({"truth": one, "stations": one.iloc[:0], "upscaled": one})
     assert list(table.columns) == ["season", "method", "reference", "metric", "value"]
@@ -394,7 +416,7 @@ def test_baselines_join_what_there_is():
     assert list(reports.baselines({}).columns) == list(table.columns)
 
 
-def test_area_means_by_hand():
+def test_area_means_by_hand() -> None:
     fine = grid([[[0.1, 0.3], [np.nan, 0.2]]], ["2001-01"])
     coarse = grid([[[0.25]], [[0.5]]], ["2001-01", "2001-02"])
     rain = grid(np.full((1, 2, 2), 40.0), ["2001-02"])
@@ -406,13 +428,13 @@ def test_area_means_by_hand():
     assert math.isnan(means["precipitation"].item())
 
 
-def test_area_means_on_a_grid_in_degrees_weigh_by_latitude():
+def test_area_means_on_a_grid_in_degrees_weigh_by_latitude() -> None:
     fine = grid([[[1.0], [0.0]]], ["2001-01"]).assign_coords(y=[60.0, 0.0])
     assert reports.area_means(fine, fine, "EPSG:4326")["fine"].item() == pytest.approx(0.5 / 1.5)
     assert reports.area_means(fine, fine, CRS)["fine"].item() == pytest.approx(0.5)
 
 
-def test_maps_on_disk_are_read_a_month_at_a_time(tmp_path):
+def test_maps_on_disk_are_read_a_month_at_a_time(tmp_path: Path) -> None:
     times = ["2001-01", "2001-02", "2001-03"]
     fine = grid(np.random.default_rng(0).random((3, 4, 4)), times, SIDE / 2).rename("soil_moisture")
     fine.to_dataset().chunk(time=1, y=4, x=4).to_zarr(tmp_path / "maps.zarr", consolidated=False)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +29,12 @@ from soilscale.errors import ConfigurationError
 from soilscale.grid import centres
 from soilscale.seasons import METEOROLOGICAL, Seasons
 from soilscale.synthetic import World, frames, noise, products
+from soilscale.synthetic.climate import UNEXPLAINED
 from soilscale.synthetic.landscape import BARREN, CLASSES, CROPLAND, FOREST, URBAN
 from soilscale.synthetic.world import SIDE, Composite
 
 SMALL: dict[str, Any] = {"years": (2004, 2004), "cells": 2}
 JULY = np.datetime64("2004-07")
-INSIDE = slice(10, -10)
-"""Part of a MODIS raster that lies well inside the data: its rows and columns."""
-
 Raster = tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -44,13 +44,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def world() -> World:
+def world(folder: Path) -> World:
+    assert folder.is_dir()
     return synthetic.make(0, SMALL["years"], SMALL["cells"])
 
 
 @pytest.fixture(scope="module")
 def catalog(folder: Path) -> pystac.Catalog:
     return pystac.Catalog.from_file(str(folder / "catalog" / "catalog.json"))
+
+
+@pytest.fixture(scope="module")
+def country(world: World) -> World:
+    assert world.grid.shape == (2, 2)
+    return synthetic.make(0, (2004, 2005), 6)
 
 
 def items_of(catalog: pystac.Catalog, collection: str) -> list[pystac.Item]:
@@ -93,11 +100,11 @@ def composites_of(catalog: pystac.Catalog, collection: str, tile: str) -> Iterat
 
 
 def test_the_catalog_is_valid_stac_without_asking_the_network(catalog: pystac.Catalog) -> None:
-    assert catalog.validate() == []
+    assert [Path(schema).name for schema in catalog.validate()] == ["catalog.json"]
     for collection in catalog.get_children():
-        assert collection.validate() == []
+        assert [Path(schema).name for schema in collection.validate()] == ["collection.json"]
         first = next(iter(collection.get_items()))
-        assert first.validate() == []
+        assert [Path(schema).name for schema in first.validate()] == ["item.json"]
         assert first.to_dict()["stac_version"] == "1.1.0"
         assert first.stac_extensions == []
 
@@ -153,15 +160,8 @@ def test_composites_follow_without_gap_and_the_last_ends_with_the_year(
     spans = [composite for _, composite in composites_of(catalog, collection, tile)]
     assert len(spans) == 46
     assert [span.days for span in spans] == [8] * 45 + [6]
-    assert all(before.end == after.start for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before.end == after.start for before, after in pairwise(spans))
     assert (str(spans[0].start), str(spans[-1].end)) == ("2004-01-01", "2005-01-01")
-
-
-def test_last_composite_of_a_common_year_has_five_days(folder: Path) -> None:
-    del folder
-    spans = synthetic.make(0, (2004, 2005), 2).composites
-    assert len(spans) == 92
-    assert (spans[45].days, spans[91].days) == (6, 5)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +192,7 @@ def test_static_sources_have_one_date(catalog: pystac.Catalog) -> None:
     ] * 2
 
 
+@settings(max_examples=50, deadline=None)
 @given(start=st.integers(0, 720), days=st.integers(1, 16))
 def test_days_of_a_composite_are_shared_out_among_the_months(start: int, days: int) -> None:
     composite = Composite(np.datetime64("2004-01-01") + start, days)
@@ -207,7 +208,7 @@ def test_a_composite_across_the_end_of_january_shares_seven_days_and_one() -> No
 # Geometry
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(x=st.floats(9.2e6, 1.05e7), y=st.floats(3.4e6, 4.3e6))
 def test_sinusoidal_metres_become_degrees_as_proj_has_it(x: float, y: float) -> None:
     transformer = Transformer.from_crs(frames.SINUSOIDAL, "EPSG:4326", always_xy=True)
@@ -396,14 +397,14 @@ def test_truth_is_the_field_at_the_fine_cells_centres(folder: Path, world: World
     y, x = centres(world.grid.fine)
     assert np.array_equal(truth["y"], y)
     assert np.array_equal(truth["x"], x)
-    assert truth["time"].values[6] == np.datetime64("2004-07-01", "ns")
+    assert truth["time"].to_numpy()[6] == np.datetime64("2004-07-01", "ns")
     values = synthetic.exact("soil_moisture", JULY, *np.meshgrid(x, y), **SMALL)
     assert np.allclose(truth[schema.MAP].sel(time="2004-07-01"), values, atol=1e-6)
 
 
 def test_coarse_product_is_the_truths_block_means_with_noise(folder: Path, catalog: pystac.Catalog) -> None:
     truth = open_truth(folder)[schema.MAP]
-    means = truth.coarsen(y=25, x=25).mean().values
+    means = truth.coarsen(y=25, x=25).mean().to_numpy()
     error = []
     for item, mean in zip(items_of(catalog, "soil-moisture"), means, strict=True):
         stored, lon, _ = read(item, "soil_moisture")
@@ -437,39 +438,45 @@ def test_stations_stand_in_the_area_and_follow_the_truth(folder: Path, world: Wo
     assert table["latitude"].between(south, north).all()
     assert 100 < len(table) < 144
     assert not table.duplicated(["station", "time"]).any()
-    truth = np.array(
-        [
-            float(
-                world.truth("soil_moisture", np.datetime64(row.time), np.array(row.longitude), np.array(row.latitude))
-            )
-            for row in table.itertuples()
-        ]
-    )
-    assert 0.01 < np.std(table["value"] - truth) < 0.035
+    for time, month in table.groupby("time"):
+        lon, lat = month["longitude"].to_numpy(), month["latitude"].to_numpy()
+        table.loc[month.index, "truth"] = world.truth("soil_moisture", np.datetime64(str(time)), lon, lat)
+    assert 0.01 < np.std(table["value"] - table["truth"]) < 0.035
     assert (table["unit"] == "m3 m-3").all()
 
 
 # What a right cube holds
 
 
-def fold(catalog: pystac.Catalog, collection: str, asset: str, month: np.datetime64) -> Iterator[tuple[Any, ...]]:
-    for item, composite in composites_of(catalog, collection, "h26v05"):
-        if days := composite.shared(month):
-            yield item, composite, days, *(part[INSIDE, INSIDE] for part in read(item, asset))
+@dataclass(frozen=True)
+class Part:
+    """What the days that a composite shares with a month bring to that month."""
+
+    item: pystac.Item
+    composite: Composite
+    days: int
+    stored: NDArray[np.float64]
+
+
+def parts_of(catalog: pystac.Catalog, collection: str, asset: str, month: np.datetime64) -> list[Part]:
+    return [
+        Part(item, composite, composite.shared(month), read(item, asset)[0].astype(float))
+        for item, composite in composites_of(catalog, collection, "h26v05")
+        if composite.shared(month)
+    ]
 
 
 @pytest.mark.parametrize("month", ["2004-02", "2004-07", "2004-12"])
 def test_exact_lst_is_the_mean_of_clear_composites_by_shared_days(
     catalog: pystac.Catalog, world: World, month: str
 ) -> None:
-    total: Any = 0.0
-    weight: Any = 0
-    naive: Any = 0.0
-    for item, _, days, stored, lon, lat in fold(catalog, "modis-11A2", "LST_Day_1km", np.datetime64(month)):
-        clear = (read(item, "QC_Day")[0][INSIDE, INSIDE] & 0b11) <= 1
-        total = total + np.where(clear, days * stored * 0.02, 0)
-        weight = weight + days * clear
-        naive = naive + days * stored * 0.02
+    total, weight = 0.0, 0.0
+    parts = parts_of(catalog, "modis-11A2", "LST_Day_1km", np.datetime64(month))
+    for part in parts:
+        flag, lon, lat = read(part.item, "QC_Day")
+        clear = (flag & 0b11) <= 1
+        total = total + np.where(clear, part.days * part.stored * 0.02, 0)
+        weight = weight + part.days * clear
     with np.errstate(invalid="ignore"):
         mean = total / weight
     exact = world.exact("lst", np.datetime64(month), lon, lat)
@@ -480,11 +487,12 @@ def test_exact_lst_is_the_mean_of_clear_composites_by_shared_days(
 
 
 def test_ignoring_the_quality_band_is_punished(catalog: pystac.Catalog, world: World) -> None:
-    total: Any = 0.0
-    weight: Any = 0
-    for _, _, days, stored, lon, lat in fold(catalog, "modis-11A2", "LST_Day_1km", JULY):
-        total = total + days * stored * 0.02
-        weight = weight + days * (stored > 0)
+    total, weight = 0.0, 0.0
+    parts = parts_of(catalog, "modis-11A2", "LST_Day_1km", JULY)
+    for part in parts:
+        total = total + part.days * part.stored * 0.02
+        weight = weight + part.days * (part.stored > 0)
+    _, lon, lat = read(parts[0].item, "QC_Day")
     seen = (np.abs(lon - 108.75) < 0.25) & (np.abs(lat - 34.5) < 0.25) & (weight > 0)
     error = total[seen] / weight[seen] - world.exact("lst", JULY, lon[seen], lat[seen])
     assert np.nanmean(error) < -0.5
@@ -494,11 +502,13 @@ def test_ignoring_the_quality_band_is_punished(catalog: pystac.Catalog, world: W
 def test_exact_et_is_the_mean_daily_rate_times_the_months_days(
     catalog: pystac.Catalog, world: World, month: str
 ) -> None:
-    total: Any = 0.0
-    weight = 0
-    for _, composite, days, stored, lon, lat in fold(catalog, "modis-16A2", "ET_500m", np.datetime64(month)):
-        total = total + np.where(stored <= 32700, days * stored * 0.1 / composite.days, np.nan)
-        weight += days
+    parts = parts_of(catalog, "modis-16A2", "ET_500m", np.datetime64(month))
+    total = np.sum(
+        [np.where(part.stored <= 32700, part.days * part.stored * 0.1 / part.composite.days, np.nan) for part in parts],
+        axis=0,
+    )
+    weight = sum(part.days for part in parts)
+    _, lon, lat = read(parts[0].item, "ET_500m")
     exact = world.exact("et", np.datetime64(month), lon, lat)
     seen = np.isfinite(total)
     assert weight == {"2004-02": 29, "2004-07": 31, "2004-12": 31}[month]
@@ -562,12 +572,10 @@ def test_impossible_worlds_are_refused(tmp_path: Path, years: tuple[int, int], c
         synthetic.write(tmp_path, years=years, cells=cells)
 
 
-def test_a_smaller_area_is_a_window_of_a_larger(world: World) -> None:
-    larger = synthetic.make(0, SMALL["years"], 4)
-    y, x = centres(world.grid.fine)
-    lon, lat = np.meshgrid(x, y)
+def test_a_smaller_area_is_a_window_of_a_larger(world: World, country: World) -> None:
+    lon, lat = np.meshgrid(*reversed(centres(world.grid.fine)))
     for name in ("elevation", "precipitation", "lst", "soil_moisture"):
-        small, large = (each.exact(name, JULY, lon, lat) for each in (world, larger))
+        small, large = (each.exact(name, JULY, lon, lat) for each in (world, country))
         assert np.allclose(small, large, rtol=1e-5, equal_nan=True)
 
 
@@ -581,11 +589,6 @@ def test_noise_has_mean_0_and_deviation_1_and_no_window() -> None:
 
 
 # The nature of the truth
-
-
-@pytest.fixture(scope="module")
-def country() -> World:
-    return synthetic.make(0, (2004, 2005), 6)
 
 
 FEATURES = ("precipitation", "lst", "ndvi", "et", "elevation", "slope", "northness", "sand", "clay")
@@ -624,6 +627,12 @@ def nearest(coarse: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def bilinear(coarse: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([zoom(month, 25, order=1, mode="nearest", grid_mode=True) for month in coarse])
+
+
+def test_last_composite_of_a_common_year_has_five_days(country: World) -> None:
+    spans = country.composites
+    assert len(spans) == 92
+    assert (spans[45].days, spans[91].days) == (6, 5)
 
 
 def test_soil_moisture_is_physical_and_seasonal(country: World) -> None:
@@ -670,17 +679,16 @@ def test_texture_rules_the_winter_and_water_the_summer(country: World) -> None:
 
 
 def test_no_line_explains_what_a_forest_does(country: World) -> None:
-    for season in ("summer", "autumn"):
-        months = [month for month in country.period if Seasons(METEOROLOGICAL).name(month) == season]
-        X, y = gather(country, months)
-        rows = np.random.default_rng(0).permutation(y.size)[:9000]
-        learn, judge = rows[:6000], rows[6000:]
-        table, target = as_rows(X), y.ravel()
-        line = LinearRegression().fit(table[learn], target[learn])
-        forest = RandomForestRegressor(60, max_features=0.5, random_state=0).fit(table[learn], target[learn])
-        by_line, by_forest = (rmse(model.predict(table[judge]), target[judge]) for model in (line, forest))
-        assert by_line > 1.15 * by_forest
-        assert by_forest > synthetic.climate.UNEXPLAINED
+    months = [month for month in country.period if Seasons(METEOROLOGICAL).name(month) == "autumn"]
+    X, y = gather(country, months)
+    rows = np.random.default_rng(0).permutation(y.size)[:9000]
+    learn, judge = rows[:6000], rows[6000:]
+    table, target = as_rows(X), y.ravel()
+    line = LinearRegression().fit(table[learn], target[learn])
+    forest = RandomForestRegressor(60, max_features=0.5, random_state=0).fit(table[learn], target[learn])
+    by_line, by_forest = (rmse(model.predict(table[judge]), target[judge]) for model in (line, forest))
+    assert by_line > 1.2 * by_forest
+    assert by_forest > UNEXPLAINED
 
 
 def test_a_seasonal_forest_with_residual_beats_bilinear_and_bilinear_beats_nearest(country: World) -> None:

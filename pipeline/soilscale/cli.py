@@ -220,7 +220,9 @@ def status(path: ConfigPath, output: Output = None, override: Overrides = None, 
         told = flow.status(config.load(path, override or (), output))
         table = Table("stage", "complete", "of", "failed")
         for stage in told.stages:
-            table.add_row(stage.name, str(stage.done), "?" if stage.total is None else str(stage.total), str(stage.failed))
+            table.add_row(
+                stage.name, str(stage.done), "?" if stage.total is None else str(stage.total), str(stage.failed)
+            )
         out.print(table)
         for line in told.lines:
             out.print(line, markup=False, highlight=False, soft_wrap=True)

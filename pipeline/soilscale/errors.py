@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class SoilscaleError(Exception):
     """A failure that a person can act on; its message says what was got, what was expected and what to do."""
@@ -32,3 +35,10 @@ class IncompleteError(SoilscaleError):
     """The run stopped before it was complete; the same command resumes it."""
 
     status = 75
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """End of a message about an unknown name: the nearest known one, else all of them."""
+    choices = list(known)
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(choices)}"

@@ -107,7 +107,7 @@ def shared_days(starts: NDArray[np.datetime64], ends: NDArray[np.datetime64], mo
     return np.maximum((right - left).astype("timedelta64[s]").astype("float64"), 0) / 86400
 
 
-def weighted_mean(total: Float64s, weight: Float64s) -> Float64s:
+def weighted_mean(total: Floats, weight: Floats) -> Float64s:
     """Quotient of a weighted sum and its weights, NaN where nothing had weight; shapes equal."""
     return np.divide(total, weight, out=np.full(total.shape, np.nan), where=weight > 0)
 

@@ -41,12 +41,12 @@ def template(grid: Grid, months: Months, starts: Months, seasons: Seasons) -> di
         Group -> dataset; ``coarse`` holds the block means of the prediction.
     """
     one = np.timedelta64(1, "M")
-    last = np.array([seasons.members(start)[-1] for start in starts], dtype="datetime64[M]")
+    after = np.array([seasons.members(start)[-1] + one for start in starts], dtype="datetime64[M]")
     layers = {MAP: schema.MAP_ATTRS, QUALITY: schema.QUALITY_ATTRS}
     predicted = {PREDICTION: dict(schema.MAP_ATTRS) | {"long_name": "model's estimate before conservation"}}
     return {
         MONTH: _dataset(grid, FINE, months, months + one, seasons, layers | predicted),
-        SEASON: _dataset(grid, FINE, starts, last + one, seasons, layers),
+        SEASON: _dataset(grid, FINE, starts, after, seasons, layers),
         COARSE: _dataset(grid, COARSE, months, months + one, seasons, predicted),
     }
 
@@ -61,9 +61,11 @@ def _dataset(
         flag = name == QUALITY
         dtype, empty = ("uint8", np.uint8(0)) if flag else ("float32", np.float32("nan"))
         values = da.full((len(starts), *geobox.shape), empty, dtype=dtype, chunks=chunks)
-        encoding = {"chunks": chunks, "grid_mapping": schema.SPATIAL_REF} | ({} if flag else {"_FillValue": empty})
-        attrs = dict(attrs) | ({} if flag or scale == COARSE else {"ancillary_variables": QUALITY})
-        variables[name] = xr.Variable(schema.DIMS, values, attrs, encoding)
+        encoding = {"chunks": chunks} | ({} if flag else {"_FillValue": empty})
+        told = dict(attrs) | {"grid_mapping": schema.SPATIAL_REF}
+        if not flag and scale == FINE:
+            told["ancillary_variables"] = QUALITY
+        variables[name] = xr.Variable(schema.DIMS, values, told, encoding)
     names = np.array([seasons.name(start) for start in starts], dtype=object)
     coords = schema.coordinates(geobox, starts) | {
         "time_bounds": schema.time_bounds(starts, ends),

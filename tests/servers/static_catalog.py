@@ -60,13 +60,17 @@ def static_catalog(documents: Mapping[str, Any] | None = None) -> Iterator[Stati
     catalog = StaticCatalog(dict(documents or {}))
 
     class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:  # noqa: N802 - the name that http.server calls
+            self.do_GET()
+
         def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
             status, body, headers = catalog.answer(self.path, dict(self.headers))
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(body))}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             """Keep the tests' output clean."""

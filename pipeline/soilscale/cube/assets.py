@@ -25,7 +25,7 @@ Bounds = tuple[float, float, float, float]
 """Left, bottom, right, top."""
 
 NOMINAL_EPSG = 4326
-"""What stackstac, which takes EPSG codes only, is told of a grid without one; nothing is warped, so it has no effect."""
+"""What stackstac, which takes EPSG codes only, is told of a grid without one; as nothing is warped, it has no effect."""
 
 ALIGNED = 1e-3
 """Share of a pixel by which two files may differ and still lie on one grid."""
@@ -141,7 +141,7 @@ class NativeReader:
     resampling, so that no fill code bleeds into its neighbours; stackstac's default reader resamples first.
     """
 
-    def __init__(self, *, url: str, spec: Any, dtype: np.dtype[Any], fill_value: float, **_: object) -> None:
+    def __init__(self, *, url: str, spec: Any, dtype: np.dtype[Any], fill_value: float, **_: Any) -> None:
         self.url = url
         self.spec = spec
         self.dtype = dtype
@@ -149,7 +149,7 @@ class NativeReader:
 
     def read(self, window: Window, **_: object) -> NDArray[np.floating]:
         """Stored values of a window of the stack's grid; `fill_value` outside the file."""
-        href, _, band = self.url.rpartition("#")
+        href, band = self.url.rsplit("#", 1)
         values = np.full((window.height, window.width), self.fill_value, self.dtype)
         try:
             with rasterio.Env(**storage.gdal_options()), rasterio.open(storage.gdal_path(href)) as file:

@@ -20,7 +20,7 @@ from soilscale.cube import assets
 from soilscale.cube.assets import Bounds, Header
 from soilscale.errors import DataError
 from soilscale.grid import LONLAT, lonlat_bounds, metres_per_cell
-from soilscale.sources import Source
+from soilscale.sources import QualityRule, Source
 
 SUBGRID = 2048
 """Cells along the side of the largest grid that is warped in one piece; bounds the memory of a unit."""
@@ -173,7 +173,7 @@ def _piecewise(
     for headers in _lattices(reading, scenes):
         method, factor = _sampling(reading.source, headers[0][1], geobox, derive=halo > 0)
         members = [scene for scene, _ in headers]
-        for rows, columns in _pieces(geobox.shape, max(SUBGRID // factor, 1)):
+        for rows, columns in _pieces(tuple(geobox.shape), max(SUBGRID // factor, 1)):
             piece = geobox[rows, columns].pad(halo) if halo else geobox[rows, columns]
             fine = piece.zoom_out(1 / factor)
             sampled = _sample(reading, members, headers[0][1], fine, method)
@@ -313,9 +313,9 @@ def _decode(reading: Reading, scene: Scene, own: Header, lattice: Header, bounds
     if source.valid_range is not None:
         valid &= (raw >= source.valid_range[0]) & (raw <= source.valid_range[1])
     if source.quality is not None:
-        valid &= _accepted(reading, scene, lattice, bounds)
-    scale = float(_first(source.scale, told.get("scale"), own.scale))
-    offset = float(_first(source.offset, told.get("offset"), own.offset))
+        valid &= _accepted(reading, source.quality, scene, lattice, bounds)
+    scale = _first(source.scale, told.get("scale"), own.scale) or 1.0
+    offset = _first(source.offset, told.get("offset"), own.offset) or 0.0
     return np.where(valid, raw * scale + offset, np.nan)
 
 
@@ -324,11 +324,8 @@ def _first(*values: float | None) -> float | None:
     return next((value for value in values if value is not None), None)
 
 
-def _accepted(reading: Reading, scene: Scene, lattice: Header, bounds: Bounds) -> NDArray[np.bool_]:
+def _accepted(reading: Reading, rule: QualityRule, scene: Scene, lattice: Header, bounds: Bounds) -> NDArray[np.bool_]:
     """Pixels that the quality band accepts; a band on another lattice is laid on this one by its nearest pixel."""
-    rule = reading.source.quality
-    if rule is None:
-        return np.True_
     own = reading.header(scene, rule.asset)
     if own.shares_grid(lattice):
         flags = reading.windows([scene], rule.asset, lattice, bounds)[0]

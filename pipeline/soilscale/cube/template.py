@@ -111,8 +111,9 @@ def _dataset(
         chunks = tile if constant else (1, *tile)
         dims = schema.DIMS[1:] if constant else schema.DIMS
         values = da.full(shape, np.nan, dtype="float32", chunks=chunks)
-        encoding = {"chunks": chunks, "_FillValue": np.float32("nan"), "grid_mapping": schema.SPATIAL_REF}
-        variables[name] = xr.Variable(dims, values, dict(attrs[name]), encoding)
+        told = dict(attrs[name]) | {"grid_mapping": schema.SPATIAL_REF}
+        encoding = {"chunks": chunks, "_FillValue": np.float32("nan")}
+        variables[name] = xr.Variable(dims, values, told, encoding)
     coords = schema.coordinates(geobox, months)
     bounds = schema.time_bounds(months, months + np.timedelta64(1, "M"))
     return xr.Dataset(variables, coords | {"time_bounds": bounds}, {"Conventions": schema.CONVENTIONS})

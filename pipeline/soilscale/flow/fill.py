@@ -84,9 +84,7 @@ def target(
 def fraction(workspace: Workspace, names: Sequence[str], static: frozenset[str], tile: Tile, index: int) -> None:
     """Take the smallest valid share of all predictors in a tile's month."""
     shares = [
-        storage.read_region(
-            workspace.cube, FRACTION, name, tile.coarse if name in static else (index, *tile.coarse)
-        )
+        storage.read_region(workspace.cube, FRACTION, name, tile.coarse if name in static else (index, *tile.coarse))
         for name in names
     ]
     smallest = np.min([np.nan_to_num(share) for share in shares], axis=0)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from soilscale import models, samples, storage
@@ -81,4 +80,4 @@ def load(url: str, version: str) -> models.Estimator:  # noqa: ARG001 - likewise
 
 def months_in_batches(n: int, size: int = 12) -> list[tuple[int, int]]:
     """First and last index, the last exclusive, of batches of months."""
-    return [(int(first), int(min(first + size, n))) for first in np.arange(0, n, size)]
+    return [(first, min(first + size, n)) for first in range(0, n, size)]

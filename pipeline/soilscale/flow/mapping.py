@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,7 @@ def choose(run: Run) -> dict[str, Chosen]:
     versions = {unit.name: unit.digest for unit in train_units(run, settings.season_scheme.names)}
     chosen = {}
     for season in settings.season_scheme.names:
-        kind = "comprehensive" if season in few else "seasonal"
+        kind: Literal["comprehensive", "seasonal"] = "comprehensive" if season in few else "seasonal"
         algorithm = settings.maps.algorithm
         if algorithm == "best":
             rows = predictions[(predictions["season"] == season) & (predictions["model"] == kind)]
@@ -100,7 +101,8 @@ def map_units(run: Run, layout: str) -> list[tuple[list[Unit], str]]:
         model = chosen[settings.season_scheme.name(month)]
         url = run.workspace.model(model.season, model.algorithm, "model.skops")
         version_of = [
-            digest(layout, standing.predictors(tile, month, how.fill_gaps), model, how.fill_gaps, area) for tile in tiles
+            digest(layout, standing.predictors(tile, month, how.fill_gaps), model, how.fill_gaps, area)
+            for tile in tiles
         ]
         observed = [standing.target(tile, month) for tile in tiles]
         whole = digest(version_of, observed, how.conserve, how.valid_range)

@@ -154,7 +154,8 @@ def _with_classes(workspace: Workspace, given: Input) -> Input:
 
 def cube_units(config: Config, plan: Plan) -> list[Unit]:
     """Units that fill the cube: one for each source, tile and month."""
-    return [unit for given in plan.inputs for tile in plan.grid.tiles() for unit in _source_units(config, plan, given, tile)]
+    tiles = list(plan.grid.tiles())
+    return [unit for given in plan.inputs for tile in tiles for unit in _source_units(config, plan, given, tile)]
 
 
 def _source_units(config: Config, plan: Plan, given: Input, tile: Tile) -> list[Unit]:
@@ -178,7 +179,9 @@ def _source_units(config: Config, plan: Plan, given: Input, tile: Tile) -> list[
     ]
 
 
-def _unit_of(plan: Plan, source: Source, name: str, scenes: Sequence[Scene], work: fill.Work, arguments: fill.Arguments) -> Unit:
+def _unit_of(
+    plan: Plan, source: Source, name: str, scenes: Sequence[Scene], work: fill.Work, arguments: fill.Arguments
+) -> Unit:
     made_from = digest(plan.layout, source, [scene.digest for scene in scenes])
     return Unit(CUBE, name, made_from, work, arguments)
 

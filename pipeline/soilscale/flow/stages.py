@@ -5,27 +5,23 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
-from distributed import Client
 
-from soilscale import __version__, catalog, config, cube, grid, maps, models, reports, samples, storage
+from soilscale import __version__, catalog, config, cube, grid, models, reports, samples, storage
 from soilscale.config import Config
 from soilscale.errors import DataError, ServiceError
-from soilscale.flow import draw, fill, learn, plan, units
-from soilscale.flow.plan import Plan, State
-from soilscale.flow.units import Progress, Receipt, Unit
-from soilscale.flow.workspace import Workspace, digest
+from soilscale.flow import fill, learn, plan
+from soilscale.flow.session import Run
+from soilscale.flow.units import Receipt, Unit
+from soilscale.flow.workspace import digest
 from soilscale.models import Job
 from soilscale.schema import COARSE
-from soilscale.seasons import ALL, month_range
+from soilscale.seasons import ALL
 from soilscale.sources import Source
 
 logger = logging.getLogger(__name__)
@@ -201,7 +197,9 @@ def train(run: Run) -> None:
     table = learn.read_table(run.workspace.samples)
     few = samples.check_counts(table, settings.season_scheme)
     for name, count in few.items():
-        logger.warning("season %s has %d training rows, too few for a model; the comprehensive one is used", name, count)
+        logger.warning(
+            "season %s has %d training rows, too few for a model; the comprehensive one is used", name, count
+        )
     work = train_units(run, [name for name in settings.season_scheme.names if name not in few])
     receipts = run.do(work, "train")
     _raise_failed(receipts)
@@ -260,5 +258,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (float, np.floating)):
         return float(value) if np.isfinite(value) else None
     return int(value) if isinstance(value, np.integer) else value
-
-

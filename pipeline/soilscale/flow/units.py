@@ -77,7 +77,7 @@ def perform(workspace: Workspace, unit: Unit) -> Receipt:
         raise
     except ServiceError as error:
         outcome, message = "unreachable", str(error)
-    except Exception as error:  # noqa: BLE001 - one bad unit must not end the others
+    except Exception as error:
         outcome, message = "failed", str(error) or repr(error)
         logger.debug("%s %s", unit.stage, unit.name, exc_info=True)
     receipt = Receipt(unit.stage, unit.name, outcome, message, round(time.monotonic() - start, 3))
@@ -99,9 +99,7 @@ def failures(workspace: Workspace) -> list[Receipt]:
     return [Receipt(**{key: value for key, value in entry.items() if key != "version"}) for entry in found]
 
 
-def run(
-    client: Client, workspace: Workspace, units: Sequence[Unit], progress: Progress, doing: str
-) -> list[Receipt]:
+def run(client: Client, workspace: Workspace, units: Sequence[Unit], progress: Progress, doing: str) -> list[Receipt]:
     """Do every unit of one stage that is not complete.
 
     Parameters
@@ -167,17 +165,17 @@ def _stream(client: Client, workspace: Workspace, units: Sequence[Unit], attempt
             running.add(_submit(client, workspace, unit, attempt))
 
 
-def _submit(client: Client, workspace: Workspace, unit: Unit, attempt: int) -> Future:
+def _submit(client: Client, workspace: Workspace, unit: Unit, attempt: int) -> Future[Receipt]:
     key = f"{unit.stage}-{unit.name}-{unit.digest}-{attempt}-{time.monotonic_ns()}"
     return client.submit(perform, workspace, unit, key=key, pure=False)
 
 
-def _receipt(future: Future) -> Receipt:
+def _receipt(future: Future[Receipt]) -> Receipt:
     try:
         receipt: Receipt = future.result()
     except KilledWorker as error:
         raise IncompleteError(
-            f"workers died repeatedly ({error}); give them more memory or choose a smaller grid.tile, then run the same "
-            "command again"
+            f"workers died repeatedly ({error}); give them more memory or choose a smaller grid.tile, then run the "
+            "same command again"
         ) from error
     return receipt

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-import difflib
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import shapely
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pyproj import CRS
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from soilscale import grid, models, sources, storage
-from soilscale.errors import ConfigurationError
-from soilscale.seasons import SCHEMES, Months, Seasons, as_month, month_range
+from soilscale import models, storage
+from soilscale.errors import ConfigurationError, nearest
+from soilscale.grid import Grid, cover
+from soilscale.seasons import SCHEMES, Months, Seasons, month_range
+from soilscale.sources import (
+    Aggregate,
+    Catalog,
+    Kind,
+    QualityRule,
+    ResamplingName,
+    Role,
+    Sign,
+    Source,
+    profiles,
+)
+
+HALF_TURN = 180
+"""Degrees."""
+
+LAST_BIT = 31
+"""Last bit of the widest quality band."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
@@ -58,7 +69,7 @@ class Area(Section):
             raise ValueError("give either bbox: [west, south, east, north] or geometry: FILE.geojson")
         if self.bbox is not None:
             west, south, east, north = self.bbox
-            if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+            if not (-HALF_TURN <= west < east <= HALF_TURN and -HALF_TURN / 2 <= south < north <= HALF_TURN / 2):
                 raise ValueError(
                     f"bbox {list(self.bbox)} is not [west, south, east, north] in degrees with west < east"
                 )
@@ -90,7 +101,7 @@ class CatalogSection(Section):
     """Where items are found, and how their assets are signed."""
 
     url: str
-    sign: sources.Sign = "none"
+    sign: Sign = "none"
 
 
 class QualitySection(Section):
@@ -103,8 +114,8 @@ class QualitySection(Section):
     @model_validator(mode="after")
     def _ordered(self) -> QualitySection:
         first, last = self.bits
-        if not 0 <= first <= last <= 31:
-            raise ValueError(f"bits {list(self.bits)} are not [first, last] within 0..31")
+        if not 0 <= first <= last <= LAST_BIT:
+            raise ValueError(f"bits {list(self.bits)} are not [first, last] within 0..{LAST_BIT}")
         largest = 2 ** (last - first + 1) - 1
         if any(not 0 <= value <= largest for value in self.accept):
             raise ValueError(
@@ -120,16 +131,16 @@ class SourceSection(Section):
     collection: str
     asset: str
     profile: str | None = None
-    role: sources.Role = "predictor"
-    kind: sources.Kind = "continuous"
+    role: Role = "predictor"
+    kind: Kind = "continuous"
     scale: float | None = None
     offset: float | None = None
     nodata: Annotated[tuple[float, ...] | None, BeforeValidator(_as_tuple)] = None
     valid_range: tuple[float, float] | None = None
     quality: QualitySection | None = None
     composite: float | None = Field(default=None, gt=0)
-    aggregate: sources.Aggregate = "mean"
-    resampling: sources.ResamplingName = "auto"
+    aggregate: Aggregate = "mean"
+    resampling: ResamplingName = "auto"
     derive: tuple[Literal["slope", "aspect"], ...] = ()
     lags: tuple[Annotated[int, Field(ge=1, le=24)], ...] = ()
     group: str | None = None
@@ -145,7 +156,7 @@ class SourceSection(Section):
         """Keys of the named profile, beneath those that are written out."""
         if not isinstance(values, dict) or not values.get("profile"):
             return values
-        known = sources.profiles()
+        known = profiles()
         if values["profile"] not in known:
             raise ValueError(f"there is no profile {values['profile']!r}{nearest(str(values['profile']), known)}")
         profile = {key: value for key, value in known[values["profile"]].items() if key != "about"}
@@ -259,24 +270,24 @@ class Config(Section):
         return month_range(*self.period)
 
     @property
-    def target(self) -> sources.Source:
+    def target(self) -> Source:
         """The source whose role is target."""
         return next(source for source in self.source_list if source.role == "target")
 
     @property
-    def predictors(self) -> tuple[sources.Source, ...]:
+    def predictors(self) -> tuple[Source, ...]:
         """All other sources."""
         return tuple(source for source in self.source_list if source.role == "predictor")
 
     @cached_property
-    def source_list(self) -> tuple[sources.Source, ...]:
+    def source_list(self) -> tuple[Source, ...]:
         """All sources as the stages take them."""
         return tuple(_source(name, section) for name, section in self.sources.items())
 
-    def catalog(self, source: sources.Source) -> sources.Catalog:
+    def catalog(self, source: Source) -> Catalog:
         """Catalog in which a source's items are found."""
         section = self.catalogs[source.catalog]
-        return sources.Catalog(source.catalog, section.url, section.sign)
+        return Catalog(source.catalog, section.url, section.sign)
 
     @cached_property
     def geometry(self) -> BaseGeometry | None:
@@ -293,170 +304,18 @@ class Config(Section):
         return shape
 
     @cached_property
-    def nested_grid(self) -> grid.Grid:
+    def nested_grid(self) -> Grid:
         """Grid of every coarse cell that the area touches."""
         area = self.geometry if self.area.bbox is None else box(*self.area.bbox)
         section = self.grid
         try:
-            return grid.cover(
-                area, section.crs, section.coarse, section.ratio, origin=section.origin, tile=section.tile
-            )
+            return cover(area, section.crs, section.coarse, section.ratio, origin=section.origin, tile=section.tile)
         except ValueError as error:
             raise ConfigurationError(f"grid: {error}") from error
 
 
-def _source(name: str, section: SourceSection) -> sources.Source:
+def _source(name: str, section: SourceSection) -> Source:
     values = section.model_dump(exclude={"profile", "quality"})
-    quality = section.quality and sources.QualityRule(**section.quality.model_dump())
-    return sources.Source(name=name, quality=quality, **values)
-
-
-def load(path: str, overrides: Sequence[str] = (), output: str | None = None) -> Config:
-    """Read and check a configuration.
-
-    Parameters
-    ----------
-    path
-        YAML file; relative paths in it are relative to its folder.
-    overrides
-        ``KEY=VALUE``, keys with dots, values in YAML; paths among them are relative to the working directory.
-    output
-        Overrides the key ``output``; relative to the working directory.
-
-    Raises
-    ------
-    ConfigurationError
-        Naming every key that is wrong, and the nearest known one where a key is unknown.
-    """
-    here = str(Path.cwd())
-    url = storage.resolve(path, here)
-    try:
-        content = yaml.safe_load(storage.read_bytes(url))
-    except FileNotFoundError as error:
-        raise ConfigurationError(f"there is no configuration at {path}") from error
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"{path} holds no mapping of keys, but {type(content).__name__}")
-    _place(content, url.rpartition("/")[0])
-    written = [_override(text) for text in overrides]
-    for keys, value in written:
-        _set(content, keys, value)
-    for keys, _ in written:
-        _place_one(content, keys, here)
-    if output is not None:
-        content["output"] = storage.resolve(output, here)
-    return validate(content, path)
-
-
-def validate(content: Mapping[str, Any], path: str = "the configuration") -> Config:
-    """Check a configuration that has been read; errors as `load`."""
-    try:
-        return Config.model_validate(content)
-    except ValidationError as error:
-        faults = "\n".join(f"  {line}" for line in _explain(error))
-        raise ConfigurationError(f"{path} is wrong:\n{faults}") from error
-
-
-PATHS = (("output",), ("area", "geometry"), ("validation", "stations"), ("validation", "truth"))
-"""Keys that hold a path or URL, besides ``catalogs.<name>.url``."""
-
-
-def _paths(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    yield from PATHS
-    catalogs = content.get("catalogs")
-    if isinstance(catalogs, dict):
-        yield from (("catalogs", name, "url") for name in catalogs)
-
-
-def _place(content: dict[str, Any], base: str) -> None:
-    """Resolve every path of a configuration against its own folder; truth.zarr beside it is the default truth."""
-    for keys in _paths(content):
-        _place_one(content, keys, base)
-    validation = content.setdefault("validation", {})
-    beside = storage.join(base, "truth.zarr")
-    if isinstance(validation, dict) and validation.get("truth") is None and storage.exists(beside):
-        validation["truth"] = beside
-
-
-def _place_one(content: dict[str, Any], keys: tuple[str, ...], base: str) -> None:
-    if keys not in _paths(content):
-        return
-    *outer, last = keys
-    node: Any = content
-    for key in outer:
-        node = node.get(key) if isinstance(node, dict) else None
-    if isinstance(node, dict) and isinstance(node.get(last), str):
-        node[last] = storage.resolve(node[last], base)
-
-
-def _override(text: str) -> tuple[tuple[str, ...], Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ConfigurationError(f"-o {text!r} is not KEY=VALUE, such as -o models.seed=1")
-    try:
-        return tuple(key.split(".")), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"-o {text!r}: the value is not YAML: {error}") from error
-
-
-def _set(content: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
-    node = content
-    for key in keys[:-1]:
-        node = node.setdefault(key, {})
-        if not isinstance(node, dict):
-            raise ConfigurationError(f"-o {'.'.join(keys)}: {key!r} holds a value, not a mapping of keys")
-    node[keys[-1]] = value
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """End of a message about an unknown name: the nearest known one, else all of them."""
-    choices = list(known)
-    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(choices)}"
-
-
-def _explain(error: ValidationError) -> Iterator[str]:
-    for fault in error.errors():
-        where = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            *outer, key = fault["loc"]
-            yield f"{where}: unknown key{nearest(str(key), _keys(outer))}"
-        elif fault["type"] == "missing":
-            yield f"{where}: this key is missing"
-        else:
-            yield f"{where or 'the whole'}: {_sentence(fault)}"
-
-
-def _sentence(fault: ErrorDetails) -> str:
-    message = fault["msg"].removeprefix("Value error, ")
-    plain = isinstance(fault["input"], (str, int, float, list)) and fault["type"] != "value_error"
-    return f"{message}; got {fault['input']!r}" if plain else message
-
-
-def _keys(outer: Sequence[str | int]) -> list[str]:
-    """Known keys of the section at a place."""
-    section: type[BaseModel] = Config
-    for key in outer:
-        field = section.model_fields.get(str(key))
-        if field is None:
-            continue
-        section = next(iter(_sections(field.annotation)), section)
-    return list(section.model_fields)
-
-
-def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in getattr(annotation, "__args__", ()):
-        yield from _sections(part)
-
-
-def dump(config: Config) -> dict[str, Any]:
-    """Resolved configuration as plain data; it holds no secrets, for the configuration takes none."""
-    return json.loads(config.model_dump_json())
-
-
-def last_month(config: Config) -> np.datetime64:
-    """Last month of the period."""
-    return as_month(config.period[1])
+    rule = section.quality
+    quality = None if rule is None else QualityRule(rule.asset, rule.bits, rule.accept)
+    return Source(name=name, quality=quality, **values)

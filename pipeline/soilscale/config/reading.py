@@ -1,0 +1,155 @@
+"""From a YAML file to a checked configuration, or to a message that names every wrong key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from soilscale import storage
+from soilscale.config.sections import Config
+from soilscale.errors import ConfigurationError, nearest
+
+
+def load(path: str, overrides: Sequence[str] = (), output: str | None = None) -> Config:
+    """Read and check a configuration.
+
+    Parameters
+    ----------
+    path
+        YAML file; relative paths in it are relative to its folder.
+    overrides
+        ``KEY=VALUE``, keys with dots, values in YAML; paths among them are relative to the working directory.
+    output
+        Overrides the key ``output``; relative to the working directory.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming every key that is wrong, and the nearest known one where a key is unknown.
+    """
+    here = str(Path.cwd())
+    url = storage.resolve(path, here)
+    try:
+        content = yaml.safe_load(storage.read_bytes(url))
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"there is no configuration at {path}") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path} holds no mapping of keys, but {type(content).__name__}")
+    _place(content, url.rpartition("/")[0])
+    written = [_override(text) for text in overrides]
+    for keys, value in written:
+        _set(content, keys, value)
+    for keys, _ in written:
+        _place_one(content, keys, here)
+    if output is not None:
+        content["output"] = storage.resolve(output, here)
+    return validate(content, path)
+
+
+def validate(content: Mapping[str, Any], path: str = "the configuration") -> Config:
+    """Check a configuration that has been read; errors as `load`."""
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        faults = "\n".join(f"  {line}" for line in _explain(error))
+        raise ConfigurationError(f"{path} is wrong:\n{faults}") from error
+
+
+PATHS = (("output",), ("area", "geometry"), ("validation", "stations"), ("validation", "truth"))
+"""Keys that hold a path or URL, besides ``catalogs.<name>.url``."""
+
+
+def _paths(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    yield from PATHS
+    catalogs = content.get("catalogs")
+    if isinstance(catalogs, dict):
+        yield from (("catalogs", name, "url") for name in catalogs)
+
+
+def _place(content: dict[str, Any], base: str) -> None:
+    """Resolve every path of a configuration against its own folder; truth.zarr beside it is the default truth."""
+    for keys in _paths(content):
+        _place_one(content, keys, base)
+    validation = content.setdefault("validation", {})
+    beside = storage.join(base, "truth.zarr")
+    if isinstance(validation, dict) and validation.get("truth") is None and storage.exists(beside):
+        validation["truth"] = beside
+
+
+def _place_one(content: dict[str, Any], keys: tuple[str, ...], base: str) -> None:
+    if keys not in _paths(content):
+        return
+    *outer, last = keys
+    node: Any = content
+    for key in outer:
+        node = node.get(key) if isinstance(node, dict) else None
+    if isinstance(node, dict) and isinstance(node.get(last), str):
+        node[last] = storage.resolve(node[last], base)
+
+
+def _override(text: str) -> tuple[tuple[str, ...], Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigurationError(f"-o {text!r} is not KEY=VALUE, such as -o models.seed=1")
+    try:
+        return tuple(key.split(".")), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"-o {text!r}: the value is not YAML: {error}") from error
+
+
+def _set(content: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
+    node = content
+    for key in keys[:-1]:
+        node = node.setdefault(key, {})
+        if not isinstance(node, dict):
+            raise ConfigurationError(f"-o {'.'.join(keys)}: {key!r} holds a value, not a mapping of keys")
+    node[keys[-1]] = value
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    for fault in error.errors():
+        where = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            *outer, key = fault["loc"]
+            yield f"{where}: unknown key{nearest(str(key), _keys(outer))}"
+        elif fault["type"] == "missing":
+            yield f"{where}: this key is missing"
+        else:
+            yield f"{where or 'the whole'}: {_sentence(fault)}"
+
+
+def _sentence(fault: ErrorDetails) -> str:
+    message = fault["msg"].removeprefix("Value error, ")
+    plain = isinstance(fault["input"], (str, int, float, list)) and fault["type"] != "value_error"
+    return f"{message}; got {fault['input']!r}" if plain else message
+
+
+def _keys(outer: Sequence[str | int]) -> list[str]:
+    """Known keys of the section at a place."""
+    section: type[BaseModel] = Config
+    for key in outer:
+        field = section.model_fields.get(str(key))
+        if field is None:
+            continue
+        section = next(iter(_sections(field.annotation)), section)
+    return list(section.model_fields)
+
+
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _sections(part)
+
+
+def dump(config: Config) -> dict[str, Any]:
+    """Resolved configuration as plain data; it holds no secrets, for the configuration takes none."""
+    return json.loads(config.model_dump_json())
