@@ -6,8 +6,10 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Literal
@@ -26,6 +28,9 @@ from soilscale.flow import Outcome, Progress, Run
 
 USAGE = 64
 """Exit status of wrong usage; the parser's own is 2."""
+
+LOG_EVERY = 10.0
+"""Seconds between lines of progress in a log."""
 
 app = typer.Typer(
     name="soilscale",
@@ -49,7 +54,7 @@ Scheduler = Annotated[
     typer.Option(
         "--scheduler",
         metavar="ADDRESS",
-        help="An existing Dask scheduler, such as tcp://127.0.0.1:8786; else DASK_SCHEDULER_ADDRESS; else a local cluster.",
+        help="An existing Dask scheduler, tcp://HOST:PORT; else DASK_SCHEDULER_ADDRESS; else a local cluster.",
     ),
 ]
 Workers = Annotated[
@@ -106,45 +111,52 @@ def _fail(message: str, status: int, level: LogLevel) -> None:
     raise typer.Exit(status)
 
 
-def _stop(signum: int, frame: FrameType | None) -> None:
+def _stop(_signum: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
 @contextmanager
-def _client(scheduler: str | None, workers: int | None) -> Iterator[Client]:
-    address = scheduler or os.environ.get("DASK_SCHEDULER_ADDRESS")
-    if address:
-        try:
-            client = Client(address, timeout="30s", set_as_default=False)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise ServiceError(f"no Dask scheduler answers at {address}: {error}; check --scheduler") from error
-        with client:
-            yield client
-        return
-    with (
+def _cluster(scheduler: str | None, workers: int | None) -> Iterator[Callable[[], Client]]:
+    """Way to the Dask client, which starts or reaches the cluster at its first use, and leaves it at the end."""
+    with ExitStack() as stack:
+
+        @cache
+        def connect() -> Client:
+            address = scheduler or os.environ.get("DASK_SCHEDULER_ADDRESS")
+            try:
+                return stack.enter_context(
+                    Client(address or _start(stack, workers), timeout="30s", set_as_default=False)
+                )
+            except (OSError, TimeoutError, ValueError) as error:
+                raise ServiceError(f"no Dask scheduler answers at {address}: {error}; check --scheduler") from error
+
+        yield connect
+
+
+def _start(stack: ExitStack, workers: int | None) -> LocalCluster:
+    """Local cluster of single-threaded processes, on the loopback interface only."""
+    return stack.enter_context(
         LocalCluster(
             n_workers=workers or os.cpu_count(),
             threads_per_worker=1,
             host="127.0.0.1",
             dashboard_address=None,
             silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
+        )
+    )
 
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    """Bars on a terminal; elsewhere one line of the log for each tenth of a stage."""
+    """Bars on a terminal; elsewhere a line of the log when something is done, and every few seconds until then."""
     logger = logging.getLogger("soilscale")
     if not err.is_terminal:
-        said: dict[str, int] = {}
+        said = time.monotonic()
 
         def tell(doing: str, done: int, total: int | None) -> None:
-            tenth = 10 * done // total if total else 0
-            if said.get(doing) != tenth:
-                said[doing] = tenth
+            nonlocal said
+            if done == total or time.monotonic() - said > LOG_EVERY:
+                said = time.monotonic()
                 logger.info("%s: %s of %s", doing, done, total if total is not None else "?")
 
         yield tell
@@ -173,8 +185,8 @@ def _execute(
     """Run stages of a configuration on a cluster, and leave with the status that their outcome asks for."""
     with _statuses(level):
         settings = config.load(path, overrides or (), output)
-        with _client(scheduler, workers) as client, _progress() as progress:
-            outcome = work(Run(settings, client, progress))
+        with _cluster(scheduler, workers) as connect, _progress() as progress:
+            outcome = work(Run(settings, connect, progress))
         _conclude(outcome)
 
 
@@ -209,7 +221,7 @@ _command("search", flow.search, "Find the items of every source and freeze them 
 _command("cube", flow.cube, "Stream the frozen items into the Zarr cube.")
 _command("samples", flow.samples, "Build the training table from the cube's coarse cells.")
 _command("train", flow.train, "Fit a model per season and algorithm, and judge it by random and blocked splits.")
-_command("map", flow.map, "Make the fine maps: Zarr, COGs and STAC items.")
+_command("map", flow.make_maps, "Make the fine maps: Zarr, COGs and STAC items.")
 _command("report", flow.report, "Make the tables, the figures and the HTML page.")
 
 
@@ -258,6 +270,6 @@ def demo(
         with _progress() as progress:
             path = synthetic.write(folder, seed=seed, progress=progress)
         settings = config.load(str(path))
-        with _client(scheduler, workers) as client, _progress() as progress:
-            outcome = flow.run(Run(settings, client, progress))
+        with _cluster(scheduler, workers) as connect, _progress() as progress:
+            outcome = flow.run(Run(settings, connect, progress))
         _conclude(outcome)

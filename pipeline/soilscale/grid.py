@@ -17,7 +17,6 @@ from pyproj import CRS, Geod, Transformer
 from pyproj.exceptions import CRSError
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
-from shapely.ops import transform as reshape
 
 TILE_PIXELS = 768
 """Fine cells along the side of a tile, at most, where the configuration names no tile size."""
@@ -109,7 +108,7 @@ class Grid:
         KeyError
             If the grid has no such tile.
         """
-        return next(tile for tile in self.tiles() if tile.name == name)
+        return {tile.name: tile for tile in self.tiles()}[name]
 
 
 def cover(
@@ -145,6 +144,8 @@ def cover(
         parsed = CRS.from_user_input(crs)
     except CRSError as error:
         raise ValueError(f"the CRS {crs!r} is unknown; use a code such as EPSG:3035 or EPSG:4326") from error
+    if area.is_empty or not area.area:
+        raise ValueError(f"the area {area.wkt} (degrees) covers nothing; give a box or a polygon")
     west, south, east, north = project(area, LONLAT, parsed).bounds
     if not all(map(math.isfinite, (west, south, east, north))):
         raise ValueError(f"the area {area.bounds} (degrees) cannot be expressed in {crs}; choose another CRS")
@@ -164,7 +165,7 @@ def cover(
     )
 
 
-def project(shape: BaseGeometry, source: CRS | str, target: CRS | str, points: int = 32) -> BaseGeometry:
+def project(shape: BaseGeometry, source: CRS | str, target: CRS | str, points: int = 512) -> BaseGeometry:
     """Shape in another CRS, its edges densified first so that straight lines may bend.
 
     Parameters
@@ -175,7 +176,7 @@ def project(shape: BaseGeometry, source: CRS | str, target: CRS | str, points: i
     west, south, east, north = shape.bounds
     dense = shapely.segmentize(shape, max(east - west, north - south, 1e-9) / points)
     transformer = Transformer.from_crs(source, target, always_xy=True)
-    return reshape(transformer.transform, dense)
+    return shapely.transform(dense, transformer.transform, interleaved=False)
 
 
 def lonlat_bounds(geobox: GeoBox) -> tuple[float, float, float, float]:
@@ -200,7 +201,7 @@ def inside(geobox: GeoBox, area: BaseGeometry) -> NDArray[np.bool_]:
     """Cells whose centre lies in an area given in longitude and latitude, shape ``(rows, columns)``."""
     y, x = centres(geobox)
     grid_x, grid_y = np.meshgrid(x, y)
-    shape = project(area, LONLAT, str(geobox.crs), points=512)
+    shape = project(area, LONLAT, str(geobox.crs))
     shapely.prepare(shape)
     found: NDArray[np.bool_] = shapely.contains_xy(shape, grid_x, grid_y)
     return found
@@ -213,7 +214,7 @@ def touched(geobox: GeoBox, area: BaseGeometry) -> NDArray[np.bool_]:
     left = transform.c + transform.a * np.arange(columns)[None, :]
     top = transform.f + transform.e * np.arange(rows)[:, None]
     cells = shapely.box(left, top + transform.e, left + transform.a, top)
-    shape = project(area, LONLAT, str(geobox.crs), points=512)
+    shape = project(area, LONLAT, str(geobox.crs))
     shapely.prepare(shape)
     overlap: NDArray[np.bool_] = shapely.area(shapely.intersection(cells, shape)) > SNAP * abs(
         transform.a * transform.e

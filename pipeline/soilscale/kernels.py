@@ -276,13 +276,11 @@ def _share_excess(fitted: Float64s, observed: Floats, ratio: int, lower: float, 
     return values
 
 
-def terrain(elevation: Floats, steps: Floats) -> tuple[Float64s, Float64s, Float64s]:
-    """Slope, northness and eastness of a surface.
+def gradient(elevation: Floats, steps: Floats) -> Float64s:
+    """Rise of a surface per metre towards east and north.
 
     Central differences, one-sided next to a missing cell, give the rise along columns and rows; the steps turn
-    them into the gradient per metre towards east and north, whatever the projection. Northness and eastness are
-    the sine of the slope times the cosine and sine of the aspect (the downhill direction, clockwise from north), so
-    that flat land, whose aspect means nothing, is 0 in both (Molotch et al. 2004, Hydrol. Process. 18, 1-16).
+    them into true directions and distances, whatever the projection.
 
     Parameters
     ----------
@@ -294,8 +292,8 @@ def terrain(elevation: Floats, steps: Floats) -> tuple[Float64s, Float64s, Float
 
     Returns
     -------
-    slope, northness, eastness
-        Degrees, 1 and 1, each of shape ``(Y, X)``.
+    array
+        Shape ``(2, Y, X)``: towards east and north; NaN where the elevation is missing.
     """
     along_column = _difference(elevation.T).T
     along_row = _difference(elevation)
@@ -303,15 +301,30 @@ def terrain(elevation: Floats, steps: Floats) -> tuple[Float64s, Float64s, Float
     determinant = east_column * north_row - east_row * north_column
     east = (along_column * north_row - along_row * north_column) / determinant
     north = (along_row * east_column - along_column * east_row) / determinant
-    rise = np.hypot(east, north)
-    sine = rise / np.sqrt(1 + rise**2)
-    per_rise = np.divide(sine, rise, out=np.zeros_like(rise), where=rise > 0)
-    missing = np.isnan(elevation)
-    slope = np.degrees(np.arctan(rise))
-    northness, eastness = -north * per_rise, -east * per_rise
-    for layer in (slope, northness, eastness):
-        layer[missing] = np.nan
-    return slope, northness, eastness
+    return np.where(np.isnan(elevation), np.nan, np.stack([east, north]))
+
+
+def terrain(rise: Floats) -> Float64s:
+    """Slope, northness and eastness of a gradient.
+
+    Northness and eastness are the sine of the slope times the cosine and sine of the aspect (the downhill direction,
+    clockwise from north), so that flat land, whose aspect means nothing, is 0 in both (Molotch et al. 2004, Hydrol.
+    Process. 18, 1-16).
+
+    Parameters
+    ----------
+    rise
+        Rise per metre towards east and north, shape ``(2, Y, X)``.
+
+    Returns
+    -------
+    array
+        Shape ``(3, Y, X)``: slope in degrees, northness and eastness.
+    """
+    east, north = rise
+    steepness = np.hypot(east, north)
+    cosine = 1 / np.sqrt(1 + steepness**2)
+    return np.stack([np.degrees(np.arctan(steepness)), -north * cosine, -east * cosine])
 
 
 def _difference(values: Floats) -> Float64s:

@@ -170,7 +170,10 @@ def finish(
     there = np.isfinite(values)
     quality = np.where(there, np.where(seen, Quality.OBSERVED, Quality.PREDICTED), 0)
     quality = quality | np.where(clamped & there, Quality.CLAMPED, 0)
-    return values.astype("float32"), quality.astype("uint8")
+    single = values.astype("float32")  # whose nearest value to a bound may lie beyond it
+    beyond = (single.astype("float64") < lower) | (single.astype("float64") > upper)
+    single = np.where(beyond, np.nextafter(single, np.float32((lower + upper) / 2)), single)
+    return single, quality.astype("uint8")
 
 
 def fold_season(maps: Sequence[Floats], quality: Sequence[Flags]) -> tuple[Floats, Flags]:

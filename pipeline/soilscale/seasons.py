@@ -40,7 +40,7 @@ class Seasons:
     Raises
     ------
     ValueError
-        If the months are not a partition of 1..12, or a season is named ``all``.
+        If the months are not a partition of 1..12, or a season is empty or named ``all``.
     """
 
     months: Mapping[str, Sequence[int]]
@@ -57,6 +57,8 @@ class Seasons:
         ]
         if faults:
             raise ValueError(f"seasons must hold each of the months 1..12 once; {'; '.join(faults)}")
+        if empty := [name for name, months in self.months.items() if not months]:
+            raise ValueError(f"seasons must hold at least one month each; empty: {', '.join(empty)}")
         if ALL in self.months:
             raise ValueError(f"a season cannot be named {ALL!r}: that is the comprehensive model's name")
 

@@ -45,7 +45,7 @@ def explain(error: Exception, url: str, doing: str) -> SoilscaleError:
     """Failure of a store in a person's words: what cannot be done where, and whether a rerun may mend it."""
     text = f"cannot {doing} {url}: {error}"
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
-        return ConfigurationError(f"{text}; check that the path is right and that you may write there")
+        return ConfigurationError(f"{text}; check that the path is right and that you may {doing} there")
     return ServiceError(f"{text}; check the store and your credentials, then run the same command again")
 
 
@@ -161,9 +161,9 @@ def check_writable(url: str) -> None:
         remove(probe)
         return
     folder = Path(url)
-    while not folder.exists():
-        folder = folder.parent
     try:
+        while not folder.exists():
+            folder = folder.parent
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:

@@ -54,16 +54,20 @@ class StaticCatalog:
         return -statuses[0] if statuses[0] < 0 else statuses.pop(0)
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 64
+
+
 @contextmanager
 def static_catalog(documents: Mapping[str, Any] | None = None) -> Iterator[StaticCatalog]:
     """Serve documents until the context ends."""
     catalog = StaticCatalog(dict(documents or {}))
 
     class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:  # noqa: N802 - the name that http.server calls
+        def do_HEAD(self) -> None:
             self.do_GET()
 
-        def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+        def do_GET(self) -> None:
             status, body, headers = catalog.answer(self.path, dict(self.headers))
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(body))}.items():
@@ -75,7 +79,7 @@ def static_catalog(documents: Mapping[str, Any] | None = None) -> Iterator[Stati
         def log_message(self, *_: object) -> None:
             """Keep the tests' output clean."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with _Server(("127.0.0.1", 0), Handler) as server:
         catalog.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()

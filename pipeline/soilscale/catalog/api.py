@@ -14,7 +14,7 @@ from urllib3.util.retry import Retry
 from soilscale.catalog import documents
 from soilscale.catalog.extents import pieces
 from soilscale.catalog.items import add, skip
-from soilscale.catalog.query import Broken, Found, Progress, Query, Span, conditions, links
+from soilscale.catalog.query import Broken, Found, Progress, Query, Span, links, portable
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
 
 PAGE = 250
@@ -107,7 +107,7 @@ def _pages(query: Query, url: str, landing: Mapping[str, Any], span: Span | None
                 collections=[query.source.collection],
                 bbox=area,
                 datetime=_interval(span) if span else None,
-                query=conditions(query.source.query) or None,
+                query=portable(query.source.query) or None,
             )
             yield from search.pages_as_dicts()
     except APIError as error:

@@ -50,6 +50,8 @@ def pieces(area: Box) -> list[Box]:
     Longitudes beyond 180 degrees (a product that counts 0..360) are brought back.
     """
     west, south, east, north = area
+    if -180 <= west <= east <= 180:  # noqa: PLR2004 - within the antimeridian
+        return [area]
     if east - west >= 360:  # noqa: PLR2004 - a full circle
         return [(-180.0, south, 180.0, north)]
     width = (east - west) % 360
@@ -61,16 +63,22 @@ def pieces(area: Box) -> list[Box]:
 
 
 def intersects(one: Box, other: Box) -> bool:
-    """Whether two boxes share a point; a common edge counts."""
-    return any(
-        a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3] for a in pieces(one) for b in pieces(other)
-    )
+    """Whether two boxes share a point; a common edge counts, and 180 degrees west are 180 degrees east."""
+    if one[1] > other[3] or other[1] > one[3]:
+        return False
+    ahead, back = (other[0] - one[0]) % 360, (one[0] - other[0]) % 360
+    return ahead <= _width(one) or back <= _width(other)
+
+
+def _width(area: Box) -> float:
+    west, _, east, _ = area
+    return east - west if east >= west else east - west + 360
 
 
 def padded(area: Box, degrees: float) -> Box:
     """Widen a box on every side."""
-    west, south, east, north = area
-    width = east - west if east >= west else east - west + 360
+    west, south, _, north = area
+    width = _width(area)
     south, north = max(south - degrees, -90.0), min(north + degrees, 90.0)
     if width + 2 * degrees >= 360:  # noqa: PLR2004 - a full circle
         return -180.0, south, 180.0, north

@@ -13,7 +13,7 @@ import numpy as np
 
 from soilscale.catalog import api, documents, intervals, walk
 from soilscale.catalog.items import deduplicate
-from soilscale.catalog.query import Broken, Found, Item, Progress, Query, Span
+from soilscale.catalog.query import Broken, Found, Item, Progress, Query, Span, conditions
 from soilscale.errors import ConfigurationError, DataError
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,7 @@ def search(query: Query, *, progress: Progress | None = None, broken: Broken | N
     DataError
         If nothing was found and some documents could not be read.
     """
+    _check_conditions(query)
     url = documents.rooted(query.catalog.url)
     root = _root(query, url)
     tell, report = progress or _silent, broken or _silent
@@ -72,6 +73,13 @@ def search(query: Query, *, progress: Progress | None = None, broken: Broken | N
 
 def _silent(*_: object) -> None:
     pass
+
+
+def _check_conditions(query: Query) -> None:
+    try:
+        conditions(query.source.query)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{query.where}: {error}") from None
 
 
 def _root(query: Query, url: str) -> dict[str, Any]:

@@ -145,12 +145,11 @@ def _own(properties: Mapping[str, Any]) -> _Own | None:
 
 def _closing(last: datetime) -> np.datetime64:
     """Exclusive end for a last instant: 23:59:59.999 closes at the next midnight."""
-    whole = _second(last)
     if (last.hour, last.minute) == (23, 59):
-        return whole.astype("datetime64[D]") + DAY + np.timedelta64(0, "s")
-    if last.second == 59:  # noqa: PLR2004 - the last second of a minute
-        return whole.astype("datetime64[m]") + np.timedelta64(60, "s")
-    return whole + np.timedelta64(int(last.microsecond > 0), "s")
+        return _units(_second(last), "D")[1]
+    after = _second(last) + np.timedelta64(int(last.microsecond > 0), "s")
+    minute = after.astype("datetime64[m]")
+    return (minute + 1).astype("datetime64[s]") if after - minute == np.timedelta64(59, "s") else after
 
 
 def _dates_inclusive(own: Sequence[_Own]) -> bool:

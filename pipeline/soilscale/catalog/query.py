@@ -91,6 +91,7 @@ def _ends(value: Any, text: Any) -> bool:
 OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "eq": operator.eq,
     "neq": operator.ne,
+    "ne": operator.ne,
     "lt": operator.lt,
     "lte": operator.le,
     "gt": operator.gt,
@@ -100,41 +101,61 @@ OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "endsWith": _ends,
     "contains": operator.contains,
 }
-"""Operators of STAC's query extension, for catalogs that cannot be queried."""
+"""Operators of STAC's query extension; where a catalog does not know them, they are applied to what it gives."""
+
+PORTABLE = ("eq", "neq", "lt", "lte", "gt", "gte")
+"""Operators that every API with the query extension knows."""
 
 
 def conditions(query: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Write a source's query in full: ``{"platform": "terra"}`` means ``{"platform": {"eq": "terra"}}``."""
-    return {
-        name.removeprefix("properties."): dict(rule) if isinstance(rule, Mapping) else {"eq": rule}
-        for name, rule in query.items()
-    }
-
-
-def satisfies(properties: Mapping[str, Any], query: Mapping[str, Any]) -> bool:
-    """Whether an item's properties meet every condition of a query.
-
-    An item that lacks a property, or holds another type of value there, meets only ``neq``.
+    """Write a source's query in full: ``{"platform": "terra"}`` means ``{"platform": {"eq": "terra"}}``.
 
     Raises
     ------
     ConfigurationError
         If the query uses an operator that is not in `OPERATORS`.
     """
-    return all(_holds(properties.get(name), rule) for name, rule in conditions(query).items())
+    full = {
+        name.removeprefix("properties."): dict(rule) if isinstance(rule, Mapping) else {"eq": rule}
+        for name, rule in query.items()
+    }
+    for name, rule in full.items():
+        if unknown := sorted(set(rule) - set(OPERATORS)):
+            raise ConfigurationError(
+                f"query on {name!r}: the operator {unknown[0]!r} is not known; use one of {', '.join(OPERATORS)}"
+            )
+    return full
 
 
-def _holds(value: Any, rule: Mapping[str, Any]) -> bool:
-    return all(_compare(value, name, operand) for name, operand in rule.items())
+def portable(query: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Those conditions of a query that an API is asked to meet; the others are applied to what it gives."""
+    asked = {
+        name: {key: operand for key, operand in rule.items() if key in PORTABLE}
+        for name, rule in conditions(query).items()
+    }
+    return {name: rule for name, rule in asked.items() if rule}
+
+
+def satisfies(properties: Mapping[str, Any], query: Mapping[str, Any]) -> bool:
+    """Whether an item's properties meet every condition of a query.
+
+    An item that lacks a property meets only ``neq``; so does one that holds another type of value there.
+
+    Raises
+    ------
+    ConfigurationError
+        If the query uses an operator that is not in `OPERATORS`.
+    """
+    return all(
+        _compare(properties.get(name), key, operand)
+        for name, rule in conditions(query).items()
+        for key, operand in rule.items()
+    )
 
 
 def _compare(value: Any, name: str, operand: Any) -> bool:
-    if name not in OPERATORS:
-        raise ConfigurationError(
-            f"the query operator {name!r} is not known; a static catalog is queried with {', '.join(OPERATORS)}"
-        )
     if value is None:
-        return name == "neq" and operand is not None
+        return name in ("neq", "ne") and operand is not None
     try:
         return bool(OPERATORS[name](value, operand))
     except TypeError:

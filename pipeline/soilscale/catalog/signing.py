@@ -52,10 +52,14 @@ def sign(href: str, sign: Sign) -> str:
 
 
 def _planetary_computer(href: str) -> str:
+    where = "signing for the Planetary Computer"
     try:
         return str(_sas()(href))
     except (requests.RequestException, ValueError) as error:
-        raise documents.unreachable("signing for the Planetary Computer", href, documents.shown(error)) from None
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in (401, 403):
+            raise documents.denied(where, href, status) from None
+        raise documents.unreachable(where, href, documents.shown(error)) from None
 
 
 @cache

@@ -132,7 +132,10 @@ def layer(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> Layer | 
 
 
 def terrain(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> Layer | None:
-    """Slope, northness and eastness of an elevation source, derived in the finer of grid and source.
+    """Slope, northness and eastness of an elevation source, from the mean gradient within each cell.
+
+    The gradient is taken in the pixels of the source where they are finer than the grid, and averaged before the
+    slope is: so neither the noise nor the resolution of the source steepens a cell.
 
     Returns
     -------
@@ -141,10 +144,10 @@ def terrain(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> Layer 
     """
 
     def derive(elevation: Floats, fine: GeoBox, factor: int) -> Layer:
-        derived = np.stack(kernels.terrain(elevation, metres_per_cell(fine)))
+        rise = kernels.gradient(elevation, metres_per_cell(fine))
         inner = slice(factor, -factor)
-        shares, fraction = kernels.block_mean(derived[:, inner, inner], factor)
-        return shares, fraction[0]
+        mean, fraction = kernels.block_mean(rise[:, inner, inner], factor)
+        return kernels.terrain(mean), fraction[0]
 
     return _piecewise(reading, scenes, geobox, derive, 3, halo=1)
 

@@ -1,1 +1,21 @@
 """The order of the stages, and where each product lives; the only place that reads and writes, through storage."""
+
+from soilscale.flow.commands import Outcome, cube, make_maps, report, run, samples, search, train
+from soilscale.flow.overview import check, status
+from soilscale.flow.session import Run
+from soilscale.flow.units import Progress
+
+__all__ = [
+    "Outcome",
+    "Progress",
+    "Run",
+    "check",
+    "cube",
+    "make_maps",
+    "report",
+    "run",
+    "samples",
+    "search",
+    "status",
+    "train",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from soilscale import grid, kernels, maps, storage
+from soilscale import grid, kernels, maps, publish, storage
 from soilscale.flow import learn
 from soilscale.flow.workspace import Workspace
 from soilscale.grid import Grid, Tile
@@ -108,3 +108,38 @@ def season(workspace: Workspace, tile: Tile, index: int, months: Sequence[int]) 
     mean, quality = maps.fold_season(values, flags)
     storage.write_region(workspace.maps, SEASON, MAP, mean, (index, *tile.fine))
     storage.write_region(workspace.maps, SEASON, QUALITY, quality, (index, *tile.fine))
+
+
+@dataclass(frozen=True)
+class Edition:
+    """How one map is published."""
+
+    every: str
+    """Group of the map, `maps.MONTH` or `maps.SEASON`."""
+    identifier: str
+    span: tuple[np.datetime64, np.datetime64]
+    """First instant, and the first one after it."""
+    properties: Mapping[str, Any]
+    sources: Sequence[Mapping[str, str]]
+    """Items that the map was made from, each with ``href`` and ``title``."""
+
+    def place(self, name: str) -> tuple[str, str, str]:
+        """Where one of its files lies below the published maps."""
+        return self.every, self.identifier, name
+
+
+def publish_map(workspace: Workspace, fine: Grid, edition: Edition, index: int) -> None:
+    """Write a whole map and its quality layer as COGs, and the item that describes them; an empty map has none."""
+    values = storage.read_region(workspace.maps, edition.every, MAP, (index,))
+    item = workspace.published(*edition.place(f"{edition.identifier}.json"))
+    if not np.isfinite(values).any():
+        storage.remove(workspace.published(edition.every, edition.identifier))
+        return
+    quality = storage.read_region(workspace.maps, edition.every, QUALITY, (index,))
+    files = {}
+    for band, layer in ((publish.MAP_BAND, values), (publish.QUALITY_BAND, quality)):
+        content = publish.cog(layer, fine.fine, band, {"soilscale:id": edition.identifier})
+        storage.write_bytes(workspace.published(*edition.place(f"{band.name}.tif")), content)
+        files[band.name] = (f"./{band.name}.tif", band, publish.statistics(layer, band.nodata))
+    told = publish.item(edition.identifier, fine.fine, edition.span, files, edition.properties, edition.sources)
+    storage.write_json(item, told)

@@ -54,6 +54,11 @@ def read_table(url: str) -> pd.DataFrame:
     return pd.read_parquet(io.BytesIO(storage.read_bytes(url)))
 
 
+def read_csv(url: str) -> pd.DataFrame:
+    """Table from a CSV object."""
+    return pd.read_csv(io.BytesIO(storage.read_bytes(url)))
+
+
 def write_table(url: str, table: pd.DataFrame) -> None:
     """Write a table as a Parquet object, whole or not at all."""
     buffer = io.BytesIO()

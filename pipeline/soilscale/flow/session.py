@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 
 from distributed import Client
 
-from soilscale import cube
+from soilscale import __version__, cube
 from soilscale.config import Config
 from soilscale.flow import plan, units
 from soilscale.flow.plan import Plan, State
 from soilscale.flow.units import Progress, Receipt, Unit
 from soilscale.flow.workspace import Workspace
+
+PACKAGES = ("dask", "numpy", "rasterio", "scikit-learn", "stackstac", "xarray", "zarr")
+"""Packages whose versions are told."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,8 @@ class Run:
     """A configuration on a cluster."""
 
     config: Config
-    client: Client
+    connect: Callable[[], Client]
+    """Gives the cluster's client; called only when there is something to do."""
     progress: Progress
 
     @cached_property
@@ -31,7 +36,7 @@ class Run:
 
     def do(self, work: Sequence[Unit], doing: str) -> list[Receipt]:
         """Do the units of a stage that are not complete."""
-        return units.run(self.client, self.workspace, work, self.progress, doing)
+        return units.run(self.connect, self.workspace, work, self.progress, doing)
 
     @cached_property
     def plan(self) -> Plan:
@@ -41,7 +46,22 @@ class Run:
     @property
     def standing(self) -> State:
         """What stands in the cube."""
-        return plan.state(self.workspace, self.plan, plan.cube_units(self.config, self.plan))
+        return plan.state(self.workspace, self.plan, self.cube_units)
+
+    @cached_property
+    def cube_units(self) -> list[Unit]:
+        """Units that fill the cube."""
+        return plan.cube_units(self.config, self.plan)
+
+    def forget(self) -> None:
+        """Plan anew: the frozen items, or the classes found in them, have changed."""
+        for name in ("plan", "cube_units"):
+            self.__dict__.pop(name, None)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of the packages that make the products."""
+        return {"soilscale": __version__} | {name: version(name) for name in PACKAGES}
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
 
-from soilscale import __version__, catalog, config, cube, grid, models, reports, samples, storage
+from soilscale import catalog, config, cube, grid, models, reports, samples, storage
 from soilscale.config import Config
 from soilscale.errors import DataError, ServiceError
 from soilscale.flow import fill, learn, plan
 from soilscale.flow.session import Run
-from soilscale.flow.units import Receipt, Unit
-from soilscale.flow.workspace import digest
+from soilscale.flow.units import FAILED, Receipt, Unit
+from soilscale.flow.workspace import Workspace, digest
 from soilscale.models import Job
 from soilscale.schema import COARSE
 from soilscale.seasons import ALL
@@ -26,11 +26,8 @@ from soilscale.sources import Source
 
 logger = logging.getLogger(__name__)
 
-SAMPLES, TRAIN = "samples", "train"
-"""Stages of the units after the cube's."""
-
-PACKAGES = ("dask", "numpy", "rasterio", "scikit-learn", "stackstac", "xarray", "zarr")
-"""Packages whose versions run.yaml tells."""
+SEARCH, SAMPLES, TRAIN = "search", "samples", "train"
+"""Stages beside the cube's and the maps'."""
 
 
 def write_resolved(run: Run) -> None:
@@ -39,7 +36,7 @@ def write_resolved(run: Run) -> None:
     content = {
         "config": told,
         "hash": digest(told),
-        "versions": {"soilscale": __version__} | {name: version(name) for name in PACKAGES},
+        "versions": run.versions,
     }
     storage.write_bytes(run.workspace.resolved, yaml.safe_dump(content, sort_keys=False).encode())
 
@@ -57,11 +54,12 @@ def search(run: Run) -> None:
         If a catalog cannot be reached and its items are not frozen.
     """
     write_resolved(run)
+    broken = Broken(run.workspace)
     for source in run.config.source_list:
         url = run.workspace.items(source.name)
         made_from = digest(source, run.config.catalog(source), run.config.period, run.config.nested_grid)
         try:
-            items = catalog.search(query(run.config, source), progress=run.progress)
+            items = catalog.search(query(run.config, source), progress=run.progress, broken=broken.record(source.name))
         except ServiceError as error:
             if not storage.exists(url) or storage.read_json(url).get("soilscale:query") != made_from:
                 raise
@@ -72,9 +70,34 @@ def search(run: Run) -> None:
         found = {"type": "FeatureCollection", "features": items, "soilscale:query": made_from}
         if not storage.exists(url) or storage.read_json(url) != json.loads(json.dumps(found)):
             storage.write_json(url, found)
-    for name, months in plan.make(run.config, run.workspace).gaps().items():
+    broken.write()
+    run.forget()
+    for name, months in run.plan.gaps().items():
         if months:
             logger.warning("source %s: no item in %s", name, brief(months))
+
+
+@dataclass
+class Broken:
+    """Documents of catalogs that cannot be used, kept among the failed units."""
+
+    workspace: Workspace
+    found: list[Receipt] = field(default_factory=list)
+
+    def record(self, source: str) -> Callable[[str, str], None]:
+        """Callback for the search of a source."""
+
+        def note(url: str, reason: str) -> None:
+            self.found.append(Receipt(SEARCH, f"{source}: {url.partition('?')[0]}", "failed", reason, 0.0))
+
+        return note
+
+    def write(self) -> None:
+        """Replace what an earlier search found."""
+        storage.remove(self.workspace.state(SEARCH))
+        for receipt in self.found:
+            name = f"{digest(receipt.name)}{FAILED}"
+            storage.write_json(self.workspace.state(SEARCH, name), asdict(receipt))
 
 
 def brief(months: Sequence[str], most: int = 6) -> str:
@@ -104,7 +127,7 @@ def fill_cube(run: Run) -> None:
         for group, template in cube.template(run.plan.inputs, run.plan.grid, run.plan.months).items():
             storage.create(run.workspace.cube, group, template)
         storage.write_json(made, run.plan.layout)
-    run.do(plan.cube_units(run.config, run.plan), "cube")
+    run.do(run.cube_units, "cube")
     run.do(plan.fraction_units(run.plan, run.standing), "cube: valid fraction")
 
 
@@ -130,7 +153,7 @@ def _find_classes(run: Run) -> None:
         if not found:
             raise DataError(f"source {source.name}: no class could be read from any of its {len(scenes)} items")
         storage.write_json(run.workspace.state("classes", f"{source.name}.json"), {"classes": found})
-    run.__dict__.pop("plan", None)
+    run.forget()
 
 
 def draw_samples(run: Run) -> None:
@@ -239,7 +262,7 @@ def train_units(run: Run, seasons: Sequence[str]) -> list[Unit]:
 
 def _describe(run: Run, jobs: Sequence[Job]) -> None:
     """Write every model's description, with its accuracy."""
-    accuracy = reports.accuracy(learn.read_table(run.workspace.predictions))
+    accuracy = reports.accuracy(learn.read_table(run.workspace.predictions), run.config.season_scheme.names)
     for job in jobs:
         if job.split != "random":
             continue

@@ -99,11 +99,15 @@ def failures(workspace: Workspace) -> list[Receipt]:
     return [Receipt(**{key: value for key, value in entry.items() if key != "version"}) for entry in found]
 
 
-def run(client: Client, workspace: Workspace, units: Sequence[Unit], progress: Progress, doing: str) -> list[Receipt]:
+def run(
+    connect: Callable[[], Client], workspace: Workspace, units: Sequence[Unit], progress: Progress, doing: str
+) -> list[Receipt]:
     """Do every unit of one stage that is not complete.
 
     Parameters
     ----------
+    connect
+        Gives the cluster's client; called only if some unit is not complete.
     units
         All units of the stage, complete ones too.
     doing
@@ -129,6 +133,9 @@ def run(client: Client, workspace: Workspace, units: Sequence[Unit], progress: P
     _withdraw(workspace, todo, found)
     receipts: list[Receipt] = []
     progress(doing, len(units) - len(todo), len(units))
+    if not todo:
+        return receipts
+    client = connect()
     for attempt in range(ATTEMPTS):
         receipts = [receipt for receipt in receipts if receipt.outcome != "unreachable"]
         for receipt in _stream(client, workspace, todo, attempt):
@@ -158,7 +165,8 @@ def _stream(client: Client, workspace: Workspace, units: Sequence[Unit], attempt
     """Receipts as they come; only so many units are in flight that every thread has work."""
     waiting = iter(units)
     limit = IN_FLIGHT * max(sum(client.nthreads().values()), 1)
-    running = as_completed([_submit(client, workspace, unit, attempt) for unit in itertools.islice(waiting, limit)])
+    first = [_submit(client, workspace, unit, attempt) for unit in itertools.islice(waiting, limit)]
+    running = as_completed(first, loop=client.loop)
     for future in running:
         yield _receipt(future)
         for unit in itertools.islice(waiting, 1):

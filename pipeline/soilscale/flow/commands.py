@@ -1,0 +1,103 @@
+"""What each command does: the stages it stands for, and what it tells at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from soilscale import storage
+from soilscale.errors import DataError
+from soilscale.flow import learn, mapping, reporting, stages
+from soilscale.flow.session import Run
+from soilscale.flow.units import Receipt, failures
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    lines: Sequence[str]
+    """What to tell."""
+    failures: Sequence[Receipt]
+    """Units that are missing because their input could not be used."""
+    status: int = DataError.status
+    """Exit status if there are failures."""
+
+
+def run(given: Run) -> Outcome:
+    """Do all stages, in their order."""
+    stages.search(given)
+    stages.fill_cube(given)
+    stages.draw_samples(given)
+    stages.train(given)
+    mapping.draw_maps(given)
+    reporting.write_report(given)
+    return Outcome([*_places(given), *accuracy_lines(given)], failures(given.workspace))
+
+
+def search(given: Run) -> Outcome:
+    """Freeze the items of every source."""
+    stages.search(given)
+    counts = (f"{name}: {len(scenes)} items" for name, scenes in given.plan.scenes.items())
+    return Outcome(list(counts), ())
+
+
+def cube(given: Run) -> Outcome:
+    """Fill the cube."""
+    stages.write_resolved(given)
+    stages.fill_cube(given)
+    return _outcome(given, f"cube: {given.workspace.cube}")
+
+
+def samples(given: Run) -> Outcome:
+    """Build the training table."""
+    stages.write_resolved(given)
+    stages.draw_samples(given)
+    count = len(learn.read_table(given.workspace.samples))
+    return _outcome(given, f"training table: {given.workspace.samples}, {count} rows")
+
+
+def train(given: Run) -> Outcome:
+    """Fit and judge the models."""
+    stages.write_resolved(given)
+    stages.train(given)
+    return _outcome(given, f"models: {storage.join(given.workspace.output, 'models')}")
+
+
+def make_maps(given: Run) -> Outcome:
+    """Make the maps."""
+    stages.write_resolved(given)
+    mapping.draw_maps(given)
+    return _outcome(given, f"maps: {given.workspace.maps} and {given.workspace.published('catalog.json')}")
+
+
+def report(given: Run) -> Outcome:
+    """Make the report."""
+    stages.write_resolved(given)
+    reporting.write_report(given)
+    return _outcome(given, f"report: {given.workspace.report('index.html')}", *accuracy_lines(given))
+
+
+def _outcome(given: Run, *lines: str) -> Outcome:
+    return Outcome(lines, failures(given.workspace))
+
+
+def _places(given: Run) -> list[str]:
+    workspace = given.workspace
+    return [
+        f"maps:   {workspace.maps}",
+        f"COGs:   {workspace.published('catalog.json')}",
+        f"report: {workspace.report('index.html')}",
+    ]
+
+
+def accuracy_lines(given: Run) -> list[str]:
+    """RMSE of the maps beside what needs no model, by every reference there is."""
+    table = learn.read_csv(given.workspace.report("baselines.csv"))
+    rows = table[(table["season"] == "all") & (table["metric"] == "rmse")]
+    words = {"truth": "against the known truth", "stations": "at the stations", "upscaled": "one scale up"}
+    lines = []
+    for reference, part in rows.groupby("reference", sort=False):
+        values = ", ".join(f"{row['method']} {row['value']:.5f}" for row in part.to_dict("records"))
+        lines.append(f"RMSE {words[str(reference)]} (m3 m-3): {values}")
+    return lines

@@ -1,0 +1,144 @@
+"""What stands and what can be reached, without computing: `status` and `check`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from soilscale import catalog, cube, storage
+from soilscale.catalog import Scene
+from soilscale.config import Config
+from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
+from soilscale.flow import mapping, plan, stages
+from soilscale.flow.plan import CUBE, FRACTION
+from soilscale.flow.stages import SAMPLES, TRAIN
+from soilscale.flow.units import FAILED, Progress, Receipt, Unit, failures, markers
+from soilscale.flow.workspace import Workspace
+from soilscale.seasons import Months
+from soilscale.sources import Source
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """How much of a stage is complete."""
+
+    name: str
+    done: int
+    total: int | None
+    """None where it cannot be known before the stages ahead are complete."""
+    failed: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """How much of every stage is complete."""
+
+    stages: Sequence[StageStatus]
+    failures: Sequence[Receipt]
+    lines: Sequence[str]
+
+
+def status(config: Config) -> Status:
+    """Tell from the store alone how much of each stage is complete."""
+    workspace = Workspace(config.output)
+    failed = failures(workspace)
+    frozen = sum(storage.exists(workspace.items(source.name)) for source in config.source_list)
+    found = [StageStatus("search", frozen, len(config.source_list), 0)]
+    expected = _expected(config, workspace) if frozen == len(config.source_list) else {}
+    for stage in (CUBE, FRACTION, SAMPLES, TRAIN, *mapping.STAGES, "report"):
+        standing = {name for name in markers(workspace, stage) if not name.endswith(FAILED)}
+        units = expected.get(stage)
+        done = len(standing) if units is None else sum(unit.marker in standing for unit in units)
+        count = sum(failure.stage == stage for failure in failed)
+        total = 1 if stage == "report" else None if units is None else len(units)
+        found.append(StageStatus(stage, done, total, count))
+    lines = [f"missing: {failure.stage} {failure.name}: {failure.message}" for failure in failed]
+    return Status(found, failed, lines)
+
+
+def _expected(config: Config, workspace: Workspace) -> dict[str, list[Unit]]:
+    """Units of the stages as far as they can be planned from what stands."""
+    made = plan.make(config, workspace)
+    units = plan.cube_units(config, made)
+    return {CUBE: units, FRACTION: plan.fraction_units(made, plan.state(workspace, made, units))}
+
+
+@dataclass(frozen=True)
+class SourceCheck:
+    """What a catalog has for a source."""
+
+    name: str
+    items: int
+    covered: str
+    missing: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """What could be reached."""
+
+    sources: Sequence[SourceCheck]
+    lines: Sequence[str]
+    error: SoilscaleError | None
+    """The gravest of what is wrong."""
+
+
+def check(config: Config, progress: Progress) -> Check:
+    """Reach every catalog and the output; change nothing."""
+    rows: list[SourceCheck] = []
+    errors: list[SoilscaleError] = []
+    for source in config.source_list:
+        try:
+            items = catalog.search(stages.query(config, source), progress=progress)
+            scenes = catalog.scenes(items, source)
+            rows.append(_describe(config, source, scenes))
+            if not scenes:
+                errors.append(DataError(plan.no_items(config, source)))
+        except SoilscaleError as error:
+            errors.append(error)
+            rows.append(SourceCheck(source.name, 0, "", "", str(error)))
+    lines = _grid_lines(config)
+    named = [url for url in (config.validation.stations, config.validation.truth) if url is not None]
+    errors += [ConfigurationError(f"validation: there is nothing at {url}") for url in named if not storage.exists(url)]
+    try:
+        storage.check_writable(config.output)
+        lines.append(f"output {config.output} can be written")
+    except SoilscaleError as error:
+        errors.append(error)
+    return Check(rows, lines, _gravest(errors))
+
+
+def _gravest(errors: Sequence[SoilscaleError]) -> SoilscaleError | None:
+    for kind in (ConfigurationError, ServiceError, DataError):
+        for error in errors:
+            if isinstance(error, kind):
+                return error
+    return None
+
+
+def _describe(config: Config, source: Source, scenes: Sequence[Scene]) -> SourceCheck:
+    if not scenes:
+        return SourceCheck(source.name, 0, "none", "all", "no items in the area and period")
+    lacking = [scene for scene in scenes if scene.missing]
+    state = f"{len(lacking)} items lack {', '.join(lacking[0].missing)}" if lacking else "reached"
+    if source.role == "predictor" and catalog.is_static(scenes, source, plan.period(config)):
+        return SourceCheck(source.name, len(scenes), "static", "0", state)
+    covered = np.array([month for month in config.months if cube.select(scenes, month)], dtype="datetime64[M]")
+    missing = [str(month) for month in config.months if month not in covered]
+    text = f"{len(missing)}: {stages.brief(missing)}" if missing else "0"
+    return SourceCheck(source.name, len(scenes), f"{len(covered)} of {len(config.months)}{_span(covered)}", text, state)
+
+
+def _span(months: Months) -> str:
+    return f", {months[0]}..{months[-1]}" if len(months) else ""
+
+
+def _grid_lines(config: Config) -> list[str]:
+    grid = config.nested_grid
+    rows, columns = grid.shape
+    coarse = f"{rows} x {columns} coarse cells of {grid.side:g}"
+    fine = f"{rows * grid.ratio} x {columns * grid.ratio} fine cells of {grid.side / grid.ratio:g}"
+    return [f"grid {grid.crs}: {coarse}, {fine}, {len(list(grid.tiles()))} tiles, {len(config.months)} months"]
