@@ -6,44 +6,47 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DOCS := $(VENV)/.installed-docs
-WORKERS ?= 2
+PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check docs clean
+.PHONY: help setup demo check test docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(INSTALLED) ## install the package and its development tools into .venv
 
-demo: $(INSTALLED) ## write a small world whose fine truth is known and run everything on it
-	@if [ -e demo-run/.made-by-make ]; then rm -rf demo-run; fi
-	@mkdir demo-run 2>/dev/null || { echo "demo-run exists and was not made by 'make demo': move it away" >&2; exit 64; }
+demo: $(INSTALLED) ## write a small world whose fine truth is known into demo-run/, and run everything on it
+	@if [ -e demo-run/.made-by-make ]; then echo "demo-run is from an earlier 'make demo' and is made anew"; rm -rf demo-run; fi
+	@mkdir demo-run || { echo "demo-run was not made by 'make demo': move it away first" >&2; exit 64; }
 	@touch demo-run/.made-by-make
 	$(BIN)/soilscale demo demo-run
 
-check: $(INSTALLED) ## style, types and the layers of modules
+check: $(INSTALLED) ## style, types, and the layers of modules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 test: check ## check, then every test
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/pytest -n $(PROCESSES) --dist loadfile
 
 docs: $(INSTALLED_DOCS) ## build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	$(BIN)/properdocs build --strict --quiet
+	@echo "site/index.html"
 
-clean: ## remove what was built: the environment, caches, site/; never the products of a run
+clean: ## remove the environment, caches and site/; never the products of a run
 	rm -rf $(VENV) site dist build .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .servers
 	find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
-	  { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13: name one that is, as in 'make PYTHON=python3.13 setup'" >&2; exit 64; }
-	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || \
-	  { echo "$(PYTHON) cannot make a virtual environment: on Debian, 'apt install python3-venv'" >&2; exit 69; }
+	  { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13; name one that is: make PYTHON=python3.13" >&2; exit 64; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq python3-venv; } || \
+	  { echo "$(PYTHON) has no ensurepip, which a virtual environment needs: apt-get install python3-venv" >&2; exit 69; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable . --group dev
 	@touch $@

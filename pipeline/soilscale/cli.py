@@ -87,8 +87,13 @@ def _version(
 @contextmanager
 def _statuses(level: LogLevel) -> Iterator[None]:
     """Turn a failure into a message on stderr and its exit status; tracebacks only when debugging."""
-    handler = RichHandler(console=err, show_path=level == "debug", omit_repeated_times=False, markup=False)
-    logging.basicConfig(level=level.upper(), format="%(message)s", datefmt="%H:%M:%S", handlers=[handler], force=True)
+    if err.is_terminal:
+        handler: logging.Handler = RichHandler(console=err, show_path=level == "debug", markup=False)
+        handler.setFormatter(logging.Formatter("%(message)s", "%H:%M:%S"))
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("distributed", "botocore", "aiobotocore", "rasterio", "fsspec", "urllib3", "asyncio", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING if level == "debug" else logging.ERROR)
     signal.signal(signal.SIGTERM, _stop)

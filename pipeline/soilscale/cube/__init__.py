@@ -1,7 +1,7 @@
 """Items and a grid become a chunked monthly cube: the template first, then its regions in any order."""
 
 from soilscale.cube.layers import Reading, codes, meets
-from soilscale.cube.months import feature_names, lagged, read_month, read_static, select
+from soilscale.cube.months import feature_names, is_constant, lagged, read_month, read_static, select
 from soilscale.cube.template import FRACTION, Input, features, fractions, template
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "feature_names",
     "features",
     "fractions",
+    "is_constant",
     "lagged",
     "meets",
     "read_month",

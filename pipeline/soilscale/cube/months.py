@@ -58,6 +58,15 @@ def select(scenes: Sequence[Scene], month: np.datetime64) -> list[Scene]:
     return [scene for scene, take in zip(scenes, shared, strict=True) if take]
 
 
+def is_constant(source: Source, scenes: Sequence[Scene], month: np.datetime64) -> bool:
+    """Whether scenes give the same values in this month as in any other that they cover: all span the whole of it."""
+    starts, ends = _intervals(scenes)
+    first = month.astype("datetime64[M]")
+    days = _days(first, first + np.timedelta64(1, "M"))
+    shared = kernels.shared_days(starts, ends, month)
+    return source.aggregate == "mean" and len(scenes) > 0 and bool(((shared == days) | (shared == 0)).all())
+
+
 def read_static(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> dict[str, Floats]:
     """Features of a static source on a grid.
 

@@ -20,6 +20,9 @@ from soilscale.seasons import Months
 
 Work = Callable[..., None]
 Arguments = tuple[Any, ...]
+Place = tuple[int, tuple[int, ...]]
+"""Lag, and the index in time, none of a static source."""
+
 Features = Mapping[str, np.ndarray[Any, Any]]
 
 
@@ -38,12 +41,12 @@ def unit_of(reading: Reading, scenes: Sequence[Scene]) -> str:
 def classes(workspace: Workspace, reading: Reading, scenes: Sequence[Scene], grid: Grid, tile: Tile) -> None:
     """Look up the class codes that a categorical source holds in a tile."""
     found = sorted(cube.codes(reading, scenes, grid.fine[tile.fine]))
-    storage.write_json(workspace.state("classes", reading.source.name, f"{tile.name}.json"), found)
+    storage.write_json(workspace.state("classes", reading.source.name, f"{tile.name}.codes.json"), found)
 
 
 def static(workspace: Workspace, reading: Reading, scenes: Sequence[Scene], grid: Grid, tile: Tile) -> None:
     """Fill a tile with a static source."""
-    write = partial(_write, workspace, reading, grid, tile, {0: None})
+    write = partial(_write, workspace, reading, grid, tile, [(0, ())])
     with _blank_on_failure(partial(write, _blank(reading, tile))):
         write(cube.read_static(reading, scenes, grid.fine[tile.fine]))
 
@@ -55,12 +58,13 @@ def month(
     grid: Grid,
     tile: Tile,
     months: Months,
-    month: np.datetime64,
+    alike: Sequence[np.datetime64],
 ) -> None:
-    """Fill a tile's month with a source, and the later months that have it as a lag."""
-    write = partial(_write, workspace, reading, grid, tile, _places(reading, months, month))
+    """Fill a tile's month with a source, the months that hold the same values, and those that have them as a lag."""
+    places = [place for month in alike for place in _places(reading, months, month)]
+    write = partial(_write, workspace, reading, grid, tile, places)
     with _blank_on_failure(partial(write, _blank(reading, tile))):
-        write(cube.read_month(reading, scenes, grid.fine[tile.fine], month))
+        write(cube.read_month(reading, scenes, grid.fine[tile.fine], alike[0]))
 
 
 def target(
@@ -70,9 +74,10 @@ def target(
     grid: Grid,
     tile: Tile,
     months: Months,
-    month: np.datetime64,
+    alike: Sequence[np.datetime64],
 ) -> None:
     """Fill a tile's month of the coarse group with the observation."""
+    (month,) = alike
     region = (int(np.searchsorted(months, month)), *tile.coarse)
     name = reading.source.name
     blank = np.full(_shape(tile.coarse), np.nan)
@@ -91,11 +96,10 @@ def fraction(workspace: Workspace, names: Sequence[str], static: frozenset[str],
     _write_region(workspace, COARSE, VALID_FRACTION, smallest, (index, *tile.coarse))
 
 
-def _places(reading: Reading, months: Months, month: np.datetime64) -> dict[int, int | None]:
-    """Lag -> index in time where a source's month goes, for those within the cube."""
+def _places(reading: Reading, months: Months, month: np.datetime64) -> list[Place]:
+    """Lags, and the index in time where a source's month goes with each, for those within the cube."""
     index = int((month - months[0]).astype(int))
-    lags = (0, *reading.source.lags)
-    return {lag: index + lag for lag in lags if 0 <= index + lag < len(months)}
+    return [(lag, (index + lag,)) for lag in (0, *reading.source.lags) if 0 <= index + lag < len(months)]
 
 
 def _write(
@@ -103,14 +107,13 @@ def _write(
     reading: Reading,
     grid: Grid,
     tile: Tile,
-    places: Mapping[int, int | None],
+    places: Sequence[Place],
     features: Features,
 ) -> None:
     """Write features to the fine group, their block means to the coarse one, and the share that is valid."""
     means = {name: kernels.block_mean(values, grid.ratio) for name, values in features.items()}
     share = np.min([fraction for _, fraction in means.values()], axis=0)
-    for lag, index in places.items():
-        time = () if index is None else (index,)
+    for lag, time in places:
         for name, values in features.items():
             lagged = cube.lagged(name, lag)
             _write_region(workspace, FINE, lagged, values, (*time, *tile.fine))

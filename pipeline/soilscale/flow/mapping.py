@@ -63,7 +63,7 @@ def draw_maps(run: Run) -> None:
     """Predict, conserve, fold and publish the maps; what hangs on a failed unit waits for the run that mends it."""
     settings, months = run.config, run.plan.months
     starts = maps.complete_seasons(months, settings.season_scheme)
-    layout = digest(run.plan.grid, months.astype(str).tolist(), starts.astype(str).tolist(), settings.seasons)
+    layout = layout_digest(run)
     made = run.workspace.state("maps-layout.json")
     if not storage.exists(made) or storage.read_json(made) != layout:
         for stage in STAGES:
@@ -72,12 +72,17 @@ def draw_maps(run: Run) -> None:
         for group, template in maps.template(run.plan.grid, months, starts, settings.season_scheme).items():
             storage.create(run.workspace.maps, group, template)
         storage.write_json(made, layout)
-    work = map_units(run, layout)
+    work = map_units(run)
     broken: set[str] = set()
     for stage, doing in ((PREDICT, "map: predict"), (CONSERVE, "map: conserve"), (FOLD, "map: seasons")):
         broken |= _months(run.do([unit for unit in work[stage] if broken.isdisjoint(_needs(run, unit))], doing))
     run.do([unit for unit in work[MAPS] if broken.isdisjoint(_needs(run, unit))], "map: COGs and items")
     write_catalog(run)
+
+
+def layout_digest(run: Run) -> str:
+    """What the maps' template is made from: grid, months and seasons."""
+    return digest(run.plan.grid, run.plan.months.astype(str).tolist(), run.config.seasons)
 
 
 def _needs(run: Run, unit: Unit) -> set[str]:
@@ -113,16 +118,17 @@ def representable(valid_range: tuple[float, float]) -> tuple[float, float]:
     """Range whose ends, stored as float32, do not leave it."""
     lower, upper = np.float32(valid_range[0]), np.float32(valid_range[1])
     inward = np.float32(np.inf)
-    lower = lower if lower >= valid_range[0] else np.nextafter(lower, inward)
-    upper = upper if upper <= valid_range[1] else np.nextafter(upper, -inward)
+    lower = lower if float(lower) >= valid_range[0] else np.nextafter(lower, inward)
+    upper = upper if float(upper) <= valid_range[1] else np.nextafter(upper, -inward)
     return float(lower), float(upper)
 
 
-def map_units(run: Run, layout: str) -> dict[str, list[Unit]]:
+def map_units(run: Run) -> dict[str, list[Unit]]:
     """Units of the maps, by their stage."""
     settings, months, tiles = run.config, run.plan.months, list(run.plan.grid.tiles())
     how, standing, chosen = recipe(run), run.standing, choose(run)
     area = settings.geometry.wkb_hex if settings.geometry is not None else None
+    layout = layout_digest(run)
     units: dict[str, list[Unit]] = {stage: [] for stage in STAGES}
     made: dict[np.datetime64, str] = {}
     for index, month in enumerate(months):

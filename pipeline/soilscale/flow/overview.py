@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from distributed import Client
 
 from soilscale import catalog, cube, storage
 from soilscale.catalog import Scene
@@ -13,9 +14,9 @@ from soilscale.config import Config
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
 from soilscale.flow import mapping, plan, stages
 from soilscale.flow.plan import CUBE, FRACTION
+from soilscale.flow.session import Run
 from soilscale.flow.stages import SAMPLES, TRAIN
-from soilscale.flow.units import FAILED, Progress, Receipt, Unit, failures, markers
-from soilscale.flow.workspace import Workspace
+from soilscale.flow.units import FAILED, MARKER, Progress, Receipt, Unit, failures, markers
 from soilscale.seasons import Months
 from soilscale.sources import Source
 
@@ -42,27 +43,46 @@ class Status:
 
 def status(config: Config) -> Status:
     """Tell from the store alone how much of each stage is complete."""
-    workspace = Workspace(config.output)
+    run = Run(config, _no_cluster, _no_progress)
+    workspace = run.workspace
     failed = failures(workspace)
     frozen = sum(storage.exists(workspace.items(source.name)) for source in config.source_list)
-    found = [StageStatus("search", frozen, len(config.source_list), 0)]
-    expected = _expected(config, workspace) if frozen == len(config.source_list) else {}
-    for stage in (CUBE, FRACTION, SAMPLES, TRAIN, *mapping.STAGES, "report"):
-        standing = {name for name in markers(workspace, stage) if not name.endswith(FAILED)}
+    found = [StageStatus("search", frozen, len(config.source_list), _count(failed, stages.SEARCH))]
+    expected = _expected(run) if frozen == len(config.source_list) else {}
+    for stage in (CUBE, FRACTION, SAMPLES, TRAIN, *mapping.STAGES):
+        standing = {name for name in markers(workspace, stage) if MARKER.search(name) and not name.endswith(FAILED)}
         units = expected.get(stage)
         done = len(standing) if units is None else sum(unit.marker in standing for unit in units)
-        count = sum(failure.stage == stage for failure in failed)
-        total = 1 if stage == "report" else None if units is None else len(units)
-        found.append(StageStatus(stage, done, total, count))
+        found.append(StageStatus(stage, done, None if units is None else len(units), _count(failed, stage)))
+    found.append(StageStatus("report", int(storage.exists(workspace.state("report", "report.json"))), 1, 0))
     lines = [f"missing: {failure.stage} {failure.name}: {failure.message}" for failure in failed]
     return Status(found, failed, lines)
 
 
-def _expected(config: Config, workspace: Workspace) -> dict[str, list[Unit]]:
-    """Units of the stages as far as they can be planned from what stands."""
-    made = plan.make(config, workspace)
-    units = plan.cube_units(config, made)
-    return {CUBE: units, FRACTION: plan.fraction_units(made, plan.state(workspace, made, units))}
+def _count(failed: Sequence[Receipt], stage: str) -> int:
+    return sum(failure.stage == stage for failure in failed)
+
+
+def _expected(run: Run) -> dict[str, list[Unit]]:
+    """Units of the stages, as far as they can be planned from what stands."""
+    units = {
+        CUBE: run.cube_units,
+        FRACTION: plan.fraction_units(run.plan, run.standing),
+        SAMPLES: stages.sample_units(run),
+    }
+    if storage.exists(run.workspace.samples):
+        units[TRAIN] = stages.train_units(run, stages.trained_seasons(run))
+    if storage.exists(run.workspace.predictions):
+        units |= mapping.map_units(run)
+    return units
+
+
+def _no_cluster() -> Client:
+    raise AssertionError("status computes nothing, so it needs no cluster")
+
+
+def _no_progress(_doing: str, _done: int, _total: int | None) -> None:
+    return
 
 
 @dataclass(frozen=True)

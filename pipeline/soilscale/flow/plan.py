@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import groupby
 
 import numpy as np
 
@@ -165,24 +166,39 @@ def _source_units(config: Config, plan: Plan, given: Input, tile: Tile) -> list[
     read = reading(config, source)
     if given.static:
         return [_unit_of(plan, source, unit_name(source, None, tile), near, fill.static, (read, near, plan.grid, tile))]
-    chosen = ((month, cube.select(near, month)) for month in plan.source_months(source))
+    work = fill.target if source.role == "target" else fill.month
     return [
         _unit_of(
             plan,
             source,
-            unit_name(source, month, tile),
+            unit_name(source, alike[0], tile),
             scenes,
-            fill.target if source.role == "target" else fill.month,
-            (read, scenes, plan.grid, tile, plan.months, month),
+            work,
+            (read, scenes, plan.grid, tile, plan.months, alike),
         )
-        for month, scenes in chosen
+        for alike, scenes in _alike(source, near, plan.source_months(source))
     ]
+
+
+def _alike(
+    source: Source, scenes: Sequence[Scene], months: Months
+) -> Iterator[tuple[tuple[np.datetime64, ...], Sequence[Scene]]]:
+    """Runs of months that hold the same values, as a yearly source's do, and their scenes; most are of one month."""
+
+    def key(month: np.datetime64) -> tuple[object, ...]:
+        chosen = cube.select(scenes, month)
+        constant = source.role == "predictor" and cube.is_constant(source, chosen, month)
+        return tuple(scene.item for scene in chosen), None if constant else month
+
+    for _, run in groupby(months, key):
+        alike = tuple(run)
+        yield alike, cube.select(scenes, alike[0])
 
 
 def _unit_of(
     plan: Plan, source: Source, name: str, scenes: Sequence[Scene], work: fill.Work, arguments: fill.Arguments
 ) -> Unit:
-    made_from = digest(plan.layout, source, [scene.digest for scene in scenes])
+    made_from = digest(plan.layout, source, [scene.digest for scene in scenes], [str(month) for month in arguments[5:]])
     return Unit(CUBE, name, made_from, work, arguments)
 
 
@@ -221,7 +237,15 @@ class State:
 def state(workspace: Workspace, plan: Plan, units: Sequence[Unit]) -> State:
     """State of the cube as its markers tell."""
     found = markers(workspace, CUBE)
-    return State(plan, {unit.name: unit.digest if unit.marker in found else MISSING for unit in units})
+    return State(
+        plan, {name: unit.digest if unit.marker in found else MISSING for unit in units for name in _names(unit)}
+    )
+
+
+def _names(unit: Unit) -> list[str]:
+    """Name of a unit of the cube, and those that its further months would have on their own."""
+    read, _, _, tile, *rest = unit.arguments
+    return [unit_name(read.source, month, tile) for month in rest[1]] if rest else [unit.name]
 
 
 def fraction_units(plan: Plan, standing: State) -> list[Unit]:

@@ -140,14 +140,14 @@ def _find_classes(run: Run) -> None:
         scenes, read = run.plan.scenes[source.name], plan.reading(run.config, source)
         made_from = digest([scene.digest for scene in scenes], source, run.plan.grid)
         work = [
-            Unit("classes", f"{source.name}_{tile.name}", made_from, fill.classes, (read, scenes, run.plan.grid, tile))
+            Unit(f"classes/{source.name}", tile.name, made_from, fill.classes, (read, scenes, run.plan.grid, tile))
             for tile in run.plan.grid.tiles()
         ]
         run.do(work, f"cube: classes of {source.name}")
         parts = [
             storage.read_json(url)
             for tile in run.plan.grid.tiles()
-            if storage.exists(url := run.workspace.state("classes", source.name, f"{tile.name}.json"))
+            if storage.exists(url := run.workspace.state("classes", source.name, f"{tile.name}.codes.json"))
         ]
         found = sorted({code for part in parts for code in part})
         if not found:
@@ -164,6 +164,22 @@ def draw_samples(run: Run) -> None:
     DataError
         If no coarse cell and month has both an observation and its predictors.
     """
+    work = sample_units(run)
+    receipts = run.do(work, "samples")
+    if receipts or not storage.exists(run.workspace.samples):
+        _raise_failed(receipts)
+        parts = [learn.read_table(run.workspace.state(SAMPLES, f"{unit.name}.parquet")) for unit in work]
+        learn.write_table(run.workspace.samples, pd.concat(parts, ignore_index=True))
+    table = learn.read_table(run.workspace.samples)
+    if table.empty:
+        raise DataError(
+            "no coarse cell has an observation and enough valid predictors in any month, so nothing can be learned; "
+            "see which source is missing with `soilscale check`, or lower samples.min_valid_fraction"
+        )
+
+
+def sample_units(run: Run) -> list[Unit]:
+    """One unit for each batch of months of the training table."""
     settings, months = run.config, run.plan.months
     options = {
         "min_valid_fraction": settings.samples.min_valid_fraction,
@@ -172,7 +188,7 @@ def draw_samples(run: Run) -> None:
     }
     made_from = samples_digest(run)
     batches = learn.months_in_batches(len(months))
-    work = [
+    return [
         Unit(
             SAMPLES,
             f"{months[rows[0]]}_{months[rows[1] - 1]}",
@@ -189,17 +205,6 @@ def draw_samples(run: Run) -> None:
         )
         for rows in batches
     ]
-    receipts = run.do(work, "samples")
-    if receipts or not storage.exists(run.workspace.samples):
-        _raise_failed(receipts)
-        parts = [learn.read_table(run.workspace.state(SAMPLES, f"{unit.name}.parquet")) for unit in work]
-        learn.write_table(run.workspace.samples, pd.concat(parts, ignore_index=True))
-    table = learn.read_table(run.workspace.samples)
-    if table.empty:
-        raise DataError(
-            "no coarse cell has an observation and enough valid predictors in any month, so nothing can be learned; "
-            "see which source is missing with `soilscale check`, or lower samples.min_valid_fraction"
-        )
 
 
 def samples_digest(run: Run) -> str:
@@ -217,19 +222,24 @@ def _raise_failed(receipts: Sequence[Receipt]) -> None:
 def train(run: Run) -> None:
     """Fit a model per season and algorithm, and judge them by random and blocked splits."""
     settings = run.config
-    table = learn.read_table(run.workspace.samples)
-    few = samples.check_counts(table, settings.season_scheme)
+    few = samples.check_counts(learn.read_table(run.workspace.samples), settings.season_scheme)
     for name, count in few.items():
         logger.warning(
             "season %s has %d training rows, too few for a model; the comprehensive one is used", name, count
         )
-    work = train_units(run, [name for name in settings.season_scheme.names if name not in few])
+    work = train_units(run, trained_seasons(run))
     receipts = run.do(work, "train")
     _raise_failed(receipts)
     if receipts or not storage.exists(run.workspace.predictions):
         parts = [learn.read_table(run.workspace.state(TRAIN, f"{unit.name}.parquet")) for unit in work]
         learn.write_table(run.workspace.predictions, pd.concat(parts, ignore_index=True))
         _describe(run, [unit.arguments[0] for unit in work])
+
+
+def trained_seasons(run: Run) -> list[str]:
+    """Seasons that have rows enough for a model of their own."""
+    few = samples.check_counts(learn.read_table(run.workspace.samples), run.config.season_scheme)
+    return [name for name in run.config.season_scheme.names if name not in few]
 
 
 def train_units(run: Run, seasons: Sequence[str]) -> list[Unit]:

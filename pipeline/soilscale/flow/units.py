@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +26,9 @@ ATTEMPTS = 3
 """How often a unit is tried whose failure may pass."""
 
 FAILED = ".failed.json"
+
+MARKER = re.compile(r"\.([0-9a-f]{16}|failed)\.json$")
+"""End of the name of a marker; beside them stand parts that are put together later."""
 
 Progress = Callable[[str, int, int | None], None]
 """Takes what is being done, how much of it is done, and how much there is of it (None: not known)."""
@@ -130,7 +134,7 @@ def run(
     stage = units[0].stage if units else ""
     found = markers(workspace, stage) if units else set()
     todo = [unit for unit in units if unit.marker not in found]
-    _withdraw(workspace, todo, found)
+    _withdraw(workspace, units, found)
     receipts: list[Receipt] = []
     progress(doing, len(units) - len(todo), len(units))
     if not todo:
@@ -153,12 +157,12 @@ def run(
     raise ServiceError(f"{len(todo)} of {len(units)} units of stage {stage} could not be done, the first: {message}")
 
 
-def _withdraw(workspace: Workspace, todo: Sequence[Unit], found: set[str]) -> None:
-    """Remove the markers of what is about to be redone: from other inputs, or of an earlier failure."""
-    names = {unit.name for unit in todo}
-    for marker in found:
-        if marker.removesuffix(FAILED) in names or marker.rsplit(".", 2)[0] in names:
-            storage.remove(workspace.state(todo[0].stage, marker))
+def _withdraw(workspace: Workspace, units: Sequence[Unit], found: set[str]) -> None:
+    """Remove the markers that are not of these units: of other inputs, of an earlier plan, of an earlier failure."""
+    standing = {unit.marker for unit in units}
+    for name in found:
+        if name not in standing and MARKER.search(name):
+            storage.remove(workspace.state(units[0].stage, name))
 
 
 def _stream(client: Client, workspace: Workspace, units: Sequence[Unit], attempt: int) -> Iterator[Receipt]:
