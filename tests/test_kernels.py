@@ -196,14 +196,14 @@ def means_of_nodes(nodes: Array, ratio: int) -> Array:
     ratio=st.integers(1, 25),
 )
 def test_block_means_of_the_residual_surface_are_the_residuals(residual: Array, ratio: int) -> None:
-    nodes = kernels.residual_nodes(residual, ratio)
+    nodes = kernels.residual_nodes(residual, ratio, steps=200)
     np.testing.assert_allclose(means_of_nodes(nodes, ratio), residual, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("ratio", [2, 3, 24, 25])
 def test_the_most_jagged_residuals_are_met_too(ratio: int) -> None:
     residual = 0.3 * (1 - 2 * (np.indices((20, 21)).sum(axis=0) % 2))
-    np.testing.assert_allclose(means_of_nodes(kernels.residual_nodes(residual, ratio), ratio), residual, atol=1e-9)
+    np.testing.assert_allclose(means_of_nodes(kernels.residual_nodes(residual, ratio, steps=200), ratio), residual, atol=1e-9)
 
 
 @settings(deadline=None)
@@ -213,7 +213,7 @@ def test_known_residuals_are_met_among_unobserved_cells(seed: int, ratio: int, s
     residual = random.normal(0, 0.05, (12, 12))
     residual[random.random(residual.shape) < share] = np.nan
     known = np.isfinite(residual)
-    found = means_of_nodes(kernels.residual_nodes(residual, ratio), ratio)
+    found = means_of_nodes(kernels.residual_nodes(residual, ratio, steps=200), ratio)
     np.testing.assert_allclose(found[known], residual[known], rtol=0, atol=1e-6)
 
 
@@ -221,9 +221,10 @@ def test_the_correction_fades_over_unobserved_cells() -> None:
     residual = np.full((1, 40), np.nan)
     residual[0, 0] = 0.1
     nodes = kernels.residual_nodes(residual, 24)[0]
-    assert (np.diff(nodes) < 0).all()
+    assert (np.diff(nodes) <= 0).all()
+    assert (np.diff(nodes[:5]) < 0).all()
     assert nodes[1] < 0.7 * nodes[0]
-    assert 0 <= nodes[-1] < 1e-4
+    assert nodes[-1] == 0
 
 
 def test_without_any_observation_there_is_no_correction() -> None:
@@ -303,7 +304,7 @@ def test_there_is_no_step_at_the_borders_of_cells(ratio: int, gaps: float) -> No
     values, clamped = kernels.conserve(np.full((7 * ratio, 8 * ratio), 0.3), observed, ratio, LOWER, UPPER)
     assert not clamped.any()
     border, inside = jumps(values, ratio)
-    assert border <= 1.01 * inside
+    assert border <= 1.05 * inside
     assert border < jumps(repeat(np.nan_to_num(observed, nan=0.3), ratio), ratio)[0]
 
 

@@ -34,10 +34,10 @@ def finish(
     prediction: Floats, observed: Floats, *, conserve: bool = True, valid_range: tuple[float, float] = RANGE
 ) -> tuple[Floats, NDArray[np.uint8]]:
     """Finish a map that is a single tile."""
-    usable = np.where((observed >= valid_range[0]) & (observed <= valid_range[1]), observed, np.nan)
+    usable = maps.usable(observed, valid_range)
     residual = usable - kernels.block_mean(prediction, RATIO)[0]
     nodes = np.pad(kernels.residual_nodes(residual, RATIO), 1, mode="edge")
-    return maps.finish(prediction, observed, nodes, RATIO, valid_range, conserve=conserve)
+    return maps.finish(prediction, usable, nodes, RATIO, valid_range, conserve=conserve)
 
 
 def test_only_seasons_with_all_their_months_are_complete() -> None:
@@ -188,6 +188,11 @@ def test_quality_tells_observed_predicted_clamped_and_missing_cells() -> None:
     assert (quality[:RATIO, RATIO:] == Quality.PREDICTED).all()
     assert quality[RATIO, 0] == Quality.OBSERVED | Quality.CLAMPED
     assert (quality[RATIO:, RATIO:] == Quality.PREDICTED).all()  # an observation out of range is none
+
+
+def test_an_observation_at_the_range_s_end_is_usable_as_float32_stores_it() -> None:
+    observed = np.array([[0.6, 0.6001], [np.nan, -1e-9]], dtype="float32")
+    np.testing.assert_array_equal(maps.usable(observed, (0.0, 0.6)), [[0.6, np.nan], [np.nan, 0.0]])
 
 
 def test_without_conservation_values_are_only_clipped() -> None:

@@ -21,6 +21,9 @@ from shapely.geometry.base import BaseGeometry
 TILE_PIXELS = 768
 """Fine cells along the side of a tile, at most, where the configuration names no tile size."""
 
+MOST_CELLS = 2_000_000
+"""Coarse cells of the largest grid: more than the whole Earth at 25 km."""
+
 SNAP = 1e-6
 """Share of a coarse cell by which an area may cross a cell's border without taking the cell."""
 
@@ -154,6 +157,12 @@ def cover(
     last = math.ceil((east - x0) / side - SNAP)
     bottom = math.floor((south - y0) / side + SNAP)
     top = math.ceil((north - y0) / side - SNAP)
+    if (top - bottom) * (last - first) > MOST_CELLS:
+        unit = parsed.axis_info[0].unit_name
+        raise ValueError(
+            f"the area takes {top - bottom} x {last - first} coarse cells of {side:g} {unit}; "
+            f"is `coarse` given in the unit of {crs}, the {unit}?"
+        )
     return Grid(
         crs=crs,
         side=side,

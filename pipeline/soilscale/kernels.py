@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,8 +11,9 @@ Floats = NDArray[np.floating]
 Float64s = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-SOLVER_STEPS = 80
-"""Iterations of `residual_nodes`; each shrinks the error to at most 3/4, 80 of them to 1e-10."""
+SOLVER_STEPS = 4
+"""Iterations of `residual_nodes`, few on purpose: the finest pattern of residuals is mostly noise of the observation,
+which the full solution would amplify up to fourfold."""
 
 FADE = 0.9
 """Share of its neighbours' mean that a node without an observation of its own takes."""
@@ -133,8 +136,7 @@ def bilinear(coarse: Floats, ratio: int) -> Float64s:
     valid = np.isfinite(coarse)
     total = spread(np.pad(np.where(valid, coarse, 0), 1, mode="edge"), ratio)
     weight = spread(np.pad(valid.astype("float64"), 1, mode="edge"), ratio)
-    own = np.repeat(np.repeat(valid, ratio, axis=0), ratio, axis=1)
-    return weighted_mean(total, np.where(own, weight, 0))
+    return weighted_mean(total, np.where(_repeat(valid, ratio) > 0, weight, 0))
 
 
 def spread(nodes: Floats, ratio: int) -> Float64s:
@@ -164,13 +166,13 @@ def _interpolate(nodes: Floats, ratio: int) -> Float64s:
     return nodes[left] * (1 - weight) + nodes[left + 1] * weight
 
 
-def residual_nodes(residual: Floats, ratio: int) -> Float64s:
+def residual_nodes(residual: Floats, ratio: int, steps: int = SOLVER_STEPS) -> Float64s:
     """Nodes of the smooth surface whose block means are the residuals.
 
     The block mean of a bilinear surface weighs the node of the cell and its neighbours, along each axis, by
     ``(w, 1 - 2 w, w)`` with ``w = k (ratio - k) / (2 ratio^2)``, ``k = ratio // 2`` (1/8 for an even ratio). The
-    system is solved by Richardson iteration, which converges since its eigenvalues lie between 1/4 and 1. A cell
-    without a residual takes `FADE` of its neighbours' mean, so that a correction fades out over unobserved land.
+    system is solved by Richardson iteration, which converges since its eigenvalues lie between 1/4 and 1, and is
+    stopped early. A cell without a residual takes `FADE` of its neighbours' mean, so that a correction fades out over unobserved land.
 
     Parameters
     ----------
@@ -178,6 +180,8 @@ def residual_nodes(residual: Floats, ratio: int) -> Float64s:
         Observation minus block mean of the prediction, shape ``(y, x)``, NaN where unobserved.
     ratio
         Fine cells along the side of a coarse cell.
+    steps
+        Iterations; what they leave over, `conserve` adds within each cell.
 
     Returns
     -------
@@ -189,7 +193,7 @@ def residual_nodes(residual: Floats, ratio: int) -> Float64s:
     weight = half * (ratio - half) / (2 * ratio**2)
     target = np.where(known, residual, 0.0)
     nodes = target.copy()
-    for _ in range(SOLVER_STEPS):
+    for _ in range(steps):
         smooth = _three(_three(nodes, weight).T, weight).T
         around = (9 * _three(_three(nodes, 1 / 3).T, 1 / 3).T - nodes) / 8
         nodes = np.where(known, nodes + target - smooth, FADE * around)
@@ -214,7 +218,7 @@ def conserve(
 
     Three steps: a bilinear surface through `nodes` carries the residuals across cell borders without a step; what
     it leaves over in a cell (its fine cells may be valid in part only) is added as a bump that vanishes at the
-    cell's border; values outside the range are set to it and their excess is shared by the cell's other values.
+    cell's border; values outside the range are set to it and their excess goes to the cell's other values alike.
 
     Parameters
     ----------
@@ -239,41 +243,37 @@ def conserve(
     if nodes is None:
         nodes = np.pad(residual_nodes(observed - block_mean(prediction, ratio)[0], ratio), 1, mode="edge")
     surface = prediction + spread(nodes, ratio)
-    surface = surface + _bump(surface, observed, ratio)
+    surface = surface + _fit(surface, observed, ratio, -np.inf, np.inf)
     clamped = (surface < lower) | (surface > upper)
     fitted = np.clip(surface, lower, upper)
     if clamped.any():
-        fitted = _share_excess(fitted, observed, ratio, lower, upper)
+        for _ in range(CLAMP_STEPS):
+            step = _fit(fitted, observed, ratio, lower, upper)
+            if not step.any():
+                break
+            fitted = np.clip(fitted + step, lower, upper)
     return fitted, clamped
 
 
-def _bump(surface: Float64s, observed: Floats, ratio: int) -> Float64s:
-    """Shape what is missing to each observed cell's mean so that it vanishes towards the cell's border."""
+def _fit(values: Float64s, observed: Floats, ratio: int, lower: float, upper: float) -> Float64s:
+    """Bump in each observed cell that brings its mean to the observation, were it not for the bounds.
+
+    It vanishes towards the cell's border, and leaves out values that stand at the bound it pushes to.
+    """
+    mean, _ = block_mean(values, ratio)
+    known = np.isfinite(observed) & np.isfinite(mean)
+    missing = np.where(known & (np.abs(observed - mean) > TOLERANCE), observed - mean, 0.0)
+    need = _repeat(missing, ratio)
+    free = np.isfinite(values) & np.where(need > 0, values < upper, values > lower) & (need != 0)
     profile = np.sin(np.pi * (np.arange(ratio) + 0.5) / ratio)
-    cells = (surface.shape[0] // ratio, surface.shape[1] // ratio)
-    shape = np.tile(np.outer(profile, profile), cells)
-    mean, _ = block_mean(surface, ratio)
-    norm, _ = block_mean(np.where(np.isfinite(surface), shape, np.nan), ratio)
-    missing = np.where(np.isfinite(observed) & np.isfinite(mean), observed - mean, 0.0)
-    height = np.divide(missing, norm, out=np.zeros_like(missing), where=missing != 0)
-    return shape * np.repeat(np.repeat(height, ratio, axis=0), ratio, axis=1)
+    shape = np.where(free, np.tile(np.outer(profile, profile), missing.shape), 0.0)
+    norm, _ = block_mean(np.where(np.isfinite(values), shape, np.nan), ratio)
+    height = np.divide(missing, norm, out=np.zeros_like(missing), where=(missing != 0) & (norm > 0))
+    return shape * _repeat(height, ratio)
 
 
-def _share_excess(fitted: Float64s, observed: Floats, ratio: int, lower: float, upper: float) -> Float64s:
-    """Clipped values shifted, cell by cell, until their mean is the observation again; both bounds hold."""
-    values = fitted.copy()
-    for _ in range(CLAMP_STEPS):
-        mean, _ = block_mean(values, ratio)
-        missing = np.where(np.isfinite(observed) & np.isfinite(mean), observed - mean, 0.0)
-        if np.abs(missing).max(initial=0.0) < TOLERANCE:
-            break
-        need = np.repeat(np.repeat(missing, ratio, axis=0), ratio, axis=1)
-        free = np.isfinite(values) & np.where(need > 0, values < upper, values > lower) & (need != 0)
-        share, _ = block_mean(np.where(np.isfinite(values), free, np.nan).astype("float64"), ratio)
-        step = np.divide(missing, share, out=np.zeros_like(missing), where=share > 0)
-        step = np.repeat(np.repeat(step, ratio, axis=0), ratio, axis=1)
-        values = np.where(free, np.clip(values + step, lower, upper), values)
-    return values
+def _repeat(coarse: NDArray[Any], ratio: int) -> NDArray[Any]:
+    return np.repeat(np.repeat(coarse, ratio, axis=0), ratio, axis=1)
 
 
 def gradient(elevation: Floats, steps: Floats) -> Float64s:

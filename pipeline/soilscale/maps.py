@@ -17,6 +17,9 @@ from soilscale.seasons import Months, Seasons
 
 MONTH, SEASON = "month", "season"
 
+ROUNDING = 1e-6
+"""m3 m-3 by which a stored observation may leave the physical range and still be within it."""
+
 Floats = NDArray[np.floating]
 Flags = NDArray[np.uint8]
 
@@ -129,6 +132,13 @@ def predict(estimator: models.Estimator, features: Sequence[Floats], where: NDAr
     return result
 
 
+def usable(observed: Floats, valid_range: tuple[float, float]) -> Floats:
+    """Observations that lie in the physical range, or beyond it by no more than rounding, as float64; else NaN."""
+    lower, upper = valid_range
+    values = observed.astype("float64")
+    return np.where((values >= lower - ROUNDING) & (values <= upper + ROUNDING), np.clip(values, lower, upper), np.nan)
+
+
 def finish(
     prediction: Floats,
     observed: Floats,
@@ -145,7 +155,7 @@ def finish(
     prediction
         Shape ``(Y, X)``, NaN where missing.
     observed
-        Shape ``(Y, X) / ratio``, NaN where unobserved.
+        Shape ``(Y, X) / ratio``, as `usable` gives it.
     nodes
         Residual nodes of the whole map around this tile, shape ``(y + 2, x + 2)`` (`kernels.residual_nodes`).
     ratio
@@ -165,8 +175,7 @@ def finish(
         values, clamped = kernels.conserve(prediction, observed, ratio, lower, upper, nodes)
     else:
         values, clamped = np.clip(prediction, lower, upper), (prediction < lower) | (prediction > upper)
-    seen = (observed >= lower) & (observed <= upper)
-    seen = np.repeat(np.repeat(seen, ratio, axis=0), ratio, axis=1)
+    seen = np.repeat(np.repeat(np.isfinite(observed), ratio, axis=0), ratio, axis=1)
     there = np.isfinite(values)
     quality = np.where(there, np.where(seen, Quality.OBSERVED, Quality.PREDICTED), 0)
     quality = quality | np.where(clamped & there, Quality.CLAMPED, 0)

@@ -66,14 +66,14 @@ def coordinates(geobox: GeoBox, times: Months | None = None) -> dict[str, xr.Var
     """
     crs = CRS.from_user_input(str(geobox.crs))
     y, x = centres(geobox)
-    axes = {axis["axis"]: axis for axis in crs.cs_to_cf()}
+    axes = {axis["axis"]: axis for axis in crs.cs_to_cf() if "axis" in axis}
     transform = geobox.transform
     reference = crs.to_cf() | {
         "GeoTransform": " ".join(repr(float(v)) for v in (transform.c, transform.a, 0, transform.f, 0, transform.e))
     }
     coords = {
-        "y": xr.Variable("y", y, axes["Y"]),
-        "x": xr.Variable("x", x, axes["X"]),
+        "y": xr.Variable("y", y, axes.get("Y", {})),
+        "x": xr.Variable("x", x, axes.get("X", {})),
         SPATIAL_REF: xr.Variable((), np.int32(0), reference),
     }
     if times is not None:

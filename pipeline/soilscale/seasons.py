@@ -22,6 +22,9 @@ METEOROLOGICAL: Mapping[str, tuple[int, ...]] = {
 SCHEMES: Mapping[str, Mapping[str, tuple[int, ...]]] = {"meteorological": METEOROLOGICAL}
 """Season schemes that can be asked for by name."""
 
+YEAR = 12
+"""Months."""
+
 ALL = "all"
 """Name of the comprehensive model, trained on every season."""
 
@@ -99,7 +102,9 @@ class Seasons:
 
     @staticmethod
     def _first(months: Sequence[int]) -> int:
-        """Month after the longest gap in the year: the one with which a season that crosses new year starts."""
+        """Month after the longest gap in the year, with which the season starts; the first written of a whole year."""
+        if len(months) == YEAR:
+            return months[0]
         ordered = sorted(months)
         gaps = [(month - ordered[i - 1]) % 12 or 12 for i, month in enumerate(ordered)]
         return ordered[int(np.argmax(gaps))]

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import fsspec
 import numpy as np
@@ -18,7 +19,7 @@ import zarr
 from botocore.exceptions import BotoCoreError, ClientError
 from fsspec.implementations.local import LocalFileSystem
 
-from soilscale.errors import ConfigurationError, ServiceError, SoilscaleError
+from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
 
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
 """Operating system errors that a rerun of the same configuration meets again."""
@@ -37,7 +38,7 @@ def join(url: str, *parts: str) -> str:
 def resolve(url: str, base: str) -> str:
     """URL as seen from a folder: absolute ones as they are, relative paths below `base`."""
     if urlsplit(url).scheme:
-        return url.removeprefix("file://")
+        return url2pathname(url.removeprefix("file://")) if url.startswith("file://") else url
     return str(Path(base, Path(url).expanduser()).resolve()) if is_local(base) else join(base, url)
 
 
@@ -197,6 +198,8 @@ def write_region(
     try:
         array = zarr.open_array(url, path=f"{group}/{name}", mode="r+")
         array[region] = values
+    except FileNotFoundError as error:
+        raise DataError(f"{url} has no {group}/{name}; run the stage that makes it, or `soilscale run`") from error
     except (OSError, BotoCoreError, ClientError) as error:
         raise explain(error, f"{url}/{group}/{name}", "write") from error
 
@@ -205,6 +208,8 @@ def read_region(url: str, group: str, name: str, region: tuple[int | slice, ...]
     """Values of one variable's region; NaN (or the fill value) where nothing was written."""
     try:
         return np.asarray(zarr.open_array(url, path=f"{group}/{name}", mode="r")[region])
+    except FileNotFoundError as error:
+        raise DataError(f"{url} has no {group}/{name}; run the stage that makes it, or `soilscale run`") from error
     except (BotoCoreError, ClientError, ConnectionError, TimeoutError) as error:
         raise explain(error, f"{url}/{group}/{name}", "read") from error
 
@@ -227,7 +232,7 @@ def gdal_path(href: str) -> str:
         return f"/vsis3/{parts.netloc}{parts.path}"
     if parts.scheme in {"http", "https"}:
         return f"/vsicurl/{href}"
-    return href.removeprefix("file://")
+    return url2pathname(href.removeprefix("file://")) if parts.scheme == "file" else href
 
 
 def gdal_options() -> dict[str, str]:

@@ -79,18 +79,16 @@ def _around(workspace: Workspace, recipe: Recipe, name: str, tile: Tile, index: 
 
 def conserve(workspace: Workspace, recipe: Recipe, tile: Tile, index: int) -> None:
     """Shift a tile's prediction to the coarse observation of the whole month."""
-    lower, upper = recipe.valid_range
-    observed = storage.read_region(workspace.cube, COARSE, recipe.target, (index,))
+    observed = maps.usable(storage.read_region(workspace.cube, COARSE, recipe.target, (index,)), recipe.valid_range)
     means = storage.read_region(workspace.maps, COARSE, PREDICTION, (index,))
-    usable = np.where((observed >= lower) & (observed <= upper), observed, np.nan)
-    nodes = np.pad(kernels.residual_nodes(usable.astype("float64") - means, recipe.grid.ratio), 1, mode="edge")
+    nodes = np.pad(kernels.residual_nodes(observed - means, recipe.grid.ratio), 1, mode="edge")
     rows, columns = tile.coarse
     around = nodes[rows.start : rows.stop + 2, columns.start : columns.stop + 2]
     prediction = storage.read_region(workspace.maps, MONTH, PREDICTION, (index, *tile.fine)).astype("float64")
     flags = storage.read_region(workspace.maps, MONTH, QUALITY, (index, *tile.fine))
     values, quality = maps.finish(
         prediction,
-        observed[tile.coarse].astype("float64"),
+        observed[tile.coarse],
         around,
         recipe.grid.ratio,
         recipe.valid_range,

@@ -108,19 +108,10 @@ def recipe(run: Run) -> draw.Recipe:
         target=run.plan.target.source.name,
         months=len(run.plan.months),
         fill_gaps=settings.maps.fill_gaps,
-        valid_range=representable(settings.maps.valid_range),
+        valid_range=settings.maps.valid_range,
         conserve=settings.maps.conserve,
         area=settings.geometry,
     )
-
-
-def representable(valid_range: tuple[float, float]) -> tuple[float, float]:
-    """Range whose ends, stored as float32, do not leave it."""
-    lower, upper = np.float32(valid_range[0]), np.float32(valid_range[1])
-    inward = np.float32(np.inf)
-    lower = lower if float(lower) >= valid_range[0] else np.nextafter(lower, inward)
-    upper = upper if float(upper) <= valid_range[1] else np.nextafter(upper, -inward)
-    return float(lower), float(upper)
 
 
 def map_units(run: Run) -> dict[str, list[Unit]]:
