@@ -130,6 +130,7 @@ def cog(values: NDArray[Any], geobox: GeoBox, band: Band, tags: Mapping[str, str
 
 def item(
     identifier: str,
+    collection: str,
     geobox: GeoBox,
     span: tuple[np.datetime64, np.datetime64],
     files: Mapping[str, tuple[str, Band, Mapping[str, float]]],
@@ -143,8 +144,8 @@ def item(
 
     Parameters
     ----------
-    identifier
-        Its id.
+    identifier, collection
+        Its id, and that of its collection.
     geobox
         Grid of the map.
     span
@@ -164,6 +165,7 @@ def item(
         "stac_version": STAC_VERSION,
         "stac_extensions": [],
         "id": identifier,
+        "collection": collection,
         "geometry": mapping(footprint),
         "bbox": list(footprint.bounds),
         "properties": {

@@ -26,6 +26,7 @@ class Outcome:
 
 def run(given: Run) -> Outcome:
     """Do all stages, in their order."""
+    reporting.check_references(given.config)
     stages.search(given)
     stages.fill_cube(given)
     stages.draw_samples(given)

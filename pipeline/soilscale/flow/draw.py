@@ -115,6 +115,7 @@ class Edition:
     every: str
     """Group of the map, `maps.MONTH` or `maps.SEASON`."""
     identifier: str
+    collection: str
     span: tuple[np.datetime64, np.datetime64]
     """First instant, and the first one after it."""
     properties: Mapping[str, Any]
@@ -139,5 +140,5 @@ def publish_map(workspace: Workspace, fine: Grid, edition: Edition, index: int) 
         content = publish.cog(layer, fine.fine, band, {"soilscale:id": edition.identifier})
         storage.write_bytes(workspace.published(*edition.place(f"{band.name}.tif")), content)
         files[band.name] = (f"./{band.name}.tif", band, publish.statistics(layer, band.nodata))
-    told = publish.item(edition.identifier, fine.fine, edition.span, files, edition.properties, edition.sources)
+    told = publish.item(edition.identifier, edition.collection, fine.fine, edition.span, files, edition.properties, edition.sources)
     storage.write_json(item, told)

@@ -162,6 +162,7 @@ def _publish_units(run: Run, chosen: Mapping[str, Chosen], made: Mapping[np.date
             edition = draw.Edition(
                 every=every,
                 identifier=f"{settings.name}-{every}-{start}",
+                collection=f"{settings.name}-{every}",
                 span=(start, members[-1] + np.timedelta64(1, "M")),
                 properties={
                     "title": f"Soil moisture, {every} of {start}",

@@ -12,7 +12,7 @@ from soilscale import catalog, cube, storage
 from soilscale.catalog import Scene
 from soilscale.config import Config
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
-from soilscale.flow import mapping, plan, stages
+from soilscale.flow import mapping, plan, reporting, stages
 from soilscale.flow.plan import CUBE, FRACTION
 from soilscale.flow.session import Run
 from soilscale.flow.stages import SAMPLES, TRAIN
@@ -121,8 +121,10 @@ def check(config: Config, progress: Progress) -> Check:
             errors.append(error)
             rows.append(SourceCheck(source.name, 0, "", "", str(error)))
     lines = _grid_lines(config)
-    named = [url for url in (config.validation.stations, config.validation.truth) if url is not None]
-    errors += [ConfigurationError(f"validation: there is nothing at {url}") for url in named if not storage.exists(url)]
+    try:
+        reporting.check_references(config)
+    except SoilscaleError as error:
+        errors.append(error)
     try:
         storage.check_writable(config.output)
         lines.append(f"output {config.output} can be written")

@@ -12,6 +12,7 @@ import xarray as xr
 from pyproj import CRS
 
 from soilscale import __version__, config, reports, storage
+from soilscale.config import Config
 from soilscale.errors import ConfigurationError, DataError
 from soilscale.flow import learn
 from soilscale.flow.mapping import CONSERVE, MAPS, Chosen, choose
@@ -86,13 +87,34 @@ class Material:
             If it does not lie on the fine grid.
         """
         url = self.run.config.validation.truth
-        if url is None:
-            return None
-        try:
-            known = storage.open_group(url, MONTH)[MAP]
-        except (FileNotFoundError, KeyError) as error:
-            raise ConfigurationError(f"validation.truth: {url} has no group {MONTH!r} with {MAP!r}") from error
-        return on_grid(known, self.months[MAP], url)
+        return None if url is None else on_grid(truth(url), self.months[MAP], url)
+
+
+def check_references(settings: Config) -> None:
+    """Read what the maps will be judged by, so that a wrong path is known before a long run.
+
+    Raises
+    ------
+    ConfigurationError
+        If the stations or the truth that the configuration names cannot be used.
+    """
+    stations(settings)
+    if settings.validation.truth is not None:
+        truth(settings.validation.truth)
+
+
+def truth(url: str) -> xr.DataArray:
+    """Known truth as it is stored.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is not there.
+    """
+    try:
+        return storage.open_group(url, MONTH)[MAP]
+    except (FileNotFoundError, KeyError) as error:
+        raise ConfigurationError(f"validation.truth: {url} has no group {MONTH!r} with {MAP!r}") from error
 
 
 def on_grid(known: xr.DataArray, maps: xr.DataArray, url: str) -> xr.DataArray:
@@ -161,7 +183,7 @@ def _tables(material: Material) -> dict[str, pd.DataFrame]:
         own = {reports.method(algorithm): months[MAP]}
         tables["truth"] = reports.truth(own, material.truth, material.observed, grid.ratio, seasons)
         references["truth"] = tables["truth"]
-    records = stations(run)
+    records = stations(run.config)
     if records is not None:
         pairs, tables["stations"] = reports.stations(
             records, months[MAP], material.observed, grid.ratio, grid.crs, seasons
@@ -171,7 +193,7 @@ def _tables(material: Material) -> dict[str, pd.DataFrame]:
     return tables | {"baselines": reports.baselines(references)}
 
 
-def stations(run: Run) -> pd.DataFrame | None:
+def stations(settings: Config) -> pd.DataFrame | None:
     """Station records as configured, None if there are none.
 
     Raises
@@ -179,7 +201,7 @@ def stations(run: Run) -> pd.DataFrame | None:
     ConfigurationError
         If the file is not there or lacks a column.
     """
-    url = run.config.validation.stations
+    url = settings.validation.stations
     if url is None:
         return None
     try:
