@@ -203,7 +203,8 @@ def test_block_means_of_the_residual_surface_are_the_residuals(residual: Array, 
 @pytest.mark.parametrize("ratio", [2, 3, 24, 25])
 def test_the_most_jagged_residuals_are_met_too(ratio: int) -> None:
     residual = 0.3 * (1 - 2 * (np.indices((20, 21)).sum(axis=0) % 2))
-    np.testing.assert_allclose(means_of_nodes(kernels.residual_nodes(residual, ratio, steps=200), ratio), residual, atol=1e-9)
+    nodes = kernels.residual_nodes(residual, ratio, steps=200)
+    np.testing.assert_allclose(means_of_nodes(nodes, ratio), residual, atol=1e-9)
 
 
 @settings(deadline=None)

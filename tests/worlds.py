@@ -111,7 +111,14 @@ def write(path: Path, values: NDArray[Any], geobox: GeoBox, **tags: Any) -> Path
     """
     own = {key: tags.pop(key) for key in ("scale", "offset", "unit") if key in tags}
     rows, columns = geobox.shape
-    profile = {"driver": "GTiff", "tiled": True, "blockxsize": 256, "blockysize": 256, "count": 1, "compress": "deflate"}
+    profile = {
+        "driver": "GTiff",
+        "tiled": True,
+        "blockxsize": 256,
+        "blockysize": 256,
+        "count": 1,
+        "compress": "deflate",
+    }
     shape = {"height": rows, "width": columns, "dtype": values.dtype}
     grid = {"crs": CRS.from_user_input(str(geobox.crs)), "transform": geobox.transform}
     with rasterio.open(path, "w", **(profile | shape | grid | tags)) as file:

@@ -172,7 +172,8 @@ def residual_nodes(residual: Floats, ratio: int, steps: int = SOLVER_STEPS) -> F
     The block mean of a bilinear surface weighs the node of the cell and its neighbours, along each axis, by
     ``(w, 1 - 2 w, w)`` with ``w = k (ratio - k) / (2 ratio^2)``, ``k = ratio // 2`` (1/8 for an even ratio). The
     system is solved by Richardson iteration, which converges since its eigenvalues lie between 1/4 and 1, and is
-    stopped early. A cell without a residual takes `FADE` of its neighbours' mean, so that a correction fades out over unobserved land.
+    stopped early. A cell without a residual takes `FADE` of its neighbours' mean, so that a correction fades out over
+    unobserved land.
 
     Parameters
     ----------

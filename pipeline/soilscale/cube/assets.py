@@ -25,7 +25,7 @@ Bounds = tuple[float, float, float, float]
 """Left, bottom, right, top."""
 
 NOMINAL_EPSG = 4326
-"""What stackstac, which takes EPSG codes only, is told of a grid without one; as nothing is warped, it has no effect."""
+"""What stackstac, which takes EPSG codes only, is told of a grid without one; nothing is warped, so it does nothing."""
 
 ALIGNED = 1e-3
 """Share of a pixel by which two files may differ and still lie on one grid."""

@@ -176,7 +176,7 @@ def _piecewise(
     for headers in _lattices(reading, scenes):
         method, factor = _sampling(reading.source, headers[0][1], geobox, derive=halo > 0)
         members = [scene for scene, _ in headers]
-        for rows, columns in _pieces(tuple(geobox.shape), max(SUBGRID // factor, 1)):
+        for rows, columns in _pieces((geobox.shape.y, geobox.shape.x), max(SUBGRID // factor, 1)):
             piece = geobox[rows, columns].pad(halo) if halo else geobox[rows, columns]
             fine = piece.zoom_out(1 / factor)
             sampled = _sample(reading, members, headers[0][1], fine, method)

@@ -140,5 +140,13 @@ def publish_map(workspace: Workspace, fine: Grid, edition: Edition, index: int) 
         content = publish.cog(layer, fine.fine, band, {"soilscale:id": edition.identifier})
         storage.write_bytes(workspace.published(*edition.place(f"{band.name}.tif")), content)
         files[band.name] = (f"./{band.name}.tif", band, publish.statistics(layer, band.nodata))
-    told = publish.item(edition.identifier, edition.collection, fine.fine, edition.span, files, edition.properties, edition.sources)
+    told = publish.item(
+        edition.identifier,
+        edition.collection,
+        fine.fine,
+        edition.span,
+        files,
+        edition.properties,
+        edition.sources,
+    )
     storage.write_json(item, told)
