@@ -101,8 +101,8 @@ def test_a_lone_month_or_year_given_by_its_first_and_last_day_is_inclusive() -> 
 
 def test_overlapping_composites_are_judged_by_the_start_after_their_end() -> None:
     """Two satellites, 16 days each, eight days apart, ends as inclusive dates."""
-    starts = [np.datetime64("2022-01-01") + 8 * i for i in range(6)]
-    items = [between(str(start), str(start + 15)) for start in starts]
+    starts = [np.datetime64("2022-01-01") + np.timedelta64(8 * i, "D") for i in range(6)]
+    items = [between(str(start), str(start + np.timedelta64(15, "D"))) for start in starts]
     assert resolved(items)[0] == ("2022-01-01", "2022-01-17")
 
 
@@ -113,7 +113,7 @@ def test_an_own_interval_wins_over_the_composite() -> None:
 def test_the_last_modis_composite_of_a_year_is_short() -> None:
     """2004 is a leap year: day 361 is December 26, and six days are left; in 2005 it is December 27, and five."""
     starts = [f"{year}-01-01" for year in (2004, 2005)]
-    dates = [str(np.datetime64(start) + 8 * i) for start in starts for i in range(46)]
+    dates = [str(np.datetime64(start) + np.timedelta64(8 * i, "D")) for start in starts for i in range(46)]
     found = resolved(at(*dates), 8)
     assert found[0] == ("2004-01-01", "2004-01-09")
     assert found[45] == ("2004-12-26", "2005-01-01")
@@ -149,7 +149,7 @@ def test_one_date_a_month_is_the_calendar_month() -> None:
 
 def test_four_weeks_are_no_months() -> None:
     """Thirteen composites of 28 days put two dates into one month."""
-    dates = [str(np.datetime64("2005-01-01") + 28 * i) for i in range(13)]
+    dates = [str(np.datetime64("2005-01-01") + np.timedelta64(28 * i, "D")) for i in range(13)]
     assert resolved(at(*dates))[0] == ("2005-01-01", "2005-01-29")
 
 

@@ -145,7 +145,7 @@ def test_shared_days_of_no_interval_are_none() -> None:
 )
 def test_shared_days_of_all_months_add_up_to_the_interval(start: int, length: int) -> None:
     begin, end = np.datetime64(start, "s"), np.datetime64(start + length, "s")
-    months = np.arange(begin.astype("datetime64[M]"), end.astype("datetime64[M]") + 1)
+    months = np.arange(begin.astype("datetime64[M]"), end.astype("datetime64[M]") + np.timedelta64(1, "M"))
     shared = [kernels.shared_days(np.array([begin]), np.array([end]), month)[0] for month in months]
     assert sum(shared) == pytest.approx(length / 86_400, abs=1e-9)
 

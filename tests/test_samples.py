@@ -33,7 +33,10 @@ def world(first: str = "1992-11", last: str = "1993-01", shape: tuple[int, int] 
             "ssm": (("time", "y", "x"), number / 10_000),
             "elevation": (("y", "x"), -number[0]),
             "valid_fraction": (("time", "y", "x"), np.ones_like(number)),
-            "time_bounds": (("time", "bounds"), np.stack([months, months + 1], 1).astype("datetime64[ns]")),
+            "time_bounds": (
+                ("time", "bounds"),
+                np.stack([months, months + np.timedelta64(1, "M")], 1).astype("datetime64[ns]"),
+            ),
         },
         {
             "time": months.astype("datetime64[ns]"),

@@ -36,7 +36,9 @@ FINAL_ZARR_V3 = (3, 12)
 def cube(geobox: GeoBox, values: NDArray[np.float32] | None = None) -> xr.Dataset:
     """Dataset of one variable with all its coordinates."""
     data = np.zeros((len(MONTHS), *geobox.shape), "float32") if values is None else values
-    coords = schema.coordinates(geobox, MONTHS) | {"time_bounds": schema.time_bounds(MONTHS, MONTHS + 1)}
+    coords = schema.coordinates(geobox, MONTHS) | {
+        "time_bounds": schema.time_bounds(MONTHS, MONTHS + np.timedelta64(1, "M"))
+    }
     attrs = dict(schema.MAP_ATTRS) | {"grid_mapping": schema.SPATIAL_REF}
     return xr.Dataset({MAP: (DIMS, data, attrs)}, coords, {"Conventions": schema.CONVENTIONS})
 

@@ -114,7 +114,7 @@ def test_every_month_is_a_member_of_the_season_in_which_it_lies(scheme: Seasons,
     assert members[0] == start
     assert {calendar_month(member) for member in members} == set(scheme.months[scheme.name(here)])
     assert all(scheme.start(member) == start for member in members)
-    np.testing.assert_array_equal(members, np.arange(start, start + len(members)))
+    np.testing.assert_array_equal(members, np.arange(start, start + np.timedelta64(len(members), "M")))
 
 
 def test_names_of_months_are_strings() -> None:

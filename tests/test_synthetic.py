@@ -120,6 +120,18 @@ def test_every_link_and_asset_is_relative_and_leads_to_a_file(folder: Path, cata
     assert str(folder) not in "".join(path.read_text() for path in folder.rglob("*.json") if "zarr" not in str(path))
 
 
+def test_a_world_in_a_folder_named_from_the_working_directory_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written = synthetic.write(Path("here"), **SMALL)
+    assert written == tmp_path / "here" / "world.yaml"
+    items = sorted(one.relative_to(folder) for one in folder.glob("catalog/*/*/*.json"))
+    assert items
+    for name in items:
+        assert (tmp_path / "here" / name).read_bytes() == (folder / name).read_bytes()
+
+
 def test_collections_cover_their_items_in_space_and_time(catalog: pystac.Catalog) -> None:
     for collection in catalog.get_children():
         assert isinstance(collection, pystac.Collection)
@@ -195,7 +207,7 @@ def test_static_sources_have_one_date(catalog: pystac.Catalog) -> None:
 @settings(max_examples=50, deadline=None)
 @given(start=st.integers(0, 720), days=st.integers(1, 16))
 def test_days_of_a_composite_are_shared_out_among_the_months(start: int, days: int) -> None:
-    composite = Composite(np.datetime64("2004-01-01") + start, days)
+    composite = Composite(np.datetime64("2004-01-01") + np.timedelta64(start, "D"), days)
     months = np.arange(np.datetime64("2003-12"), np.datetime64("2006-03"))
     assert sum(composite.shared(month) for month in months) == days
 
@@ -601,7 +613,7 @@ def gather(country: World, months: list[np.datetime64]) -> tuple[NDArray[np.floa
     found = []
     for month in months:
         fields = [country.exact(name, month, lon, lat) for name in FEATURES]
-        fields.append(country.exact("precipitation", month - 1, lon, lat))
+        fields.append(country.exact("precipitation", month - np.timedelta64(1, "M"), lon, lat))
         filled = [np.where(np.isnan(field), np.nanmean(field), field) for field in fields]
         found.append(np.stack(filled))
     truth = [country.truth("soil_moisture", month, lon, lat) for month in months]

@@ -70,7 +70,8 @@ def cell_means(field: Field, geobox: GeoBox, samples: int = 6) -> Array:
 def finer(geobox: GeoBox, factor: int) -> GeoBox:
     """Grid of `factor` times as many rows and columns."""
     rows, columns = geobox.shape
-    return GeoBox((rows * factor, columns * factor), geobox.transform * Affine.scale(1 / factor), geobox.crs)
+    left, top = geobox.transform.c, geobox.transform.f
+    return box(str(geobox.crs), left, top, geobox.transform.a / factor, (rows * factor, columns * factor))
 
 
 def box(crs: str, left: float, top: float, pixel: float, shape: tuple[int, int]) -> GeoBox:

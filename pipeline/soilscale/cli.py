@@ -32,6 +32,19 @@ USAGE = 64
 LOG_EVERY = 10.0
 """Seconds between lines of progress in a log."""
 
+NOISY = (
+    "aiobotocore",
+    "asyncio",
+    "botocore",
+    "distributed",
+    "fsspec",
+    "matplotlib",
+    "rasterio",
+    "tornado",
+    "urllib3",
+)
+"""Libraries whose loggers tell with a traceback what the command tells in a sentence."""
+
 app = typer.Typer(
     name="soilscale",
     help="Downscale satellite soil moisture from 25 km to 1 km, per season, from STAC catalogs to maps.",
@@ -94,8 +107,7 @@ def _statuses(level: LogLevel) -> Iterator[None]:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for noisy in ("distributed", "botocore", "aiobotocore", "rasterio", "fsspec", "urllib3", "asyncio", "matplotlib"):
-        logging.getLogger(noisy).setLevel(logging.WARNING if level == "debug" else logging.ERROR)
+    _quieten(logging.WARNING if level == "debug" else logging.CRITICAL)
     signal.signal(signal.SIGTERM, _stop)
     try:
         yield
@@ -107,6 +119,13 @@ def _statuses(level: LogLevel) -> Iterator[None]:
         _fail(f"the Dask cluster was lost ({error}); run the same command again", IncompleteError.status, level)
     except Exception as error:  # noqa: BLE001 - the last resort: a message, not a traceback
         _fail(f"unexpected {type(error).__name__}: {error}; see --log-level debug", SoilscaleError.status, level)
+
+
+def _quieten(level: int) -> None:
+    """Set the least level that the libraries log; Dask gives some of its loggers a level of their own."""
+    for name in {*NOISY, *logging.root.manager.loggerDict}:
+        if name.partition(".")[0] in NOISY:
+            logging.getLogger(name).setLevel(level)
 
 
 def _fail(message: str, status: int, level: LogLevel) -> None:

@@ -115,6 +115,12 @@ def as_month(date: str | np.datetime64) -> np.datetime64:
     return np.datetime64(date).astype("datetime64[M]")
 
 
+def following(date: np.datetime64) -> np.datetime64:
+    """Date one later in its own unit: the next year, month, day or minute."""
+    one: Any = np.array(1, dtype=f"timedelta64[{np.datetime_data(date.dtype)[0]}]")
+    return date + one
+
+
 def calendar_month(month: np.datetime64) -> int:
     """Month of the year, 1..12."""
     return int(as_month(month).astype(int) % 12) + 1

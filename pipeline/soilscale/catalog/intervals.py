@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from soilscale.catalog.query import Item, Span
 from soilscale.errors import DataError
+from soilscale.seasons import following
 
 DAY = np.timedelta64(1, "D")
 MONTHLY = (27.0, 32.0)
@@ -149,7 +150,7 @@ def _closing(last: datetime) -> np.datetime64:
         return _units(_second(last), "D")[1]
     after = _second(last) + np.timedelta64(int(last.microsecond > 0), "s")
     minute = after.astype("datetime64[m]")
-    return (minute + 1).astype("datetime64[s]") if after - minute == np.timedelta64(59, "s") else after
+    return following(minute).astype("datetime64[s]") if after - minute == np.timedelta64(59, "s") else after
 
 
 def _dates_inclusive(own: Sequence[_Own]) -> bool:
@@ -216,7 +217,7 @@ def _until_next(first: np.datetime64, length: np.timedelta64, marks: Instants) -
 def _units(first: np.datetime64, unit: str) -> Span:
     """Whole day, month or year in which an instant lies."""
     begin = first.astype(f"datetime64[{unit}]")
-    return begin.astype("datetime64[s]"), (begin + 1).astype("datetime64[s]")
+    return begin.astype("datetime64[s]"), following(begin).astype("datetime64[s]")
 
 
 def _unit(composite: float | None) -> str:

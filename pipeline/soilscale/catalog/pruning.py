@@ -11,6 +11,7 @@ import numpy as np
 from soilscale.catalog.extents import Box, box, intersects, padded
 from soilscale.catalog.intervals import instant
 from soilscale.catalog.query import Span
+from soilscale.seasons import following
 
 PAD_DEGREES = 1.0
 PAD_DAYS = np.timedelta64(31, "D")
@@ -96,7 +97,7 @@ def _dates(name: str) -> Span | None:
         begin = np.datetime64("-".join(parts))
     except ValueError:
         return None
-    return begin.astype("datetime64[s]"), (begin + 1).astype("datetime64[s]")
+    return begin.astype("datetime64[s]"), following(begin).astype("datetime64[s]")
 
 
 def _names(url: str, parent: str) -> list[str]:

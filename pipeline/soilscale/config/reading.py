@@ -48,7 +48,9 @@ def load(path: str, overrides: Sequence[str] = (), output: str | None = None) ->
     for keys, value in written:
         _set(content, keys, value)
     for keys, _ in written:
-        _place_one(content, keys, here)
+        for place in _paths(content):
+            if place[: len(keys)] == keys:
+                _place_one(content, place, here)
     if output is not None:
         content["output"] = storage.resolve(output, here)
     return validate(content, path)
@@ -85,8 +87,6 @@ def _place(content: dict[str, Any], base: str) -> None:
 
 
 def _place_one(content: dict[str, Any], keys: tuple[str, ...], base: str) -> None:
-    if keys not in _paths(content):
-        return
     *outer, last = keys
     node: Any = content
     for key in outer:
@@ -108,7 +108,9 @@ def _override(text: str) -> tuple[tuple[str, ...], Any]:
 def _set(content: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
     node = content
     for key in keys[:-1]:
-        node = node.setdefault(key, {})
+        if node.get(key) is None:
+            node[key] = {}
+        node = node[key]
         if not isinstance(node, dict):
             raise ConfigurationError(f"-o {'.'.join(keys)}: {key!r} holds a value, not a mapping of keys")
     node[keys[-1]] = value
@@ -151,5 +153,5 @@ def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def dump(config: Config) -> dict[str, Any]:
-    """Resolved configuration as plain data; it holds no secrets, for the configuration takes none."""
+    """Resolved configuration as plain data without secrets: passwords are refused, the queries of URLs left out."""
     return json.loads(config.model_dump_json())

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
 from functools import cached_property
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import shapely
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 from pyproj import CRS
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from soilscale import models, storage
+from soilscale import cube, models, storage
+from soilscale.catalog.documents import shown
 from soilscale.errors import ConfigurationError, nearest
 from soilscale.grid import Grid, cover
+from soilscale.schema import KEYS, MAP, SPATIAL_REF, VALID_FRACTION
 from soilscale.seasons import SCHEMES, Months, Seasons, month_range
 from soilscale.sources import (
     Aggregate,
@@ -39,12 +45,25 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 def _as_text(value: Any) -> Any:
     """Month as text: YAML reads 2005-01 as text, 2005-01-01 as a date."""
-    return str(value)[:7] if value is not None else value
+    return f"{value:%Y-%m}" if isinstance(value, date) else value
+
+
+def _without_password(url: str) -> str:
+    """Refuse a URL that holds a password; the message does not repeat it."""
+    if urlsplit(url).password is not None:
+        raise ValueError(
+            "the URL holds a password, which would be written into the products; leave it out, and give the "
+            "credentials in the environment (AWS_* for s3) or in ~/.netrc (http)"
+        )
+    return url
 
 
 def _as_tuple(value: Any) -> Any:
     return value if isinstance(value, (list, tuple)) or value is None else (value,)
 
+
+Url = Annotated[str, AfterValidator(_without_password), PlainSerializer(shown)]
+"""Path or URL; written out without its query, which may hold a signature."""
 
 Month = Annotated[str, BeforeValidator(_as_text), Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
 
@@ -60,7 +79,7 @@ class Area(Section):
 
     bbox: tuple[float, float, float, float] | None = None
     """West, south, east, north."""
-    geometry: str | None = None
+    geometry: Url | None = None
     """GeoJSON file."""
 
     @model_validator(mode="after")
@@ -100,7 +119,7 @@ class GridSection(Section):
 class CatalogSection(Section):
     """Where items are found, and how their assets are signed."""
 
-    url: str
+    url: Url
     sign: Sign = "none"
 
 
@@ -186,6 +205,11 @@ class Models(Section):
         for name in (*self.algorithms, *self.parameters):
             if name not in models.ALGORITHMS:
                 raise ValueError(f"there is no algorithm {name!r}{nearest(name, models.ALGORITHMS)}")
+        for name, values in self.parameters.items():
+            try:
+                models.ALGORITHMS[name].make(values, 1, self.seed)
+            except ConfigurationError as error:
+                raise ValueError(str(error)) from error
         if not self.algorithms:
             raise ValueError(f"algorithms is empty; choose from {', '.join(models.ALGORITHMS)}")
         return self
@@ -215,15 +239,15 @@ class SamplesSection(Section):
 class Validation(Section):
     """Independent data to judge the maps by."""
 
-    stations: str | None = None
-    truth: str | None = None
+    stations: Url | None = None
+    truth: Url | None = None
 
 
 class Config(Section):
     """The whole configuration."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    output: str
+    output: Url
     area: Area
     grid: GridSection
     period: tuple[Month, Month]
@@ -237,23 +261,42 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
+        if faults := list(self._faults()):
+            raise ValueError("; ".join(faults))
+        return self
+
+    def _faults(self) -> Iterator[str]:
         first, last = self.period
         if first > last:
-            raise ValueError(f"period: {first} comes after {last}")
-        _ = self.season_scheme
+            yield f"period: {first} comes after {last}"
+        try:
+            _ = self.season_scheme
+        except ValueError as error:
+            yield str(error)
         for name, source in self.sources.items():
             if source.catalog not in self.catalogs:
-                raise ValueError(
-                    f"sources.{name}: no catalog {source.catalog!r}{nearest(source.catalog, self.catalogs)}"
-                )
+                yield f"sources.{name}: no catalog {source.catalog!r}{nearest(source.catalog, self.catalogs)}"
         targets = [name for name, source in self.sources.items() if source.role == "target"]
         if len(targets) != 1:
-            raise ValueError(f"exactly one source has role: target; here {targets or 'none'}")
-        if len(self.sources) == 1:
-            raise ValueError("sources: the target alone cannot be downscaled; add predictors")
+            yield f"exactly one source has role: target; here {', '.join(targets) or 'none'}"
+        elif len(self.sources) == 1:
+            yield "sources: the target alone cannot be downscaled; add predictors"
+        if taken := self._taken_names():
+            yield f"sources: more than one variable would be called {', '.join(taken)}; name the sources otherwise"
         if self.maps.algorithm not in ("best", *self.models.algorithms):
-            raise ValueError(f"maps.algorithm: {self.maps.algorithm!r} is not among models.algorithms")
-        return self
+            yield f"maps.algorithm: {self.maps.algorithm!r} is not among models.algorithms"
+
+    def _taken_names(self) -> list[str]:
+        """Names that two features would have, or a feature and a variable or column of the products."""
+        own = {*KEYS, MAP, VALID_FRACTION, SPATIAL_REF, "time_bounds"}
+        names = [
+            cube.lagged(feature, lag)
+            for source in self.source_list
+            if source.name != MAP or source.role == "predictor"
+            for feature in dict.fromkeys((source.name, *cube.feature_names(source)))
+            for lag in (0, *source.lags)
+        ]
+        return sorted(name for name, count in Counter([*own, *names]).items() if count > 1)
 
     @cached_property
     def season_scheme(self) -> Seasons:

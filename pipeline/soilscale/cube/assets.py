@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import rasterio
@@ -15,7 +14,8 @@ import stackstac
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.enums import MaskFlags
+from rasterio.errors import CRSError, RasterioError
 from rasterio.windows import Window
 
 from soilscale import storage
@@ -30,10 +30,17 @@ NOMINAL_EPSG = 4326
 ALIGNED = 1e-3
 """Share of a pixel by which two files may differ and still lie on one grid."""
 
-TRANSIENT = re.compile(r"HTTP response code: (429|5\d\d)|timed? ?out|curl|resolve host|connect|SlowDown", re.IGNORECASE)
-CREDENTIALS = re.compile(
-    r"HTTP response code: (401|403)|AccessDenied|InvalidAccessKey|ExpiredToken|signature", re.IGNORECASE
+FRESH = {"CPL_VSIL_CURL_NON_CACHED": "/vsi"}
+"""GDAL setting that makes it ask a store again, although it remembers what that answered, failures too."""
+
+TRANSIENT = re.compile(
+    r"HTTP response code: (408|429|5\d\d)|CURL error|timed? ?out|SlowDown|InternalError", re.IGNORECASE
 )
+CREDENTIALS = re.compile(
+    r"HTTP response code: (401|403)|AccessDenied|InvalidAccessKey|ExpiredToken|SignatureDoesNotMatch", re.IGNORECASE
+)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -78,9 +85,8 @@ class Header:
         )
 
 
-@lru_cache(maxsize=8192)
 def header(href: str, band: int = 1) -> Header:
-    """Header of an asset, remembered by this process.
+    """Header of an asset.
 
     Parameters
     ----------
@@ -96,42 +102,73 @@ def header(href: str, band: int = 1) -> Header:
     ServiceError
         If its store cannot be reached.
     """
+
+    def read(file: rasterio.DatasetReader) -> Header:
+        _check(file, href, band)
+        return Header(
+            crs=file.crs,
+            transform=file.transform,
+            shape=file.shape,
+            nodata=file.nodatavals[band - 1],
+            scale=float(file.scales[band - 1]),
+            offset=float(file.offsets[band - 1]),
+            unit=file.units[band - 1] or None,
+        )
+
+    return _opened(href, read)
+
+
+def _opened(href: str, read: Callable[[rasterio.DatasetReader], T]) -> T:
+    """What is read from an open file; a remote one that fails is asked for once more, past what GDAL remembers."""
+    path = storage.gdal_path(href)
+
+    def attempt(options: dict[str, str]) -> T:
+        with rasterio.Env(**storage.gdal_options(), **options), rasterio.open(path) as file:
+            return read(file)
+
     try:
-        with rasterio.Env(**storage.gdal_options()), rasterio.open(storage.gdal_path(href)) as file:
-            _check(file, href, band)
-            return Header(
-                crs=file.crs,
-                transform=file.transform,
-                shape=file.shape,
-                nodata=file.nodatavals[band - 1],
-                scale=float(file.scales[band - 1]),
-                offset=float(file.offsets[band - 1]),
-                unit=file.units[band - 1] or None,
-            )
-    except RasterioError as error:
+        return attempt({})
+    except (RasterioError, CRSError) as error:
+        if not path.startswith("/vsi"):
+            raise explain(error, href) from error
+    try:
+        return attempt(FRESH)
+    except (RasterioError, CRSError) as error:
         raise explain(error, href) from error
 
 
 def _check(file: rasterio.DatasetReader, href: str, band: int) -> None:
-    if not 1 <= band <= file.count:
-        raise DataError(f"{href} has {file.count} bands; band {band} was asked for (key `band` of the source)")
-    if file.crs is None or file.transform.is_identity:
-        raise DataError(f"{href} is not georeferenced: it has no CRS or no transform")
-    if file.transform.b or file.transform.d or file.transform.a <= 0 or file.transform.e >= 0:
-        raise DataError(f"{href} is rotated or not north-up: {tuple(file.transform)[:6]}; warp it first")
-
-
-def explain(error: Exception, href: str) -> SoilscaleError:
-    """Failure to read an asset: `ServiceError` where a rerun may mend it, else `DataError`."""
-    text = re.sub(r"\?\S+", "?...", f"{error}")
     shown = href.partition("?")[0]
-    if CREDENTIALS.search(text):
+    if not 1 <= band <= file.count:
+        raise DataError(f"{shown} has {file.count} bands, but band {band} was asked for; check the key `band`")
+    if file.crs is None or file.transform.is_identity:
+        raise DataError(f"{shown} is not georeferenced: it has no CRS or no transform; give it both, or replace it")
+    if file.transform.b or file.transform.d or file.transform.a <= 0 or file.transform.e >= 0:
+        raise DataError(f"{shown} is rotated or not north-up: {tuple(file.transform)[:6]}; warp it first")
+
+
+def explain(error: BaseException, href: str) -> SoilscaleError:
+    """Failure to read an asset: `ServiceError` where a rerun may mend it, else `DataError`."""
+    shown = href.partition("?")[0]
+    text = _reason(error).replace(storage.gdal_path(href), shown).replace(href, shown)
+    reason = text.replace(shown, "")
+    if CREDENTIALS.search(reason):
         return ServiceError(
             f"access to {shown} was refused: {text}; renew the credentials and run the same command again"
         )
-    if TRANSIENT.search(text):
+    if TRANSIENT.search(reason):
         return ServiceError(f"{shown} cannot be reached: {text}; run the same command again")
     return DataError(f"{shown} cannot be read: {text}; replace the file, then run the same command again")
+
+
+def _reason(error: BaseException) -> str:
+    """Messages of an error and of what it comes from, the pointers of GDAL's wrapper left out."""
+    messages: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        messages.append(str(cause).removesuffix("Read failed. See previous exception for details."))
+        cause = cause.__cause__
+    return ": ".join(dict.fromkeys(filter(None, messages))) or repr(error)
 
 
 class NativeReader:
@@ -151,18 +188,24 @@ class NativeReader:
         """Stored values of a window of the stack's grid; `fill_value` outside the file."""
         href, band = self.url.rsplit("#", 1)
         values = np.full((window.height, window.width), self.fill_value, self.dtype)
-        try:
-            with rasterio.Env(**storage.gdal_options()), rasterio.open(storage.gdal_path(href)) as file:
-                row = round((self.spec.bounds[3] - file.transform.f) / file.transform.e) + int(window.row_off)
-                column = round((self.spec.bounds[0] - file.transform.c) / file.transform.a) + int(window.col_off)
-                rows = slice(max(row, 0), min(row + window.height, file.height))
-                columns = slice(max(column, 0), min(column + window.width, file.width))
-                if rows.start < rows.stop and columns.start < columns.stop:
-                    part = file.read(int(band), window=Window.from_slices(rows, columns))
-                    values[_shift(rows, row), _shift(columns, column)] = part
-        except (RasterioError, RasterioIOError) as error:
-            raise explain(error, href) from error
+
+        def read(file: rasterio.DatasetReader) -> None:
+            row = round((self.spec.bounds[3] - file.transform.f) / file.transform.e) + int(window.row_off)
+            column = round((self.spec.bounds[0] - file.transform.c) / file.transform.a) + int(window.col_off)
+            rows = slice(max(row, 0), min(row + window.height, file.height))
+            columns = slice(max(column, 0), min(column + window.width, file.width))
+            if rows.start < rows.stop and columns.start < columns.stop:
+                inner = _shift(rows, row), _shift(columns, column)
+                values[inner] = self._stored(file, int(band), Window.from_slices(rows, columns))
+
+        _opened(href, read)
         return values
+
+    def _stored(self, file: rasterio.DatasetReader, band: int, window: Window) -> NDArray[Any]:
+        stored = file.read(band, window=window)
+        if MaskFlags.per_dataset not in file.mask_flag_enums[band - 1]:
+            return stored
+        return np.where(file.read_masks(band, window=window) > 0, stored.astype(self.dtype), self.fill_value)
 
     def close(self) -> None:
         """Nothing is held open between reads."""

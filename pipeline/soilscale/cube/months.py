@@ -11,7 +11,9 @@ from odc.geo.geobox import GeoBox
 
 from soilscale import kernels
 from soilscale.catalog import Scene
-from soilscale.cube.layers import Floats, Reading, layer, terrain
+from soilscale.cube.layers import layer, terrain
+from soilscale.cube.mosaics import Reading
+from soilscale.cube.warping import Floats
 from soilscale.sources import Source
 
 TERRAIN = ("slope", "northness", "eastness")

@@ -88,8 +88,8 @@ def template(inputs: Sequence[Input], grid: Grid, months: Months) -> dict[str, x
 
 def _attrs(name: str, given: Input) -> dict[str, str]:
     source = given.source
-    bare = name.partition("_lag")[0]
-    told = {"long_name": name.replace("_", " "), "units": units(source, given.unit).get(bare, given.unit)}
+    bare = next(bare for bare in feature_names(source) for lag in (0, *source.lags) if lagged(bare, lag) == name)
+    told = {"long_name": name.replace("_", " "), "units": units(source, given.unit)[bare]}
     if not given.static:
         told["cell_methods"] = "area: mean time: sum" if source.aggregate == "sum" else "area: mean time: mean"
     return told | {"soilscale_source": source.name, "soilscale_group": source.group or source.name}

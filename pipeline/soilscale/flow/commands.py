@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from soilscale import storage
 from soilscale.errors import DataError
-from soilscale.flow import learn, mapping, reporting, stages
+from soilscale.flow import learn, mapping, plan, reporting, stages
 from soilscale.flow.session import Run
 from soilscale.flow.units import Receipt, failures
 
@@ -52,6 +52,7 @@ def cube(given: Run) -> Outcome:
 
 def samples(given: Run) -> Outcome:
     """Build the training table."""
+    _need_cube(given)
     stages.write_resolved(given)
     stages.draw_samples(given)
     count = len(learn.read_table(given.workspace.samples))
@@ -60,6 +61,8 @@ def samples(given: Run) -> Outcome:
 
 def train(given: Run) -> Outcome:
     """Fit and judge the models."""
+    _need_cube(given)
+    _need(given.workspace.samples, "samples")
     stages.write_resolved(given)
     stages.train(given)
     return _outcome(given, f"models: {storage.join(given.workspace.output, 'models')}")
@@ -67,6 +70,8 @@ def train(given: Run) -> Outcome:
 
 def make_maps(given: Run) -> Outcome:
     """Make the maps."""
+    _need_cube(given)
+    _need(given.workspace.predictions, "train")
     stages.write_resolved(given)
     mapping.draw_maps(given)
     return _outcome(given, f"maps: {given.workspace.maps} and {given.workspace.published('catalog.json')}")
@@ -74,9 +79,29 @@ def make_maps(given: Run) -> Outcome:
 
 def report(given: Run) -> Outcome:
     """Make the report."""
+    _need_cube(given)
+    _need(given.workspace.published("catalog.json"), "map")
     stages.write_resolved(given)
     reporting.write_report(given)
     return _outcome(given, f"report: {given.workspace.report('index.html')}", *accuracy_lines(given))
+
+
+def _need_cube(given: Run) -> None:
+    """Refuse to go on from a cube of which units are neither complete nor found to be unusable."""
+    failed = {failure.name for failure in failures(given.workspace) if failure.stage == plan.CUBE}
+    standing = given.standing.units
+    waiting = [
+        unit.name for unit in given.cube_units if standing[unit.name] == plan.MISSING and unit.name not in failed
+    ]
+    if waiting:
+        count = f"{len(waiting)} of its {len(given.cube_units)} units"
+        raise DataError(f"the cube lacks {count}, the first: {waiting[0]}; run `soilscale cube` first")
+
+
+def _need(url: str, command: str) -> None:
+    """Refuse to go on without a product of the command before."""
+    if not storage.exists(url):
+        raise DataError(f"there is no {url} yet; run `soilscale {command}` first")
 
 
 def _outcome(given: Run, *lines: str) -> Outcome:

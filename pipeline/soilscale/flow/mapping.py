@@ -66,6 +66,7 @@ def draw_maps(run: Run) -> None:
     layout = layout_digest(run)
     made = run.workspace.state("maps-layout.json")
     if not storage.exists(made) or storage.read_json(made) != layout:
+        storage.remove(made)
         for stage in STAGES:
             storage.remove(run.workspace.state(stage))
         storage.remove(run.workspace.maps)
@@ -77,6 +78,7 @@ def draw_maps(run: Run) -> None:
     for stage, doing in ((PREDICT, "map: predict"), (CONSERVE, "map: conserve"), (FOLD, "map: seasons")):
         broken |= _months(run.do([unit for unit in work[stage] if broken.isdisjoint(_needs(run, unit))], doing))
     run.do([unit for unit in work[MAPS] if broken.isdisjoint(_needs(run, unit))], "map: COGs and items")
+    _withdraw(run, work[MAPS])
     write_catalog(run)
 
 
@@ -206,15 +208,26 @@ def _hrefs(run: Run) -> dict[str, dict[str, str]]:
 
 
 def _origins(run: Run, months: Months, hrefs: Mapping[str, Mapping[str, str]]) -> list[dict[str, str]]:
-    """Items that the maps of some months are made from."""
+    """Items that the maps of some months are made from, those that lags reach back to among them."""
     origins = {}
     for given in run.plan.inputs:
         scenes = run.plan.scenes[given.source.name]
-        used = scenes if given.static else [scene for month in months for scene in cube.select(scenes, month)]
+        back = [np.timedelta64(lag, "M") for lag in (0, *given.source.lags)]
+        wanted = [month - lag for month in months for lag in back]
+        used = scenes if given.static else [scene for month in wanted for scene in cube.select(scenes, month)]
         for scene in used:
             href = hrefs[given.source.name][scene.item].partition("?")[0]
             origins[href] = {"href": href, "title": f"{given.source.name}: {scene.item}"}
     return list(origins.values())
+
+
+def _withdraw(run: Run, work: Sequence[Unit]) -> None:
+    """Remove published maps that the configuration does not ask for any more."""
+    wanted = {edition.place("")[:2] for _, edition, _ in (unit.arguments for unit in work)}
+    found = {tuple(name.split("/")[:2]) for name in storage.names_below(run.workspace.published()) if "/" in name}
+    for every, name in sorted(found - wanted):
+        if name != "collection.json":
+            storage.remove(run.workspace.published(every, name))
 
 
 def write_catalog(run: Run) -> None:

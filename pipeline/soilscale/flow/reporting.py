@@ -134,8 +134,10 @@ def on_grid(known: xr.DataArray, maps: xr.DataArray, url: str) -> xr.DataArray:
 
 def write_report(run: Run) -> None:
     """Write every table, every figure and the page; nothing happens if they stand for the same inputs."""
+    records = stations(run.config)
     made_from = digest(
         run.standing.units,
+        None if records is None else records.to_csv(),
         sorted(markers(run.workspace, CONSERVE)),
         sorted(markers(run.workspace, MAPS)),
         [(failure.name, failure.message) for failure in failures(run.workspace)],
@@ -159,6 +161,9 @@ def write_report(run: Run) -> None:
     run.progress("report", 2, 3)
     page = reports.page(_context(material, tables, figures))
     storage.write_bytes(run.workspace.report("index.html"), page.encode())
+    written = {"index.html", *(f"{name}.csv" for name in tables), *(f"{name}.png" for name in figures)}
+    for name in set(storage.names_below(run.workspace.report(""))) - written:
+        storage.remove(run.workspace.report(name))
     storage.write_json(marker, made_from)
     run.progress("report", 3, 3)
 

@@ -121,6 +121,7 @@ def fill_cube(run: Run) -> None:
     _find_classes(run)
     made = run.workspace.state("layout.json")
     if not storage.exists(made) or storage.read_json(made) != run.plan.layout:
+        storage.remove(made)
         storage.remove(run.workspace.state(plan.CUBE))
         storage.remove(run.workspace.state(plan.FRACTION))
         storage.remove(run.workspace.cube)
@@ -165,11 +166,10 @@ def draw_samples(run: Run) -> None:
         If no coarse cell and month has both an observation and its predictors.
     """
     work = sample_units(run)
-    receipts = run.do(work, "samples")
-    if receipts or not storage.exists(run.workspace.samples):
-        _raise_failed(receipts)
-        parts = [learn.read_table(run.workspace.state(SAMPLES, f"{unit.name}.parquet")) for unit in work]
-        learn.write_table(run.workspace.samples, pd.concat(parts, ignore_index=True))
+    _raise_failed(run.do(work, "samples"))
+    if not _stands(run, work, run.workspace.samples):
+        _put_together(run, work, run.workspace.samples)
+        _mark(run, work)
     table = learn.read_table(run.workspace.samples)
     if table.empty:
         raise DataError(
@@ -220,20 +220,57 @@ def _raise_failed(receipts: Sequence[Receipt]) -> None:
 
 
 def train(run: Run) -> None:
-    """Fit a model per season and algorithm, and judge them by random and blocked splits."""
+    """Fit a model per season and algorithm, and judge them by random and blocked splits.
+
+    Raises
+    ------
+    DataError
+        If no season has rows enough for a model.
+    """
     settings = run.config
     few = samples.check_counts(learn.read_table(run.workspace.samples), settings.season_scheme)
+    if len(few) == len(settings.season_scheme.names):
+        counts = ", ".join(f"{name} {count}" for name, count in few.items())
+        raise DataError(
+            f"no season has the {samples.MIN_ROWS} training rows that a model needs (got {counts}); choose a longer "
+            "period, a larger area or a lower samples.min_valid_fraction, or join seasons"
+        )
     for name, count in few.items():
         logger.warning(
             "season %s has %d training rows, too few for a model; the comprehensive one is used", name, count
         )
     work = train_units(run, trained_seasons(run))
-    receipts = run.do(work, "train")
-    _raise_failed(receipts)
-    if receipts or not storage.exists(run.workspace.predictions):
-        parts = [learn.read_table(run.workspace.state(TRAIN, f"{unit.name}.parquet")) for unit in work]
-        learn.write_table(run.workspace.predictions, pd.concat(parts, ignore_index=True))
+    _raise_failed(run.do(work, "train"))
+    if not _stands(run, work, run.workspace.predictions):
+        _put_together(run, work, run.workspace.predictions)
         _describe(run, [unit.arguments[0] for unit in work])
+        _mark(run, work)
+
+
+def _stands(run: Run, work: Sequence[Unit], url: str) -> bool:
+    """Whether a table was put together from these units, and what is written with it too."""
+    marker = _joined(run, work)
+    return storage.exists(url) and storage.exists(marker) and storage.read_json(marker) == _origin(work)
+
+
+def _put_together(run: Run, work: Sequence[Unit], url: str) -> None:
+    """Write the tables of units as one."""
+    storage.remove(_joined(run, work))
+    parts = [learn.read_table(run.workspace.state(unit.stage, f"{unit.name}.parquet")) for unit in work]
+    learn.write_table(url, pd.concat(parts, ignore_index=True))
+
+
+def _mark(run: Run, work: Sequence[Unit]) -> None:
+    storage.write_json(_joined(run, work), _origin(work))
+
+
+def _joined(run: Run, work: Sequence[Unit]) -> str:
+    """Marker of a table that was put together, beside its units' own."""
+    return run.workspace.state(f"{work[0].stage}-joined.json")
+
+
+def _origin(work: Sequence[Unit]) -> str:
+    return digest([unit.marker for unit in work])
 
 
 def trained_seasons(run: Run) -> list[str]:

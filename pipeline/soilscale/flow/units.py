@@ -7,10 +7,12 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from distributed import Client, Future, as_completed
+from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from soilscale import __version__, storage
@@ -168,13 +170,18 @@ def _withdraw(workspace: Workspace, units: Sequence[Unit], found: set[str]) -> N
 def _stream(client: Client, workspace: Workspace, units: Sequence[Unit], attempt: int) -> Iterator[Receipt]:
     """Receipts as they come; only so many units are in flight that every thread has work."""
     waiting = iter(units)
-    limit = IN_FLIGHT * max(sum(client.nthreads().values()), 1)
-    first = [_submit(client, workspace, unit, attempt) for unit in itertools.islice(waiting, limit)]
-    running = as_completed(first, loop=client.loop)
-    for future in running:
-        yield _receipt(future)
-        for unit in itertools.islice(waiting, 1):
-            running.add(_submit(client, workspace, unit, attempt))
+    try:
+        limit = IN_FLIGHT * max(sum(client.nthreads().values()), 1)
+        first = [_submit(client, workspace, unit, attempt) for unit in itertools.islice(waiting, limit)]
+        running = as_completed(first, loop=client.loop)
+        for future in running:
+            yield _receipt(future)
+            for unit in itertools.islice(waiting, 1):
+                running.add(_submit(client, workspace, unit, attempt))
+    except (CancelledError, CommClosedError) as error:
+        raise IncompleteError(
+            f"the Dask scheduler was lost ({error}); see that it runs, then run the same command again"
+        ) from error
 
 
 def _submit(client: Client, workspace: Workspace, unit: Unit, attempt: int) -> Future[Receipt]:

@@ -1,6 +1,8 @@
 """Training table -> a fitted predictor per season and algorithm, predictions of rows it never saw, its bytes."""
 
 from soilscale.models.algorithms import ALGORITHMS, RECOMMENDED, Algorithm, Estimator, TrendForest, find, predict
+from soilscale.models.boosting import BoostedTrees
+from soilscale.models.distance import NearestNeighbours, SupportVectors
 from soilscale.models.persistence import dumps, loads
 from soilscale.models.training import FOLDS, PREDICTIONS, Job, describe, folds, jobs, partition, run
 
@@ -10,8 +12,11 @@ __all__ = [
     "PREDICTIONS",
     "RECOMMENDED",
     "Algorithm",
+    "BoostedTrees",
     "Estimator",
     "Job",
+    "NearestNeighbours",
+    "SupportVectors",
     "TrendForest",
     "describe",
     "dumps",

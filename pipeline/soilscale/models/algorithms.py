@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,7 +14,9 @@ from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from soilscale.errors import ConfigurationError
+from soilscale.errors import ConfigurationError, nearest
+from soilscale.models.boosting import BoostedTrees
+from soilscale.models.distance import NearestNeighbours, SupportVectors
 
 ALPHAS = tuple(10.0 ** (half / 2) for half in range(-4, 11))
 """Ridge penalties among which `TrendForest` chooses, for standardised features: 0.01 to 100,000."""
@@ -172,7 +173,7 @@ class Algorithm:
                 raise ConfigurationError(f"{where} cannot be set: {RESERVED[name]}")
             if name not in known:
                 choices = [one for one in known if one not in RESERVED]
-                raise ConfigurationError(f"{where}: there is no such parameter; {_nearest(name, choices)}")
+                raise ConfigurationError(f"{where}: there is no such parameter{nearest(name, choices)}")
         seeds = {"random_state": seed} if "random_state" in known else {}
         return estimator.set_params(**parameters, **seeds)
 
@@ -204,6 +205,24 @@ ALGORITHMS: Mapping[str, Algorithm] = {
             "extrapolates where a forest alone cannot.",
             _trend_forest,
         ),
+        Algorithm(
+            "svm",
+            "Support vector regression with the defaults of R's e1071::svm: radial kernel, cost 1, gamma 1/p, epsilon "
+            "0.1, features and target scaled. Learns from 20,000 rows at most.",
+            lambda _: SupportVectors(),
+        ),
+        Algorithm(
+            "knn",
+            "Mean of the 7 nearest rows with the defaults of R's kknn::kknn: Euclidean distance of scaled features, "
+            "optimal weights (Samworth 2012, Annals of Statistics 40, 2733-2763).",
+            lambda _: NearestNeighbours(),
+        ),
+        Algorithm(
+            "xgboost",
+            "Gradient-boosted trees by XGBoost (Chen & Guestrin 2016, KDD '16, 785-794): 500 shallow trees, each "
+            "grown on half of the rows.",
+            lambda _: BoostedTrees(n_jobs=1),
+        ),
     )
 }
 """Every algorithm by name."""
@@ -221,7 +240,7 @@ def find(name: str) -> Algorithm:
         If there is none.
     """
     if name not in ALGORITHMS:
-        raise ConfigurationError(f"models.algorithms: there is no {name!r}; {_nearest(name, ALGORITHMS)}")
+        raise ConfigurationError(f"models.algorithms: there is no {name!r}{nearest(name, ALGORITHMS)}")
     return ALGORITHMS[name]
 
 
@@ -246,10 +265,3 @@ def predict(estimator: Estimator, X: NDArray[np.float32], *, rows: int = 65536) 
     for start in range(0, len(X), rows):
         predicted[start : start + rows] = estimator.predict(X[start : start + rows])
     return predicted
-
-
-def _nearest(name: str, choices: Iterable[str]) -> str:
-    """Say which choice was probably meant, or else list them all."""
-    names = sorted(choices)
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(names)}"

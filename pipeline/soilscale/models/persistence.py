@@ -19,8 +19,13 @@ from skops.io.exceptions import UntrustedTypesFoundException
 
 from soilscale.errors import DataError
 from soilscale.models.algorithms import ALGORITHMS, Estimator, TrendForest
+from soilscale.models.boosting import BoostedTrees
+from soilscale.models.distance import NearestNeighbours, SupportVectors
 
-TRUSTED = tuple(f"{one.__module__}.{one.__qualname__}" for one in (Tree, TrendForest))
+CHECKED = (BoostedTrees, NearestNeighbours, SupportVectors)
+"""Types of model that check themselves what they learned."""
+
+TRUSTED = tuple(f"{one.__module__}.{one.__qualname__}" for one in (Tree, TrendForest, *CHECKED))
 """Types that a stored model may hold beside those of NumPy and scikit-learn that skops knows to be harmless."""
 
 MODELS = tuple({type(algorithm.build(1)) for algorithm in ALGORITHMS.values()})
@@ -66,12 +71,13 @@ def loads(data: bytes) -> Estimator:
     """Fitted estimator from its bytes.
 
     Nothing in the bytes is run: types outside `TRUSTED` are refused before anything is made of them, and the trees,
-    whose node numbers scikit-learn follows without looking, are checked to lead nowhere outside themselves.
+    whose node numbers scikit-learn and XGBoost follow without looking, are checked to lead nowhere outside themselves.
 
     Raises
     ------
     DataError
-        If the bytes are no model, hold a type that is not trusted (the message names it), or a broken tree.
+        If the bytes are no model or hold a type that is not trusted (the message names it), or if what the model
+        learned does not fit together, such as a broken tree.
     """
     try:
         estimator = skops.loads(data, trusted=list(TRUSTED))
@@ -116,6 +122,8 @@ def _check(estimator: Any) -> None:
         names = sorted(model.__name__ for model in MODELS)
         raise TypeError(f"got a {type(estimator).__name__}, not one of {', '.join(names)}")
     check_is_fitted(estimator)
+    if isinstance(estimator, CHECKED):
+        estimator.check()
     if not all(_sound(tree, estimator.n_features_in_) for tree in _trees(estimator)):
         raise ValueError("a tree's nodes lead outside it")
 

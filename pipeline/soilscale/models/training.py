@@ -30,7 +30,7 @@ FOLDS = 5
 PREDICTIONS = ("time", "season", "y", "x", "algorithm", "model", "split", "observed", "predicted")
 """Columns of the table of predictions."""
 
-PACKAGES = ("numpy", "scikit-learn", "skops", "soilscale")
+PACKAGES = ("numpy", "scikit-learn", "scipy", "skops", "soilscale", "xgboost-cpu")
 """Packages whose versions a model's description names."""
 
 

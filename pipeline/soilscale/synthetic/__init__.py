@@ -67,7 +67,7 @@ def write(
     ValueError
         If the years or the number of cells cannot be.
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()
     rasters = folder / "catalog"
     if rasters.exists():
         raise ConfigurationError(f"{rasters} exists already; name a folder that holds no world")

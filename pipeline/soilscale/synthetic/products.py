@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pystac
 
-from soilscale.seasons import month_range
+from soilscale.seasons import following, month_range
 from soilscale.synthetic.catalog import Interval, Raster, describe
 from soilscale.synthetic.frames import degrees, modis
 from soilscale.synthetic.landscape import BARREN, URBAN
@@ -90,7 +90,7 @@ def land_cover(world: World, folder: Path) -> Items:
         for first in world.period[::12]:
             rasters = {"LC_Type1": Raster(frame.paint(codes, 255, "uint8"))}
             name = f"MCD12Q1.A{_ordinal(first)}.{frame.name}.061"
-            yield describe(folder, name, frame, _days(first, first + 12), rasters)
+            yield describe(folder, name, frame, _days(first, first + np.timedelta64(12, "M")), rasters)
 
 
 def rain(world: World, folder: Path) -> Items:
@@ -100,7 +100,7 @@ def rain(world: World, folder: Path) -> Items:
         "data_type": "uint16",
         "bands": [{"name": "precipitation", "nodata": 65535, "unit": "mm month-1", "raster:scale": 0.1}],
     }
-    for month in month_range(world.period[0] - 1, world.period[-1]):
+    for month in month_range(world.period[0] - np.timedelta64(1, "M"), world.period[-1]):
         stored = np.rint(world.on_coarse(world.field("precipitation", month)) / 0.1).astype("uint16")
         rasters = {"precipitation": Raster(stored, metadata)}
         yield describe(folder, f"rain-{month}", frame, _month(month), rasters)
@@ -168,7 +168,7 @@ def _interval(composite: Composite) -> Interval:
 
 
 def _month(month: np.datetime64) -> Interval:
-    return _days(month, month + 1)
+    return _days(month, following(month))
 
 
 def _days(first: np.datetime64, after: np.datetime64) -> Interval:

@@ -33,7 +33,7 @@ def write_truth(folder: Path, world: World) -> Path:
         {schema.MAP: (schema.DIMS, values.astype(np.float32), attributes)},
         schema.coordinates(world.grid.fine, world.period),
         {"Conventions": schema.CONVENTIONS},
-    ).assign_coords(time_bounds=schema.time_bounds(world.period, world.period + 1))
+    ).assign_coords(time_bounds=schema.time_bounds(world.period, world.period + np.timedelta64(1, "M")))
     path = folder / "truth.zarr"
     truth.to_zarr(path, group="month", mode="w", zarr_format=3, consolidated=False)
     return path

@@ -14,7 +14,7 @@ from scipy.ndimage import map_coordinates
 from scipy.stats import norm
 
 from soilscale.grid import Grid
-from soilscale.seasons import Months, calendar_month, month_range
+from soilscale.seasons import Months, calendar_month, following, month_range
 from soilscale.synthetic import climate, landscape
 from soilscale.synthetic.landscape import BARREN, URBAN, Landscape
 from soilscale.synthetic.noise import Axis, Field, smooth
@@ -92,7 +92,9 @@ class World:
         """Composites of the period, in the order of time."""
         years = range(int(str(self.period[0])[:4]), int(str(self.period[-1])[:4]) + 1)
         return tuple(
-            Composite(np.datetime64(f"{year}-01-01") + start, min(8, 365 + calendar.isleap(year) - start))
+            Composite(
+                np.datetime64(f"{year}-01-01") + np.timedelta64(start, "D"), min(8, 365 + calendar.isleap(year) - start)
+            )
             for year in years
             for start in range(0, 365 + calendar.isleap(year), 8)
         )
@@ -144,7 +146,7 @@ class World:
         """
         middle = (composite.start - np.datetime64("1970-01-01")).astype(int) + composite.days / 2
         starts = self.months.astype("datetime64[D]").astype(int)
-        ends = (self.months + 1).astype("datetime64[D]").astype(int)
+        ends = (self.months + np.timedelta64(1, "M")).astype("datetime64[D]").astype(int)
         position = float(np.interp(middle, (starts + ends) / 2, np.arange(len(self.months))))
         first = min(int(position), len(self.months) - 2)
         part = position - first
@@ -228,7 +230,7 @@ class World:
 def days_in(month: np.datetime64) -> tuple[np.datetime64, np.datetime64]:
     """First day of a month, and of the next."""
     first = month.astype("datetime64[M]")
-    return first.astype("datetime64[D]"), (first + 1).astype("datetime64[D]")
+    return first.astype("datetime64[D]"), following(first).astype("datetime64[D]")
 
 
 def create(seed: int, years: tuple[int, int], cells: int) -> World:
@@ -259,7 +261,7 @@ def create(seed: int, years: tuple[int, int], cells: int) -> World:
     land = landscape.shape(seed, lon, lat)
     months = month_range(f"{years[0] - 1}-12", f"{years[1] + 1}-01")
     weather = {name: np.empty((len(months), len(lat), len(lon)), np.float32) for name in MONTHLY}
-    history = np.arange(months[0] - SPIN_UP, months[-1] + 1)
+    history = month_range(months[0] - np.timedelta64(SPIN_UP, "M"), months[-1])
     for index, month in enumerate(climate.run(seed, land, lon, lat, history), start=-SPIN_UP):
         for name in MONTHLY if index >= 0 else ():
             weather[name][index] = getattr(month, name)

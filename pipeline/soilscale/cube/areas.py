@@ -1,0 +1,115 @@
+"""Shares of pixels in the cells of another grid, exact to rounding: first-order conservative remapping."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+CORNERS = 8
+"""Most corners of a quadrilateral clipped to a square."""
+
+
+def _compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function to machine code at its first call."""
+    compiled: Callable[P, R] = numba.njit(nogil=True)(function)
+    return compiled
+
+
+def overlay(amount: Floats, layer: NDArray[np.int16], depth: int, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Sum what pixels hold over the cells of a grid, each weighted by the area that it shares with the cell.
+
+    A pixel is a unit square, a cell a convex quadrilateral; their common area is that of the cell clipped to the
+    pixel's row and then to its column (Sutherland & Hodgman 1974, Commun. ACM 17, 32-42).
+
+    Parameters
+    ----------
+    amount
+        Value of each pixel, shape ``(rows, columns)``; NaN marks a missing one.
+    layer
+        Layer to which each pixel's value is added, shape ``(rows, columns)``; negative: none, though the pixel counts
+        as valid.
+    depth
+        Number of layers.
+    x, y
+        Corners of the cells in pixels from the upper left corner of the first pixel, to the right and down, shape
+        ``(Y + 1, X + 1)``.
+
+    Returns
+    -------
+    totals
+        Amounts times their shares of the cell, summed, shape ``(depth, Y, X)``.
+    fraction
+        Share of each cell that valid pixels cover, shape ``(Y, X)``.
+    """
+    shape = x.shape[0] - 1, x.shape[1] - 1
+    totals, fraction = np.zeros((depth, *shape)), np.zeros(shape)
+    _overlay(amount, layer, x, y, totals, fraction)
+    return totals, np.minimum(fraction, 1)
+
+
+@_compiled
+def _clip(x: Any, y: Any, count: int, clipped_x: Any, clipped_y: Any, limit: float, sign: float) -> int:
+    """Part of a convex polygon where ``sign * x >= sign * limit``; its number of corners."""
+    kept = 0
+    x0, y0 = x[count - 1], y[count - 1]
+    behind = sign * (x0 - limit)
+    for i in range(count):
+        x1, y1 = x[i], y[i]
+        ahead = sign * (x1 - limit)
+        if ahead * behind < 0:
+            clipped_x[kept], clipped_y[kept] = limit, y0 + (y1 - y0) * (behind / (behind - ahead))
+            kept += 1
+        if ahead >= 0:
+            clipped_x[kept], clipped_y[kept] = x1, y1
+            kept += 1
+        x0, y0, behind = x1, y1, ahead
+    return kept
+
+
+@_compiled
+def _area(x: Any, y: Any, count: int) -> float:
+    """Area of a polygon, by the shoelace formula."""
+    total = 0.0
+    last = count - 1
+    for i in range(count):
+        total += x[last] * y[i] - x[i] * y[last]
+        last = i
+    return abs(total) / 2
+
+
+@_compiled
+def _overlay(amount: Any, layer: Any, x: Any, y: Any, totals: Any, fraction: Any) -> None:
+    rows, columns = amount.shape
+    cell_x, cell_y, strip_x, strip_y = np.empty(4), np.empty(4), np.empty(CORNERS), np.empty(CORNERS)
+    one_x, one_y, two_x, two_y = np.empty(CORNERS), np.empty(CORNERS), np.empty(CORNERS), np.empty(CORNERS)
+    for i, j in np.ndindex(fraction.shape):
+        cell_x[0], cell_x[1], cell_x[2], cell_x[3] = x[i, j], x[i, j + 1], x[i + 1, j + 1], x[i + 1, j]
+        cell_y[0], cell_y[1], cell_y[2], cell_y[3] = y[i, j], y[i, j + 1], y[i + 1, j + 1], y[i + 1, j]
+        whole = _area(cell_x, cell_y, 4)
+        if not (math.isfinite(whole) and whole > 0):
+            continue
+        for row in range(max(math.floor(min(cell_y)), 0), min(math.ceil(max(cell_y)), rows)):
+            count = _clip(cell_y, cell_x, 4, one_y, one_x, row, 1.0)
+            count = _clip(one_y, one_x, count, strip_y, strip_x, row + 1.0, -1.0)
+            if count == 0:
+                continue
+            left, right = min(strip_x[:count]), max(strip_x[:count])
+            for column in range(max(math.floor(left), 0), min(math.ceil(right), columns)):
+                value = amount[row, column]
+                if math.isnan(value):
+                    continue
+                number = _clip(strip_x, strip_y, count, one_x, one_y, column, 1.0)
+                number = _clip(one_x, one_y, number, two_x, two_y, column + 1.0, -1.0)
+                share = _area(two_x, two_y, number) / whole
+                fraction[i, j] += share
+                if layer[row, column] >= 0:
+                    totals[layer[row, column], i, j] += share * value

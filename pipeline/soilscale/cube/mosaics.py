@@ -1,0 +1,204 @@
+"""Scenes of one date laid side by side in the pixels of their files: fill codes and quality masked, then scaled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from soilscale.catalog import Scene
+from soilscale.cube import assets, warping
+from soilscale.cube.assets import ALIGNED, Bounds, Header
+from soilscale.cube.warping import Floats, Pixels
+from soilscale.errors import DataError
+from soilscale.grid import LONLAT
+from soilscale.sources import QualityRule, Source
+
+STRAY = 1.0
+"""Degrees by which an item's bounding box may miss its file."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A source and the way to its assets: what every function below needs to know."""
+
+    source: Source
+    sign: Callable[[str], str]
+    _headers: dict[tuple[str, str], Header] = field(default_factory=dict, repr=False, compare=False)
+    """Headers read so far; a replaced file is seen by the next `Reading`."""
+
+    def header(self, scene: Scene, asset: str) -> Header:
+        """Header of one of a scene's assets.
+
+        Raises
+        ------
+        DataError
+            If the item has no such asset, or its file lies elsewhere than the item says.
+        """
+        if asset not in scene.hrefs:
+            have = ", ".join(sorted(scene.hrefs)) or "none of those wanted"
+            raise DataError(f"item {scene.item} has no asset {asset!r} (it has {have}); check the key `asset`")
+        key = scene.item, scene.hrefs[asset]
+        if key not in self._headers:
+            found = assets.header(self.sign(scene.hrefs[asset]), self._band(asset))
+            _check_place(scene, found)
+            self._headers[key] = found
+        return self._headers[key]
+
+    def window(self, scene: Scene, asset: str, lattice: Header, bounds: Bounds) -> Floats:
+        """Stored values of one asset of a scene on a lattice, shape ``(rows, columns)``."""
+        return assets.windows([self.sign(scene.hrefs[asset])], lattice, bounds, self._band(asset))[0]
+
+    def _band(self, asset: str) -> int:
+        return self.source.band if asset == self.source.asset else 1
+
+
+def _check_place(scene: Scene, header: Header) -> None:
+    """Refuse a file that lies nowhere near the place its item tells."""
+    west, south, east, north = scene.bbox
+    east += 360 if west > east else 0
+    near = west - STRAY, max(south - STRAY, -90), east + STRAY, min(north + STRAY, 90)
+    told = warping.reproject_bounds(near, LONLAT.to_wkt(), header.crs.to_wkt())
+    if told is None or not any(assets.overlap(_shifted(told, turn), header.bounds) for turn in _turns(header)):
+        raise DataError(
+            f"item {scene.item} says that it lies within {[round(v, 3) for v in scene.bbox]} (degrees), but its file "
+            f"lies within {[round(v, 3) for v in header.bounds]} of {header.crs}; correct the item or the file's CRS"
+        )
+
+
+def lattices(reading: Reading, scenes: Sequence[Scene]) -> list[list[Scene]]:
+    """Group scenes by the lattice that their pixels share; the tiles of one product form one group.
+
+    Raises
+    ------
+    DataError, ServiceError
+        If a scene's file cannot be read, or lies elsewhere than the item says.
+    """
+    groups: list[list[Scene]] = []
+    asset = reading.source.asset
+    for scene in scenes:
+        header = reading.header(scene, asset)
+        group = next((group for group in groups if reading.header(group[0], asset).shares_grid(header)), None)
+        if group is None:
+            groups.append([scene])
+        else:
+            group.append(scene)
+    return groups
+
+
+def mosaic(reading: Reading, scenes: Sequence[Scene], lattice: Header, geobox: GeoBox) -> Pixels | None:
+    """Lay scenes side by side, masked and scaled.
+
+    Parameters
+    ----------
+    scenes
+        All on one lattice; where they overlap, the first valid one counts.
+    lattice
+        Header of one of them.
+    geobox
+        Grid whose surroundings are wanted.
+
+    Returns
+    -------
+    Pixels or None
+        Physical values of all pixels that the grid may need; None if no scene meets it.
+
+    Raises
+    ------
+    DataError, ServiceError
+        If a scene's file cannot be read.
+    """
+    bounds = warping.bounds_on(geobox, lattice)
+    if bounds is None:
+        return None
+    values = np.full(_shape(bounds, lattice), np.nan)
+    met = False
+    for scene in scenes:
+        own = reading.header(scene, reading.source.asset)
+        for turned in (_shifted(bounds, turn) for turn in _turns(own)):
+            common = assets.overlap(own.bounds, turned)
+            if common is not None and min(_shape(common, lattice)) > 0:
+                here = values[_place(common, turned, lattice)]
+                np.copyto(here, _decode(reading, scene, own, lattice, common), where=np.isnan(here))
+                met = True
+    return Pixels(values, lattice, bounds) if met else None
+
+
+def _shape(bounds: Bounds, lattice: Header) -> tuple[int, int]:
+    """Rows and columns of bounds on a lattice."""
+    width, height = lattice.pixel
+    return round((bounds[3] - bounds[1]) / height), round((bounds[2] - bounds[0]) / width)
+
+
+def _place(part: Bounds, whole: Bounds, lattice: Header) -> tuple[slice, slice]:
+    """Rows and columns of a part in the pixels of the whole."""
+    width, height = lattice.pixel
+    row, column = round((whole[3] - part[3]) / height), round((part[0] - whole[0]) / width)
+    rows, columns = _shape(part, lattice)
+    return slice(row, row + rows), slice(column, column + columns)
+
+
+def _turns(header: Header) -> tuple[float, ...]:
+    """Shifts in x under which a file shows the same place: whole turns of a grid in degrees that has whole pixels."""
+    turn = 360 / header.pixel[0]
+    whole = header.crs.is_geographic and abs(turn - round(turn)) < ALIGNED
+    return (0.0, 360.0, -360.0) if whole else (0.0,)
+
+
+def _shifted(bounds: Bounds, shift: float) -> Bounds:
+    return bounds[0] + shift, bounds[1], bounds[2] + shift, bounds[3]
+
+
+def _decode(reading: Reading, scene: Scene, own: Header, lattice: Header, bounds: Bounds) -> Floats:
+    """Physical values of one scene: fill codes, valid range and quality masked, then scaled."""
+    source, told = reading.source, scene.decoding
+    raw = reading.window(scene, source.asset, lattice, bounds)
+    valid = np.isfinite(raw) & ~np.isin(raw, _fills(source, told.get("nodata"), own.nodata))
+    valid_range = source.valid_range or told.get("valid_range")
+    if valid_range is not None:
+        valid &= (raw >= valid_range[0]) & (raw <= valid_range[1])
+    if source.quality is not None:
+        valid &= _accepted(reading, source.quality, scene, lattice, bounds)
+    scale = _first(source.scale, told.get("scale"), own.scale) or 1.0
+    offset = _first(source.offset, told.get("offset"), own.offset) or 0.0
+    return np.where(valid, raw * scale + offset, np.nan)
+
+
+def _fills(source: Source, told: float | None, own: float | None) -> list[float]:
+    """Stored values that mean nothing, as the source says, else the item, else the file; in single precision too."""
+    if source.nodata is not None:
+        fills = list(source.nodata)
+    else:
+        fills = [value for value in (told, own) if value is not None and not math.isnan(value)][:1]
+    with np.errstate(over="ignore"):
+        return fills + np.array(fills, "float32").astype("float64").tolist()
+
+
+def _first(*values: float | None) -> float | None:
+    """First value that is said."""
+    return next((value for value in values if value is not None), None)
+
+
+def _accepted(reading: Reading, rule: QualityRule, scene: Scene, lattice: Header, bounds: Bounds) -> NDArray[np.bool_]:
+    """Pixels that the quality band accepts; a band on another lattice is laid on this one by its nearest pixel."""
+    own = reading.header(scene, rule.asset)
+    if own.shares_grid(lattice):
+        flags = reading.window(scene, rule.asset, lattice, bounds)
+    else:
+        width, height = lattice.pixel
+        shape = _shape(bounds, lattice)
+        geobox = GeoBox(shape, Affine(width, 0, bounds[0], 0, -height, bounds[3]), lattice.crs.to_wkt())
+        inner = warping.bounds_on(geobox, own)
+        if inner is None:
+            return np.zeros(shape, dtype=bool)
+        stored = reading.window(scene, rule.asset, own, inner)
+        flags = warping.interpolate(Pixels(stored, own, inner), geobox, "nearest")
+    first, last = rule.bits
+    known = np.isfinite(flags)
+    bits = (np.where(known, flags, 0).astype("int64") >> first) & (2 ** (last - first + 1) - 1)
+    return known & np.isin(bits, rule.accept)

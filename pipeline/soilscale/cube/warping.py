@@ -1,0 +1,150 @@
+"""From a file's own pixels to a grid: which pixels a grid needs, values between them, and their shares in its cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from rasterio.enums import Resampling
+from rasterio.warp import reproject
+
+from soilscale import kernels
+from soilscale.cube import areas, assets
+from soilscale.cube.assets import ALIGNED, Bounds, Header
+
+TOLERANCE = 0.01
+"""Largest error of GDAL's approximate transformer, in pixels."""
+
+MESH = 65
+"""Points along each side of a mesh that shows where bounds lie in another CRS."""
+
+Floats = NDArray[np.floating]
+Layer = tuple[Floats, Floats]
+"""Values of shape ``(Y, X)`` or ``(layers, Y, X)``, and the share of each cell that is valid, ``(Y, X)``."""
+
+Interpolation = Literal["nearest", "bilinear", "cubic"]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Physical values in a file's own grid."""
+
+    values: Floats
+    """Shape ``(rows, columns)``, NaN where missing or masked."""
+    header: Header
+    bounds: Bounds
+
+    @property
+    def transform(self) -> Affine:
+        """From columns and rows of the values to the file's CRS."""
+        width, height = self.header.pixel
+        return Affine(width, 0, self.bounds[0], 0, -height, self.bounds[3])
+
+
+def reproject_bounds(bounds: Bounds, source: str, target: str) -> Bounds | None:
+    """Bounds in another CRS of all that lies within bounds; None if nothing of it can be expressed there."""
+    left, bottom, right, top = bounds
+    x, y = np.meshgrid(np.linspace(left, right, MESH), np.linspace(bottom, top, MESH))
+    found = np.stack(transformer(source, target).transform(x, y)).reshape(2, -1)
+    found = found[:, np.isfinite(found).all(axis=0)]
+    return (*found.min(axis=1).tolist(), *found.max(axis=1).tolist()) if found.size else None
+
+
+@lru_cache(maxsize=256)
+def transformer(source: str, target: str) -> Transformer:
+    """Transformer between two CRS, x before y, remembered because it is slow to make."""
+    return Transformer.from_crs(source, target, always_xy=True)
+
+
+def bounds_on(geobox: GeoBox, lattice: Header) -> Bounds | None:
+    """Bounds of a grid on a file's lattice, grown to whole pixels and a margin of them."""
+    found = reproject_bounds(geobox.boundingbox.bbox, str(geobox.crs), lattice.crs.to_wkt())
+    return None if found is None else assets.snap(lattice, found)
+
+
+def pixels_per_cell(geobox: GeoBox, lattice: Header) -> float:
+    """Pixels that one step to the next column or row of a grid leads over, the longer of the two, at its centre."""
+    rows, columns = geobox.shape
+    # Both ways along each axis: one of them may leap over the edge of a map of the world.
+    steps = np.array([(0, 1, -1, 0, 0), (0, 0, 0, 1, -1)])
+    x, y = geobox.transform * (steps[0] + columns / 2, steps[1] + rows / 2)
+    found = np.stack(transformer(str(geobox.crs), lattice.crs.to_wkt()).transform(x, y))
+    away = np.hypot(*((found[:, 1:] - found[:, :1]) / np.array(lattice.pixel)[:, None])).reshape(2, 2)
+    longest = float(away.min(axis=1).max())
+    return longest if np.isfinite(longest) else 1.0
+
+
+def finer(geobox: GeoBox, factor: int) -> GeoBox:
+    """Grid of `factor` times as many rows and columns over the same place."""
+    rows, columns = geobox.shape
+    coarse: Affine = geobox.transform
+    transform = Affine(coarse.a / factor, 0, coarse.c, 0, coarse.e / factor, coarse.f)
+    return GeoBox((rows * factor, columns * factor), transform, geobox.crs)
+
+
+def interpolate(pixels: Pixels, geobox: GeoBox, method: Interpolation) -> Floats:
+    """Values at the centres of a grid, shape ``(Y, X)``; missing where the nearest pixel is.
+
+    A missing neighbour is left out: next to one, the cubic convolution (Keys 1981, IEEE Trans. Acoust. 29,
+    1153-1160) gives way to bilinear interpolation between those that are there.
+    """
+    values = _warp(pixels, pixels.values, geobox, Resampling[method])
+    if method != "nearest" and np.isnan(pixels.values).any():
+        known = np.where(np.isfinite(pixels.values), 1.0, np.nan)
+        values[np.isnan(_warp(pixels, known, geobox, Resampling.nearest))] = np.nan
+    return values
+
+
+def _warp(pixels: Pixels, values: Floats, geobox: GeoBox, resampling: Resampling) -> Floats:
+    target = np.full(geobox.shape, np.nan, dtype="float64")
+    reproject(
+        values,
+        target,
+        src_transform=pixels.transform,
+        src_crs=pixels.header.crs,
+        src_nodata=np.nan,
+        dst_transform=geobox.transform,
+        dst_crs=str(geobox.crs),
+        dst_nodata=np.nan,
+        resampling=resampling,
+        tolerance=TOLERANCE,
+        # GDAL takes the bounds of sheared pixels for downsampling, and would smooth them away.
+        XSCALE=1,
+        YSCALE=1,
+    )
+    return target
+
+
+def means(pixels: Pixels, geobox: GeoBox) -> Layer:
+    """Mean of the valid pixels in each cell, weighted by the area that they share with it."""
+    totals, fraction = areas.overlay(
+        pixels.values, np.zeros(pixels.values.shape, "int16"), 1, *_corners(pixels, geobox)
+    )
+    return kernels.weighted_mean(totals[0], fraction), fraction
+
+
+def class_shares(pixels: Pixels, geobox: GeoBox, classes: tuple[int, ...]) -> Layer:
+    """Share of each class in the valid area of each cell, shape ``(classes, Y, X)``."""
+    layer = np.full(pixels.values.shape, -1, "int16")
+    for number, code in enumerate(classes):
+        layer[pixels.values == code] = number
+    valid = np.where(np.isfinite(pixels.values), 1.0, np.nan)
+    totals, fraction = areas.overlay(valid, layer, len(classes), *_corners(pixels, geobox))
+    return kernels.weighted_mean(totals, np.broadcast_to(fraction, totals.shape)), fraction
+
+
+def _corners(pixels: Pixels, geobox: GeoBox) -> tuple[Floats, Floats]:
+    """Corners of a grid's cells in columns and rows of the pixels, on the pixels' own corners where they nearly are."""
+    rows, columns = geobox.shape
+    x, y = geobox.transform * np.meshgrid(np.arange(columns + 1.0), np.arange(rows + 1.0))
+    x, y = transformer(str(geobox.crs), pixels.header.crs.to_wkt()).transform(x, y)
+    corners = np.stack(~pixels.transform * (x, y))
+    near = np.round(corners)
+    column, row = np.where(np.abs(corners - near) < ALIGNED, near, corners)
+    return column, row

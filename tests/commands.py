@@ -1,0 +1,174 @@
+"""The command as a user starts it, a Dask cluster as an operator does, and small worlds to run them on."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from soilscale import cli, synthetic
+
+PROGRAMS = Path(sys.executable).parent
+PATIENCE = 60.0
+"""Seconds to wait for a process to come up or to do what it is waited for."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+def soilscale(*arguments: object, timeout: float = 300, **environment: str) -> Ended:
+    """Run the installed command to its end."""
+    command = [str(PROGRAMS / "soilscale"), *map(str, arguments)]
+    done = subprocess.run(
+        command, env=_environment(environment), capture_output=True, text=True, check=False, timeout=timeout
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def invoke(*arguments: object) -> Ended:
+    """Run the command in this process, which saves the seconds that a new one takes to import everything."""
+    out, err = io.StringIO(), io.StringIO()
+    with _unchanged(), redirect_stdout(out), redirect_stderr(err):
+        sys.argv = ["soilscale", *map(str, arguments)]
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return Ended(status, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def _unchanged() -> Iterator[None]:
+    """Put back what a command sets for the whole process."""
+    root = logging.getLogger()
+    arguments, handlers, level = sys.argv, root.handlers[:], root.level
+    on_signal = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        sys.argv, root.handlers[:] = arguments, handlers
+        root.setLevel(level)
+        signal.signal(signal.SIGTERM, on_signal)
+
+
+@contextmanager
+def started(*arguments: object, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the installed command in a process group of its own; its stderr goes to a file."""
+    command = [PROGRAMS / "soilscale", *map(str, arguments)]
+    with log.open("wb") as output, _process(command, output, _environment(environment)) as process:
+        yield process
+
+
+@contextmanager
+def dask_cluster(folder: Path, workers: int = 2) -> Iterator[str]:
+    """Run a Dask scheduler and workers on the loopback interface; yields the scheduler's address."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "scheduler.json"
+    local = ["--host", "127.0.0.1", "--no-dashboard"]
+    scheduler = ["scheduler", *local, "--port", "0", "--scheduler-file", file]
+    worker = ["worker", *local, "--scheduler-file", file, "--nworkers", str(workers), "--nthreads", "1"]
+    with ExitStack() as stack:
+        for number, arguments in enumerate((scheduler, [*worker, "--local-directory", folder])):
+            output = stack.enter_context((folder / f"dask-{number}.log").open("wb"))
+            command = [PROGRAMS / "dask", *map(str, arguments)]
+            process = stack.enter_context(_process(command, output, _environment({})))
+            (folder / ("worker.pid" if number else "scheduler.pid")).write_text(str(process.pid))
+            wait_until(file.exists, "the Dask scheduler")
+        yield str(yaml.safe_load(file.read_text())["address"])
+
+
+@contextmanager
+def _process(command: list[Any], output: Any, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _environment(changes: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DASK_")}
+    return kept | dict(changes)
+
+
+def wait_until(ready: Callable[[], Any], what: str, patience: float = PATIENCE) -> None:
+    """Wait until something is so."""
+    until = time.monotonic() + patience
+    while not ready():
+        if time.monotonic() > until:
+            raise TimeoutError(f"{what} did not come in {patience:g} s")
+        time.sleep(0.02)
+
+
+def free_port_of_nobody() -> int:
+    """Port of the loopback interface on which no one listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def files(folder: Path, *, without: tuple[str, ...] = ()) -> dict[str, str]:
+    """Digest of every file, by its path relative to the folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not str(path.relative_to(folder)).startswith(without)
+    }
+
+
+def edit(path: Path, **changes: Any) -> Path:
+    """Set keys of a configuration, ``a__b`` being `b` in `a`, or take them away by ``...``."""
+    content = yaml.safe_load(path.read_text())
+    for key, value in changes.items():
+        *outer, last = key.split("__")
+        node = content
+        for name in outer:
+            node = node.setdefault(name, {})
+        if value is ...:
+            del node[last]
+        else:
+            node[last] = value
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def sparse_world(folder: Path) -> Path:
+    """World of 3 x 3 coarse cells and a year, with few sources and a small forest; returns its configuration."""
+    path = synthetic.write(folder, cells=3, years=(2004, 2004))
+    content = yaml.safe_load(path.read_text())
+    kept = ("soil_moisture", "precipitation", "ndvi", "elevation", "sand")
+    return edit(
+        path,
+        sources={name: content["sources"][name] for name in kept},
+        seasons={"warm": [4, 5, 6, 7, 8, 9], "cold": [10, 11, 12, 1, 2, 3]},
+        models={
+            "algorithms": ["random_forest"],
+            "parameters": {"random_forest": {"n_estimators": 10}},
+            "folds": 2,
+            "seed": 0,
+        },
+    )

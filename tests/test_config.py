@@ -1,0 +1,451 @@
+"""The configuration: every key arrives, what is wrong is refused with a way out, paths and overrides fall in place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import shapely
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from soilscale import config, models
+from soilscale.errors import ConfigurationError
+from soilscale.seasons import METEOROLOGICAL
+from soilscale.sources import Catalog, QualityRule, profiles
+
+MINIMAL: Mapping[str, Any] = {
+    "name": "moselle",
+    "output": "runs/moselle",
+    "area": {"bbox": [5.19, 47.63, 7.29, 49.65]},
+    "grid": {"crs": "EPSG:3035", "coarse": 24000, "ratio": 24},
+    "period": ["1990-01", "1993-12"],
+    "catalogs": {"own": {"url": "catalog.json"}},
+    "sources": {
+        "soil_moisture": {"role": "target", "catalog": "own", "collection": "cci", "asset": "sm"},
+        "precipitation": {"catalog": "own", "collection": "e-obs", "asset": "precipitation"},
+    },
+}
+
+SQUARE = shapely.to_geojson(shapely.box(5.5, 48.0, 6.5, 49.0))
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    """Minimal configuration with some keys set, ``a__b`` being `b` in `a`, or taken away by ``...``."""
+    content = deepcopy(dict(MINIMAL))
+    for key, value in changes.items():
+        *outer, last = key.split("__")
+        node = content
+        for name in outer:
+            node = node.setdefault(name, {})
+        if value is ...:
+            del node[last]
+        else:
+            node[last] = value
+    return content
+
+
+def written(folder: Path, content: Any, name: str = "moselle.yaml") -> str:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
+    return str(path)
+
+
+def load(folder: Path, **changes: Any) -> config.Config:
+    return config.load(written(folder, changed(**changes)))
+
+
+def refusal(folder: Path, **changes: Any) -> str:
+    """Message with which a changed configuration is refused."""
+    with pytest.raises(ConfigurationError) as caught:
+        load(folder, **changes)
+    assert caught.value.status == 78
+    return str(caught.value)
+
+
+# What arrives
+
+
+def test_the_least_that_must_be_said_is_enough(tmp_path: Path) -> None:
+    found = load(tmp_path)
+    assert found.months[[0, -1]].tolist() == np.array(["1990-01", "1993-12"], "datetime64[M]").tolist()
+    assert len(found.months) == 48
+    assert found.season_scheme.months == METEOROLOGICAL
+    assert found.grid.origin == (0, 0)
+    assert found.samples.min_valid_fraction == 0.5
+    assert found.models.algorithms == models.RECOMMENDED
+    assert found.models.seed == 0
+    assert found.maps.algorithm == "best"
+    assert found.maps.every == ("month", "season")
+    assert found.maps.conserve
+    assert found.maps.valid_range == (0, 0.6)
+    assert found.validation.stations is None
+    assert found.validation.truth is None
+    assert found.target.name == "soil_moisture"
+    assert [source.name for source in found.predictors] == ["precipitation"]
+
+
+def test_every_key_of_a_source_arrives() -> None:
+    keys: dict[str, Any] = {
+        "kind": "continuous",
+        "scale": 0.1,
+        "offset": -3,
+        "nodata": [0, 255],
+        "valid_range": [1, 250],
+        "quality": {"asset": "QC_Day", "bits": [0, 1], "accept": [0, 1]},
+        "composite": 8,
+        "aggregate": "sum",
+        "resampling": "bilinear",
+        "lags": [1, 3],
+        "group": "water",
+        "static": False,
+        "query": {"platform": "terra"},
+        "unit": "mm month-1",
+        "band": 2,
+    }
+    content = changed()
+    content["sources"]["precipitation"] |= keys
+    (found,) = config.validate(content).predictors
+    assert found.nodata == (0.0, 255.0)
+    assert found.quality == QualityRule("QC_Day", (0, 1), (0, 1))
+    assert found.lags == (1, 3)
+    assert found.assets == ("precipitation", "QC_Day")
+    told = {key: getattr(found, key) for key in keys.keys() - {"nodata", "quality", "lags", "valid_range"}}
+    assert told == {key: keys[key] for key in told}
+    assert found.valid_range == (1, 250)
+
+
+def test_every_other_key_of_the_contract_arrives(tmp_path: Path) -> None:
+    content = changed(
+        grid__origin=[3973369, 2951847],
+        seasons={"wet": [5, 6, 7, 8, 9], "dry": [10, 11, 12, 1, 2, 3, 4]},
+        catalogs__api={"url": "https://stac.example.org/v1", "sign": "planetary-computer"},
+        sources__elevation={"catalog": "api", "collection": "dem", "asset": "e", "derive": ["slope", "aspect"]},
+        sources__land_cover={"catalog": "own", "collection": "corine", "asset": "lc", "kind": "categorical"},
+        samples__min_valid_fraction=0.7,
+        models={"algorithms": ["random_forest"], "seed": 3, "parameters": {"random_forest": {"n_estimators": 30}}},
+        maps={"algorithm": "random_forest", "every": ["season"], "conserve": False},
+        validation={"stations": "stations.csv", "truth": "known/truth.zarr"},
+    )
+    found = config.load(written(tmp_path, content))
+    assert found.grid.origin == (3973369, 2951847)
+    assert found.season_scheme.names == ("wet", "dry")
+    by_name = {source.name: source for source in found.source_list}
+    assert found.catalog(by_name["elevation"]) == Catalog("api", "https://stac.example.org/v1", "planetary-computer")
+    assert by_name["elevation"].derive == ("slope", "aspect")
+    assert by_name["land_cover"].kind == "categorical"
+    assert found.samples.min_valid_fraction == 0.7
+    assert found.models.parameters == {"random_forest": {"n_estimators": 30}}
+    assert (found.maps.every, found.maps.conserve) == (("season",), False)
+    assert found.validation.stations == str(tmp_path / "stations.csv")
+    assert found.validation.truth == str(tmp_path / "known" / "truth.zarr")
+
+
+@pytest.mark.parametrize("name", sorted(profiles()))
+def test_a_profile_gives_its_keys_and_what_is_written_wins(name: str) -> None:
+    content = changed(sources__product={"profile": name, "catalog": "own", "collection": "c"})
+    found = config.validate(content).predictors[1]
+    assert found.asset == profiles()[name]["asset"]
+    assert found.composite == profiles()[name].get("composite")
+    content["sources"]["product"] |= {"asset": "mine", "nodata": 7}
+    own = config.validate(content).predictors[1]
+    assert (own.asset, own.nodata) == ("mine", (7.0,))
+    assert own.scale == profiles()[name].get("scale")
+
+
+def test_months_may_be_text_or_the_dates_that_yaml_reads(tmp_path: Path) -> None:
+    text = yaml.safe_dump(changed(period=...)) + "period: [1990-01-01, 1990-03-31]\n"
+    assert config.load(written(tmp_path, text)).period == ("1990-01", "1990-03")
+
+
+def test_the_grid_takes_every_coarse_cell_that_the_area_touches(tmp_path: Path) -> None:
+    degrees = {"crs": "EPSG:4326", "coarse": 0.25, "ratio": 25}
+    grid = load(tmp_path, grid=degrees, area={"bbox": [5.26, 48.0, 5.74, 48.51]}).nested_grid
+    assert grid.shape == (3, 2)
+    (tmp_path / "square.geojson").write_bytes(SQUARE.encode())
+    polygon = load(tmp_path, grid=degrees, area={"geometry": "square.geojson"})
+    assert polygon.nested_grid.shape == (4, 4)
+    assert polygon.geometry is not None
+    assert polygon.geometry.equals(shapely.box(5.5, 48.0, 6.5, 49.0))
+
+
+def test_it_is_frozen(tmp_path: Path) -> None:
+    found: Any = load(tmp_path)
+    with pytest.raises(ValueError, match="frozen"):
+        found.models.seed = 1
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("key", "where", "nearest"),
+    [
+        ("aera", "aera", "area"),
+        ("area__box", "area.box", "bbox"),
+        ("grid__rato", "grid.rato", "ratio"),
+        ("catalogs__own__signs", "catalogs.own.signs", "sign"),
+        ("sources__precipitation__colection", "sources.precipitation.colection", "collection"),
+        ("sources__precipitation__quality__bit", "sources.precipitation.quality.bit", "bits"),
+        ("samples__min_valid_fractoin", "samples.min_valid_fractoin", "min_valid_fraction"),
+        ("models__algorithm", "models.algorithm", "algorithms"),
+        ("maps__evry", "maps.evry", "every"),
+        ("validation__station", "validation.station", "stations"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(
+    tmp_path: Path, key: str, where: str, nearest: str
+) -> None:
+    assert f"{where}: unknown key; did you mean {nearest!r}?" in refusal(tmp_path, **{key: 1})
+
+
+def test_an_unknown_key_like_no_other_lists_the_known_ones(tmp_path: Path) -> None:
+    message = refusal(tmp_path, catalogs__own__zzz=1)
+    assert "catalogs.own.zzz: unknown key; known: url, sign" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": ...}, ["name: this key is missing"]),
+        ({"name": "a b"}, ["name", "got 'a b'"]),
+        ({"sources__soil_moisture__role": "predictor"}, ["exactly one source has role: target", "none"]),
+        ({"sources__precipitation__role": "target"}, ["exactly one", "soil_moisture, precipitation"]),
+        ({"sources__precipitation": ...}, ["the target alone"]),
+        ({"sources__precipitation__profile": "MOD11A1"}, ["sources.precipitation", "'MOD11A1'", "'MOD11A2'"]),
+        ({"sources__precipitation__catalog": "onw"}, ["sources.precipitation", "'onw'", "did you mean 'own'"]),
+        ({"sources__precipitation__collection": ...}, ["sources.precipitation.collection: this key is missing"]),
+        ({"sources__precipitation__kind": "category"}, ["sources.precipitation.kind", "'categorical'", "'category'"]),
+        ({"sources__precipitation__lags": [0]}, ["sources.precipitation.lags.0", "got 0"]),
+        ({"sources__precipitation__scale": "two"}, ["sources.precipitation.scale", "got 'two'"]),
+        ({"sources__soil_moisture__lags": [1]}, ["sources.soil_moisture", "target has neither lags"]),
+        ({"sources__precipitation__quality": {"asset": "q", "bits": [3, 1], "accept": [0]}}, ["bits [3, 1]"]),
+        ({"sources__precipitation__quality": {"asset": "q", "bits": [0, 1], "accept": [4]}}, ["accept [4]", "0..3"]),
+        ({"models": {"algorithms": ["random_forst"]}}, ["models", "'random_forst'", "did you mean 'random_forest'"]),
+        ({"models": {"algorithms": []}}, ["algorithms is empty", "random_forest"]),
+        ({"models": {"parameters": {"random_forest": {"trees": 5}}}}, ["models.parameters.random_forest.trees"]),
+        ({"maps": {"algorithm": "svm"}}, ["maps.algorithm", "'svm'"]),
+        ({"maps": {"every": ["week"]}}, ["maps.every.0", "'week'"]),
+        ({"seasons": "metereological"}, ["seasons", "'metereological'", "did you mean 'meteorological'"]),
+        ({"seasons": {"wet": [5, 6], "dry": [6, 7]}}, ["seasons", "twice: [6]", "missing: [1, 2, 3, 4, 8"]),
+        ({"seasons": {"all": list(range(1, 13))}}, ["cannot be named 'all'"]),
+        ({"area": {}}, ["area", "either bbox", "or geometry"]),
+        ({"area__geometry": "x.geojson"}, ["area", "either bbox"]),
+        ({"area__bbox": [7.29, 47.63, 5.19, 49.65]}, ["area", "[west, south, east, north]", "7.29"]),
+        ({"area__bbox": [47.63, 5.19, 49.65, 97.29]}, ["area", "[west, south, east, north]"]),
+        ({"area__bbox": [1, 2, 3]}, ["area.bbox"]),
+        ({"period": ["1993-12", "1990-01"]}, ["period: 1993-12 comes after 1990-01"]),
+        ({"period": ["1990-13", "1993-01"]}, ["period.0", "'1990-13'"]),
+        ({"period": ["1990-011", "1993-01"]}, ["period.0", "'1990-011'"]),
+        ({"period": [1990, 1993]}, ["period.0", "got 1990"]),
+        ({"grid__crs": "EPSG:999999"}, ["grid", "'EPSG:999999'", "EPSG:3035"]),
+        ({"grid__ratio": 1}, ["grid.ratio", "got 1"]),
+        ({"grid__coarse": -24000}, ["grid.coarse", "got -24000"]),
+        ({"samples__min_valid_fraction": 2}, ["samples.min_valid_fraction", "got 2"]),
+        ({"sources": ["precipitation"]}, ["sources"]),
+    ],
+)
+def test_a_wrong_value_is_refused_where_it_stands(tmp_path: Path, changes: dict[str, Any], said: list[str]) -> None:
+    message = refusal(tmp_path, **changes)
+    assert "moselle.yaml is wrong" in message
+    for part in said:
+        assert part in message
+
+
+def test_several_faults_are_told_at_once(tmp_path: Path) -> None:
+    message = refusal(tmp_path, grid__ratio=1, period=["x", "y"], maps__evry=1, name=...)
+    for part in ("grid.ratio", "period.0", "period.1", "maps.evry", "name: this key is missing"):
+        assert part in message
+    message = refusal(
+        tmp_path, period=["1993-12", "1990-01"], seasons="monthly", sources__precipitation__catalog="elsewhere"
+    )
+    for part in ("1993-12 comes after", "no scheme 'monthly'", "no catalog 'elsewhere'"):
+        assert part in message
+
+
+@pytest.mark.parametrize("name", ["time", "season", "split", "valid_fraction", "spatial_ref"])
+def test_a_source_cannot_have_the_name_of_a_variable_of_the_products(tmp_path: Path, name: str) -> None:
+    source = {"catalog": "own", "collection": "c", "asset": "a"}
+    assert f"would be called {name};" in refusal(tmp_path, **{f"sources__{name}": source})
+
+
+def test_two_features_cannot_have_one_name(tmp_path: Path) -> None:
+    source = {"catalog": "own", "collection": "c", "asset": "a"}
+    derived = source | {"derive": ["slope"]}
+    assert "would be called slope;" in refusal(tmp_path, sources__dem=derived, sources__slope=source)
+    lagged = source | {"lags": [1]}
+    assert "would be called a_lag1;" in refusal(tmp_path, sources__a=lagged, sources__a_lag1=source)
+
+
+def test_the_maps_name_is_the_targets_alone() -> None:
+    content = changed(sources__soil_moisture__role="predictor", sources__precipitation__role="target")
+    with pytest.raises(ConfigurationError, match="would be called soil_moisture;"):
+        config.validate(content)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no mapping of keys, but NoneType"),
+        ("- a\n- b\n", "no mapping of keys, but list"),
+        ("name: [unclosed", "is not YAML"),
+        ("name: \x00", "is not YAML"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        config.load(written(tmp_path, text))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"there is no configuration at .*nowhere\.yaml"):
+        config.load(str(tmp_path / "nowhere.yaml"))
+    with pytest.raises(ConfigurationError, match="cannot read"):
+        config.load(str(tmp_path))
+
+
+def test_a_polygon_that_is_none_is_refused(tmp_path: Path) -> None:
+    broken = load(tmp_path, area={"geometry": "square.geojson"})
+    with pytest.raises(ConfigurationError, match=r"square\.geojson is not a GeoJSON file"):
+        _ = broken.geometry
+    (tmp_path / "square.geojson").write_text(shapely.to_geojson(shapely.Point(1, 2)))
+    with pytest.raises(ConfigurationError, match="holds no polygon"):
+        _ = broken.geometry
+
+
+# Secrets
+
+
+@pytest.mark.parametrize(
+    ("key", "url"),
+    [
+        ("catalogs__own__url", "https://maria:hunter2@stac.example.org/v1"),
+        ("output", "s3://AKIA123:hunter2@bucket/prefix"),
+        ("validation__stations", "https://maria:hunter2@data.example.org/stations.csv"),
+    ],
+)
+def test_a_url_with_a_password_is_refused_without_repeating_it(tmp_path: Path, key: str, url: str) -> None:
+    message = refusal(tmp_path, **{key: url})
+    assert key.replace("__", ".") in message
+    assert "environment" in message
+    assert "hunter2" not in message
+
+
+def test_what_is_written_out_holds_no_signature(tmp_path: Path) -> None:
+    found = load(tmp_path, catalogs__own__url="https://stac.example.org/catalog.json?sig=hunter2&se=2030")
+    assert found.catalog(found.target).url.endswith("?sig=hunter2&se=2030")
+    assert "hunter2" not in yaml.safe_dump(config.dump(found))
+    assert "https://stac.example.org/catalog.json" in yaml.safe_dump(config.dump(found))
+
+
+def test_what_is_written_out_is_stable_and_plain(tmp_path: Path) -> None:
+    path = written(tmp_path, changed(sources__lst={"profile": "MOD11A2", "catalog": "own", "collection": "c"}))
+    one, two = (yaml.safe_dump(config.dump(config.load(path)), sort_keys=False) for _ in range(2))
+    assert one == two
+    told = yaml.safe_load(one)
+    assert told["sources"]["lst"]["scale"] == 0.02
+    assert told["output"] == str(tmp_path / "runs" / "moselle")
+    assert config.dump(config.validate(told)) == told
+
+
+# Paths
+
+
+def test_paths_in_the_file_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path / "somewhere", changed(validation__stations="../stations.csv"))
+    monkeypatch.chdir(tmp_path)
+    found = config.load("somewhere/moselle.yaml")
+    assert found.output == str(tmp_path / "somewhere" / "runs" / "moselle")
+    assert found.catalogs["own"].url == str(tmp_path / "somewhere" / "catalog.json")
+    assert found.validation.stations == str(tmp_path / "stations.csv")
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/prefix", "/absolute/folder", "https://example.org/x"])
+def test_absolute_paths_and_urls_stay(tmp_path: Path, url: str) -> None:
+    assert load(tmp_path, output=url).output == url
+
+
+def test_paths_on_the_command_line_are_relative_to_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path / "somewhere", MINIMAL)
+    monkeypatch.chdir(tmp_path)
+    assert config.load(path, output="elsewhere").output == str(tmp_path / "elsewhere")
+    found = config.load(
+        path, ["output=here", "catalogs.own.url=c.json", "validation={stations: s.csv}", "area={geometry: a.geojson}"]
+    )
+    assert found.output == str(tmp_path / "here")
+    assert found.catalogs["own"].url == str(tmp_path / "c.json")
+    assert found.validation.stations == str(tmp_path / "s.csv")
+    assert found.area.geometry == str(tmp_path / "a.geojson")
+    assert config.load(path, ["output=here"], "there").output == str(tmp_path / "there")
+
+
+def test_truth_beside_the_configuration_is_found_unless_another_or_none_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "truth.zarr").mkdir()
+    path = written(tmp_path, MINIMAL)
+    assert config.load(path).validation.truth == str(tmp_path / "truth.zarr")
+    assert config.load(path, ["validation.truth=null"]).validation.truth is None
+    assert load(tmp_path, validation={"truth": "other.zarr"}).validation.truth == str(tmp_path / "other.zarr")
+
+
+# Overrides
+
+
+def test_overrides_set_keys_at_any_depth(tmp_path: Path) -> None:
+    path = written(tmp_path, MINIMAL)
+    found = config.load(
+        path,
+        [
+            "name=other",
+            "models.seed=7",
+            "models.parameters.random_forest.n_estimators=30",
+            "sources.precipitation.lags=[1, 2]",
+            "period=[1991-01, 1991-06]",
+            "sources.sand={catalog: own, collection: soil, asset: sand}",
+        ],
+    )
+    assert (found.name, found.models.seed) == ("other", 7)
+    assert found.models.parameters == {"random_forest": {"n_estimators": 30}}
+    assert found.predictors[0].lags == (1, 2)
+    assert len(found.months) == 6
+    assert found.predictors[1].name == "sand"
+
+
+def test_an_override_reaches_into_a_section_that_is_left_empty(tmp_path: Path) -> None:
+    path = written(tmp_path, yaml.safe_dump(dict(MINIMAL)) + "models:\n")
+    assert config.load(path, ["models.seed=1"]).models.seed == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("models.seed", "is not KEY=VALUE"),
+        ("=1", "is not KEY=VALUE"),
+        ("models.sed=1", "models.sed: unknown key; did you mean 'seed'"),
+        ("models.seed=[1", "is not YAML"),
+        ("models.seed=-1", "models.seed"),
+        ("name.first=1", "'name' holds a value, not a mapping"),
+    ],
+)
+def test_a_wrong_override_is_refused(tmp_path: Path, override: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        config.load(written(tmp_path, MINIMAL), [override])
+    assert said in str(caught.value)
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.lists(st.integers())
+PLACES = ["name", "output", "area", "grid__crs", "period", "seasons", "catalogs", "sources", "models", "maps", "extra"]
+
+
+@given(place=st.sampled_from(PLACES), value=scalars)
+def test_whatever_is_written_is_taken_or_refused_as_a_configuration_error(place: str, value: Any) -> None:
+    with suppress(ConfigurationError):
+        assert config.validate(changed(**{place: value})).name
