@@ -1,17 +1,27 @@
-"""Product profiles: every entry of sources.toml decodes a product as its user guide says."""
+"""Product profiles: every entry of sources.toml is a source, consistent in itself, and says who says so."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from soilscale import sources
 from soilscale.config import SourceSection
-from soilscale.sources import QualityRule, Source
+from soilscale.sources import CONVERSIONS, QualityRule, Source
 
 PROFILES = sources.profiles()
+
+ASKED = {
+    "MOD11A2", "MYD11A2", "MOD13A3", "MOD16A2", "MOD16A2GF", "MCD12Q1", "TRMM_3B43", "GPM_3IMERGM", "SRTM", "NASADEM",
+    "COP-DEM", "AMSR-E_L3_SMC", "AMSR2_L3_SMC", "ESA_CCI_SM", "SPL3SMP",
+}  # fmt: skip
+PAPER = (Path(__file__).parents[1] / "docs" / "profiles.md").read_text(encoding="utf-8")
 
 
 def source(profile: str, **keys: Any) -> Source:
@@ -22,27 +32,33 @@ def source(profile: str, **keys: Any) -> Source:
     return Source(name="x", quality=rule, **values)
 
 
+def test_the_products_of_the_field_have_profiles() -> None:
+    assert set(PROFILES) >= ASKED
+    assert {f"{name}_{part}" for name in ("OpenLandMap", "SoilGrids") for part in ("sand", "silt", "clay")} <= set(
+        PROFILES
+    )
+
+
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_profile_makes_a_source(name: str) -> None:
     found = source(name)
     assert found.role == "predictor"
-    assert found.asset == PROFILES[name]["asset"]
-    told = {key: value for key, value in PROFILES[name].items() if key not in {"about", "quality"}}
+    told = {key: value for key, value in PROFILES[name].items() if key not in {*sources.PROSE, "quality"}}
     for key, value in told.items():
         assert getattr(found, key) == (tuple(value) if isinstance(value, list) else value)
 
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_profile_says_what_it_is_and_who_says_so(name: str) -> None:
-    about = PROFILES[name]["about"]
-    assert isinstance(about, str)
-    assert "user guide" in about
+    assert PROFILES[name]["about"]
+    assert re.search(r"; https://\S+$", PROFILES[name]["reference"])
+    assert "#" not in PROFILES[name]["about"]
 
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_profile_holds_keys_of_a_source_only(name: str) -> None:
     known = {field.name for field in dataclasses.fields(Source)}
-    assert set(PROFILES[name]) - {"about"} <= known - {"name", "catalog", "collection", "role"}
+    assert set(PROFILES[name]) - set(sources.PROSE) <= known - {"name", "catalog", "collection", "role"}
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -50,35 +66,50 @@ def test_every_profile_is_consistent_in_itself(name: str) -> None:
     found = source(name)
     assert found.unit
     assert found.kind in get_args(sources.Kind)
-    assert found.nodata is not None
-    assert found.valid_range is not None
-    least, greatest = found.valid_range
-    assert least < greatest
-    assert not any(least <= fill <= greatest for fill in found.nodata)
+    if found.valid_range is not None:
+        least, greatest = found.valid_range
+        assert least < greatest
+        assert not any(least <= fill <= greatest for fill in found.nodata or ())
     if found.kind == "categorical":
-        assert found.classes == tuple(range(int(least), int(greatest) + 1))
+        assert found.valid_range == (min(found.classes or ()), max(found.classes or ()))
         assert found.scale is None
     else:
-        assert found.scale
-        assert found.offset is not None
+        assert (found.scale is None) == (found.offset is None)
     if found.quality:
         assert found.assets == (found.asset, found.quality.asset)
+    if found.aggregate != "mean":
+        assert found.unit.endswith(" month-1")
 
 
-@pytest.mark.parametrize(
-    ("name", "stored", "physical"),
-    [("MOD11A2", 15_000, 300.0), ("MOD13A3", 8_123, 0.8123), ("MOD16A2", 123, 12.3)],
-)
-def test_stored_values_become_physical_ones(name: str, stored: int, physical: float) -> None:
+def row(name: str) -> list[str]:
+    """Cells of a profile's row in the papers."""
+    line = next(line for line in PAPER.splitlines() if line.startswith(f"| `{name}` |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_profile_is_described_with_its_values(name: str) -> None:
     found = source(name)
-    assert found.scale is not None
-    assert found.offset is not None
-    assert stored * found.scale + found.offset == pytest.approx(physical)
+    values = PROFILES[name]
+    rule = values.get("quality")
+    assert row(name) == [
+        f"`{name}`",
+        f"`{found.asset}`",
+        found.kind,
+        "" if found.scale is None else str(found.scale),
+        ", ".join(str(code) for code in values.get("nodata", [])),
+        " to ".join(str(end) for end in values.get("valid_range", [])),
+        f"`{rule['asset']}`: {rule['bits']}, {rule['accept']}" if rule else "",
+        "" if found.composite is None else f"{found.composite:g}",
+        found.aggregate,
+        found.unit,
+    ]
+    assert f"**{name}" in PAPER or f", {name}" in PAPER, "the source of its values is told"
 
 
-def test_an_evapotranspiration_composite_is_a_total_over_its_days() -> None:
-    found = source("MOD16A2")
-    assert (found.aggregate, found.composite, found.unit) == ("sum", 8, "mm month-1")
+def test_no_other_profile_is_described() -> None:
+    told = re.findall(r"^\| `([^`]+)` \|", PAPER, flags=re.MULTILINE)
+    assert told == list(PROFILES)
 
 
 def test_what_is_written_out_wins_over_the_profile() -> None:
@@ -88,6 +119,10 @@ def test_what_is_written_out_wins_over_the_profile() -> None:
     assert found.scale == 0.02
 
 
+def test_a_quality_band_can_be_left_out() -> None:
+    assert source("ESA_CCI_SM", quality=None).assets == ("sm",)
+
+
 def test_an_unknown_profile_is_refused_with_the_nearest_known_one() -> None:
     with pytest.raises(ValueError, match="there is no profile 'MOD11A1'; did you mean 'MOD11A2'"):
         source("MOD11A1")
@@ -95,3 +130,41 @@ def test_an_unknown_profile_is_refused_with_the_nearest_known_one() -> None:
 
 def test_a_source_reads_its_quality_asset_only_if_it_has_one() -> None:
     assert source("MCD12Q1").assets == ("LC_Type1",)
+
+
+@pytest.mark.parametrize("aggregate", ["sum", "rate"])
+def test_classes_are_not_summed(aggregate: str) -> None:
+    with pytest.raises(ValueError, match="a categorical source cannot be summed"):
+        source("MCD12Q1", aggregate=aggregate)
+
+
+# --- units that items tell ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("told", "unit", "aggregate", "factor"),
+    [
+        ("%", "m3 m-3", "mean", 0.01),
+        (" vol% ", "m3 m-3", "mean", 0.01),
+        ("mm/hr", "mm month-1", "rate", 24.0),
+        ("mm/day", "mm month-1", "rate", 1.0),
+        ("mm/hr", "mm month-1", "sum", 1.0),
+        ("%", "%", "mean", 1.0),
+        ("m3 m-3", "m3 m-3", "mean", 1.0),
+        ("furlong", "m3 m-3", "mean", 1.0),
+        (None, "m3 m-3", "mean", 1.0),
+        ("%", None, "mean", 1.0),
+    ],
+)
+def test_a_unit_that_an_item_tells_is_converted(
+    told: str | None, unit: str | None, aggregate: sources.Aggregate, factor: float
+) -> None:
+    found = Source("x", "lab", "field", "data", unit=unit, aggregate=aggregate)
+    assert found.conversion(told) == factor
+
+
+@given(told=st.sampled_from([pair[0] for pair in CONVERSIONS]), profile=st.sampled_from(sorted(PROFILES)))
+def test_a_scale_of_its_own_leads_to_its_own_unit(told: str, profile: str) -> None:
+    found = source(profile)
+    if found.scale is not None:
+        assert found.conversion(told) == 1

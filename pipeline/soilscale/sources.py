@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,11 +10,28 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-Role = Literal["predictor", "target"]
+Role = Literal["predictor", "target", "part"]
+"""A part is one of the sensors of a target, or the series through which they are related; no model sees it."""
+
 Kind = Literal["continuous", "categorical"]
-Aggregate = Literal["mean", "sum"]
+Aggregate = Literal["mean", "sum", "rate"]
 ResamplingName = Literal["auto", "average", "bilinear", "nearest"]
 Sign = Literal["planetary-computer", "earthdata", "none"]
+Matching = Literal["cdf", "linear", "none"]
+
+PROSE = ("about", "reference", "class_names")
+"""Keys of a profile that are for its reader: what the product is, and who says how it decodes."""
+
+CONVERSIONS: Mapping[tuple[str, str], float] = {
+    (told, wanted): factor
+    for names, wanted, factor in (
+        (("%", "vol%", "vol %", "percent"), "m3 m-3", 0.01),
+        (("mm/h", "mm/hr", "mm/hour", "mm h-1", "mm hr-1"), "mm day-1", 24.0),
+        (("mm/day", "mm/d", "mm d-1"), "mm day-1", 1.0),
+    )
+    for told in names
+}
+"""Unit that an item or a file tells, unit that is wanted -> factor between them."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +56,38 @@ class QualityRule:
 
 
 @dataclass(frozen=True)
+class Harmonise:
+    """How several sensors become one target."""
+
+    parts: tuple[str, ...]
+    """Names of the sensors' sources."""
+    method: Matching
+    reference: str
+    """The part to whose level the others are brought."""
+    through: str | None = None
+    """Source that covers all parts, through which those are related that share no months."""
+    valid_range: tuple[float, float] = (-math.inf, math.inf)
+    """Physical range: what a sensor sees outside it is not used, and nothing is brought outside it."""
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Parts in the order in which they count where several see a cell: the reference, then from last to first."""
+        return (self.reference, *(part for part in reversed(self.parts) if part != self.reference))
+
+    @property
+    def matching(self) -> Literal["cdf", "linear"]:
+        """The method of one that has any."""
+        if self.method == "none":
+            raise ValueError("harmonise: none matches nothing")
+        return self.method
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Sources that the target is made from."""
+        return (*self.parts, self.through) if self.through and self.method != "none" else self.parts
+
+
+@dataclass(frozen=True)
 class Source:
     """One input: where its items are, how its pixels decode, and how they become months on the grid."""
 
@@ -57,6 +107,7 @@ class Source:
     composite: float | None = None
     """Days a composite covers, where an item has no interval of its own."""
     aggregate: Aggregate = "mean"
+    """How composites become a month: as a mean, as totals of their days, or as mean daily rates to be summed."""
     resampling: ResamplingName = "auto"
     derive: tuple[str, ...] = ()
     lags: tuple[int, ...] = ()
@@ -67,17 +118,40 @@ class Source:
     classes: tuple[int, ...] | None = None
     """Codes of a categorical source; None: those that its items hold."""
     unit: str | None = None
+    """Unit in the cube."""
     band: int = 1
     query: Mapping[str, Any] = field(default_factory=dict)
+    harmonise: Harmonise | None = None
+    """Of a target that has no items of its own: what it is made from."""
+
+    @property
+    def on_coarse(self) -> bool:
+        """Whether it is read on the coarse grid alone: a target, or one of its sensors."""
+        return self.role != "predictor"
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Names of the sources whose items show it: its parts, or itself."""
+        return (self.name,) if self.harmonise is None else self.harmonise.parts
 
     @property
     def assets(self) -> tuple[str, ...]:
         """Names of the assets that are read."""
         return (self.asset, self.quality.asset) if self.quality else (self.asset,)
 
+    def conversion(self, told: str | None) -> float:
+        """Factor from the unit that an item or a file tells to the one that the pixels are wanted in.
+
+        A scale that the source itself gives leads to its own unit: the factor is 1, as between units unknown.
+        """
+        if self.scale is not None or told is None or self.unit is None:
+            return 1.0
+        wanted = self.unit.replace(" month-1", " day-1") if self.aggregate == "rate" else self.unit
+        return CONVERSIONS.get((told.strip(), wanted), 1.0)
+
 
 @cache
 def profiles() -> Mapping[str, Mapping[str, Any]]:
-    """Product profiles by name; each holds keys of a source, and ``about``: what the product is and who says so."""
+    """Product profiles by name; each holds keys of a source, and those of `PROSE`."""
     text = files("soilscale").joinpath("sources.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)
