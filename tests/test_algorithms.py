@@ -204,8 +204,24 @@ def test_a_cap_on_the_rows_draws_by_the_seed(name: str, rows: Rows) -> None:
     np.testing.assert_array_equal(capped.predict(X), fit(100, 0).predict(X))
     assert not np.array_equal(capped.predict(X), fit(100, 1).predict(X))
     np.testing.assert_array_equal(whole.predict(X), fit(400, 1).predict(X))
-    drawn = np.sort(np.random.RandomState(0).choice(400, 100, replace=False))
+    strata = np.argsort(y, kind="stable").reshape(100, 4)
+    drawn = np.sort(
+        strata[np.arange(100), np.random.RandomState(0).randint(np.arange(0, 400, 4), np.arange(4, 404, 4)) % 4]
+    )
     np.testing.assert_array_equal(capped.predict(X), fit(None, 0).fit(X[drawn], y[drawn]).predict(X))
+
+
+@pytest.mark.parametrize("n", [101, 150, 399])
+def test_a_cap_keeps_the_spread_of_the_target(n: int) -> None:
+    """One row of each of as many equal strata of the sorted target, whatever their order."""
+    rng = np.random.default_rng(n)
+    y = rng.permutation(np.arange(float(n)))
+    X, kept = distance._draw(y[:, None], y, 100, 1)  # noqa: SLF001
+    np.testing.assert_array_equal(X[:, 0], kept)
+    edges = np.arange(101) * n // 100
+    ordered = np.sort(kept)
+    assert (edges[:-1] <= ordered).all()
+    assert (ordered < edges[1:]).all()
 
 
 @pytest.mark.parametrize("name", ["svm", "knn"])

@@ -3,6 +3,7 @@
 from soilscale.models.algorithms import ALGORITHMS, RECOMMENDED, Algorithm, Estimator, TrendForest, find, predict
 from soilscale.models.boosting import BoostedTrees
 from soilscale.models.distance import NearestNeighbours, SupportVectors
+from soilscale.models.importance import has_importance, measure, oob_r2
 from soilscale.models.persistence import dumps, loads
 from soilscale.models.training import FOLDS, PREDICTIONS, Job, describe, folds, jobs, partition, run
 
@@ -22,8 +23,11 @@ __all__ = [
     "dumps",
     "find",
     "folds",
+    "has_importance",
     "jobs",
     "loads",
+    "measure",
+    "oob_r2",
     "partition",
     "predict",
     "run",

@@ -40,8 +40,8 @@ class SupportVectors(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
     tol
         Tolerance of the optimisation.
     max_samples
-        Most rows to learn from, since time grows with their square; where there are more, this many are drawn at
-        random. None learns from all.
+        Most rows to learn from, since time grows with their square; where there are more, this many are drawn,
+        stratified by the target. None learns from all.
     cache_size
         Memory of the optimisation's cache, MB.
     random_state
@@ -162,7 +162,7 @@ class NearestNeighbours(RegressorMixin, BaseEstimator):  # type: ignore[misc]  #
         Weights of the neighbours: ``optimal`` falls with their rank (see `optimal_weights`), ``rectangular`` is
         equal, ``inverse`` is the reciprocal of the distance, relative to that of the next neighbour beyond them.
     max_samples
-        Most rows to keep; where there are more, this many are drawn at random. None keeps all.
+        Most rows to keep; where there are more, this many are drawn, stratified by the target. None keeps all.
     random_state
         Seed of the draw.
 
@@ -273,10 +273,12 @@ def optimal_weights(k: int, d: int) -> Floats:
 
 
 def _draw(X: Floats, y: NDArray[Any], most: int | None, seed: int | None) -> tuple[Floats, NDArray[Any]]:
-    """At most so many rows, in their order."""
+    """At most so many rows, in their order: one at random from each of as many equal strata of the sorted target."""
     if most is None or len(X) <= most:
         return X, y
-    rows = np.sort(check_random_state(seed).choice(len(X), most, replace=False))
+    edges = np.arange(most + 1) * len(X) // most
+    drawn = check_random_state(seed).randint(edges[:-1], edges[1:])
+    rows = np.sort(np.argsort(y, kind="stable")[drawn])
     return X[rows], y[rows]
 
 

@@ -198,7 +198,7 @@ def run(
     DataError
         If a random job has fewer than `samples.MIN_ROWS` rows to learn from.
     """
-    estimator = find(job.algorithm).make(parameters, len(features), _seed(seed, job.name))
+    estimator = find(job.algorithm).make(parameters, len(features), seed_of(seed, job.name))
     train, held_out = partition(job, table, seed=seed, folds=folds)
     if len(train) < MIN_ROWS and job.split == "random":
         raise DataError(
@@ -208,10 +208,10 @@ def run(
     if len(train) < MIN_ROWS or (job.split == "blocked" and held_out.empty):
         return None, _predictions(job, held_out[:0], np.empty(0, dtype=np.float32))
     try:
-        estimator.fit(_matrix(train, features), train[MAP].to_numpy())
+        estimator.fit(matrix(train, features), train[MAP].to_numpy())
     except InvalidParameterError as error:
         raise ConfigurationError(f"models.parameters.{job.algorithm}: {error}") from error
-    predicted = predict(estimator, _matrix(held_out, features))
+    predicted = predict(estimator, matrix(held_out, features))
     return (estimator if job.split == "random" else None), _predictions(job, held_out, predicted)
 
 
@@ -240,11 +240,12 @@ def describe(
     -------
     dict
         ``season``, ``algorithm``, ``model``, ``features`` in order, ``units``, ``range`` (least and greatest value of
-        each feature in training), ``parameters``, ``rows`` (train, validation), ``sample_hash`` (SHA-256 of the
+        each feature in training), ``parameters``, ``rows`` (train, fitted: fewer
+        where the algorithm has a cap, validation), ``sample_hash`` (SHA-256 of the
         training rows, whatever their order) and ``versions``.
     """
     train, _ = partition(job, table, seed=seed)
-    values = _matrix(train, features).astype(float)
+    values = matrix(train, features).astype(float)
     low, high = values.min(axis=0).tolist(), values.max(axis=0).tolist()
     return {
         "season": job.season,
@@ -254,7 +255,11 @@ def describe(
         "units": {name: units[name] for name in features},
         "range": {name: list(pair) for name, *pair in zip(features, low, high, strict=True)},
         "parameters": {name: _plain(value) for name, value in estimator.get_params().items()},
-        "rows": {"train": len(train), "validation": len(predictions)},
+        "rows": {
+            "train": len(train),
+            "fitted": getattr(estimator, "n_samples_fit_", len(train)),
+            "validation": len(predictions),
+        },
         "sample_hash": _digest(train, features),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }
@@ -278,7 +283,8 @@ def _predictions(job: Job, rows: pd.DataFrame, predicted: NDArray[np.float32]) -
     return found[list(PREDICTIONS)]
 
 
-def _matrix(rows: pd.DataFrame, features: Sequence[str]) -> NDArray[np.float32]:
+def matrix(rows: pd.DataFrame, features: Sequence[str]) -> NDArray[np.float32]:
+    """Features of rows as an estimator takes them, shape ``(n, p)``."""
     return rows[list(features)].to_numpy(dtype=np.float32)
 
 
@@ -301,10 +307,10 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
 
 
-def _seed(seed: int, *words: object) -> int:
+def seed_of(seed: int, *words: object) -> int:
     """Seed of one thing, 0..2**32-1: the same on every machine, in every process and order."""
     return zlib.crc32(":".join(map(str, (seed, *words))).encode())
 
 
 def _generator(seed: int, *words: object) -> np.random.Generator:
-    return np.random.default_rng(_seed(seed, *words))
+    return np.random.default_rng(seed_of(seed, *words))

@@ -1,0 +1,196 @@
+"""What each factor is worth, and which parameters are: ablation, forward selection and tuning by blocked error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from dask_ml.model_selection import GridSearchCV
+from sklearn.model_selection import PredefinedSplit
+
+from soilscale.errors import ConfigurationError, nearest
+from soilscale.models.algorithms import find
+from soilscale.models.training import FOLDS, Job, folds, matrix, run, seed_of
+from soilscale.samples import MIN_ROWS
+from soilscale.schema import MAP
+from soilscale.seasons import ALL
+
+NOTHING = "nothing"
+"""What the first row of an ablation leaves out."""
+
+FORESTS = ("random_forest", "trend_forest")
+"""Algorithms that average trees, so that fewer of them give the same mean with more noise."""
+
+TREES = 100
+"""Trees, at most, of a forest that only compares sets of features: its error is that of a larger one within the
+spread of the folds."""
+
+Groups = Mapping[str, str]
+"""Feature -> the group under which a reader knows it."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A season's rows, the algorithm that learns from them, and how."""
+
+    season: str
+    algorithm: str
+    parameters: Mapping[str, Any]
+    seed: int
+    folds: int = FOLDS
+
+    def quick(self, p: int) -> Task:
+        """Return the same task, a forest on `p` features with `TREES` trees at most."""
+        if self.algorithm not in FORESTS:
+            return self
+        trees = find(self.algorithm).make(self.parameters, p, self.seed).get_params()["n_estimators"]
+        return replace(self, parameters={**self.parameters, "n_estimators": min(trees, TREES)})
+
+
+def members(name: str, groups: Groups) -> tuple[str, ...]:
+    """Features of a group, or the one feature of that name.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is neither.
+    """
+    found = tuple(feature for feature, group in groups.items() if group == name)
+    if found or name in groups:
+        return found or (name,)
+    known = dict.fromkeys([*groups.values(), *groups])
+    raise ConfigurationError(f"models.ablation: there is no feature or group {name!r}{nearest(name, known)}")
+
+
+def blocked(table: pd.DataFrame, features: Sequence[str], task: Task) -> pd.DataFrame:
+    """Observed and predicted values of a season's rows, each predicted by the fold that did not learn from its block.
+
+    Parameters
+    ----------
+    table
+        Training table.
+    features
+        Columns to learn from.
+    """
+    fits = [Job(task.season, task.algorithm, "seasonal", "blocked", fold) for fold in range(task.folds)]
+    found = [run(job, table, features, parameters=task.parameters, seed=task.seed, folds=task.folds)[1] for job in fits]
+    return pd.concat(found, ignore_index=True)[["observed", "predicted"]].astype("float64")
+
+
+def error(table: pd.DataFrame, features: Sequence[str], task: Task) -> float:
+    """Root mean square error of `blocked`, m3 m-3; NaN if no row can be predicted."""
+    found = blocked(table, features, task)
+    return math.sqrt(((found["predicted"] - found["observed"]) ** 2).mean()) if len(found) else math.nan
+
+
+def without(table: pd.DataFrame, groups: Groups, name: str, task: Task) -> pd.DataFrame:
+    """Predictions as of `blocked` without a feature or group (Yan & Bai 2020, Table 8); `NOTHING` leaves none out.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such feature or group, or nothing is left without it.
+    """
+    left_out = () if name == NOTHING else members(name, groups)
+    rest = [feature for feature in groups if feature not in left_out]
+    if not rest:
+        raise ConfigurationError(f"models.ablation: without {name!r} no feature is left; name a smaller group")
+    return blocked(table, rest, task.quick(len(rest)))
+
+
+def forward(table: pd.DataFrame, groups: Groups, task: Task) -> pd.DataFrame:
+    """Add one group of features after the other, each time the one that lowers the blocked error most.
+
+    It ends when no further group lowers the error. The error of the last step is lower than that of a new year would
+    be, for it has been chosen by it.
+
+    Parameters
+    ----------
+    table
+        Training table.
+    groups
+        All features.
+
+    Returns
+    -------
+    pandas.DataFrame
+        season, step (from 1), group (that was added), features (all of that step, separated by spaces), metric
+        (``rmse``), value (m3 m-3).
+    """
+    chosen: list[str] = []
+    least = math.inf
+    rows = []
+    rest = list(dict.fromkeys(groups.values()))
+    while rest:
+        errors = {}
+        for name in rest:
+            features = _features(groups, [*chosen, name])
+            errors[name] = error(table, features, task.quick(len(features)))
+        best = min(errors, key=lambda name: math.inf if math.isnan(errors[name]) else errors[name])
+        if not errors[best] < least:
+            break
+        least = errors[best]
+        chosen.append(best)
+        rest.remove(best)
+        rows.append((task.season, len(chosen), best, " ".join(_features(groups, chosen)), "rmse", least))
+    return pd.DataFrame(rows, columns=["season", "step", "group", "features", "metric", "value"])
+
+
+def _features(groups: Groups, chosen: Iterable[str]) -> list[str]:
+    wanted = set(chosen)
+    return [feature for feature, group in groups.items() if group in wanted]
+
+
+def tune(
+    table: pd.DataFrame, features: Sequence[str], task: Task, choices: Mapping[str, Sequence[Any]]
+) -> pd.DataFrame:
+    """Try every combination of parameters on the blocked folds.
+
+    Parameters
+    ----------
+    table
+        Training table.
+    features
+        Columns to learn from.
+    choices
+        Parameter -> the values to try.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each combination, the one with the least error first: season, algorithm, parameters (dict), metric
+        (``rmse``), value (m3 m-3). None where the season has too few rows or blocks to choose by.
+    """
+    of_season = (table["season"] == task.season).to_numpy() | (task.season == ALL)
+    rows = table[of_season]
+    fold = folds(table["block"], task.folds, task.seed)[of_season]
+    sizes = np.bincount(fold, minlength=task.folds)
+    if len(rows) - sizes.max() < MIN_ROWS:
+        return pd.DataFrame(columns=["season", "algorithm", "parameters", "metric", "value"])
+    estimator = find(task.algorithm).make(task.parameters, len(features), seed_of(task.seed, "tune", task.season))
+    search = GridSearchCV(
+        estimator,
+        {name: list(values) for name, values in choices.items()},
+        scoring="neg_mean_squared_error",
+        iid=True,
+        cv=PredefinedSplit(fold),
+        refit=False,
+        error_score="raise",
+        return_train_score=False,
+        scheduler="synchronous",
+    )
+    search.fit(matrix(rows, features).astype("float64"), rows[MAP].to_numpy())
+    found = pd.DataFrame(
+        {
+            "season": task.season,
+            "algorithm": task.algorithm,
+            "parameters": search.cv_results_["params"],
+            "metric": "rmse",
+            "value": np.sqrt(-search.cv_results_["mean_test_score"]),
+        }
+    )
+    return found.sort_values("value", kind="stable", ignore_index=True)
