@@ -1,0 +1,183 @@
+"""The sensors of a target beside each other: how one follows from the other, and the step between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from soilscale import harmonisation
+from soilscale.harmonisation import YEAR, Support, Trio
+from soilscale.reports.tables import area_means
+from soilscale.seasons import ALL, Seasons
+from soilscale.sources import Harmonise
+
+COLUMNS = ["part", "reference", "season", "statistic", "value", "n", "basis"]
+
+OVERLAP, CLIMATOLOGY = "overlap", "climatology"
+"""What a regression or a step is taken over: the months that both sensors see; what each sees in its own years."""
+
+COUNTS: Mapping[Support, str] = {
+    Support.MONTH: "cells_by_month",
+    Support.CELL: "cells_own",
+    Support.AREA: "cells_by_area",
+}
+"""What a cell's relation rests on -> the statistic that counts such cells."""
+
+MIN_PAIRS = 3
+"""Pairs below which there is no regression."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Levelled:
+    """A sensor as it was read, and at the level of the reference."""
+
+    trio: Trio
+    before: Array
+    """Shape ``(time, y, x)``, missing outside the physical range."""
+    after: Array
+    support: NDArray[np.int8] | None
+    """What each cell's relation rests on; None where the sensors stay as they are."""
+    basis: str
+    """What they were related by, as `harmonisation.Basis`; ``none`` where they stay as they are."""
+
+
+def level(series: Mapping[str, xr.DataArray], how: Harmonise) -> dict[str, Levelled]:
+    """Bring the sensors to one level again, whole, as the cube holds only what counts where several see a cell.
+
+    Parameters
+    ----------
+    series
+        Every source that the target needs, (time, y, x) on the coarse grid.
+    how
+        How they become one.
+
+    Returns
+    -------
+    dict
+        Sensor -> itself before and after; the reference stays as it is.
+    """
+    values = {name: series[name].to_numpy() for name in how.needs}
+    through = values.get(how.through) if how.through else None
+    calendar = series[how.reference]["time"].to_numpy().astype("datetime64[M]").astype(int) % YEAR + 1
+    found = {}
+    for name in how.order:
+        trio = Trio(values[name], values[how.reference], calendar, through, how.valid_range)
+        before = harmonisation.within(values[name], how.valid_range)
+        if name == how.reference or how.method == "none":
+            found[name] = Levelled(trio, before, before, None, "none")
+        else:
+            area = harmonisation.pool(trio, how.matching)
+            found[name] = Levelled(trio, before, *harmonisation.adjust(trio, how.matching, area), area.basis)
+    return found
+
+
+def sensors(levelled: Mapping[str, Levelled], reference: str, seasons: Seasons) -> pd.DataFrame:
+    """Regression between each sensor and the reference, and the step between them before and after.
+
+    Sensors that share at least `harmonisation.OVERLAP` months are compared in these. Others can only be compared by
+    their climatologies, the mean of each cell in each calendar month, over the years that each has; so must the
+    paper's R2 of .703 between AMSR-E and AMSR2 have been found, which share no month.
+
+    Parameters
+    ----------
+    levelled
+        What `level` returns.
+    reference
+        The sensor to whose level the others were brought.
+
+    Returns
+    -------
+    DataFrame
+        part, reference, season, statistic, value, n, basis. Statistics: ``r2`` (squared correlation), ``slope`` and
+        ``intercept`` (m3 m-3) of the least squares line that gives the reference from the sensor as it was read, n
+        its pairs; ``step_before`` and ``step_after``, the mean over cells of reference minus sensor, m3 m-3, each
+        calendar month counting alike, n the cells, and ``step_spread_before`` and ``step_spread_after``, its standard
+        deviation over the cells; for the season ``all``, how many of n cells' relations rest on what.
+    """
+    rows: list[tuple[object, ...]] = []
+    for part, found in levelled.items():
+        if part == reference:
+            continue
+        basis = OVERLAP if found.trio.basis() == OVERLAP else CLIMATOLOGY
+        for season in (*seasons.names, ALL):
+            months = np.array(range(1, YEAR + 1) if season == ALL else seasons.months[season])
+            told = [*_regression(found, basis, months), *_steps(found, levelled[reference], basis, months)]
+            rows += [(part, reference, season, *one, basis) for one in told]
+        rows += [(part, reference, ALL, *one, found.basis) for one in _counts(found)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def sensor_series(levelled: Mapping[str, Levelled], coarse: xr.DataArray, crs: str) -> pd.DataFrame:
+    """Means over the area of each sensor in each month, before and after.
+
+    Parameters
+    ----------
+    levelled
+        What `level` returns.
+    coarse
+        Any series on the coarse grid, whose axes are taken.
+    crs
+        CRS of the grid.
+
+    Returns
+    -------
+    DataFrame
+        time, part, before, after; m3 m-3, NaN in months that the sensor does not have.
+    """
+    parts = []
+    for name, found in levelled.items():
+        means = area_means(coarse.copy(data=found.after), coarse.copy(data=found.before), crs)
+        parts.append(means.rename(columns={"coarse": "before", "fine": "after"}).assign(part=name))
+    return pd.concat(parts, ignore_index=True)[["time", "part", "before", "after"]]
+
+
+def _regression(found: Levelled, basis: str, months: NDArray[np.int_]) -> Iterator[tuple[str, float, int]]:
+    calendar = found.trio.calendar
+    part, reference = found.trio.samples("overlap" if basis == OVERLAP else "climatology")[0]
+    if basis == CLIMATOLOGY:
+        part, reference = (harmonisation.climatology(values, calendar)[1][months - 1] for values in (part, reference))
+    else:
+        part, reference = (values[np.isin(calendar, months)] for values in (part, reference))
+    known = np.isfinite(part) & np.isfinite(reference)
+    x, y = part[known], reference[known]
+    if len(x) < MIN_PAIRS or x.std() == 0 or y.std() == 0:
+        yield from ((name, float("nan"), len(x)) for name in ("r2", "slope", "intercept"))
+        return
+    covariance = np.cov(x, y)
+    slope = float(covariance[0, 1] / covariance[0, 0])
+    yield "r2", float(covariance[0, 1] ** 2 / (covariance[0, 0] * covariance[1, 1])), len(x)
+    yield "slope", slope, len(x)
+    yield "intercept", float(y.mean() - slope * x.mean()), len(x)
+
+
+def _steps(
+    found: Levelled, reference: Levelled, basis: str, months: NDArray[np.int_]
+) -> Iterator[tuple[str, float, int]]:
+    for when, values in (("before", found.before), ("after", found.after)):
+        pair = [values, reference.before]
+        if basis == OVERLAP:
+            both = np.isfinite(pair[0]) & np.isfinite(pair[1])
+            pair = [np.where(both, one, np.nan) for one in pair]
+        ours, theirs = (harmonisation.climatology(one, found.trio.calendar)[1][months - 1] for one in pair)
+        difference = theirs - ours
+        there = np.isfinite(difference)
+        cells = there.any(axis=0)
+        step = np.where(there, difference, 0).sum(axis=0)[cells] / there.sum(axis=0)[cells]
+        yield f"step_{when}", float(step.mean()) if len(step) else float("nan"), len(step)
+        yield f"step_spread_{when}", float(step.std()) if len(step) else float("nan"), len(step)
+
+
+def _counts(found: Levelled) -> Iterator[tuple[str, float, int]]:
+    """How many cells rest on what."""
+    if found.support is None:
+        return
+    total = int((found.support > Support.NONE).sum())
+    for support, name in COUNTS.items():
+        yield name, float((found.support == support).sum()), total
