@@ -10,7 +10,7 @@ PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test docs clean
+.PHONY: help setup demo check test browser docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,8 +29,13 @@ check: $(INSTALLED) ## style, types, and the layers of modules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check ## check, then every test
+test: check browser ## check, then every test
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile
+
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq chromium >/dev/null; } || \
+	  echo "there is no chromium, so the tests that open the report in a browser are skipped: apt-get install chromium" >&2
 
 docs: $(INSTALLED_DOCS) ## build the documentation into site/
 	$(BIN)/properdocs build --strict --quiet

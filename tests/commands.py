@@ -156,9 +156,26 @@ def edit(path: Path, **changes: Any) -> Path:
     return path
 
 
-def sparse_world(folder: Path) -> Path:
-    """World of 3 x 3 coarse cells and a year, with few sources and a small forest; returns its configuration."""
-    path = synthetic.write(folder, cells=3, years=(2004, 2004))
+def times(folder: Path) -> dict[Path, int]:
+    """When every file below a folder was written, ns."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def redone(before: dict[Path, int], folder: Path) -> set[str]:
+    """Files that are new or written again, relative to their folder."""
+    now = times(folder)
+    return {str(path.relative_to(folder)) for path, time in now.items() if before.get(path) != time}
+
+
+def counts(status: Ended) -> dict[str, list[str]]:
+    """Complete, of and failed for each stage, as `status` shows them."""
+    rows = [line.replace("│", " ").split() for line in status.out.splitlines()]
+    return {row[0]: row[1:] for row in rows if len(row) == 4 and row[1].isdigit()}
+
+
+def sparse_world(folder: Path, cells: int = 3) -> Path:
+    """World of few coarse cells and a year, with few sources and a small forest; returns its configuration."""
+    path = synthetic.write(folder, cells=cells, years=(2004, 2004))
     content = yaml.safe_load(path.read_text())
     kept = ("soil_moisture", "precipitation", "ndvi", "elevation", "sand")
     return edit(

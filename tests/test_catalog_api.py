@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.server]
 
 TILES = {"west": (5.0, 47.0, 6.0, 48.0), "east": (6.5, 47.0, 7.5, 48.0), "fiji": (176.0, -20.0, 180.0, -15.0)}
 HERE = (5.2, 47.2, 7.2, 47.8)
-STARTS = [np.datetime64("2005-01-01") + 8 * i for i in range(46)]
+STARTS = [np.datetime64("2005-01-01") + np.timedelta64(8 * i, "D") for i in range(46)]
 YEAR = ("2005-01-01", "2006-01-01")
 
 

@@ -229,7 +229,7 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones(tmp_path: Path) -> No
         ({"sources__precipitation__quality": {"asset": "q", "bits": [3, 1], "accept": [0]}}, ["bits [3, 1]"]),
         ({"sources__precipitation__quality": {"asset": "q", "bits": [0, 1], "accept": [4]}}, ["accept [4]", "0..3"]),
         ({"models": {"algorithms": ["random_forst"]}}, ["models", "'random_forst'", "did you mean 'random_forest'"]),
-        ({"models": {"algorithms": []}}, ["algorithms is empty", "random_forest"]),
+        ({"models": {"algorithms": []}}, ["models.algorithms", "at least 1"]),
         ({"models": {"parameters": {"random_forest": {"trees": 5}}}}, ["models.parameters.random_forest.trees"]),
         ({"maps": {"algorithm": "svm"}}, ["maps.algorithm", "'svm'"]),
         ({"maps": {"every": ["week"]}}, ["maps.every.0", "'week'"]),

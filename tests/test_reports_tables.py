@@ -1,6 +1,5 @@
 """Tables of the report on worlds so small that every figure can be worked by hand."""
 
-import logging
 import math
 from pathlib import Path
 
@@ -9,16 +8,11 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 import xarray as xr
-from pyproj import Transformer
 
 from soilscale import kernels, reports
-from soilscale.errors import DataError
 from soilscale.reports import tables
 from soilscale.reports.scores import SCORES
 from soilscale.seasons import METEOROLOGICAL, Seasons
-
-Products = tuple[xr.DataArray, xr.DataArray]
-"""Fine and coarse."""
 
 SEASONS = Seasons(METEOROLOGICAL)
 CRS = "EPSG:3035"
@@ -264,145 +258,6 @@ def test_predictions_off_the_grid_or_of_a_foreign_month_are_not_used(observed: x
     off = good.assign(x=good["x"] + 1e7)
     table = reports.upscaled(observed, pd.concat([good, foreign, off]), SEASONS)
     assert value_of(table, "rmse", season="all", method="svm") == pytest.approx(0, abs=1e-6)
-
-
-# stations
-
-
-def place(row: float, column: float, step: float = SIDE / 2) -> tuple[float, float]:
-    """Longitude and latitude of a fine cell's centre."""
-    back = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
-    longitude, latitude = back.transform(LEFT + step * (column + 0.5), TOP - step * (row + 0.5))
-    return longitude, latitude
-
-
-def records(rows: list[tuple[str, tuple[int, int], str, float]]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=["station", "cell", "time", "value"])
-    lonlat = [place(*cell) for cell in frame.pop("cell")]
-    return frame.assign(longitude=[p[0] for p in lonlat], latitude=[p[1] for p in lonlat])
-
-
-@pytest.fixture
-def products() -> Products:
-    times = ["2001-01", "2001-04"]
-    coarse = grid([[[0.2, 0.4]], [[0.3, 0.1]]], times)
-    fine = grid(np.arange(16).reshape(2, 2, 4) / 100, times, SIDE / 2)
-    return fine, coarse
-
-
-def test_stations_are_averaged_to_months_and_paired_with_their_cell(products: Products) -> None:
-    rows = [
-        ("A", (0, 1), "2001-01-03", 0.10),
-        ("A", (0, 1), "2001-01-20T12:00", 0.20),
-        ("A", (0, 1), "2001-04-05", 0.30),
-        ("B", (1, 2), "2001-01-09", 0.12),
-        ("B", (1, 2), "2001-02-09", 0.50),
-    ]
-    pairs, table = reports.stations(records(rows), *products, 2, CRS, SEASONS)
-    assert len(pairs) == 3
-    first = pairs[(pairs["station"] == "A") & (pairs["season"] == "winter")].iloc[0]
-    assert first["observed"] == pytest.approx(0.15)
-    assert first["fine"] == pytest.approx(0.01)
-    assert first["coarse"] == pytest.approx(0.2)
-    assert first["bilinear"] == pytest.approx(0.25)
-    second = pairs[pairs["station"] == "B"].iloc[0]
-    assert (second["fine"], second["coarse"]) == (pytest.approx(0.06), pytest.approx(0.4))
-    assert list(table.columns) == ["season", "product", "metric", "value", "n"]
-    assert value_of(table, "bias", season="winter", product="fine") == pytest.approx((0.01 - 0.15 + 0.06 - 0.12) / 2)
-    assert set(table.loc[table["season"] == "all", "n"]) == {3}
-    assert set(table.loc[table["season"] == "winter", "n"]) == {2}
-
-
-def test_stations_outside_are_left_out_and_named(products: Products, caplog: pytest.LogCaptureFixture) -> None:
-    inside = ("A", (0, 0), "2001-01-03", 0.1)
-    with caplog.at_level(logging.WARNING, logger="soilscale"):
-        pairs, _ = reports.stations(
-            records([inside, ("FAR", (0, 4), "2001-01-03", 0.2), ("UP", (-1, 0), "2001-01-03", 0.2)]),
-            *products,
-            2,
-            CRS,
-            SEASONS,
-        )
-    assert set(pairs["station"]) == {"A"}
-    assert "FAR, UP" in caplog.text
-
-
-def test_networks_depths_and_units(products: Products) -> None:
-    rows = records(
-        [
-            ("A", (0, 0), "2001-01-03", 10.0),
-            ("A", (0, 0), "2001-01-03", 90.0),
-            ("A", (1, 1), "2001-01-03", 30.0),
-        ]
-    ).assign(network=["one", "one", "two"], depth=[0.05, 0.5, 0.5], unit="vol%")
-    pairs, table = reports.stations(rows, *products, 2, CRS, SEASONS)
-    assert dict(zip(pairs["station"], pairs["observed"], strict=True)) == {
-        "one/A": pytest.approx(0.1),
-        "two/A": pytest.approx(0.3),
-    }
-    assert set(pairs["unit"]) == {"m3 m-3"}
-    assert set(table["metric"]) == set(SCORES)
-
-
-def test_another_quantity_is_brought_to_the_same_range_and_gets_r_and_kl_only(products: Products) -> None:
-    cells = [(0, 0), (0, 1), (1, 2), (1, 3)]
-    rows = records([(str(i), cell, "2001-01-03", 40 + 10 * i) for i, cell in enumerate(cells)]).assign(unit="%")
-    pairs, table = reports.stations(rows, *products, 2, CRS, SEASONS)
-    assert set(table["metric"]) == {"r", "kl"}
-    fine = np.array([0, 1, 6, 7])
-    assert value_of(table, "r", season="winter", product="fine") == pytest.approx(np.corrcoef([0, 1, 2, 3], fine)[0, 1])
-    assert value_of(table, "kl", season="winter", product="fine") == pytest.approx(
-        SCORES["kl"](np.array([0, 1, 2, 3]) / 3, fine / 7), abs=1e-6
-    )
-    assert set(reports.station_baselines(pairs, "svm", SEASONS)["metric"]) == {"r", "kl"}
-
-
-def test_products_are_compared_on_the_pairs_that_both_have(products: Products) -> None:
-    fine, coarse = products
-    coarse = coarse.copy()
-    coarse[0, 0, 1] = np.nan
-    rows = records(
-        [("A", (0, 0), "2001-01-03", 0.1), ("B", (0, 3), "2001-01-03", 0.1), ("A", (0, 0), "2001-04-03", 0.1)]
-    )
-    pairs, table = reports.stations(rows, fine, coarse, 2, CRS, SEASONS)
-    assert len(pairs) == 3
-    assert set(table.loc[table["season"] == "all", "n"]) == {2}
-
-
-def test_station_baselines_have_the_maps_nearest_and_bilinear(products: Products) -> None:
-    rows = records([("A", (0, 1), "2001-01-03", 0.1), ("A", (0, 1), "2001-04-03", 0.2)])
-    pairs, _ = reports.stations(rows, *products, 2, CRS, SEASONS)
-    table = reports.station_baselines(pairs, {"winter": "svm", "spring": "knn"}, SEASONS)
-    assert list(pd.unique(table["method"])) == ["nearest", "bilinear", "best"]
-    assert value_of(table, "bias", season="all", method="nearest") == pytest.approx(0.1)
-    assert value_of(table, "bias", season="all", method="best") == pytest.approx((0.01 + 0.09 - 0.3) / 2)
-
-
-def test_stations_without_any_month_of_the_maps_give_empty_tables(products: Products) -> None:
-    pairs, table = reports.stations(records([("A", (0, 1), "1999-01-03", 0.1)]), *products, 2, CRS, SEASONS)
-    assert pairs.empty
-    assert table.empty
-    assert reports.station_baselines(pairs, "svm", SEASONS).empty
-    assert "season" in pairs
-
-
-def test_a_table_of_stations_without_its_columns_is_refused(products: Products) -> None:
-    with pytest.raises(DataError, match=r"lacks the columns \['longitude', 'latitude'\]"):
-        reports.stations(pd.DataFrame({"station": [], "time": [], "value": []}), *products, 2, CRS, SEASONS)
-
-
-@pytest.mark.parametrize(
-    ("row", "column", "inside"), [(-0.49, -0.49, True), (1.49, 3.49, True), (-0.51, 0, False), (0, 3.51, False)]
-)
-def test_a_station_counts_up_to_the_edge_of_the_grid(
-    products: Products, row: float, column: float, inside: bool
-) -> None:
-    longitude, latitude = place(row, column)
-    one = pd.DataFrame(
-        {"station": ["A"], "longitude": longitude, "latitude": latitude, "time": "2001-01-03", "value": 0.1}
-    )
-    pairs, _ = reports.stations(one, *products, 2, CRS, SEASONS)
-    assert len(pairs) == inside
 
 
 # baselines and area means

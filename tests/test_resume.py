@@ -15,7 +15,7 @@ import pystac
 import pytest
 import xarray as xr
 
-from commands import Ended, dask_cluster, files, invoke, sparse_world, started, wait_until
+from commands import Ended, counts, dask_cluster, files, invoke, redone, sparse_world, started, times, wait_until
 from soilscale.flow import learn
 
 pytestmark = pytest.mark.slow
@@ -61,22 +61,6 @@ def again(config: Path, output: Path, cluster: str, tmp_path: Path) -> Callable[
 
 def opened(store: Path, group: str) -> xr.Dataset:
     return xr.open_zarr(store, group=group, consolidated=False)
-
-
-def times(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-
-
-def redone(before: dict[Path, int], folder: Path) -> set[str]:
-    """Files that are new or written again, relative to their folder."""
-    now = times(folder)
-    return {str(path.relative_to(folder)) for path, time in now.items() if before.get(path) != time}
-
-
-def counts(status: Ended) -> dict[str, list[str]]:
-    """Stage -> complete, of, failed."""
-    rows = [line.replace("│", " ").split() for line in status.out.splitlines()]
-    return {row[0]: row[1:] for row in rows if len(row) == 4 and row[1].isdigit()}
 
 
 # Kills and clusters

@@ -328,7 +328,7 @@ def test_a_model_says_what_it_is(output: Path, samples: pd.DataFrame, prediction
     assert told["parameters"]["n_estimators"] == 30
     summer = samples[samples["season"] == "summer"]
     counts = summer["split"].value_counts()
-    assert told["rows"] == {"train": counts["train"], "validation": counts["validation"]}
+    assert told["rows"] == {"train": counts["train"], "fitted": counts["train"], "validation": counts["validation"]}
     learned = summer[summer["split"] == "train"]["lst"]
     np.testing.assert_allclose(told["range"]["lst"], (learned.min(), learned.max()))
     assert len(told["sample_hash"]) == 64
@@ -351,8 +351,8 @@ def test_maps_have_their_layers_and_coordinates(month: xr.Dataset, season: xr.Da
         assert maps["soil_moisture"].dtype == "float32"
         assert maps["soil_moisture"].attrs["units"] == "m3 m-3"
         assert maps["quality"].dtype == "uint8"
-        np.testing.assert_array_equal(maps["quality"].attrs["flag_masks"], [1, 2, 4, 8, 16])
-        assert maps["quality"].attrs["flag_meanings"] == "observed predicted gap_filled clamped outside"
+        np.testing.assert_array_equal(maps["quality"].attrs["flag_masks"], [1, 2, 4, 8, 16, 32])
+        assert maps["quality"].attrs["flag_meanings"] == "observed predicted gap_filled clamped outside comprehensive"
     assert [str(name) for name in month["season"].to_numpy()] == [SEASONS[m // 3 * 3 or 12] for m in MONTHS.month]
     assert [str(name) for name in season["season"].to_numpy()] == ["spring", "summer", "autumn", "winter"]
     starts = pd.DatetimeIndex(["2004-03-01", "2004-06-01", "2004-09-01", "2004-12-01"])

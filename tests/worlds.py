@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
+import xarray as xr
+import yaml
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -16,7 +20,7 @@ from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
 
-from soilscale import kernels
+from soilscale import kernels, schema
 from soilscale.catalog import Scene, sign
 from soilscale.cube import Reading
 from soilscale.sources import Source
@@ -164,3 +168,112 @@ def reading(**keys: Any) -> Reading:
 def relative_error(got: Array, truth: Array) -> float:
     """Root mean square difference over the standard deviation of the truth."""
     return float(np.sqrt(np.mean((got - truth) ** 2)) / np.std(truth))
+
+
+SIDE, FINER, CELLS = 0.25, 4, 3
+"""Side of a coarse cell in degrees, fine cells along it, and coarse cells along the side of the area."""
+GAIN, OFFSET = 1.2, 0.03
+"""What the older sensor makes of the newer one's soil moisture."""
+
+
+@dataclass(frozen=True)
+class TwoSensors:
+    """World whose soil moisture follows its rain and height, seen by an older and a newer sensor without noise."""
+
+    config: Path
+    truth: xr.DataArray
+    """Soil moisture (time, y, x) on the fine grid, as the newer sensor sees it."""
+
+    @property
+    def coarse(self) -> Array:
+        """Block means of the truth, shape ``(time, y, x)``."""
+        return kernels.block_mean(self.truth.to_numpy(), FINER)[0]
+
+
+def two_sensors(folder: Path, old: tuple[str, str], new: tuple[str, str], **harmonise: Any) -> TwoSensors:
+    """Write a world of 3 x 3 coarse cells that two sensors see in the months given, the first and the last.
+
+    Rain is an independent draw for each cell and month about a seasonal cycle, so that the years differ.
+
+    Parameters
+    ----------
+    harmonise
+        Further keys of the target, ``period`` if it is not from the first month to the last, and ``models``.
+    """
+    rasters = folder / "rasters"
+    rasters.mkdir(parents=True)
+    period = harmonise.pop("period", (min(old[0], new[0]), max(old[1], new[1])))
+    models = harmonise.pop("models", {"algorithms": ["random_forest"]})
+    months = np.arange(np.datetime64(period[0], "M"), np.datetime64(period[1], "M") + 1)
+    fine = box("EPSG:4326", 108.0, 35.0, SIDE / FINER, (CELLS * FINER, CELLS * FINER))
+    coarse = box("EPSG:4326", 108.0, 35.0, SIDE, (CELLS, CELLS))
+    random = np.random.default_rng(0)
+    height = 500 + 300 * random.random(fine.shape)
+    items = [_item(rasters, "height", "dem", height, fine, None)]
+    truth = np.empty((len(months), *fine.shape))
+    for index, month in enumerate(months):
+        cycle = 1 - np.cos(2 * np.pi * (int(month.astype(int)) % 12) / 12)
+        patches = np.repeat(np.repeat(random.standard_normal((CELLS, CELLS)), FINER, 0), FINER, 1)
+        rain = 20 + 40 * cycle + 12 * patches + 6 * random.standard_normal(fine.shape)
+        truth[index] = 0.10 + 0.0012 * rain + 0.0001 * (height - 650)
+        seen = kernels.block_mean(truth[index], FINER)[0]
+        items.append(_item(rasters, f"rain-{month}", "rain", rain, fine, month))
+        if np.datetime64(old[0]) <= month <= np.datetime64(old[1]):
+            items.append(_item(rasters, f"old-{month}", "old", OFFSET + GAIN * seen, coarse, month))
+        if np.datetime64(new[0]) <= month <= np.datetime64(new[1]):
+            items.append(_item(rasters, f"new-{month}", "new", seen, coarse, month))
+    (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    known = xr.Dataset(
+        {schema.MAP: (schema.DIMS, truth.astype("float32"))},
+        schema.coordinates(fine, months),
+        {"Conventions": "CF-1.11"},
+    )
+    known.to_zarr(folder / "truth.zarr", group="month", zarr_format=3, consolidated=False)
+    config = folder / "two.yaml"
+    west, north = coarse.transform.c, coarse.transform.f
+    content = {
+        "name": "two-sensors",
+        "output": "run",
+        "area": {"bbox": [west + 0.01, north - CELLS * SIDE + 0.01, west + CELLS * SIDE - 0.01, north - 0.01]},
+        "grid": {"crs": "EPSG:4326", "coarse": SIDE, "ratio": FINER},
+        "period": list(period),
+        "catalogs": {"own": {"url": "items.json"}},
+        "sources": {
+            "soil_moisture": {"role": "target", "parts": ["old", "new"], **harmonise},
+            **{name: _source(name, role="part", unit="m3 m-3") for name in ("old", "new")},
+            "rain": _source("rain"),
+            "height": _source("dem"),
+        },
+        "models": models,
+        "maps": {"every": ["month"]},
+    }
+    config.write_text(yaml.safe_dump(content, sort_keys=False))
+    return TwoSensors(config, known[schema.MAP])
+
+
+def _source(collection: str, **keys: Any) -> dict[str, Any]:
+    return {"catalog": "own", "collection": collection, "asset": "data", **keys}
+
+
+def _item(
+    folder: Path, name: str, collection: str, values: Array, geobox: GeoBox, month: np.datetime64 | None
+) -> dict[str, Any]:
+    """Item of one raster, of a month or of one date."""
+    path = write(folder / f"{name}.tif", values.astype("float32"), geobox, nodata=-9999)
+    first = np.datetime64("2000-01") if month is None else month
+    last = str((first + 1).astype("datetime64[s]") - 1)
+    times = {"start_datetime": f"{first}-01T00:00:00Z", "end_datetime": f"{last}Z"}
+    west, south, east, north = geobox.boundingbox.bbox
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    return {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "stac_extensions": [],
+        "id": name,
+        "collection": collection,
+        "bbox": [west, south, east, north],
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"datetime": "2000-01-01T00:00:00Z"} if month is None else {"datetime": None, **times},
+        "links": [],
+        "assets": {"data": {"href": str(path)}},
+    }

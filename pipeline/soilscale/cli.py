@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
-from rich.table import Table
+from rich.table import Column, Table
 
 from soilscale import __version__, config, flow, synthetic
-from soilscale.errors import IncompleteError, ServiceError, SoilscaleError
+from soilscale.errors import ConfigurationError, IncompleteError, ServiceError, SoilscaleError
 from soilscale.flow import Outcome, Progress, Run
 
 USAGE = 64
@@ -31,6 +31,9 @@ USAGE = 64
 
 LOG_EVERY = 10.0
 """Seconds between lines of progress in a log."""
+
+WIDE = 1000
+"""Characters of a line where no terminal limits it."""
 
 NOISY = (
     "aiobotocore",
@@ -54,7 +57,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console()
+out = Console(width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True)
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -111,6 +114,8 @@ def _statuses(level: LogLevel) -> Iterator[None]:
     signal.signal(signal.SIGTERM, _stop)
     try:
         yield
+    except typer.Exit:
+        raise
     except SoilscaleError as error:
         _fail(str(error), error.status, level)
     except KeyboardInterrupt:
@@ -148,10 +153,12 @@ def _cluster(scheduler: str | None, workers: int | None) -> Iterator[Callable[[]
         def connect() -> Client:
             address = scheduler or os.environ.get("DASK_SCHEDULER_ADDRESS")
             try:
-                return stack.enter_context(
-                    Client(address or _start(stack, workers), timeout="30s", set_as_default=False)
-                )
-            except (OSError, TimeoutError, ValueError) as error:
+                return stack.enter_context(Client(address or _start(stack, workers), set_as_default=False))
+            except ValueError as error:
+                raise ConfigurationError(
+                    f"{address!r} is no address of a Dask scheduler ({error}); expected tcp://HOST:PORT"
+                ) from error
+            except (OSError, TimeoutError) as error:
                 raise ServiceError(f"no Dask scheduler answers at {address}: {error}; check --scheduler") from error
 
         yield connect
@@ -159,15 +166,32 @@ def _cluster(scheduler: str | None, workers: int | None) -> Iterator[Callable[[]
 
 def _start(stack: ExitStack, workers: int | None) -> LocalCluster:
     """Local cluster of single-threaded processes, on the loopback interface only."""
-    return stack.enter_context(
-        LocalCluster(
-            n_workers=workers or os.cpu_count(),
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
+    with _held():
+        return stack.enter_context(
+            LocalCluster(
+                n_workers=workers or os.cpu_count(),
+                threads_per_worker=1,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,
+            )
         )
-    )
+
+
+@contextmanager
+def _held() -> Iterator[None]:
+    """Hold signals back while workers start: none stays half started, and all inherit that Ctrl-C is not theirs."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    came: list[int] = []
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 @contextmanager
@@ -226,7 +250,7 @@ def _conclude(outcome: Outcome) -> None:
         raise typer.Exit(outcome.status)
 
 
-def _command(name: str, work: Callable[[Run], Outcome], text: str) -> None:
+def _command(name: str, work: Callable[[Run], Outcome], text: str, example: str) -> None:
     def command(
         path: ConfigPath,
         output: Output = None,
@@ -237,24 +261,56 @@ def _command(name: str, work: Callable[[Run], Outcome], text: str) -> None:
     ) -> None:
         _execute(work, path, output, scheduler, workers, override, log_level)
 
-    app.command(name, help=text)(command)
+    app.command(name, help=text, epilog=f"Example: soilscale {name} {example}")(command)
 
 
-_command("run", flow.run, "All stages, from catalog to report; skips what is already complete.")
-_command("search", flow.search, "Find the items of every source and freeze them into the output.")
-_command("cube", flow.cube, "Stream the frozen items into the Zarr cube.")
-_command("samples", flow.samples, "Build the training table from the cube's coarse cells.")
-_command("train", flow.train, "Fit a model per season and algorithm, and judge it by random and blocked splits.")
-_command("map", flow.make_maps, "Make the fine maps: Zarr, COGs and STAC items.")
-_command("report", flow.report, "Make the tables, the figures and the HTML page.")
+_command(
+    "run", flow.run, "All stages, from catalog to report; skips what is already complete.", "moselle.yaml --workers 4"
+)
+_command(
+    "search",
+    flow.search,
+    "Find the items of every source and freeze them into the output.",
+    "moselle.yaml -o period=[1990-01,1990-12]",
+)
+_command(
+    "cube",
+    flow.cube,
+    "Stream the frozen items into the Zarr cube.",
+    "moselle.yaml --scheduler tcp://dask-scheduler:8786",
+)
+_command(
+    "samples",
+    flow.samples,
+    "Build the training table from the cube's coarse cells.",
+    "moselle.yaml -o samples.min_valid_fraction=0.7",
+)
+_command(
+    "train",
+    flow.train,
+    "Fit a model per season and algorithm, and judge it by random and blocked splits.",
+    "moselle.yaml -o models.seed=1",
+)
+_command("map", flow.make_maps, "Make the fine maps: Zarr, COGs and STAC items.", "moselle.yaml -o maps.algorithm=best")
+_command(
+    "report",
+    flow.report,
+    "Make the tables, the figures and the HTML page.",
+    "moselle.yaml -o validation.stations=stations.csv",
+)
 
 
-@app.command()
+def _table(*columns: str) -> Table:
+    """Table whose texts are folded, never cut, where they are too long for the terminal."""
+    return Table(*(Column(name, overflow="fold") for name in columns))
+
+
+@app.command(epilog="Example: soilscale status moselle.yaml --output s3://bucket/moselle")
 def status(path: ConfigPath, output: Output = None, override: Overrides = None, log_level: Level = "info") -> None:
     """How much of each stage is complete, without computing."""
     with _statuses(log_level):
         told = flow.status(config.load(path, override or (), output))
-        table = Table("stage", "complete", "of", "failed")
+        table = _table("stage", "complete", "of", "failed")
         for stage in told.stages:
             table.add_row(
                 stage.name, str(stage.done), "?" if stage.total is None else str(stage.total), str(stage.failed)
@@ -264,14 +320,14 @@ def status(path: ConfigPath, output: Output = None, override: Overrides = None, 
             out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(epilog="Example: soilscale check moselle.yaml")
 def check(path: ConfigPath, output: Output = None, override: Overrides = None, log_level: Level = "info") -> None:
     """Validate the configuration and reach every catalog and the output; change nothing."""
     with _statuses(log_level):
         settings = config.load(path, override or (), output)
         with _progress() as progress:
             told = flow.check(settings, progress)
-        table = Table("source", "items", "months covered", "months missing", "state")
+        table = _table("source", "items", "months covered", "months missing", "state")
         for row in told.sources:
             table.add_row(row.name, str(row.items), row.covered, row.missing, row.state)
         out.print(table)
@@ -281,7 +337,7 @@ def check(path: ConfigPath, output: Output = None, override: Overrides = None, l
             raise told.error
 
 
-@app.command()
+@app.command(epilog="Example: soilscale demo demo-run --seed 1")
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the world and the run go.")],
     scheduler: Scheduler = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dask.array as da
@@ -12,10 +13,15 @@ from numpy.typing import NDArray
 
 from soilscale import kernels, models, schema
 from soilscale.grid import Grid
-from soilscale.schema import COARSE, FINE, MAP, PREDICTION, QUALITY, Quality
+from soilscale.schema import COARSE, FINE, LOWER, MAP, PREDICTION, QUALITY, UPPER, Quality
 from soilscale.seasons import Months, Seasons
 
 MONTH, SEASON = "month", "season"
+
+BLOCK_MEANS: Mapping[str, str] = {MONTH: COARSE, SEASON: "coarse_season"}
+"""Group of maps -> the group that holds the block means of their predictions."""
+
+ENDS = (LOWER, UPPER)
 
 ROUNDING = 1e-6
 """m3 m-3 by which a stored observation may leave the physical range and still be within it."""
@@ -24,8 +30,26 @@ Floats = NDArray[np.floating]
 Flags = NDArray[np.uint8]
 
 
-def template(grid: Grid, months: Months, starts: Months, seasons: Seasons) -> dict[str, xr.Dataset]:
-    """Datasets of the groups ``month``, ``season`` and ``coarse``, lazy and all missing.
+@dataclass(frozen=True)
+class Offsets:
+    """What is added to a map for its lower and its upper layer, m3 m-3."""
+
+    observed: tuple[float, float]
+    """Where the coarse cell has an observation."""
+    predicted: tuple[float, float]
+    """Where it has none."""
+
+
+def template(
+    grid: Grid,
+    months: Months,
+    starts: Months,
+    seasons: Seasons,
+    *,
+    predict_seasons: bool = False,
+    intervals: bool = False,
+) -> dict[str, xr.Dataset]:
+    """Datasets of the groups ``month``, ``season`` and their `BLOCK_MEANS`, lazy and all missing.
 
     Parameters
     ----------
@@ -37,21 +61,30 @@ def template(grid: Grid, months: Months, starts: Months, seasons: Seasons) -> di
         First months of the seasons to be mapped, shape ``(m,)``.
     seasons
         The seasons.
+    predict_seasons
+        Whether seasonal maps are predictions of their own, and not means of the monthly maps.
+    intervals
+        Whether maps have a lower and an upper layer.
 
     Returns
     -------
     dict
-        Group -> dataset; ``coarse`` holds the block means of the prediction.
+        Group -> dataset.
     """
     one = np.timedelta64(1, "M")
     after = np.array([seasons.members(start)[-1] + one for start in starts], dtype="datetime64[M]")
     layers = {MAP: schema.MAP_ATTRS, QUALITY: schema.QUALITY_ATTRS}
+    if intervals:
+        layers |= {name: dict(schema.MAP_ATTRS) | {"long_name": f"{name} end of the interval"} for name in ENDS}
     predicted = {PREDICTION: dict(schema.MAP_ATTRS) | {"long_name": "model's estimate before conservation"}}
-    return {
+    found = {
         MONTH: _dataset(grid, FINE, months, months + one, seasons, layers | predicted),
-        SEASON: _dataset(grid, FINE, starts, after, seasons, layers),
-        COARSE: _dataset(grid, COARSE, months, months + one, seasons, predicted),
+        SEASON: _dataset(grid, FINE, starts, after, seasons, layers | (predicted if predict_seasons else {})),
+        BLOCK_MEANS[MONTH]: _dataset(grid, COARSE, months, months + one, seasons, predicted),
     }
+    if predict_seasons:
+        found[BLOCK_MEANS[SEASON]] = _dataset(grid, COARSE, starts, after, seasons, predicted)
+    return found
 
 
 def _dataset(
@@ -185,6 +218,16 @@ def finish(
     return single, quality.astype("uint8")
 
 
+def ends(values: Floats, quality: Flags, offsets: Offsets, valid_range: tuple[float, float]) -> tuple[Floats, Floats]:
+    """Lower and upper layer of a map, within the physical range; float32, NaN where the map is."""
+    observed = (quality & Quality.OBSERVED) > 0
+    lower, upper = (
+        np.clip(values + np.where(observed, *pair), *valid_range).astype("float32")
+        for pair in zip(offsets.observed, offsets.predicted, strict=True)
+    )
+    return np.fmin(lower, values), np.fmax(upper, values)
+
+
 def fold_season(maps: Sequence[Floats], quality: Sequence[Flags]) -> tuple[Floats, Flags]:
     """Seasonal map: the mean of its monthly maps where every month has one.
 
@@ -203,6 +246,6 @@ def fold_season(maps: Sequence[Floats], quality: Sequence[Flags]) -> tuple[Float
     there = np.isfinite(mean)
     observed = ((flags & Quality.OBSERVED) > 0).all(axis=0)
     origin = np.where(observed, Quality.OBSERVED, Quality.PREDICTED)
-    others = np.bitwise_or.reduce(flags, axis=0) & (Quality.GAP_FILLED | Quality.CLAMPED)
+    others = np.bitwise_or.reduce(flags, axis=0) & (Quality.GAP_FILLED | Quality.CLAMPED | Quality.COMPREHENSIVE)
     outside = np.bitwise_and.reduce(flags, axis=0) & Quality.OUTSIDE
     return mean.astype("float32"), (np.where(there, origin | others, 0) | outside).astype("uint8")

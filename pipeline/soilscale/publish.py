@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 from rasterio.shutil import copy
-from shapely.geometry import box, mapping
+from shapely.affinity import translate
+from shapely.geometry import Polygon, box
+from shapely.geometry.base import BaseGeometry
 
 from soilscale.grid import LONLAT, project
-from soilscale.schema import MAP, QUALITY, QUALITY_ATTRS, Quality
+from soilscale.schema import LOWER, MAP, QUALITY, QUALITY_ATTRS, UPPER, Quality
 
 STAC_VERSION = "1.1.0"
 MEDIA_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
@@ -27,15 +31,50 @@ SMALLEST_OVERVIEW = 256
 COLORMAP = "viridis_r"
 """Dry is bright, wet is dark; told to viewers as a hint."""
 
-Colours = Mapping[int, tuple[int, int, int]]
+FULL_TURN = 360.0
+DEGREE_STEP = 1e-7
+"""Step to which footprints are rounded, in degrees: about a centimetre on the ground."""
 
-QUALITY_COLOURS: Colours = {
-    0: (255, 255, 255),
-    Quality.OBSERVED.value: (49, 130, 189),
-    Quality.PREDICTED.value: (253, 174, 97),
-    Quality.OUTSIDE.value: (200, 200, 200),
+Colour = tuple[int, int, int]
+Colours = Mapping[int, Colour]
+
+NO_VALUE: Colour = (255, 255, 255)
+ORIGINS: Mapping[Quality, Colour] = {
+    Quality.OUTSIDE: (208, 208, 208),
+    Quality.PREDICTED: (253, 174, 97),
+    Quality.OBSERVED: (66, 146, 198),
 }
-"""Colours of the quality layer's commonest values."""
+"""Colour of the bit that says where a cell's value comes from; the first one that is set counts."""
+
+TINTS: Mapping[Quality, Colour] = {
+    Quality.GAP_FILLED: (0, 160, 60),
+    Quality.CLAMPED: (214, 0, 120),
+    Quality.COMPREHENSIVE: (0, 0, 0),
+}
+"""Colours that further bits mix in."""
+
+TINT = 0.45
+"""Share of a further bit's colour in the mixture."""
+
+
+def quality_colour(value: int) -> Colour:
+    """Red, green and blue of a combination of quality bits: its origin's colour, into which further bits mix theirs.
+
+    Parameters
+    ----------
+    value
+        Sum of bits of `Quality`; any other bits are ignored.
+    """
+    colour = np.array(next((colour for bit, colour in ORIGINS.items() if value & bit), NO_VALUE), dtype="float64")
+    for bit, tint in TINTS.items():
+        if value & bit:
+            colour += TINT * (np.array(tint) - colour)
+    red, green, blue = colour.round().astype(int).tolist()
+    return red, green, blue
+
+
+QUALITY_COLOURS: Colours = {value: quality_colour(value) for value in range(256)}
+"""Colour table of the quality layer."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +89,9 @@ class Band:
 
 
 MAP_BAND = Band(MAP, "surface soil moisture", "m3 m-3", float("nan"))
+INTERVAL_BANDS = tuple(
+    Band(name, f"surface soil moisture, {name} end of the interval", "m3 m-3", float("nan")) for name in (LOWER, UPPER)
+)
 QUALITY_BAND = Band(QUALITY, str(QUALITY_ATTRS["long_name"]), "1", 0, QUALITY_COLOURS)
 
 
@@ -87,15 +129,16 @@ def cog(values: NDArray[Any], geobox: GeoBox, band: Band, tags: Mapping[str, str
     band
         What the values are.
     tags
-        Further metadata of the file.
+        Further metadata of the file; a name holds neither ``:`` nor ``=``, where GDAL would cut it.
     """
+    code, crs = _reference(geobox)
     profile = {
         "driver": "GTiff",
         "height": values.shape[0],
         "width": values.shape[1],
         "count": 1,
         "dtype": values.dtype.name,
-        "crs": str(geobox.crs),
+        "crs": code or crs.to_wkt(),
         "transform": geobox.transform,
         "nodata": band.nodata,
     }
@@ -157,8 +200,7 @@ def item(
     sources
         Items that the map was made from, each with ``href`` and ``title``.
     """
-    bounds = geobox.boundingbox
-    footprint = project(box(bounds.left, bounds.bottom, bounds.right, bounds.top), str(geobox.crs), LONLAT, points=8)
+    shape, bbox = footprint(geobox)
     start, after = (moment.astype("datetime64[s]") for moment in span)
     return {
         "type": "Feature",
@@ -166,14 +208,15 @@ def item(
         "stac_extensions": [],
         "id": identifier,
         "collection": collection,
-        "geometry": mapping(footprint),
-        "bbox": list(footprint.bounds),
+        "geometry": json.loads(shapely.to_geojson(shape)),
+        "bbox": bbox,
         "properties": {
             "datetime": None,
             "start_datetime": f"{start}Z",
             "end_datetime": f"{after - np.timedelta64(1, 's')}Z",
         }
         | _projection(geobox)
+        | _renders(files)
         | dict(properties),
         "assets": {name: _asset(*file) for name, file in files.items()},
         "links": [
@@ -185,15 +228,91 @@ def item(
     }
 
 
-def _projection(geobox: GeoBox) -> dict[str, Any]:
+def footprint(geobox: GeoBox) -> tuple[BaseGeometry, list[float]]:
+    """Outline of a grid in longitude and latitude, and its bounding box, as RFC 7946 wants them.
+
+    A grid across the antimeridian has an outline cut in two there (section 3.1.9) and a box whose west is greater than
+    its east (5.2); one around a pole, or all around the Earth, has a box from -180 to 180 (5.3). Outer rings run
+    counterclockwise (3.1.6).
+
+    Returns
+    -------
+    shape, bbox
+        Polygon or MultiPolygon, and west, south, east, north; degrees.
+    """
+    whole = _unwrapped(geobox)
+    west, south, east, north = whole.bounds
+    first, after = (round_((end + 180) / FULL_TURN) for round_, end in ((math.floor, west), (math.ceil, east)))
+    parts = [
+        translate(shapely.intersection(whole, box(turn - 180, -90, turn + 180, 90)), -turn)
+        for turn in (FULL_TURN * index for index in range(first, after))
+    ]
+    shape = shapely.orient_polygons(shapely.union_all(parts, grid_size=DEGREE_STEP))
+    west, east = _wrapped(west, east)
+    return shape, [round(degrees, 7) for degrees in (west, south, east, north)]
+
+
+def _unwrapped(geobox: GeoBox) -> Polygon:
+    """Outline of a grid whose longitudes go on beyond 180 degrees instead of jumping there."""
+    bounds = geobox.boundingbox
+    ring = project(box(bounds.left, bounds.bottom, bounds.right, bounds.top), str(geobox.crs), LONLAT)
+    lon, lat = shapely.get_coordinates(ring).T
+    lon = np.unwrap(lon, period=FULL_TURN)
+    turned = lon[-1] - lon[0]
+    if abs(turned) > FULL_TURN / 2:
+        # A counterclockwise ring has the pole it runs around on its left: eastward the North Pole, westward the South.
+        lon = np.append(lon, [lon[-1], lon[0]])
+        lat = np.append(lat, np.full(2, math.copysign(90, turned)))
+    shape = Polygon(np.column_stack([lon, lat]).round(7))
+    west, south, east, north = shape.bounds
+    return shapely.simplify(shape, min(east - west, north - south) / 1000)
+
+
+def _wrapped(west: float, east: float) -> tuple[float, float]:
+    """West and east of a box within -180..180 degrees; west > east across the antimeridian."""
+    if east - west > FULL_TURN - DEGREE_STEP:
+        return -180.0, 180.0
+    turns = FULL_TURN * math.floor((west + 180) / FULL_TURN)
+    east -= turns
+    return west - turns, east - FULL_TURN if east > FULL_TURN / 2 else east
+
+
+def _reference(geobox: GeoBox) -> tuple[str | None, CRS]:
+    """Code that names a grid's very CRS, where there is one, and the CRS, which claims no other code."""
     crs = CRS.from_user_input(str(geobox.crs))
-    code = crs.to_authority()
-    told: dict[str, Any] = {"proj:code": ":".join(code)} if code else {"proj:code": None, "proj:wkt2": crs.to_wkt()}
+    code = crs.to_authority(min_confidence=100)
+    if code and CRS.from_authority(*code) == crs:
+        return ":".join(code), crs
+    return None, CRS.from_json_dict({key: value for key, value in crs.to_json_dict().items() if key != "id"})
+
+
+def _projection(geobox: GeoBox) -> dict[str, Any]:
+    """Fields of STAC's projection extension: a code only where it names this very CRS, else the CRS itself."""
+    code, crs = _reference(geobox)
+    told: dict[str, Any] = {"proj:code": code}
+    if code is None:
+        told |= {"proj:wkt2": crs.to_wkt(), "proj:projjson": crs.to_json_dict()}
     return told | {"proj:shape": list(geobox.shape), "proj:transform": list(geobox.transform)[:6]}
 
 
+def _renders(files: Mapping[str, tuple[str, Band, Mapping[str, float]]]) -> dict[str, Any]:
+    """Field of STAC's render extension: how a viewer may show each continuous layer that has a value."""
+    return {
+        "renders": {
+            name: {
+                "title": band.long_name,
+                "assets": [name],
+                "rescale": [[found["minimum"], found["maximum"]]],
+                "colormap_name": COLORMAP,
+            }
+            for name, (_, band, found) in files.items()
+            if band.colours is None and "maximum" in found
+        }
+    }
+
+
 def _asset(href: str, band: Band, found: Mapping[str, float]) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    return {
         "href": href,
         "type": MEDIA_TYPE,
         "title": band.long_name,
@@ -204,14 +323,10 @@ def _asset(href: str, band: Band, found: Mapping[str, float]) -> dict[str, Any]:
         "statistics": dict(found),
         "bands": [{"name": band.name, "description": band.long_name}],
     }
-    if band.colours is None and "maximum" in found:
-        told["render"] = {"colormap_name": COLORMAP, "rescale": [[found["minimum"], found["maximum"]]]}
-    return told
 
 
 def collection(name: str, description: str, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """STAC collection of the maps of one kind, with the extent of its items; links are relative."""
-    boxes = np.array([item["bbox"] for item in items])
     starts = sorted(item["properties"]["start_datetime"] for item in items)
     ends = sorted(item["properties"]["end_datetime"] for item in items)
     return {
@@ -221,7 +336,7 @@ def collection(name: str, description: str, items: Sequence[Mapping[str, Any]]) 
         "description": description,
         "license": "other",
         "extent": {
-            "spatial": {"bbox": [[*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]]},
+            "spatial": {"bbox": [_around([item["bbox"] for item in items])]},
             "temporal": {"interval": [[starts[0], ends[-1]]]},
         },
         "links": [
@@ -233,6 +348,18 @@ def collection(name: str, description: str, items: Sequence[Mapping[str, Any]]) 
             ),
         ],
     }
+
+
+def _around(boxes: Sequence[Sequence[float]]) -> list[float]:
+    """Bounding box of bounding boxes; one whose west > east crosses the antimeridian."""
+    west, south, east, north = np.array(boxes, dtype="float64").T
+    crossing = west > east
+    if crossing.any():
+        width = east - west + np.where(crossing, FULL_TURN, 0)
+        west = west % FULL_TURN
+        east = west + width
+    left, right = _wrapped(float(west.min()), float(east.max()))
+    return [left, float(south.min()), right, float(north.max())]
 
 
 def catalog(name: str, description: str, collections: Sequence[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from soilscale.errors import ConfigurationError, DataError
-from soilscale.schema import DIMS, KEYS, MAP, VALID_FRACTION
+from soilscale.schema import DIMS, KEYS, MAP, PART, ROLE, VALID_FRACTION
 from soilscale.seasons import Months, Seasons
 
 TRAIN, VALIDATION = "train", "validation"
@@ -27,9 +27,9 @@ SHARE = 0.7
 def features(cube: xr.Dataset, target: str) -> tuple[str, ...]:
     """Names of the features of a coarse cube, in alphabetical order.
 
-    A feature is a variable with the dimensions ``(time, y, x)`` or ``(y, x)`` that is neither the target nor the
-    valid fraction. The order is alphabetical because a Zarr group does not promise an order of its own, and a
-    forest that meets its features in another order is another forest.
+    A feature is a variable with the dimensions ``(time, y, x)`` or ``(y, x)`` that is neither the target, nor one of
+    the sensors that it is made from, nor the valid fraction. The order is alphabetical because a Zarr group does not
+    promise an order of its own, and a forest that meets its features in another order is another forest.
 
     Parameters
     ----------
@@ -38,7 +38,11 @@ def features(cube: xr.Dataset, target: str) -> tuple[str, ...]:
     target
         Name of the target's variable in it.
     """
-    found = (str(name) for name, values in cube.data_vars.items() if values.dims in (DIMS, DIMS[1:]))
+    found = (
+        str(name)
+        for name, values in cube.data_vars.items()
+        if values.dims in (DIMS, DIMS[1:]) and values.attrs.get(ROLE) != PART
+    )
     return tuple(sorted(name for name in found if name not in (target, VALID_FRACTION)))
 
 

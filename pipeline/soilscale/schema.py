@@ -19,8 +19,12 @@ FINE, COARSE = "fine", "coarse"
 MAP = "soil_moisture"
 """Variable of the maps and of the target's column in the training table."""
 PREDICTION, QUALITY = "prediction", "quality"
+LOWER, UPPER = "lower", "upper"
+"""Ends of the interval of a map."""
 VALID_FRACTION = "valid_fraction"
 SPATIAL_REF = "spatial_ref"
+ROLE, PART = "soilscale_role", "part"
+"""Attribute of a coarse variable that is no feature, and its value: one of the sensors that the target is made from."""
 CONVENTIONS = "CF-1.11"
 
 KEYS = ("time", "season", "y", "x", "block", "split")
@@ -39,6 +43,8 @@ class Quality(IntFlag):
     """The value stood outside the physical range and was brought back to it."""
     OUTSIDE = 16
     """Outside the area that was asked for."""
+    COMPREHENSIVE = 32
+    """Predicted by the comprehensive model: the season has too few training rows for one of its own."""
 
 
 QUALITY_ATTRS: Mapping[str, Any] = {

@@ -19,7 +19,12 @@ METEOROLOGICAL: Mapping[str, tuple[int, ...]] = {
 }
 """Three-month seasons of the northern mid-latitudes (Yan & Bai 2020, section 3.2)."""
 
-SCHEMES: Mapping[str, Mapping[str, tuple[int, ...]]] = {"meteorological": METEOROLOGICAL}
+SCHEMES: Mapping[str, Mapping[str, tuple[int, ...]]] = {
+    "meteorological": METEOROLOGICAL,
+    "wet_dry": {"wet": (5, 6, 7, 8, 9), "dry": (10, 11, 12, 1, 2, 3, 4)},
+    "growing": {"growing": (4, 5, 6, 7, 8, 9, 10), "dormant": (11, 12, 1, 2, 3)},
+    "annual": {"year": (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)},
+}
 """Season schemes that can be asked for by name."""
 
 YEAR = 12

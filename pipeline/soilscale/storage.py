@@ -21,7 +21,16 @@ from fsspec.implementations.local import LocalFileSystem
 
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
 
-UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
+UNWRITABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+)
 """Operating system errors that a rerun of the same configuration meets again."""
 
 

@@ -107,7 +107,7 @@ def _in_period(query: Query, gather: Gather) -> tuple[Found, list[Item]]:
     if margin and reach != (wider := _widened(query.span, margin)):
         found = gather(wider)
     items = _resolved(query, found, query.span)
-    if items or query.source.static is False or query.source.role == "target":
+    if items or query.source.static is False or query.source.on_coarse:
         return found, items
     found = found if found.complete else gather(None)
     return found, _resolved(query, found, query.span) or _resolved(query, found, None)

@@ -72,7 +72,7 @@ def is_static(scenes: Sequence[Scene], source: Source, period: Period) -> bool:
     """
     if source.static is not None:
         return source.static
-    if source.role == "target" or not scenes:
+    if source.on_coarse or not scenes:
         return False
     first, after = to_span(period)
     dates = {scene.start.astype("datetime64[D]") for scene in scenes}

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from soilscale import storage
+from soilscale.config.inputs import PARTS, SOURCE, HarmonisedSection, SourceSection
 from soilscale.config.sections import Config
 from soilscale.errors import ConfigurationError, nearest
 
@@ -116,9 +117,13 @@ def _set(content: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
     node[keys[-1]] = value
 
 
+SOURCES: Mapping[str, type[BaseModel]] = {SOURCE: SourceSection, PARTS: HarmonisedSection}
+"""What pydantic puts into the place of an error to say which section stands there -> the section."""
+
+
 def _explain(error: ValidationError) -> Iterator[str]:
     for fault in error.errors():
-        where = ".".join(str(part) for part in fault["loc"])
+        where = ".".join(str(part) for part in fault["loc"] if part not in SOURCES)
         if fault["type"] == "extra_forbidden":
             *outer, key = fault["loc"]
             yield f"{where}: unknown key{nearest(str(key), _keys(outer))}"
@@ -138,6 +143,9 @@ def _keys(outer: Sequence[str | int]) -> list[str]:
     """Known keys of the section at a place."""
     section: type[BaseModel] = Config
     for key in outer:
+        if key in SOURCES:
+            section = SOURCES[str(key)]
+            continue
         field = section.model_fields.get(str(key))
         if field is None:
             continue

@@ -3,44 +3,42 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from functools import cached_property
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import shapely
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
 from pyproj import CRS
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from soilscale import cube, models, storage
 from soilscale.catalog.documents import shown
+from soilscale.config.inputs import AnySource, HarmonisedSection, Name, Section, SourceSection, faults
 from soilscale.errors import ConfigurationError, nearest
 from soilscale.grid import Grid, cover
-from soilscale.schema import KEYS, MAP, SPATIAL_REF, VALID_FRACTION
+from soilscale.schema import KEYS, MAP, MAP_ATTRS, SPATIAL_REF, VALID_FRACTION
 from soilscale.seasons import SCHEMES, Months, Seasons, month_range
 from soilscale.sources import (
-    Aggregate,
     Catalog,
-    Kind,
     QualityRule,
-    ResamplingName,
-    Role,
     Sign,
     Source,
-    profiles,
 )
 
 HALF_TURN = 180
 """Degrees."""
 
-LAST_BIT = 31
-"""Last bit of the widest quality band."""
-
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 
 def _as_text(value: Any) -> Any:
@@ -58,20 +56,10 @@ def _without_password(url: str) -> str:
     return url
 
 
-def _as_tuple(value: Any) -> Any:
-    return value if isinstance(value, (list, tuple)) or value is None else (value,)
-
-
 Url = Annotated[str, AfterValidator(_without_password), PlainSerializer(shown)]
 """Path or URL; written out without its query, which may hold a signature."""
 
 Month = Annotated[str, BeforeValidator(_as_text), Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, and keys that it does not know are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Area(Section):
@@ -123,96 +111,47 @@ class CatalogSection(Section):
     sign: Sign = "none"
 
 
-class QualitySection(Section):
-    """Which pixels of a quality band are accepted."""
-
-    asset: str
-    bits: tuple[int, int]
-    accept: tuple[int, ...]
-
-    @model_validator(mode="after")
-    def _ordered(self) -> QualitySection:
-        first, last = self.bits
-        if not 0 <= first <= last <= LAST_BIT:
-            raise ValueError(f"bits {list(self.bits)} are not [first, last] within 0..{LAST_BIT}")
-        largest = 2 ** (last - first + 1) - 1
-        if any(not 0 <= value <= largest for value in self.accept):
-            raise ValueError(
-                f"accept {list(self.accept)} holds values that bits {first} to {last} cannot: 0..{largest}"
-            )
-        return self
-
-
-class SourceSection(Section):
-    """One input."""
-
-    catalog: str
-    collection: str
-    asset: str
-    profile: str | None = None
-    role: Role = "predictor"
-    kind: Kind = "continuous"
-    scale: float | None = None
-    offset: float | None = None
-    nodata: Annotated[tuple[float, ...] | None, BeforeValidator(_as_tuple)] = None
-    valid_range: tuple[float, float] | None = None
-    quality: QualitySection | None = None
-    composite: float | None = Field(default=None, gt=0)
-    aggregate: Aggregate = "mean"
-    resampling: ResamplingName = "auto"
-    derive: tuple[Literal["slope", "aspect"], ...] = ()
-    lags: tuple[Annotated[int, Field(ge=1, le=24)], ...] = ()
-    group: str | None = None
-    static: bool | None = None
-    classes: tuple[int, ...] | None = None
-    unit: str | None = None
-    band: int = Field(default=1, ge=1)
-    query: dict[str, Any] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_profile(cls, values: Any) -> Any:
-        """Keys of the named profile, beneath those that are written out."""
-        if not isinstance(values, dict) or not values.get("profile"):
-            return values
-        known = profiles()
-        if values["profile"] not in known:
-            raise ValueError(f"there is no profile {values['profile']!r}{nearest(str(values['profile']), known)}")
-        profile = {key: value for key, value in known[values["profile"]].items() if key != "about"}
-        return profile | values
-
-    @model_validator(mode="after")
-    def _sensible(self) -> SourceSection:
-        if self.kind == "categorical" and (self.aggregate == "sum" or self.derive or self.role == "target"):
-            raise ValueError("a categorical source cannot be summed, derived from or the target")
-        if self.role == "target" and (self.lags or self.derive or self.static):
-            raise ValueError("the target has neither lags nor derive, and is not static")
-        if self.static and self.lags:
-            raise ValueError("a static source has no lags")
-        return self
-
-
 class Models(Section):
-    """Which algorithms are fitted, and with what parameters."""
+    """Which algorithms are fitted, with what parameters, and what is asked of them."""
 
-    algorithms: tuple[str, ...] = models.RECOMMENDED
-    parameters: dict[str, dict[str, Any]] = {}
+    algorithms: Annotated[tuple[str, ...], Field(min_length=1)] = models.RECOMMENDED
+    parameters: Mapping[str, dict[str, Any]] = {}
+    season_parameters: Mapping[str, dict[str, dict[str, Any]]] = {}
+    """Season -> algorithm -> parameters that differ in this season."""
+    tune: Mapping[str, dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]]] = {}
+    """Algorithm -> parameter -> the values to choose from, by blocked error."""
+    select: bool = False
+    """Whether each season learns from the factors that forward selection chooses."""
+    ablation: bool | tuple[str, ...] = True
+    """Features and groups that are left out in turn; true: every group."""
     seed: int = Field(default=0, ge=0)
     folds: int = Field(default=5, ge=2, le=20)
 
     @model_validator(mode="after")
     def _known(self) -> Models:
-        for name in (*self.algorithms, *self.parameters):
-            if name not in models.ALGORITHMS:
-                raise ValueError(f"there is no algorithm {name!r}{nearest(name, models.ALGORITHMS)}")
+        for name in self.algorithms:
+            self._try(name, {})
         for name, values in self.parameters.items():
-            try:
-                models.ALGORITHMS[name].make(values, 1, self.seed)
-            except ConfigurationError as error:
-                raise ValueError(str(error)) from error
-        if not self.algorithms:
-            raise ValueError(f"algorithms is empty; choose from {', '.join(models.ALGORITHMS)}")
+            self._try(name, values)
+        for season, given in self.season_parameters.items():
+            for name, values in given.items():
+                self._try(name, values, f"season_parameters.{season}: ")
+        for name, choices in self.tune.items():
+            if name not in self.algorithms:
+                raise ValueError(f"tune: {name!r} is not among algorithms{nearest(name, self.algorithms)}")
+            for parameter, options in choices.items():
+                for option in options:
+                    self._try(name, {parameter: option}, "tune: ")
         return self
+
+    def _try(self, name: str, values: dict[str, Any], where: str = "") -> None:
+        """Refuse an algorithm or a parameter that does not exist."""
+        if name not in models.ALGORITHMS:
+            raise ValueError(f"{where}there is no algorithm {name!r}{nearest(name, models.ALGORITHMS)}")
+        try:
+            models.ALGORITHMS[name].make(values, 1, self.seed)
+        except ConfigurationError as error:
+            raise ValueError(f"{where}{error}") from error
 
 
 class Maps(Section):
@@ -221,9 +160,13 @@ class Maps(Section):
     algorithm: str = "best"
     """Name of a trained algorithm, or ``best``: per season, the one with the least blocked RMSE."""
     every: tuple[Literal["month", "season"], ...] = ("month", "season")
+    seasonal: Literal["maps", "predictors"] = "maps"
+    """Seasonal maps as the mean of the monthly maps, or by the model from the mean of the predictors."""
     conserve: bool = True
     valid_range: tuple[float, float] = (0.0, 0.6)
     """Physical range of the maps, m3 m-3."""
+    interval: float | None = Field(default=None, gt=0, lt=1)
+    """Nominal level of the lower and upper layer; None makes no such layers."""
     fill_gaps: int = Field(default=1, ge=0, le=3)
     """Months on either side from which a missing predictor is interpolated; 0 leaves gaps."""
 
@@ -240,7 +183,25 @@ class Validation(Section):
     """Independent data to judge the maps by."""
 
     stations: Url | None = None
+    """Table of comma-separated values, ISMN file, or folder or ZIP archive of ISMN files."""
+    depth: tuple[float, float] = (0.0, 0.1)
+    """Depths between which a sensor must lie, m below the surface."""
+    flags: tuple[str, ...] = ("G", "U")
+    """Quality flags of stations' values that are accepted."""
+    outliers: float | None = Field(default=3.0, gt=0)
+    """Interquartile ranges beyond the quartiles from which a value is an outlier; None leaves all in."""
+    min_valid_fraction: Fraction = 0.5
+    """Least share of a month's days, and of a season's months, in a station's mean."""
+    min_years: int = Field(default=3, ge=2)
+    """Fewest years of a calendar month that count in the anomaly correlation."""
     truth: Url | None = None
+
+    @model_validator(mode="after")
+    def _downwards(self) -> Validation:
+        upper, lower = self.depth
+        if not 0 <= upper <= lower:
+            raise ValueError(f"depth {list(self.depth)} is not [upper, lower] in m below the surface, such as [0, 0.1]")
+        return self
 
 
 class Config(Section):
@@ -253,7 +214,7 @@ class Config(Section):
     period: tuple[Month, Month]
     seasons: str | dict[Name, tuple[int, ...]] = "meteorological"
     catalogs: dict[str, CatalogSection]
-    sources: dict[Name, SourceSection]
+    sources: dict[Name, AnySource]
     samples: SamplesSection = SamplesSection()
     models: Models = Models()
     maps: Maps = Maps()
@@ -270,21 +231,41 @@ class Config(Section):
         if first > last:
             yield f"period: {first} comes after {last}"
         try:
-            _ = self.season_scheme
+            yield from self._season_faults(self.season_scheme.names)
         except ValueError as error:
             yield str(error)
-        for name, source in self.sources.items():
+        for source in self.source_list:
             if source.catalog not in self.catalogs:
-                yield f"sources.{name}: no catalog {source.catalog!r}{nearest(source.catalog, self.catalogs)}"
+                yield f"sources.{source.name}: no catalog {source.catalog!r}{nearest(source.catalog, self.catalogs)}"
         targets = [name for name, source in self.sources.items() if source.role == "target"]
         if len(targets) != 1:
             yield f"exactly one source has role: target; here {', '.join(targets) or 'none'}"
-        elif len(self.sources) == 1:
+        elif not self.predictors:
             yield "sources: the target alone cannot be downscaled; add predictors"
+        yield from faults(self._harmonised, self.source_list)
         if taken := self._taken_names():
             yield f"sources: more than one variable would be called {', '.join(taken)}; name the sources otherwise"
+        yield from self._group_faults()
         if self.maps.algorithm not in ("best", *self.models.algorithms):
             yield f"maps.algorithm: {self.maps.algorithm!r} is not among models.algorithms"
+
+    def _group_faults(self) -> Iterator[str]:
+        """Groups of several features that have the name of one of them, so that no table could tell them apart."""
+        features = {
+            cube.lagged(feature, lag): source.group
+            for source in self.source_list
+            for feature in cube.feature_names(source)
+            for lag in (0, *source.lags)
+        }
+        for name, group in features.items():
+            several = sum(other == name for other in features.values()) > 1
+            if several or (name in features.values() and group != name):
+                yield f"sources: the group {name!r} has the name of a feature; name it otherwise"
+
+    def _season_faults(self, names: Sequence[str]) -> Iterator[str]:
+        for season in self.models.season_parameters:
+            if season not in names:
+                yield f"models.season_parameters: there is no season {season!r}{nearest(season, names)}"
 
     def _taken_names(self) -> list[str]:
         """Names that two features would have, or a feature and a variable or column of the products."""
@@ -292,10 +273,11 @@ class Config(Section):
         names = [
             cube.lagged(feature, lag)
             for source in self.source_list
-            if source.name != MAP or source.role == "predictor"
+            if source.name != MAP or source.role != "target"
             for feature in dict.fromkeys((source.name, *cube.feature_names(source)))
             for lag in (0, *source.lags)
         ]
+        names += [name for name in self._harmonised if name != MAP]
         return sorted(name for name, count in Counter([*own, *names]).items() if count > 1)
 
     @cached_property
@@ -315,17 +297,25 @@ class Config(Section):
     @property
     def target(self) -> Source:
         """The source whose role is target."""
+        for name, section in self._harmonised.items():
+            return section.source(name, self.maps.valid_range)
         return next(source for source in self.source_list if source.role == "target")
 
     @property
     def predictors(self) -> tuple[Source, ...]:
-        """All other sources."""
+        """The sources that models learn from."""
         return tuple(source for source in self.source_list if source.role == "predictor")
 
     @cached_property
     def source_list(self) -> tuple[Source, ...]:
-        """All sources as the stages take them."""
-        return tuple(_source(name, section) for name, section in self.sources.items())
+        """All sources that have items, as the stages take them."""
+        written = self.sources.items()
+        return tuple(_source(name, section) for name, section in written if isinstance(section, SourceSection))
+
+    @cached_property
+    def _harmonised(self) -> dict[str, HarmonisedSection]:
+        """Targets of several parts."""
+        return {name: section for name, section in self.sources.items() if isinstance(section, HarmonisedSection)}
 
     def catalog(self, source: Source) -> Catalog:
         """Catalog in which a source's items are found."""
@@ -359,6 +349,8 @@ class Config(Section):
 
 def _source(name: str, section: SourceSection) -> Source:
     values = section.model_dump(exclude={"profile", "quality"})
+    if section.role == "target" and section.unit is None:
+        values["unit"] = MAP_ATTRS["units"]
     rule = section.quality
     quality = None if rule is None else QualityRule(rule.asset, rule.bits, rule.accept)
     return Source(name=name, quality=quality, **values)

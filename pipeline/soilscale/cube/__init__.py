@@ -3,7 +3,7 @@
 from soilscale.cube.layers import codes, meets
 from soilscale.cube.months import feature_names, is_constant, lagged, read_month, read_static, select
 from soilscale.cube.mosaics import Reading
-from soilscale.cube.template import FRACTION, Input, features, fractions, template
+from soilscale.cube.template import FRACTION, Input, features, fractions, groups, template
 
 __all__ = [
     "FRACTION",
@@ -13,6 +13,7 @@ __all__ = [
     "feature_names",
     "features",
     "fractions",
+    "groups",
     "is_constant",
     "lagged",
     "meets",

@@ -99,7 +99,7 @@ def _reduction(source: Source, finer: float) -> tuple[Reduction, int]:
         return partial(_mean_sample, classes=classes, method="nearest", factor=1), 1
     if classes is not None:
         return partial(warping.class_shares, classes=classes), every
-    if source.resampling == "average" or (source.resampling == "auto" and source.role == "target"):
+    if source.resampling == "average" or (source.resampling == "auto" and source.on_coarse):
         return warping.means, every
     method: Interpolation = "cubic" if source.resampling == "auto" and finer > COARSE else "bilinear"
     return partial(_mean_sample, classes=None, method=method, factor=every), every

@@ -37,6 +37,18 @@ def feature_names(source: Source) -> tuple[str, ...]:
     return (source.name, *derived)
 
 
+def factor(source: Source, name: str) -> str:
+    """What a reader takes a feature of a source for, lags left out: the source, the slope or the aspect.
+
+    A factor of several features has a name that none of them has.
+    """
+    if source.kind == "categorical":
+        return source.name
+    if name in TERRAIN:
+        return name if name == TERRAIN[0] else "aspect"
+    return f"{source.name}_and_lags" if source.lags else source.name
+
+
 def lagged(name: str, lag: int) -> str:
     """Name of a feature shifted back by some months."""
     return f"{name}_lag{lag}" if lag else name
@@ -96,7 +108,8 @@ def read_month(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month:
     """Features of a source in one month on a grid.
 
     Each date counts by the days that it shares with the month and by the part of a cell that it sees. A source
-    whose composites are totals gives the mean daily rate of its valid composites times the days of the month.
+    whose composites are totals, or mean daily rates, gives the mean daily rate of its valid composites times the
+    days of the month.
 
     Parameters
     ----------
@@ -124,7 +137,7 @@ def read_month(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month:
     if total is None:
         return _named(source, None, geobox)
     mean = kernels.weighted_mean(total, np.broadcast_to(weight, total.shape))
-    if source.aggregate == "sum":
+    if source.aggregate != "mean":
         first = month.astype("datetime64[M]")
         mean = mean * _days(first, first + np.timedelta64(1, "M"))
     return _named(source, (mean, weight), geobox)

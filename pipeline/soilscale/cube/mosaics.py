@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from affine import Affine
@@ -21,6 +22,8 @@ from soilscale.sources import QualityRule, Source
 
 STRAY = 1.0
 """Degrees by which an item's bounding box may miss its file."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,8 @@ def _decode(reading: Reading, scene: Scene, own: Header, lattice: Header, bounds
         valid &= _accepted(reading, source.quality, scene, lattice, bounds)
     scale = _first(source.scale, told.get("scale"), own.scale) or 1.0
     offset = _first(source.offset, told.get("offset"), own.offset) or 0.0
-    return np.where(valid, raw * scale + offset, np.nan)
+    factor = source.conversion(_first(told.get("unit"), own.unit))
+    return np.where(valid, (raw * scale + offset) * factor, np.nan)
 
 
 def _fills(source: Source, told: float | None, own: float | None) -> list[float]:
@@ -179,7 +183,7 @@ def _fills(source: Source, told: float | None, own: float | None) -> list[float]
         return fills + np.array(fills, "float32").astype("float64").tolist()
 
 
-def _first(*values: float | None) -> float | None:
+def _first(*values: T | None) -> T | None:
     """First value that is said."""
     return next((value for value in values if value is not None), None)
 

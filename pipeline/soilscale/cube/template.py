@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from soilscale import schema
-from soilscale.cube.months import feature_names, lagged, units
+from soilscale.cube.months import factor, feature_names, lagged, units
 from soilscale.grid import Grid
 from soilscale.schema import COARSE, FINE
 from soilscale.seasons import Months
@@ -39,6 +39,20 @@ def features(inputs: Sequence[Input]) -> dict[str, Input]:
         for lag in (0, *given.source.lags)
         for name in feature_names(given.source)
     }
+
+
+def groups(inputs: Sequence[Input]) -> dict[str, str]:
+    """Group of every feature: the source's own, else what a reader takes for one factor.
+
+    See `factor` for what that is.
+    """
+    found: dict[str, str] = {}
+    for given in inputs:
+        if given.source.role == "predictor":
+            for bare in feature_names(given.source):
+                group = given.source.group or factor(given.source, bare)
+                found |= {lagged(bare, lag): group for lag in (0, *given.source.lags)}
+    return found
 
 
 def fractions(inputs: Sequence[Input]) -> dict[str, Input]:
@@ -72,11 +86,17 @@ def template(inputs: Sequence[Input], grid: Grid, months: Months) -> dict[str, x
     known = features(inputs)
     static = {name: given.static for name, given in known.items()}
     attrs = {name: _attrs(name, given) for name, given in known.items()}
-    coarse = static | {target.source.name: False, schema.VALID_FRACTION: False}
-    coarse_attrs = attrs | {
-        target.source.name: dict(schema.MAP_ATTRS) | {"units": target.unit, "long_name": "observed soil moisture"},
-        schema.VALID_FRACTION: {"long_name": "smallest valid share of any predictor in the cell", "units": "1"},
-    }
+    parts = {given.source.name: given for given in inputs if given.source.role == "part"}
+    coarse = static | dict.fromkeys((*parts, target.source.name, schema.VALID_FRACTION), False)
+    part_attrs = {name: _attrs(name, given) | {schema.ROLE: schema.PART} for name, given in parts.items()}
+    coarse_attrs = (
+        attrs
+        | part_attrs
+        | {
+            target.source.name: dict(schema.MAP_ATTRS) | {"units": target.unit, "long_name": "observed soil moisture"},
+            schema.VALID_FRACTION: {"long_name": "smallest valid share of any predictor in the cell", "units": "1"},
+        }
+    )
     shares = {name: given.static for name, given in fractions(inputs).items()}
     share_attrs = {name: {"long_name": f"valid share of {name} in the cell", "units": "1"} for name in shares}
     return {
@@ -91,8 +111,9 @@ def _attrs(name: str, given: Input) -> dict[str, str]:
     bare = next(bare for bare in feature_names(source) for lag in (0, *source.lags) if lagged(bare, lag) == name)
     told = {"long_name": name.replace("_", " "), "units": units(source, given.unit)[bare]}
     if not given.static:
-        told["cell_methods"] = "area: mean time: sum" if source.aggregate == "sum" else "area: mean time: mean"
-    return told | {"soilscale_source": source.name, "soilscale_group": source.group or source.name}
+        told["cell_methods"] = "area: mean time: mean" if source.aggregate == "mean" else "area: mean time: sum"
+    told["soilscale_source"] = source.name
+    return told if source.on_coarse else told | {"soilscale_group": groups([given])[name]}
 
 
 def _dataset(

@@ -73,11 +73,16 @@ def pixels_per_cell(geobox: GeoBox, lattice: Header) -> float:
     rows, columns = geobox.shape
     # Both ways along each axis: one of them may leap over the edge of a map of the world.
     steps = np.array([(0, 1, -1, 0, 0), (0, 0, 0, 1, -1)])
-    x, y = geobox.transform * (steps[0] + columns / 2, steps[1] + rows / 2)
+    x, y = _on_ground(geobox.transform, steps[0] + columns / 2, steps[1] + rows / 2)
     found = np.stack(transformer(str(geobox.crs), lattice.crs.to_wkt()).transform(x, y))
     away = np.hypot(*((found[:, 1:] - found[:, :1]) / np.array(lattice.pixel)[:, None])).reshape(2, 2)
     longest = float(away.min(axis=1).max())
     return longest if np.isfinite(longest) else 1.0
+
+
+def _on_ground(transform: Affine, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
+    """Apply a north-up transform, or its inverse, to columns and rows, or to x and y."""
+    return transform.c + transform.a * columns, transform.f + transform.e * rows
 
 
 def finer(geobox: GeoBox, factor: int) -> GeoBox:
@@ -142,9 +147,9 @@ def class_shares(pixels: Pixels, geobox: GeoBox, classes: tuple[int, ...]) -> La
 def _corners(pixels: Pixels, geobox: GeoBox) -> tuple[Floats, Floats]:
     """Corners of a grid's cells in columns and rows of the pixels, on the pixels' own corners where they nearly are."""
     rows, columns = geobox.shape
-    x, y = geobox.transform * np.meshgrid(np.arange(columns + 1.0), np.arange(rows + 1.0))
+    x, y = _on_ground(geobox.transform, *np.meshgrid(np.arange(columns + 1.0), np.arange(rows + 1.0)))
     x, y = transformer(str(geobox.crs), pixels.header.crs.to_wkt()).transform(x, y)
-    corners = np.stack(~pixels.transform * (x, y))
+    corners = np.stack(_on_ground(~pixels.transform, x, y))
     near = np.round(corners)
     column, row = np.where(np.abs(corners - near) < ALIGNED, near, corners)
     return column, row

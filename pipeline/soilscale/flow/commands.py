@@ -9,7 +9,7 @@ from soilscale import storage
 from soilscale.errors import DataError
 from soilscale.flow import learn, mapping, plan, reporting, stages
 from soilscale.flow.session import Run
-from soilscale.flow.units import Receipt, failures
+from soilscale.flow.units import Receipt, failures, markers
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,17 @@ def report(given: Run) -> Outcome:
 
 def _need_cube(given: Run) -> None:
     """Refuse to go on from a cube of which units are neither complete nor found to be unusable."""
-    failed = {failure.name for failure in failures(given.workspace) if failure.stage == plan.CUBE}
-    standing = given.standing.units
+    made = {plan.CUBE, plan.HARMONISE}
+    failed = {failure.name for failure in failures(given.workspace) if failure.stage in made}
+    standing = given.standing
     waiting = [
-        unit.name for unit in given.cube_units if standing[unit.name] == plan.MISSING and unit.name not in failed
+        unit.name for unit in given.cube_units if standing.units[unit.name] == plan.MISSING and unit.name not in failed
+    ]
+    found = markers(given.workspace, plan.HARMONISE)
+    waiting += [
+        unit.name
+        for unit in plan.harmonise_units(given.plan, standing)
+        if unit.marker not in found and unit.name not in failed
     ]
     if waiting:
         count = f"{len(waiting)} of its {len(given.cube_units)} units"

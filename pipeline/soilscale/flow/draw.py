@@ -14,7 +14,7 @@ from soilscale import grid, kernels, maps, publish, storage
 from soilscale.flow import learn
 from soilscale.flow.workspace import Workspace
 from soilscale.grid import Grid, Tile
-from soilscale.maps import MONTH, SEASON
+from soilscale.maps import MONTH, SEASON, Offsets
 from soilscale.schema import COARSE, FINE, MAP, PREDICTION, QUALITY, Quality
 
 Array = NDArray[Any]
@@ -34,19 +34,43 @@ class Recipe:
     conserve: bool
     area: BaseGeometry | None
     """Polygon to which the maps are masked, longitude and latitude."""
+    comprehensive: bool = False
+    """Whether the comprehensive model stands in for the season's own."""
+    offsets: Offsets | None = None
+    """Offsets of the lower and upper layer, where there are such."""
 
 
-def predict(workspace: Workspace, recipe: Recipe, tile: Tile, index: int, model: str, version: str) -> None:
-    """Predict a tile's month with its season's model; keep the prediction, its block means and its flags."""
-    features, filled = _features(workspace, recipe, tile, index)
+@dataclass(frozen=True)
+class Slot:
+    """A map to be made: where it lies in the store, and the months of the cube that it stands for."""
+
+    group: str
+    """`maps.MONTH` or `maps.SEASON`."""
+    index: int
+    months: tuple[int, ...]
+
+
+def predict(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot, model: str, version: str) -> None:
+    """Predict a tile with its season's model from the mean features of a slot's months.
+
+    What is kept is the prediction, its block means and its flags.
+    """
+    parts = [_features(workspace, recipe, tile, month) for month in slot.months]
+    features = [np.mean(month, axis=0, dtype="float64") for month in zip(*(part[0] for part in parts), strict=True)]
+    filled = np.logical_or.reduce([part[1] for part in parts])
     geobox = recipe.grid.fine[tile.fine]
     within = np.ones(geobox.shape, bool) if recipe.area is None else grid.inside(geobox, recipe.area)
     prediction = maps.predict(learn.load(model, version), features, within)
-    flags = np.where(filled & np.isfinite(prediction), Quality.GAP_FILLED, 0) | np.where(within, 0, Quality.OUTSIDE)
+    there = np.isfinite(prediction)
+    flags = np.where(filled & there, Quality.GAP_FILLED, 0) | np.where(within, 0, Quality.OUTSIDE)
+    if recipe.comprehensive:
+        flags |= np.where(there, Quality.COMPREHENSIVE, 0)
     means, _ = kernels.block_mean(prediction, recipe.grid.ratio)
-    storage.write_region(workspace.maps, MONTH, PREDICTION, prediction, (index, *tile.fine))
-    storage.write_region(workspace.maps, MONTH, QUALITY, flags.astype("uint8"), (index, *tile.fine))
-    storage.write_region(workspace.maps, COARSE, PREDICTION, means.astype("float32"), (index, *tile.coarse))
+    place = (slot.index, *tile.fine)
+    storage.write_region(workspace.maps, slot.group, PREDICTION, prediction, place)
+    storage.write_region(workspace.maps, slot.group, QUALITY, flags.astype("uint8"), place)
+    coarse = maps.BLOCK_MEANS[slot.group]
+    storage.write_region(workspace.maps, coarse, PREDICTION, means.astype("float32"), (slot.index, *tile.coarse))
 
 
 def _features(workspace: Workspace, recipe: Recipe, tile: Tile, index: int) -> tuple[list[Array], Array]:
@@ -77,15 +101,17 @@ def _around(workspace: Workspace, recipe: Recipe, name: str, tile: Tile, index: 
     ]
 
 
-def conserve(workspace: Workspace, recipe: Recipe, tile: Tile, index: int) -> None:
-    """Shift a tile's prediction to the coarse observation of the whole month."""
-    observed = maps.usable(storage.read_region(workspace.cube, COARSE, recipe.target, (index,)), recipe.valid_range)
-    means = storage.read_region(workspace.maps, COARSE, PREDICTION, (index,))
+def conserve(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> None:
+    """Shift a tile's prediction to the coarse observation of the whole area: the mean of those of a slot's months."""
+    read = [storage.read_region(workspace.cube, COARSE, recipe.target, (month,)) for month in slot.months]
+    observed = np.mean([maps.usable(month, recipe.valid_range) for month in read], axis=0)
+    means = storage.read_region(workspace.maps, maps.BLOCK_MEANS[slot.group], PREDICTION, (slot.index,))
     nodes = np.pad(kernels.residual_nodes(observed - means, recipe.grid.ratio), 1, mode="edge")
     rows, columns = tile.coarse
     around = nodes[rows.start : rows.stop + 2, columns.start : columns.stop + 2]
-    prediction = storage.read_region(workspace.maps, MONTH, PREDICTION, (index, *tile.fine)).astype("float64")
-    flags = storage.read_region(workspace.maps, MONTH, QUALITY, (index, *tile.fine))
+    place = (slot.index, *tile.fine)
+    prediction = storage.read_region(workspace.maps, slot.group, PREDICTION, place).astype("float64")
+    flags = storage.read_region(workspace.maps, slot.group, QUALITY, place)
     values, quality = maps.finish(
         prediction,
         observed[tile.coarse],
@@ -94,18 +120,27 @@ def conserve(workspace: Workspace, recipe: Recipe, tile: Tile, index: int) -> No
         recipe.valid_range,
         conserve=recipe.conserve,
     )
-    kept = flags & (Quality.GAP_FILLED | Quality.OUTSIDE)
-    storage.write_region(workspace.maps, MONTH, MAP, values, (index, *tile.fine))
-    storage.write_region(workspace.maps, MONTH, QUALITY, (quality | kept).astype("uint8"), (index, *tile.fine))
+    kept = flags & (Quality.GAP_FILLED | Quality.OUTSIDE | Quality.COMPREHENSIVE)
+    storage.write_region(workspace.maps, slot.group, MAP, values, place)
+    storage.write_region(workspace.maps, slot.group, QUALITY, (quality | kept).astype("uint8"), place)
+    if recipe.offsets is not None:
+        both = maps.ends(values, quality, recipe.offsets, recipe.valid_range)
+        for name, end in zip(maps.ENDS, both, strict=True):
+            storage.write_region(workspace.maps, slot.group, name, end, place)
 
 
-def season(workspace: Workspace, tile: Tile, index: int, months: Sequence[int]) -> None:
-    """Fold a season's monthly maps of a tile into one."""
-    values = [storage.read_region(workspace.maps, MONTH, MAP, (month, *tile.fine)) for month in months]
-    flags = [storage.read_region(workspace.maps, MONTH, QUALITY, (month, *tile.fine)) for month in months]
-    mean, quality = maps.fold_season(values, flags)
+def season(workspace: Workspace, tile: Tile, index: int, months: Sequence[int], intervals: bool) -> None:
+    """Fold a season's monthly maps of a tile into one; the ends of its interval are the means of the months'."""
+
+    def read(name: str) -> list[Array]:
+        return [storage.read_region(workspace.maps, MONTH, name, (month, *tile.fine)) for month in months]
+
+    mean, quality = maps.fold_season(read(MAP), read(QUALITY))
     storage.write_region(workspace.maps, SEASON, MAP, mean, (index, *tile.fine))
     storage.write_region(workspace.maps, SEASON, QUALITY, quality, (index, *tile.fine))
+    for name in maps.ENDS if intervals else ():
+        end = np.mean(read(name), axis=0, dtype="float64").astype("float32")
+        storage.write_region(workspace.maps, SEASON, name, end, (index, *tile.fine))
 
 
 @dataclass(frozen=True)
@@ -121,6 +156,8 @@ class Edition:
     properties: Mapping[str, Any]
     sources: Sequence[Mapping[str, str]]
     """Items that the map was made from, each with ``href`` and ``title``."""
+    intervals: bool
+    """Whether the map has a lower and an upper layer."""
 
     def place(self, name: str) -> tuple[str, str, str]:
         """Where one of its files lies below the published maps."""
@@ -134,10 +171,10 @@ def publish_map(workspace: Workspace, fine: Grid, edition: Edition, index: int) 
     if not np.isfinite(values).any():
         storage.remove(workspace.published(edition.every, edition.identifier))
         return
-    quality = storage.read_region(workspace.maps, edition.every, QUALITY, (index,))
     files = {}
-    for band, layer in ((publish.MAP_BAND, values), (publish.QUALITY_BAND, quality)):
-        content = publish.cog(layer, fine.fine, band, {"soilscale:id": edition.identifier})
+    for band in (publish.MAP_BAND, publish.QUALITY_BAND, *(publish.INTERVAL_BANDS if edition.intervals else ())):
+        layer = values if band.name == MAP else storage.read_region(workspace.maps, edition.every, band.name, (index,))
+        content = publish.cog(layer, fine.fine, band, {"SOILSCALE_ID": edition.identifier})
         storage.write_bytes(workspace.published(*edition.place(f"{band.name}.tif")), content)
         files[band.name] = (f"./{band.name}.tif", band, publish.statistics(layer, band.nodata))
     told = publish.item(

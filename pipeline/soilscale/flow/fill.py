@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from soilscale import cube, kernels, storage
+from soilscale import cube, harmonisation, kernels, storage
 from soilscale.catalog import Scene
 from soilscale.cube import FRACTION, Reading
 from soilscale.errors import DataError, ServiceError
@@ -17,6 +17,7 @@ from soilscale.flow.workspace import Workspace
 from soilscale.grid import Grid, Tile
 from soilscale.schema import COARSE, FINE, VALID_FRACTION
 from soilscale.seasons import Months
+from soilscale.sources import Harmonise
 
 Work = Callable[..., None]
 Arguments = tuple[Any, ...]
@@ -94,6 +95,49 @@ def fraction(workspace: Workspace, names: Sequence[str], static: frozenset[str],
     ]
     smallest = np.min([np.nan_to_num(share) for share in shares], axis=0)
     _write_region(workspace, COARSE, VALID_FRACTION, smallest, (index, *tile.coarse))
+
+
+def relate(workspace: Workspace, name: str, how: Harmonise, months: Months) -> None:
+    """Relate the parts of a target to their reference over the whole area."""
+    series = _series(workspace, how, (slice(None), slice(None), slice(None)))
+    found = {}
+    for part in how.order[1:]:
+        try:
+            found[part] = harmonisation.pool(_trio(how, series, part, months), how.matching).plain()
+        except ValueError as error:
+            raise DataError(
+                f"{part} cannot be brought to the level of {how.reference}: {error}; choose a longer period, name a "
+                "source that covers both with `through`, or set harmonise: none"
+            ) from error
+    storage.write_json(_relations(workspace, name), found)
+
+
+def harmonise(workspace: Workspace, name: str, how: Harmonise, months: Months, tile: Tile) -> None:
+    """Fill all months of a tile with a target's parts, brought to one level; the first in their order counts."""
+    region = (slice(0, len(months)), *tile.coarse)
+    blank = np.full((len(months), *_shape(tile.coarse)), np.nan)
+    with _blank_on_failure(partial(_write_region, workspace, COARSE, name, blank, region)):
+        series = _series(workspace, how, region)
+        if how.method != "none":
+            areas = storage.read_json(_relations(workspace, name))
+            for part in how.order[1:]:
+                area = harmonisation.Area.of(areas[part])
+                series[part], _ = harmonisation.adjust(_trio(how, series, part, months), how.matching, area)
+        _write_region(workspace, COARSE, name, harmonisation.merge([series[part] for part in how.order]), region)
+
+
+def _relations(workspace: Workspace, name: str) -> str:
+    return workspace.state("relate", f"{name}.relations.json")
+
+
+def _series(workspace: Workspace, how: Harmonise, region: tuple[slice, ...]) -> dict[str, np.ndarray[Any, Any]]:
+    return {name: storage.read_region(workspace.cube, COARSE, name, region) for name in how.needs}
+
+
+def _trio(how: Harmonise, series: Features, part: str, months: Months) -> harmonisation.Trio:
+    through = series[how.through] if how.through else None
+    calendar = months.astype(int) % harmonisation.YEAR + 1
+    return harmonisation.Trio(series[part], series[how.reference], calendar, through, how.valid_range)
 
 
 def _places(reading: Reading, months: Months, month: np.datetime64) -> list[Place]:

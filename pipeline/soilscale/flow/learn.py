@@ -40,11 +40,11 @@ def fit(
     version: str,
 ) -> None:
     """Fit one job; keep its predictions and, of a random one, the model and its description."""
-    table = _table(workspace.samples, version)
-    estimator, predictions = models.run(job, table, features, **options)
+    rows = table(workspace.samples, version)
+    estimator, predictions = models.run(job, rows, features, **options)
     write_table(workspace.state("train", f"{job.name}.parquet"), predictions)
     if estimator is not None:
-        told = models.describe(job, estimator, table, features, units, predictions, seed=options["seed"])
+        told = models.describe(job, estimator, rows, features, units, predictions, seed=options["seed"])
         storage.write_bytes(workspace.model(job.season, job.algorithm, "model.skops"), models.dumps(estimator))
         storage.write_json(workspace.state("train", f"{job.name}.about.json"), told)
 
@@ -67,7 +67,8 @@ def write_table(url: str, table: pd.DataFrame) -> None:
 
 
 @lru_cache(maxsize=1)
-def _table(url: str, version: str) -> pd.DataFrame:  # noqa: ARG001 - the version tells one table from the next
+def table(url: str, version: str) -> pd.DataFrame:  # noqa: ARG001 - the version tells one table from the next
+    """Training table, remembered by this process until another version is asked for."""
     return read_table(url)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from soilscale import __version__, cube, maps, publish, samples, storage
-from soilscale.flow import draw, learn
+from soilscale.flow import draw, explain, intervals, learn
+from soilscale.flow.plan import State
 from soilscale.flow.session import Run
 from soilscale.flow.stages import train_units
 from soilscale.flow.units import Receipt, Unit
@@ -22,6 +23,9 @@ PREDICT, CONSERVE, FOLD, MAPS = "predict", "conserve", "season", "publish"
 """Stages of the maps' units."""
 
 STAGES = (PREDICT, CONSERVE, FOLD, MAPS)
+
+MAPS_MEAN, PREDICTORS = "maps", "predictors"
+"""How seasonal maps are made: the mean of the monthly maps, or the model on the mean predictors."""
 
 
 @dataclass(frozen=True)
@@ -70,42 +74,72 @@ def draw_maps(run: Run) -> None:
         for stage in STAGES:
             storage.remove(run.workspace.state(stage))
         storage.remove(run.workspace.maps)
-        for group, template in maps.template(run.plan.grid, months, starts, settings.season_scheme).items():
+        templates = maps.template(
+            run.plan.grid,
+            months,
+            starts,
+            settings.season_scheme,
+            predict_seasons=settings.maps.seasonal == PREDICTORS,
+            intervals=settings.maps.interval is not None,
+        )
+        for group, template in templates.items():
             storage.create(run.workspace.maps, group, template)
         storage.write_json(made, layout)
+    run.do(measure_units(run), "map: intervals")
     work = map_units(run)
     broken: set[str] = set()
     for stage, doing in ((PREDICT, "map: predict"), (CONSERVE, "map: conserve"), (FOLD, "map: seasons")):
-        broken |= _months(run.do([unit for unit in work[stage] if broken.isdisjoint(_needs(run, unit))], doing))
+        whole = [unit for unit in work[stage] if broken.isdisjoint(_needs(run, unit))]
+        broken |= _broken(whole, run.do(whole, doing))
     run.do([unit for unit in work[MAPS] if broken.isdisjoint(_needs(run, unit))], "map: COGs and items")
     _withdraw(run, work[MAPS])
     write_catalog(run)
 
 
+def measure_units(run: Run) -> list[Unit]:
+    """Units that measure how far the maps may be off."""
+    algorithms = {season: model.algorithm for season, model in choose(run).items()}
+    fits = [unit.digest for unit in train_units(run, run.config.season_scheme.names)]
+    return intervals.interval_units(run, algorithms, digest(fits, run.standing.units))
+
+
 def layout_digest(run: Run) -> str:
-    """What the maps' template is made from: grid, months and seasons."""
-    return digest(run.plan.grid, run.plan.months.astype(str).tolist(), run.config.seasons)
+    """What the maps' template is made from: grid, months, seasons and how their maps are made."""
+    how = run.config.maps.seasonal, run.config.maps.interval is not None
+    return digest(run.plan.grid, run.plan.months.astype(str).tolist(), run.config.seasons, how)
 
 
 def _needs(run: Run, unit: Unit) -> set[str]:
-    """Months, as YYYY-MM, that a unit of the maps hangs on."""
-    start = np.datetime64(unit.name.partition("_")[0].removeprefix("season-").removeprefix("month-"))
-    if unit.stage == FOLD or unit.name.startswith("season-"):
-        return {str(month) for month in run.config.season_scheme.members(start)}
-    return {str(start)}
+    """Maps, as `_made` names them, that a unit hangs on."""
+    every, start = _map_of(unit)
+    if every == maps.MONTH:
+        return {_made(unit)}
+    return {_made(unit), *(f"{maps.MONTH}-{month}" for month in run.config.season_scheme.members(start))}
 
 
-def _months(receipts: Sequence[Receipt]) -> set[str]:
-    """Months, as YYYY-MM, of failed units."""
-    return {receipt.name.partition("_")[0] for receipt in receipts if receipt.outcome == "failed"}
+def _made(unit: Unit) -> str:
+    """Map that a unit works on, such as ``month-2005-01``."""
+    return unit.name.partition("_")[0]
 
 
-def recipe(run: Run) -> draw.Recipe:
-    """How the maps of the configuration are made."""
+def _map_of(unit: Unit) -> tuple[str, np.datetime64]:
+    """Kind of the map that a unit works on, and its first month."""
+    every, _, start = _made(unit).partition("-")
+    return every, np.datetime64(start)
+
+
+def _broken(work: Sequence[Unit], receipts: Sequence[Receipt]) -> set[str]:
+    """Maps of failed units."""
+    failed = {receipt.name for receipt in receipts if receipt.outcome == "failed"}
+    return {_made(unit) for unit in work if unit.name in failed}
+
+
+def recipe(run: Run, model: Chosen, offsets: maps.Offsets | None) -> draw.Recipe:
+    """How the maps of a season are made."""
     settings = run.config
     return draw.Recipe(
         grid=run.plan.grid,
-        features=run.features,
+        features=explain.features_of(run, model.season),
         static=frozenset(name for name, given in cube.features(run.plan.inputs).items() if given.static),
         target=run.plan.target.source.name,
         months=len(run.plan.months),
@@ -113,53 +147,91 @@ def recipe(run: Run) -> draw.Recipe:
         valid_range=settings.maps.valid_range,
         conserve=settings.maps.conserve,
         area=settings.geometry,
+        comprehensive=model.season == ALL,
+        offsets=offsets,
     )
 
 
 def map_units(run: Run) -> dict[str, list[Unit]]:
     """Units of the maps, by their stage."""
     settings, months, tiles = run.config, run.plan.months, list(run.plan.grid.tiles())
-    how, standing, chosen = recipe(run), run.standing, choose(run)
-    area = settings.geometry.wkb_hex if settings.geometry is not None else None
-    layout = layout_digest(run)
+    chosen = choose(run)
     units: dict[str, list[Unit]] = {stage: [] for stage in STAGES}
-    made: dict[np.datetime64, str] = {}
-    for index, month in enumerate(months):
-        model = chosen[settings.season_scheme.name(month)]
-        url = run.workspace.model(model.season, model.algorithm, "model.skops")
-        made_from = [
-            digest(layout, standing.predictors(tile, month, how.fill_gaps), model, how.fill_gaps, area)
-            for tile in tiles
-        ]
-        observed = [standing.target(tile, month) for tile in tiles]
-        made[month] = digest(made_from, observed, how.conserve, how.valid_range)
-        for tile, origin in zip(tiles, made_from, strict=True):
-            name = f"{month}_{tile.name}"
-            units[PREDICT].append(Unit(PREDICT, name, origin, draw.predict, (how, tile, index, url, model.version)))
-            units[CONSERVE].append(Unit(CONSERVE, name, made[month], draw.conserve, (how, tile, index)))
-    for place, start in enumerate(maps.complete_seasons(months, settings.season_scheme)):
-        members = settings.season_scheme.members(start)
-        made_from_months = digest([made[month] for month in members])
-        indices = [int(np.searchsorted(months, month)) for month in members]
-        units[FOLD] += [
-            Unit(FOLD, f"{start}_{tile.name}", made_from_months, draw.season, (tile, place, indices)) for tile in tiles
-        ]
+    made: dict[str, str] = {}
+    wanted = [(maps.MONTH, index, month, np.array([month])) for index, month in enumerate(months)]
+    if settings.maps.seasonal == PREDICTORS:
+        wanted += [(maps.SEASON, *season) for season in _seasons(run)]
+    standing, offsets = run.standing, intervals.offsets(run)
+    how = {season: recipe(run, model, offsets.get(season)) for season, model in chosen.items()}
+    for every, index, start, members in wanted:
+        slot = draw.Slot(every, index, tuple(np.searchsorted(months, members).tolist()))
+        name, season = f"{every}-{start}", settings.season_scheme.name(start)
+        predicted, conserved = _model_units(run, standing, how[season], chosen[season], name, slot)
+        made[name] = digest([unit.digest for unit in conserved])
+        units[PREDICT] += predicted
+        units[CONSERVE] += conserved
+    if settings.maps.seasonal == MAPS_MEAN:
+        for index, start, members in _seasons(run):
+            name = f"{maps.SEASON}-{start}"
+            made[name] = digest([made[f"{maps.MONTH}-{month}"] for month in members])
+            indices = np.searchsorted(months, members).tolist()
+            units[FOLD] += [
+                Unit(FOLD, f"{name}_{tile.name}", made[name], draw.season, (tile, index, indices, bool(offsets)))
+                for tile in tiles
+            ]
     units[MAPS] = _publish_units(run, chosen, made)
     return units
 
 
-def _publish_units(run: Run, chosen: Mapping[str, Chosen], made: Mapping[np.datetime64, str]) -> list[Unit]:
+def _seasons(run: Run) -> list[tuple[int, np.datetime64, Months]]:
+    """Seasons to be mapped: their place, first month, and months."""
+    scheme = run.config.season_scheme
+    starts = maps.complete_seasons(run.plan.months, scheme)
+    return [(index, start, scheme.members(start)) for index, start in enumerate(starts)]
+
+
+def _model_units(
+    run: Run, standing: State, how: draw.Recipe, model: Chosen, name: str, slot: draw.Slot
+) -> tuple[list[Unit], list[Unit]]:
+    """Units that predict and conserve one map, one for each tile."""
+    tiles, months = list(run.plan.grid.tiles()), run.plan.months[list(slot.months)]
+    layout = layout_digest(run)
+    area = run.config.geometry.wkb_hex if run.config.geometry is not None else None
+    url = run.workspace.model(model.season, model.algorithm, "model.skops")
+    origins = [
+        digest(
+            layout,
+            [standing.predictors(tile, month, how.fill_gaps) for month in months],
+            model,
+            how.fill_gaps,
+            area,
+        )
+        for tile in tiles
+    ]
+    observed = [standing.target(tile, month) for tile in tiles for month in months]
+    made = digest(origins, observed, how.conserve, how.valid_range, how.offsets)
+    names = [f"{name}_{tile.name}" for tile in tiles]
+    return (
+        [
+            Unit(PREDICT, unit, origin, draw.predict, (how, tile, slot, url, model.version))
+            for unit, tile, origin in zip(names, tiles, origins, strict=True)
+        ],
+        [Unit(CONSERVE, unit, made, draw.conserve, (how, tile, slot)) for unit, tile in zip(names, tiles, strict=True)],
+    )
+
+
+def _publish_units(run: Run, chosen: Mapping[str, Chosen], made: Mapping[str, str]) -> list[Unit]:
     """One unit for each map that is published."""
     settings, seasons = run.config, run.config.season_scheme
     hrefs = _hrefs(run)
     accuracy = {season: _accuracy(run, model) for season, model in chosen.items()}
     wanted = {
-        maps.MONTH: [(month, np.array([month])) for month in run.plan.months],
-        maps.SEASON: [(start, seasons.members(start)) for start in maps.complete_seasons(run.plan.months, seasons)],
+        maps.MONTH: [(index, month, np.array([month])) for index, month in enumerate(run.plan.months)],
+        maps.SEASON: _seasons(run),
     }
     units = []
     for every in settings.maps.every:
-        for index, (start, members) in enumerate(wanted[every]):
+        for index, start, members in wanted[every]:
             model = chosen[seasons.name(start)]
             edition = draw.Edition(
                 every=every,
@@ -176,8 +248,9 @@ def _publish_units(run: Run, chosen: Mapping[str, Chosen], made: Mapping[np.date
                     "soilscale:version": __version__,
                 },
                 sources=_origins(run, members, hrefs),
+                intervals=settings.maps.interval is not None,
             )
-            made_from = digest([made[month] for month in members], edition, run.plan.grid)
+            made_from = digest(made[f"{every}-{start}"], edition, run.plan.grid)
             units.append(Unit(MAPS, f"{every}-{start}", made_from, draw.publish_map, (run.plan.grid, edition, index)))
     return units
 
@@ -211,13 +284,14 @@ def _origins(run: Run, months: Months, hrefs: Mapping[str, Mapping[str, str]]) -
     """Items that the maps of some months are made from, those that lags reach back to among them."""
     origins = {}
     for given in run.plan.inputs:
-        scenes = run.plan.scenes[given.source.name]
+        scenes = run.plan.scenes.get(given.source.name, ())
         back = [np.timedelta64(lag, "M") for lag in (0, *given.source.lags)]
         wanted = [month - lag for month in months for lag in back]
         used = scenes if given.static else [scene for month in wanted for scene in cube.select(scenes, month)]
         for scene in used:
             href = hrefs[given.source.name][scene.item].partition("?")[0]
-            origins[href] = {"href": href, "title": f"{given.source.name}: {scene.item}"}
+            title = f"{given.source.name}: {scene.item}"
+            origins[href, title] = {"href": href, "title": title}
     return list(origins.values())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,8 @@ from soilscale import catalog, cube, storage
 from soilscale.catalog import Scene
 from soilscale.config import Config
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
-from soilscale.flow import mapping, plan, reporting, stages
-from soilscale.flow.plan import CUBE, FRACTION
+from soilscale.flow import explain, mapping, plan, reporting, stages
+from soilscale.flow.plan import CUBE, FRACTION, HARMONISE, RELATE
 from soilscale.flow.session import Run
 from soilscale.flow.stages import SAMPLES, TRAIN
 from soilscale.flow.units import FAILED, MARKER, Progress, Receipt, Unit, failures, markers
@@ -49,14 +49,23 @@ def status(config: Config) -> Status:
     frozen = sum(storage.exists(workspace.items(source.name)) for source in config.source_list)
     found = [StageStatus("search", frozen, len(config.source_list), _count(failed, stages.SEARCH))]
     expected = _expected(run) if frozen == len(config.source_list) else {}
-    for stage in (CUBE, FRACTION, SAMPLES, TRAIN, *mapping.STAGES):
+    before, after = explain.asked(config)
+    for stage in (CUBE, *_of_parts(config), FRACTION, SAMPLES, *before, TRAIN, *after, *mapping.STAGES):
         standing = {name for name in markers(workspace, stage) if MARKER.search(name) and not name.endswith(FAILED)}
         units = expected.get(stage)
         done = len(standing) if units is None else sum(unit.marker in standing for unit in units)
         found.append(StageStatus(stage, done, None if units is None else len(units), _count(failed, stage)))
-    found.append(StageStatus("report", int(storage.exists(workspace.state("report", "report.json"))), 1, 0))
+    found.append(StageStatus(reporting.REPORT, int(bool(expected) and reporting.stands(run)), 1, 0))
     lines = [f"missing: {failure.stage} {failure.name}: {failure.message}" for failure in failed]
     return Status(found, failed, lines)
+
+
+def _of_parts(config: Config) -> tuple[str, ...]:
+    """Stages that a target of several parts adds."""
+    how = config.target.harmonise
+    if how is None:
+        return ()
+    return (HARMONISE,) if how.method == "none" else (RELATE, HARMONISE)
 
 
 def _count(failed: Sequence[Receipt], stage: str) -> int:
@@ -67,14 +76,29 @@ def _expected(run: Run) -> dict[str, list[Unit]]:
     """Units of the stages, as far as they can be planned from what stands."""
     units = {
         CUBE: run.cube_units,
+        RELATE: plan.relate_units(run.plan, run.standing),
+        HARMONISE: plan.harmonise_units(run.plan, run.standing),
         FRACTION: plan.fraction_units(run.plan, run.standing),
         SAMPLES: stages.sample_units(run),
     }
     if storage.exists(run.workspace.samples):
-        units[TRAIN] = stages.train_units(run, stages.trained_seasons(run))
+        units |= _learned(run)
     if storage.exists(run.workspace.predictions):
         units |= mapping.map_units(run)
     return units
+
+
+def _learned(run: Run) -> dict[str, list[Unit]]:
+    seasons, made_from = stages.trained_seasons(run), stages.samples_digest(run)
+    fits = stages.train_units(run, seasons)
+    found = {
+        explain.SELECT: explain.select_units(run, seasons, made_from),
+        explain.TUNE: explain.tune_units(run, seasons, made_from),
+        TRAIN: fits,
+        explain.IMPORTANCE: explain.importance_units(run, seasons, fits),
+        explain.ABLATION: explain.ablation_units(run, seasons, made_from),
+    }
+    return {stage: units for stage, units in found.items() if units}
 
 
 def _no_cluster() -> Client:
@@ -110,17 +134,18 @@ def check(config: Config, progress: Progress) -> Check:
     """Reach every catalog and the output; change nothing."""
     rows: list[SourceCheck] = []
     errors: list[SoilscaleError] = []
+    seen: dict[str, Sequence[Scene]] = {}
     for source in config.source_list:
         try:
             items = catalog.search(stages.query(config, source), progress=progress)
-            scenes = catalog.scenes(items, source)
+            scenes = seen[source.name] = catalog.scenes(items, source)
             rows.append(_describe(config, source, scenes))
             if not scenes:
                 errors.append(DataError(plan.no_items(config, source)))
         except SoilscaleError as error:
             errors.append(error)
             rows.append(SourceCheck(source.name, 0, "", "", str(error)))
-    lines = _grid_lines(config)
+    lines = _grid_lines(config) + _parts_lines(config, seen)
     try:
         reporting.check_references(config)
     except SoilscaleError as error:
@@ -131,6 +156,22 @@ def check(config: Config, progress: Progress) -> Check:
     except SoilscaleError as error:
         errors.append(error)
     return Check(rows, lines, _gravest(errors))
+
+
+def _parts_lines(config: Config, seen: Mapping[str, Sequence[Scene]]) -> list[str]:
+    """What a target of several parts is made of."""
+    how = config.target.harmonise
+    if how is None:
+        return []
+    months = {part: {month for month in config.months if cube.select(seen.get(part, ()), month)} for part in how.order}
+    shared = [
+        f"{part} shares {len(months[part] & months[how.reference])} months with {how.reference}"
+        for part in how.order[1:]
+    ]
+    none = len(config.months) - len(set.union(*months.values()))
+    through = f", through {how.through}" if how.through else ""
+    told = f"target {config.target.name}: {', '.join(how.parts)}, harmonise: {how.method}{through}"
+    return [f"{told}; {'; '.join(shared)}; {none} months have none"]
 
 
 def _gravest(errors: Sequence[SoilscaleError]) -> SoilscaleError | None:
@@ -145,7 +186,7 @@ def _describe(config: Config, source: Source, scenes: Sequence[Scene]) -> Source
     if not scenes:
         return SourceCheck(source.name, 0, "none", "all", "no items in the area and period")
     lacking = [scene for scene in scenes if scene.missing]
-    state = f"{len(lacking)} items lack {', '.join(lacking[0].missing)}" if lacking else "reached"
+    state = f"{len(lacking)} of {len(scenes)} items lack {', '.join(lacking[0].missing)}" if lacking else "reached"
     if source.role == "predictor" and catalog.is_static(scenes, source, plan.period(config)):
         return SourceCheck(source.name, len(scenes), "static", "0", state)
     covered = np.array([month for month in config.months if cube.select(scenes, month)], dtype="datetime64[M]")

@@ -15,18 +15,21 @@ from soilscale import catalog, cube, storage
 from soilscale.catalog import Scene
 from soilscale.config import Config
 from soilscale.cube import Input
-from soilscale.errors import DataError
+from soilscale.errors import ConfigurationError, DataError
 from soilscale.flow import fill
 from soilscale.flow.units import Unit, markers
 from soilscale.flow.workspace import Workspace, digest
 from soilscale.grid import Grid, Tile
 from soilscale.seasons import Months, month_range
-from soilscale.sources import Source
+from soilscale.sources import Harmonise, Source
 
 logger = logging.getLogger(__name__)
 
 CUBE, FRACTION = "cube", "fraction"
 """Stages of the cube's units: sources into the cube, and the smallest valid share of all."""
+
+RELATE, HARMONISE = "relate", "harmonise"
+"""Stages of a target of several parts: their relation over the area, and the target itself."""
 
 ALGORITHM = 1
 """Version of how pixels become months; a change redoes every unit of every cube."""
@@ -60,7 +63,8 @@ class Plan:
     @property
     def layout(self) -> str:
         """Digest of the cube's template: grid, months and variables."""
-        return digest(ALGORITHM, self.grid, self.months.astype(str).tolist(), self.inputs)
+        read = [given for given in self.inputs if given.source.harmonise is None]
+        return digest(ALGORITHM, self.grid, self.months.astype(str).tolist(), read, self.target.source.name)
 
     def source_months(self, source: Source) -> Months:
         """Months of a source that the cube holds, those that only lags need among them."""
@@ -68,13 +72,15 @@ class Plan:
         return month_range(self.months[0] - lag, self.months[-1])
 
     def gaps(self) -> dict[str, list[str]]:
-        """Months of each source that no item covers, as YYYY-MM."""
+        """Months of each source that no item covers, as YYYY-MM; of a target of several parts, that none covers."""
         return {
             given.source.name: [
-                str(month) for month in self.months if not cube.select(self.scenes[given.source.name], month)
+                str(month)
+                for month in self.months
+                if not any(cube.select(self.scenes[name], month) for name in given.source.origins)
             ]
             for given in self.inputs
-            if not given.static
+            if not given.static and given.source.role != "part"
         }
 
 
@@ -85,6 +91,8 @@ def make(config: Config, workspace: Workspace) -> Plan:
     ------
     DataError
         If the items of a source are not frozen, or there are none in the area and period.
+    ConfigurationError
+        If the items show that the parts of a target do not go together.
     """
     scenes: dict[str, list[Scene]] = {}
     inputs: list[Input] = []
@@ -94,7 +102,26 @@ def make(config: Config, workspace: Workspace) -> Plan:
         scenes[source.name] = found
         inputs.append(Input(source, static, _unit(config, source, found)))
     inputs = [_with_classes(workspace, given) for given in inputs]
+    if config.target.harmonise is not None:
+        inputs.append(_harmonised(config.target, config.target.harmonise, inputs))
     return Plan(tuple(inputs), scenes, config.nested_grid, config.months)
+
+
+def _harmonised(target: Source, how: Harmonise, inputs: Sequence[Input]) -> Input:
+    """Target of several parts, whose unit is theirs."""
+    known = {given.source.name: given for given in inputs}
+    units = {part: known[part].unit for part in how.parts}
+    if len(set(units.values())) > 1:
+        told = ", ".join(f"{part} {unit}" for part, unit in units.items())
+        raise ConfigurationError(
+            f"sources.{target.name}.parts: got the units {told}, expected one; bring them to it with scale and unit"
+        )
+    if how.through is not None and known[how.through].static:
+        raise ConfigurationError(
+            f"sources.{target.name}.through: {how.through!r} is static (its items share one date, or none lies in the "
+            "period); it must change from month to month"
+        )
+    return Input(target, static=False, unit=units[how.reference])
 
 
 def frozen(config: Config, workspace: Workspace, source: Source) -> list[Scene]:
@@ -156,17 +183,18 @@ def _with_classes(workspace: Workspace, given: Input) -> Input:
 def cube_units(config: Config, plan: Plan) -> list[Unit]:
     """Units that fill the cube: one for each source, tile and month."""
     tiles = list(plan.grid.tiles())
-    return [unit for given in plan.inputs for tile in tiles for unit in _source_units(config, plan, given, tile)]
+    read = [given for given in plan.inputs if given.source.harmonise is None]
+    return [unit for given in read for tile in tiles for unit in _source_units(config, plan, given, tile)]
 
 
 def _source_units(config: Config, plan: Plan, given: Input, tile: Tile) -> list[Unit]:
     source = given.source
-    geobox = plan.grid.coarse[tile.coarse] if source.role == "target" else plan.grid.fine[tile.fine]
+    geobox = plan.grid.coarse[tile.coarse] if source.on_coarse else plan.grid.fine[tile.fine]
     near = [scene for scene in plan.scenes[source.name] if cube.meets(scene, geobox)]
     read = reading(config, source)
     if given.static:
         return [_unit_of(plan, source, unit_name(source, None, tile), near, fill.static, (read, near, plan.grid, tile))]
-    work = fill.target if source.role == "target" else fill.month
+    work = fill.target if source.on_coarse else fill.month
     return [
         _unit_of(
             plan,
@@ -229,6 +257,11 @@ class State:
             parts.append(self.of(given, tile, month_range(month - back, month + np.timedelta64(reach, "M"))))
         return digest(parts)
 
+    def parts(self, tile: Tile, how: Harmonise) -> list[list[str]]:
+        """What all months of a tile were made from in the sources that a harmonised target needs."""
+        wanted = [given for given in self.plan.inputs if given.source.name in how.needs]
+        return [self.of(given, tile, self.plan.months) for given in wanted]
+
     def target(self, tile: Tile, month: np.datetime64) -> str:
         """What the observation of a tile in a month was made from."""
         return self.of(self.plan.target, tile, np.array([month]))[0]
@@ -237,9 +270,40 @@ class State:
 def state(workspace: Workspace, plan: Plan, units: Sequence[Unit]) -> State:
     """State of the cube as its markers tell."""
     found = markers(workspace, CUBE)
-    return State(
-        plan, {name: unit.digest if unit.marker in found else MISSING for unit in units for name in _names(unit)}
-    )
+    standing = {name: unit.digest if unit.marker in found else MISSING for unit in units for name in _names(unit)}
+    if plan.target.source.harmonise is not None:
+        found = markers(workspace, HARMONISE)
+        for unit in harmonise_units(plan, State(plan, standing)):
+            told = unit.digest if unit.marker in found else MISSING
+            standing |= {unit_name(plan.target.source, month, unit.arguments[-1]): told for month in plan.months}
+    return State(plan, standing)
+
+
+def relate_units(plan: Plan, standing: State) -> list[Unit]:
+    """The unit that relates a target's parts over the area; none if it has none, or they stay as they are."""
+    name, how = plan.target.source.name, plan.target.source.harmonise
+    if how is None or how.method == "none":
+        return []
+    made_from = digest(plan.layout, how, [standing.parts(tile, how) for tile in plan.grid.tiles()])
+    return [Unit(RELATE, name, made_from, fill.relate, (name, how, plan.months))]
+
+
+def harmonise_units(plan: Plan, standing: State) -> list[Unit]:
+    """Units that bring a target's parts to one level: one for each tile, since each month hangs on all; or none."""
+    name, how = plan.target.source.name, plan.target.source.harmonise
+    if how is None:
+        return []
+    related = [unit.digest for unit in relate_units(plan, standing)]
+    return [
+        Unit(
+            HARMONISE,
+            f"{name}_{tile.name}",
+            digest(plan.layout, how, related, standing.parts(tile, how)),
+            fill.harmonise,
+            (name, how, plan.months, tile),
+        )
+        for tile in plan.grid.tiles()
+    ]
 
 
 def _names(unit: Unit) -> list[str]:

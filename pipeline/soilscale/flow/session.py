@@ -36,6 +36,8 @@ class Run:
 
     def do(self, work: Sequence[Unit], doing: str) -> list[Receipt]:
         """Do the units of a stage that are not complete."""
+        if not work:
+            return []
         return units.run(self.connect, self.workspace, work, self.progress, doing)
 
     @cached_property

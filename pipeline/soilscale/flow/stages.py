@@ -15,16 +15,19 @@ import yaml
 from soilscale import catalog, config, cube, grid, models, reports, samples, storage
 from soilscale.config import Config
 from soilscale.errors import DataError, ServiceError
-from soilscale.flow import fill, learn, plan
+from soilscale.flow import explain, fill, learn, plan
 from soilscale.flow.session import Run
 from soilscale.flow.units import FAILED, Receipt, Unit
 from soilscale.flow.workspace import Workspace, digest
 from soilscale.models import Job
-from soilscale.schema import COARSE
+from soilscale.schema import COARSE, MAP
 from soilscale.seasons import ALL
 from soilscale.sources import Source
 
 logger = logging.getLogger(__name__)
+
+MOST_BEYOND = 0.5
+"""Largest share of observations outside the physical range that a run goes on with."""
 
 SEARCH, SAMPLES, TRAIN = "search", "samples", "train"
 """Stages beside the cube's and the maps'."""
@@ -122,21 +125,31 @@ def fill_cube(run: Run) -> None:
     made = run.workspace.state("layout.json")
     if not storage.exists(made) or storage.read_json(made) != run.plan.layout:
         storage.remove(made)
-        storage.remove(run.workspace.state(plan.CUBE))
-        storage.remove(run.workspace.state(plan.FRACTION))
+        for stage in (plan.CUBE, plan.FRACTION, plan.RELATE, plan.HARMONISE):
+            storage.remove(run.workspace.state(stage))
         storage.remove(run.workspace.cube)
         for group, template in cube.template(run.plan.inputs, run.plan.grid, run.plan.months).items():
             storage.create(run.workspace.cube, group, template)
         storage.write_json(made, run.plan.layout)
     run.do(run.cube_units, "cube")
+    if run.plan.target.source.harmonise is not None:
+        _harmonise(run)
     run.do(plan.fraction_units(run.plan, run.standing), "cube: valid fraction")
+
+
+def _harmonise(run: Run) -> None:
+    """Bring the parts of the target to one level."""
+    relate = plan.relate_units(run.plan, run.standing)
+    if not relate:
+        storage.remove(run.workspace.state(plan.RELATE))
+    _raise_failed(run.do(relate, "cube: relate sensors"))
+    run.do(plan.harmonise_units(run.plan, run.standing), "cube: harmonise")
 
 
 def _find_classes(run: Run) -> None:
     """Look up the classes of categorical sources of which neither the configuration nor a profile names them."""
-    for given in run.plan.inputs:
-        source = given.source
-        if source.kind != "categorical" or (source.classes is not None and run.config.sources[source.name].classes):
+    for source in run.config.source_list:
+        if source.kind != "categorical" or source.classes:
             continue
         scenes, read = run.plan.scenes[source.name], plan.reading(run.config, source)
         made_from = digest([scene.digest for scene in scenes], source, run.plan.grid)
@@ -174,7 +187,20 @@ def draw_samples(run: Run) -> None:
     if table.empty:
         raise DataError(
             "no coarse cell has an observation and enough valid predictors in any month, so nothing can be learned; "
-            "see which source is missing with `soilscale check`, or lower samples.min_valid_fraction"
+            "see what is missing with `soilscale status` and `soilscale check`, or lower samples.min_valid_fraction"
+        )
+    _check_range(run, table[MAP])
+
+
+def _check_range(run: Run, observed: pd.Series[float]) -> None:
+    """Refuse a target that is likely in another unit."""
+    lower, upper = run.config.maps.valid_range
+    beyond = float(((observed < lower) | (observed > upper)).mean())
+    if beyond > MOST_BEYOND:
+        name = run.plan.target.source.name
+        raise DataError(
+            f"source {name}: {beyond:.0%} of its values lie outside maps.valid_range [{lower:g}, {upper:g}] m3 m-3, "
+            f"their median is {observed.median():.4g}; give its scale or unit in sources.{name}, or another valid_range"
         )
 
 
@@ -239,8 +265,13 @@ def train(run: Run) -> None:
         logger.warning(
             "season %s has %d training rows, too few for a model; the comprehensive one is used", name, count
         )
-    work = train_units(run, trained_seasons(run))
+    seasons, made_from = trained_seasons(run), samples_digest(run)
+    _raise_failed(run.do(explain.select_units(run, seasons, made_from), "train: forward selection"))
+    _raise_failed(run.do(explain.tune_units(run, seasons, made_from), "train: tuning"))
+    work = train_units(run, seasons)
     _raise_failed(run.do(work, "train"))
+    run.do(explain.importance_units(run, seasons, work), "train: importance")
+    run.do(explain.ablation_units(run, seasons, made_from), "train: ablation")
     if not _stands(run, work, run.workspace.predictions):
         _put_together(run, work, run.workspace.predictions)
         _describe(run, [unit.arguments[0] for unit in work])
@@ -281,30 +312,18 @@ def trained_seasons(run: Run) -> list[str]:
 
 def train_units(run: Run, seasons: Sequence[str]) -> list[Unit]:
     """One unit for each fit."""
-    settings = run.config
+    settings = run.config.models
     made_from = samples_digest(run)
     told = cube.template(run.plan.inputs, run.plan.grid, run.plan.months)[COARSE]
-    feature_units = {name: str(told[name].attrs["units"]) for name in run.features}
-    return [
-        Unit(
-            TRAIN,
-            job.name,
-            digest(made_from, job, settings.models.parameters.get(job.algorithm), settings.models.folds, run.features),
-            learn.fit,
-            (
-                job,
-                run.features,
-                feature_units,
-                {
-                    "parameters": settings.models.parameters.get(job.algorithm, {}),
-                    "seed": settings.models.seed,
-                    "folds": settings.models.folds,
-                },
-                made_from,
-            ),
-        )
-        for job in models.jobs(seasons, settings.models.algorithms, settings.models.folds)
-    ]
+    units = []
+    for job in models.jobs(seasons, settings.algorithms, settings.folds):
+        features = explain.features_of(run, job.season)
+        parameters = explain.parameters_of(run, job.season, job.algorithm)
+        feature_units = {name: str(told[name].attrs["units"]) for name in features}
+        options = {"parameters": parameters, "seed": settings.seed, "folds": settings.folds}
+        origin = digest(made_from, job, parameters, settings.folds, features)
+        units.append(Unit(TRAIN, job.name, origin, learn.fit, (job, features, feature_units, options, made_from)))
+    return units
 
 
 def _describe(run: Run, jobs: Sequence[Job]) -> None:

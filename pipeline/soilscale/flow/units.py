@@ -138,23 +138,24 @@ def run(
     todo = [unit for unit in units if unit.marker not in found]
     _withdraw(workspace, units, found)
     receipts: list[Receipt] = []
-    progress(doing, len(units) - len(todo), len(units))
+    standing = len(units) - len(todo)
+    progress(doing, standing, len(units))
     if not todo:
         return receipts
     client = connect()
     for attempt in range(ATTEMPTS):
+        time.sleep(2**attempt - 1)
         receipts = [receipt for receipt in receipts if receipt.outcome != "unreachable"]
         for receipt in _stream(client, workspace, todo, attempt):
             receipts.append(receipt)
-            done = len(units) - len(todo) + sum(one.outcome != "unreachable" for one in receipts)
-            progress(doing, min(done, len(units)), len(units))
+            done = standing + sum(one.outcome != "unreachable" for one in receipts)
+            progress(doing, done, len(units))
             if receipt.outcome == "failed":
                 logger.error("%s %s: %s", receipt.stage, receipt.name, receipt.message)
         names = {receipt.name for receipt in receipts if receipt.outcome == "unreachable"}
         todo = [unit for unit in todo if unit.name in names]
         if not todo:
             return receipts
-        time.sleep(2**attempt)
     message = next(receipt.message for receipt in receipts if receipt.outcome == "unreachable")
     raise ServiceError(f"{len(todo)} of {len(units)} units of stage {stage} could not be done, the first: {message}")
 

@@ -1,35 +1,43 @@
 """Tables, figures and the one page that say how good the maps are; data in, data out, nothing is read or written."""
 
-from soilscale.reports.figures import (
-    accuracy_bars,
-    maps_side_by_side,
-    representative,
-    scatter,
-    time_series,
-    truth_bars,
-)
-from soilscale.reports.insitu import station_baselines, stations
+from soilscale.reports import figures, insitu
+from soilscale.reports.comparison import comparison
+from soilscale.reports.intervals import blocked_errors, coverage, interval
 from soilscale.reports.page import Context, page
 from soilscale.reports.scores import SCORES
-from soilscale.reports.tables import accuracy, area_means, baselines, consistency, method, truth, upscaled
+from soilscale.reports.sensors import level, sensor_series, sensors
+from soilscale.reports.tables import (
+    ablation,
+    accuracy,
+    area_means,
+    baselines,
+    consistency,
+    method,
+    truth,
+    upscaled,
+    upscaled_errors,
+)
 
 __all__ = [
     "SCORES",
     "Context",
+    "ablation",
     "accuracy",
-    "accuracy_bars",
     "area_means",
     "baselines",
+    "blocked_errors",
+    "comparison",
     "consistency",
-    "maps_side_by_side",
+    "coverage",
+    "figures",
+    "insitu",
+    "interval",
+    "level",
     "method",
     "page",
-    "representative",
-    "scatter",
-    "station_baselines",
-    "stations",
-    "time_series",
+    "sensor_series",
+    "sensors",
     "truth",
-    "truth_bars",
     "upscaled",
+    "upscaled_errors",
 ]

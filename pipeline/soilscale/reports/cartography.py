@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from pyproj import CRS, Geod, Transformer
 
 from soilscale.grid import LONLAT
+from soilscale.reports.style import INK, MISSING
 
 Extent = tuple[float, float, float, float]
 """Left, right, bottom, top, in the CRS's units."""
 
+PIXELS = 1200
+"""Cells along an axis of a drawn map, at most; of a larger map every n-th is drawn."""
+
 POINTS = 60
 """Points along an axis at which longitude and latitude are computed for the graticule."""
 
-BAR = 0.3
+BAR = 0.35
 """Greatest length of a scale bar, as a share of the map's width."""
+
+MARGIN = 0.03
+"""Room around what is shown, as a share of its longer side."""
 
 
 def extent(array: xr.DataArray) -> Extent:
@@ -36,11 +49,114 @@ def extent(array: xr.DataArray) -> Extent:
     )
 
 
+def window(shown: Sequence[tuple[NDArray[np.float64], Extent]]) -> Extent:
+    """Smallest extent with a margin in which every value of some fields lies; that of the first if none has any.
+
+    Parameters
+    ----------
+    shown
+        Fields of shape ``(y, x)``, the first row northernmost, NaN where missing, and their extents.
+    """
+    parts = [_occupied(values, bounds) for values, bounds in shown if np.isfinite(values).any()]
+    left, right, bottom, top = np.array(parts or [shown[0][1]]).T
+    west, east, south, north = float(left.min()), float(right.max()), float(bottom.min()), float(top.max())
+    pad = MARGIN * max(east - west, north - south)
+    return west - pad, east + pad, south - pad, north + pad
+
+
+def _occupied(values: NDArray[np.float64], bounds: Extent) -> Extent:
+    """Extent of the rows and columns that have a value."""
+    left, right, bottom, top = bounds
+    finite = np.isfinite(values)
+    rows, columns = np.flatnonzero(finite.any(axis=1)), np.flatnonzero(finite.any(axis=0))
+    high, wide = (top - bottom) / values.shape[0], (right - left) / values.shape[1]
+    return (
+        left + float(columns[0]) * wide,
+        left + float(columns[-1] + 1) * wide,
+        top - float(rows[-1] + 1) * high,
+        top - float(rows[0]) * high,
+    )
+
+
+def thinned(array: xr.DataArray) -> xr.DataArray:
+    """Every n-th row and column of a map with too many to be drawn."""
+    step = max(1, -(-max(array.sizes["y"], array.sizes["x"]) // PIXELS))
+    return array.isel(y=slice(None, None, step), x=slice(None, None, step))
+
+
+def shape(seen: Extent, crs: str) -> float:
+    """Height of a map on the page for a width of 1."""
+    return stretch(seen, crs) * (seen[3] - seen[2]) / (seen[1] - seen[0])
+
+
 def stretch(bounds: Extent, crs: str) -> float:
     """Height of a unit of y on the page for one of x: 1, but on a grid in degrees that of the middle latitude."""
     if not CRS.from_user_input(crs).is_geographic:
         return 1.0
     return 1 / math.cos(math.radians((bounds[2] + bounds[3]) / 2))
+
+
+def limits(fields: Sequence[NDArray[np.float64]], percentiles: tuple[float, float] = (2, 98)) -> tuple[float, float]:
+    """Range of the colours: percentiles of everything that shares them."""
+    values = np.concatenate([values[np.isfinite(values)] for values in fields])
+    if not values.size:
+        return 0.0, 1.0
+    low, high = np.percentile(values, percentiles)
+    return float(low), float(max(high, low + 1e-6))
+
+
+def paint(
+    axes: Axes,
+    values: NDArray[np.float64],
+    bounds: Extent,
+    seen: Extent,
+    crs: str,
+    colours: str | Colormap,
+    range_: tuple[float, float],
+) -> Any:
+    """Draw one map with its graticule; the image, from which a colour bar can be made.
+
+    Parameters
+    ----------
+    values
+        Shape ``(y, x)``, NaN where missing.
+    bounds
+        Extent of the values.
+    seen
+        Extent to show.
+    """
+    palette = mpl.colormaps[colours] if isinstance(colours, str) else colours
+    image = axes.imshow(
+        values,
+        extent=bounds,
+        cmap=palette.with_extremes(bad=MISSING),
+        vmin=range_[0],
+        vmax=range_[1],
+        interpolation="nearest",
+        aspect=stretch(seen, crs),
+    )
+    axes.set_facecolor(MISSING)
+    graticule(axes, seen, crs)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(True)
+    return image
+
+
+def colour_bar(
+    figure: Figure,
+    image: ScalarMappable,
+    axes: Sequence[Axes],
+    label: str,
+    extend: str = "both",
+    **place: Any,
+) -> None:
+    """Add a colour bar beside axes, or where the further options say."""
+    options = {"shrink": 0.85, "pad": 0.02, "aspect": 22} | place
+    bar = figure.colorbar(image, ax=list(axes), extend=extend, **options)
+    bar.set_label(label)
+    bar.locator = MaxNLocator(5)
+    bar.update_ticks()
+    bar.outline.set_linewidth(0.4)
 
 
 def graticule(axes: Axes, bounds: Extent, crs: str) -> None:
@@ -61,7 +177,7 @@ def graticule(axes: Axes, bounds: Extent, crs: str) -> None:
             [float(np.interp(level, edge, along)) for level in named],
             labels=[_degrees(level, signs) for level in named],
         )
-    axes.tick_params(length=2, pad=2)
+    axes.tick_params(length=2, pad=2, labelsize=6.5)
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
 
@@ -75,25 +191,25 @@ def scale_bar(axes: Axes, bounds: Extent, crs: str) -> None:
     width = Geod(ellps="WGS84").inv(west, first, east, last)[2] / 1000
     length = _round_down(width * BAR)
     start, size = left + 0.05 * (right - left), (right - left) * length / width
-    at, tick = bottom + 0.06 * (top - bottom), 0.012 * (top - bottom)
-    for colour, thickness in (("white", 3.2), ("0.1", 1.2)):
+    at, tick = bottom + 0.05 * (top - bottom), 0.012 * (top - bottom)
+    for colour, thickness in (("white", 3.4), (INK, 1.2)):
         axes.plot(
             [start, start, start + size, start + size],
             [at + tick, at, at, at + tick],
             color=colour,
             linewidth=thickness,
-            solid_capstyle="butt",
+            solid_capstyle="projecting",
             solid_joinstyle="miter",
         )
     axes.annotate(
         f"{length:g} km",
         (start + size / 2, at + tick),
-        xytext=(0, 1.5),
+        xytext=(0, 2.5),
         textcoords="offset points",
         ha="center",
         va="bottom",
-        fontsize=6,
-        bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7},
+        fontsize=6.5,
+        bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.75},
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from soilscale.reports.scores import SCORES
+from soilscale.reports.style import words
 from soilscale.reports.tables import BLOCK_DIFFERENCE
 
 FORMATS: Mapping[str, str] = {
@@ -22,8 +23,39 @@ FORMATS: Mapping[str, str] = {
     "r": ".3f",
     "kl": ".4f",
     "kge": ".3f",
+    "r_anomaly": ".3f",
+    "rmse_random": ".4f",
+    "rmse_blocked": ".4f",
+    "ratio": ".2f",
+    "r2_random": ".3f",
+    "r2_blocked": ".3f",
+    "seasonal": ".4g",
+    "comprehensive": ".4g",
+    "difference": "z.4f",
+    "lower": "z.4f",
+    "upper": "z.4f",
+    "coarse": ".4f",
+    "fine": ".4f",
+    "bilinear": ".4f",
+    "observed": ".4f",
+    "precipitation": ".1f",
+    "oob_r2": ".3f",
+    "level": ".2f",
+    "coverage": ".3f",
+    "width": ".4f",
     "n": ",.0f",
+    "n_blocked": ",.0f",
+    "months": ",.0f",
+    "items": ",.0f",
+    "cells": ",.0f",
+    "share": ".2f",
     "rank": ".0f",
+    "slope": ".3f",
+    "intercept": "z.4f",
+    "step_before": "z.4f",
+    "step_after": "z.4f",
+    "step_spread_before": ".4f",
+    "step_spread_after": ".4f",
     "inc_mse": ".1f",
     "inc_node_purity": ".3g",
     BLOCK_DIFFERENCE: ".1e",
@@ -40,11 +72,28 @@ HEADINGS: Mapping[str, str] = {
     "r": "R",
     "kl": "K-L",
     "kge": "KGE",
+    "r_anomaly": "anomaly R",
+    "step_before": "step before",
+    "step_spread_before": "spread",
+    "step_after": "step after",
+    "step_spread_after": "spread after",
     "inc_mse": "%IncMSE",
     "inc_node_purity": "IncNodePurity",
+    "oob_r2": "out-of-bag R²",
+    "rmse_random": "RMSE random",
+    "rmse_blocked": "RMSE blocked",
+    "ratio": "blocked / random",
+    "r2_random": "R² random",
+    "r2_blocked": "R² blocked",
+    "n_blocked": "rows",
+    "cells": "fine cells x months",
+    "share": "share, %",
     BLOCK_DIFFERENCE: "largest block difference",
 }
 """Column -> its heading, where it is not its name."""
+
+NAMES = ("season", "algorithm", "method", "feature", "group", "without")
+"""Columns whose entries are written as a reader says them."""
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -63,7 +112,6 @@ class Cell:
 class Table:
     """A table as it stands on the page."""
 
-    name: str
     headings: tuple[tuple[str, str, bool], ...]
     """Heading, explanation and whether its column holds numbers."""
     rows: tuple[tuple[Cell, ...], ...]
@@ -76,7 +124,7 @@ def number(column: str, value: float) -> str:
     return format(value, FORMATS.get(column, ".4g")).replace("-", MINUS)
 
 
-def table(name: str, frame: pd.DataFrame, keys: Sequence[str]) -> Table:
+def table(frame: pd.DataFrame, keys: Sequence[str] = ()) -> Table:
     """Lay a table out for the page.
 
     Parameters
@@ -89,12 +137,17 @@ def table(name: str, frame: pd.DataFrame, keys: Sequence[str]) -> Table:
     """
     wide = _wide(frame, list(keys)) if keys else frame
     numeric = {column: pd.api.types.is_numeric_dtype(wide[column]) for column in wide}
-    headings = tuple((HEADINGS.get(c, c), explanation(c), numeric[c]) for c in map(str, wide.columns))
+    headings = tuple((heading(c), explanation(c), numeric[c]) for c in map(str, wide.columns))
     rows = tuple(
         tuple(_cell(str(column), value, numeric[column]) for column, value in zip(wide.columns, row, strict=True))
         for row in wide.itertuples(index=False)
     )
-    return Table(name, headings, rows)
+    return Table(headings, rows)
+
+
+def heading(column: str) -> str:
+    """Heading of a column."""
+    return HEADINGS.get(column, column.replace("_", " "))
 
 
 def explanation(column: str) -> str:
@@ -115,5 +168,7 @@ def _wide(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 def _cell(column: str, value: Any, numeric: bool) -> Cell:
     if numeric:
         return Cell(number(column, float(value)), repr(float(value)), numeric=True)
+    if isinstance(value, pd.Timestamp):
+        return Cell(f"{value:%Y-%m}", value.isoformat(), numeric=False)
     text = "" if pd.isna(value) else str(value)
-    return Cell(text.replace("_", " "), text, numeric=False)
+    return Cell(words(text) if column in NAMES else text, text, numeric=False)

@@ -3,44 +3,32 @@
 from __future__ import annotations
 
 import math
+import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
+from hashlib import sha256
 from importlib.resources import files
+from itertools import count
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined, Template
 
-from soilscale.reports.layout import Table, number, table
-from soilscale.reports.tables import BEST, BILINEAR, NEAREST, STATIONS, TRUTH, UPSCALED, Algorithm, method
-from soilscale.seasons import ALL
+from soilscale.reports import contents, layout, summary
+from soilscale.reports.sensors import COUNTS
+from soilscale.reports.style import words
+from soilscale.reports.tables import BEST, Algorithm, method
+from soilscale.schema import Quality
 
-REFERENCES: Mapping[str, str] = {
-    TRUTH: "the known truth",
-    STATIONS: "stations in the ground",
-    UPSCALED: "the coarse observation, one scale up",
-}
-"""Reference in `baselines.csv` -> what it is, in words."""
-
-CAPTIONS: Mapping[str, str] = {
-    "maps": "Soil moisture of one month in each season: what the satellite saw, and the map made from it. "
-    "Each row has one scale of colours; grey is missing.",
-    "time_series": "Means over the area, each over the cells that the product has in that month.",
-    "accuracy": "Error and fit of every algorithm on rows that it has not seen. The tick is the comprehensive model, "
-    "trained on all seasons together.",
-    "scatter": "Observed against predicted in the blocked split, at the coarse scale.",
-    "truth": "Error of the fine maps against the known truth, beside what needs no model.",
-    "stations": "Error at stations, beside what needs no model.",
-    "upscaled": "Error of a downscaling from blocks of 3 x 3 coarse cells back to the observed field.",
-}
-"""Name of a figure -> its caption; figures stand on the page in the section of their name."""
+MOST_ROWS = 2000
+"""Rows up to which a table stands on the page; a longer one lies beside it only."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """Everything that the page says; tables as the functions of `tables` and `insitu` return them."""
+    """Everything that the page says."""
 
     name: str
     """Name of the run."""
@@ -58,27 +46,27 @@ class Context:
     """Sides of a coarse and a fine cell with their unit, such as ``24 km`` and ``1 km``."""
     algorithm: Algorithm
     """With which the maps were made: a name, or season -> name."""
-    accuracy: pd.DataFrame
-    consistency: pd.DataFrame
-    baselines: pd.DataFrame
+    tables: Mapping[str, pd.DataFrame]
+    """Name of a table -> what the functions of `reports` return; `accuracy` and `baselines` make the summary. Where
+    they appear, and under what title, stands in `contents.SECTIONS`."""
     config_hash: str
     """Hash of the resolved configuration."""
-    truth: pd.DataFrame | None = None
-    stations: pd.DataFrame | None = None
-    importance: pd.DataFrame | None = None
-    """season, feature, group, inc_mse, inc_node_purity, rank."""
-    ablation: pd.DataFrame | None = None
-    """season, without, metric, value."""
     figures: Mapping[str, bytes] = field(default_factory=dict)
-    """Name of a figure, one of `CAPTIONS` -> PNG."""
+    """Name of a figure -> PNG; likewise."""
+    product: str = ""
+    """Name of the coarse product."""
+    conserved: bool = True
+    """Whether the maps were brought to agree with the coarse product."""
     failed: Sequence[tuple[str, str]] = ()
     """Units of work that could not be made, and why."""
     without_input: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Source -> months for which it has no item."""
-    flags: Mapping[str, int] = field(default_factory=dict)
-    """What the quality layer says, in words -> number of fine cells and months."""
+    flags: Mapping[Quality, int] = field(default_factory=dict)
+    """Bit of the quality layer -> number of fine cells and months that carry it."""
     items: Mapping[str, int] = field(default_factory=dict)
     """Source -> number of its items."""
+    collections: Mapping[str, str] = field(default_factory=dict)
+    """Source -> its collection in the catalog."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> version."""
     created: datetime | None = None
@@ -86,165 +74,185 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Whether the maps are better than what needs no model, by one reference."""
+class Entry:
+    """A figure or a table as it stands on the page."""
 
-    reference: str
-    """In words."""
-    metric: str
-    values: Mapping[str, float]
-    """Method -> value over all seasons; the maps' own method comes first."""
-    worse_than: tuple[str, ...]
-    """Baselines that are as good as the maps or better, over all seasons."""
-    worse_in: tuple[str, ...]
-    """Seasons in which some baseline is as good as the maps or better."""
-
-    @property
-    def good(self) -> bool:
-        """Whether the maps beat every baseline over all seasons."""
-        return not self.worse_than
-
-    @property
-    def sentence(self) -> str:
-        """The verdict in plain words."""
-        own, *others = self.values
-        rivals = " and ".join(f"{name} ({number(self.metric, self.values[name])})" for name in others)
-        label = {"rmse": "RMSE", "r": "R"}[self.metric]
-        start = f"{label} {number(self.metric, self.values[own])}"
-        if self.good:
-            text = f"{start}: better than {rivals}."
-        else:
-            lost = " and ".join(self.worse_than)
-            text = f"{start} against {rivals}: the maps lose to {lost}, which needs no model at all."
-        seasons = [season for season in self.worse_in if season != ALL]
-        return text + (f" They do not beat both in {', '.join(seasons)}." if seasons and self.good else "")
+    name: str
+    label: str
+    """Such as ``Figure 3``."""
+    title: str
+    note: str
+    image: str = ""
+    """Base64 of a PNG."""
+    alt: str = ""
+    table: layout.Table | None = None
+    folded: bool = False
+    data: str = ""
+    """Base64 of a CSV, to be saved."""
+    elsewhere: int = 0
+    """Rows of a table that is too long for the page."""
 
 
 @dataclass(frozen=True)
-class Split:
-    """Accuracy of the maps' own models in one season, random beside blocked."""
+class Part:
+    """A section as it stands on the page."""
 
-    season: str
-    algorithm: str
-    texts: Mapping[str, str]
-    """``rmse random``, ``rmse blocked``, ``r2 random``, ``r2 blocked`` -> number as text."""
-    ratio: str
-    """RMSE blocked / random."""
+    name: str
+    heading: str
+    paragraphs: Sequence[str]
+    entries: Sequence[Entry]
 
 
 def page(context: Context) -> str:
     """Render the report: one HTML page with styles, scripts and figures inside, which asks for nothing else.
 
+    Its content security policy allows its own style and script, by their hashes, and images in the page; a browser
+    would refuse anything else.
+
     Parameters
     ----------
     context
-        What the page says. Tables that are None, or empty, and figures that are not there leave their place out.
+        What the page says. Tables that are not there, or empty, and figures that are not there leave their place out.
     """
-    found = splits(context.accuracy, context.algorithm)
-    return _template().render(
+    tables = _tables(context)
+    number = {"Figure": count(1), "Table": count(1)}
+    accuracy = _splits(context)
+    baselines = context.tables.get("baselines")
+    head = list(_entries(context, tables, (contents.SPLITS,), number))
+    html = _template().render(
         context=context,
-        headlines={split: headline(found, f"rmse {split}") for split in ("random", "blocked")},
-        own=method(context.algorithm).replace("_", " "),
-        splits=found,
-        verdicts=verdicts(context.baselines, method(context.algorithm)),
-        tables=_tables(context),
-        figures={name: b64encode(png).decode("ascii") for name, png in context.figures.items()},
-        captions=CAPTIONS,
+        headlines={key: summary.headline(accuracy, key) for key in ("rmse_random", "rmse_blocked", "r2_blocked")},
+        own=method(context.algorithm),
+        algorithm=_algorithm_words(context.algorithm),
+        verdicts=[] if baselines is None else summary.verdicts(baselines, method(context.algorithm)),
+        found=[sentence for sentence in _findings(context, accuracy) if sentence],
+        missing=_missing(context),
+        head=head,
+        parts=list(_parts(context, tables, number)),
         created=context.created.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if context.created else "",
     )
+    return _with_policy(html)
 
 
-def verdicts(baselines: pd.DataFrame, own: str) -> list[Verdict]:
-    """Verdict by each reference: by RMSE or, where stations measure another quantity, by R.
+def _findings(context: Context, accuracy: pd.DataFrame) -> list[str]:
+    """Further sentences of the summary."""
+    return [
+        summary.accuracy_words(accuracy),
+        summary.season_words(context.tables.get("comparison"), context.algorithm),
+        summary.factor_words(context.tables.get("importance")),
+    ]
 
-    Parameters
-    ----------
-    baselines
-        season, method, reference, metric, value.
-    own
-        Method of the maps.
-    """
-    found = []
-    for reference, words in REFERENCES.items():
-        rows = baselines[baselines["reference"] == reference]
-        metric = "rmse" if "rmse" in set(rows["metric"]) else "r"
-        chosen = rows.loc[rows["metric"] == metric, ["season", "method", "value"]]
-        values = {(str(season), str(name)): float(value) for season, name, value in chosen.itertuples(index=False)}
-        if math.isnan(values.get((ALL, own), math.nan)):
-            continue
-        rivals = [name for name in (NEAREST, BILINEAR) if (ALL, name) in values]
-        seasons = list(dict.fromkeys(season for season, _ in values))
-        lost = {
-            season: [name for name in rivals if not _better(metric, values, season, own, name)] for season in seasons
-        }
-        found.append(
-            Verdict(
-                reference=words,
-                metric=metric,
-                values={name: values[ALL, name] for name in (own, *rivals)},
-                worse_than=tuple(lost[ALL]),
-                worse_in=tuple(season for season in seasons if lost[season]),
+
+def _algorithm_words(algorithm: Algorithm) -> str:
+    """Algorithms with which the maps were made, in words."""
+    if method(algorithm) != BEST or isinstance(algorithm, str):
+        return words(method(algorithm))
+    return ", ".join(f"{words(name)} in {words(season)}" for season, name in algorithm.items())
+
+
+def _tables(context: Context) -> dict[str, pd.DataFrame]:
+    """Tables of the page that have rows, by name: those given, and those that the context's other fields make."""
+    given = dict(context.tables)
+    if "sensors" in given:
+        rows = given["sensors"][~given["sensors"]["statistic"].isin(COUNTS.values())]
+        given["sensors"] = rows.rename(columns={"statistic": "metric"})
+    given["splits"] = _splits(context)
+    given["failed"] = pd.DataFrame(list(context.failed), columns=["unit", "why"])
+    gaps = [(name, len(months), ", ".join(months)) for name, months in context.without_input.items()]
+    given["without_input"] = pd.DataFrame(gaps, columns=["source", "months", "which"])
+    given["flags"] = _flags(context)
+    items = [(name, context.collections.get(name, ""), number) for name, number in context.items.items()]
+    given["items"] = pd.DataFrame(items, columns=["source", "collection", "items"])
+    given["versions"] = pd.DataFrame(list(context.versions.items()), columns=["package", "version"])
+    return {name: frame for name, frame in given.items() if len(frame)}
+
+
+def _missing(context: Context) -> str:
+    """What is missing, in words."""
+    told = summary.missing_words(len(context.failed), context.without_input)
+    return f"{told} {summary.quality_words(context.flags, context.fine_cells * context.months)}".strip()
+
+
+def _splits(context: Context) -> pd.DataFrame:
+    """Accuracy of the models with which the maps were made, a row for each season."""
+    empty = pd.DataFrame(columns=["season", "algorithm", "model", "split", "metric", "value", "n"])
+    return summary.splits(context.tables.get("accuracy", empty), context.algorithm)
+
+
+def _flags(context: Context) -> pd.DataFrame:
+    """Flags of the quality layer with their shares."""
+    total = context.fine_cells * context.months
+    rows = [
+        (summary.QUALITY[bit], cells, math.nan if bit == Quality.OUTSIDE or not total else 100 * cells / total)
+        for bit, cells in context.flags.items()
+    ]
+    return pd.DataFrame(rows, columns=["flag", "cells", "share"])
+
+
+def _parts(context: Context, tables: Mapping[str, pd.DataFrame], number: Mapping[str, Iterator[int]]) -> Iterator[Part]:
+    """Sections that have something to say, and what does not stand in any of them."""
+    spoken: Mapping[str, Callable[[], Sequence[str]]] = {
+        contents.SENSORS.name: lambda: summary.sensor_words(context.tables.get("sensors")),
+        contents.MISSING.name: lambda: [_missing(context)],
+        contents.PROVENANCE.name: lambda: [
+            f"Configuration {context.config_hash}. It stands in run.yaml, the items read in items/, above this page."
+        ],
+    }
+    placed = {entry.name for section in contents.SECTIONS for entry in section.entries} | {contents.SPLITS.name}
+    further = [contents.Table(name, words(name), folded=True) for name in tables if name not in placed]
+    rest = contents.Section("further", "Further tables", "", tuple(further))
+    for section in (*contents.SECTIONS[:-2], rest, *contents.SECTIONS[-2:]):
+        entries = list(_entries(context, tables, section.entries, number))
+        if entries or section.name in (contents.MISSING.name, contents.PROVENANCE.name):
+            said = spoken[section.name]() if section.name in spoken else ()
+            yield Part(section.name, section.heading, [*said, *([section.text] if section.text else [])], entries)
+
+
+def _entries(
+    context: Context,
+    tables: Mapping[str, pd.DataFrame],
+    wanted: Sequence[contents.Figure | contents.Table],
+    number: Mapping[str, Iterator[int]],
+) -> Iterator[Entry]:
+    """Figures and tables of a section that there are, numbered."""
+    for entry in wanted:
+        if isinstance(entry, contents.Figure):
+            if entry.name in context.figures:
+                image = b64encode(context.figures[entry.name]).decode("ascii")
+                label = f"Figure {next(number['Figure'])}"
+                yield Entry(entry.name, label, entry.title, entry.caption, image=image, alt=entry.alt)
+        elif entry.name in tables:
+            frame = tables[entry.name]
+            label = f"Table {next(number['Table'])}"
+            if len(frame) > MOST_ROWS:
+                yield Entry(entry.name, label, entry.title, entry.note, elsewhere=len(frame))
+                continue
+            yield Entry(
+                entry.name,
+                label,
+                entry.title,
+                entry.note,
+                table=layout.table(frame, entry.keys),
+                folded=entry.folded,
+                data=_csv(context.tables[entry.name]) if entry.name in context.tables else "",
             )
-        )
-    return found
 
 
-def splits(accuracy: pd.DataFrame, algorithm: Algorithm) -> list[Split]:
-    """Accuracy of the seasonal models with which the maps were made, a row for each season."""
-    rows = accuracy[(accuracy["model"] == "seasonal") & accuracy["metric"].isin(["rmse", "r2"])]
-    found = []
-    for season in pd.unique(rows["season"]):
-        name = algorithm if isinstance(algorithm, str) else algorithm.get(season, method(algorithm))
-        own = rows[(rows["season"] == season) & (rows["algorithm"] == name)]
-        values = {
-            f"{metric} {split}": value
-            for metric, split, value in own[["metric", "split", "value"]].itertuples(index=False)
-        }
-        if values:
-            random, blocked = values.get("rmse random", math.nan), values.get("rmse blocked", math.nan)
-            ratio = f"{blocked / random:.2f}" if random > 0 and math.isfinite(blocked) else ""
-            texts = {key: number(key.split()[0], value) for key, value in values.items()}
-            found.append(Split(season, name.replace("_", " "), texts, ratio))
-    return found
+def _csv(frame: pd.DataFrame) -> str:
+    return b64encode(frame.to_csv(index=False).encode()).decode("ascii")
 
 
-def headline(found: Sequence[Split], key: str) -> str:
-    """Accuracy over all seasons or, where their algorithms differ, from the best season's to the worst's."""
-    pooled = [split.texts[key] for split in found if split.season == ALL and key in split.texts]
-    single = sorted(split.texts[key] for split in found if key in split.texts)
-    if pooled or not single:
-        return pooled[0] if pooled else ""
-    return f"{single[0]} to {single[-1]}"
-
-
-def _better(metric: str, values: Mapping[tuple[str, str], float], season: str, own: str, rival: str) -> bool:
-    """Whether the maps beat a rival in a season; a season without pairs is nobody's."""
-    ours, theirs = values.get((season, own), math.nan), values.get((season, rival), math.nan)
-    if math.isnan(ours) or math.isnan(theirs):
-        return True
-    return ours < theirs if metric == "rmse" else ours > theirs
-
-
-def _tables(context: Context) -> dict[str, Table]:
-    """Tables of the page that have rows, by name."""
-    frames = {
-        "accuracy": (context.accuracy, ["season", "algorithm", "model", "split"]),
-        "consistency": (context.consistency, ["season", "algorithm"]),
-        "baselines": (context.baselines, ["reference", "season", "method"]),
-        "truth": (context.truth, ["season", "method"]),
-        "stations": (context.stations, ["season", "product"]),
-        "ablation": (context.ablation, ["season", "without"]),
-        "importance": (context.importance, []),
-    }
-    return {
-        name: table(name, frame, keys) for name, (frame, keys) in frames.items() if frame is not None and len(frame)
-    }
+def _with_policy(html: str) -> str:
+    """Page with the hashes of its style and script in its content security policy."""
+    for place, tag in (("STYLE-HASH", "style"), ("SCRIPT-HASH", "script")):
+        text = re.findall(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL)[-1]
+        html = html.replace(place, f"sha256-{b64encode(sha256(text.encode()).digest()).decode('ascii')}", 1)
+    return html
 
 
 @cache
 def _template() -> Template:
     """Template of the page, which escapes whatever it is given."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.globals["best"] = BEST
     text = files("soilscale.reports").joinpath("page.html.j2").read_text(encoding="utf-8")
     return environment.from_string(text)

@@ -7,7 +7,7 @@ pairs of all of them are pooled. Maps are read month by month, so that a table n
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -181,8 +181,21 @@ def upscaled(
     DataFrame
         season, method, metric, value.
     """
-    held_out = predictions[(predictions["split"] == "blocked") & (predictions["model"] == "seasonal")]
     tally: Tally = {}
+    for season, observed, fields in _upscaled_fields(coarse, predictions, season_of, algorithm, limits):
+        compare(tally, season, observed, fields)
+    return long_form(tally, ["season", "method"], season_of.names)
+
+
+def _upscaled_fields(
+    coarse: xr.DataArray,
+    predictions: pd.DataFrame,
+    season_of: Seasons,
+    algorithm: Algorithm,
+    limits: tuple[float, float],
+) -> Iterator[tuple[str, NDArray[np.float64], dict[str, NDArray[np.float64]]]]:
+    """Season, observation and every method's field of each month, one scale up."""
+    held_out = predictions[(predictions["split"] == "blocked") & (predictions["model"] == "seasonal")]
     for time, rows in held_out.groupby("time"):
         month = np.datetime64(pd.Timestamp(str(time)), "M")
         if month not in shared_months(coarse):
@@ -197,8 +210,26 @@ def upscaled(
             fields[str(name)], _ = kernels.conserve(predicted, means, UPSCALING, *limits)
         if method(algorithm) == BEST and not isinstance(algorithm, str):
             fields[BEST] = fields[algorithm[season]]
-        compare(tally, season, observed, fields)
-    return long_form(tally, ["season", "method"], season_of.names)
+        yield season, observed, fields
+
+
+def upscaled_errors(
+    coarse: xr.DataArray,
+    predictions: pd.DataFrame,
+    season_of: Seasons,
+    *,
+    algorithm: Algorithm,
+    limits: tuple[float, float],
+) -> dict[str, NDArray[np.float64]]:
+    """Observation minus the maps' own method one scale up, as of `upscaled`: season, and ``all``, -> errors."""
+    name = method(algorithm)
+    parts: dict[str, list[NDArray[np.float64]]] = {ALL: [np.empty(0)]}
+    for season, observed, fields in _upscaled_fields(coarse, predictions, season_of, algorithm, limits):
+        if name in fields:
+            error = (observed - fields[name]).ravel()
+            for key in (season, ALL):
+                parts.setdefault(key, []).append(error[np.isfinite(error)])
+    return {key: np.concatenate(errors) for key, errors in parts.items()}
 
 
 def baselines(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -217,6 +248,27 @@ def baselines(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     columns = ["season", "method", "reference", "metric", "value"]
     parts = [table.assign(reference=reference)[columns] for reference, table in tables.items() if len(table)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def ablation(predictions: pd.DataFrame, seasons: Iterable[str]) -> pd.DataFrame:
+    """Accuracy on held-out blocks without one factor (Yan & Bai 2020, Table 8).
+
+    Parameters
+    ----------
+    predictions
+        Columns season, without, observed, predicted (m3 m-3).
+    seasons
+        Seasons in their order.
+
+    Returns
+    -------
+    DataFrame
+        season, without, metric, value.
+    """
+    tally: Tally = {}
+    for (season, without), rows in predictions.groupby(["season", "without"], sort=False) if len(predictions) else ():
+        add(tally, str(season), (str(without),), moments(rows["observed"], rows["predicted"]))
+    return long_form(tally, ["season", "without"], seasons)
 
 
 def area_means(

@@ -1,0 +1,194 @@
+"""Inputs as a person writes them: one source, or a target of several parts; and what may be wrong between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from soilscale.errors import nearest
+from soilscale.sources import (
+    PROSE,
+    Aggregate,
+    Harmonise,
+    Kind,
+    Matching,
+    ResamplingName,
+    Role,
+    Source,
+    profiles,
+)
+
+LAST_BIT = 31
+"""Last bit of the widest quality band."""
+
+SOURCE, PARTS = "(source)", "(parts)"
+"""Which of the two sections stands under a name of `sources`; in the place of an error that pydantic tells."""
+
+OWN_KEYS = ("parts", "harmonise", "reference", "through")
+FEWEST = 2
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+
+
+def _as_tuple(value: Any) -> Any:
+    return value if isinstance(value, (list, tuple)) or value is None else (value,)
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and keys that it does not know are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class QualitySection(Section):
+    """Which pixels of a quality band are accepted."""
+
+    asset: str
+    bits: tuple[int, int]
+    accept: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> QualitySection:
+        first, last = self.bits
+        if not 0 <= first <= last <= LAST_BIT:
+            raise ValueError(f"bits {list(self.bits)} are not [first, last] within 0..{LAST_BIT}")
+        largest = 2 ** (last - first + 1) - 1
+        if any(not 0 <= value <= largest for value in self.accept):
+            raise ValueError(
+                f"accept {list(self.accept)} holds values that bits {first} to {last} cannot: 0..{largest}"
+            )
+        return self
+
+
+class SourceSection(Section):
+    """One input."""
+
+    catalog: str
+    collection: str
+    asset: str
+    profile: str | None = None
+    role: Role = "predictor"
+    kind: Kind = "continuous"
+    scale: float | None = None
+    offset: float | None = None
+    nodata: Annotated[tuple[float, ...] | None, BeforeValidator(_as_tuple)] = None
+    valid_range: tuple[float, float] | None = None
+    quality: QualitySection | None = None
+    composite: float | None = Field(default=None, gt=0)
+    aggregate: Aggregate = "mean"
+    resampling: ResamplingName = "auto"
+    derive: tuple[Literal["slope", "aspect"], ...] = ()
+    lags: tuple[Annotated[int, Field(ge=1, le=24)], ...] = ()
+    group: Name | None = None
+    static: bool | None = None
+    classes: tuple[int, ...] | None = None
+    unit: str | None = None
+    band: int = Field(default=1, ge=1)
+    query: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_profile(cls, values: Any) -> Any:
+        """Keys of the named profile, beneath those that are written out."""
+        if not isinstance(values, dict) or not values.get("profile"):
+            return values
+        known = profiles()
+        if values["profile"] not in known:
+            raise ValueError(f"there is no profile {values['profile']!r}{nearest(str(values['profile']), known)}")
+        profile = {key: value for key, value in known[values["profile"]].items() if key not in PROSE}
+        return profile | values
+
+    @model_validator(mode="after")
+    def _sensible(self) -> SourceSection:
+        if self.kind == "categorical" and (self.aggregate != "mean" or self.derive or self.role != "predictor"):
+            raise ValueError("a categorical source cannot be summed, derived from or the target")
+        if self.role != "predictor" and (self.lags or self.derive or self.static):
+            raise ValueError(f"the {self.role} has neither lags nor derive, and is not static")
+        if self.static and self.lags:
+            raise ValueError("a static source has no lags")
+        return self
+
+
+class HarmonisedSection(Section):
+    """A target that several sensors observe, one after another or together, brought to one level."""
+
+    role: Literal["target"]
+    parts: Annotated[tuple[Name, ...], Field(min_length=FEWEST)]
+    """Sources with ``role: part``."""
+    harmonise: Matching = "linear"
+    reference: Name | None = None
+    """The part to whose level the others are brought; None: the last."""
+    through: Name | None = None
+    """A source that covers all parts, through which those are related that share no months."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sensible(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        told = ", ".join(key for key in OWN_KEYS if key in values)
+        if "parts" not in values:
+            raise ValueError(f"{told} is for a target of several parts; name the sources with parts: [first, second]")
+        if isinstance(values["parts"], (list, tuple)) and len(values["parts"]) < FEWEST:
+            raise ValueError(f"parts {list(values['parts'])} must name at least two sources; one needs no parts")
+        if theirs := [key for key in ("catalog", "collection", "asset", "profile") if key in values]:
+            raise ValueError(f"a target of several parts has no {', '.join(theirs)} of its own; its parts have them")
+        return values
+
+    def source(self, name: str, valid_range: tuple[float, float]) -> Source:
+        """The target as the stages take it."""
+        reference = self.reference or self.parts[-1]
+        how = Harmonise(self.parts, self.harmonise, reference, self.through, valid_range)
+        return Source(name, catalog="", collection="", asset="", role="target", harmonise=how)
+
+
+def kind_of(written: Any) -> str:
+    """Which section is written under a name of `sources`."""
+    if isinstance(written, HarmonisedSection):
+        return PARTS
+    return PARTS if isinstance(written, dict) and any(key in written for key in OWN_KEYS) else SOURCE
+
+
+AnySource = Annotated[
+    Annotated[SourceSection, Tag(SOURCE)] | Annotated[HarmonisedSection, Tag(PARTS)], Discriminator(kind_of)
+]
+
+
+def faults(targets: Mapping[str, HarmonisedSection], sources: Sequence[Source]) -> Iterator[str]:
+    """What is wrong between targets of several parts and the other sources."""
+    known = {source.name: source for source in sources}
+    used: set[str] = set()
+    for name, target in targets.items():
+        used |= {*target.parts, target.through or ""}
+        yield from (f"sources.{name}.parts: {fault}" for fault in _part_faults(target, known))
+        if target.reference is not None and target.reference not in target.parts:
+            fault = f"{target.reference!r} is not among parts{nearest(target.reference, target.parts)}"
+            yield f"sources.{name}.reference: {fault}"
+        if target.through is not None and (wrong := _through_fault(target, known)):
+            yield f"sources.{name}.through: {wrong}"
+    for source in sources:
+        if source.role == "part" and source.name not in used:
+            yield f"sources.{source.name}: role: part, but no target names it among its parts"
+
+
+def _part_faults(target: HarmonisedSection, known: Mapping[str, Source]) -> Iterator[str]:
+    if len(set(target.parts)) < len(target.parts):
+        yield f"{list(target.parts)} names a source twice"
+    for part in target.parts:
+        if part not in known:
+            yield f"there is no source {part!r}{nearest(part, known)}"
+        elif known[part].role != "part":
+            yield f"{part!r} has role: {known[part].role}; a part has role: part"
+
+
+def _through_fault(target: HarmonisedSection, known: Mapping[str, Source]) -> str | None:
+    name = str(target.through)
+    if name in target.parts:
+        return f"{name!r} is one of the parts; it must be another source that covers them all"
+    if name not in known:
+        return f"there is no source {name!r}{nearest(name, known)}"
+    if known[name].static or known[name].kind == "categorical":
+        return f"{name!r} is {'static' if known[name].static else 'categorical'}; it must change from month to month"
+    return None

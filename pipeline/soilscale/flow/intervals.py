@@ -1,0 +1,76 @@
+"""How far a map may be off: offsets of its lower and upper layer, from the errors of predictions of held-out blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from soilscale import reports, storage
+from soilscale.flow import learn
+from soilscale.flow.session import Run
+from soilscale.flow.units import Unit
+from soilscale.flow.workspace import Workspace, digest
+from soilscale.maps import Offsets
+from soilscale.schema import COARSE
+from soilscale.seasons import ALL, Seasons
+
+INTERVALS = "intervals"
+
+
+def interval_units(run: Run, algorithms: Mapping[str, str], version: str) -> list[Unit]:
+    """One unit for all seasons; none if no interval is asked for.
+
+    Parameters
+    ----------
+    algorithms
+        Season -> the algorithm that maps it.
+    version
+        Digest of the predictions and of the observation.
+    """
+    level = run.config.maps.interval
+    if level is None:
+        return []
+    told = (
+        run.plan.target.source.name,
+        dict(algorithms),
+        run.config.season_scheme,
+        run.config.maps.valid_range,
+        level,
+    )
+    return [Unit(INTERVALS, "offsets", digest(version, told), measure, told)]
+
+
+def measure(
+    workspace: Workspace,
+    target: str,
+    algorithms: Mapping[str, str],
+    seasons: Seasons,
+    limits: tuple[float, float],
+    level: float,
+) -> None:
+    """Measure the offsets of every season on a worker."""
+    observed = storage.open_group(workspace.cube, COARSE)[target].load()
+    predictions = learn.read_table(workspace.predictions)
+    found = {
+        "predicted": reports.blocked_errors(predictions, algorithms),
+        "observed": reports.upscaled_errors(observed, predictions, seasons, algorithm=algorithms, limits=limits),
+    }
+    told = {
+        kind: {season: reports.interval(errors.get(season, errors[ALL]), level) for season in seasons.names}
+        for kind, errors in found.items()
+    }
+    storage.write_json(workspace.state(INTERVALS, "told.json"), told)
+
+
+def offsets(run: Run) -> dict[str, Offsets]:
+    """Offsets of every season; none if no interval is asked for."""
+    url = run.workspace.state(INTERVALS, "told.json")
+    if run.config.maps.interval is None or not storage.exists(url):
+        return {}
+    told = storage.read_json(url)
+    return {
+        season: Offsets(tuple(told["observed"][season]), tuple(told["predicted"][season]))
+        for season in run.config.season_scheme.names
+        if np.isfinite([*told["observed"][season], *told["predicted"][season]]).all()
+    }

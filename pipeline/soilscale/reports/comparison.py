@@ -1,0 +1,122 @@
+"""Seasonal against comprehensive models (Yan & Bai 2020, Table 4), and whether the difference is more than luck."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from soilscale.reports.scores import SCORES, moments
+
+RESAMPLES = 2000
+"""Bootstrap samples of the blocks."""
+
+LEVEL = 0.95
+"""Level of the intervals."""
+
+COLUMNS = ("season", "algorithm", "split", "metric", "seasonal", "comprehensive", "difference", "lower", "upper", "n")
+
+KEYS = ["time", "y", "x"]
+
+Floats = NDArray[np.float64]
+Sums = Mapping[str, Floats]
+"""Sums over the pairs of each bootstrap sample: their number n, and of t, p, tt, pp, tp, a (|p - t| / |t|) and m (pairs
+with t != 0)."""
+
+
+def _rmse(s: Sums) -> Floats:
+    return np.sqrt(np.maximum(s["tt"] - 2 * s["tp"] + s["pp"], 0) / s["n"])
+
+
+def _r2(s: Sums) -> Floats:
+    return 1 - (s["tt"] - 2 * s["tp"] + s["pp"]) / (s["tt"] - s["t"] ** 2 / s["n"])
+
+
+def _bias(s: Sums) -> Floats:
+    return (s["p"] - s["t"]) / s["n"]
+
+
+def _mape(s: Sums) -> Floats:
+    return 100 * s["a"] / s["m"]
+
+
+METRICS: Mapping[str, Callable[[Sums], Floats]] = MappingProxyType(
+    {"mape": _mape, "bias": _bias, "rmse": _rmse, "r2": _r2}
+)
+"""Metrics of the comparison, as `scores.SCORES` defines them, on the sums of many bootstrap samples at once."""
+
+
+def comparison(
+    predictions: pd.DataFrame, blocks: pd.DataFrame, seasons: Iterable[str], *, seed: int = 0
+) -> pd.DataFrame:
+    """Difference between seasonal and comprehensive models on the same rows, with bootstrap intervals.
+
+    Whole blocks are drawn with replacement, since the errors of neighbours resemble each other (Efron & Tibshirani
+    1993, chapter 8.6); both models are scored on the same draw, so that what makes a draw hard for both cancels. An
+    interval that holds 0 says that the difference may be luck.
+
+    Parameters
+    ----------
+    predictions
+        Columns time, season, y, x, algorithm, model, split, observed, predicted.
+    blocks
+        Columns time, y, x, block.
+    seasons
+        Seasons in their order.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `COLUMNS`; ``difference`` is seasonal minus comprehensive, ``lower`` and ``upper`` its 95 % percentile
+        interval (NaN with fewer than two blocks), ``n`` the number of rows.
+    """
+    order = {season: place for place, season in enumerate(seasons)}
+    keys = ["season", "algorithm", "split"]
+    wide = predictions.pivot_table(
+        index=[*keys, *KEYS, "observed"], columns="model", values="predicted", aggfunc="first", observed=True
+    ).reset_index()
+    if not {"seasonal", "comprehensive"} <= set(wide):
+        return pd.DataFrame(columns=list(COLUMNS))
+    wide = wide.dropna(subset=["seasonal", "comprehensive"]).merge(blocks[[*KEYS, "block"]], on=KEYS, how="left")
+    rows = []
+    for (season, algorithm, split), pairs in wide.groupby(keys, sort=False):
+        resampled = _resampled(pairs["block"], seed)
+        samples = {model: _sums(pairs["observed"], pairs[model], resampled) for model in ("seasonal", "comprehensive")}
+        for metric, formula in METRICS.items():
+            values = [SCORES[metric].of(moments(pairs["observed"], pairs[model])) for model in samples]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                spread = formula(samples["seasonal"]) - formula(samples["comprehensive"])
+            lower, upper = _interval(spread)
+            rows.append((season, algorithm, split, metric, *values, values[0] - values[1], lower, upper, len(pairs)))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return table.sort_values("season", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+
+
+def _resampled(blocks: pd.Series[str], seed: int) -> Callable[[Floats], Floats]:
+    """Sum of a value of each row over each bootstrap sample of the blocks; no samples where there is one block."""
+    codes, names = pd.factorize(blocks, sort=True)
+    counts = np.zeros((0, len(names)))
+    if len(names) > 1:
+        rng = np.random.default_rng(seed)
+        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES).astype("float64")
+    return lambda values: counts @ np.bincount(codes, weights=values, minlength=len(names))
+
+
+def _sums(observed: pd.Series[float], predicted: pd.Series[float], resampled: Callable[[Floats], Floats]) -> Sums:
+    t, p = observed.to_numpy("float64"), predicted.to_numpy("float64")
+    nonzero = t != 0
+    ratio = np.abs(p - t) / np.where(nonzero, np.abs(t), math.inf)
+    parts = {"n": np.ones_like(t), "t": t, "p": p, "tt": t * t, "pp": p * p, "tp": t * p, "a": ratio, "m": nonzero}
+    return {name: resampled(np.asarray(values, "float64")) for name, values in parts.items()}
+
+
+def _interval(spread: Floats) -> tuple[float, float]:
+    known = spread[np.isfinite(spread)]
+    if not known.size:
+        return math.nan, math.nan
+    lower, upper = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(lower), float(upper)

@@ -1,0 +1,326 @@
+"""What stands on the page, in its order: sections, and the titles and notes of figures and tables.
+
+A figure or a table that a run has, and that stands here, appears on the page; one that it has not leaves no gap. A
+table that does not stand here appears at the end under its name. So another table takes one entry here, and no more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure, by the name of its file."""
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    """What there is to see, for those who do not."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, by the name of its file."""
+
+    name: str
+    title: str
+    note: str = ""
+    keys: tuple[str, ...] = ()
+    """Columns that tell rows apart in a table of the long form, which gets a column for each metric; none: as it is."""
+    folded: bool = False
+    """Whether it opens on a click only."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page."""
+
+    name: str
+    heading: str
+    text: str = ""
+    entries: tuple[Figure | Table, ...] = ()
+
+
+STUDY_AREA = Section(
+    "area",
+    "Study area",
+    "",
+    (
+        Figure(
+            "study_area",
+            "Study area",
+            "(a) The coarse product in the month in which most of its cells are observed, with the stations if there "
+            "are any; (b) elevation, with the borders of the coarse cells; (c) the land cover with the largest share "
+            "of each fine cell. Grey is missing or outside. Meridians and parallels in degrees.",
+            "Three maps of the area side by side: coarse soil moisture, elevation, and dominant land cover.",
+        ),
+    ),
+)
+
+MAPS = Section(
+    "maps",
+    "Maps",
+    "",
+    (
+        Figure(
+            "maps",
+            "Coarse product and fine maps",
+            "One month of each season, the one with most cells observed. Each row has one scale of colours, from dry "
+            "(light) to wet (dark), cut at its 2nd and 98th percentile; grey is missing.",
+            "Maps in rows by season: the coarse product in large squares, the fine map with detail inside them.",
+        ),
+        Figure(
+            "algorithms",
+            "The algorithms beside each other",
+            "Fine maps of the same months by each algorithm trained, each brought to agree with the coarse product as "
+            "the published maps are. Where the grid is large, every n-th cell is drawn, and of more than five "
+            "algorithms those with the least blocked error.",
+            "Maps in rows by season: the coarse product, then the fine map of each algorithm.",
+        ),
+        Figure(
+            "rmse_maps",
+            "Where the fine maps leave the coarse product",
+            "Root mean square difference between the monthly fine maps and the coarse product laid on their grid as "
+            "nearest, over the months of each season; above each map its value over the area. It is the detail that "
+            "was added, not an error: the truth is unknown here. Steps between coarse cells show as lines.",
+            "A map for each season of the difference between the fine maps and the coarse product.",
+        ),
+        Table(
+            "consistency",
+            "Fine maps against the coarse product",
+            "The coarse product is laid on the fine grid as nearest. The largest block difference compares the mean of "
+            "a coarse cell's fine values with its observation: maps that conserve it differ by rounding only.",
+            ("season", "algorithm"),
+            folded=True,
+        ),
+    ),
+)
+
+SERIES = Section(
+    "series",
+    "Time series",
+    "",
+    (
+        Figure(
+            "time_series",
+            "Precipitation and both products through time",
+            "Means over the area, each over the cells that the product has in that month: where the coarse product has "
+            "few, the two may differ though the maps agree with it cell by cell. A month without a value is a gap.",
+            "Bars of monthly precipitation above two lines, the coarse product and the fine maps.",
+        ),
+        Table("time_series", "Means over the area", folded=True),
+    ),
+)
+
+MODELS = Section(
+    "models",
+    "Accuracy of the models",
+    "Models are judged at the coarse scale on rows that they have not seen. In the random split, neighbours of a row "
+    "in space and time are among those learned from, so its error is too small. The blocked split holds out whole "
+    "blocks of cells and years: it says what to expect where nothing was observed, and it alone decides which "
+    "algorithm is chosen.",
+    (
+        Figure(
+            "accuracy",
+            "Error and fit of every algorithm",
+            "On rows that the model has not seen. The tick is the comprehensive model, trained on all seasons "
+            "together. R² below 0 is worse than the mean of the observations.",
+            "Bars of RMSE and R² for each algorithm and season, random beside blocked split.",
+        ),
+        Figure(
+            "scatter",
+            "Predicted against observed",
+            "Blocked split, at the coarse scale, by the seasonal models with which the maps were made. The dashed "
+            "line is equality.",
+            "A panel for each season with predicted over observed soil moisture around a diagonal.",
+        ),
+        Figure(
+            "comparison",
+            "Seasonal against comprehensive models",
+            "Difference on the same rows, with 95 % intervals from resampled blocks. An interval that holds 0 says "
+            "that the difference may be luck.",
+            "Points with intervals around zero for each season and algorithm.",
+        ),
+        Table(
+            "accuracy",
+            "Every algorithm, model and split",
+            "RMSE, ubRMSE and bias in m³ m⁻³, MAPE in %, K-L in nats.",
+            ("season", "algorithm", "model", "split"),
+            folded=True,
+        ),
+        Table(
+            "comparison",
+            "Seasonal against comprehensive models",
+            "Difference is seasonal minus comprehensive; lower and upper are the ends of its 95 % interval.",
+            folded=True,
+        ),
+        Table("tuning", "Parameters that were tried", folded=True),
+    ),
+)
+
+SKILL = Section(
+    "skill",
+    "Beside nearest and bilinear",
+    "Nearest lays each coarse value down on the fine cells; bilinear interpolates between them. A map that does not "
+    "beat them has added nothing. One scale up the truth is always known: the observed coarse field is averaged over "
+    "3 x 3 cells, downscaled back by held-out predictions, and compared with itself.",
+    (
+        Figure(
+            "upscaled",
+            "One scale up, against the coarse observation",
+            "Error of a downscaling from blocks of 3 x 3 coarse cells back to the observed field.",
+            "Bars for each season: error of nearest, bilinear and each algorithm.",
+        ),
+        Figure(
+            "truth",
+            "Against the known truth",
+            "Error of the fine maps, all methods on the same fine cells.",
+            "Bars for each season: error of nearest, bilinear and the fine maps against the truth.",
+        ),
+        Table("truth", "Against the known truth", "All methods on the same fine cells.", ("season", "method")),
+        Table(
+            "baselines",
+            "Every method and reference",
+            "",
+            ("reference", "season", "method"),
+            folded=True,
+        ),
+        Table(
+            "intervals",
+            "Prediction intervals against the known truth",
+            "Share of fine cells whose truth lies between lower and upper, beside the level that was asked for.",
+        ),
+    ),
+)
+
+IN_SITU = Section(
+    "in-situ",
+    "Against stations",
+    "Monthly means of stations beside the fine map and the coarse product at their place, on the same pairs. A "
+    "station is a point, a cell is not: part of the error is theirs.",
+    (
+        Figure(
+            "stations",
+            "Stations, beside nearest and bilinear",
+            "Error at stations, or correlation where they measure another quantity.",
+            "Bars for each season: nearest, bilinear and the fine maps against stations.",
+        ),
+        Figure(
+            "station_scatter",
+            "Products against stations",
+            "Every pair of station and month that both products have. The dashed line is equality.",
+            "Two scatters around a diagonal: coarse product and fine maps over station values, coloured by season.",
+        ),
+        Figure(
+            "station_series",
+            "Stations through time",
+            "The stations with most months. A month without a value is a gap.",
+            "Small panels, one for each station, with three lines: station, coarse product and fine maps.",
+        ),
+        Table(
+            "stations",
+            "Scores by season",
+            "Monthly pairs of all stations. Where one measures another quantity, R, K-L and anomaly R are of values "
+            "brought to 0..1, station by station, and the others of the remaining stations. n is that of the first "
+            "metric; anomaly R counts fewer, only calendar months with enough years.",
+            ("season", "product"),
+        ),
+        Table("station_seasons", "Scores of seasonal means", "", ("season", "product"), folded=True),
+        Table(
+            "station_gains",
+            "Gain of the fine maps, pooled and at each station",
+            "From -1 to 1; above 0 the fine maps are nearer to a perfect score than the coarse product, or than its "
+            "bilinear interpolation. Down is the mean of slope, R and bias.",
+            ("network", "station", "season", "against"),
+            folded=True,
+        ),
+        Table("station_scores", "Scores of each station", "", ("network", "station", "season", "product"), folded=True),
+        Table(
+            "station_collocation",
+            "Triple collocation of stations and two sensors",
+            "Standard deviation of each product's random error, m³ m⁻³, and its correlation with the unknown truth, "
+            "if the three err independently.",
+            ("first", "second", "product"),
+        ),
+        Table("stations_left_out", "What was left out of the stations' records, and why", folded=True),
+        Table("station_pairs", "Every pair", folded=True),
+        Table("station_seasonal_pairs", "Every pair of seasonal means", folded=True),
+    ),
+)
+
+SENSORS = Section(
+    "target",
+    "Sensors of the target",
+    "The regression gives the reference from the sensor as it was read. The step is reference minus sensor, each "
+    "calendar month counting alike; its spread is that between cells. The basis “overlap” compares the months that "
+    "both saw; “climatology”, where they share none, the mean of each cell in each calendar month, each over its "
+    "sensor's own years.",
+    (
+        Figure(
+            "sensors",
+            "The sensors, before and after",
+            "Means over the area. (a) Each sensor as it was read and at the level of the reference; (b) the reference "
+            "over the others; (c) means of the calendar months, as read (dashed) and adjusted (solid).",
+            "A time series of the sensors above a scatter with regression lines and a yearly cycle.",
+        ),
+        Table("sensors", "Regression and step between the sensors", "", ("part", "reference", "season", "basis")),
+    ),
+)
+
+PREDICTORS = Section(
+    "predictors",
+    "Predictors",
+    "",
+    (
+        Figure(
+            "importance",
+            "Importance in each season",
+            "Increase of the out-of-bag error when a feature is permuted, over its standard error, as R's randomForest "
+            "gives it (%IncMSE); the number is its rank in the season. The features of a group are permuted together.",
+            "Bars for each feature and season, longest for the most important.",
+        ),
+        Figure(
+            "ablation",
+            "What is lost without a factor",
+            "Change of the blocked error when the factor is left out.",
+            "Bars for each factor and season, to the right where the model is worse without it.",
+        ),
+        Table("importance", "Importance of each feature and group", folded=True),
+        Table("ablation", "Error without a factor", "", ("season", "without"), folded=True),
+        Table("selection", "Factors chosen step by step", folded=True),
+    ),
+)
+
+MISSING = Section(
+    "gaps",
+    "What was masked or missing",
+    "",
+    (
+        Table("failed", "Units of work that could not be made"),
+        Table("without_input", "Months without input"),
+        Table(
+            "flags",
+            "Quality layer of the monthly maps",
+            "Share of the fine cells that a map covers, in all months. A cell may carry several flags.",
+        ),
+    ),
+)
+
+PROVENANCE = Section(
+    "provenance",
+    "Provenance",
+    "",
+    (Table("items", "Sources"), Table("versions", "Software", folded=True)),
+)
+
+SECTIONS = (STUDY_AREA, MAPS, SERIES, MODELS, SKILL, IN_SITU, SENSORS, PREDICTORS, MISSING, PROVENANCE)
+"""Sections after the summary, in their order."""
+
+SPLITS = Table(
+    "splits",
+    "Accuracy of the models with which the maps were made",
+    "RMSE in m³ m⁻³. Blocked: on whole blocks of cells and years that were held out.",
+)
+"""Table of the summary."""

@@ -1,0 +1,301 @@
+"""Figures that are maps: the area, products side by side, and where the fine maps leave the coarse product."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import field as attribute
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+from pyproj import Transformer
+
+from soilscale.grid import LONLAT
+from soilscale.reports.cartography import (
+    Extent,
+    colour_bar,
+    extent,
+    limits,
+    paint,
+    scale_bar,
+    shape,
+    thinned,
+    window,
+)
+from soilscale.reports.style import (
+    ERROR,
+    HEIGHT,
+    INK,
+    SERIES,
+    SOIL_MOISTURE,
+    UNIT,
+    WIDTH,
+    canvas,
+    png,
+    words,
+)
+from soilscale.reports.tables import field, shared_months
+from soilscale.seasons import Seasons
+
+Fields = dict[str, NDArray[np.float64]]
+
+BAR_ROOM, LABEL_ROOM = 0.75, 0.55
+"""Inches beside the maps of a row for the colour bar, and for the names of rows and parallels."""
+
+MOST_IN_ROW = 4
+
+LEGEND_WIDTH = 22
+"""Letters in a line of the land cover's legend."""
+
+TALL = 1.15
+"""Height of a map, of its width, from which four of them stand in one row."""
+
+
+def representative(coarse: xr.DataArray, season_of: Seasons) -> list[np.datetime64]:
+    """Month of each season in which most cells are observed, the latest of them; seasons in their order."""
+    best: dict[str, tuple[int, np.datetime64]] = {}
+    for month in shared_months(coarse):
+        count, season = int(np.isfinite(field(coarse, month)).sum()), season_of.name(month)
+        if count and count >= best.get(season, (0, month))[0]:
+            best[season] = (count, month)
+    return [best[season][1] for season in season_of.names if season in best]
+
+
+@png
+def maps_side_by_side(
+    products: Mapping[str, xr.DataArray],
+    dates: Sequence[np.datetime64],
+    season_of: Seasons,
+    crs: str,
+) -> Figure:
+    """Soil moisture of several products side by side, a row for each date with one colour scale.
+
+    Parameters
+    ----------
+    products
+        Heading -> soil moisture (time, y, x), m3 m-3, of the same area; grids may differ.
+    dates
+        Months to show, one at least; `representative` chooses one a season.
+    crs
+        CRS of the grids.
+    """
+    drawn = {name: thinned(array) for name, array in products.items()}
+    bounds = {name: extent(array) for name, array in drawn.items()}
+    rows: list[Fields] = [{name: field(array, date) for name, array in drawn.items()} for date in dates]
+    seen = window([(values, bounds[name]) for row in rows for name, values in row.items()])
+    wide = (WIDTH - BAR_ROOM - LABEL_ROOM) / len(products) - 0.08
+    figure = canvas(len(dates) * (wide * shape(seen, crs) + 0.12) + 0.5, "compressed")
+    grid: NDArray[Any] = figure.subplots(len(dates), len(products), squeeze=False)
+    for number, (axes_of_row, date, row) in enumerate(zip(grid, dates, rows, strict=True)):
+        colours = limits(list(row.values()))
+        for axes, (name, values) in zip(axes_of_row, row.items(), strict=True):
+            image = paint(axes, values, bounds[name], seen, crs, SOIL_MOISTURE, colours)
+            axes.label_outer()
+            if number == 0:
+                axes.set_title(words(name), fontweight="bold", pad=5)
+        axes_of_row[0].set_ylabel(f"{words(season_of.name(date))}, {date.astype('datetime64[M]')}", labelpad=4)
+        colour_bar(figure, image, axes_of_row, f"soil moisture, {UNIT}")
+    scale_bar(grid[0, 0], seen, crs)
+    return figure
+
+
+@png
+def rmse_maps(fine: xr.DataArray, coarse: xr.DataArray, ratio: int, season_of: Seasons, crs: str) -> Figure:
+    """RMSE between the fine maps and the coarse product laid on their grid as nearest (Yan & Bai 2020, Figure 4).
+
+    Parameters
+    ----------
+    fine
+        Monthly maps (time, y, x), m3 m-3.
+    coarse
+        The observation (time, y, x) on the coarse grid, m3 m-3.
+    ratio
+        Fine cells along the side of a coarse cell.
+    crs
+        CRS of both grids.
+    """
+    found = season_rmse(fine, coarse, ratio, season_of)
+    bounds = extent(thinned(fine))
+    seen = window([(rmse, bounds) for rmse, _ in found.values()])
+    wide = min(len(found), MOST_IN_ROW if shape(seen, crs) > TALL or len(found) > MOST_IN_ROW else MOST_IN_ROW // 2)
+    rows = -(-len(found) // wide)
+    figure = canvas(rows * ((WIDTH - BAR_ROOM - LABEL_ROOM) / wide * shape(seen, crs) + 0.5) + 0.2, "compressed")
+    grid: NDArray[Any] = figure.subplots(rows, wide, squeeze=False)
+    top = limits([rmse for rmse, _ in found.values()], (0, 98))[1]
+    for axes, (season, (rmse, months)) in zip(grid.flat, found.items(), strict=False):
+        image = paint(axes, rmse, bounds, seen, crs, ERROR, (0.0, top))
+        axes.label_outer()
+        axes.set_title(f"{words(season)}\n{_mean_square(rmse):.4f}, {months} months", linespacing=1.35)
+    for axes in list(grid.flat)[len(found) :]:
+        axes.set_visible(False)
+    colour_bar(figure, image, list(grid.flat), f"RMSE, {UNIT}", extend="max")
+    scale_bar(grid[0, 0], seen, crs)
+    return figure
+
+
+def season_rmse(
+    fine: xr.DataArray, coarse: xr.DataArray, ratio: int, season_of: Seasons
+) -> dict[str, tuple[NDArray[np.float64], int]]:
+    """RMSE over a season's months in each cell to be drawn, NaN without a pair, and the number of months with one.
+
+    Months are read one by one; arguments as for `rmse_maps`.
+    """
+    step = max(1, fine.sizes["y"] // thinned(fine).sizes["y"])
+    rows, columns = (np.arange(0, fine.sizes[axis], step) // ratio for axis in ("y", "x"))
+    squares: dict[str, tuple[NDArray[np.float64], NDArray[np.int64], int]] = {}
+    for month in shared_months(fine, coarse):
+        error = field(thinned(fine), month) - field(coarse, month)[np.ix_(rows, columns)]
+        known = np.isfinite(error)
+        if known.any():
+            total, count, months = squares.get(season_of.name(month), (np.zeros(1), np.zeros(1, int), 0))
+            squares[season_of.name(month)] = total + np.where(known, error, 0) ** 2, count + known, months + 1
+    return {
+        season: (np.sqrt(total / np.where(count > 0, count, np.nan)), months)
+        for season in season_of.names
+        if season in squares
+        for total, count, months in [squares[season]]
+    }
+
+
+def _mean_square(rmse: NDArray[np.float64]) -> float:
+    """RMSE over cells from that of each."""
+    return math.sqrt(float(np.nanmean(rmse**2)))
+
+
+@dataclass(frozen=True)
+class Area:
+    """What is known of a study area; what is not known is not drawn."""
+
+    observation: xr.DataArray
+    """Coarse observation of one month (y, x), m3 m-3."""
+    month: np.datetime64
+    crs: str
+    elevation: xr.DataArray | None = None
+    """Fine, (y, x), m."""
+    land_cover: Mapping[str, xr.DataArray] = attribute(default_factory=dict)
+    """Class -> its share of the fine cells (y, x)."""
+    stations: pd.DataFrame | None = None
+    """longitude, latitude; a row for each station."""
+    outline: Sequence[NDArray[np.float64]] = ()
+    """Rings of the area's polygon, longitude and latitude, each of shape ``(n, 2)``."""
+
+
+@png
+def study_area(area: Area) -> Figure:
+    """Location of the area, with the coarse product of a month, elevation and the dominant land cover.
+
+    Parameters
+    ----------
+    area
+        What is known of it; panels of what is not are left out.
+    """
+    observed = area.observation.to_numpy().astype("float64")
+    fields = [(observed, extent(area.observation))]
+    if area.elevation is not None:
+        relief = thinned(area.elevation)
+        fields.append((relief.to_numpy().astype("float64"), extent(relief)))
+    seen = window(fields)
+    panels = 1 + (area.elevation is not None) + bool(area.land_cover)
+    wide = (WIDTH - LABEL_ROOM) / max(panels, 2)
+    figure = canvas(wide * shape(seen, area.crs) + 1.15, "compressed")
+    axes: list[Axes] = list(figure.subplots(1, panels, squeeze=False)[0])
+    below: dict[str, Any] = {"location": "bottom", "shrink": 0.9, "aspect": 25, "pad": 0.02}
+    image = paint(axes[0], *fields[0], seen, area.crs, SOIL_MOISTURE, limits([observed]))
+    colour_bar(figure, image, axes[:1], f"soil moisture, {UNIT}", **below)
+    titles = [f"coarse product, {area.month.astype('datetime64[M]')}"]
+    if area.elevation is not None:
+        relief_image = paint(axes[1], *fields[1], seen, area.crs, HEIGHT, limits([fields[1][0]], (0.5, 99.5)))
+        colour_bar(figure, relief_image, axes[1:2], "elevation, m", **below)
+        titles.append("elevation and coarse cells")
+        _cells(axes[1], area.observation)
+    if area.land_cover:
+        lines = _classes(axes[-1], area.land_cover, seen, area.crs)
+        _make_room(figure, max(0.0, 0.125 * lines - 0.4))
+        titles.append("dominant land cover")
+    for letter, one, title in zip("abc"[:panels], axes, titles, strict=True):
+        one.set_title(f"({letter}) {title}", loc="left")
+        one.label_outer()
+        _outline(one, area.outline, area.crs)
+        _stations(one, area.stations, area.crs)
+    if area.stations is not None and len(area.stations):
+        axes[0].legend(loc="upper right", frameon=True, framealpha=0.85, edgecolor="none", handletextpad=0.2)
+    scale_bar(axes[0], seen, area.crs)
+    return figure
+
+
+def _make_room(figure: Figure, inches: float) -> None:
+    """Leave the foot of a figure to a legend that hangs into it."""
+    engine, (width, height) = figure.get_layout_engine(), figure.get_size_inches()
+    figure.set_size_inches(width, height + inches)
+    share = inches / (height + inches)
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(rect=(0, share, 1, 1 - share))
+
+
+def _cells(axes: Axes, coarse: xr.DataArray) -> None:
+    """Draw the borders of the coarse cells that have a value."""
+    left, right, bottom, top = extent(coarse)
+    rows, columns = coarse.shape
+    for i, j in np.argwhere(np.isfinite(coarse.to_numpy())):
+        high, wide = (top - bottom) / rows, (right - left) / columns
+        x, y = left + j * wide, top - i * high
+        axes.plot([x, x + wide, x + wide, x, x], [y, y, y - high, y - high, y], color="white", lw=0.5, alpha=0.7)
+
+
+def _outline(axes: Axes, rings: Sequence[NDArray[np.float64]], crs: str) -> None:
+    for ring in rings:
+        axes.plot(*Transformer.from_crs(LONLAT, crs, always_xy=True).transform(*ring.T), color=INK, linewidth=0.8)
+
+
+def _stations(axes: Axes, stations: pd.DataFrame | None, crs: str) -> None:
+    if stations is None or not len(stations):
+        return
+    places = stations["longitude"].to_numpy(), stations["latitude"].to_numpy()
+    x, y = Transformer.from_crs(LONLAT, crs, always_xy=True).transform(*places)
+    look: Any = {"marker": "^", "s": 16, "color": INK, "edgecolor": "white", "linewidth": 0.6, "zorder": 5}
+    axes.scatter(x, y, label="station", **look)
+
+
+def _classes(axes: Axes, shares: Mapping[str, xr.DataArray], seen: Extent, crs: str) -> int:
+    """Draw the class with the largest share of each cell, the rarest beyond the colours as one; lines of the legend."""
+    drawn = {name: thinned(share) for name, share in shares.items()}
+    stack = np.stack([share.to_numpy().astype("float64") for share in drawn.values()])
+    missing = ~np.isfinite(stack).all(axis=0)
+    dominant = np.where(missing, -1, np.argmax(np.where(np.isfinite(stack), stack, 0), axis=0))
+    counts = {name: int((dominant == i).sum()) for i, name in enumerate(drawn)}
+    frequent = sorted((name for name in drawn if counts[name]), key=lambda name: -counts[name])
+    room = len(SERIES) if len(frequent) <= len(SERIES) else len(SERIES) - 1
+    place = {name: min(i, room) for i, name in enumerate(frequent)}
+    labels = [*frequent[:room], *(["other"] if len(frequent) > room else [])]
+    codes = np.array([*(place.get(name, 0) for name in drawn), 0], dtype=float)
+    values = np.where(missing, np.nan, codes[dominant])
+    # most land is green or tawny to a reader, so the two commonest classes are
+    palette = [SERIES[i] for i in (2, 1, 6, 5, 0, 3, 4, 7)]
+    colours = ListedColormap(palette[: len(labels)])
+    paint(axes, values, extent(next(iter(drawn.values()))), seen, crs, colours, (-0.5, len(labels) - 0.5))
+    names = [textwrap.fill(words(name), LEGEND_WIDTH) for name in labels]
+    patches = [Patch(facecolor=colour, label=name) for name, colour in zip(names, palette, strict=False)]
+    legend = axes.legend(
+        handles=patches,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.1),
+        ncols=2,
+        fontsize=6.5,
+        handlelength=1.1,
+        columnspacing=1,
+        labelspacing=0.3,
+        borderaxespad=0,
+    )
+    legend.set_in_layout(False)
+    columns = [names[: -(-len(names) // 2)], names[-(-len(names) // 2) :]]
+    return max(sum(name.count("\n") + 1 for name in column) for column in columns)

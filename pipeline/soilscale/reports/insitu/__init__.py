@@ -1,0 +1,79 @@
+"""The maps and the coarse product against stations in the ground: records, monthly means, pairs, scores."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from soilscale.reports.insitu.agreement import (
+    MIN_YEARS,
+    by_station,
+    gains,
+    pooled,
+    station_baselines,
+    tell_of_years,
+)
+from soilscale.reports.insitu.collocation import Collocation, collocation, triple_collocation
+from soilscale.reports.insitu.files import SUFFIX, is_soil_moisture, read_csv, read_stm, unzipped
+from soilscale.reports.insitu.pairing import STATION, Paired, labels, pair, seasonal
+from soilscale.reports.insitu.screening import Account, Measured, Rules, measured
+from soilscale.seasons import Seasons
+
+
+def tables(paired: Paired, season_of: Seasons, *, min_years: int = MIN_YEARS) -> dict[str, pd.DataFrame]:
+    """Every table of stations, by the name of its file.
+
+    Parameters
+    ----------
+    paired
+        Stations beside the products.
+    min_years
+        Fewest years of a calendar month that count in the anomaly correlation.
+
+    Returns
+    -------
+    dict
+        ``stations`` (season, product, metric, value, n), ``station_scores`` (network, station, season, product, metric,
+        value, n), ``station_gains`` (network, station, season, against, metric, value, n), ``station_seasons`` (as
+        ``stations``, of seasonal means), ``station_pairs`` and ``station_seasonal_pairs`` (station, time, season,
+        unit, observed, fine, coarse, bilinear), ``stations_left_out`` (network, station, reason, count, of, detail).
+    """
+    pairs, seasonal = paired.pairs, paired.seasonal
+    account = Account(list(paired.left_out.rows))
+    tell_of_years(pairs, min_years, account)
+    return {
+        "stations": pooled(pairs, season_of, min_years=min_years),
+        "station_seasons": pooled(seasonal, season_of, min_years=min_years),
+        "station_scores": by_station(pairs, season_of, min_years=min_years),
+        "station_gains": gains(pairs, season_of, min_years=min_years),
+        "station_pairs": _named(pairs),
+        "station_seasonal_pairs": _named(seasonal),
+        "stations_left_out": account.table(),
+    }
+
+
+def _named(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Pairs of which the station's name holds its network."""
+    return pairs.assign(station=labels(pairs)).drop(columns="network")
+
+
+__all__ = [
+    "STATION",
+    "SUFFIX",
+    "Account",
+    "Collocation",
+    "Measured",
+    "Paired",
+    "Rules",
+    "collocation",
+    "is_soil_moisture",
+    "labels",
+    "measured",
+    "pair",
+    "read_csv",
+    "read_stm",
+    "seasonal",
+    "station_baselines",
+    "tables",
+    "triple_collocation",
+    "unzipped",
+]

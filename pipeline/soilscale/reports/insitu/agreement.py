@@ -1,0 +1,239 @@
+"""How well the products agree with stations: pooled, station by station, and the gain of the fine maps.
+
+Where every station measures volumetric soil moisture, values are compared as they are. If one does not, R, K-L and
+anomaly R are taken of values brought to 0..1, station by station and side by side, by the least and greatest value over
+the times that all sides have (Yan & Bai 2020, section 3.4); the metrics that have a unit count only the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from soilscale.reports.insitu.files import VOLUME
+from soilscale.reports.insitu.pairing import MIN_TIMES, STATION, VALUES
+from soilscale.reports.insitu.screening import Account
+from soilscale.reports.scores import SCORES, Moments, moments
+from soilscale.reports.tables import BILINEAR, NEAREST, Algorithm, method
+from soilscale.seasons import ALL, Seasons
+
+PRODUCTS: Mapping[str, str] = {"coarse": "coarse", "fine": "fine"}
+"""Name of a product in the table -> its column in the pairs."""
+
+RELATIVE = ("r", "kl")
+"""Metrics that mean something where stations measure another quantity than the maps (Yan & Bai 2020, Table 6)."""
+
+ANOMALY = "r_anomaly"
+"""Correlation of the anomalies from the mean of each calendar month."""
+
+MIN_YEARS = 3
+"""Fewest years of a calendar month of a station that make its mean."""
+
+POOLED = "all stations"
+"""Stands for a station where all of them are pooled."""
+
+SLOPE, DOWN = "slope", "down"
+"""Gain of the regression's slope; mean gain of slope, R and bias, G_DOWN of Merlin et al. (2015)."""
+
+Keys = tuple[Any, ...]
+Kinds = tuple[Moments, Moments, Moments]
+"""Moments of a product's values as they are, as they are compared by shape, and of their anomalies."""
+
+
+def pooled(
+    pairs: pd.DataFrame,
+    season_of: Seasons,
+    *,
+    products: Mapping[str, str] = PRODUCTS,
+    key: str = "product",
+    min_years: int = MIN_YEARS,
+) -> pd.DataFrame:
+    """Scores of several products over all stations, on the pairs that all sides have.
+
+    Parameters
+    ----------
+    pairs
+        `pairing.PAIR`.
+    products
+        Name of a product -> its column.
+    key
+        Column that names the product.
+    min_years
+        Fewest years of a calendar month that count in `ANOMALY`.
+
+    Returns
+    -------
+    DataFrame
+        season, `key`, metric, value, n; the metrics of `SCORES` that mean something, and `ANOMALY`.
+    """
+    rows = [
+        (season, name, *score)
+        for season, found in _by_season(pairs, season_of, min_years)
+        for name, column in products.items()
+        for score in _scores(found, column, volumetric=bool((pairs["unit"] == VOLUME).any()))
+    ]
+    return pd.DataFrame(rows, columns=["season", key, "metric", "value", "n"])
+
+
+def by_station(pairs: pd.DataFrame, season_of: Seasons, *, min_years: int = MIN_YEARS) -> pd.DataFrame:
+    """Scores of every station by itself, of both products and of the coarse one interpolated bilinearly.
+
+    Returns
+    -------
+    DataFrame
+        network, station, season, product (coarse | fine | bilinear), metric, value, n.
+    """
+    products = {**PRODUCTS, BILINEAR: BILINEAR}
+    columns = [*STATION, "season", "product", "metric", "value", "n"]
+    parts = [
+        pooled(rows, season_of, products=products, min_years=min_years).assign(
+            network=str(network), station=str(station)
+        )
+        for (network, station), rows in pairs.groupby(STATION, sort=True)
+    ]
+    parts = [part[columns] for part in parts if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def gains(pairs: pd.DataFrame, season_of: Seasons, *, min_years: int = MIN_YEARS) -> pd.DataFrame:
+    """Gain of the fine maps over the coarse product and over its bilinear interpolation, pooled and by station.
+
+    A gain is (D - d) / (D + d), d the distance of the fine maps from a perfect score and D that of the other: from
+    -1 to 1, and above 0 where the fine maps are nearer (Merlin et al. 2015, Remote Sens. 7, 3783-3807, Eqs 3-6).
+    Distances are 1 - R, 1 - anomaly R, |1 - slope| (of the product over the station), |bias|, RMSE, ubRMSE, and K-L.
+
+    Returns
+    -------
+    DataFrame
+        network, station (`POOLED` for all), season, against (coarse | bilinear), metric, value, n; `DOWN` is the mean
+        gain of slope, R and bias.
+    """
+    groups: list[tuple[Keys, pd.DataFrame]] = [(("", POOLED), pairs), *pairs.groupby(STATION, sort=True)]
+    rows = [
+        (*key, season, against, metric, value, n)
+        for key, own in groups
+        for season, found in _by_season(own, season_of, min_years)
+        for against in ("coarse", BILINEAR)
+        for metric, value, n in _gains(found, against, volumetric=bool((own["unit"] == VOLUME).any()))
+    ]
+    return pd.DataFrame(rows, columns=[*STATION, "season", "against", "metric", "value", "n"])
+
+
+def station_baselines(pairs: pd.DataFrame, algorithm: Algorithm, season_of: Seasons) -> pd.DataFrame:
+    """Score the maps, nearest and bilinear against stations.
+
+    Parameters
+    ----------
+    pairs
+        `pairing.PAIR`.
+    algorithm
+        With which the maps were made.
+
+    Returns
+    -------
+    DataFrame
+        season, method, metric, value.
+    """
+    columns = {NEAREST: "coarse", BILINEAR: "bilinear", method(algorithm): "fine"}
+    table = pooled(pairs, season_of, products=columns, key="method")
+    return table[table["metric"].isin(SCORES)].drop(columns="n").reset_index(drop=True)
+
+
+def normalised(rows: pd.DataFrame) -> pd.DataFrame:
+    """Every side of every station brought to 0..1 by its least and greatest value.
+
+    NaN where a side is constant, and at stations with fewer than `MIN_TIMES`, of which two would agree in any case.
+    """
+    grouped = rows.groupby(STATION)[VALUES]
+    least, greatest = grouped.transform("min"), grouped.transform("max")
+    reach = greatest - least
+    known = (reach > 0) & (grouped.transform("size") >= MIN_TIMES).to_numpy()[:, None]
+    return rows.assign(**((rows[VALUES] - least) / reach.where(known)))
+
+
+def anomalies(rows: pd.DataFrame, min_years: int = MIN_YEARS) -> pd.DataFrame:
+    """Every side less its station's mean of the calendar month; NaN where that month has too few years."""
+    month = pd.DatetimeIndex(rows["time"]).month
+    grouped = rows.groupby([*(rows[name] for name in STATION), month])[VALUES]
+    enough = grouped.transform("size") >= min_years
+    return rows.assign(**(rows[VALUES] - grouped.transform("mean")).where(enough))
+
+
+def tell_of_years(pairs: pd.DataFrame, min_years: int, account: Account) -> None:
+    """Tell of the months of each station that the anomaly correlation leaves out for want of years."""
+    complete = pairs.dropna(subset=VALUES)
+    few = anomalies(complete, min_years)["observed"].isna()
+    for (network, station), rows in complete[few].groupby(STATION, sort=True):
+        reason = f"not in the anomaly correlation: fewer than {min_years} years of the calendar month"
+        account.add(str(network), str(station), reason, len(rows), "months")
+
+
+def _by_season(pairs: pd.DataFrame, season_of: Seasons, min_years: int) -> Iterator[tuple[str, dict[str, Kinds]]]:
+    """Moments of every product in each season and in all of them; climatology and range are those of all seasons."""
+    complete = pairs.dropna(subset=VALUES)
+    if complete.empty:
+        return
+    volumetric = complete["unit"] == VOLUME
+    shapes = complete if volumetric.all() else normalised(complete)
+    departures = anomalies(shapes, min_years)
+    present = set(complete["season"])
+    for season in (*(name for name in season_of.names if name in present), ALL):
+        here = complete["season"].isin([season]) if season != ALL else complete["season"].notna()
+        sides = complete[here & volumetric], shapes[here], departures[here]
+        yield season, {column: _kinds(sides, column) for column in VALUES[1:]}
+
+
+def _kinds(sides: Sequence[pd.DataFrame], column: str) -> Kinds:
+    absolute, shape, departure = (moments(side["observed"].astype(float), side[column].astype(float)) for side in sides)
+    return absolute, shape, departure
+
+
+def _scores(found: Mapping[str, Kinds], column: str, *, volumetric: bool) -> Iterator[tuple[str, float, int]]:
+    """Metric, value and n of one product; metrics with a unit only where a station measures volumetric moisture."""
+    absolute, shape, departure = found[column]
+    for name, score in SCORES.items():
+        if name in RELATIVE:
+            yield name, score.of(shape), shape.n
+        elif volumetric:
+            yield name, score.of(absolute), absolute.n
+    yield ANOMALY, SCORES["r"].of(departure), departure.n
+
+
+def _gains(found: Mapping[str, Kinds], against: str, *, volumetric: bool) -> Iterator[tuple[str, float, int]]:
+    """Metric, gain and n of the fine maps over another product."""
+    ours, theirs = _distances(found["fine"], volumetric), _distances(found[against], volumetric)
+    values = {name: (gain(ours[name][0], theirs[name][0]), ours[name][1]) for name in ours}
+    if volumetric:
+        parts = [values[name][0] for name in (SLOPE, "r", "bias")]
+        values[DOWN] = sum(parts) / len(parts), values["bias"][1]
+    for name, (value, n) in values.items():
+        yield name, value, n
+
+
+def _distances(kinds: Kinds, volumetric: bool) -> dict[str, tuple[float, int]]:
+    """Distance of a product from a perfect score, and n, by metric."""
+    absolute, shape, departure = kinds
+    found = {
+        "r": (1 - SCORES["r"].of(shape), shape.n),
+        ANOMALY: (1 - SCORES["r"].of(departure), departure.n),
+        "kl": (SCORES["kl"].of(shape), shape.n),
+    }
+    if volumetric:
+        found |= {name: (abs(SCORES[name].of(absolute)), absolute.n) for name in ("bias", "rmse", "ubrmse")}
+        found[SLOPE] = abs(1 - slope(absolute)), absolute.n
+    return found
+
+
+def slope(found: Moments) -> float:
+    """Slope of the least squares line that gives the product from the station; NaN where the station is constant."""
+    known = found.n > 1 and not math.isnan(SCORES["r2"].of(found))
+    return found.products / found.observed_squares if known else math.nan
+
+
+def gain(ours: float, theirs: float) -> float:
+    """(theirs - ours) / (theirs + ours) of two distances, 0 where both are perfect."""
+    total = ours + theirs
+    return (theirs - ours) / total if total else 0.0

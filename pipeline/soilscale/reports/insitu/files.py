@@ -1,0 +1,276 @@
+"""Records of stations from the bytes of their files: tables of comma-separated values and ISMN's ``.stm``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import warnings
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from soilscale.errors import DataError
+
+COLUMNS = ("station", "longitude", "latitude", "time", "value")
+"""Columns that a table of stations must have."""
+
+OPTIONAL = ("network", "sensor", "depth", "depth_from", "depth_to", "unit", "flag")
+"""Columns that it may have."""
+
+RECORD = (
+    "network",
+    "station",
+    "sensor",
+    "longitude",
+    "latitude",
+    "depth_from",
+    "depth_to",
+    "time",
+    "value",
+    "unit",
+    "flag",
+)
+"""Columns of the records: degrees; m below the surface, NaN where unknown; naive UTC; text, empty where unknown."""
+
+VOLUME = "m3 m-3"
+"""Unit of ISMN's soil moisture, and of a table that names none."""
+
+NOTHING = ("", "na", "n/a", "nan", "null", "none", "-")
+"""Texts that stand for a missing number, in small letters."""
+
+FILE_NAME = re.compile(r"_(?P<variable>[a-z]+)_-?\d+\.\d+_-?\d+\.\d+_(?P<sensor>.+)_\d{8}_\d{8}\.stm$", re.IGNORECASE)
+"""End of the name of an ISMN file: variable, depths, sensor, first and last day."""
+
+PLACE = re.compile(
+    r"^\S+\s+(?P<network>\S+)\s+(?P<station>.+?)\s+(?P<latitude>-?\d+\.\d+)\s+(?P<longitude>-?\d+\.\d+)"
+    r"\s+-?\d+\.?\d*\s+(?P<depth_from>-?\d+\.\d+)\s+(?P<depth_to>-?\d+\.\d+)(?:\s|$)"
+)
+"""What ISMN writes of a sensor: CSE, network, station, latitude, longitude, elevation, depths."""
+
+DATE = re.compile(r"\d{4}/\d\d/\d\d\s")
+
+SUFFIX = ".stm"
+"""End of the names of ISMN's files, in small letters."""
+
+CEOP = 15
+"""Words in a line of the layout `CEOP in separate files`: two times, the sensor, the value and its two flags."""
+
+SENSOR_WORDS = range(4, 12)
+"""Those among them that say which sensor it is, the same in every line."""
+
+
+def read_csv(data: bytes, name: str, *, needed: Sequence[str] = COLUMNS) -> pd.DataFrame:
+    """Read a table of stations; fields are separated by commas or, where its first line has none, by semicolons.
+
+    Parameters
+    ----------
+    data
+        Content of the file, UTF-8 or Latin-1.
+    name
+        What messages call it.
+    needed
+        Columns that must be there.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `RECORD`. ``depth`` stands for both depths; a time without a zone is UTC; no unit is `VOLUME`.
+
+    Raises
+    ------
+    DataError
+        If it is empty, is no table, lacks a column, or holds text where a number or a time should be.
+    """
+    frame = _table(_text(data), name)
+    missing = [column for column in needed if column not in frame]
+    if missing:
+        raise DataError(
+            f"{name} lacks the columns {', '.join(missing)}; it has {', '.join(frame.columns)}; it needs "
+            f"{', '.join(needed)} and may have {', '.join(OPTIONAL)}"
+        )
+    if frame.empty:
+        raise DataError(f"{name} has no row below its header; expected a row for every measurement")
+    depth = _numbers(frame, "depth", name)
+    unit = _words(frame, "unit")
+    records = pd.DataFrame(
+        {
+            "network": _words(frame, "network"),
+            "station": _words(frame, "station"),
+            "sensor": _words(frame, "sensor"),
+            "longitude": _numbers(frame, "longitude", name),
+            "latitude": _numbers(frame, "latitude", name),
+            "depth_from": _numbers(frame, "depth_from", name).fillna(depth),
+            "depth_to": _numbers(frame, "depth_to", name).fillna(depth),
+            "time": _times(frame["time"].str.strip(), name),
+            "value": _numbers(frame, "value", name),
+            "unit": unit.where(unit != "", VOLUME),
+            "flag": _words(frame, "flag"),
+        }
+    )
+    _refuse(records["station"] == "", frame["station"], name, "is no name; every row names its station")
+    return records
+
+
+def is_soil_moisture(name: str) -> bool:
+    """Whether a file is one of ISMN's with soil moisture; one whose name does not say what it holds may be.
+
+    `read_stm` refuses the latter, so that such a file is told of and not passed over.
+    """
+    base = PurePosixPath(name).name
+    if not base.lower().endswith(SUFFIX) or base.startswith("."):
+        return False
+    found = FILE_NAME.search(base)
+    return found is None or found["variable"].lower() == "sm"
+
+
+def read_stm(data: bytes, name: str) -> pd.DataFrame:
+    """Read an ISMN file of either layout, `Header + values` or `CEOP in separate files`.
+
+    Parameters
+    ----------
+    data
+        Content of the file; lines may end in CR, LF or both.
+    name
+        Name that ISMN gave it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `RECORD`; no row if it holds a header only. Times are UTC, soil moisture is in m3 m-3.
+
+    Raises
+    ------
+    DataError
+        If it is empty or not laid out so.
+    """
+    sensor = FILE_NAME.search(PurePosixPath(name).name)
+    if sensor is None or sensor["variable"].lower() != "sm":
+        raise DataError(
+            f"{name}: the name does not say that the file holds soil moisture; keep the names that ISMN gives, "
+            "such as SCAN_SCAN_Abrams_sm_0.050800_0.050800_Hydraprobe_20070101_20131231.stm"
+        )
+    lines = [line for line in _text(data).splitlines() if line.strip()]
+    if not lines:
+        raise DataError(f"{name} is empty; download it again")
+    ceop = DATE.match(lines[0]) is not None
+    first = lines[0].split(maxsplit=4)[-1] if ceop else lines[0]
+    place = PLACE.match(first)
+    if place is None:
+        raise DataError(
+            f"{name}: the first line {lines[0][:80]!r} is no header of ISMN; expected CSE, network, station, "
+            "latitude, longitude, elevation, two depths and the sensor, or these in every line"
+        )
+    width, value = (CEOP, 12) if ceop else (5, 2)
+    words = _fields(lines if ceop else lines[1:], width, name)
+    if ceop and (words[list(SENSOR_WORDS)] != words[list(SENSOR_WORDS)].iloc[0]).any(axis=None):
+        raise DataError(f"{name} holds more than one sensor; download the variables of each sensor in separate files")
+    frame = pd.DataFrame({"value": words[value], "flag": words[value + 1].fillna("")})
+    records = frame.assign(
+        time=_times(words[0] + " " + words[1], name, "%Y/%m/%d %H:%M"),
+        value=_numbers(frame, "value", name),
+        network=place["network"],
+        station=place["station"],
+        sensor=sensor["sensor"],
+        unit=VOLUME,
+        **{column: float(place[column]) for column in ("longitude", "latitude", "depth_from", "depth_to")},
+    )
+    return records[list(RECORD)]
+
+
+def unzipped(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each file of ISMN's with soil moisture in a ZIP archive.
+
+    Raises
+    ------
+    DataError
+        If it is no such archive.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for member in sorted(archive.namelist()):
+                if is_soil_moisture(member):
+                    yield member, archive.read(member)
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{name} is no ZIP archive or is damaged: {error}; download it again") from error
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _table(text: str, name: str) -> pd.DataFrame:
+    """Every field as text; columns by their names in small letters."""
+    header, _, _ = text.lstrip().partition("\n")
+    separator = ";" if ";" in header and "," not in header else ","
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(
+                io.StringIO(text),
+                sep=separator,
+                dtype=str,
+                keep_default_na=False,
+                index_col=False,
+                skipinitialspace=True,
+            )
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"{name} is empty; expected a table with the columns {', '.join(COLUMNS)}") from error
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        raise DataError(f"{name} is no table: {error}; every row must have as many fields as the header") from error
+    frame.columns = pd.Index([str(column).strip().lower() for column in frame.columns])
+    return frame.fillna("")
+
+
+def _fields(lines: list[str], width: int, name: str) -> pd.DataFrame:
+    """Words of each line, as text, columns 0 to `width`."""
+    if not lines:
+        return pd.DataFrame({column: pd.Series(dtype=str) for column in range(width)})
+    try:
+        return pd.read_csv(
+            io.StringIO("\n".join(lines)),
+            sep=r"\s+",
+            header=None,
+            names=list(range(width)),
+            index_col=False,
+            dtype=str,
+            keep_default_na=False,
+            quoting=csv.QUOTE_NONE,
+            on_bad_lines="error",
+        )
+    except pd.errors.ParserError as error:
+        raise DataError(f"{name}: a line has more than {width} words: {error}; download it again") from error
+
+
+def _words(frame: pd.DataFrame, column: str) -> pd.Series[str]:
+    return frame[column].str.strip() if column in frame else pd.Series("", index=frame.index)
+
+
+def _numbers(frame: pd.DataFrame, column: str, name: str) -> pd.Series[float]:
+    """Numbers of a column, NaN where nothing is given or where there is no such column."""
+    if column not in frame:
+        return pd.Series(np.nan, index=frame.index)
+    text = frame[column].fillna("").str.strip()
+    numbers = pd.to_numeric(text, errors="coerce")
+    wrong = numbers.isna() & ~text.str.lower().isin(NOTHING)
+    _refuse(wrong, text, name, f"is no {column}; write numbers like 0.23, and nothing where one is missing")
+    return numbers.astype("float64")
+
+
+def _times(text: pd.Series[str], name: str, form: str = "ISO8601") -> pd.Series[pd.Timestamp]:
+    times = pd.to_datetime(text, utc=True, format=form, errors="coerce")
+    wanted = "2004-03-01, 2004-03-01T12:00 or 2004-03-01T12:00+08:00" if form == "ISO8601" else "2004/03/01 12:00"
+    _refuse(times.isna(), text, name, f"is no time; write {wanted}")
+    return times.dt.tz_localize(None).astype("datetime64[ns]")
+
+
+def _refuse(wrong: pd.Series[bool], text: pd.Series[str], name: str, why: str) -> None:
+    if wrong.any():
+        row = int(np.argmax(wrong.to_numpy()))
+        raise DataError(f"{name}, row {row + 1} below the header ({int(wrong.sum())} such): {text.iloc[row]!r} {why}")

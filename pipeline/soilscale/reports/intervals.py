@@ -1,0 +1,100 @@
+"""Prediction intervals: offsets from errors on rows that no model has seen, and how often the truth lies within."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from soilscale.reports.tables import field, shared_months
+from soilscale.schema import LOWER, MAP, QUALITY, UPPER, Quality
+from soilscale.seasons import ALL, Seasons
+
+
+def interval(errors: NDArray[np.float64], level: float) -> tuple[float, float]:
+    """Offsets between which a share `level` of errors lies, equally many beyond either end.
+
+    The ends are the order statistics of split conformal prediction (Lei et al. 2018, J. Am. Stat. Assoc. 113,
+    1094-1111): an error of the same kind that is not among these lies between them with a probability of `level` at
+    least. They hold 0, so that an interval holds its map.
+
+    Parameters
+    ----------
+    errors
+        Observed minus predicted, m3 m-3, shape ``(n,)``.
+    level
+        Nominal level, between 0 and 1.
+
+    Returns
+    -------
+    lower, upper : float
+        m3 m-3; NaN where there are too few errors for the level.
+    """
+    tail = (1 - level) / 2
+    rank = math.ceil((len(errors) + 1) * (1 - tail))
+    if rank > len(errors):
+        return math.nan, math.nan
+    ordered = np.sort(errors)
+    return min(float(ordered[len(errors) - rank]), 0.0), max(float(ordered[rank - 1]), 0.0)
+
+
+def blocked_errors(predictions: pd.DataFrame, algorithms: Mapping[str, str]) -> dict[str, NDArray[np.float64]]:
+    """Observed minus predicted on held-out blocks, m3 m-3: season, and ``all``, -> errors of its maps' algorithm.
+
+    Parameters
+    ----------
+    predictions
+        Columns season, algorithm, model, split, observed, predicted; a season without a model of its own is judged by
+        the comprehensive one.
+    algorithms
+        Season -> algorithm.
+    """
+    blocked = predictions[predictions["split"] == "blocked"]
+    found = {}
+    for season, algorithm in algorithms.items():
+        rows = blocked[(blocked["season"] == season) & (blocked["algorithm"] == algorithm)]
+        own = rows[rows["model"] == "seasonal"]
+        rows = own if len(own) else rows
+        found[season] = (rows["observed"] - rows["predicted"]).to_numpy("float64")
+    return found | {ALL: np.concatenate([np.empty(0), *found.values()])}
+
+
+def coverage(maps: xr.Dataset, known: xr.DataArray, level: float, season_of: Seasons) -> pd.DataFrame:
+    """How often the known truth lies between the lower and the upper layer.
+
+    Parameters
+    ----------
+    maps
+        Monthly maps with `MAP`, `LOWER`, `UPPER` and `QUALITY` (time, y, x).
+    known
+        True field (time, y, x) on the same grid, m3 m-3.
+    level
+        Nominal level.
+
+    Returns
+    -------
+    DataFrame
+        season, cells (``observed`` or ``predicted``: whether the coarse cell has an observation), level, coverage
+        (share of the values within), width (mean, m3 m-3), n.
+    """
+    tally: dict[tuple[str, str], NDArray[np.float64]] = {}
+    for month in shared_months(known, maps[MAP]):
+        truth, lower, upper = (field(array, month) for array in (known, maps[LOWER], maps[UPPER]))
+        flags = field(maps[QUALITY], month).astype("uint8")
+        for bit, cells in ((Quality.OBSERVED, "observed"), (Quality.PREDICTED, "predicted")):
+            use = np.isfinite(truth) & np.isfinite(lower) & ((flags & bit) > 0)
+            within = (truth[use] >= lower[use]) & (truth[use] <= upper[use])
+            part = np.array([within.sum(), (upper[use] - lower[use]).sum(), use.sum()])
+            for season in (season_of.name(month), ALL):
+                tally[season, cells] = tally.get((season, cells), np.zeros(3)) + part
+    rank = {name: place for place, name in enumerate((*season_of.names, ALL))}
+    rows = [
+        (season, cells, level, inside / n, width / n, int(n))
+        for (season, cells), (inside, width, n) in sorted(tally.items(), key=lambda entry: rank[entry[0][0]])
+        if n
+    ]
+    return pd.DataFrame(rows, columns=["season", "cells", "level", "coverage", "width", "n"])

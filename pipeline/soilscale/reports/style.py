@@ -1,0 +1,114 @@
+"""The one style of all figures: size, type and colours that the colour-blind tell apart; drawn to PNG, always alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from io import BytesIO
+from typing import Any, Literal, ParamSpec
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from soilscale.seasons import ALL
+
+UNIT = "m³ m⁻³"
+"""Of soil moisture."""
+
+WIDTH, TALLEST = 7.2, 9.4
+"""Width of a figure and its greatest height, inches: a page of A4 between its margins."""
+
+DPI = 200
+
+SOIL_MOISTURE, ERROR, HEIGHT = "viridis_r", "cividis", "cividis"
+"""Scales of colours: soil moisture from dry (light) to wet (dark), errors, elevation. Lightness falls or rises evenly,
+so that they read in grey and without red and green."""
+
+INK, MUTED, LINE, MISSING = "#1f2328", "#57606a", "#b4bac1", "#e6e6e6"
+BLUE, PALE, GREY, DARK, VERMILION = "#0072B2", "#9ecae1", "#c4c9cf", "#767e87", "#D55E00"
+SERIES = (BLUE, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", VERMILION, "#F0E442", "#000000")
+"""Colours of Okabe & Ito (2008), which the colour-blind tell apart."""
+
+ABBREVIATIONS: Mapping[str, str] = {
+    "svm": "SVM",
+    "knn": "KNN",
+    "xgboost": "XGBoost",
+    "ndvi": "NDVI",
+    "evi": "EVI",
+    "lst": "LST",
+    "et": "ET",
+}
+"""Parts of names that are written otherwise."""
+
+STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.edgecolor": LINE,
+    "axes.linewidth": 0.7,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "grid.color": "#e6e8eb",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "date.converter": "concise",
+}
+
+P = ParamSpec("P")
+
+
+def png(draw: Callable[P, Figure]) -> Callable[P, bytes]:
+    """Make a function that draws a figure one that returns it as PNG, in the report's style and without a date."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> bytes:
+        with mpl.rc_context(STYLE):
+            figure = draw(*args, **kwargs)
+            buffer = BytesIO()
+            figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+        return buffer.getvalue()
+
+    return drawn
+
+
+def canvas(height: float, layout: Literal["constrained", "compressed"] = "constrained") -> Figure:
+    """Empty figure of the report's width that needs no window; maps, whose shape is fixed, ask to be compressed.
+
+    Parameters
+    ----------
+    height
+        Inches.
+    """
+    figure = Figure(figsize=(WIDTH, min(height, TALLEST)), layout=layout)
+    FigureCanvasAgg(figure)
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(w_pad=0.06, h_pad=0.05)
+    return figure
+
+
+def words(name: str) -> str:
+    """Name of a season, feature or algorithm as a reader says it: ``land_cover_3`` -> land cover 3, ``svm`` -> SVM."""
+    if name == ALL:
+        return "all seasons"
+    return " ".join(ABBREVIATIONS.get(word, word) for word in name.split("_"))
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """Colour of each name, in their order; they begin anew after the last."""
+    return {name: SERIES[i % len(SERIES)] for i, name in enumerate(names)}

@@ -1,0 +1,282 @@
+"""What a run comes to, in plain words: how good the maps are, whether they were worth making, what is missing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from soilscale.harmonisation import Support
+from soilscale.reports.layout import number
+from soilscale.reports.sensors import COUNTS
+from soilscale.reports.style import words
+from soilscale.reports.tables import BILINEAR, NEAREST, STATIONS, TRUTH, UPSCALED, Algorithm, method
+from soilscale.schema import Quality
+from soilscale.seasons import ALL
+
+REFERENCES: Mapping[str, str] = {
+    TRUTH: "the known truth",
+    STATIONS: "stations in the ground",
+    UPSCALED: "the coarse observation, one scale up",
+}
+"""Reference in `baselines.csv` -> what it is, in words."""
+
+BASES: Mapping[str, str] = {
+    "overlap": "the months that both saw",
+    "through": "a third series that covers both",
+    "climatology": "what each saw in its own years, so that a true change of climate between them is removed too",
+}
+"""Basis of a relation between sensors -> what it is, in words."""
+
+RESTS_ON: Mapping[str, str] = {
+    COUNTS[Support.MONTH]: "by a relation of their own for each calendar month",
+    COUNTS[Support.CELL]: "by one of their own over all months",
+    COUNTS[Support.AREA]: "by the area's, in some month at least",
+}
+"""Statistic in `sensors.csv` that counts cells -> what their relation rests on, in words."""
+
+QUALITY: Mapping[Quality, str] = {
+    Quality.OBSERVED: "with a coarse observation",
+    Quality.PREDICTED: "predicted without a coarse observation",
+    Quality.GAP_FILLED: "with a predictor filled from the months around",
+    Quality.CLAMPED: "clamped to the physical range",
+    Quality.OUTSIDE: "outside the area",
+    Quality.COMPREHENSIVE: "by the comprehensive model, for want of training rows in the season",
+}
+"""Bit of the quality layer -> what it says, in words."""
+
+FOREMOST = 3
+"""Factors that are named for each season."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the maps are better than what needs no model, by one reference."""
+
+    reference: str
+    """In words."""
+    metric: str
+    values: Mapping[str, float]
+    """Method -> value over all seasons; the maps' own method comes first."""
+    worse_than: tuple[str, ...]
+    """Baselines that are as good as the maps or better, over all seasons."""
+    worse_in: tuple[str, ...]
+    """Seasons in which some baseline is as good as the maps or better."""
+
+    @property
+    def good(self) -> bool:
+        """Whether the maps beat every baseline over all seasons."""
+        return not self.worse_than
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in plain words."""
+        own, *others = self.values
+        rivals = " and ".join(f"{name} ({number(self.metric, self.values[name])})" for name in others)
+        label = {"rmse": "RMSE", "r": "R"}[self.metric]
+        start = f"{label} {number(self.metric, self.values[own])}"
+        if self.good:
+            text = f"{start}: better than {rivals}."
+        else:
+            need = "needs" if len(self.worse_than) == 1 else "need"
+            lost = listed(self.worse_than)
+            text = f"{start} against {rivals}: the maps lose to {lost}, which {need} no model at all."
+        seasons = [words(season) for season in self.worse_in if season != ALL]
+        return text + (f" They do not beat both in {listed(seasons)}." if seasons and self.good else "")
+
+
+def verdicts(baselines: pd.DataFrame, own: str) -> list[Verdict]:
+    """Verdict by each reference: by RMSE or, where stations measure another quantity, by R.
+
+    Parameters
+    ----------
+    baselines
+        season, method, reference, metric, value.
+    own
+        Method of the maps.
+    """
+    found = []
+    for reference, told in REFERENCES.items():
+        rows = baselines[baselines["reference"] == reference]
+        metric = "rmse" if "rmse" in set(rows["metric"]) else "r"
+        chosen = rows.loc[rows["metric"] == metric, ["season", "method", "value"]]
+        values = {(str(season), str(name)): float(value) for season, name, value in chosen.itertuples(index=False)}
+        if math.isnan(values.get((ALL, own), math.nan)):
+            continue
+        rivals = [name for name in (NEAREST, BILINEAR) if (ALL, name) in values]
+        seasons = list(dict.fromkeys(season for season, _ in values))
+        lost = {
+            season: [name for name in rivals if not _better(metric, values, season, own, name)] for season in seasons
+        }
+        found.append(
+            Verdict(
+                reference=told,
+                metric=metric,
+                values={name: values[ALL, name] for name in (own, *rivals)},
+                worse_than=tuple(lost[ALL]),
+                worse_in=tuple(season for season in seasons if lost[season]),
+            )
+        )
+    return found
+
+
+def _better(metric: str, values: Mapping[tuple[str, str], float], season: str, own: str, rival: str) -> bool:
+    """Whether the maps beat a rival in a season; a season without pairs is nobody's."""
+    ours, theirs = values.get((season, own), math.nan), values.get((season, rival), math.nan)
+    if math.isnan(ours) or math.isnan(theirs):
+        return True
+    return ours < theirs if metric == "rmse" else ours > theirs
+
+
+def splits(accuracy: pd.DataFrame, algorithm: Algorithm) -> pd.DataFrame:
+    """Accuracy of the models with which the maps were made, random beside blocked, a row for each season.
+
+    Returns
+    -------
+    DataFrame
+        season, algorithm, rmse_random, rmse_blocked, ratio (RMSE blocked / random), r2_random, r2_blocked, n_blocked.
+    """
+    rows = accuracy[accuracy["metric"].isin(["rmse", "r2"])]
+    found = []
+    for season in pd.unique(rows["season"]):
+        name = algorithm if isinstance(algorithm, str) else algorithm.get(season, method(algorithm))
+        own = rows[(rows["season"] == season) & (rows["algorithm"] == name)]
+        model = "seasonal" if (own["model"] == "seasonal").any() else "comprehensive"
+        own = own[own["model"] == model].set_index(["metric", "split"])
+        if len(own):
+            known = {
+                f"{metric}_{split}": float(own["value"].get((metric, split), math.nan))
+                for metric in ("rmse", "r2")
+                for split in ("random", "blocked")
+            }
+            ratio = known["rmse_blocked"] / known["rmse_random"] if known["rmse_random"] > 0 else math.nan
+            n = float(own["n"].get(("rmse", "blocked"), math.nan))
+            found.append({"season": season, "algorithm": name} | known | {"ratio": ratio, "n_blocked": n})
+    columns = ["season", "algorithm", "rmse_random", "rmse_blocked", "ratio", "r2_random", "r2_blocked", "n_blocked"]
+    return pd.DataFrame(found, columns=columns)
+
+
+def headline(found: pd.DataFrame, column: str) -> str:
+    """Accuracy over all seasons or, where their algorithms differ, from the least season's to the greatest's."""
+    metric = column.split("_", maxsplit=1)[0]
+    values = found[column].dropna()
+    pooled = values[found.loc[values.index, "season"] == ALL]
+    if len(pooled) or not len(values):
+        return number(metric, float(pooled.iloc[0])) if len(pooled) else ""
+    return f"{number(metric, float(values.min()))} to {number(metric, float(values.max()))}"
+
+
+def accuracy_words(found: pd.DataFrame) -> str:
+    """What the blocked split says, in words: best and worst season, and where the models explain nothing."""
+    rows = found[(found["season"] != ALL) & found["rmse_blocked"].notna()]
+    if not len(rows):
+        return ""
+    ordered = rows.sort_values("rmse_blocked", kind="stable").to_dict("records")
+    text = f"The error on held-out blocks is smallest in {_told(ordered[0])}"
+    text += f" and largest in {_told(ordered[-1])}." if len(ordered) > 1 else "."
+    useless = [words(str(season)) for season in rows.loc[rows["r2_blocked"] <= 0, "season"]]
+    if useless:
+        text += (
+            f" In {listed(useless)} R² is not above 0: there the models predict held-out blocks no better than the "
+            "mean of the observations would, and what the maps show beyond the coarse product should not be trusted."
+        )
+    return text
+
+
+def _told(row: Mapping[Hashable, Any]) -> str:
+    return (
+        f"{words(str(row['season']))} (RMSE {number('rmse', float(row['rmse_blocked']))} m³ m⁻³, "
+        f"R² {number('r2', float(row['r2_blocked']))})"
+    )
+
+
+def season_words(comparison: pd.DataFrame | None, algorithm: Algorithm) -> str:
+    """Whether seasonal models beat one for all seasons on held-out blocks, in words."""
+    if comparison is None or not len(comparison):
+        return ""
+    rows = comparison[(comparison["metric"] == "rmse") & (comparison["split"] == "blocked")]
+    of = rows["season"].map(lambda season: algorithm if isinstance(algorithm, str) else algorithm.get(season))
+    rows = rows[rows["algorithm"] == of]
+    sure = np.isfinite(rows["lower"]) & np.isfinite(rows["upper"])
+    parts = []
+    for which, told in (
+        (sure & (rows["upper"] < 0), "better"),
+        (sure & (rows["lower"] > 0), "worse"),
+        (~(sure & ((rows["upper"] < 0) | (rows["lower"] > 0))), "not distinguishable from it"),
+    ):
+        seasons = [words(str(season)) for season in rows.loc[which, "season"]]
+        if seasons:
+            parts.append(f"{told} in {listed(seasons)}")
+    if not parts:
+        return ""
+    return (
+        f"Beside one model for all seasons, the seasonal models are {'; '.join(parts)} (95 % intervals, blocked RMSE)."
+    )
+
+
+def factor_words(importance: pd.DataFrame | None) -> str:
+    """Which factors matter most in each season, in words."""
+    if importance is None or not len(importance):
+        return ""
+    members = importance.groupby("group")["feature"].nunique()
+    single = importance[~(importance["feature"].map(members).fillna(0) > 1)]
+    parts = []
+    for season, rows in single[single["season"] != ALL].groupby("season", sort=False):
+        first = rows.sort_values("rank", kind="stable")["feature"].head(FOREMOST)
+        parts.append(f"{words(str(season))}: {', '.join(words(str(name)) for name in first)}")
+    return f"The most important features by %IncMSE are, in {'; in '.join(parts)}." if parts else ""
+
+
+def sensor_words(sensors: pd.DataFrame | None) -> list[str]:
+    """What each sensor was related to the reference by, in a sentence."""
+    if sensors is None:
+        return []
+    found = []
+    for part, rows in sensors[sensors["statistic"].isin(COUNTS.values())].groupby("part", sort=False):
+        first = rows.iloc[0]
+        counts = dict(zip(rows["statistic"], rows["value"].astype(int), strict=True))
+        cells = [f"{count} {RESTS_ON[name]}" for name, count in counts.items() if count]
+        found.append(
+            f"{part} was brought to the level of {first['reference']} by {BASES[first['basis']]}: of "
+            f"{first['n']} cells, {', '.join(cells)}."
+        )
+    return found
+
+
+def missing_words(failed: int, without_input: Mapping[str, Sequence[str]]) -> str:
+    """What could not be made and what had no input, in words."""
+    parts = []
+    if failed:
+        parts.append(f"{failed} unit{'s' if failed > 1 else ''} of work could not be made.")
+    if without_input:
+        told = [f"{words(name)} ({len(months)})" for name, months in without_input.items()]
+        parts.append(f"Months without input: {listed(told)}.")
+    return " ".join(parts) or "Every unit of work was made, and every source had input in every month."
+
+
+def quality_words(flags: Mapping[Quality, int], total: int) -> str:
+    """How much of the maps is not what it seems, in words.
+
+    Parameters
+    ----------
+    flags
+        Bit -> number of fine cells and months that carry it.
+    total
+        Number of fine cells and months.
+    """
+    told = {
+        Quality.PREDICTED: "have no coarse observation and are predicted alone",
+        Quality.GAP_FILLED: "rest on a predictor filled from the months around",
+        Quality.CLAMPED: "were clamped to the physical range",
+    }
+    parts = [f"{100 * flags[bit] / total:.2g} % {text}" for bit, text in told.items() if flags.get(bit) and total]
+    return f"Of all fine cells and months {listed(parts)}." if parts else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a list in a sentence."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,362 @@
+"""Units of work: what is skipped, marked, withdrawn, tried again and given up, on real Dask clusters."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+from hypothesis import given
+from hypothesis import strategies as st
+
+from soilscale import __version__, storage
+from soilscale.errors import ConfigurationError, IncompleteError, ServiceError
+from soilscale.flow import units
+from soilscale.flow.units import Receipt, Unit
+from soilscale.flow.workspace import Workspace, digest
+
+STAGE = "stage"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(str(tmp_path / "run"))
+
+
+LOCAL: Mapping[str, Any] = {"n_workers": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """Cluster of two threads in this process."""
+    with (
+        LocalCluster(processes=False, protocol="tcp", threads_per_worker=2, **LOCAL) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Client]:
+    """Cluster of one process, on which a unit that kills its worker is not tried again."""
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        LocalCluster(threads_per_worker=1, silence_logs=logging.CRITICAL, **LOCAL) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+# Works
+
+
+def keep(workspace: Workspace, name: str) -> None:
+    """Write a line for each call."""
+    path = Path(workspace.output, f"{name}.calls")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write("called\n")
+
+
+def fail(workspace: Workspace, name: str) -> None:
+    keep(workspace, name)
+    raise ValueError(f"{name} holds nothing")
+
+
+def fail_without_a_word(workspace: Workspace, name: str) -> None:
+    keep(workspace, name)
+    raise ZeroDivisionError
+
+
+def reach_nothing(workspace: Workspace, name: str) -> None:
+    keep(workspace, name)
+    raise ServiceError(f"the store of {name} does not answer")
+
+
+def reach_nothing_at_first(workspace: Workspace, name: str) -> None:
+    keep(workspace, name)
+    if calls(workspace, name) < 2:
+        raise ServiceError(f"the store of {name} does not answer")
+
+
+def write_nowhere(workspace: Workspace, name: str) -> None:
+    keep(workspace, name)
+    raise ConfigurationError("cannot write /proc/x")
+
+
+def look_for_marker(workspace: Workspace, name: str) -> None:
+    Path(workspace.output, f"{name}.seen").write_text(str(sorted(units.markers(workspace, STAGE))))
+
+
+def die(_workspace: Workspace, _name: str) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def unit(name: str, work: Callable[..., None] = keep, made_from: object = 0, stage: str = STAGE) -> Unit:
+    return Unit(stage, name, digest(made_from), work, (name,))
+
+
+def calls(workspace: Workspace, name: str) -> int:
+    path = Path(workspace.output, f"{name}.calls")
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def standing(workspace: Workspace) -> set[str]:
+    return units.markers(workspace, STAGE)
+
+
+@dataclass
+class Told:
+    """What the progress was told."""
+
+    seen: list[tuple[str, int, int | None]]
+
+    def __call__(self, doing: str, done: int, total: int | None) -> None:
+        self.seen.append((doing, done, total))
+
+
+def run(client: Client, workspace: Workspace, work: Sequence[Unit]) -> list[Receipt]:
+    return units.run(lambda: client, workspace, work, Told([]), "working")
+
+
+def no_client() -> Client:
+    raise AssertionError("nothing is to be done, so no cluster is needed")
+
+
+# Digests
+
+
+@dataclass(frozen=True)
+class Recipe:
+    name: str
+    limits: tuple[float, float]
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(content=st.dictionaries(st.text(max_size=5), plain, max_size=5))
+def test_a_digest_does_not_hang_on_the_order_of_keys(content: dict[str, object]) -> None:
+    turned = dict(reversed(content.items()))
+    assert digest(turned) == digest(content)
+    assert len(digest(content)) == 16
+    assert set(digest(content)) <= set("0123456789abcdef")
+
+
+@given(one=plain, other=plain)
+def test_what_differs_has_another_digest(one: object, other: object) -> None:
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    assert (digest(one) == digest(other)) == same
+
+
+def test_a_digest_tells_how_its_parts_are_put_together() -> None:
+    assert digest("ab", "c") != digest("a", "bc")
+    assert digest(["a"], "b") != digest("a", ["b"])
+    assert digest(1) != digest("1")
+
+
+def test_a_dataclass_counts_by_its_fields() -> None:
+    recipe = Recipe("a", (0.0, 0.6))
+    assert digest(recipe) == digest(Recipe("a", (0.0, 0.6))) == digest({"name": "a", "limits": [0.0, 0.6]})
+    assert digest(recipe) != digest(replace(recipe, limits=(0.0, 0.5)))
+    assert digest([recipe]) != digest([Recipe("b", (0.0, 0.6))])
+
+
+def test_a_month_counts_as_its_name() -> None:
+    assert digest(np.datetime64("2005-07", "M")) == digest("2005-07")
+
+
+def test_a_digest_is_the_same_in_every_process(processes: Client) -> None:
+    """Workers have another seed of their hashes."""
+    content = {"b": 1, "a": ["x", None]}
+    assert processes.submit(hash, "a").result() != hash("a")
+    assert processes.submit(digest, content, "lst", 0.1).result() == digest(content, "lst", 0.1)
+
+
+# One unit
+
+
+def test_a_unit_is_marked_after_its_work_and_the_marker_says_what_was_done(workspace: Workspace) -> None:
+    one = unit("lst/2005-07_r000c000")
+    receipt = units.perform(workspace, one)
+    assert (receipt.outcome, receipt.stage, receipt.name, receipt.message) == ("done", STAGE, one.name, "")
+    assert standing(workspace) == {one.marker} == {f"lst/2005-07_r000c000.{one.digest}.json"}
+    told = storage.read_json(workspace.state(STAGE, one.marker))
+    assert told["outcome"] == "done"
+    assert told["seconds"] >= 0
+    assert told["version"] == __version__
+    look = unit("look", look_for_marker)
+    units.perform(workspace, look)
+    assert look.marker not in Path(workspace.output, "look.seen").read_text()
+
+
+@pytest.mark.parametrize(("work", "message"), [(fail, "a holds nothing"), (fail_without_a_word, "ZeroDivisionError()")])
+def test_a_unit_whose_input_is_bad_is_marked_as_failed(
+    workspace: Workspace, work: Callable[..., None], message: str
+) -> None:
+    receipt = units.perform(workspace, unit("a", work))
+    assert (receipt.outcome, receipt.message) == ("failed", message)
+    assert standing(workspace) == {"a.failed.json"}
+    assert units.failures(workspace) == [receipt]
+
+
+def test_a_unit_that_reaches_no_service_leaves_no_marker(workspace: Workspace) -> None:
+    receipt = units.perform(workspace, unit("a", reach_nothing))
+    assert (receipt.outcome, receipt.message) == ("unreachable", "the store of a does not answer")
+    assert standing(workspace) == set()
+    assert units.failures(workspace) == []
+
+
+def test_a_unit_that_cannot_write_stops_all(workspace: Workspace) -> None:
+    with pytest.raises(ConfigurationError, match="cannot write"):
+        units.perform(workspace, unit("a", write_nowhere))
+    assert standing(workspace) == set()
+
+
+# All units of a stage
+
+
+def test_nothing_to_do_needs_no_cluster(client: Client, workspace: Workspace) -> None:
+    work = [unit("a"), unit("b")]
+    assert units.run(no_client, workspace, [], Told([]), "working") == []
+    run(client, workspace, work)
+    told = Told([])
+    assert units.run(no_client, workspace, work, told, "working") == []
+    assert told.seen == [("working", 2, 2)]
+    assert (calls(workspace, "a"), calls(workspace, "b")) == (1, 1)
+
+
+def test_only_what_is_not_complete_is_done_and_progress_counts_on(client: Client, workspace: Workspace) -> None:
+    run(client, workspace, [unit("a"), unit("b")])
+    told = Told([])
+    receipts = units.run(lambda: client, workspace, [unit(name) for name in "abcd"], told, "working")
+    assert {receipt.name for receipt in receipts} == {"c", "d"}
+    assert told.seen == [("working", 2, 4), ("working", 3, 4), ("working", 4, 4)]
+    assert [calls(workspace, name) for name in "abcd"] == [1, 1, 1, 1]
+
+
+def test_another_input_redoes_its_unit_alone_and_withdraws_the_old_marker(client: Client, workspace: Workspace) -> None:
+    run(client, workspace, [unit("a"), unit("b")])
+    changed = [unit("a", made_from="another item"), unit("b")]
+    run(client, workspace, changed)
+    assert (calls(workspace, "a"), calls(workspace, "b")) == (2, 1)
+    assert standing(workspace) == {one.marker for one in changed}
+
+
+def test_markers_of_units_that_are_not_wanted_any_more_are_withdrawn(client: Client, workspace: Workspace) -> None:
+    run(client, workspace, [unit("lst/2005-01"), unit("lst/2005-02")])
+    run(client, workspace, [unit("x", stage="other")])
+    storage.write_bytes(workspace.state(STAGE, "2005-01.parquet"), b"a part that is put together later")
+    run(client, workspace, [unit("lst/2005-02")])
+    assert standing(workspace) == {unit("lst/2005-02").marker, "2005-01.parquet"}
+    assert len(units.markers(workspace, "other")) == 1
+    run(client, workspace, [unit("lst/2005-01"), unit("lst/2005-02")])
+    assert calls(workspace, "lst/2005-01") == 2
+
+
+def test_a_failed_unit_does_not_stop_the_others_and_is_named(
+    client: Client, workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Told([])
+    with caplog.at_level(logging.ERROR):
+        receipts = units.run(lambda: client, workspace, [unit("a"), unit("b", fail), unit("c")], told, "working")
+    assert {receipt.name: receipt.outcome for receipt in receipts} == {"a": "done", "b": "failed", "c": "done"}
+    assert f"{STAGE} b: b holds nothing" in caplog.text
+    assert [failure.name for failure in units.failures(workspace)] == ["b"]
+    assert told.seen[-1] == ("working", 3, 3)
+
+
+def test_a_failed_unit_is_tried_again_and_is_forgotten_when_it_is_mended(client: Client, workspace: Workspace) -> None:
+    run(client, workspace, [unit("a"), unit("b", fail)])
+    run(client, workspace, [unit("a"), unit("b", fail)])
+    assert (calls(workspace, "a"), calls(workspace, "b")) == (1, 2)
+    assert len(units.failures(workspace)) == 1
+    run(client, workspace, [unit("a"), unit("b", keep)])
+    assert units.failures(workspace) == []
+    assert standing(workspace) == {unit("a").marker, unit("b").marker}
+
+
+def test_a_unit_that_was_complete_and_then_fails_is_not_complete_any_more(client: Client, workspace: Workspace) -> None:
+    run(client, workspace, [unit("a")])
+    run(client, workspace, [unit("a", fail, made_from="a broken file")])
+    assert standing(workspace) == {"a.failed.json"}
+    run(client, workspace, [unit("a")])
+    assert calls(workspace, "a") == 3
+    assert standing(workspace) == {unit("a").marker}
+
+
+def test_failures_of_every_stage_are_told(client: Client, workspace: Workspace) -> None:
+    run(client, workspace, [unit("a", fail)])
+    run(client, workspace, [unit("lst/b", fail, stage="other")])
+    assert {(failure.stage, failure.name) for failure in units.failures(workspace)} == {
+        (STAGE, "a"),
+        ("other", "lst/b"),
+    }
+
+
+def test_a_service_that_comes_back_is_waited_for(client: Client, workspace: Workspace) -> None:
+    told = Told([])
+    work = [unit("a"), unit("b", reach_nothing_at_first)]
+    receipts = units.run(lambda: client, workspace, work, told, "working")
+    assert {receipt.name: receipt.outcome for receipt in receipts} == {"a": "done", "b": "done"}
+    assert (calls(workspace, "a"), calls(workspace, "b")) == (1, 2)
+    assert [done for _, done, _ in told.seen] == sorted(done for _, done, _ in told.seen)
+    assert told.seen[-1] == ("working", 2, 2)
+
+
+def test_a_service_that_stays_away_is_given_up_and_the_rest_is_complete(client: Client, workspace: Workspace) -> None:
+    told = Told([])
+    work = [unit("a"), unit("b", reach_nothing), unit("c", fail)]
+    with pytest.raises(ServiceError) as caught:
+        units.run(lambda: client, workspace, work, told, "working")
+    assert caught.value.status == 69
+    assert "1 of 3 units of stage stage could not be done" in str(caught.value)
+    assert "the store of b does not answer" in str(caught.value)
+    assert [calls(workspace, name) for name in "abc"] == [1, units.ATTEMPTS, 1]
+    assert standing(workspace) == {unit("a").marker, "c.failed.json"}
+    assert max(done for _, done, _ in told.seen) == 2
+    run(client, workspace, [unit("a"), unit("b"), unit("c", fail)])
+    assert unit("b").marker in standing(workspace)
+    assert calls(workspace, "a") == 1
+
+
+def test_an_output_that_cannot_be_written_stops_the_stage(client: Client, workspace: Workspace) -> None:
+    with pytest.raises(ConfigurationError, match="cannot write"):
+        run(client, workspace, [unit("a", write_nowhere)])
+
+
+def test_a_bounded_number_of_units_is_in_flight(client: Client, workspace: Workspace) -> None:
+    most = 0
+
+    def watch(_doing: str, _done: int, _total: int | None) -> None:
+        nonlocal most
+        most = max(most, sum(future.status == "pending" for future in list(client.futures.values())))
+
+    names = [f"u{number:02d}" for number in range(30)]
+    receipts = units.run(lambda: client, workspace, [unit(name) for name in names], watch, "working")
+    assert sorted(receipt.name for receipt in receipts) == names
+    assert 0 < most <= units.IN_FLIGHT * 2
+
+
+def test_workers_that_die_end_the_run_as_incomplete(processes: Client, workspace: Workspace) -> None:
+    with pytest.raises(IncompleteError) as caught:
+        run(processes, workspace, [unit("a", die)])
+    assert caught.value.status == 75
+    assert "workers died" in str(caught.value)
+    assert "run the same command again" in str(caught.value)
+    assert standing(workspace) == set()
+    run(processes, workspace, [unit("a")])
+    assert standing(workspace) == {unit("a").marker}

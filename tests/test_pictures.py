@@ -1,0 +1,102 @@
+"""The figures of a finished run: each on the page and beside it, and the drawn maps those that were made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from distributed import Client, LocalCluster
+
+from commands import edit, sparse_world
+from soilscale import config, flow
+from soilscale.flow import pictures
+from soilscale.flow.material import Material
+from soilscale.flow.session import Run
+from soilscale.schema import MAP
+
+pytestmark = pytest.mark.slow
+
+FIGURES = {"study_area", "maps", "algorithms", "rmse_maps", "time_series", "accuracy", "scatter", "comparison", "truth"}
+LOCAL: Mapping[str, Any] = {"n_workers": 1, "protocol": "tcp", "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+MONTHS = [np.datetime64("2004-07"), np.datetime64("2004-02")]
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    """Products of a world with two algorithms, on which everything was run in this process."""
+    path = sparse_world(tmp_path_factory.mktemp("pictures"))
+    models = {"algorithms": ["random_forest", "knn"], "parameters": {"random_forest": {"n_estimators": 5}}, "folds": 2}
+    edit(path, models=models | {"ablation": False})
+    with (
+        LocalCluster(processes=False, threads_per_worker=2, **LOCAL) as one,
+        Client(one, set_as_default=False) as client,
+    ):
+        run = Run(config.load(str(path)), lambda: client, lambda *_: None)
+        assert not flow.run(run).failures
+    return Material(run)
+
+
+@pytest.fixture
+def report(material: Material) -> Path:
+    return Path(material.run.workspace.report("index.html")).parent
+
+
+def test_every_figure_stands_on_the_page_and_beside_it(report: Path) -> None:
+    beside = {file.stem for file in report.glob("*.png")}
+    assert beside >= FIGURES
+    assert set(re.findall(r'id="figure-([a-z_]+)"', (report / "index.html").read_text())) == beside
+
+
+def test_the_page_tells_where_and_what_of(material: Material, report: Path) -> None:
+    page = (report / "index.html").read_text()
+    west, south, east, north = material.run.config.area.bbox or ()
+    assert f"{west:.4g}° E to {east:.4g}° E, {south:.4g}° N to {north:.4g}° N" in page
+    assert "the coarse product soil-moisture at 0.25 degree" in page
+
+
+def test_the_map_of_the_maps_own_algorithm_is_the_map(material: Material) -> None:
+    drawn = pictures.by_algorithm(material, MONTHS)
+    assert set(drawn) == {"random_forest", "knn"}
+    for index, month in enumerate(MONTHS):
+        own = material.algorithm[material.run.config.season_scheme.name(month)]
+        made = material.months[MAP].sel(time=month.astype("datetime64[ns]"))
+        np.testing.assert_allclose(drawn[own].isel(time=index), made, atol=1e-6)
+        np.testing.assert_allclose(drawn[own]["x"], made["x"])
+
+
+def test_a_large_grid_is_thinned_within_its_coarse_cells(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, columns = material.run.plan.grid.shape
+    monkeypatch.setattr(pictures, "CELLS", 5 * max(rows, columns))
+    drawn = pictures.by_algorithm(material, MONTHS[:1])["knn"]
+    assert drawn.shape == (1, 5 * rows, 5 * columns)
+    observed = material.observed.sel(time=MONTHS[0].astype("datetime64[ns]")).to_numpy()
+    means = drawn[0].to_numpy().reshape(rows, 5, columns, 5)
+    there = np.isfinite(observed) & np.isfinite(means).any(axis=(1, 3))
+    assert there.any()
+    np.testing.assert_allclose(np.nanmean(means, axis=(1, 3))[there], observed[there], atol=1e-6)
+    edges = [float(material.months["x"][0]), float(material.months["x"][-1])]
+    assert edges[0] < float(drawn["x"][0]) < float(drawn["x"][-1]) < edges[1]
+
+
+def test_classes_are_named_by_their_items() -> None:
+    told = [{"value": 1, "name": "forest"}, {"value": 2, "title": "Cropland", "name": "crop"}, {"value": 3}]
+    for asset in ({"classification:classes": told}, {"bands": [{"classification:classes": told}]}):
+        names = pictures.class_names([{"assets": {"cover": asset}}], "cover")
+        assert names == {1: "forest", 2: "Cropland", 3: "3"}
+    assert pictures.class_names([{"assets": {}}], "cover") == {}
+    assert pictures.class_names([], "cover") == {}
+
+
+def test_gaps_are_filled_as_in_the_maps() -> None:
+    values = np.array([1.0, np.nan, 3.0, np.nan])[:, None, None]
+    feature = xr.DataArray(values, dims=("time", "y", "x"))
+    assert pictures._filled(feature, 1, 1).item() == 2.0  # noqa: SLF001
+    assert np.isnan(pictures._filled(feature, 1, 0).item())  # noqa: SLF001
+    assert np.isnan(pictures._filled(feature, 3, 1).item())  # noqa: SLF001
+    static = xr.DataArray(np.array([[np.nan]]), dims=("y", "x"))
+    assert np.isnan(pictures._filled(static, 0, 1).item())  # noqa: SLF001
