@@ -59,7 +59,7 @@ def lst() -> Iterator[dict[str, Any]]:
                     tile,
                     platform=platform,
                     start_datetime=f"{start}T00:00:00Z",
-                    end_datetime=f"{min(start + 7, np.datetime64('2005-12-31'))}T23:59:59Z",
+                    end_datetime=f"{min(start + np.timedelta64(7, 'D'), np.datetime64('2005-12-31'))}T23:59:59Z",
                 )
 
 

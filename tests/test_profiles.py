@@ -377,7 +377,9 @@ def test_a_month_that_is_only_begun_stands_for_its_days(celsius: Array, lst: lis
 
 def test_composites_are_not_counted_as_if_each_lay_in_one_month(celsius: Array) -> None:
     """Shared days matter on real data: a plain mean of the composites that begin in a month is not the same."""
-    starts = np.array([np.datetime64("2008-01-01") + 8 * number for number in range(46)]).astype("datetime64[M]")
+    starts = np.array([np.datetime64("2008-01-01") + np.timedelta64(8 * number, "D") for number in range(46)]).astype(
+        "datetime64[M]"
+    )
     far = []
     for when in MONTHS_2008:
         members = celsius[starts == when]

@@ -204,7 +204,7 @@ def two_sensors(folder: Path, old: tuple[str, str], new: tuple[str, str], **harm
     rasters.mkdir(parents=True)
     period = harmonise.pop("period", (min(old[0], new[0]), max(old[1], new[1])))
     models = harmonise.pop("models", {"algorithms": ["random_forest"]})
-    months = np.arange(np.datetime64(period[0], "M"), np.datetime64(period[1], "M") + 1)
+    months = np.arange(np.datetime64(period[0], "M"), np.datetime64(period[1], "M") + np.timedelta64(1, "M"))
     fine = box("EPSG:4326", 108.0, 35.0, SIDE / FINER, (CELLS * FINER, CELLS * FINER))
     coarse = box("EPSG:4326", 108.0, 35.0, SIDE, (CELLS, CELLS))
     random = np.random.default_rng(0)

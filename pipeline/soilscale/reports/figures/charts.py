@@ -77,8 +77,8 @@ def broken_line(axes: Axes, series: pd.Series[float], colour: str, label: str, *
 
 def _gaps(axes: Axes, series: pd.Series[float]) -> list[Patch]:
     """Shade the months without a value; what the legend says of them."""
-    month = pd.Timedelta(days=16)
-    for time in series.index[series.isna()]:
+    month = np.timedelta64(16, "D")
+    for time in series.index[series.isna()].to_numpy():
         axes.axvspan(time - month, time + month, color="#f0f1f3", linewidth=0)
     return [Patch(color="#e9ebee", label="no coarse observation")] if series.isna().any() else []
 
