@@ -33,7 +33,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
     models = {"algorithms": ["random_forest", "knn"], "parameters": {"random_forest": {"n_estimators": 5}}, "folds": 2}
     edit(path, models=models | {"ablation": False})
     with (
-        LocalCluster(processes=False, threads_per_worker=2, **LOCAL) as one,
+        LocalCluster(processes=False, threads_per_worker=1, **LOCAL) as one,
         Client(one, set_as_default=False) as client,
     ):
         run = Run(config.load(str(path)), lambda: client, lambda *_: None)
