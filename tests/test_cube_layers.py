@@ -723,7 +723,9 @@ def test_a_plane_falls_the_same_way_in_every_projection(tmp_path: Path) -> None:
     """A plane that rises 1 in 100 to the north, seen on a grid whose north is turned by some 9 degrees."""
     geobox = around(22.0, 52.0, "EPSG:3035", 1000, 20)
     scenes = tiled(tmp_path, lambda _, lat: lat * 111_250 * 0.01, geobox, "EPSG:4326", 1 / 240, None)
-    found = read_static(reading(derive=("slope", "aspect")), scenes, geobox)
+    found = read_static(reading(derive=("slope", "aspect", "aspect_angle")), scenes, geobox)
+    assert list(found) == ["field", "slope", "northness", "eastness", "aspect_angle"]
+    np.testing.assert_allclose(found["aspect_angle"], 180, atol=0.6)
     np.testing.assert_allclose(found["slope"], math.degrees(math.atan(0.01)), rtol=2e-3)
     np.testing.assert_allclose(found["northness"], -0.01, rtol=2e-3)
     np.testing.assert_allclose(found["eastness"], 0, atol=1e-4)

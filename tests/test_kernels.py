@@ -378,6 +378,16 @@ def test_a_slope_that_falls_to_the_east_faces_east() -> None:
     np.testing.assert_allclose(northness, 0, atol=1e-15)
 
 
+@pytest.mark.parametrize(
+    ("east", "north", "degrees"), [(0, -1, 0), (-1, -1, 45), (-1, 0, 90), (0, 1, 180), (1, 0, 270)]
+)
+def test_the_angle_of_the_aspect_goes_clockwise_from_north(east: float, north: float, degrees: float) -> None:
+    _, *sides = terrain(plane(0.1 * east, 0.1 * north), SQUARE)
+    away = (kernels.aspect(*sides) - degrees + 180) % 360 - 180
+    np.testing.assert_allclose(away, 0, atol=1e-9)
+    assert (kernels.aspect(np.zeros(3), np.zeros(3)) == 0).all()
+
+
 def test_flat_land_has_neither_slope_nor_aspect() -> None:
     assert not terrain(np.full((20, 30), 123.0), SQUARE).any()
 

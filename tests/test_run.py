@@ -43,7 +43,7 @@ UNITS = {
     "silt": "%",
     "clay": "%",
 }
-METRICS = {"mape", "bias", "rmse", "ubrmse", "r2", "r2_paper", "r", "kl", "kge"}
+METRICS = {"mape", "bias", "rmse", "ubrmse", "r2", "r2_paper", "r", "kl", "kl_paper", "kge"}
 
 
 @pytest.fixture(scope="module")

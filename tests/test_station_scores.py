@@ -369,7 +369,7 @@ def test_another_quantity_is_normalised_station_by_station() -> None:
     pairs["observed"] = 100 * pairs["observed"]
     pairs.loc[pairs["station"] == "S1", ["observed", "fine"]] *= 0.5
     table = pooled(pairs, SEASONS)
-    assert set(table["metric"]) == {"r", "kl", "r_anomaly"}
+    assert set(table["metric"]) == {"r", "kl", "kl_paper", "r_anomaly"}
     sides = []
     for name in ("observed", "fine"):
         parts = [rows[name].to_numpy() for _, rows in pairs.groupby("station")]
@@ -412,7 +412,7 @@ def test_an_unknown_unit_is_told_and_scored_by_shape() -> None:
     assert "in centibar, not m3 m-3" in set(told["detail"])
     assert reasons(found)["too few or constant, so that there is no range from 0 to 1"] == 6
     table = insitu.tables(found, SEASONS)["stations"]
-    assert set(table["metric"]) == {"r", "kl", "r_anomaly"}
+    assert set(table["metric"]) == {"r", "kl", "kl_paper", "r_anomaly"}
     everywhere = {"season": "all", "product": "fine"}
     expected = stats.pearsonr(values, wide[0][:, 0, 0].to_numpy().astype(float)).statistic
     assert value_of(table, "r", **everywhere) == pytest.approx(expected)
@@ -428,7 +428,7 @@ def test_each_station_by_itself() -> None:
     assert value_of(table, "r", network="NET", season="all", product="bilinear") == pytest.approx(
         stats.pearsonr(own["observed"], own["bilinear"]).statistic
     )
-    assert set(table.loc[table["network"] == "", "metric"]) == {"r", "kl", "r_anomaly"}
+    assert set(table.loc[table["network"] == "", "metric"]) == {"r", "kl", "kl_paper", "r_anomaly"}
     assert set(found["station_pairs"]["station"]) == {"NET/S0", "S0"}
 
 

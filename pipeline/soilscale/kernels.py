@@ -328,6 +328,11 @@ def terrain(rise: Floats) -> Float64s:
     return np.stack([np.degrees(np.arctan(steepness)), -north * cosine, -east * cosine])
 
 
+def aspect(northness: Floats, eastness: Floats) -> Float64s:
+    """Downhill direction, degrees clockwise from north, 0 on flat land, from what `terrain` gives."""
+    return np.degrees(np.arctan2(eastness, northness)) % 360
+
+
 def _difference(values: Floats) -> Float64s:
     """Rise per step along the first axis; one-sided beside a missing cell, 0 where both neighbours are missing."""
     padded = np.pad(values.astype("float64"), ((1, 1), (0, 0)), constant_values=np.nan)

@@ -79,7 +79,7 @@ class SourceSection(Section):
     composite: float | None = Field(default=None, gt=0)
     aggregate: Aggregate = "mean"
     resampling: ResamplingName = "auto"
-    derive: tuple[Literal["slope", "aspect"], ...] = ()
+    derive: tuple[Literal["slope", "aspect", "aspect_angle"], ...] = ()
     lags: tuple[Annotated[int, Field(ge=1, le=24)], ...] = ()
     group: Name | None = None
     static: bool | None = None

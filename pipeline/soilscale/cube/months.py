@@ -19,6 +19,9 @@ from soilscale.sources import Source
 TERRAIN = ("slope", "northness", "eastness")
 """Features derived from elevation, in the order of `kernels.terrain`."""
 
+ANGLE = "aspect_angle"
+"""The paper's aspect, whose mean over a coarse cell means nothing: derived only where it is asked for by name."""
+
 SLOW = np.timedelta64(180, "D")
 """Interval from which on a source counts as slow (yearly), so that the nearest one holds where none is given."""
 
@@ -34,6 +37,8 @@ def feature_names(source: Source) -> tuple[str, ...]:
         derived.append(TERRAIN[0])
     if "aspect" in source.derive:
         derived.extend(TERRAIN[1:])
+    if ANGLE in source.derive:
+        derived.append(ANGLE)
     return (source.name, *derived)
 
 
@@ -44,8 +49,10 @@ def factor(source: Source, name: str) -> str:
     """
     if source.kind == "categorical":
         return source.name
-    if name in TERRAIN:
-        return name if name == TERRAIN[0] else "aspect"
+    if name in TERRAIN[1:]:
+        return "aspect"
+    if name in {TERRAIN[0], ANGLE}:
+        return name
     return f"{source.name}_and_lags" if source.lags else source.name
 
 
@@ -58,7 +65,7 @@ def units(source: Source, unit: str) -> dict[str, str]:
     """Unit of each feature of a source, given the source's own."""
     if source.kind == "categorical":
         return dict.fromkeys(feature_names(source), "1")
-    return {source.name: unit, "slope": "degree", "northness": "1", "eastness": "1"}
+    return {source.name: unit, "slope": "degree", "northness": "1", "eastness": "1", ANGLE: "degree"}
 
 
 def select(scenes: Sequence[Scene], month: np.datetime64) -> list[Scene]:
@@ -100,7 +107,8 @@ def read_static(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> di
         found = terrain(reading, ordered, geobox)
         known = feature_names(reading.source)
         derived = np.full((len(TERRAIN), *geobox.shape), np.nan) if found is None else found[0]
-        features |= {name: values for name, values in zip(TERRAIN, derived, strict=True) if name in known}
+        named = dict(zip(TERRAIN, derived, strict=True)) | {ANGLE: kernels.aspect(*derived[1:])}
+        features |= {name: values for name, values in named.items() if name in known}
     return features
 
 

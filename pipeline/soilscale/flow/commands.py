@@ -10,6 +10,7 @@ from soilscale.errors import DataError
 from soilscale.flow import learn, mapping, plan, reporting, stages
 from soilscale.flow.session import Run
 from soilscale.flow.units import Receipt, failures, markers
+from soilscale.reports import method
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,11 @@ def accuracy_lines(given: Run) -> list[str]:
     """RMSE of the maps beside what needs no model, by every reference there is."""
     table = learn.read_csv(given.workspace.report("baselines.csv"))
     rows = table[(table["season"] == "all") & (table["metric"] == "rmse")]
+    own = method({season: model.algorithm for season, model in mapping.choose(given).items()})
     words = {"truth": "against the known truth", "stations": "at the stations", "upscaled": "one scale up"}
     lines = []
     for reference, part in rows.groupby("reference", sort=False):
-        values = ", ".join(f"{row['method']} {row['value']:.5f}" for row in part.to_dict("records"))
+        told = part["method"].where(part["method"] != own, f"our maps ({own})")
+        values = ", ".join(f"{name} {value:.5f}" for name, value in zip(told, part["value"], strict=True))
         lines.append(f"RMSE {words[str(reference)]} (m3 m-3): {values}")
     return lines

@@ -55,11 +55,8 @@ def predict(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot, model:
 
     What is kept is the prediction, its block means and its flags.
     """
-    parts = [_features(workspace, recipe, tile, month) for month in slot.months]
-    features = [np.mean(month, axis=0, dtype="float64") for month in zip(*(part[0] for part in parts), strict=True)]
-    filled = np.logical_or.reduce([part[1] for part in parts])
-    geobox = recipe.grid.fine[tile.fine]
-    within = np.ones(geobox.shape, bool) if recipe.area is None else grid.inside(geobox, recipe.area)
+    features, filled = mean_features(workspace, recipe, tile, slot)
+    within = inside(recipe, tile)
     prediction = maps.predict(learn.load(model, version), features, within)
     there = np.isfinite(prediction)
     flags = np.where(filled & there, Quality.GAP_FILLED, 0) | np.where(within, 0, Quality.OUTSIDE)
@@ -71,6 +68,31 @@ def predict(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot, model:
     storage.write_region(workspace.maps, slot.group, QUALITY, flags.astype("uint8"), place)
     coarse = maps.BLOCK_MEANS[slot.group]
     storage.write_region(workspace.maps, coarse, PREDICTION, means.astype("float32"), (slot.index, *tile.coarse))
+
+
+def inside(recipe: Recipe, tile: Tile) -> Array:
+    """Fine cells of a tile that are mapped."""
+    geobox = recipe.grid.fine[tile.fine]
+    return np.ones(geobox.shape, bool) if recipe.area is None else grid.inside(geobox, recipe.area)
+
+
+def mean_features(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> tuple[list[Array], Array]:
+    """Means of a tile's features over a slot's months, gaps filled, and where one of them was."""
+    parts = [_features(workspace, recipe, tile, month) for month in slot.months]
+    features = [np.mean(month, axis=0, dtype="float64") for month in zip(*(part[0] for part in parts), strict=True)]
+    return features, np.logical_or.reduce([part[1] for part in parts])
+
+
+def observation(workspace: Workspace, recipe: Recipe, slot: Slot) -> Array:
+    """Coarse observation of the whole area that a slot's map is conserved to: the mean over its months."""
+    read = [storage.read_region(workspace.cube, COARSE, recipe.target, (month,)) for month in slot.months]
+    return np.mean([maps.usable(month, recipe.valid_range) for month in read], axis=0)
+
+
+def nodes_around(nodes: Array, tile: Tile) -> Array:
+    """Residual nodes of a tile's coarse cells and of those around them."""
+    rows, columns = tile.coarse
+    return np.pad(nodes, 1, mode="edge")[rows.start : rows.stop + 2, columns.start : columns.stop + 2]
 
 
 def _features(workspace: Workspace, recipe: Recipe, tile: Tile, index: int) -> tuple[list[Array], Array]:
@@ -102,20 +124,17 @@ def _around(workspace: Workspace, recipe: Recipe, name: str, tile: Tile, index: 
 
 
 def conserve(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> None:
-    """Shift a tile's prediction to the coarse observation of the whole area: the mean of those of a slot's months."""
-    read = [storage.read_region(workspace.cube, COARSE, recipe.target, (month,)) for month in slot.months]
-    observed = np.mean([maps.usable(month, recipe.valid_range) for month in read], axis=0)
+    """Shift a tile's prediction to the coarse observation of the whole area."""
+    observed = observation(workspace, recipe, slot)
     means = storage.read_region(workspace.maps, maps.BLOCK_MEANS[slot.group], PREDICTION, (slot.index,))
-    nodes = np.pad(kernels.residual_nodes(observed - means, recipe.grid.ratio), 1, mode="edge")
-    rows, columns = tile.coarse
-    around = nodes[rows.start : rows.stop + 2, columns.start : columns.stop + 2]
+    nodes = kernels.residual_nodes(observed - means, recipe.grid.ratio)
     place = (slot.index, *tile.fine)
     prediction = storage.read_region(workspace.maps, slot.group, PREDICTION, place).astype("float64")
     flags = storage.read_region(workspace.maps, slot.group, QUALITY, place)
     values, quality = maps.finish(
         prediction,
         observed[tile.coarse],
-        around,
+        nodes_around(nodes, tile),
         recipe.grid.ratio,
         recipe.valid_range,
         conserve=recipe.conserve,

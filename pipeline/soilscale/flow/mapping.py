@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,6 @@ from soilscale.flow.session import Run
 from soilscale.flow.stages import train_units
 from soilscale.flow.units import Receipt, Unit
 from soilscale.flow.workspace import digest
-from soilscale.models import Job
 from soilscale.seasons import ALL, Months
 
 PREDICT, CONSERVE, FOLD, MAPS = "predict", "conserve", "season", "publish"
@@ -44,18 +42,26 @@ def choose(run: Run) -> dict[str, Chosen]:
     settings = run.config
     predictions = learn.read_table(run.workspace.predictions)
     few = samples.check_counts(learn.read_table(run.workspace.samples), settings.season_scheme)
-    versions = {unit.name: unit.digest for unit in train_units(run, settings.season_scheme.names)}
+    fitted = trained(run)
     chosen = {}
     for season in settings.season_scheme.names:
-        kind: Literal["comprehensive", "seasonal"] = "comprehensive" if season in few else "seasonal"
+        kind = "comprehensive" if season in few else "seasonal"
         algorithm = settings.maps.algorithm
         if algorithm == "best":
             rows = predictions[(predictions["season"] == season) & (predictions["model"] == kind)]
             algorithm = _best(rows[rows["split"] == "blocked"], settings.models.algorithms)
-        model_season = ALL if season in few else season
-        job = Job(model_season, algorithm, kind, "random", None)
-        chosen[season] = Chosen(model_season, algorithm, versions[job.name])
+        chosen[season] = fitted[ALL if season in few else season, algorithm]
     return chosen
+
+
+def trained(run: Run) -> dict[tuple[str, str], Chosen]:
+    """Model of each season, and ``all``, and algorithm."""
+    fits = [(unit.arguments[0], unit.digest) for unit in train_units(run, run.config.season_scheme.names)]
+    return {
+        (job.season, job.algorithm): Chosen(job.season, job.algorithm, version)
+        for job, version in fits
+        if job.split == "random"
+    }
 
 
 def _best(blocked: pd.DataFrame, algorithms: Sequence[str]) -> str:
@@ -110,28 +116,28 @@ def layout_digest(run: Run) -> str:
 
 
 def _needs(run: Run, unit: Unit) -> set[str]:
-    """Maps, as `_made` names them, that a unit hangs on."""
+    """Maps, as `map_name` names them, that a unit hangs on."""
     every, start = _map_of(unit)
     if every == maps.MONTH:
-        return {_made(unit)}
-    return {_made(unit), *(f"{maps.MONTH}-{month}" for month in run.config.season_scheme.members(start))}
+        return {map_name(unit)}
+    return {map_name(unit), *(f"{maps.MONTH}-{month}" for month in run.config.season_scheme.members(start))}
 
 
-def _made(unit: Unit) -> str:
+def map_name(unit: Unit) -> str:
     """Map that a unit works on, such as ``month-2005-01``."""
     return unit.name.partition("_")[0]
 
 
 def _map_of(unit: Unit) -> tuple[str, np.datetime64]:
     """Kind of the map that a unit works on, and its first month."""
-    every, _, start = _made(unit).partition("-")
+    every, _, start = map_name(unit).partition("-")
     return every, np.datetime64(start)
 
 
 def _broken(work: Sequence[Unit], receipts: Sequence[Receipt]) -> set[str]:
     """Maps of failed units."""
     failed = {receipt.name for receipt in receipts if receipt.outcome == "failed"}
-    return {_made(unit) for unit in work if unit.name in failed}
+    return {map_name(unit) for unit in work if unit.name in failed}
 
 
 def recipe(run: Run, model: Chosen, offsets: maps.Offsets | None) -> draw.Recipe:

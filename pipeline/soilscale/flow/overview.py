@@ -12,7 +12,7 @@ from soilscale import catalog, cube, storage
 from soilscale.catalog import Scene
 from soilscale.config import Config
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
-from soilscale.flow import explain, mapping, plan, reporting, stages
+from soilscale.flow import explain, judging, mapping, plan, reporting, stages
 from soilscale.flow.plan import CUBE, FRACTION, HARMONISE, RELATE
 from soilscale.flow.session import Run
 from soilscale.flow.stages import SAMPLES, TRAIN
@@ -55,6 +55,9 @@ def status(config: Config) -> Status:
         units = expected.get(stage)
         done = len(standing) if units is None else sum(unit.marker in standing for unit in units)
         found.append(StageStatus(stage, done, None if units is None else len(units), _count(failed, stage)))
+    if judging.asked(run):
+        total = judging.count(run) if mapping.CONSERVE in expected else None
+        found.append(StageStatus(judging.JUDGE, judging.done(workspace), total, _count(failed, judging.JUDGE)))
     found.append(StageStatus(reporting.REPORT, int(bool(expected) and reporting.stands(run)), 1, 0))
     lines = [f"missing: {failure.stage} {failure.name}: {failure.message}" for failure in failed]
     return Status(found, failed, lines)

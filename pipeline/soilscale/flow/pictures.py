@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,15 +11,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from soilscale import kernels, maps, storage
-from soilscale.flow import explain, learn
+from soilscale.flow import explain, learn, mapping
 from soilscale.flow.mapping import Chosen
 from soilscale.flow.material import Material
-from soilscale.flow.stages import train_units
-from soilscale.models import Job
 from soilscale.reports import figures
 from soilscale.reports.tables import field
 from soilscale.schema import MAP
-from soilscale.seasons import ALL
 from soilscale.sources import Source, profiles
 
 OBSERVATION = "coarse product"
@@ -160,16 +156,13 @@ def by_algorithm(material: Material, dates: Sequence[np.datetime64]) -> dict[str
     per_cell = min(cells[0], max(2, CELLS // cells[1]))
     within = (np.arange(per_cell) + 0.5) * cells[0] // per_cell
     rows, columns = ((np.arange(n)[:, None] * cells[0] + within).astype(int).ravel() for n in run.plan.grid.shape)
-    wanted = {unit.name: unit.digest for unit in train_units(run, run.config.season_scheme.names)}
+    fitted = mapping.trained(run)
     found = {}
     for algorithm in _best(material):
         layers = []
         for date in dates:
             model = material.chosen[run.config.season_scheme.name(date)]
-            kind: Literal["seasonal", "comprehensive"] = "comprehensive" if model.season == ALL else "seasonal"
-            version = wanted[Job(model.season, algorithm, kind, "random", None).name]
-            own = Chosen(model.season, algorithm, version)
-            layers.append(_map(material, own, date, rows, columns))
+            layers.append(_map(material, fitted[model.season, algorithm], date, rows, columns))
         found[algorithm] = xr.DataArray(
             np.stack(layers),
             {

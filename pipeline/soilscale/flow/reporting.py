@@ -12,8 +12,8 @@ from pyproj import CRS
 
 from soilscale import __version__, config, reports, storage
 from soilscale.config import Config
-from soilscale.flow import explain, pictures, stages
-from soilscale.flow.mapping import CONSERVE, MAPS
+from soilscale.flow import explain, judging, pictures, stages
+from soilscale.flow.mapping import CONSERVE, MAPS, map_units
 from soilscale.flow.material import Material, check_stations, stations_digest, truth
 from soilscale.flow.session import Run
 from soilscale.flow.units import failures, markers
@@ -47,10 +47,11 @@ def write_report(run: Run) -> None:
         run.progress("report", 1, 1)
         return
     storage.remove(_marker(run))
-    made_from = _made_from(run)
-    run.progress("report", 0, 3)
     material = Material(run)
-    tables = _tables(material)
+    judges = judging.judge_units(material, map_units(run)[CONSERVE]) if judging.asked(run) else []
+    run.do(judges, "report: every algorithm")
+    run.progress("report", 0, 3)
+    tables = _tables(material, judging.judged(material, judges))
     for name, table in tables.items():
         storage.write_bytes(run.workspace.report(f"{name}.csv"), table.to_csv(index=False).encode())
     run.progress("report", 1, 3)
@@ -63,7 +64,7 @@ def write_report(run: Run) -> None:
     written = {"index.html", *(f"{name}.csv" for name in tables), *(f"{name}.png" for name in figures)}
     for name in set(storage.names_below(run.workspace.report(""))) - written:
         storage.remove(run.workspace.report(name))
-    storage.write_json(_marker(run), made_from)
+    storage.write_json(_marker(run), _made_from(run))
     run.progress("report", 3, 3)
 
 
@@ -82,6 +83,7 @@ def _made_from(run: Run) -> str:
         stations_digest(run.config),
         sorted(markers(run.workspace, CONSERVE)),
         sorted(markers(run.workspace, MAPS)),
+        sorted(markers(run.workspace, judging.JUDGE)),
         [sorted(markers(run.workspace, stage)) for stage in (stages.TRAIN, *explain.STAGES)],
         [(failure.name, failure.message) for failure in failures(run.workspace)],
         config.dump(run.config),
@@ -89,7 +91,7 @@ def _made_from(run: Run) -> str:
     )
 
 
-def _tables(material: Material) -> dict[str, pd.DataFrame]:
+def _tables(material: Material, judged: judging.Judged) -> dict[str, pd.DataFrame]:
     """Every table of the report, by the name of its file."""
     run, seasons = material.run, material.run.config.season_scheme
     grid, months = run.plan.grid, material.months
@@ -119,13 +121,14 @@ def _tables(material: Material) -> dict[str, pd.DataFrame]:
     }
     if material.truth is not None:
         own = {reports.method(algorithm): months[MAP]}
-        tables["truth"] = reports.truth(own, material.truth, material.observed, grid.ratio, seasons)
+        tables["truth"] = reports.truth(own, material.truth, material.observed, grid.ratio, seasons, judged.truth)
         references["truth"] = tables["truth"]
         if run.config.maps.interval is not None:
             tables["intervals"] = reports.coverage(months, material.truth, run.config.maps.interval, seasons)
     if material.paired is not None:
         tables |= reports.insitu.tables(material.paired, seasons, min_years=run.config.validation.min_years)
-        references["stations"] = reports.insitu.station_baselines(material.paired.pairs, algorithm, seasons)
+        others = judging.at_stations(material, judged)
+        references["stations"] = reports.insitu.station_baselines(material.paired.pairs, algorithm, seasons, others)
     return tables | {"baselines": reports.baselines(references)}
 
 

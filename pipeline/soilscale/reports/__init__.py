@@ -11,12 +11,12 @@ from soilscale.reports.tables import (
     accuracy,
     area_means,
     baselines,
+    beside_truth,
     consistency,
     method,
     truth,
-    upscaled,
-    upscaled_errors,
 )
+from soilscale.reports.upscaling import upscaled, upscaled_errors
 
 __all__ = [
     "SCORES",
@@ -25,6 +25,7 @@ __all__ = [
     "accuracy",
     "area_means",
     "baselines",
+    "beside_truth",
     "blocked_errors",
     "comparison",
     "consistency",

@@ -231,6 +231,15 @@ def kl(found: Moments) -> float:
 
 
 @Score
+def kl_paper(found: Moments) -> float:
+    """Sum of T log(T / P), in nats, as printed in Yan & Bai (2020), Eq 8, with T and P floored at `KL_FLOOR`.
+
+    It grows with the number of pairs and may be negative; to compare with the paper only.
+    """
+    return found.divergence
+
+
+@Score
 def kge(found: Moments) -> float:
     """Kling-Gupta efficiency, 1 - sqrt((r - 1)^2 + (sd P / sd T - 1)^2 + (mean P / mean T - 1)^2).
 
@@ -252,6 +261,7 @@ SCORES: Mapping[str, Score] = MappingProxyType(
         "r2_paper": r2_paper,
         "r": r,
         "kl": kl,
+        "kl_paper": kl_paper,
         "kge": kge,
     }
 )

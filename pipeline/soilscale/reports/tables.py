@@ -7,7 +7,7 @@ pairs of all of them are pooled. Maps are read month by month, so that a table n
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,12 +31,6 @@ TRUTH, STATIONS, UPSCALED = "truth", "stations", "upscaled"
 
 BLOCK_DIFFERENCE = "max_abs_block_difference"
 """Largest absolute difference between a coarse observation and the mean of the map's valid cells in it."""
-
-UPSCALING = 3
-"""Coarse cells along the side of a block that stands in for a coarser observation."""
-
-LEAST_VALID = 0.5
-"""Least share of observed cells in such a block."""
 
 Algorithm = str | Mapping[str, str]
 """Name of an algorithm, or season -> name."""
@@ -122,6 +116,7 @@ def truth(
     coarse: xr.DataArray,
     ratio: int,
     season_of: Seasons,
+    others: Iterable[tuple[np.datetime64, str, Moments]] = (),
 ) -> pd.DataFrame:
     """Score the maps, and the coarse product as nearest and bilinear, against the known fine truth.
 
@@ -135,6 +130,8 @@ def truth(
         True field (time, y, x) on the fine grid, m3 m-3.
     coarse
         The observation (time, y, x) on the coarse grid, m3 m-3, NaN where missing.
+    others
+        Month, method and moments (`beside_truth`) of methods whose maps are not kept.
 
     Returns
     -------
@@ -143,93 +140,36 @@ def truth(
     """
     tally: Tally = {}
     for month in shared_months(known, coarse, *maps.values()):
-        observed = field(coarse, month)
-        fields = {NEAREST: nearest(observed, ratio), BILINEAR: kernels.bilinear(observed, ratio)}
-        fields |= {name: field(array, month) for name, array in maps.items()}
-        compare(tally, season_of.name(month), field(known, month), fields)
+        fields = {name: field(array, month) for name, array in maps.items()}
+        found = beside_truth(field(known, month), field(coarse, month), ratio, fields)
+        for name, part in found.items():
+            add(tally, season_of.name(month), (name,), part)
+    for month, name, part in others:
+        add(tally, season_of.name(month), (name,), part)
     return long_form(tally, ["season", "method"], season_of.names)
 
 
-def upscaled(
-    coarse: xr.DataArray,
-    predictions: pd.DataFrame,
-    season_of: Seasons,
-    *,
-    algorithm: Algorithm = "",
-    limits: tuple[float, float] = (0.0, 0.6),
-) -> pd.DataFrame:
-    """Methods judged one scale up, where the truth is known: the observed coarse field itself.
-
-    The field is averaged over blocks of 3 x 3 coarse cells and downscaled back: as nearest, bilinearly, and by each
-    algorithm's out-of-fold predictions made consistent with the block means, as the maps are with the observation.
-    Every method is scored on the same cells: those where all of them and the observation are finite.
+def beside_truth(
+    known: NDArray[np.float64], observed: NDArray[np.float64], ratio: int, fields: Fields
+) -> dict[str, Moments]:
+    """Moments of each method, nearest and bilinear among them, and the truth of one month.
 
     Parameters
     ----------
-    coarse
-        The observation (time, y, x) on the coarse grid, m3 m-3, NaN where missing.
-    predictions
-        Columns time, y, x, algorithm, model, split, predicted; the rows of the seasonal models in the blocked split
-        are used.
-    algorithm
-        With which the maps are made; if that differs by season, the method `BEST` uses each season's own.
-    limits
-        Physical range, m3 m-3.
+    known
+        True field, shape ``(Y, X)``, m3 m-3.
+    observed
+        The observation, shape ``(Y, X) / ratio``, NaN where missing.
+    fields
+        Method -> its field, shape ``(Y, X)``.
 
     Returns
     -------
-    DataFrame
-        season, method, metric, value.
+    dict
+        Method -> moments over the cells where all methods and the truth are finite.
     """
-    tally: Tally = {}
-    for season, observed, fields in _upscaled_fields(coarse, predictions, season_of, algorithm, limits):
-        compare(tally, season, observed, fields)
-    return long_form(tally, ["season", "method"], season_of.names)
-
-
-def _upscaled_fields(
-    coarse: xr.DataArray,
-    predictions: pd.DataFrame,
-    season_of: Seasons,
-    algorithm: Algorithm,
-    limits: tuple[float, float],
-) -> Iterator[tuple[str, NDArray[np.float64], dict[str, NDArray[np.float64]]]]:
-    """Season, observation and every method's field of each month, one scale up."""
-    held_out = predictions[(predictions["split"] == "blocked") & (predictions["model"] == "seasonal")]
-    for time, rows in held_out.groupby("time"):
-        month = np.datetime64(pd.Timestamp(str(time)), "M")
-        if month not in shared_months(coarse):
-            continue
-        season = season_of.name(month)
-        observed = _whole_blocks(field(coarse, month))
-        mean, valid = kernels.block_mean(observed, UPSCALING)
-        means = np.where(valid >= LEAST_VALID, mean, np.nan)
-        fields = {NEAREST: nearest(means, UPSCALING), BILINEAR: kernels.bilinear(means, UPSCALING)}
-        for name, own in rows.groupby("algorithm", sort=False, observed=True):
-            predicted = _whole_blocks(_on_grid(own, coarse))
-            fields[str(name)], _ = kernels.conserve(predicted, means, UPSCALING, *limits)
-        if method(algorithm) == BEST and not isinstance(algorithm, str):
-            fields[BEST] = fields[algorithm[season]]
-        yield season, observed, fields
-
-
-def upscaled_errors(
-    coarse: xr.DataArray,
-    predictions: pd.DataFrame,
-    season_of: Seasons,
-    *,
-    algorithm: Algorithm,
-    limits: tuple[float, float],
-) -> dict[str, NDArray[np.float64]]:
-    """Observation minus the maps' own method one scale up, as of `upscaled`: season, and ``all``, -> errors."""
-    name = method(algorithm)
-    parts: dict[str, list[NDArray[np.float64]]] = {ALL: [np.empty(0)]}
-    for season, observed, fields in _upscaled_fields(coarse, predictions, season_of, algorithm, limits):
-        if name in fields:
-            error = (observed - fields[name]).ravel()
-            for key in (season, ALL):
-                parts.setdefault(key, []).append(error[np.isfinite(error)])
-    return {key: np.concatenate(errors) for key, errors in parts.items()}
+    lowest = {NEAREST: nearest(observed, ratio), BILINEAR: kernels.bilinear(observed, ratio)}
+    return _on_shared_cells(known, lowest | dict(fields))
 
 
 def baselines(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -310,7 +250,7 @@ def field(array: xr.DataArray, month: np.datetime64) -> NDArray[np.float64]:
     return array.isel(time=int(np.argmax(here))).to_numpy().astype("float64")
 
 
-def nearest(coarse: NDArray[np.float64], ratio: int) -> NDArray[np.float64]:
+def nearest(coarse: NDArray[Any], ratio: int) -> NDArray[Any]:
     """Coarse values laid on the fine grid, ``(y, x)`` to ``(y * ratio, x * ratio)``."""
     return np.repeat(np.repeat(coarse, ratio, axis=0), ratio, axis=1)
 
@@ -324,11 +264,15 @@ def add(tally: Tally, season: str, keys: tuple[str, ...], part: Moments) -> None
 
 def compare(tally: Tally, season: str, reference: NDArray[np.float64], fields: Fields) -> None:
     """Add the pairs of each method with the reference, on the cells where all of them are finite."""
+    for name, part in _on_shared_cells(reference, fields).items():
+        add(tally, season, (name,), part)
+
+
+def _on_shared_cells(reference: NDArray[np.float64], fields: Fields) -> dict[str, Moments]:
     common = np.isfinite(reference)
     for values in fields.values():
         common &= np.isfinite(values)
-    for name, values in fields.items():
-        add(tally, season, (name,), moments(reference[common], values[common]))
+    return {name: moments(reference[common], values[common]) for name, values in fields.items()}
 
 
 def long_form(
@@ -348,29 +292,6 @@ def long_form(
     ]
     table = pd.DataFrame(rows, columns=[*keys, "metric", "value", "n"])
     return table if count else table.drop(columns="n")
-
-
-def _whole_blocks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Field with missing cells added below and to the right until it is whole blocks of 3 x 3."""
-    rows, columns = values.shape
-    return np.pad(values, ((0, -rows % UPSCALING), (0, -columns % UPSCALING)), constant_values=np.nan)
-
-
-def _on_grid(rows: pd.DataFrame, coarse: xr.DataArray) -> NDArray[np.float64]:
-    """Predictions of one month at their cells of the coarse grid, NaN elsewhere, shape ``(y, x)``."""
-    grid = np.full((coarse.sizes["y"], coarse.sizes["x"]), np.nan)
-    at = [_positions(coarse[axis].to_numpy(), rows[axis].to_numpy()) for axis in ("y", "x")]
-    known = (at[0] >= 0) & (at[1] >= 0)
-    grid[at[0][known], at[1][known]] = rows["predicted"].to_numpy()[known]
-    return grid
-
-
-def _positions(centres: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Position of the cell centre that each value is, or -1."""
-    if len(centres) == 1:
-        return np.where(np.isclose(values, centres[0]), 0, -1)
-    step = abs(float(centres[1] - centres[0]))
-    return pd.Index(centres).get_indexer(pd.Index(values), method="nearest", tolerance=step / 4)
 
 
 def _mean(array: xr.DataArray, month: np.datetime64, geographic: bool) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -23,7 +24,7 @@ from soilscale.seasons import ALL, Seasons
 PRODUCTS: Mapping[str, str] = {"coarse": "coarse", "fine": "fine"}
 """Name of a product in the table -> its column in the pairs."""
 
-RELATIVE = ("r", "kl")
+RELATIVE = ("r", "kl", "kl_paper")
 """Metrics that mean something where stations measure another quantity than the maps (Yan & Bai 2020, Table 6)."""
 
 ANOMALY = "r_anomaly"
@@ -37,6 +38,8 @@ POOLED = "all stations"
 
 SLOPE, DOWN = "slope", "down"
 """Gain of the regression's slope; mean gain of slope, R and bias, G_DOWN of Merlin et al. (2015)."""
+
+EMPTY: Mapping[str, pd.DataFrame] = MappingProxyType({})
 
 Keys = tuple[Any, ...]
 Kinds = tuple[Moments, Moments, Moments]
@@ -122,8 +125,10 @@ def gains(pairs: pd.DataFrame, season_of: Seasons, *, min_years: int = MIN_YEARS
     return pd.DataFrame(rows, columns=[*STATION, "season", "against", "metric", "value", "n"])
 
 
-def station_baselines(pairs: pd.DataFrame, algorithm: Algorithm, season_of: Seasons) -> pd.DataFrame:
-    """Score the maps, nearest and bilinear against stations.
+def station_baselines(
+    pairs: pd.DataFrame, algorithm: Algorithm, season_of: Seasons, others: Mapping[str, pd.DataFrame] = EMPTY
+) -> pd.DataFrame:
+    """Score the maps, nearest and bilinear against stations, and the algorithms that do not make the maps.
 
     Parameters
     ----------
@@ -131,6 +136,8 @@ def station_baselines(pairs: pd.DataFrame, algorithm: Algorithm, season_of: Seas
         `pairing.PAIR`.
     algorithm
         With which the maps were made.
+    others
+        Algorithm -> pairs whose column ``fine`` is of that algorithm.
 
     Returns
     -------
@@ -138,7 +145,9 @@ def station_baselines(pairs: pd.DataFrame, algorithm: Algorithm, season_of: Seas
         season, method, metric, value.
     """
     columns = {NEAREST: "coarse", BILINEAR: "bilinear", method(algorithm): "fine"}
-    table = pooled(pairs, season_of, products=columns, key="method")
+    parts = [pooled(pairs, season_of, products=columns, key="method")]
+    parts += [pooled(own, season_of, products={name: "fine"}, key="method") for name, own in others.items()]
+    table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     return table[table["metric"].isin(SCORES)].drop(columns="n").reset_index(drop=True)
 
 

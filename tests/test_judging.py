@@ -1,0 +1,144 @@
+"""Algorithms that do not make the maps, beside the truth and the stations: as if they had made them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from distributed import Client, LocalCluster
+
+from commands import edit, sparse_world
+from soilscale import config, flow, kernels, storage
+from soilscale.flow import judging
+from soilscale.flow.judging import Entry
+from soilscale.flow.mapping import CONSERVE, choose, map_units
+from soilscale.flow.material import Material
+from soilscale.flow.overview import status
+from soilscale.flow.session import Run
+from soilscale.flow.units import Unit
+
+pytestmark = pytest.mark.slow
+
+LOCAL: Mapping[str, Any] = {"n_workers": 1, "protocol": "tcp", "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+
+
+def material(folder: str, *overrides: str) -> Material:
+    """Products of a run in this process."""
+    with (
+        LocalCluster(processes=False, threads_per_worker=1, **LOCAL) as one,
+        Client(one, set_as_default=False) as client,
+    ):
+        run = Run(config.load(folder, overrides), lambda: client, lambda *_: None)
+        assert not flow.run(run).failures
+    return Material(run)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = sparse_world(tmp_path_factory.mktemp("judging"))
+    models = {"algorithms": ["random_forest", "knn"], "parameters": {"random_forest": {"n_estimators": 5}}, "folds": 2}
+    edit(path, models=models | {"ablation": False})
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def first(world: str) -> Material:
+    return material(world, "maps.algorithm=random_forest")
+
+
+@pytest.fixture(scope="module")
+def baselines(first: Material) -> pd.DataFrame:
+    return pd.read_csv(first.run.workspace.report("baselines.csv"))
+
+
+def units_of(made: Material) -> list[Unit]:
+    return judging.judge_units(made, map_units(made.run)[CONSERVE])
+
+
+def test_every_algorithm_stands_beside_every_reference(baselines: pd.DataFrame) -> None:
+    methods = baselines.groupby("reference")["method"].agg(set)
+    assert set(methods.index) == {"truth", "stations", "upscaled"}
+    for found in methods:
+        assert found == {"nearest", "bilinear", "random_forest", "knn"}
+    assert baselines.groupby(["reference", "method", "season", "metric"]).size().eq(1).all()
+
+
+def test_an_algorithm_scores_as_if_it_had_made_the_maps(baselines: pd.DataFrame, first: Material, world: str) -> None:
+    """Judged in the one run and making the maps in the other, each algorithm has the same figures in both."""
+    output = f"{first.run.config.output}-knn"
+    other = material(world, "maps.algorithm=knn", f"output={output}")
+    keys = ["reference", "method", "season", "metric"]
+    again = pd.read_csv(other.run.workspace.report("baselines.csv"))
+    both = baselines.merge(again, on=keys, how="outer", suffixes=("", "_again"))
+    assert len(both) == len(baselines) == len(again)
+    np.testing.assert_allclose(both["value"], both["value_again"], rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("truth", [True, False])
+def test_a_judged_map_is_the_map_where_it_counts(first: Material, truth: bool) -> None:
+    """Also if only the surroundings of the stations are predicted."""
+    run = first.run
+    recipe, slot, entry = units_of(first)[4].arguments
+    own = choose(run)[run.config.season_scheme.name(np.datetime64(entry.month))]
+    model = run.workspace.model(own.season, own.algorithm, "model.skops"), own.version
+    one = (entry.stations[0],)
+    asked: Entry = replace(entry, model=model, stations=one, truth=entry.truth if truth else None)
+    judging.judge(run.workspace, recipe, slot, replace(asked, algorithm="again"))
+    told = storage.read_json(run.workspace.state(judging.JUDGE, f"again-{entry.month}.told.json"))
+    here = first.months["soil_moisture"].isel(time=slot.index).to_numpy()
+    assert told["stations"] == [pytest.approx(float(here[one[0]]), abs=1e-6)]
+    assert ("truth" in told) == truth
+
+
+def test_only_what_a_station_depends_on_is_predicted() -> None:
+    cells = judging.around([(0, 0), (100, 79)], (12, 20), 10)
+    rows, columns = np.nonzero(cells)
+    assert cells[:6, :6].all()
+    assert cells[5:12, 2:13].all()
+    assert cells.sum() == 6 * 6 + 7 * 11 - 4  # the two share row 5, columns 2 to 5
+    assert (rows.max(), columns.max()) == (11, 12)
+    assert not judging.around([], (12, 20), 10).any()
+
+
+def test_a_station_depends_on_no_more() -> None:
+    """A residual just out of reach does not change the value at a station, one just within does."""
+    generator = np.random.default_rng(0)
+    residual = generator.normal(size=(13, 13))
+    for away, changes in ((judging.REACH, True), (judging.REACH + 1, False)):
+        other = residual.copy()
+        other[6, 6 + away] = np.nan
+        values = [kernels.conserve(np.zeros((52, 52)), field, 4, -9, 9)[0] for field in (residual, other)]
+        assert np.array_equal(*(field[24:28, 24:28] for field in values)) != changes
+
+
+def test_status_knows_the_stage(first: Material) -> None:
+    stage = next(stage for stage in status(first.run.config).stages if stage.name == judging.JUDGE)
+    assert stage.done == stage.total == len(units_of(first))
+    assert stage.failed == 0
+
+
+def test_best_has_each_algorithm_too(first: Material, world: str) -> None:
+    """Where seasons differ, ``best`` is the maps, and each algorithm has all seasons of its own."""
+    made = material(world, "maps.algorithm=best", f"output={first.run.config.output}-best")
+    table = pd.read_csv(made.run.workspace.report("truth.csv"))
+    makers = set(made.algorithm.values())
+    own = {"best"} if len(makers) > 1 else set()
+    assert set(table["method"]) == {"nearest", "bilinear", "random_forest", "knn"} | own
+    values = table[table["metric"] == "rmse"].pivot_table(index="season", columns="method", values="value")
+    for season, algorithm in made.algorithm.items():
+        if own and season in values.index:
+            assert values.loc[season, "best"] == pytest.approx(values.loc[season, algorithm], rel=1e-6)
+
+
+def test_nothing_to_judge_by_makes_no_units(first: Material) -> None:
+    settings = first.run.config
+    blind = settings.model_copy(
+        update={"validation": settings.validation.model_copy(update={"truth": None, "stations": None})}
+    )
+    without = Run(blind, first.run.connect, first.run.progress)
+    assert not judging.asked(without)
+    assert judging.judge_units(Material(without), map_units(first.run)[CONSERVE]) == []
