@@ -233,10 +233,10 @@ def skill_bars(table: pd.DataFrame) -> Figure:
     """
     metric = "rmse" if "rmse" in set(table["metric"]) else "r"
     rows = table[table["metric"] == metric]
-    seasons, methods = list(pd.unique(rows["season"])), list(pd.unique(rows["method"]))
-    palette = {NEAREST: GREY, BILINEAR: DARK} | dict(
-        zip([name for name in methods if name not in (NEAREST, BILINEAR)], SERIES, strict=False)
-    )
+    seasons, found = list(pd.unique(rows["season"])), set(rows["method"])
+    algorithms = sorted(found - {NEAREST, BILINEAR})  # one colour each, whatever the reference
+    methods = [*(name for name in (NEAREST, BILINEAR) if name in found), *algorithms]
+    palette = {NEAREST: GREY, BILINEAR: DARK} | dict(zip(algorithms, SERIES, strict=False))
     figure = canvas(2.6)
     axes = figure.subplots()
     width = 0.8 / len(methods)
