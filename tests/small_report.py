@@ -77,11 +77,12 @@ def predictions(coarse: xr.DataArray) -> pd.DataFrame:
 def importance() -> pd.DataFrame:
     features = [("sand", "texture"), ("clay", "texture"), ("texture", "texture"), ("ndvi", "ndvi")]
     rows = [
-        (season, feature, group, 10.0 * (place + 1) - 5 * shift, 0.1, 4 - place)
+        (season, feature, group, 10.0 * (place + 1) - 5 * shift, 0.1, 4 - place, "random_forest")
         for shift, season in enumerate((*SEASONS.names, "all"))
         for place, (feature, group) in enumerate(features)
     ]
-    return pd.DataFrame(rows, columns=["season", "feature", "group", "inc_mse", "inc_node_purity", "rank"])
+    columns = ["season", "feature", "group", "inc_mse", "inc_node_purity", "rank", "algorithm"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def ablation() -> pd.DataFrame:
@@ -131,7 +132,8 @@ def sensor_series() -> pd.DataFrame:
 
 
 def sensors() -> pd.DataFrame:
-    rows = [("new", "old", "all", "r2", 0.9, 12, "overlap"), ("new", "old", "all", "cells_own", 30.0, 36, "overlap")]
+    told = {"slope": (1.1, 432), "intercept": (0.01, 432), "r2": (0.9, 432), "cells_own": (30.0, 36)}
+    rows = [("new", "old", "all", name, value, n, "overlap") for name, (value, n) in told.items()]
     return pd.DataFrame(rows, columns=["part", "reference", "season", "statistic", "value", "n", "basis"])
 
 
@@ -177,6 +179,8 @@ def context(made: World, images: Mapping[str, bytes]) -> reports.Context:
         failed=[("precipitation r000c001 2001-03", "rain.tif is not a TIFF; fetch it again & rerun")],
         without_input={"soil_moisture": ["2001-07", "2001-08"]},
         flags={Quality.OBSERVED: 6000, Quality.PREDICTED: 1234, Quality.OUTSIDE: 5},
+        empty=200,
+        masked={"lst": 0.25, "elevation": 0.0},
         items={"soil_moisture": 12, "elevation": 1},
         collections={"soil_moisture": "esa-cci"},
         versions={"soilscale": "0.1.0"},
@@ -214,7 +218,7 @@ def drawn(made: World) -> dict[str, bytes]:
         "importance": figures.importance(found["importance"]),
         "ablation": figures.ablation(found["ablation"]),
         "comparison": figures.comparison(found["comparison"]),
-        "sensors": figures.sensors(sensor_series(), "old"),
+        "sensors": figures.sensors(sensor_series(), "old", sensors()),
         "station_scatter": figures.station_scatter(found["station_pairs"], SEASONS.names),
         "station_series": figures.station_series(found["station_pairs"]),
     }

@@ -60,7 +60,7 @@ def test_the_page_tells_where_and_what_of(material: Material, report: Path) -> N
 
 
 def test_the_map_of_the_maps_own_algorithm_is_the_map(material: Material) -> None:
-    drawn = pictures.by_algorithm(material, MONTHS)
+    drawn = pictures.by_algorithm(material, [np.array([month]) for month in MONTHS])
     assert set(drawn) == {"random_forest", "knn"}
     for index, month in enumerate(MONTHS):
         own = material.algorithm[material.run.config.season_scheme.name(month)]
@@ -72,7 +72,7 @@ def test_the_map_of_the_maps_own_algorithm_is_the_map(material: Material) -> Non
 def test_a_large_grid_is_thinned_within_its_coarse_cells(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, columns = material.run.plan.grid.shape
     monkeypatch.setattr(pictures, "CELLS", 5 * max(rows, columns))
-    drawn = pictures.by_algorithm(material, MONTHS[:1])["knn"]
+    drawn = pictures.by_algorithm(material, [np.array(MONTHS[:1])])["knn"]
     assert drawn.shape == (1, 5 * rows, 5 * columns)
     observed = material.observed.sel(time=MONTHS[0].astype("datetime64[ns]")).to_numpy()
     means = drawn[0].to_numpy().reshape(rows, 5, columns, 5)

@@ -317,10 +317,10 @@ def test_comparison_draws_each_difference_with_its_interval() -> None:
 
 
 def test_sensors_are_compared_in_their_common_months() -> None:
-    figure = drawn(figures.sensors, small_report.sensor_series(), "old")
+    figure = drawn(figures.sensors, small_report.sensor_series(), "old", small_report.sensors())
     through, regression, year = panels(figure)
     assert regression.get_title(loc="left") == "(b) common months"
-    assert "y = 1.00 x + 0.040, R² 1.00, n 12" in regression.texts[0].get_text()
+    assert regression.texts[0].get_text() == "all cells:\ny = 1.10 x + 0.010, R² 0.90, n 432"
     assert regression.get_ylabel().startswith("old")
     legend = through.get_legend()
     assert legend is not None
@@ -335,9 +335,9 @@ def test_sensors_that_never_meet_are_compared_by_calendar_month() -> None:
     table = small_report.sensor_series()
     apart = table[~((table["part"] == "new") & (table["time"] < "2003-01"))]
     apart = apart[~((apart["part"] == "old") & (apart["time"] >= "2003-01"))]
-    _, regression, _ = panels(drawn(figures.sensors, apart, "old"))
+    _, regression, _ = panels(drawn(figures.sensors, apart, "old", small_report.sensors().iloc[2:]))
     assert "no common ones" in regression.get_title(loc="left")
-    assert "n 12" in regression.texts[0].get_text()
+    assert regression.texts[0].get_text() == "all cells:\nn 432"
 
 
 # stations

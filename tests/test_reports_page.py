@@ -86,7 +86,7 @@ def found(html: str) -> Found:
 
 
 def test_page_holds_every_table_and_figure(context: reports.Context, found: Found) -> None:
-    made = {"splits", "failed", "without-input", "flags", "items", "versions"}
+    made = {"splits", "failed", "without-input", "flags", "masked", "metrics", "items", "versions"}
     assert {name.replace("_", "-") for name in context.tables} | made == set(found.values("table", "id"))
     images = found.values("img", "src")
     assert len(images) == len(context.figures)
@@ -175,7 +175,9 @@ def test_language_headings_and_captions_are_there_for_those_who_do_not_see(html:
 def test_page_says_what_was_missing_and_made_of_what(found: Found) -> None:
     text = found.text
     assert "1 unit of work could not be made. Months without input: soil moisture (2)." in text
-    assert "18 % have no coarse observation and are predicted alone" in text
+    assert "2.7 % of the area's fine cells and months have no value" in text
+    assert "Of those with a value 17 % have no coarse observation and are predicted alone." in text
+    assert "Missing or masked before gaps were filled: LST 25 %." in text
     assert "rain.tif is not a TIFF; fetch it again & rerun" in text
     assert "2001-07, 2001-08" in text
     assert "1,234" in text
@@ -206,12 +208,12 @@ def test_page_of_the_least_there_can_be() -> None:
         conserved=False,
     )
     told = parse(reports.page(least))
-    assert told.values("table", "id") == []
+    assert told.values("table", "id") == ["metrics"]
     assert "Nothing was at hand by which to judge the maps" in told.text
     assert "Every unit of work was made" in told.text
     assert "SVM in winter, KNN in summer" in told.text
     assert "shifted" not in told.text
-    assert set(told.values("section", "id")) == {"summary", "gaps", "provenance"}
+    assert set(told.values("section", "id")) == {"summary", "gaps", "reading", "provenance"}
 
 
 def test_the_same_page_twice(context: reports.Context, html: str) -> None:
@@ -310,13 +312,14 @@ def blocked(**values: tuple[float, float]) -> pd.DataFrame:
 
 
 def test_models_that_explain_nothing_are_said_to_explain_nothing() -> None:
-    told = summary.accuracy_words(blocked(spring=(0.02, -0.1), summer=(0.01, 0.5), winter=(0.03, 0.0), all=(0.02, 0.1)))
+    rows = blocked(spring=(0.02, -0.1), summer=(0.01, 0.5), winter=(0.03, 0.0), all=(0.02, 0.1))
+    told = summary.accuracy_words(rows, "24 km")
     assert "smallest in summer (RMSE 0.0100 m³ m⁻³, R² 0.500) and largest in winter (RMSE 0.0300" in told
     assert "In spring and winter R² is not above 0" in told
     assert "should not be trusted" in told
-    fine = summary.accuracy_words(blocked(spring=(0.02, 0.4)))
-    assert fine == "The error on held-out blocks is smallest in spring (RMSE 0.0200 m³ m⁻³, R² 0.400)."
-    assert summary.accuracy_words(blocked(spring=(np.nan, np.nan))) == ""
+    fine = summary.accuracy_words(blocked(spring=(0.02, 0.4)), "24 km")
+    assert fine == "The models' error at 24 km on held-out blocks is smallest in spring (RMSE 0.0200 m³ m⁻³, R² 0.400)."
+    assert summary.accuracy_words(blocked(spring=(np.nan, np.nan)), "24 km") == ""
 
 
 def test_seasonal_models_are_better_only_where_the_interval_says_so() -> None:
@@ -328,7 +331,7 @@ def test_seasonal_models_are_better_only_where_the_interval_says_so() -> None:
 
 def test_most_important_features_are_named_without_their_groups() -> None:
     told = summary.factor_words(small_report.importance())
-    assert "in spring: NDVI, clay, sand" in told
+    assert "of the random forest by %IncMSE are, in spring: NDVI, clay, sand" in told
     assert "texture" not in told
     assert summary.factor_words(None) == ""
 
@@ -336,8 +339,8 @@ def test_most_important_features_are_named_without_their_groups() -> None:
 def test_what_sensors_were_related_by_is_told() -> None:
     (told,) = summary.sensor_words(small_report.sensors())
     assert told == (
-        "new was brought to the level of old by the months that both saw: of 36 cells, 30 by one of their own over all "
-        "months."
+        "new was brought to the level of old by the months that both saw: in 30 of 36 cells by one of the cell's own "
+        "for the whole year."
     )
     assert summary.sensor_words(None) == []
 
@@ -346,10 +349,17 @@ def test_flags_are_told_as_shares() -> None:
     flags = {Quality.OBSERVED: 60, Quality.PREDICTED: 40, Quality.CLAMPED: 5}
     told = summary.quality_words(flags, 100)
     assert told == (
-        "Of all fine cells and months 40 % have no coarse observation and are predicted alone and 5 % were clamped to "
+        "Of those with a value 40 % have no coarse observation and are predicted alone and 5 % were clamped to "
         "the physical range."
     )
     assert summary.quality_words({}, 0) == ""
+    assert (
+        summary.empty_words(5, 95) == "5 % of the area's fine cells and months have no value, for want of a predictor."
+    )
+    assert summary.empty_words(0, 95) == ""
+    told = summary.masked_words({"ndvi": 0.0312, "sand": 0.0, "lst": 0.25})
+    assert told == "Missing or masked before gaps were filled: LST 25 % and NDVI 3.1 %."
+    assert summary.masked_words({"sand": 0.0}) == ""
 
 
 def test_every_bit_of_the_quality_layer_has_words() -> None:

@@ -36,11 +36,11 @@ def array(values: Array, when: slice) -> xr.DataArray:
 
 
 def tables(
-    old: xr.DataArray, new: xr.DataArray, method: Matching = "linear"
+    old: xr.DataArray, new: xr.DataArray, method: Matching = "linear", third: xr.DataArray | None = None
 ) -> tuple[pd.DataFrame, pd.Series, pd.DataFrame]:
     """The table of sensors, its rows over all seasons by statistic, and the series."""
-    how = Harmonise(("old", "new"), method, "new", None, (0.0, 0.6))
-    levelled = reports.level({"old": old, "new": new}, how)
+    how = Harmonise(("old", "new"), method, "new", None if third is None else "third", (0.0, 0.6))
+    levelled = reports.level({"old": old, "new": new} | ({} if third is None else {"third": third}), how)
     table = reports.sensors(levelled, "new", SEASONS)
     whole = table[table["season"] == "all"].set_index("statistic")["value"]
     return table, whole, reports.sensor_series(levelled, new, "EPSG:4326")
@@ -75,6 +75,23 @@ def test_sensors_apart_are_regressed_by_their_climatologies() -> None:
     assert whole["step_before"] == pytest.approx(means[1].mean() - means[0].mean())
     assert table.set_index(["season", "statistic"])["n"]["summer", "slope"] == 3 * 2
     assert (whole["cells_by_month"], whole["cells_own"], whole["cells_by_area"]) == (2, 0, 0)
+
+
+@pytest.mark.parametrize("method", ["linear", "cdf"])
+def test_a_step_through_a_third_series_knows_the_climate(method: Matching) -> None:
+    """The later half is .03 drier; seen by a third series, that is no step between the sensors."""
+    known = truth()
+    known[HALF:] -= 0.03
+    old, new = array(0.04 + 1.25 * known, slice(0, HALF)), array(known, slice(HALF, None))
+    table, whole, _ = tables(old, new, method, array(10 + 20 * known, slice(None)))
+    bases = table.groupby("statistic")["basis"].agg(set)
+    assert bases["step_before"] == bases["step_after"] == bases["cells_by_month"] == {"through"}
+    assert bases["r2"] == {"climatology"}
+    earlier = known[:HALF].reshape(4, 12, 2).mean()
+    assert whole["step_before"] == pytest.approx(-0.04 - 0.25 * earlier, abs=2e-3)
+    assert whole["step_after"] == pytest.approx(0, abs=2e-3)
+    _, blind, _ = tables(old, new, method)
+    assert blind["step_before"] == pytest.approx(whole["step_before"] - 0.03, abs=4e-3)
 
 
 def test_sensors_left_as_they_are_keep_their_step() -> None:
@@ -112,5 +129,9 @@ def test_the_page_says_what_a_sensor_was_related_by() -> None:
     table, _, _ = tables(array(0.04 + known, slice(0, HALF)), array(known, slice(HALF, None)))
     (sentence,) = sensor_words(table)
     assert sentence.startswith("old was brought to the level of new by what each saw in its own years")
-    assert sentence.endswith("of 2 cells, 2 by a relation of their own for each calendar month.")
+    assert sentence.endswith("too: in all 2 cells by a relation of the cell's own for each calendar month.")
+    table.loc[table["statistic"] == "cells_by_month", "value"] = 1
+    table.loc[table["statistic"] == "cells_own", "value"] = 1
+    (both,) = sensor_words(table)
+    assert "in 1 of 2 cells by a relation of the cell's own for each calendar month, in 1 of 2 cells by one" in both
     assert sensor_words(None) == []

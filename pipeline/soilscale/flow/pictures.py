@@ -15,8 +15,10 @@ from soilscale.flow import explain, learn, mapping
 from soilscale.flow.mapping import Chosen
 from soilscale.flow.material import Material
 from soilscale.reports import figures
+from soilscale.reports.style import words
 from soilscale.reports.tables import field
 from soilscale.schema import MAP
+from soilscale.seasons import Months, Seasons
 from soilscale.sources import Source, profiles
 
 OBSERVATION = "coarse product"
@@ -53,8 +55,7 @@ def draw(
         if material.truth is not None:
             panels["known truth"] = material.truth
         found["maps"] = figures.maps_side_by_side(panels, dates, seasons, crs)
-        predicted = {OBSERVATION: material.observed} | by_algorithm(material, dates)
-        found["algorithms"] = figures.maps_side_by_side(predicted, dates, seasons, crs)
+        found["algorithms"] = _algorithms(material, dates)
         found["rmse_maps"] = figures.rmse_maps(
             material.months[MAP], material.observed, run.plan.grid.ratio, seasons, crs
         )
@@ -63,6 +64,30 @@ def draw(
     if (rows["algorithm"] == rows["season"].map(material.algorithm)).any():
         found["scatter"] = figures.scatter(rows, material.algorithm, seasons.names)
     return found | _of_tables(tables, seasons.names)
+
+
+def _algorithms(material: Material, dates: Sequence[np.datetime64]) -> bytes:
+    """Seasonal maps of each algorithm beside the coarse product's, or maps of some months where no season is whole."""
+    run, seasons = material.run, material.run.config.season_scheme
+    means = season_means(material.observed, maps.complete_seasons(run.plan.months, seasons), seasons)
+    starts = figures.representative(means, seasons)
+    periods = [seasons.members(start) for start in starts] or [np.array([date]) for date in dates]
+    products = {OBSERVATION: means if starts else material.observed} | by_algorithm(material, periods)
+    labels = [f"{words(seasons.name(months[0]))},\n{span(months)}" for months in periods]
+    return figures.maps_side_by_side(products, [months[0] for months in periods], seasons, run.plan.grid.crs, labels)
+
+
+def span(months: Months) -> str:
+    """First and last month as text; the month itself where there is one."""
+    return str(months[0]) if len(months) == 1 else f"{months[0]} to {months[-1]}"
+
+
+def season_means(observed: xr.DataArray, starts: Months, seasons: Seasons) -> xr.DataArray:
+    """Mean of each season's months where all of them are observed: (time, y, x), time the first month."""
+    fields = [np.mean([field(observed, month) for month in seasons.members(start)], axis=0) for start in starts]
+    values = np.stack(fields) if fields else np.empty((0, *observed.shape[1:]))
+    coords = {"time": starts.astype("datetime64[ns]"), "y": observed["y"], "x": observed["x"]}
+    return xr.DataArray(values, coords, ("time", "y", "x"))
 
 
 def _of_tables(tables: Mapping[str, pd.DataFrame], seasons: Sequence[str]) -> dict[str, bytes]:
@@ -81,7 +106,7 @@ def _of_tables(tables: Mapping[str, pd.DataFrame], seasons: Sequence[str]) -> di
             found[name] = figure(tables[name])
     if len(tables.get("sensors", ())):
         reference = str(tables["sensors"]["reference"].iloc[0])
-        found["sensors"] = figures.sensors(tables["sensor_series"], reference)
+        found["sensors"] = figures.sensors(tables["sensor_series"], reference, tables["sensors"])
     pairs = tables.get("station_pairs")
     if pairs is not None and len(pairs.dropna(subset=["observed", "coarse", "fine"])):
         found["station_scatter"] = figures.station_scatter(pairs, seasons)
@@ -141,15 +166,16 @@ def class_names(items: Sequence[Mapping[str, object]], asset: str) -> dict[int, 
     return {}
 
 
-def by_algorithm(material: Material, dates: Sequence[np.datetime64]) -> dict[str, xr.DataArray]:
-    """Fine map of each algorithm's seasonal model in some months, made as the maps are on at most `CELLS` cells a side.
+def by_algorithm(material: Material, periods: Sequence[Months]) -> dict[str, xr.DataArray]:
+    """Fine map of each algorithm's model in some periods, made as the maps are on at most `CELLS` cells a side.
 
-    Of a larger grid the same number of cells of each coarse cell is used, evenly spread, and conserved by themselves.
+    A period is a month, or the months of a season. Of a larger grid the same number of cells of each coarse cell is
+    used, evenly spread, and conserved by themselves.
 
     Returns
     -------
     dict
-        Algorithm -> (time, y, x), m3 m-3.
+        Algorithm -> (time, y, x), m3 m-3; time is the first month of the period.
     """
     run = material.run
     cells = run.plan.grid.ratio, max(run.plan.grid.shape)
@@ -160,13 +186,15 @@ def by_algorithm(material: Material, dates: Sequence[np.datetime64]) -> dict[str
     found = {}
     for algorithm in _best(material):
         layers = []
-        for date in dates:
-            model = material.chosen[run.config.season_scheme.name(date)]
-            layers.append(_map(material, fitted[model.season, algorithm], date, rows, columns))
+        for months in periods:
+            model = material.chosen[run.config.season_scheme.name(months[0])]
+            whole = [months] if run.config.maps.seasonal == mapping.PREDICTORS else [np.array([one]) for one in months]
+            made = [_map(material, fitted[model.season, algorithm], each, rows, columns) for each in whole]
+            layers.append(np.mean(made, axis=0))
         found[algorithm] = xr.DataArray(
             np.stack(layers),
             {
-                "time": np.array(dates, "datetime64[ns]"),
+                "time": np.array([months[0] for months in periods], "datetime64[ns]"),
                 "y": _even(material.months["y"], len(rows)),
                 "x": _even(material.months["x"], len(columns)),
             },
@@ -185,20 +213,21 @@ def _best(material: Material) -> list[str]:
 
 
 def _map(
-    material: Material, model: Chosen, date: np.datetime64, rows: NDArray[np.int_], columns: NDArray[np.int_]
+    material: Material, model: Chosen, months: Months, rows: NDArray[np.int_], columns: NDArray[np.int_]
 ) -> NDArray[np.floating]:
-    """Map of one month on some rows and columns of the fine grid: predicted and, if the maps are, conserved."""
+    """Map of some months' mean features on some rows and columns: predicted and, if the maps are, conserved."""
     run, how = material.run, material.run.config.maps
-    index = int(np.searchsorted(run.plan.months, date))
+    indices = np.searchsorted(run.plan.months, months)
     fine = material.fine.isel(y=rows, x=columns)
-    features = [_filled(fine[name], index, how.fill_gaps) for name in explain.features_of(run, model.season)]
+    names = explain.features_of(run, model.season)
+    features = [np.mean([_filled(fine[name], int(i), how.fill_gaps) for i in indices], axis=0) for name in names]
     url = run.workspace.model(model.season, model.algorithm, "model.skops")
-    inside = np.isfinite(material.months[MAP].isel(time=index, y=rows, x=columns).to_numpy())
+    inside = np.isfinite(material.months[MAP].isel(time=indices, y=rows, x=columns).to_numpy()).all(axis=0)
     predicted = maps.predict(learn.load(url, model.version), features, inside).astype("float64")
     lower, upper = how.valid_range
     if not how.conserve:
         return np.clip(predicted, lower, upper)
-    observed = maps.usable(field(material.observed, date), how.valid_range)
+    observed = np.mean([maps.usable(field(material.observed, month), how.valid_range) for month in months], axis=0)
     values, _ = kernels.conserve(predicted, observed, len(rows) // run.plan.grid.shape[0], lower, upper)
     return values
 

@@ -12,15 +12,20 @@ from pyproj import CRS
 
 from soilscale import __version__, config, reports, storage
 from soilscale.config import Config
+from soilscale.cube import FRACTION
 from soilscale.flow import explain, judging, pictures, stages
 from soilscale.flow.mapping import CONSERVE, MAPS, map_units
 from soilscale.flow.material import Material, check_stations, stations_digest, truth
 from soilscale.flow.session import Run
 from soilscale.flow.units import failures, markers
 from soilscale.flow.workspace import digest
+from soilscale.maps import SEASON
 from soilscale.schema import MAP, QUALITY, Quality
 
 REPORT = "report"
+
+VALUED = (Quality.OBSERVED, Quality.PREDICTED, Quality.OUTSIDE)
+"""Flags of which a cell inside the maps carries one, if it has a value or needs none."""
 
 RAIN = "mm month-1"
 """Unit by which the time series finds precipitation among the features."""
@@ -142,13 +147,14 @@ def _rain(material: Material) -> xr.DataArray | None:
 
 def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Mapping[str, bytes]) -> reports.Context:
     run = material.run
-    grid, settings = run.plan.grid, run.config
+    grid, settings, flags = run.plan.grid, run.config, _flags(material)
     resolved = config.dump(settings)
     return reports.Context(
         name=settings.name,
         area=_area(settings),
         period=settings.period,
         months=len(run.plan.months),
+        seasonal_maps=_seasonal_maps(run),
         coarse_cells=int(np.prod(grid.shape)),
         fine_cells=int((material.months[MAP].count("time") > 0).sum()),
         cell_sides=(_side(grid.side, grid.crs), _side(grid.side / grid.ratio, grid.crs)),
@@ -160,7 +166,9 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
         conserved=settings.maps.conserve,
         failed=[(f"{failure.stage} {failure.name}", failure.message) for failure in failures(run.workspace)],
         without_input={name: months for name, months in run.plan.gaps().items() if months},
-        flags=_flags(material),
+        flags=flags,
+        empty=int(np.prod(grid.fine.shape)) * len(run.plan.months) - sum(flags[bit] for bit in VALUED),
+        masked=_masked(material),
         items={name: len(scenes) for name, scenes in run.plan.scenes.items()},
         collections={source.name: source.collection for source in settings.source_list},
         versions=run.versions,
@@ -184,6 +192,20 @@ def _side(length: float, crs: str) -> str:
     """Side of a cell with its unit."""
     unit = CRS.from_user_input(crs).axis_info[0].unit_name
     return f"{length / 1000:g} km" if unit.startswith("met") else f"{length:g} {unit}"
+
+
+def _seasonal_maps(run: Run) -> int:
+    """Number of seasonal maps that were published."""
+    if SEASON not in run.config.maps.every:
+        return 0
+    return sum(name.endswith(f"/{MAP}.tif") for name in storage.names_below(run.workspace.published(SEASON)))
+
+
+def _masked(material: Material) -> dict[str, float]:
+    """Source -> share of the area and months that it leaves out."""
+    shares = storage.open_group(material.run.workspace.cube, FRACTION)
+    names = [given.source.name for given in material.run.plan.predictors]
+    return {name: float(1 - shares[name].fillna(0).mean()) for name in names if name in shares}
 
 
 def _flags(material: Material) -> dict[Quality, int]:

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from soilscale.reports.scores import SCORES, moments
+from soilscale.seasons import ALL
 
 RESAMPLES = 2000
 """Bootstrap samples of the blocks."""
@@ -66,7 +67,7 @@ def comparison(
     blocks
         Columns time, y, x, block.
     seasons
-        Seasons in their order.
+        Seasons in their order; ``all``, in which their rows are pooled, comes last.
 
     Returns
     -------
@@ -74,7 +75,7 @@ def comparison(
         `COLUMNS`; ``difference`` is seasonal minus comprehensive, ``lower`` and ``upper`` its 95 % percentile
         interval (NaN with fewer than two blocks), ``n`` the number of rows.
     """
-    order = {season: place for place, season in enumerate(seasons)}
+    order = {season: place for place, season in enumerate([*seasons, ALL])}
     keys = ["season", "algorithm", "split"]
     wide = predictions.pivot_table(
         index=[*keys, *KEYS, "observed"], columns="model", values="predicted", aggfunc="first", observed=True
@@ -82,6 +83,7 @@ def comparison(
     if not {"seasonal", "comprehensive"} <= set(wide):
         return pd.DataFrame(columns=list(COLUMNS))
     wide = wide.dropna(subset=["seasonal", "comprehensive"]).merge(blocks[[*KEYS, "block"]], on=KEYS, how="left")
+    wide = pd.concat([wide, wide.assign(season=ALL)], ignore_index=True)
     rows = []
     for (season, algorithm, split), pairs in wide.groupby(keys, sort=False):
         resampled = _resampled(pairs["block"], seed)

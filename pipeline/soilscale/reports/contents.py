@@ -74,17 +74,18 @@ MAPS = Section(
         Figure(
             "algorithms",
             "The algorithms beside each other",
-            "Fine maps of the same months by each algorithm trained, each brought to agree with the coarse product as "
-            "the published maps are. Where the grid is large, every n-th cell is drawn, and of more than five "
-            "algorithms those with the least blocked error.",
+            "Seasonal maps by each algorithm trained, of the year in which the season has most cells observed, made as "
+            "the published maps are; of single months where no season is complete. Where the grid is large, every n-th "
+            "cell is drawn, and of more than five algorithms those with the least blocked error.",
             "Maps in rows by season: the coarse product, then the fine map of each algorithm.",
         ),
         Figure(
             "rmse_maps",
             "Where the fine maps leave the coarse product",
             "Root mean square difference between the monthly fine maps and the coarse product laid on their grid as "
-            "nearest, over the months of each season; above each map its value over the area. It is the detail that "
-            "was added, not an error: the truth is unknown here. Steps between coarse cells show as lines.",
+            "nearest, over the months of each season; above each map its value over the area. Of maps that conserve "
+            "the coarse product it is the detail that was added, not an error; of others it is both. Steps between "
+            "coarse cells show as lines.",
             "A map for each season of the difference between the fine maps and the coarse product.",
         ),
         Table(
@@ -255,17 +256,22 @@ SENSORS = Section(
     "Sensors of the target",
     "The regression gives the reference from the sensor as it was read. The step is reference minus sensor, each "
     "calendar month counting alike; its spread is that between cells. The basis “overlap” compares the months that "
-    "both saw; “climatology”, where they share none, the mean of each cell in each calendar month, each over its "
-    "sensor's own years.",
+    "both saw; “climatology”, where they share too few, the mean of each cell in each calendar month, each over its "
+    "sensor's own years, so that a change of climate counts as a step, and is removed like one: the step after is then "
+    "0 by construction and proves nothing. “Through” takes the step from a third series that covers both sensors, "
+    "brought to the level of the reference.",
     (
         Figure(
             "sensors",
             "The sensors, before and after",
             "Means over the area. (a) Each sensor as it was read and at the level of the reference; (b) the reference "
-            "over the others; (c) means of the calendar months, as read (dashed) and adjusted (solid).",
+            "over the others; lines and figures are the regression of all cells that the table tells, which scatter "
+            "more than their means; (c) means of the calendar months, as read (dashed) and adjusted (solid), each over "
+            "its sensor's own months, so that years that differ in weather differ here too.",
             "A time series of the sensors above a scatter with regression lines and a yearly cycle.",
         ),
         Table("sensors", "Regression and step between the sensors", "", ("part", "reference", "season", "basis")),
+        Table("sensor_series", "Means over the area of each sensor", "Before and after, m³ m⁻³.", folded=True),
     ),
 )
 
@@ -303,9 +309,23 @@ MISSING = Section(
         Table(
             "flags",
             "Quality layer of the monthly maps",
-            "Share of the fine cells that a map covers, in all months. A cell may carry several flags.",
+            "Of fine cells and months. Shares of the flags are of those with a value, which may carry several; that of "
+            "those without one is of the area.",
+        ),
+        Table(
+            "masked",
+            "Data of each source that are missing or masked",
+            "Share of the area and months; gaps in time that are short enough are filled in the maps, and flagged.",
         ),
     ),
+)
+
+METRICS = Section(
+    "reading",
+    "How to read the metrics",
+    "The method is that of Yan & Bai (2020, Remote Sensing 12, 2818, doi:10.3390/rs12172818), whose equations "
+    "the numbers name. P is what was predicted, T what was observed, N the number of pairs.",
+    (Table("metrics", "Metrics", folded=True),),
 )
 
 PROVENANCE = Section(
@@ -315,12 +335,12 @@ PROVENANCE = Section(
     (Table("items", "Sources"), Table("versions", "Software", folded=True)),
 )
 
-SECTIONS = (STUDY_AREA, MAPS, SERIES, MODELS, SKILL, IN_SITU, SENSORS, PREDICTORS, MISSING, PROVENANCE)
+SECTIONS = (STUDY_AREA, MAPS, SERIES, MODELS, SKILL, IN_SITU, SENSORS, PREDICTORS, MISSING, METRICS, PROVENANCE)
 """Sections after the summary, in their order."""
 
 SPLITS = Table(
     "splits",
     "Accuracy of the models with which the maps were made",
-    "RMSE in m³ m⁻³. Blocked: on whole blocks of cells and years that were held out.",
+    "At the coarse scale, RMSE in m³ m⁻³. Blocked: on whole blocks of cells and years that were held out.",
 )
 """Table of the summary."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,11 +30,6 @@ FORMATS: Mapping[str, str] = {
     "ratio": ".2f",
     "r2_random": ".3f",
     "r2_blocked": ".3f",
-    "seasonal": ".4g",
-    "comprehensive": ".4g",
-    "difference": "z.4f",
-    "lower": "z.4f",
-    "upper": "z.4f",
     "coarse": ".4f",
     "fine": ".4f",
     "bilinear": ".4f",
@@ -69,7 +64,7 @@ HEADINGS: Mapping[str, str] = {
     "rmse": "RMSE",
     "ubrmse": "ubRMSE",
     "r2": "R²",
-    "r2_paper": "R² (Eq 6)",
+    "r2_paper": "R² as printed",
     "r": "R",
     "kl": "K-L",
     "kl_paper": "K-L as printed",
@@ -96,6 +91,9 @@ HEADINGS: Mapping[str, str] = {
 
 NAMES = ("season", "algorithm", "method", "feature", "group", "without")
 """Columns whose entries are written as a reader says them."""
+
+OF_METRIC = ("seasonal", "comprehensive", "difference", "lower", "upper", "value")
+"""Columns whose numbers are values of the metric that stands in the same row."""
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -140,10 +138,7 @@ def table(frame: pd.DataFrame, keys: Sequence[str] = ()) -> Table:
     wide = _wide(frame, list(keys)) if keys else frame
     numeric = {column: pd.api.types.is_numeric_dtype(wide[column]) for column in wide}
     headings = tuple((heading(c), explanation(c), numeric[c]) for c in map(str, wide.columns))
-    rows = tuple(
-        tuple(_cell(str(column), value, numeric[column]) for column, value in zip(wide.columns, row, strict=True))
-        for row in wide.itertuples(index=False)
-    )
+    rows = tuple(tuple(_row(map(str, wide.columns), row, numeric)) for row in wide.itertuples(index=False, name=None))
     return Table(headings, rows)
 
 
@@ -165,6 +160,17 @@ def _wide(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     columns = {name: [lookup.get((*entry, name), math.nan) for entry in entries] for name in pd.unique(frame["metric"])}
     wide = first[keys].assign(**columns)
     return wide.assign(n=first["n"]) if "n" in frame else wide
+
+
+def _row(columns: Iterable[str], row: Sequence[Any], numeric: Mapping[Any, bool]) -> Iterator[Cell]:
+    """Cells of a row; values of a metric that the row names are written as that metric is."""
+    known = dict(zip(columns, row, strict=True))
+    metric = str(known.get("metric", ""))
+    for column, value in known.items():
+        if column == "metric" and metric in SCORES:
+            yield Cell(heading(metric), metric, numeric=False)
+        else:
+            yield _cell(metric if column in OF_METRIC and metric in FORMATS else column, value, numeric[column])
 
 
 def _cell(column: str, value: Any, numeric: bool) -> Cell:

@@ -17,6 +17,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined, Template
 
 from soilscale.reports import contents, layout, summary
+from soilscale.reports.scores import SCORES
 from soilscale.reports.sensors import COUNTS
 from soilscale.reports.style import words
 from soilscale.reports.tables import BEST, Algorithm, method
@@ -38,6 +39,8 @@ class Context:
     """First and last month of the maps, such as 1990-01."""
     months: int
     """Number of monthly maps."""
+    seasonal_maps: int = field(default=0, kw_only=True)
+    """Number of seasonal maps."""
     coarse_cells: int
     """Number of coarse cells in the area."""
     fine_cells: int
@@ -63,6 +66,10 @@ class Context:
     """Source -> months for which it has no item."""
     flags: Mapping[Quality, int] = field(default_factory=dict)
     """Bit of the quality layer -> number of fine cells and months that carry it."""
+    empty: int = 0
+    """Number of fine cells and months inside the area that have no value, for want of a predictor."""
+    masked: Mapping[str, float] = field(default_factory=dict)
+    """Source -> share of the area and months that it leaves out: without data, or masked by quality or valid range."""
     items: Mapping[str, int] = field(default_factory=dict)
     """Source -> number of its items."""
     collections: Mapping[str, str] = field(default_factory=dict)
@@ -118,13 +125,13 @@ def page(context: Context) -> str:
     number = {"Figure": count(1), "Table": count(1)}
     accuracy = _splits(context)
     baselines = context.tables.get("baselines")
+    verdicts = [] if baselines is None else summary.verdicts(baselines, method(context.algorithm))
     head = list(_entries(context, tables, (contents.SPLITS,), number))
     html = _template().render(
         context=context,
-        headlines={key: summary.headline(accuracy, key) for key in ("rmse_random", "rmse_blocked", "r2_blocked")},
-        own=method(context.algorithm),
+        cards=list(_cards(context, accuracy, verdicts)),
         algorithm=_algorithm_words(context.algorithm),
-        verdicts=[] if baselines is None else summary.verdicts(baselines, method(context.algorithm)),
+        verdicts=verdicts,
         found=[sentence for sentence in _findings(context, accuracy) if sentence],
         missing=_missing(context),
         head=head,
@@ -134,12 +141,43 @@ def page(context: Context) -> str:
     return _with_policy(html)
 
 
+def _cards(context: Context, accuracy: pd.DataFrame, verdicts: Sequence[summary.Verdict]) -> Iterator[tuple[str, str]]:
+    """Labels and figures that a reader sees first: how much there is, how good the maps are, and the models."""
+    yield "monthly maps", f"{context.months:,}"
+    if context.seasonal_maps:
+        yield "seasonal maps", f"{context.seasonal_maps:,}"
+    yield "fine cells in a map", f"{context.fine_cells:,}"
+    yield "coarse cells", f"{context.coarse_cells:,}"
+    for verdict in verdicts:
+        if verdict.metric == "rmse" and verdict.direct:
+            yield f"RMSE of the maps against {verdict.reference}, m³ m⁻³", layout.number("rmse", verdict.own)
+    scale = f"at {context.cell_sides[0]} on held-out blocks"
+    for key, label in (("rmse_blocked", f"RMSE of the models {scale}, m³ m⁻³"), ("r2_blocked", f"R² {scale}")):
+        told = summary.headline(accuracy, key)
+        if told:
+            yield label, told
+
+
 def _findings(context: Context, accuracy: pd.DataFrame) -> list[str]:
     """Further sentences of the summary."""
     return [
-        summary.accuracy_words(accuracy),
+        summary.accuracy_words(accuracy, context.cell_sides[0]),
         summary.season_words(context.tables.get("comparison"), context.algorithm),
         summary.factor_words(context.tables.get("importance")),
+    ]
+
+
+def _explained(context: Context) -> list[str]:
+    """Whose predictors the section tells of."""
+    importance = context.tables.get("importance")
+    if importance is None or not len(importance):
+        return []
+    algorithm = str(importance["algorithm"].iloc[0])
+    told = f"Importance and ablation are those of the {words(algorithm)}"
+    makers = {context.algorithm} if isinstance(context.algorithm, str) else set(context.algorithm.values())
+    others = sorted(makers - {algorithm})
+    return [
+        f"{told}, not of the {summary.listed([words(name) for name in others])} of the maps." if others else f"{told}."
     ]
 
 
@@ -163,6 +201,10 @@ def _tables(context: Context) -> dict[str, pd.DataFrame]:
     given["flags"] = _flags(context)
     items = [(name, context.collections.get(name, ""), number) for name, number in context.items.items()]
     given["items"] = pd.DataFrame(items, columns=["source", "collection", "items"])
+    metrics = [(layout.heading(name), layout.explanation(name)) for name in SCORES]
+    given["metrics"] = pd.DataFrame(metrics, columns=["metric", "meaning"])
+    masked = [(name, 100 * share) for name, share in context.masked.items()]
+    given["masked"] = pd.DataFrame(masked, columns=["source", "share"])
     given["versions"] = pd.DataFrame(list(context.versions.items()), columns=["package", "version"])
     return {name: frame for name, frame in given.items() if len(frame)}
 
@@ -170,7 +212,13 @@ def _tables(context: Context) -> dict[str, pd.DataFrame]:
 def _missing(context: Context) -> str:
     """What is missing, in words."""
     told = summary.missing_words(len(context.failed), context.without_input)
-    return f"{told} {summary.quality_words(context.flags, context.fine_cells * context.months)}".strip()
+    empty, masked = summary.empty_words(context.empty, _valued(context)), summary.masked_words(context.masked)
+    return " ".join(filter(None, (told, empty, masked, summary.quality_words(context.flags, _valued(context)))))
+
+
+def _valued(context: Context) -> int:
+    """Number of fine cells and months that have a value."""
+    return sum(context.flags.get(bit, 0) for bit in (Quality.OBSERVED, Quality.PREDICTED))
 
 
 def _splits(context: Context) -> pd.DataFrame:
@@ -180,9 +228,11 @@ def _splits(context: Context) -> pd.DataFrame:
 
 
 def _flags(context: Context) -> pd.DataFrame:
-    """Flags of the quality layer with their shares."""
-    total = context.fine_cells * context.months
-    rows = [
+    """Flags of the quality layer with their shares, and the cells without a value."""
+    total = _valued(context)
+    inside = total + context.empty
+    rows = [(summary.EMPTY, context.empty, 100 * context.empty / inside)] if inside else []
+    rows += [
         (summary.QUALITY[bit], cells, math.nan if bit == Quality.OUTSIDE or not total else 100 * cells / total)
         for bit, cells in context.flags.items()
     ]
@@ -192,6 +242,7 @@ def _flags(context: Context) -> pd.DataFrame:
 def _parts(context: Context, tables: Mapping[str, pd.DataFrame], number: Mapping[str, Iterator[int]]) -> Iterator[Part]:
     """Sections that have something to say, and what does not stand in any of them."""
     spoken: Mapping[str, Callable[[], Sequence[str]]] = {
+        contents.PREDICTORS.name: lambda: _explained(context),
         contents.SENSORS.name: lambda: summary.sensor_words(context.tables.get("sensors")),
         contents.MISSING.name: lambda: [_missing(context)],
         contents.PROVENANCE.name: lambda: [

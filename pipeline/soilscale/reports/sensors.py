@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -18,8 +18,9 @@ from soilscale.sources import Harmonise
 
 COLUMNS = ["part", "reference", "season", "statistic", "value", "n", "basis"]
 
-OVERLAP, CLIMATOLOGY = "overlap", "climatology"
-"""What a regression or a step is taken over: the months that both sensors see; what each sees in its own years."""
+OVERLAP, THROUGH, CLIMATOLOGY = "overlap", "through", "climatology"
+"""What a regression or a step is taken over: the months that both sensors see; a sensor's months, in which a third
+series at the reference's level stands for the reference (steps only); what each sees in its own years."""
 
 COUNTS: Mapping[Support, str] = {
     Support.MONTH: "cells_by_month",
@@ -46,6 +47,8 @@ class Levelled:
     """What each cell's relation rests on; None where the sensors stay as they are."""
     basis: str
     """What they were related by, as `harmonisation.Basis`; ``none`` where they stay as they are."""
+    expected: Array | None = None
+    """The third series at the level of the reference, where the sensors share too few months and there is one."""
 
 
 def level(series: Mapping[str, xr.DataArray], how: Harmonise) -> dict[str, Levelled]:
@@ -74,8 +77,18 @@ def level(series: Mapping[str, xr.DataArray], how: Harmonise) -> dict[str, Level
             found[name] = Levelled(trio, before, before, None, "none")
         else:
             area = harmonisation.pool(trio, how.matching)
-            found[name] = Levelled(trio, before, *harmonisation.adjust(trio, how.matching, area), area.basis)
+            after, support = harmonisation.adjust(trio, how.matching, area)
+            found[name] = Levelled(trio, before, after, support, area.basis, _expected(trio, how))
     return found
+
+
+def _expected(trio: Trio, how: Harmonise) -> Array | None:
+    """Third series at the level of the reference, where the sensors are related by it."""
+    if trio.through is None or trio.basis() != THROUGH:
+        return None
+    reference = harmonisation.within(trio.reference, trio.limits)
+    third = replace(trio, part=trio.through, reference=reference, through=None, limits=(-np.inf, np.inf))
+    return harmonisation.adjust(third, how.matching, harmonisation.pool(third, how.matching))[0]
 
 
 def sensors(levelled: Mapping[str, Levelled], reference: str, seasons: Seasons) -> pd.DataFrame:
@@ -83,7 +96,8 @@ def sensors(levelled: Mapping[str, Levelled], reference: str, seasons: Seasons) 
 
     Sensors that share at least `harmonisation.OVERLAP` months are compared in these. Others can only be compared by
     their climatologies, the mean of each cell in each calendar month, over the years that each has; so must the
-    paper's R2 of .703 between AMSR-E and AMSR2 have been found, which share no month.
+    paper's R2 of .703 between AMSR-E and AMSR2 have been found, which share no month. Between climatologies a change of
+    climate is part of the step; where a third series covers both, the step is from it, at the level of the reference.
 
     Parameters
     ----------
@@ -106,10 +120,13 @@ def sensors(levelled: Mapping[str, Levelled], reference: str, seasons: Seasons) 
         if part == reference:
             continue
         basis = OVERLAP if found.trio.basis() == OVERLAP else CLIMATOLOGY
+        step_basis = basis if found.expected is None else THROUGH
+        expected = levelled[reference].before if found.expected is None else found.expected
         for season in (*seasons.names, ALL):
             months = np.array(range(1, YEAR + 1) if season == ALL else seasons.months[season])
-            told = [*_regression(found, basis, months), *_steps(found, levelled[reference], basis, months)]
-            rows += [(part, reference, season, *one, basis) for one in told]
+            rows += [(part, reference, season, *one, basis) for one in _regression(found, basis, months)]
+            steps = _steps(found, expected, step_basis, months)
+            rows += [(part, reference, season, *one, step_basis) for one in steps]
         rows += [(part, reference, ALL, *one, found.basis) for one in _counts(found)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -157,12 +174,10 @@ def _regression(found: Levelled, basis: str, months: NDArray[np.int_]) -> Iterat
     yield "intercept", float(y.mean() - slope * x.mean()), len(x)
 
 
-def _steps(
-    found: Levelled, reference: Levelled, basis: str, months: NDArray[np.int_]
-) -> Iterator[tuple[str, float, int]]:
+def _steps(found: Levelled, reference: Array, basis: str, months: NDArray[np.int_]) -> Iterator[tuple[str, float, int]]:
     for when, values in (("before", found.before), ("after", found.after)):
-        pair = [values, reference.before]
-        if basis == OVERLAP:
+        pair = [values, reference]
+        if basis != CLIMATOLOGY:
             both = np.isfinite(pair[0]) & np.isfinite(pair[1])
             pair = [np.where(both, one, np.nan) for one in pair]
         ours, theirs = (harmonisation.climatology(one, found.trio.calendar)[1][months - 1] for one in pair)

@@ -33,9 +33,9 @@ BASES: Mapping[str, str] = {
 """Basis of a relation between sensors -> what it is, in words."""
 
 RESTS_ON: Mapping[str, str] = {
-    COUNTS[Support.MONTH]: "by a relation of their own for each calendar month",
-    COUNTS[Support.CELL]: "by one of their own over all months",
-    COUNTS[Support.AREA]: "by the area's, in some month at least",
+    COUNTS[Support.MONTH]: "by a relation of the cell's own for each calendar month",
+    COUNTS[Support.CELL]: "by one of the cell's own for the whole year",
+    COUNTS[Support.AREA]: "by that of the whole area, in some month at least",
 }
 """Statistic in `sensors.csv` that counts cells -> what their relation rests on, in words."""
 
@@ -48,6 +48,12 @@ QUALITY: Mapping[Quality, str] = {
     Quality.COMPREHENSIVE: "by the comprehensive model, for want of training rows in the season",
 }
 """Bit of the quality layer -> what it says, in words."""
+
+EMPTY = "without a value: a predictor is missing there"
+"""Fine cells and months inside the area that no map covers, in words."""
+
+MASKED = 0.0005
+"""Share of a source's data from which on its absence is told in a sentence."""
 
 FOREMOST = 3
 """Factors that are named for each season."""
@@ -66,6 +72,16 @@ class Verdict:
     """Baselines that are as good as the maps or better, over all seasons."""
     worse_in: tuple[str, ...]
     """Seasons in which some baseline is as good as the maps or better."""
+
+    @property
+    def own(self) -> float:
+        """Value of the maps."""
+        return next(iter(self.values.values()))
+
+    @property
+    def direct(self) -> bool:
+        """Whether it is the maps themselves that are judged, and not the method one scale up."""
+        return self.reference != REFERENCES[UPSCALED]
 
     @property
     def good(self) -> bool:
@@ -170,13 +186,13 @@ def headline(found: pd.DataFrame, column: str) -> str:
     return f"{number(metric, float(values.min()))} to {number(metric, float(values.max()))}"
 
 
-def accuracy_words(found: pd.DataFrame) -> str:
+def accuracy_words(found: pd.DataFrame, side: str) -> str:
     """What the blocked split says, in words: best and worst season, and where the models explain nothing."""
     rows = found[(found["season"] != ALL) & found["rmse_blocked"].notna()]
     if not len(rows):
         return ""
     ordered = rows.sort_values("rmse_blocked", kind="stable").to_dict("records")
-    text = f"The error on held-out blocks is smallest in {_told(ordered[0])}"
+    text = f"The models' error at {side} on held-out blocks is smallest in {_told(ordered[0])}"
     text += f" and largest in {_told(ordered[-1])}." if len(ordered) > 1 else "."
     useless = [words(str(season)) for season in rows.loc[rows["r2_blocked"] <= 0, "season"]]
     if useless:
@@ -228,7 +244,8 @@ def factor_words(importance: pd.DataFrame | None) -> str:
     for season, rows in single[single["season"] != ALL].groupby("season", sort=False):
         first = rows.sort_values("rank", kind="stable")["feature"].head(FOREMOST)
         parts.append(f"{words(str(season))}: {', '.join(words(str(name)) for name in first)}")
-    return f"The most important features by %IncMSE are, in {'; in '.join(parts)}." if parts else ""
+    forest = words(str(importance["algorithm"].iloc[0]))
+    return f"The most important features of the {forest} by %IncMSE are, in {'; in '.join(parts)}." if parts else ""
 
 
 def sensor_words(sensors: pd.DataFrame | None) -> list[str]:
@@ -239,11 +256,12 @@ def sensor_words(sensors: pd.DataFrame | None) -> list[str]:
     for part, rows in sensors[sensors["statistic"].isin(COUNTS.values())].groupby("part", sort=False):
         first = rows.iloc[0]
         counts = dict(zip(rows["statistic"], rows["value"].astype(int), strict=True))
-        cells = [f"{count} {RESTS_ON[name]}" for name, count in counts.items() if count]
-        found.append(
-            f"{part} was brought to the level of {first['reference']} by {BASES[first['basis']]}: of "
-            f"{first['n']} cells, {', '.join(cells)}."
+        kinds = {name: count for name, count in counts.items() if count}
+        total = first["n"]
+        cells = ", ".join(
+            f"in {f'all {n}' if n == total else f'{n} of {total}'} cells {RESTS_ON[name]}" for name, n in kinds.items()
         )
+        found.append(f"{part} was brought to the level of {first['reference']} by {BASES[first['basis']]}: {cells}.")
     return found
 
 
@@ -258,6 +276,19 @@ def missing_words(failed: int, without_input: Mapping[str, Sequence[str]]) -> st
     return " ".join(parts) or "Every unit of work was made, and every source had input in every month."
 
 
+def empty_words(empty: int, valued: int) -> str:
+    """How much of the area has no value, in words."""
+    share = 100 * empty / (empty + valued) if empty else 0
+    return f"{share:.2g} % of the area's fine cells and months have no value, for want of a predictor." if share else ""
+
+
+def masked_words(masked: Mapping[str, float]) -> str:
+    """How much of each source's data is missing or masked, in words, the most first."""
+    told = sorted(((share, name) for name, share in masked.items() if share >= MASKED), reverse=True)
+    shares = [f"{words(name)} {100 * share:.2g} %" for share, name in told]
+    return f"Missing or masked before gaps were filled: {listed(shares)}." if shares else ""
+
+
 def quality_words(flags: Mapping[Quality, int], total: int) -> str:
     """How much of the maps is not what it seems, in words.
 
@@ -266,7 +297,7 @@ def quality_words(flags: Mapping[Quality, int], total: int) -> str:
     flags
         Bit -> number of fine cells and months that carry it.
     total
-        Number of fine cells and months.
+        Number of fine cells and months that have a value.
     """
     told = {
         Quality.PREDICTED: "have no coarse observation and are predicted alone",
@@ -274,7 +305,7 @@ def quality_words(flags: Mapping[Quality, int], total: int) -> str:
         Quality.CLAMPED: "were clamped to the physical range",
     }
     parts = [f"{100 * flags[bit] / total:.2g} % {text}" for bit, text in told.items() if flags.get(bit) and total]
-    return f"Of all fine cells and months {listed(parts)}." if parts else ""
+    return f"Of those with a value {listed(parts)}." if parts else ""
 
 
 def listed(names: Sequence[str]) -> str:

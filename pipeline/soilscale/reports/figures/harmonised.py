@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,10 +11,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from soilscale.reports.figures.charts import broken_line, note, shared_range
 from soilscale.reports.style import DARK, INK, SERIES, UNIT, canvas, png
+from soilscale.seasons import ALL
 
 LEAST_MONTHS = 3
 """Common months from which sensors are compared month by month; below, by their means of each calendar month."""
@@ -24,7 +26,7 @@ WIDE = 2.4
 
 
 @png
-def sensors(series: pd.DataFrame, reference: str) -> Figure:
+def sensors(series: pd.DataFrame, reference: str, table: pd.DataFrame) -> Figure:
     """Sensors through time, their regression on the reference, and their levels in each calendar month.
 
     Parameters
@@ -34,6 +36,8 @@ def sensors(series: pd.DataFrame, reference: str) -> Figure:
         reference, m3 m-3, NaN in months that it does not have, as `report/sensor_series.csv` has them.
     reference
         The part to whose level the others were brought.
+    table
+        Columns part, season, statistic, value, n: the regression of all cells, as `report/sensors.csv` has it.
     """
     before, after = (series.pivot_table(index="time", columns="part", values=name) for name in ("before", "after"))
     others = [str(name) for name in pd.unique(series["part"]) if name != reference]
@@ -42,7 +46,7 @@ def sensors(series: pd.DataFrame, reference: str) -> Figure:
     top, bottom = np.asarray(figure.subfigures(2, 1, height_ratios=[1, 1.3]))
     _through_time(top.subplots(), before, after, reference, palette)
     left, right = bottom.subplots(1, 2, width_ratios=[1, 1.4])
-    _regressions(left, before, reference, palette)
+    _regressions(left, before, reference, palette, table[table["season"] == ALL])
     _calendar(right, before, after, reference, palette)
     return figure
 
@@ -66,8 +70,10 @@ def _through_time(
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderaxespad=0.2)
 
 
-def _regressions(axes: Axes, before: pd.DataFrame, reference: str, palette: dict[str, str]) -> None:
-    """Draw the pairs of each sensor with the reference, the line of equality and the least-squares lines."""
+def _regressions(
+    axes: Axes, before: pd.DataFrame, reference: str, palette: dict[str, str], table: pd.DataFrame
+) -> None:
+    """Draw the area's means of each sensor with the reference's, the line of equality and all cells' regression."""
     paired = {
         name: before[[name, reference]].dropna()
         for name in palette
@@ -83,22 +89,23 @@ def _regressions(axes: Axes, before: pd.DataFrame, reference: str, palette: dict
     for name, pairs in paired.items():
         look: Any = {"marker": "o", "markersize": 3.2, "markeredgecolor": "white", "markeredgewidth": 0.3}
         axes.plot(pairs[name], pairs[reference], color=palette[name], linestyle="", **look)
-        lines.append(_fit(axes, pairs[name].to_numpy(), pairs[reference].to_numpy(), range_, palette[name]))
-    note(axes, "\n".join(lines))
+        told = table[table["part"] == name].set_index("statistic")
+        lines.append(_fit(axes, dict(told["value"]), int(told["n"].get("r2", 0)), range_, palette[name]))
+    note(axes, "\n".join(["all cells:", *lines]))
     axes.set_title("(b) common months" if monthly else "(b) calendar months, no common ones", loc="left")
     axes.set(xlabel=f"sensor as read, {UNIT}", ylabel=f"{reference}, {UNIT}", xlim=range_, ylim=range_, aspect="equal")
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_locator(MaxNLocator(4))
 
 
-def _fit(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], range_: tuple[float, float], colour: str) -> str:
-    """Draw the least-squares line of the reference on a sensor; its equation."""
-    if len(x) < LEAST_MONTHS or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return f"n {len(x)}"
-    slope, offset = np.polyfit(x, y, 1)
+def _fit(axes: Axes, told: Mapping[str, float], n: int, range_: tuple[float, float], colour: str) -> str:
+    """Draw the line of a regression; its equation."""
+    slope, offset, score = (told.get(name, math.nan) for name in ("slope", "intercept", "r2"))
+    if not math.isfinite(slope):
+        return f"n {n}"
     axes.plot(range_, slope * np.array(range_) + offset, color=colour, linewidth=1.2)
-    sign, score = "-" if offset < 0 else "+", np.corrcoef(x, y)[0, 1] ** 2
-    return f"y = {slope:.2f} x {sign} {abs(offset):.3f}, R² {score:.2f}, n {len(x)}"
+    sign = "-" if offset < 0 else "+"
+    return f"y = {slope:.2f} x {sign} {abs(offset):.3f}, R² {score:.2f}, n {n:,}"
 
 
 def _calendar(axes: Axes, before: pd.DataFrame, after: pd.DataFrame, reference: str, palette: dict[str, str]) -> None:

@@ -77,6 +77,7 @@ def maps_side_by_side(
     dates: Sequence[np.datetime64],
     season_of: Seasons,
     crs: str,
+    labels: Sequence[str] = (),
 ) -> Figure:
     """Soil moisture of several products side by side, a row for each date with one colour scale.
 
@@ -88,7 +89,10 @@ def maps_side_by_side(
         Months to show, one at least; `representative` chooses one a season.
     crs
         CRS of the grids.
+    labels
+        What each date stands for; by default its season and the month itself.
     """
+    labels = labels or [f"{words(season_of.name(date))}, {date.astype('datetime64[M]')}" for date in dates]
     drawn = {name: thinned(array) for name, array in products.items()}
     bounds = {name: extent(array) for name, array in drawn.items()}
     rows: list[Fields] = [{name: field(array, date) for name, array in drawn.items()} for date in dates]
@@ -96,14 +100,14 @@ def maps_side_by_side(
     wide = (WIDTH - BAR_ROOM - LABEL_ROOM) / len(products) - 0.08
     figure = canvas(len(dates) * (wide * shape(seen, crs) + 0.12) + 0.5, "compressed")
     grid: NDArray[Any] = figure.subplots(len(dates), len(products), squeeze=False)
-    for number, (axes_of_row, date, row) in enumerate(zip(grid, dates, rows, strict=True)):
+    for number, (axes_of_row, label, row) in enumerate(zip(grid, labels, rows, strict=True)):
         colours = limits(list(row.values()))
         for axes, (name, values) in zip(axes_of_row, row.items(), strict=True):
             image = paint(axes, values, bounds[name], seen, crs, SOIL_MOISTURE, colours)
             axes.label_outer()
             if number == 0:
                 axes.set_title(words(name), fontweight="bold", pad=5)
-        axes_of_row[0].set_ylabel(f"{words(season_of.name(date))}, {date.astype('datetime64[M]')}", labelpad=4)
+        axes_of_row[0].set_ylabel(label, labelpad=4)
         colour_bar(figure, image, axes_of_row, f"soil moisture, {UNIT}")
     scale_bar(grid[0, 0], seen, crs)
     return figure
