@@ -142,5 +142,7 @@ def test_seasons_stand_in_their_order_and_the_seed_decides() -> None:
     rows, given = random_case(n=40)
     both = pd.concat([given.assign(season="winter"), given.assign(season="summer")])
     found = comparison(both, rows, ["summer", "winter"])
-    assert list(dict.fromkeys(found["season"])) == ["summer", "winter"]
+    assert list(dict.fromkeys(found["season"])) == ["summer", "winter", "all"]
+    pooled = found[found["season"] == "all"].set_index(["algorithm", "split", "metric"])["n"]
+    assert (pooled == 2 * found[found["season"] == "winter"].set_index(pooled.index.names)["n"]).all()
     pd.testing.assert_frame_equal(found, comparison(both.sample(frac=1, random_state=1), rows, ["summer", "winter"]))

@@ -449,3 +449,28 @@ PLACES = ["name", "output", "area", "grid__crs", "period", "seasons", "catalogs"
 def test_whatever_is_written_is_taken_or_refused_as_a_configuration_error(place: str, value: Any) -> None:
     with suppress(ConfigurationError):
         assert config.validate(changed(**{place: value})).name
+
+
+# What would stop a run only after hours
+
+
+def test_values_that_an_algorithm_cannot_have_are_refused(tmp_path: Path) -> None:
+    told = refusal(tmp_path, models__parameters={"random_forest": {"n_estimators": -5}})
+    assert "The 'n_estimators' parameter of RandomForestRegressor must be an int in the range [1, inf)" in told
+
+
+def test_what_is_left_out_must_be_known(tmp_path: Path) -> None:
+    source = {"catalog": "own", "collection": "c", "asset": "a"}
+    cover = source | {"kind": "categorical"}
+    dem = source | {"derive": ["slope", "aspect"]}
+    rain = source | {"lags": [1]}
+    given = {
+        "sources__cover": cover,
+        "sources__dem": dem,
+        "sources__rain": rain,
+        "sources__sand": source | {"group": "texture"},
+    }
+    known = ["texture", "sand", "rain_lag1", "rain_and_lags", "slope", "aspect", "northness", "cover", "cover_12"]
+    assert load(tmp_path, models__ablation=known, **given).models.ablation == tuple(known)
+    told = refusal(tmp_path, models__ablation=["textur"], **given)
+    assert "models.ablation: there is no feature or group 'textur'; did you mean 'texture'?" in told

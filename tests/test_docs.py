@@ -19,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from soilscale import cli, config, errors, models, reports, schema, seasons, sources
 from soilscale.config import inputs, sections
+from soilscale.models.algorithms import ALGORITHMS, RESERVED
 from soilscale.schema import Quality
 
 ROOT = Path(__file__).parents[1]
@@ -241,6 +242,25 @@ def test_every_quality_bit_is_told_with_its_value() -> None:
     told = rows(chapters(text("docs", "products.md"))["maps.zarr"])
     for bit in Quality:
         assert told[str(bit.name).lower()][0] == str(bit.value)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_parameter_is_told_with_its_default(name: str) -> None:
+    """Those of scikit-learn's own forest are theirs to tell, but for what R's randomForest has."""
+    chapter = text("docs", "configuration.md").partition("## Parameters of the algorithms")[2]
+    told: dict[str, str] = {}
+    for parameters, (algorithms, defaults, _) in rows(chapter).items():
+        for number, of in enumerate(algorithms.split(";")):
+            if f"`{name}`" in of:
+                default = defaults.split("; ")[number if ";" in defaults else 0]
+                told |= dict.fromkeys(re.findall(r"\w+", parameters.replace("`", "")), default)
+    params = ALGORITHMS[name].make({}, 12, 0).get_params()
+    known = {key: value for key, value in params.items() if key not in RESERVED}
+    if name == "random_forest":
+        known = {key: known[key] for key in ("n_estimators", "max_features", "min_samples_split", "min_samples_leaf")}
+    assert [key for key in known if key not in told] == []
+    for key, value in known.items():
+        assert not isinstance(value, int) or key == "max_features" or f"{value:,}" in told[key], key
 
 
 def test_every_metric_is_told() -> None:

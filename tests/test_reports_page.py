@@ -176,7 +176,7 @@ def test_page_says_what_was_missing_and_made_of_what(found: Found) -> None:
     text = found.text
     assert "1 unit of work could not be made. Months without input: soil moisture (2)." in text
     assert "2.7 % of the area's fine cells and months have no value" in text
-    assert "Of those with a value 17 % have no coarse observation and are predicted alone." in text
+    assert "Of the cells and months with a value 17 % have no coarse observation and are predicted alone." in text
     assert "Missing or masked before gaps were filled: LST 25 %." in text
     assert "rain.tif is not a TIFF; fetch it again & rerun" in text
     assert "2001-07, 2001-08" in text
@@ -211,9 +211,10 @@ def test_page_of_the_least_there_can_be() -> None:
     assert told.values("table", "id") == ["metrics"]
     assert "Nothing was at hand by which to judge the maps" in told.text
     assert "Every unit of work was made" in told.text
-    assert "SVM in winter, KNN in summer" in told.text
+    assert "SVM in winter; KNN in summer" in told.text
     assert "shifted" not in told.text
     assert set(told.values("section", "id")) == {"summary", "gaps", "reading", "provenance"}
+    assert summary.algorithm_words({"a": "svm", "b": "knn", "c": "svm"}) == "SVM in a and c; KNN in b"
 
 
 def test_the_same_page_twice(context: reports.Context, html: str) -> None:
@@ -345,12 +346,34 @@ def test_what_sensors_were_related_by_is_told() -> None:
     assert summary.sensor_words(None) == []
 
 
+def test_seasons_without_a_model_are_named() -> None:
+    rows = [("july", "comprehensive"), ("rest", "comprehensive"), ("rest", "seasonal"), ("all", "seasonal")]
+    table = pd.DataFrame(rows, columns=["season", "model"])
+    assert "of its own, july is mapped by the model of all seasons" in summary.fallback_words(table)
+    assert summary.fallback_words(table[table["season"] != "july"]) == ""
+
+
+def test_stations_that_cannot_be_compared_are_told() -> None:
+    left = pd.DataFrame({"station": ["a", "b", "a"], "reason": ["outside the grid", "outside the grid", "flagged"]})
+    told = summary.stations_words({"stations": pd.DataFrame(), "stations_left_out": left})
+    assert told == ("Stations were given, but none could be compared with the maps: outside the grid (2); flagged (1).")
+    assert summary.stations_words({"stations": left, "stations_left_out": left}) == ""
+    assert summary.stations_words({}) == ""
+
+
+def test_what_was_chosen_by_the_blocked_error_is_told() -> None:
+    assert summary.choice_words(["selection", "tuning"]).startswith(
+        "The factors and parameters were chosen by the error"
+    )
+    assert summary.choice_words(["accuracy"]) == ""
+
+
 def test_flags_are_told_as_shares() -> None:
     flags = {Quality.OBSERVED: 60, Quality.PREDICTED: 40, Quality.CLAMPED: 5}
     told = summary.quality_words(flags, 100)
     assert told == (
-        "Of those with a value 40 % have no coarse observation and are predicted alone and 5 % were clamped to "
-        "the physical range."
+        "Of the cells and months with a value 40 % have no coarse observation and are predicted alone and 5 % were "
+        "clamped to the physical range."
     )
     assert summary.quality_words({}, 0) == ""
     assert (

@@ -246,6 +246,7 @@ class Config(Section):
         if taken := self._taken_names():
             yield f"sources: more than one variable would be called {', '.join(taken)}; name the sources otherwise"
         yield from self._group_faults()
+        yield from self._ablation_faults()
         if self.maps.algorithm not in ("best", *self.models.algorithms):
             yield f"maps.algorithm: {self.maps.algorithm!r} is not among models.algorithms"
 
@@ -261,6 +262,19 @@ class Config(Section):
             several = sum(other == name for other in features.values()) > 1
             if several or (name in features.values() and group != name):
                 yield f"sources: the group {name!r} has the name of a feature; name it otherwise"
+
+    def _ablation_faults(self) -> Iterator[str]:
+        """Features and groups to be left out that no source has; classes that are not named are found in the data."""
+        wanted = self.models.ablation
+        found = [source for source in self.source_list if source.role == "predictor"]
+        features = {name: source for source in found for name in cube.feature_names(source)}
+        known = {cube.lagged(name, lag) for name, source in features.items() for lag in (0, *source.lags)}
+        known |= {source.group or cube.factor(source, name) for name, source in features.items()}
+        known |= {source.group or source.name for source in found if source.kind == "categorical"}
+        open_ = tuple(f"{source.name}_" for source in found if source.kind == "categorical" and not source.classes)
+        for name in wanted if not isinstance(wanted, bool) else ():
+            if name not in known and not name.startswith(open_):
+                yield f"models.ablation: there is no feature or group {name!r}{nearest(name, known)}"
 
     def _season_faults(self, names: Sequence[str]) -> Iterator[str]:
         for season in self.models.season_parameters:

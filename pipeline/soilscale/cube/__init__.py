@@ -1,7 +1,7 @@
 """Items and a grid become a chunked monthly cube: the template first, then its regions in any order."""
 
 from soilscale.cube.layers import codes, meets
-from soilscale.cube.months import feature_names, is_constant, lagged, read_month, read_static, select
+from soilscale.cube.months import factor, feature_names, is_constant, lagged, read_month, read_static, select
 from soilscale.cube.mosaics import Reading
 from soilscale.cube.template import FRACTION, Input, features, fractions, groups, template
 
@@ -10,6 +10,7 @@ __all__ = [
     "Input",
     "Reading",
     "codes",
+    "factor",
     "feature_names",
     "features",
     "fractions",

@@ -188,15 +188,26 @@ def tables(
     run: Run, seasons: Sequence[str], fits: Sequence[Unit], samples: str, predictions: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
     """Tables of what the models rest on, by the name of their file; those that nothing is known of are left out."""
-    order, rows = run.config.season_scheme.names, learn.read_table(run.workspace.samples)
+    order, seed, rows = run.config.season_scheme.names, run.config.models.seed, learn.read_table(run.workspace.samples)
     found = {
-        "comparison": reports.comparison(predictions, rows, order, seed=run.config.models.seed),
+        "comparison": reports.comparison(predictions if len(order) > 1 else predictions[:0], rows, order, seed=seed),
         "importance": _joined(run, importance_units(run, seasons, fits)),
-        "ablation": reports.ablation(_joined(run, ablation_units(run, seasons, samples)), order),
+        "ablation": reports.ablation(_with_unused(run, _joined(run, ablation_units(run, seasons, samples))), order),
         "selection": _joined(run, select_units(run, seasons, samples)),
         "tuning": _tuned(run, seasons),
     }
     return {name: table for name, table in found.items() if len(table)}
+
+
+def _with_unused(run: Run, predictions: pd.DataFrame) -> pd.DataFrame:
+    """Predictions without each factor, also of the seasons that do not use it: those with nothing left out."""
+    told, parts = groups(run), [predictions]
+    whole = predictions[predictions["without"] == selection.NOTHING] if len(predictions) else predictions
+    for season, rows in whole.groupby("season") if len(whole) else ():
+        own = features_of(run, str(season))
+        used = {*own, *(told[name] for name in own), selection.NOTHING}
+        parts += [rows.assign(without=name) for name in pd.unique(predictions["without"]) if name not in used]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _joined(run: Run, units: Sequence[Unit]) -> pd.DataFrame:

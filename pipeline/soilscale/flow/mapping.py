@@ -230,7 +230,7 @@ def _publish_units(run: Run, chosen: Mapping[str, Chosen], made: Mapping[str, st
     """One unit for each map that is published."""
     settings, seasons = run.config, run.config.season_scheme
     hrefs = _hrefs(run)
-    accuracy = {season: _accuracy(run, model) for season, model in chosen.items()}
+    accuracy = {season: _accuracy(run, model, season) for season, model in chosen.items()}
     wanted = {
         maps.MONTH: [(index, month, np.array([month])) for index, month in enumerate(run.plan.months)],
         maps.SEASON: _seasons(run),
@@ -261,13 +261,13 @@ def _publish_units(run: Run, chosen: Mapping[str, Chosen], made: Mapping[str, st
     return units
 
 
-def _accuracy(run: Run, model: Chosen) -> dict[str, float]:
-    """RMSE and R2 of a model, random and blocked, as its description tells them."""
+def _accuracy(run: Run, model: Chosen, season: str) -> dict[str, float]:
+    """RMSE and R2 of a model in a season, random and blocked, as its description tells them."""
     told = storage.read_json(run.workspace.model(model.season, model.algorithm, "model.json"))
     return {
         f"{row['metric']}_{row['split']}": row["value"]
         for row in told["accuracy"]
-        if row["metric"] in {"rmse", "r2"} and row["season"] in {model.season, ALL}
+        if row["metric"] in {"rmse", "r2"} and row["season"] == season
     }
 
 

@@ -88,6 +88,12 @@ class Material:
         rules = insitu.Rules(known.depth, known.flags, known.outliers, known.min_valid_fraction)
         return insitu.measured(station_records(known.stations), rules)
 
+    @property
+    def unreadable(self) -> list[tuple[str, str]]:
+        """Files of stations that cannot be read, and why."""
+        rows = self.stations.left_out.rows if self.stations is not None else []
+        return [(name, detail) for _, name, reason, _, _, detail in rows if reason == insitu.UNREADABLE]
+
     @cached_property
     def paired(self) -> insitu.Paired | None:
         """Stations beside the maps and the coarse product, where there are any."""

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 import posixpath
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from pyproj import CRS
 
-from soilscale import __version__, config, reports, storage
+from soilscale import __version__, config, kernels, reports, storage
 from soilscale.config import Config
 from soilscale.cube import FRACTION
 from soilscale.flow import explain, judging, pictures, stages
-from soilscale.flow.mapping import CONSERVE, MAPS, map_units
+from soilscale.flow.mapping import CONSERVE, MAPS, MAPS_MEAN, PREDICTORS, map_units
 from soilscale.flow.material import Material, check_stations, stations_digest, truth
 from soilscale.flow.session import Run
-from soilscale.flow.units import failures, markers
+from soilscale.flow.units import FAILED, Receipt, failures, markers
 from soilscale.flow.workspace import digest
 from soilscale.maps import SEASON
 from soilscale.schema import MAP, QUALITY, Quality
+
+logger = logging.getLogger(__name__)
 
 REPORT = "report"
 
 VALUED = (Quality.OBSERVED, Quality.PREDICTED, Quality.OUTSIDE)
 """Flags of which a cell inside the maps carries one, if it has a value or needs none."""
+
+SEASONAL: Mapping[str, str] = {
+    MAPS_MEAN: "the means of the monthly maps",
+    PREDICTORS: "predicted from the means of the season's predictors",
+}
+"""How seasonal maps are made -> in words."""
 
 RAIN = "mm month-1"
 """Unit by which the time series finds precipitation among the features."""
@@ -55,6 +65,7 @@ def write_report(run: Run) -> None:
     material = Material(run)
     judges = judging.judge_units(material, map_units(run)[CONSERVE]) if judging.asked(run) else []
     run.do(judges, "report: every algorithm")
+    _record_broken(material)
     run.progress("report", 0, 3)
     tables = _tables(material, judging.judged(material, judges))
     for name, table in tables.items():
@@ -117,6 +128,7 @@ def _tables(material: Material, judged: judging.Judged) -> dict[str, pd.DataFram
         tables["sensor_series"] = reports.sensor_series(levelled, material.observed, grid.crs)
         if material.paired is not None:
             read = {name: material.observed.copy(data=found.before) for name, found in levelled.items()}
+            read |= {how.through: material.coarse[how.through].load()} if how.through else {}
             tables["station_collocation"] = reports.insitu.collocation(material.paired, read, grid.ratio)
     limits = run.config.maps.valid_range
     references = {
@@ -149,14 +161,16 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
     run = material.run
     grid, settings, flags = run.plan.grid, run.config, _flags(material)
     resolved = config.dump(settings)
+    covered = (material.months[MAP].count("time") > 0).to_numpy()
     return reports.Context(
         name=settings.name,
         area=_area(settings),
         period=settings.period,
         months=len(run.plan.months),
         seasonal_maps=_seasonal_maps(run),
-        coarse_cells=int(np.prod(grid.shape)),
-        fine_cells=int((material.months[MAP].count("time") > 0).sum()),
+        seasonal=SEASONAL[settings.maps.seasonal],
+        coarse_cells=int(kernels.block_mean(np.where(covered, 1.0, np.nan), grid.ratio)[1].astype(bool).sum()),
+        fine_cells=int(covered.sum()),
         cell_sides=(_side(grid.side, grid.crs), _side(grid.side / grid.ratio, grid.crs)),
         algorithm=material.algorithm,
         tables=tables,
@@ -165,7 +179,7 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
         product=run.plan.target.source.collection,
         conserved=settings.maps.conserve,
         failed=[(f"{failure.stage} {failure.name}", failure.message) for failure in failures(run.workspace)],
-        without_input={name: months for name, months in run.plan.gaps().items() if months},
+        without_input=_without_input(material),
         flags=flags,
         empty=int(np.prod(grid.fine.shape)) * len(run.plan.months) - sum(flags[bit] for bit in VALUED),
         masked=_masked(material),
@@ -199,6 +213,37 @@ def _seasonal_maps(run: Run) -> int:
     if SEASON not in run.config.maps.every:
         return 0
     return sum(name.endswith(f"/{MAP}.tif") for name in storage.names_below(run.workspace.published(SEASON)))
+
+
+def _without_input(material: Material) -> dict[str, list[str]]:
+    """Source -> months for which it has no item, or none with a single valid value."""
+    run = material.run
+    shares = storage.open_group(run.workspace.cube, FRACTION)
+    found = {name: set(months) for name, months in run.plan.gaps().items()}
+    for given in run.plan.predictors:
+        if not given.static and given.source.name in shares:
+            found.setdefault(given.source.name, set()).update(_empty_months(shares[given.source.name] > 0))
+    seen = material.observed.copy(data=np.isfinite(material.observed.to_numpy()))
+    found.setdefault(run.plan.target.source.name, set()).update(_empty_months(seen))
+    return {name: sorted(months) for name, months in found.items() if months}
+
+
+def _empty_months(valid: xr.DataArray) -> list[str]:
+    """Months, such as 1991-04, in which no cell is valid."""
+    empty = ~valid.any(["y", "x"]).to_numpy()
+    return [str(month) for month in valid["time"].to_numpy()[empty].astype("datetime64[M]")]
+
+
+def _record_broken(material: Material) -> None:
+    """Keep files of stations that cannot be read among the failed units, so that the run ends telling of them."""
+    workspace = material.run.workspace
+    for name in storage.names_below(workspace.state(REPORT)):
+        if name.endswith(FAILED):
+            storage.remove(workspace.state(REPORT, name))
+    for name, reason in material.unreadable:
+        logger.error("stations %s: %s", name, reason)
+        receipt = Receipt(REPORT, f"stations {name}", "failed", reason, 0.0)
+        storage.write_json(workspace.state(REPORT, f"{digest(name)}{FAILED}"), asdict(receipt))
 
 
 def _masked(material: Material) -> dict[str, float]:

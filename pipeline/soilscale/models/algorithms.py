@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from soilscale.models.distance import NearestNeighbours, SupportVectors
 
 ALPHAS = tuple(10.0 ** (half / 2) for half in range(-4, 11))
 """Ridge penalties among which `TrendForest` chooses, for standardised features: 0.01 to 100,000."""
+
+OF_FOREST = ("n_estimators", "max_features", "min_samples_split", "min_samples_leaf", "max_depth")
+"""Parameters that `TrendForest` shares with its forest."""
 
 RESERVED: Mapping[str, str] = {
     "random_state": "set models.seed instead",
@@ -72,6 +75,11 @@ class TrendForest(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sciki
     forest_ : RandomForestRegressor
         Forest that predicts the residual.
     """
+
+    _parameter_constraints: ClassVar[Mapping[str, Any]] = {
+        "alphas": ["array-like"],
+        **{name: RandomForestRegressor._parameter_constraints[name] for name in OF_FOREST},  # noqa: SLF001 - the same
+    }
 
     def __init__(
         self,
@@ -163,7 +171,7 @@ class Algorithm:
         Raises
         ------
         ConfigurationError
-            If the algorithm has no such parameter, or it is not the user's to set.
+            If the algorithm has no such parameter, it is not the user's to set, or it cannot have such a value.
         """
         estimator = self.build(p)
         known = estimator.get_params()
@@ -175,7 +183,12 @@ class Algorithm:
                 choices = [one for one in known if one not in RESERVED]
                 raise ConfigurationError(f"{where}: there is no such parameter{nearest(name, choices)}")
         seeds = {"random_state": seed} if "random_state" in known else {}
-        return estimator.set_params(**parameters, **seeds)
+        estimator.set_params(**parameters, **seeds)
+        try:
+            estimator._validate_params()  # type: ignore[attr-defined]  # noqa: SLF001 - the check that comes first in fit
+        except ValueError as error:
+            raise ConfigurationError(f"models.parameters.{self.name}: {error}") from error
+        return estimator
 
 
 def _forest(p: int) -> Estimator:

@@ -67,7 +67,7 @@ def comparison(
     blocks
         Columns time, y, x, block.
     seasons
-        Seasons in their order; ``all``, in which their rows are pooled, comes last.
+        Seasons in their order; of several the rows are pooled in ``all``, which comes last.
 
     Returns
     -------
@@ -83,7 +83,8 @@ def comparison(
     if not {"seasonal", "comprehensive"} <= set(wide):
         return pd.DataFrame(columns=list(COLUMNS))
     wide = wide.dropna(subset=["seasonal", "comprehensive"]).merge(blocks[[*KEYS, "block"]], on=KEYS, how="left")
-    wide = pd.concat([wide, wide.assign(season=ALL)], ignore_index=True)
+    if len(set(wide["season"])) > 1:
+        wide = pd.concat([wide, wide.assign(season=ALL)], ignore_index=True)
     rows = []
     for (season, algorithm, split), pairs in wide.groupby(keys, sort=False):
         resampled = _resampled(pairs["block"], seed)

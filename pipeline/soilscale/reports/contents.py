@@ -242,7 +242,7 @@ IN_SITU = Section(
             "station_collocation",
             "Triple collocation of stations and two sensors",
             "Standard deviation of each product's random error, m³ m⁻³, and its correlation with the unknown truth, "
-            "if the three err independently.",
+            "if the three err independently; each in its own scale.",
             ("first", "second", "product"),
         ),
         Table("stations_left_out", "What was left out of the stations' records, and why", folded=True),

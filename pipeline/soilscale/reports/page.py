@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -20,8 +20,9 @@ from soilscale.reports import contents, layout, summary
 from soilscale.reports.scores import SCORES
 from soilscale.reports.sensors import COUNTS
 from soilscale.reports.style import words
-from soilscale.reports.tables import BEST, Algorithm, method
+from soilscale.reports.tables import Algorithm, method
 from soilscale.schema import Quality
+from soilscale.seasons import ALL
 
 MOST_ROWS = 2000
 """Rows up to which a table stands on the page; a longer one lies beside it only."""
@@ -41,8 +42,10 @@ class Context:
     """Number of monthly maps."""
     seasonal_maps: int = field(default=0, kw_only=True)
     """Number of seasonal maps."""
+    seasonal: str = field(default="", kw_only=True)
+    """How they were made, in words."""
     coarse_cells: int
-    """Number of coarse cells in the area."""
+    """Number of coarse cells in which a map has values."""
     fine_cells: int
     """Number of fine cells that a map covers."""
     cell_sides: tuple[str, str]
@@ -130,7 +133,8 @@ def page(context: Context) -> str:
     html = _template().render(
         context=context,
         cards=list(_cards(context, accuracy, verdicts)),
-        algorithm=_algorithm_words(context.algorithm),
+        seasons=_seasons(context),
+        algorithm=summary.algorithm_words(context.algorithm),
         verdicts=verdicts,
         found=[sentence for sentence in _findings(context, accuracy) if sentence],
         missing=_missing(context),
@@ -147,7 +151,7 @@ def _cards(context: Context, accuracy: pd.DataFrame, verdicts: Sequence[summary.
     if context.seasonal_maps:
         yield "seasonal maps", f"{context.seasonal_maps:,}"
     yield "fine cells in a map", f"{context.fine_cells:,}"
-    yield "coarse cells", f"{context.coarse_cells:,}"
+    yield "coarse cells with a map", f"{context.coarse_cells:,}"
     for verdict in verdicts:
         if verdict.metric == "rmse" and verdict.direct:
             yield f"RMSE of the maps against {verdict.reference}, m³ m⁻³", layout.number("rmse", verdict.own)
@@ -158,12 +162,21 @@ def _cards(context: Context, accuracy: pd.DataFrame, verdicts: Sequence[summary.
             yield label, told
 
 
+def _seasons(context: Context) -> int:
+    """Number of seasons that have models."""
+    table = context.tables.get("accuracy")
+    return 0 if table is None else int(table.loc[table["season"] != ALL, "season"].nunique())
+
+
 def _findings(context: Context, accuracy: pd.DataFrame) -> list[str]:
     """Further sentences of the summary."""
     return [
         summary.accuracy_words(accuracy, context.cell_sides[0]),
+        summary.fallback_words(context.tables["accuracy"]) if "accuracy" in context.tables else "",
+        summary.stations_words(context.tables),
         summary.season_words(context.tables.get("comparison"), context.algorithm),
         summary.factor_words(context.tables.get("importance")),
+        summary.choice_words(context.tables),
     ]
 
 
@@ -179,13 +192,6 @@ def _explained(context: Context) -> list[str]:
     return [
         f"{told}, not of the {summary.listed([words(name) for name in others])} of the maps." if others else f"{told}."
     ]
-
-
-def _algorithm_words(algorithm: Algorithm) -> str:
-    """Algorithms with which the maps were made, in words."""
-    if method(algorithm) != BEST or isinstance(algorithm, str):
-        return words(method(algorithm))
-    return ", ".join(f"{words(name)} in {words(season)}" for season, name in algorithm.items())
 
 
 def _tables(context: Context) -> dict[str, pd.DataFrame]:
@@ -241,7 +247,8 @@ def _flags(context: Context) -> pd.DataFrame:
 
 def _parts(context: Context, tables: Mapping[str, pd.DataFrame], number: Mapping[str, Iterator[int]]) -> Iterator[Part]:
     """Sections that have something to say, and what does not stand in any of them."""
-    spoken: Mapping[str, Callable[[], Sequence[str]]] = {
+    spoken: Mapping[str, Callable[[], Iterable[str]]] = {
+        contents.IN_SITU.name: lambda: filter(None, [summary.stations_words(context.tables)]),
         contents.PREDICTORS.name: lambda: _explained(context),
         contents.SENSORS.name: lambda: summary.sensor_words(context.tables.get("sensors")),
         contents.MISSING.name: lambda: [_missing(context)],

@@ -97,7 +97,8 @@ def sensors(levelled: Mapping[str, Levelled], reference: str, seasons: Seasons) 
     Sensors that share at least `harmonisation.OVERLAP` months are compared in these. Others can only be compared by
     their climatologies, the mean of each cell in each calendar month, over the years that each has; so must the
     paper's R2 of .703 between AMSR-E and AMSR2 have been found, which share no month. Between climatologies a change of
-    climate is part of the step; where a third series covers both, the step is from it, at the level of the reference.
+    climate is part of the step, which the few months that they share, if any, may tell; where a third series covers
+    both, the step is from it, at the level of the reference.
 
     Parameters
     ----------
@@ -127,6 +128,8 @@ def sensors(levelled: Mapping[str, Levelled], reference: str, seasons: Seasons) 
             rows += [(part, reference, season, *one, basis) for one in _regression(found, basis, months)]
             steps = _steps(found, expected, step_basis, months)
             rows += [(part, reference, season, *one, step_basis) for one in steps]
+        shared = [] if basis == OVERLAP else _shared_steps(found, levelled[reference])
+        rows += [(part, reference, ALL, *one, OVERLAP) for one in shared if one[2]]
         rows += [(part, reference, ALL, *one, found.basis) for one in _counts(found)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -187,6 +190,11 @@ def _steps(found: Levelled, reference: Array, basis: str, months: NDArray[np.int
         step = np.where(there, difference, 0).sum(axis=0)[cells] / there.sum(axis=0)[cells]
         yield f"step_{when}", float(step.mean()) if len(step) else float("nan"), len(step)
         yield f"step_spread_{when}", float(step.std()) if len(step) else float("nan"), len(step)
+
+
+def _shared_steps(found: Levelled, reference: Levelled) -> Iterator[tuple[str, float, int]]:
+    """Steps in the few months that both sensors saw, which check what they were related by."""
+    return _steps(found, reference.before, OVERLAP, np.arange(1, YEAR + 1))
 
 
 def _counts(found: Levelled) -> Iterator[tuple[str, float, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -210,6 +210,18 @@ def _told(row: Mapping[Hashable, Any]) -> str:
     )
 
 
+def fallback_words(accuracy: pd.DataFrame) -> str:
+    """Seasons without a model of their own, in words."""
+    own = set(accuracy.loc[accuracy["model"] == "seasonal", "season"])
+    few = [words(season) for season in pd.unique(accuracy["season"]) if season not in own and season != ALL]
+    if not few:
+        return ""
+    return (
+        f"With too few training rows for a model of its own, {listed(few)} is mapped by the model of all seasons, and "
+        "is not among the rows over which the seasonal models' accuracy is pooled."
+    )
+
+
 def season_words(comparison: pd.DataFrame | None, algorithm: Algorithm) -> str:
     """Whether seasonal models beat one for all seasons on held-out blocks, in words."""
     if comparison is None or not len(comparison):
@@ -246,6 +258,36 @@ def factor_words(importance: pd.DataFrame | None) -> str:
         parts.append(f"{words(str(season))}: {', '.join(words(str(name)) for name in first)}")
     forest = words(str(importance["algorithm"].iloc[0]))
     return f"The most important features of the {forest} by %IncMSE are, in {'; in '.join(parts)}." if parts else ""
+
+
+def choice_words(tables: Collection[str]) -> str:
+    """What was chosen by the blocked error, which is then too good, in words."""
+    chosen = [told for name, told in (("selection", "factors"), ("tuning", "parameters")) if name in tables]
+    if not chosen:
+        return ""
+    return (
+        f"The {listed(chosen)} were chosen by the error on held-out blocks, which is therefore smaller than it will be "
+        "elsewhere."
+    )
+
+
+def algorithm_words(algorithm: Algorithm) -> str:
+    """With what the maps were made, in words: each algorithm with its seasons, where these differ."""
+    if isinstance(algorithm, str) or len(set(algorithm.values())) == 1:
+        return words(method(algorithm))
+    seasons: dict[str, list[str]] = {}
+    for season, name in algorithm.items():
+        seasons.setdefault(name, []).append(words(season))
+    return "; ".join(f"{words(name)} in {listed(own)}" for name, own in seasons.items())
+
+
+def stations_words(tables: Mapping[str, pd.DataFrame]) -> str:
+    """That there are stations of which none could be compared, and why, in words."""
+    if len(tables.get("stations", ())) or not len(tables.get("stations_left_out", ())):
+        return ""
+    reasons = tables["stations_left_out"].groupby("reason", sort=False)["station"].nunique()
+    told = "; ".join(f"{reason} ({count})" for reason, count in reasons.items())
+    return f"Stations were given, but none could be compared with the maps: {told}."
 
 
 def sensor_words(sensors: pd.DataFrame | None) -> list[str]:
@@ -303,9 +345,10 @@ def quality_words(flags: Mapping[Quality, int], total: int) -> str:
         Quality.PREDICTED: "have no coarse observation and are predicted alone",
         Quality.GAP_FILLED: "rest on a predictor filled from the months around",
         Quality.CLAMPED: "were clamped to the physical range",
+        Quality.COMPREHENSIVE: "are by the model of all seasons, for want of training rows in their own",
     }
     parts = [f"{100 * flags[bit] / total:.2g} % {text}" for bit, text in told.items() if flags.get(bit) and total]
-    return f"Of those with a value {listed(parts)}." if parts else ""
+    return f"Of the cells and months with a value {listed(parts)}." if parts else ""
 
 
 def listed(names: Sequence[str]) -> str:

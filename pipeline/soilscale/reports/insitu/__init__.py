@@ -15,7 +15,7 @@ from soilscale.reports.insitu.agreement import (
 from soilscale.reports.insitu.collocation import Collocation, collocation, triple_collocation
 from soilscale.reports.insitu.files import SUFFIX, is_soil_moisture, read_csv, read_stm, unzipped
 from soilscale.reports.insitu.pairing import STATION, Paired, labels, pair, seasonal
-from soilscale.reports.insitu.screening import Account, Measured, Rules, measured
+from soilscale.reports.insitu.screening import UNREADABLE, Account, Measured, Rules, measured
 from soilscale.seasons import Seasons
 
 
@@ -59,6 +59,7 @@ def _named(pairs: pd.DataFrame) -> pd.DataFrame:
 __all__ = [
     "STATION",
     "SUFFIX",
+    "UNREADABLE",
     "Account",
     "Collocation",
     "Measured",

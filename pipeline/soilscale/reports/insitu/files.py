@@ -111,6 +111,11 @@ def read_csv(data: bytes, name: str, *, needed: Sequence[str] = COLUMNS) -> pd.D
             "flag": _words(frame, "flag"),
         }
     )
+    for axis, most in (("longitude", 360), ("latitude", 90)):
+        beyond = records[axis].abs() > most
+        _refuse(
+            beyond, frame[axis], name, f"is no {axis} in degrees; see that longitude and latitude are not exchanged"
+        )
     _refuse(records["station"] == "", frame["station"], name, "is no name; every row names its station")
     return records
 

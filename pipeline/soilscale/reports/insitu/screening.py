@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from soilscale.errors import DataError
 from soilscale.reports.insitu.files import VOLUME
 
+UNREADABLE = "cannot be read"
+"""Reason for which a file is left out."""
+
 SENSOR = ["network", "station", "depth_from", "depth_to", "sensor", "unit"]
 """What tells one series of measurements from another."""
 
@@ -126,7 +129,7 @@ def measured(tables: Iterable[tuple[str, pd.DataFrame | DataError]], rules: Rule
     account, parts = Account(), []
     for name, records in tables:
         if isinstance(records, DataError):
-            account.add("", name, "cannot be read", 1, "files", str(records))
+            account.add("", name, UNREADABLE, 1, "files", str(records))
             continue
         if records.empty:
             account.add("", name, "no record below the header", 1, "files")
