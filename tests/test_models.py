@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 import zlib
 from dataclasses import replace
@@ -237,6 +238,20 @@ def test_predictions_do_not_depend_on_the_batch(name: str, batch: int, rows: Row
     predicted = models.predict(estimator, X[:: 1 if batch > 1 else 20], rows=batch)
     assert predicted.dtype == np.float32
     np.testing.assert_allclose(predicted, estimator.predict(X[:: 1 if batch > 1 else 20]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_memory_of_a_prediction_does_not_grow_with_the_rows(name: str, rows: Rows) -> None:
+    predictor = models.ready(ALGORITHMS[name].make(QUICK.get(name, {}), 3, 0).fit(*rows))
+    X = np.random.default_rng(0).random((8 * 4096, 3)).astype("float32")
+    peaks = []
+    for count in (4096, len(X)):
+        models.predict(predictor, X[:count], rows=4096)
+        tracemalloc.start()
+        result = models.predict(predictor, X[:count], rows=4096)
+        peaks.append(tracemalloc.get_traced_memory()[1] - result.nbytes)
+        tracemalloc.stop()
+    assert peaks[1] <= 1.1 * peaks[0] + 2**15
 
 
 def test_no_rows_give_no_predictions(rows: Rows) -> None:

@@ -28,10 +28,17 @@ SHIFT = np.uint64(30), np.uint64(27), np.uint64(31)
 HALF = np.uint64(32)
 
 
-def _compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function to machine code at its first call."""
-    compiled: Callable[P, R] = numba.njit(nogil=True)(function)
-    return compiled
+def compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function to machine code at its first call, or load what an earlier process compiled.
+
+    The code is kept in ``NUMBA_CACHE_DIR`` if that is set, else beside the module or in the user's cache. Where none of
+    these can be written to, each process compiles for itself.
+    """
+    try:
+        kept: Callable[P, R] = numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # no place to keep it
+        kept = numba.njit(nogil=True)(function)
+    return kept
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class Forest:
     """Prediction of a leaf, shape ``(nodes,)``."""
 
 
-@_compiled
+@compiled
 def permutation(count: int, seed: np.uint64) -> NDArray[np.int64]:
     """Draw a permutation of ``0..count-1`` that depends on the seed alone.
 
@@ -151,7 +158,7 @@ def permuted_errors(
     return error, increase
 
 
-@_compiled
+@compiled
 def _sum(start: Any, feature: Any, threshold: Any, child: Any, value: Any, X: Any, out: Any, total: Any) -> None:
     for tree in range(len(start) - 1):
         root = start[tree]
@@ -163,7 +170,7 @@ def _sum(start: Any, feature: Any, threshold: Any, child: Any, value: Any, X: An
                 total[row] += value[node]
 
 
-@_compiled
+@compiled
 def _lay(feature: Any, threshold: Any, child: Any, value: Any) -> tuple[Any, Any, Any, Any]:
     """Lay a tree anew with siblings side by side: features, thresholds as float32, left children, values.
 
@@ -185,7 +192,7 @@ def _lay(feature: Any, threshold: Any, child: Any, value: Any) -> tuple[Any, Any
     return splits, limits, left, leaves
 
 
-@_compiled
+@compiled
 def _meet(feature: Any, threshold: Any, left: Any, x: Any, first: Any, low: Any, high: Any) -> int:
     """Leaf of a row; of each feature, first node on its path that uses it, and the limits that keep it in the leaf."""
     first[:], low[:], high[:] = NEVER, -np.inf, np.inf
@@ -202,7 +209,7 @@ def _meet(feature: Any, threshold: Any, left: Any, x: Any, first: Any, low: Any,
     return node
 
 
-@_compiled
+@compiled
 def _depart(x: Any, order: Any, members: Any, first: Any, low: Any, high: Any, node: Any, moving: Any) -> int:
     """Number of rows that leave their leaf, which `moving` takes; `node` takes the node to go on from, or `NEVER`."""
     count = 0
@@ -218,7 +225,7 @@ def _depart(x: Any, order: Any, members: Any, first: Any, low: Any, high: Any, n
     return count
 
 
-@_compiled
+@compiled
 def _fall(
     feature: Any, threshold: Any, left: Any, x: Any, order: Any, unit: Any, node: Any, moving: Any, count: int
 ) -> None:
@@ -237,7 +244,7 @@ def _fall(
         count = kept
 
 
-@_compiled
+@compiled
 def _gain(x: Any, y: Any, slope: Any, members: Any, order: Any, leaves: Any, node: Any, residual: Any) -> float:
     """Increase of the sum of squared errors."""
     total = 0.0
@@ -249,7 +256,7 @@ def _gain(x: Any, y: Any, slope: Any, members: Any, order: Any, leaves: Any, nod
     return total
 
 
-@_compiled
+@compiled
 def _permute(
     start: Any,
     feature: Any,

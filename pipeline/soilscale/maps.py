@@ -140,13 +140,13 @@ def fill_gaps(here: Floats, around: Sequence[tuple[Floats, Floats]]) -> tuple[Fl
     return values, np.isnan(here) & np.isfinite(values)
 
 
-def predict(estimator: models.Estimator, features: Sequence[Floats], where: NDArray[np.bool_]) -> Floats:
+def predict(predictor: models.Predictor, features: Sequence[Floats], where: NDArray[np.bool_]) -> Floats:
     """Prediction of a model on a tile, in bounded memory.
 
     Parameters
     ----------
-    estimator
-        Fitted on the same features in the same order.
+    predictor
+        Fitted on the same features in the same order (see `models.ready`).
     features
         One array of shape ``(Y, X)`` for each feature, NaN where missing.
     where
@@ -160,8 +160,10 @@ def predict(estimator: models.Estimator, features: Sequence[Floats], where: NDAr
     use = where & np.logical_and.reduce([np.isfinite(feature) for feature in features])
     result = np.full(use.shape, np.nan, dtype="float32")
     if use.any():
-        table = np.stack([feature[use] for feature in features], axis=1).astype("float32")
-        result[use] = models.predict(estimator, table)
+        table = np.empty((np.count_nonzero(use), len(features)), "float32")
+        for column, feature in enumerate(features):
+            table[:, column] = feature[use]
+        result[use] = models.predict(predictor, table)
     return result
 
 

@@ -73,15 +73,15 @@ def table(url: str, version: str) -> pd.DataFrame:  # noqa: ARG001 - the version
 
 
 @lru_cache(maxsize=2)
-def load(url: str, version: str) -> models.Estimator:  # noqa: ARG001 - likewise
-    """Model from its object, remembered by this process until another version is asked for.
+def load(url: str, version: str) -> models.Predictor:  # noqa: ARG001 - likewise
+    """Model from its object, ready to predict; remembered by this process, as one other is.
 
     Raises
     ------
     DataError
         If it holds anything but a model of ours.
     """
-    return models.loads(storage.read_bytes(url))
+    return models.ready(models.loads(storage.read_bytes(url)))
 
 
 def months_in_batches(n: int, size: int = 12) -> list[tuple[int, int]]:

@@ -142,7 +142,7 @@ class TrendForest(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         return predicted
 
     def _trend(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        trend: NDArray[np.float64] = X @ self.coef_ + self.intercept_
+        trend: NDArray[np.float64] = np.einsum("ij,j->i", X, self.coef_) + self.intercept_
         return trend
 
 
@@ -255,26 +255,3 @@ def find(name: str) -> Algorithm:
     if name not in ALGORITHMS:
         raise ConfigurationError(f"models.algorithms: there is no {name!r}{nearest(name, ALGORITHMS)}")
     return ALGORITHMS[name]
-
-
-def predict(estimator: Estimator, X: NDArray[np.float32], *, rows: int = 65536) -> NDArray[np.float32]:
-    """Predict in batches, so that memory does not grow with the number of rows.
-
-    Parameters
-    ----------
-    estimator
-        A fitted estimator.
-    X
-        Features, shape ``(n, p)``, finite; `n` may be 0.
-    rows
-        Rows of a batch.
-
-    Returns
-    -------
-    array
-        float32, shape ``(n,)``, in the target's units.
-    """
-    predicted = np.empty(len(X), dtype=np.float32)
-    for start in range(0, len(X), rows):
-        predicted[start : start + rows] = estimator.predict(X[start : start + rows])
-    return predicted

@@ -12,8 +12,9 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.utils.validation import check_is_fitted
 
 from soilscale.errors import ConfigurationError, DataError
-from soilscale.forest import LEAF, Forest, out_of_bag, permuted_errors
+from soilscale.forest import LEAF, out_of_bag, permuted_errors
 from soilscale.models.algorithms import Estimator, TrendForest
+from soilscale.models.prediction import flat
 
 Float64s = NDArray[np.float64]
 
@@ -128,7 +129,7 @@ def measure(
     names = [*features, *several]
     units = np.array([[one in several.get(name, [name]) for one in features] for name in names])
     seeds = np.column_stack([_seeds(seed, unit, len(out)) for unit in units])
-    _, increase = permuted_errors(_flat(forest), values, target, slope, out, units, seeds, threads)
+    _, increase = permuted_errors(flat(forest), values, target, slope, out, units, seeds, threads)
     inc_mse = pd.Series(in_standard_errors(increase), index=names)
     purity = pd.Series(units @ _purity(forest), index=names)
     heads = [name if name in several else members[0] for name, members in gathered.items()]
@@ -164,7 +165,7 @@ def oob_r2(estimator: Estimator, X: pd.DataFrame, y: pd.Series[Any] | NDArray[An
         As `measure`.
     """
     forest, _, values, target, out = _prepare(estimator, X, y)
-    mean, count = out_of_bag(_flat(forest), values, out)
+    mean, count = out_of_bag(flat(forest), values, out)
     error = np.mean((target - mean)[count > 0] ** 2)
     variance = np.var(np.asarray(y, dtype=float))
     return float(1 - error / variance) if variance > 0 else float("nan")
@@ -238,20 +239,6 @@ def _check_rows(forest: RandomForestRegressor, X: NDArray[np.float32], y: Float6
             "importance: the rows are not those that the model was fitted on, or not in their order, so that none is "
             "known to be out of bag; pass the training rows as the fit had them"
         )
-
-
-def _flat(forest: RandomForestRegressor) -> Forest:
-    trees = [one.tree_ for one in forest.estimators_]
-    feature = np.concatenate([tree.feature for tree in trees]).astype("int32")
-    left = np.concatenate([tree.children_left for tree in trees])
-    right = np.concatenate([tree.children_right for tree in trees])
-    return Forest(
-        start=np.cumsum([0, *(tree.node_count for tree in trees)]),
-        feature=np.maximum(feature, LEAF),
-        threshold=np.concatenate([tree.threshold for tree in trees]),
-        child=np.column_stack([left, right]).astype("int32"),
-        value=np.concatenate([tree.value[:, 0, 0] for tree in trees]),
-    )
 
 
 def _seeds(seed: int, unit: NDArray[np.bool_], trees: int) -> NDArray[np.uint64]:

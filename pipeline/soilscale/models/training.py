@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from sklearn.utils._param_validation import InvalidParameterError
 
 from soilscale.errors import ConfigurationError, DataError
-from soilscale.models.algorithms import Estimator, find, predict
+from soilscale.models.algorithms import Estimator, find
+from soilscale.models.prediction import predict
 from soilscale.samples import MIN_ROWS, TRAIN
 from soilscale.schema import MAP
 from soilscale.seasons import ALL

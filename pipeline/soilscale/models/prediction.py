@@ -1,0 +1,125 @@
+"""Fitted models made ready to predict the cells of whole maps, in bounded memory."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.utils.validation import check_is_fitted
+
+from soilscale import descent
+from soilscale.forest import LEAF, Forest
+from soilscale.models.algorithms import Estimator, TrendForest
+
+BATCH = 2**16
+"""Rows that are predicted at once."""
+
+
+class Predictor(Protocol):
+    """What predicts: a fitted estimator, or what `ready` makes of it."""
+
+    def predict(self, X: NDArray[Any]) -> NDArray[Any]:
+        """Predict the target, shape ``(n,)``, from features ``(n, p)``."""
+
+
+class Trees:
+    """A random forest laid out for prediction; its trees alone are kept.
+
+    Parameters
+    ----------
+    forest
+        A fitted forest for one target.
+    threads
+        Most threads of a prediction; the result does not depend on it.
+    """
+
+    def __init__(self, forest: RandomForestRegressor, threads: int = 1) -> None:
+        self.n_features_in_ = int(forest.n_features_in_)
+        self.threads = threads
+        self._descent = descent.lay(flat(forest), self.n_features_in_)
+
+    def predict(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        """Predict the target as scikit-learn does on one core, to the last bit.
+
+        Parameters
+        ----------
+        X
+            Features, shape ``(n, p)``, finite in float32; `n` may be 0.
+
+        Raises
+        ------
+        ValueError
+            If the number of features is another, or one is missing or infinite.
+        """
+        with np.errstate(over="ignore"):
+            X = np.asarray(X).astype(np.float32, copy=False)
+        if X.ndim != 2 or X.shape[1] != self.n_features_in_:  # noqa: PLR2004 - rows and columns
+            raise ValueError(f"got features of shape {X.shape}, expected (rows, {self.n_features_in_})")
+        if not np.isfinite(X).all():
+            raise ValueError("a feature is missing, or infinite in float32; leave such rows out")
+        return descent.mean(self._descent, X, self.threads)
+
+
+def ready(estimator: Estimator, threads: int = 1) -> Predictor:
+    """Make a fitted model ready to predict many rows.
+
+    That takes a forest about as long as the prediction of some ten thousand rows, and is worth it for a map; nothing
+    but its trees is kept. Other estimators are as they are.
+
+    Parameters
+    ----------
+    estimator
+        A fitted estimator; it is not changed.
+    threads
+        Most threads of a forest's prediction; the result does not depend on it.
+    """
+    if isinstance(estimator, RandomForestRegressor):
+        check_is_fitted(estimator)
+        return Trees(estimator, threads)
+    if isinstance(estimator, TrendForest):
+        check_is_fitted(estimator)
+        changed = copy(estimator)
+        changed.forest_ = Trees(estimator.forest_, threads)
+        return changed
+    return estimator
+
+
+def predict(predictor: Predictor, X: NDArray[np.float32], *, rows: int = BATCH) -> NDArray[np.float32]:
+    """Predict in batches, so that memory does not grow with the number of rows.
+
+    Parameters
+    ----------
+    predictor
+        A fitted estimator, or what `ready` makes of it.
+    X
+        Features, shape ``(n, p)``, finite; `n` may be 0.
+    rows
+        Rows of a batch.
+
+    Returns
+    -------
+    array
+        float32, shape ``(n,)``, in the target's units.
+    """
+    predicted = np.empty(len(X), dtype=np.float32)
+    for start in range(0, len(X), rows):
+        predicted[start : start + rows] = predictor.predict(X[start : start + rows])
+    return predicted
+
+
+def flat(forest: RandomForestRegressor) -> Forest:
+    """Trees of a fitted forest, laid end to end."""
+    trees = [one.tree_ for one in forest.estimators_]
+    feature = np.concatenate([tree.feature for tree in trees]).astype("int32")
+    left = np.concatenate([tree.children_left for tree in trees])
+    right = np.concatenate([tree.children_right for tree in trees])
+    return Forest(
+        start=np.cumsum([0, *(tree.node_count for tree in trees)]),
+        feature=np.maximum(feature, LEAF),
+        threshold=np.concatenate([tree.threshold for tree in trees]),
+        child=np.column_stack([left, right]).astype("int32"),
+        value=np.concatenate([tree.value[:, 0, 0] for tree in trees]),
+    )
