@@ -5,50 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import pystac
 import pytest
 
 from commands import dask_cluster, edit, files, invoke, sparse_world
-from servers.faults import Faults, faulty
-from servers.seaweed import Seaweed, seaweed
+from servers.faults import PASSING, Faults
+from servers.seaweed import BUCKET, Seaweed
+from soilscale import storage
+from soilscale.cube import assets
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 
 OWN = ("state", "run.yaml", "items", "maps/", "report/index.html")
 """What tells of a run itself, or of where its inputs lie."""
 
-BUCKET = "national"
-
-
-@pytest.fixture(scope="module")
-def patch() -> Iterator[pytest.MonkeyPatch]:
-    with pytest.MonkeyPatch.context() as context:
-        yield context
-
-
-@pytest.fixture(scope="module")
-def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
-    with seaweed(tmp_path_factory.mktemp("weed")) as server:
-        server.client().create_bucket(Bucket=BUCKET)
-        yield server
-
-
-@pytest.fixture(scope="module")
-def proxy(weed: Seaweed, patch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    """The only way to the store, for this process and the workers."""
-    with faulty(weed.endpoint) as faults:
-        for name, value in (weed.environment | {"AWS_ENDPOINT_URL": faults.url}).items():
-            patch.setenv(name, value)
-        yield faults
-
 
 @pytest.fixture(autouse=True)
-def sound(proxy: Faults) -> Iterator[None]:
+def healed(store: Faults) -> Iterator[None]:
     yield
-    proxy.heal()
+    store.heal()
 
 
 @pytest.fixture(scope="module")
-def cluster(proxy: Faults, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def cluster(store: Faults, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:  # noqa: ARG001 - by the environment
     with dask_cluster(tmp_path_factory.mktemp("cluster")) as address:
         yield address
 
@@ -86,6 +65,90 @@ def output(config: Path, cluster: str) -> str:
     return f"s3://{BUCKET}/run"
 
 
-def test_products_in_a_bucket_are_those_on_a_folder(local: Path, output: str, weed: Seaweed, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("output")
+def test_products_in_a_bucket_are_those_on_a_folder(local: Path, weed: Seaweed, tmp_path: Path) -> None:
     there = weed.download(BUCKET, "run", tmp_path / "run")
     assert files(there, without=OWN) == files(local.parent / "run", without=OWN)
+
+
+def test_the_catalog_of_a_bucket_leads_to_its_maps_and_the_report_is_there(output: str) -> None:
+    stac = pystac.StacIO.default()
+    stac.read_text = lambda source, *_, **__: storage.read_bytes(str(source)).decode()
+    catalog = pystac.Catalog.from_file(f"{output}/maps/catalog.json", stac)
+    items = list(catalog.get_items(recursive=True))
+    assert {item.id for item in items} >= {"shaanxi-like-month-2004-03", "shaanxi-like-season-2004-04"}
+    href = items[0].assets["soil_moisture"].get_absolute_href()
+    assert href is not None
+    assert href.startswith(f"{output}/maps/month/")
+    assert assets.header(href).unit == "m3 m-3"
+    assert b"</html>" in storage.read_bytes(f"{output}/report/index.html")
+
+
+@pytest.mark.usefixtures("output")
+def test_nothing_but_the_run_s_own_folders_is_listed_and_a_rerun_asks_little(config: Path, store: Faults) -> None:
+    done = invoke("run", config, "--scheduler", "tcp://127.0.0.1:9")
+    assert done.status == 0, done.err
+    assert not store.requests["PUT"] - 3
+    assert store.requests["LIST"] <= 60
+    roots = {"/".join(prefix.split("/")[2:4]) for prefix in store.listed}
+    assert roots <= {"run/state", "run/cube.zarr", "run/maps.zarr", "run/maps", "run/report", "world/truth.zarr"}, (
+        output
+    )
+
+
+def test_a_run_through_faults_comes_to_the_same_products(
+    local: Path, config: Path, cluster: str, store: Faults, weed: Seaweed, tmp_path: Path
+) -> None:
+    store.share = 0.03
+    done = invoke("run", config, "--scheduler", cluster, "--output", f"s3://{BUCKET}/shaken")
+    assert done.status == 0, done.err
+    assert set(store.spoilt) == set(PASSING)
+    store.heal()
+    there = weed.download(BUCKET, "shaken", tmp_path / "run")
+    assert files(there, without=OWN) == files(local.parent / "run", without=OWN)
+
+
+@pytest.mark.parametrize("fault", ["ExpiredToken", "AccessDenied"])
+def test_credentials_that_expire_on_the_way_stop_the_run_which_goes_on_with_new_ones(
+    config: Path, cluster: str, store: Faults, weed: Seaweed, fault: str
+) -> None:
+    run = ("-o", "period=[2004-03, 2004-05]", "--output", f"s3://{BUCKET}/{fault}", "--scheduler", cluster)
+    markers = f"{fault}/state/cube/"
+
+    def expire(request: str) -> bool:
+        return len(seen) > 4 or (request.startswith("PUT") and markers in request and bool(seen.append(request)))
+
+    seen: list[str] = []
+    store.share, store.kinds, store.matches = 1.0, (fault,), expire
+    done = invoke("run", config, *run)
+    assert done.status == 69, done.err
+    assert fault in done.err
+    assert "renew the credentials" in done.err
+    assert "Traceback" not in done.err
+    store.heal()
+    standing = weed.keys(BUCKET, markers).keys()
+    assert 1 <= len(standing) < 12
+    assert not [name for name in standing if "failed" in name]
+    done = invoke("cube", config, *run)
+    assert done.status == 0, done.err
+    assert weed.keys(BUCKET, markers).keys() >= standing
+
+
+def test_a_bucket_that_vanishes_on_the_way_stops_the_run(
+    config: Path, cluster: str, store: Faults, weed: Seaweed
+) -> None:
+    weed.client().create_bucket(Bucket="short-lived")
+    gone: list[str] = []
+
+    def vanish(request: str) -> bool:
+        if not gone and request.startswith("PUT") and "state/cube/ndvi" in request:
+            gone.append(request)
+            weed.remove("short-lived")
+        return False
+
+    store.share, store.matches = 1.0, vanish
+    done = invoke("cube", config, "--output", "s3://short-lived/run", "--scheduler", cluster)
+    assert done.status in {65, 69}
+    done = invoke("run", config, "--output", "s3://short-lived/run", "--scheduler", cluster)
+    assert done.status == 69, done.err
+    assert "Traceback" not in done.err

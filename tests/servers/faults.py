@@ -39,21 +39,26 @@ class Faults:
     """Whether a request, such as ``GET /bucket/key?query``, is one that may be spoilt."""
     requests: Counter[str] = field(default_factory=Counter)
     """How many there were of each kind: LIST, GET, HEAD, PUT, DELETE, POST; those that were spoilt among them."""
+    listed: set[str] = field(default_factory=set)
+    """Buckets and prefixes that were listed."""
     spoilt: Counter[str] = field(default_factory=Counter)
     chance: random.Random = field(default_factory=lambda: random.Random(0))  # noqa: S311 - no secret
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def heal(self) -> None:
-        """Spoil nothing any more, and forget what was spoilt."""
+        """Spoil nothing any more, and forget what came by."""
         self.share, self.kinds, self.matches = 0.0, PASSING, lambda _: True
-        self.spoilt.clear()
+        for seen in (self.requests, self.spoilt, self.listed):
+            seen.clear()
 
     def take(self, request: str) -> str | None:
         """Count a request; the fault that is to spoil it, if one is."""
         method, _, target = request.partition(" ")
-        kind = "LIST" if "list-type" in parse_qs(urlsplit(target).query) else method
+        asked = parse_qs(urlsplit(target).query)
         with self.lock:
-            self.requests[kind] += 1
+            self.requests["LIST" if "list-type" in asked else method] += 1
+            if "list-type" in asked:
+                self.listed.add(f"{urlsplit(target).path}/{asked.get('prefix', [''])[0]}")
             if not self.share or self.chance.random() >= self.share or not self.matches(request):
                 return None
             fault = self.chance.choice(self.kinds)

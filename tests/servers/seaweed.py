@@ -22,6 +22,8 @@ from servers.ports import free_ports
 PATIENCE = 60.0
 """Seconds to wait for the server."""
 
+BUCKET = "national"
+
 OWNER, USER = ("owner", "owner-secret"), ("maria", "hunter2-secret")
 """Key and secret of the one who makes buckets, and of the one who uses them."""
 
@@ -32,14 +34,13 @@ class Seaweed:
 
     endpoint: str
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """What a user sets to reach it."""
+    def environment(self, endpoint: str | None = None) -> dict[str, str]:
+        """What a user sets to reach it, by another endpoint where one is given."""
         key, secret = USER
         return {
             "AWS_ACCESS_KEY_ID": key,
             "AWS_SECRET_ACCESS_KEY": secret,
-            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ENDPOINT_URL": endpoint or self.endpoint,
             "AWS_DEFAULT_REGION": "us-east-1",
         }
 
@@ -76,11 +77,12 @@ class Seaweed:
             path.write_bytes(client.get_object(Bucket=bucket, Key=key)["Body"].read())
         return folder
 
-    def empty(self, bucket: str, prefix: str = "") -> None:
-        """Remove every object below a prefix."""
+    def remove(self, bucket: str) -> None:
+        """Remove a bucket with all that is in it."""
         client = self.client()
-        for key in self.keys(bucket, prefix):
+        for key in self.keys(bucket):
             client.delete_object(Bucket=bucket, Key=key)
+        client.delete_bucket(Bucket=bucket)
 
 
 @contextmanager

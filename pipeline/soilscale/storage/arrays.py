@@ -15,9 +15,10 @@ from numcodecs import Zstd
 from zarr.abc.store import ByteRequest
 from zarr.codecs import ZstdCodec
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
-from zarr.storage import FsspecStore, LocalStore
+from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from soilscale.errors import DataError, IncompleteError
+from soilscale.storage.objects import remove, write_bytes
 from soilscale.storage.stores import FAILURES, explain, filesystem, has_bucket, is_local, options
 
 CODEC = ZstdCodec(level=0, checksum=True)
@@ -145,17 +146,25 @@ def create(url: str, group: str, template: xr.Dataset) -> None:
     ----------
     template
         Dataset whose data variables are lazy Dask arrays, chunked as the store shall be.
+
+    Raises
+    ------
+    ConfigurationError, ServiceError
+        If it cannot be written, by what is the matter.
     """
-    with _told(url, "create"):
-        template.to_zarr(
-            _store(url, write=True),
-            group=group,
-            mode="w",
-            compute=False,
-            zarr_format=3,
-            consolidated=False,
-            encoding={name: {"compressors": (CODEC,)} for name in template.variables},
-        )
+    objects: dict[str, Buffer] = {}
+    template.to_zarr(
+        MemoryStore(objects),
+        group=group,
+        mode="w",
+        compute=False,
+        zarr_format=3,
+        consolidated=False,
+        encoding={name: {"compressors": (CODEC,)} for name in template.variables},
+    )
+    remove(f"{url}/{group}")
+    for key, content in objects.items():
+        write_bytes(f"{url}/{key}", content.to_bytes())
 
 
 def write_region(
@@ -202,7 +211,7 @@ def open_group(url: str, group: str) -> xr.Dataset:
     FileNotFoundError
         If there is no such group.
     """
-    return _opened(_store(url), url, group)
+    return _opened(_store(url), url, group, zarr_format=3)
 
 
 def open_foreign(url: str, group: str) -> xr.Dataset:

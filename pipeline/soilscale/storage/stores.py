@@ -139,10 +139,10 @@ def options(url: str) -> dict[str, Any]:
     scheme = urlsplit(url).scheme
     if scheme in S3:
         unsigned = credentials() is None
-        mode = _session().get_config_variable("retry_mode")
+        mode = session().get_config_variable("retry_mode")
         retries = {
             "mode": "standard" if mode == "legacy" else mode,
-            "total_max_attempts": _session().get_config_variable("max_attempts") or ATTEMPTS,
+            "total_max_attempts": session().get_config_variable("max_attempts") or ATTEMPTS,
         }
         return {
             "anon": unsigned,
@@ -157,7 +157,8 @@ def options(url: str) -> dict[str, Any]:
 
 
 @cache
-def _session() -> botocore.session.Session:
+def session() -> botocore.session.Session:
+    """What botocore knows of the environment and of the files of its profile."""
     return botocore.session.get_session()
 
 
@@ -171,24 +172,24 @@ def credentials() -> Credentials | None:
         If the environment names a profile that is not there.
     """
     try:
-        return _session().get_credentials()
+        return session().get_credentials()
     except ProfileNotFound as error:
         raise ConfigurationError(f"{error}; correct AWS_PROFILE, or add the profile to ~/.aws/config") from error
 
 
 def region() -> str | None:
     """Region of S3 that the environment or the profile names."""
-    return _session().get_config_variable("region")
+    return session().get_config_variable("region")
 
 
 def endpoint() -> str | None:
     """URL of the S3 store that the environment or the profile names; None: that of AWS."""
-    session = _session()
+    known = session()
     try:
-        if session.get_config_variable("ignore_configured_endpoint_urls"):
+        if known.get_config_variable("ignore_configured_endpoint_urls"):
             return None
         found: str | None = ConfiguredEndpointProvider(
-            full_config=session.full_config, scoped_config=session.get_scoped_config(), client_name="s3"
+            full_config=known.full_config, scoped_config=known.get_scoped_config(), client_name="s3"
         ).provide()
     except ProfileNotFound:
         return None
