@@ -147,8 +147,13 @@ def test_a_bucket_that_vanishes_on_the_way_stops_the_run(
         return False
 
     store.share, store.matches = 1.0, vanish
-    done = invoke("cube", config, "--output", "s3://short-lived/run", "--scheduler", cluster)
-    assert done.status in {65, 69}
-    done = invoke("run", config, "--output", "s3://short-lived/run", "--scheduler", cluster)
+    run = (config, "--output", "s3://short-lived/run")
+    done = invoke("cube", *run, "--scheduler", cluster)
+    assert gone
     assert done.status == 69, done.err
+    assert "s3://short-lived/run" in done.err
+    assert "run the same command again" in done.err
     assert "Traceback" not in done.err
+    done = invoke("status", *run)
+    assert done.status == 69
+    assert "there is no bucket 'short-lived'" in done.err

@@ -78,11 +78,18 @@ class Seaweed:
         return folder
 
     def remove(self, bucket: str) -> None:
-        """Remove a bucket with all that is in it."""
+        """Remove a bucket with all that is in it, and what others write there meanwhile."""
         client = self.client()
-        for key in self.keys(bucket):
-            client.delete_object(Bucket=bucket, Key=key)
-        client.delete_bucket(Bucket=bucket)
+        while True:
+            for key in self.keys(bucket):
+                client.delete_object(Bucket=bucket, Key=key)
+            try:
+                client.delete_bucket(Bucket=bucket)
+            except ClientError:
+                if not self.keys(bucket):
+                    raise
+            else:
+                return
 
 
 @contextmanager
