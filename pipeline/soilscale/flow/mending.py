@@ -80,16 +80,17 @@ def _makers(run: Run, store: str, group: str, name: str, index: int | None, tile
         return {plan.HARMONISE: {f"{name}_{tile.name}"}}
     known = cube.fractions(run.plan.inputs) if group == SHARES else cube.features(run.plan.inputs)
     source = known[name].source.name if name in known else name
-    return {plan.CUBE: {unit.name for unit in run.cube_units if _made(unit, source, index, tile)}}
+    return {plan.CUBE: {unit.name for unit in run.cube_units if _made(unit, source, name, index, tile)}}
 
 
-def _made(unit: Unit, source: str, index: int | None, tile: Tile) -> bool:
-    """Whether a unit of the cube wrote to a source's month of a tile; `index` is None for what is static."""
+def _made(unit: Unit, source: str, name: str, index: int | None, tile: Tile) -> bool:
+    """Whether a unit of the cube wrote a source's variable in a month of a tile; `index` is None for what is static."""
     read, _, _, own, *rest = unit.arguments
     if read.source.name != source or own != tile:
         return False
     if not rest:
         return True
     months, alike = rest
-    places = [int((month - months[0]).astype(int)) for month in alike]
-    return any(place + lag == index for place in places for lag in (0, *read.source.lags))
+    bare = (source, *cube.feature_names(read.source))
+    lag = next(lag for lag in (0, *read.source.lags) if name in {cube.lagged(one, lag) for one in bare})
+    return index in {int((month - months[0]).astype(int)) + lag for month in alike}
