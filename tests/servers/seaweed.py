@@ -135,11 +135,7 @@ def seaweed(folder: Path) -> Iterator[Seaweed]:
             _await(server, process, folder / "weed.log")
             yield server
         finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            process.kill()
 
 
 def _await(server: Seaweed, process: subprocess.Popen[bytes], log: Path) -> None:
