@@ -1,11 +1,53 @@
 """What holds for every test."""
 
-import signal
+from __future__ import annotations
 
+import gc
+import signal
+import warnings
+from collections.abc import Iterator
+
+import pytest
+from fsspec.implementations.http import HTTPFileSystem
 from hypothesis import settings
+from s3fs import S3FileSystem
+
+from servers.faults import Faults, faulty
+from servers.seaweed import BUCKET, Seaweed, seaweed
+from soilscale.storage import stores
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
 # A shell starts what it runs in the background with Ctrl-C ignored, and every process of a test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def forget_stores() -> None:
+    """Forget what this process knows of stores, as a new one would."""
+    for kind in (HTTPFileSystem, S3FileSystem):
+        kind.clear_instance_cache()
+    for known in (stores.session, stores.credentials):
+        known.cache_clear()
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        gc.collect()  # connections of stores that nobody can close any more
+
+
+@pytest.fixture(scope="session")
+def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """A real S3 server."""
+    with seaweed(tmp_path_factory.mktemp("weed")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def store(weed: Seaweed) -> Iterator[Faults]:
+    """The way to an empty bucket, for this process and those that it starts; it counts requests, and fails as told."""
+    weed.client().create_bucket(Bucket=BUCKET)
+    with faulty(weed.endpoint) as faults, pytest.MonkeyPatch.context() as patch:
+        for name, value in weed.environment(faults.url).items():
+            patch.setenv(name, value)
+        forget_stores()
+        yield faults
+    forget_stores()
+    weed.remove(BUCKET)

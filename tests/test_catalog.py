@@ -355,7 +355,7 @@ def test_an_object_store_is_read_with_the_endpoint_of_the_environment(monkeypatc
         with pytest.raises(ConfigurationError, match=r"s3://bucket/other\.json is not there"):
             search(query("s3://bucket/other.json"))
         store.faults["/bucket/catalog.json"] = [-403]
-        with pytest.raises(ServiceError, match=r"denied.*AWS_"):
+        with pytest.raises(ServiceError, match=r"access is denied: renew the credentials \(AWS_"):
             search(query("s3://bucket/catalog.json"))
 
 

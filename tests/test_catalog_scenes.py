@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from servers.static_catalog import StaticCatalog, static_catalog
+from soilscale import storage
 from soilscale.catalog import Scene, documents, is_static, scenes, sign, signing
 from soilscale.catalog.extents import WORLD, box, geometry_box, intersects, padded, pieces
 from soilscale.catalog.query import to_span
@@ -292,7 +293,7 @@ def test_links_are_resolved(base: str, href: str, expected: str) -> None:
 
 
 def test_messages_show_no_secret() -> None:
-    text = documents.shown("got https://me:pw@h/x.tif?sig=abc&se=1 and 's3://b/y.json'")
+    text = storage.shown("got https://me:pw@h/x.tif?sig=abc&se=1 and 's3://b/y.json'")
     assert text == "got https://…h/x.tif?… and 's3://b/y.json'"
 
 

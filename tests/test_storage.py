@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +197,7 @@ def test_writing_below_a_file_is_a_wrong_configuration(blocked: Path) -> None:
 
 def test_creating_a_group_below_a_file_is_a_wrong_configuration(blocked: Path) -> None:
     template = xr.Dataset({"a": ("x", da.zeros(3))})
-    with pytest.raises(ConfigurationError, match=r"cannot create .*check that the path is right"):
+    with pytest.raises(ConfigurationError, match=r"cannot write .*check that the path is right"):
         storage.create(str(blocked / "cube.zarr"), "fine", template)
 
 
@@ -221,7 +223,8 @@ def test_checking_an_output_folder_changes_nothing(tmp_path: Path, below: tuple[
     [
         (PermissionError(13, "Permission denied"), ConfigurationError, "that you may write there"),
         (OSError(30, "Read-only file system"), ConfigurationError, "that you may write there"),
-        (OSError(28, "No space left on device"), ServiceError, "run the same command again"),
+        (OSError(28, "No space left on device"), ServiceError, "free space there, then run the same command again"),
+        (OSError(27, "File too large"), ServiceError, "free space there, then run the same command again"),
         (TimeoutError("timed out"), ServiceError, "check the store and your credentials"),
         (EndpointConnectionError(endpoint_url="http://localhost:1"), ServiceError, "check the store"),
     ],
@@ -277,6 +280,70 @@ def test_a_region_may_be_blanked_again(store: str) -> None:
 def test_a_region_of_another_shape_is_refused(store: str) -> None:
     with pytest.raises(ValueError, match="shape"):
         storage.write_region(store, "month", FLOAT, np.ones((3, 3), "float32"), (0, slice(0, 2), slice(0, 4)))
+
+
+def test_a_region_that_cuts_chunks_is_refused(store: str) -> None:
+    with pytest.raises(ValueError, match=r"month/soil_moisture: the region .* cuts chunks of \(1, 2, 4\)"):
+        storage.write_region(store, "month", FLOAT, np.ones((1, 4), "float32"), (0, slice(1, 2), slice(0, 4)))
+    assert np.isnan(storage.read_region(store, "month", FLOAT, (slice(None),))).all()
+
+
+def flip(content: bytes) -> bytes:
+    return content[:-6] + bytes([content[-6] ^ 1]) + content[-5:]
+
+
+SPOILS: dict[str, Callable[[bytes], bytes]] = {
+    "a bit": flip,
+    "its end": lambda content: content[:-3],
+    "all of it": lambda _: b"",
+    "its kind": lambda content: b"\0" * len(content),
+}
+
+
+@pytest.mark.parametrize("lost", SPOILS)
+@pytest.mark.parametrize("name", [FLOAT, FLAG])
+def test_a_chunk_that_is_not_what_was_written_is_named(store: str, name: str, lost: str) -> None:
+    region = (1, slice(2, 4), slice(0, 4))
+    storage.write_region(store, "month", name, np.arange(1, 9).reshape(2, 4).astype("uint8"), region)
+    chunk = Path(store, "month", name, "c", "1", "1", "0")
+    chunk.write_bytes(SPOILS[lost](chunk.read_bytes()))
+    for read in (
+        lambda: storage.read_region(store, "month", name, region),
+        storage.open_group(store, "month")[name].load,
+    ):
+        with pytest.raises(storage.DamagedError, match=rf"maps\.zarr/month/{name}/c/1/1/0 is damaged: ") as caught:
+            read()
+        assert (caught.value.store, caught.value.key) == (store, f"month/{name}/c/1/1/0")
+        assert caught.value.status == 75
+    storage.read_region(store, "month", name, (0, slice(0, 2), slice(0, 4)))
+    storage.write_region(store, "month", name, np.ones((2, 4)), region)
+    assert (storage.read_region(store, "month", name, region) == 1).all()
+
+
+@pytest.mark.parametrize("key", [f"month/{FLOAT}/zarr.json", "month/zarr.json", "month/y/c/0"])
+def test_damaged_metadata_and_coordinates_are_named(store: str, key: str) -> None:
+    path = Path(store, key)
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(storage.DamagedError, match=rf"{key} is damaged: "):
+        storage.open_group(store, "month")
+
+
+def test_an_error_of_a_worker_reaches_the_command_as_it_is(store: str) -> None:
+    error = storage.DamagedError("it is damaged", store, "month/y/c/0")
+    told = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    assert (str(told), told.store, told.key) == ("it is damaged", store, "month/y/c/0")
+
+
+def test_every_chunk_is_zstandard_with_a_checksum(store: str) -> None:
+    for name in (FLOAT, FLAG, "y", "x"):
+        (codec,) = zarr.open_array(store, path=f"month/{name}", mode="r").compressors
+        assert codec.to_dict() == {"name": "zstd", "configuration": {"level": 0, "checksum": True}}
+
+
+def test_a_group_that_others_wrote_is_read_whatever_its_codec(tmp_path: Path) -> None:
+    values = xr.Dataset({"a": (("y", "x"), np.arange(6.0).reshape(2, 3))})
+    values.to_zarr(str(tmp_path / "truth.zarr"), group="month", zarr_format=3, consolidated=False)
+    np.testing.assert_array_equal(storage.open_foreign(str(tmp_path / "truth.zarr"), "month")["a"], values["a"])
 
 
 def test_an_array_that_is_not_there_is_not_created(store: str) -> None:

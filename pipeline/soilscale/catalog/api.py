@@ -11,6 +11,7 @@ from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from urllib3.util.retry import Retry
 
+from soilscale import storage
 from soilscale.catalog import documents
 from soilscale.catalog.extents import pieces
 from soilscale.catalog.items import add, skip
@@ -102,7 +103,7 @@ def _pages(query: Query, url: str, landing: Mapping[str, Any], span: Span | None
             search = ItemSearch(
                 href,
                 method=method,
-                stac_io=StacApiIO(timeout=documents.TIMEOUT, max_retries=_retry()),
+                stac_io=StacApiIO(timeout=storage.TIMEOUT, max_retries=_retry()),
                 limit=PAGE,
                 collections=[query.source.collection],
                 bbox=area,
@@ -114,7 +115,7 @@ def _pages(query: Query, url: str, landing: Mapping[str, Any], span: Span | None
         raise _failure(error, query, href) from None
     except ValueError as error:
         raise ServiceError(
-            f"{query.where}: {documents.shown(href)} answered something that is not JSON ({error}); "
+            f"{query.where}: {storage.shown(href)} answered something that is not JSON ({error}); "
             "check that the URL is the API's landing page, then run again"
         ) from None
 
@@ -154,9 +155,9 @@ def _failure(error: APIError, query: Query, href: str) -> SoilscaleError:
         return documents.denied(query.where, href, status)
     if status in _REFUSED and status not in (408, 429):
         return ConfigurationError(
-            f"{query.where}: {documents.shown(href)} refused the search with HTTP status {status}: "
-            f"{documents.shown(error)[:300]}; check the collection {query.source.collection!r}, the area and the "
+            f"{query.where}: {storage.shown(href)} refused the search with HTTP status {status}: "
+            f"{storage.shown(error)[:300]}; check the collection {query.source.collection!r}, the area and the "
             f"query {dict(query.source.query)}"
         )
-    reason = f"HTTP status {status}" if status else documents.shown(error)[:300]
+    reason = f"HTTP status {status}" if status else storage.shown(error)[:300]
     return documents.unreachable(query.where, href, reason)

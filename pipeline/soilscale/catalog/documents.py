@@ -6,25 +6,19 @@ import json
 import os
 import re
 import time
-from functools import cache
 from typing import Any
 from urllib.parse import urljoin
 
 import aiohttp
-import botocore.session
 from botocore.exceptions import BotoCoreError, NoCredentialsError
-from fsspec.core import url_to_fs
 
+from soilscale import storage
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
 
 DELAYS = (0.5, 1.0, 2.0)
 """Seconds to wait before each further try of a request that failed in a way that may pass."""
 
-TIMEOUT = (10.0, 60.0)
-"""Seconds to wait for a connection, and for the next bytes."""
-
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_SECRETS = re.compile(r"(?<=\?)[^\s'\"<>]+|(?<=://)[^\s/@'\"]+@")
 _DENIED, _GONE, _WAIT, _ERROR = (401, 403), (404, 410), (408, 425, 429), 500
 
 
@@ -56,11 +50,6 @@ def resolve(base: str, href: str) -> str:
     return scheme.group(0) + joined.removeprefix("http://")
 
 
-def shown(text: object) -> str:
-    """Text as messages and logs may show it: without the query strings and user names of the URLs in it."""
-    return _SECRETS.sub("…", str(text))
-
-
 def read(url: str, where: str) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -85,9 +74,9 @@ def read(url: str, where: str) -> dict[str, Any]:
         document = json.loads(body)
     except ValueError as error:
         head = body[:60].decode(errors="replace")
-        raise DataError(f"{where}: {shown(url)} is not JSON ({error}); it begins with {head!r}") from None
+        raise DataError(f"{where}: {storage.shown(url)} is not JSON ({error}); it begins with {head!r}") from None
     if not isinstance(document, dict):
-        raise DataError(f"{where}: {shown(url)} holds a JSON {type(document).__name__}, not an object")
+        raise DataError(f"{where}: {storage.shown(url)} holds a JSON {type(document).__name__}, not an object")
     return document
 
 
@@ -105,34 +94,22 @@ def _fetch(url: str, where: str) -> bytes:
 def _attempt(url: str, where: str, *, last: bool) -> bytes | SoilscaleError:
     """Content of a document, or the error that stands if no further try mends it."""
     try:
-        store, path = url_to_fs(url, **_options(url))
+        store, path = storage.filesystem(url)
         return bytes(store.cat_file(path))
     except (ValueError, ImportError) as error:
         raise ConfigurationError(
-            f"{where}: {shown(url)} cannot be opened ({shown(error)}); give an http, s3 or file URL"
+            f"{where}: {storage.shown(url)} cannot be opened ({storage.shown(error)}); give an http, s3 or file URL"
         ) from None
     except (OSError, aiohttp.ClientError, BotoCoreError) as error:
         failure = _failure(error, url, where)
-        if last or not _may_pass(error):
+        if last or _on_s3(url) or not _may_pass(error):
             raise failure from None
         return failure
 
 
-def _options(url: str) -> dict[str, Any]:
-    """Options of the store that holds a URL; credentials come from the environment."""
-    if url.startswith(("http://", "https://")):
-        connect, wait = TIMEOUT
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=wait)
-        return {"client_kwargs": {"timeout": timeout, "trust_env": True}}
-    if url.startswith(("s3://", "s3a://")):
-        connect, wait = TIMEOUT
-        return {"anon": _anonymous(), "config_kwargs": {"connect_timeout": connect, "read_timeout": wait}}
-    return {}
-
-
-@cache
-def _anonymous() -> bool:
-    return botocore.session.get_session().get_credentials() is None
+def _on_s3(url: str) -> bool:
+    """Whether a document lies in a store that tries again by itself."""
+    return url.startswith(("s3://", "s3a://"))
 
 
 def _status(error: BaseException) -> int | None:
@@ -149,9 +126,12 @@ def _may_pass(error: BaseException) -> bool:
     return not isinstance(error, lasting)
 
 
-def _failure(error: BaseException, url: str, where: str) -> SoilscaleError:
+def _failure(error: Exception, url: str, where: str) -> SoilscaleError:
     """Say of a failed request what a person can do about it."""
-    status, at = _status(error), f"{where}: {shown(url)}"
+    status, at = _status(error), f"{where}: {storage.shown(url)}"
+    if _on_s3(url) and not (isinstance(error, FileNotFoundError) and storage.has_bucket(error)):
+        told = storage.explain(error, url, "read")
+        return type(told)(f"{where}: {told}")
     if status in _DENIED or isinstance(error, (PermissionError, NoCredentialsError)):
         return denied(where, url, status)
     if isinstance(error, FileNotFoundError) or status in _GONE:
@@ -160,7 +140,7 @@ def _failure(error: BaseException, url: str, where: str) -> SoilscaleError:
         return DataError(f"{at} is a folder, not a JSON document; name the file, for example catalog.json in it")
     if status is not None and not _may_pass(error):
         return DataError(f"{at} was refused with HTTP status {status}; check the URL")
-    reason = f"HTTP status {status}" if status else shown(f"{type(error).__name__}: {error}".strip(": "))
+    reason = f"HTTP status {status}" if status else storage.shown(f"{type(error).__name__}: {error}".strip(": "))
     return unreachable(where, url, f"{reason}, {len(DELAYS) + 1} tries")
 
 
@@ -168,7 +148,7 @@ def denied(where: str, url: str, status: int | None = None) -> ServiceError:
     """Error for a document that may not be read."""
     code = f" (HTTP status {status})" if status else ""
     return ServiceError(
-        f"{where}: access to {shown(url)} is denied{code}; check the credentials in the environment "
+        f"{where}: access to {storage.shown(url)} is denied{code}; check the credentials in the environment "
         "(AWS_* for s3, a signed URL or a login for http, the permissions of a file) and that they are still valid"
     )
 
@@ -176,5 +156,5 @@ def denied(where: str, url: str, status: int | None = None) -> ServiceError:
 def unreachable(where: str, url: str, reason: str) -> ServiceError:
     """Error for a service that does not answer."""
     return ServiceError(
-        f"{where}: {shown(url)} cannot be reached ({reason}); check the network and the service, then run again"
+        f"{where}: {storage.shown(url)} cannot be reached ({reason}); check the network and the service, then run again"
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from soilscale import storage
 from soilscale.catalog import api, documents, intervals, walk
 from soilscale.catalog.items import deduplicate
 from soilscale.catalog.query import Broken, Found, Item, Progress, Query, Span, conditions
@@ -89,7 +90,7 @@ def _root(query: Query, url: str) -> dict[str, Any]:
         raise ConfigurationError(f"{error}; correct catalogs.{query.catalog.name}.url") from None
     if not (api.is_api(root) or walk.is_static(root)):
         raise ConfigurationError(
-            f"{query.where}: {documents.shown(url)} is JSON but not STAC (its keys are {_list(root)}); "
+            f"{query.where}: {storage.shown(url)} is JSON but not STAC (its keys are {_list(root)}); "
             f"catalogs.{query.catalog.name}.url must lead to an API, a catalog, a collection or a file of items"
         )
     return root
@@ -148,7 +149,7 @@ def _explain(query: Query, url: str, root: Mapping[str, Any], found: Found) -> N
     if known and wanted not in known:
         near = get_close_matches(wanted, known, n=5, cutoff=0.4)
         raise ConfigurationError(
-            f"{query.where}: the catalog {documents.shown(url)} has no collection {wanted!r}; "
+            f"{query.where}: the catalog {storage.shown(url)} has no collection {wanted!r}; "
             + (f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {_list(known)}")
         )
 

@@ -13,6 +13,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
+from soilscale import storage
 from soilscale.catalog import documents
 from soilscale.errors import DataError, ServiceError
 from soilscale.sources import Sign
@@ -59,7 +60,7 @@ def _planetary_computer(href: str) -> str:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 403):
             raise documents.denied(where, href, status) from None
-        raise documents.unreachable(where, href, documents.shown(error)) from None
+        raise documents.unreachable(where, href, storage.shown(error)) from None
 
 
 @cache
@@ -90,17 +91,17 @@ def _earthdata(href: str) -> str:
     token = os.environ.get(TOKEN)
     headers = {"Range": "bytes=0-0"} | ({"Authorization": f"Bearer {token}"} if token else {})
     try:
-        with _session().get(href, headers=headers, stream=True, timeout=documents.TIMEOUT) as answer:
+        with _session().get(href, headers=headers, stream=True, timeout=storage.TIMEOUT) as answer:
             status, final = answer.status_code, answer.url
     except requests.RequestException as error:
-        raise documents.unreachable(where, href, documents.shown(type(error).__name__)) from None
+        raise documents.unreachable(where, href, storage.shown(type(error).__name__)) from None
     if status in (401, 403) or urlsplit(final).hostname == LOGIN:
         raise ServiceError(
-            f"{where}: access to {documents.shown(href)} is denied; set {TOKEN} to a token that is still valid, "
+            f"{where}: access to {storage.shown(href)} is denied; set {TOKEN} to a token that is still valid, "
             f"or write a login for {LOGIN} into ~/.netrc"
         )
     if status in (404, 410):
-        raise DataError(f"{where}: {documents.shown(href)} is not there")
+        raise DataError(f"{where}: {storage.shown(href)} is not there")
     if status >= requests.codes.bad_request:
         raise documents.unreachable(where, href, f"HTTP status {status}")
     return final

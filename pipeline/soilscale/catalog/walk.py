@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from soilscale import storage
 from soilscale.catalog import documents, pruning
 from soilscale.catalog.items import add, skip
 from soilscale.catalog.query import Broken, Found, Progress, Query, Span, links
@@ -48,7 +49,7 @@ class _Walk:
         elif kind == "Catalog":
             self._follow(page, document, "child", "item", "items")
         else:
-            raise DataError(f"{documents.shown(page.url)} is no STAC catalog, collection or item")
+            raise DataError(f"{storage.shown(page.url)} is no STAC catalog, collection or item")
 
     def fail(self, url: str, reason: str) -> None:
         """Go on without a document that cannot be used."""

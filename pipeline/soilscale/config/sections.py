@@ -22,7 +22,6 @@ from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from soilscale import cube, models, storage
-from soilscale.catalog.documents import shown
 from soilscale.config.inputs import AnySource, HarmonisedSection, Name, Section, SourceSection, faults
 from soilscale.errors import ConfigurationError, nearest
 from soilscale.grid import Grid, cover
@@ -56,7 +55,7 @@ def _without_password(url: str) -> str:
     return url
 
 
-Url = Annotated[str, AfterValidator(_without_password), PlainSerializer(shown)]
+Url = Annotated[str, AfterValidator(_without_password), PlainSerializer(storage.shown)]
 """Path or URL; written out without its query, which may hold a signature."""
 
 Month = Annotated[str, BeforeValidator(_as_text), Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -36,6 +37,10 @@ FRESH = {"CPL_VSIL_CURL_NON_CACHED": "/vsi"}
 TRANSIENT = re.compile(
     r"HTTP response code: (408|429|5\d\d)|CURL error|timed? ?out|SlowDown|InternalError", re.IGNORECASE
 )
+PAUSES = (0.0, 0.5)
+"""Seconds before each further try of a remote file, whose ranges GDAL itself has asked for again and again."""
+
+ABSENT = re.compile(r"does not exist|No such file|HTTP response code: 404", re.IGNORECASE)
 CREDENTIALS = re.compile(
     r"HTTP response code: (401|403)|AccessDenied|InvalidAccessKey|ExpiredToken|SignatureDoesNotMatch", re.IGNORECASE
 )
@@ -119,11 +124,12 @@ def header(href: str, band: int = 1) -> Header:
 
 
 def _opened(href: str, read: Callable[[rasterio.DatasetReader], T]) -> T:
-    """What is read from an open file; a remote one that fails is asked for once more, past what GDAL remembers."""
+    """What is read from an open file; a remote one that fails is asked for again, past what GDAL remembers."""
     path = storage.gdal_path(href)
 
     def attempt(options: dict[str, str]) -> T:
-        with rasterio.Env(**storage.gdal_options(), **options), rasterio.open(path) as file:
+        session = storage.gdal_session(href)
+        with rasterio.Env(session, **storage.gdal_options(), **options), rasterio.open(path) as file:
             return read(file)
 
     try:
@@ -131,10 +137,16 @@ def _opened(href: str, read: Callable[[rasterio.DatasetReader], T]) -> T:
     except (RasterioError, CRSError) as error:
         if not path.startswith("/vsi"):
             raise explain(error, href) from error
-    try:
-        return attempt(FRESH)
-    except (RasterioError, CRSError) as error:
-        raise explain(error, href) from error
+    for pause in PAUSES:
+        time.sleep(pause)
+        try:
+            return attempt(FRESH)
+        except (RasterioError, CRSError) as error:
+            failure = error
+    told = explain(failure, href)
+    if isinstance(told, DataError) and storage.answers(href) and ABSENT.search(str(told)):
+        told = ServiceError(f"{told.args[0]}, but its store says that it is there; run the same command again")
+    raise told from failure
 
 
 def _check(file: rasterio.DatasetReader, href: str, band: int) -> None:

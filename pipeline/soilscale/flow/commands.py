@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from soilscale import storage
 from soilscale.errors import DataError
 from soilscale.flow import learn, mapping, plan, reporting, stages
+from soilscale.flow.mending import mended
 from soilscale.flow.session import Run
 from soilscale.flow.units import Receipt, failures, markers
 from soilscale.reports import method
@@ -25,6 +26,7 @@ class Outcome:
     """Exit status if there are failures."""
 
 
+@mended
 def run(given: Run) -> Outcome:
     """Do all stages, in their order."""
     reporting.check_references(given.config)
@@ -44,6 +46,7 @@ def search(given: Run) -> Outcome:
     return Outcome(list(counts), ())
 
 
+@mended
 def cube(given: Run) -> Outcome:
     """Fill the cube."""
     stages.write_resolved(given)
@@ -51,6 +54,7 @@ def cube(given: Run) -> Outcome:
     return _outcome(given, f"cube: {given.workspace.cube}")
 
 
+@mended
 def samples(given: Run) -> Outcome:
     """Build the training table."""
     _need_cube(given)
@@ -60,6 +64,7 @@ def samples(given: Run) -> Outcome:
     return _outcome(given, f"training table: {given.workspace.samples}, {count} rows")
 
 
+@mended
 def train(given: Run) -> Outcome:
     """Fit and judge the models."""
     _need_cube(given)
@@ -69,6 +74,7 @@ def train(given: Run) -> Outcome:
     return _outcome(given, f"models: {storage.join(given.workspace.output, 'models')}")
 
 
+@mended
 def make_maps(given: Run) -> Outcome:
     """Make the maps."""
     _need_cube(given)
@@ -78,6 +84,7 @@ def make_maps(given: Run) -> Outcome:
     return _outcome(given, f"maps: {given.workspace.maps} and {given.workspace.published('catalog.json')}")
 
 
+@mended
 def report(given: Run) -> Outcome:
     """Make the report."""
     _need_cube(given)

@@ -199,7 +199,7 @@ def truth(url: str) -> xr.DataArray:
         If it is not there.
     """
     try:
-        return storage.open_group(url, MONTH)[MAP]
+        return storage.open_foreign(url, MONTH)[MAP]
     except (FileNotFoundError, KeyError) as error:
         raise ConfigurationError(f"validation.truth: {url} has no group {MONTH!r} with {MAP!r}") from error
 

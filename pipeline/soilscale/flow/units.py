@@ -73,13 +73,15 @@ def perform(workspace: Workspace, unit: Unit) -> Receipt:
     ------
     ConfigurationError
         If the output cannot be written.
+    storage.DamagedError
+        If what it reads of the output is not what was written.
     """
     start = time.monotonic()
     outcome: Outcome = "done"
     message = ""
     try:
         unit.work(workspace, *unit.arguments)
-    except ConfigurationError:
+    except (ConfigurationError, storage.DamagedError):
         raise
     except ServiceError as error:
         outcome, message = "unreachable", str(error)

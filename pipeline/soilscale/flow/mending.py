@@ -1,0 +1,96 @@
+"""What is damaged in a store is made again: the markers of the units that made it are withdrawn for the next run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import wraps
+from typing import TypeVar
+
+from soilscale import cube, storage
+from soilscale.cube import FRACTION as SHARES
+from soilscale.flow import mapping, plan
+from soilscale.flow.session import Run
+from soilscale.flow.units import MARKER, Unit, markers
+from soilscale.grid import Tile
+from soilscale.maps import BLOCK_MEANS
+from soilscale.schema import COARSE, VALID_FRACTION
+from soilscale.storage import DamagedError
+
+T = TypeVar("T")
+
+CHUNK = re.compile(r"(?P<group>[^/]+)/(?P<name>[^/]+)/c/(?:(?P<time>\d+)/)?(?P<row>\d+)/(?P<column>\d+)")
+"""Key of a chunk of a variable on a grid."""
+
+LAID = {"cube.zarr": "layout.json", "maps.zarr": "maps-layout.json"}
+"""Store -> what tells, below `state/`, that it was laid; without it the whole store is made again."""
+
+
+def mended(work: Callable[[Run], T]) -> Callable[[Run], T]:
+    """Have a command that meets something damaged see to it that the next one makes it again."""
+
+    @wraps(work)
+    def careful(given: Run) -> T:
+        try:
+            return work(given)
+        except DamagedError as error:
+            raise withdraw(given, error) from error
+
+    return careful
+
+
+def withdraw(run: Run, damaged: DamagedError) -> DamagedError:
+    """Withdraw the markers of the units that made what is damaged, and say which they are."""
+    found = CHUNK.fullmatch(damaged.key)
+    tile = None if found is None else _tile(run, int(found["row"]), int(found["column"]))
+    store = damaged.store.rstrip("/").rpartition("/")[2]
+    if found is None or tile is None:
+        storage.remove(run.workspace.state(LAID[store]))
+        told = f"{store} is made again"
+    else:
+        index = None if found["time"] is None else int(found["time"])
+        units = _makers(run, store, found["group"], found["name"], index, tile)
+        for stage, names in units.items():
+            standing = markers(run.workspace, stage)
+            storage.remove(run.workspace.state(stage), [one for one in standing if MARKER.sub("", one) in names])
+        told = f"{', '.join(sorted({name for names in units.values() for name in names}))} is made again"
+    return DamagedError(f"{damaged}; {told} by `soilscale run`: run it", damaged.store, damaged.key)
+
+
+def _tile(run: Run, row: int, column: int) -> Tile | None:
+    """Tile whose chunk has a place in the order of chunks."""
+    high, wide = run.plan.grid.tile_shape
+    corner = row * high, column * wide
+    return next(
+        (tile for tile in run.plan.grid.tiles() if (tile.coarse[0].start, tile.coarse[1].start) == corner), None
+    )
+
+
+def _makers(run: Run, store: str, group: str, name: str, index: int | None, tile: Tile) -> dict[str, set[str]]:
+    """Stage -> names of the units that made a chunk, with those after them that go on from there."""
+    if store == "maps.zarr":
+        kind = next((kind for kind, means in BLOCK_MEANS.items() if means == group), group)
+        start = storage.open_group(run.workspace.maps, kind)["time"].to_numpy()[index or 0]
+        unit = f"{kind}-{start.astype('datetime64[M]')}_{tile.name}"
+        return {stage: {unit} for stage in (mapping.PREDICT, mapping.CONSERVE, mapping.FOLD)}
+    target = run.plan.target.source
+    if group == COARSE and name == VALID_FRACTION:
+        return {plan.FRACTION: {f"{run.plan.months[index or 0]}_{tile.name}"}}
+    if group == COARSE and name == target.name and target.harmonise is not None:
+        return {plan.HARMONISE: {f"{name}_{tile.name}"}}
+    known = cube.fractions(run.plan.inputs) if group == SHARES else cube.features(run.plan.inputs)
+    source = known[name].source.name if name in known else name
+    return {plan.CUBE: {unit.name for unit in run.cube_units if _made(unit, source, name, index, tile)}}
+
+
+def _made(unit: Unit, source: str, name: str, index: int | None, tile: Tile) -> bool:
+    """Whether a unit of the cube wrote a source's variable in a month of a tile; `index` is None for what is static."""
+    read, _, _, own, *rest = unit.arguments
+    if read.source.name != source or own != tile:
+        return False
+    if not rest:
+        return True
+    months, alike = rest
+    bare = (source, *cube.feature_names(read.source))
+    lag = next(lag for lag in (0, *read.source.lags) if name in {cube.lagged(one, lag) for one in bare})
+    return index in {int((month - months[0]).astype(int)) + lag for month in alike}

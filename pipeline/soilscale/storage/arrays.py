@@ -1,0 +1,228 @@
+"""Zarr groups of stores: laid before any value, written region by region in whole chunks, checked whenever read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from numcodecs import Zstd
+from zarr.abc.store import ByteRequest
+from zarr.codecs import ZstdCodec
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.storage import FsspecStore, LocalStore, MemoryStore
+
+from soilscale.errors import DataError, IncompleteError
+from soilscale.storage.objects import remove, write_bytes
+from soilscale.storage.stores import FAILURES, explain, filesystem, has_bucket, is_local, options
+
+CODEC = ZstdCodec(level=0, checksum=True)
+"""Compression of every chunk: plain Zstandard, whose frames end with a checksum of what they hold."""
+
+CHUNK = re.compile(r"/c(/\d+)*$")
+"""End of the key of a chunk."""
+
+METADATA = "zarr.json"
+
+
+class DamagedError(IncompleteError):
+    """A chunk, or what describes an array, is not what was written; it has to be made again."""
+
+    def __init__(self, message: str, store: str, key: str) -> None:
+        super().__init__(message, store, key)
+        self.store = store
+        """URL of the Zarr store."""
+        self.key = key
+        """Name of the object below it, such as ``fine/ndvi/c/3/0/0``."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def _checked(data: Buffer | None, store: str, key: str) -> Buffer | None:
+    """Content of an object of a store, once it has been seen to be whole."""
+    try:
+        if data is not None and CHUNK.search(key):
+            Zstd().decode(data.as_numpy_array())
+        elif data is not None and key.endswith(METADATA):
+            json.loads(data.to_bytes())
+    except (RuntimeError, ValueError) as error:
+        raise DamagedError(f"{store}/{key} is damaged: {error}", store, key) from error
+    return data
+
+
+@contextmanager
+def _told(url: str, doing: str) -> Iterator[None]:
+    """Tell in a person's words what a store fails at."""
+    try:
+        yield
+    except FAILURES as error:
+        raise explain(error, url, doing) from error
+
+
+class _Folder(LocalStore):
+    """Zarr store in a folder."""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        with _told(f"{self.root}/{key}", "read"):
+            found = await super().get(key, prototype or default_buffer_prototype(), byte_range)
+        return _checked(found, str(self.root), key)
+
+    def get_sync(
+        self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        with _told(f"{self.root}/{key}", "read"):
+            found = super().get_sync(key, prototype=prototype, byte_range=byte_range)
+        return _checked(found, str(self.root), key)
+
+    async def set(self, key: str, value: Buffer) -> None:
+        with _told(f"{self.root}/{key}", "write"):
+            await super().set(key, value)
+
+    def set_sync(self, key: str, value: Buffer) -> None:
+        with _told(f"{self.root}/{key}", "write"):
+            super().set_sync(key, value)
+
+
+class _Bucket(FsspecStore):
+    """Zarr store in an object store."""
+
+    @property
+    def url(self) -> str:
+        """Where it lies."""
+        return self.fs.unstrip_protocol(self.path)
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        prototype = prototype or default_buffer_prototype()
+        with _told(f"{self.url}/{key}", "read"):
+            if byte_range is not None:
+                return await super().get(key, prototype, byte_range)
+            try:
+                found = await self.fs._cat_file(f"{self.path}/{key}")  # noqa: SLF001 - the coroutine has no other name
+            except FileNotFoundError as error:
+                if not has_bucket(error):
+                    raise
+                return None
+        return _checked(prototype.buffer.from_bytes(found), self.url, key)
+
+    async def set(self, key: str, value: Buffer, byte_range: tuple[int, int] | None = None) -> None:
+        with _told(f"{self.url}/{key}", "write"):
+            await super().set(key, value, byte_range)
+
+    async def delete(self, key: str) -> None:
+        with _told(f"{self.url}/{key}", "remove"):
+            await self.fs._rm_file(f"{self.path}/{key}")  # noqa: SLF001 - likewise; one request, whether it is there
+
+
+def _store(url: str, *, write: bool = False) -> _Folder | _Bucket:
+    if is_local(url):
+        return _Folder(url, read_only=not write)
+    fs, path = filesystem(url, asynchronous=True)
+    return _Bucket(fs, read_only=not write, path=path)
+
+
+def _array(url: str, group: str, name: str, *, write: bool = False) -> zarr.Array[Any]:
+    try:
+        return zarr.open_array(
+            _store(url, write=write), path=f"{group}/{name}", mode="r+" if write else "r", zarr_format=3
+        )
+    except FileNotFoundError as error:
+        raise DataError(f"{url} has no {group}/{name}; run the stage that makes it, or `soilscale run`") from error
+
+
+def create(url: str, group: str, template: xr.Dataset) -> None:
+    """Create a Zarr group with all its metadata and coordinates; its chunked variables stay unwritten.
+
+    Parameters
+    ----------
+    template
+        Dataset whose data variables are lazy Dask arrays, chunked as the store shall be.
+
+    Raises
+    ------
+    ConfigurationError, ServiceError
+        If it cannot be written, by what is the matter.
+    """
+    objects: dict[str, Buffer] = {}
+    template.to_zarr(
+        MemoryStore(objects),
+        group=group,
+        mode="w",
+        compute=False,
+        zarr_format=3,
+        consolidated=False,
+        encoding={name: {"compressors": (CODEC,)} for name in template.variables},
+    )
+    remove(f"{url}/{group}")
+    for key, content in objects.items():
+        write_bytes(f"{url}/{key}", content.to_bytes())
+
+
+def write_region(
+    url: str, group: str, name: str, values: np.ndarray[Any, Any], region: tuple[int | slice, ...]
+) -> None:
+    """Write one variable's region, which is whole chunks; may be done any number of times, in any order.
+
+    Raises
+    ------
+    ConfigurationError, ServiceError
+        If it cannot be written, by what is the matter.
+    ValueError
+        If the region cuts a chunk.
+    """
+    array = _array(url, group, name, write=True)
+    for part, length, size in zip(region, array.shape, array.chunks, strict=False):
+        start, stop, _ = part.indices(length) if isinstance(part, slice) else (part, part + 1, 1)
+        if start % size or (stop % size and stop != length):
+            raise ValueError(f"{group}/{name}: the region {region} cuts chunks of {array.chunks}; write whole ones")
+    with _told(f"{url}/{group}/{name}", "write"):
+        array[region] = values
+
+
+def read_region(url: str, group: str, name: str, region: tuple[int | slice, ...]) -> np.ndarray[Any, Any]:
+    """Values of one variable's region; NaN (or the fill value) where nothing was written.
+
+    Raises
+    ------
+    DataError
+        If there is no such variable.
+    DamagedError
+        If a chunk is not what was written.
+    ServiceError
+        If the store cannot be reached.
+    """
+    return np.asarray(_array(url, group, name)[region])
+
+
+def open_group(url: str, group: str) -> xr.Dataset:
+    """Lazily open a Zarr group that `create` laid; chunks as stored; what is read later fails as `read_region` does.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such group.
+    """
+    return _opened(_store(url), url, group, zarr_format=3)
+
+
+def open_foreign(url: str, group: str) -> xr.Dataset:
+    """Lazily open a Zarr group that others wrote, whatever its codecs; errors as `open_group`."""
+    return _opened(url, url, group, storage_options=None if is_local(url) else options(url))
+
+
+def _opened(store: _Folder | _Bucket | str, url: str, group: str, **how: Any) -> xr.Dataset:
+    try:
+        return xr.open_zarr(store, group=group, consolidated=False, chunks={}, **how)
+    except FileNotFoundError:
+        raise
+    except FAILURES as error:
+        raise explain(error, f"{url}/{group}", "read") from error

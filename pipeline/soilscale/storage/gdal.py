@@ -1,0 +1,63 @@
+"""What GDAL needs to read assets where they lie, from the store and with the credentials that all else uses."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from rasterio.session import Session
+
+from soilscale.storage import stores
+
+
+def gdal_path(href: str) -> str:
+    """Name by which GDAL opens an asset where it lies, without copying it."""
+    parts = urlsplit(href)
+    if parts.scheme in stores.S3:
+        return f"/vsis3/{parts.netloc}{parts.path}"
+    if parts.scheme in {"http", "https"}:
+        return f"/vsicurl/{href}"
+    return url2pathname(href.removeprefix("file://")) if parts.scheme == "file" else href
+
+
+def gdal_options() -> dict[str, str]:
+    """GDAL settings for reading ranges of remote files, with retries, and a custom S3 endpoint where one is set."""
+    options = {
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+        "GDAL_HTTP_MAX_RETRY": "5",
+        "GDAL_HTTP_RETRY_DELAY": "0.5",
+        "GDAL_HTTP_CONNECTTIMEOUT": "10",
+        "GDAL_HTTP_MULTIRANGE": "YES",
+        "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+        "CPL_VSIL_CURL_USE_HEAD": "NO",
+        "VSI_CACHE": "TRUE",
+        "GDAL_NUM_THREADS": "1",
+    }
+    endpoint = urlsplit(stores.endpoint() or "")
+    if endpoint.netloc:
+        options |= {
+            "AWS_S3_ENDPOINT": endpoint.netloc + endpoint.path.rstrip("/"),
+            "AWS_HTTPS": "YES" if endpoint.scheme == "https" else "NO",
+            "AWS_VIRTUAL_HOSTING": "FALSE",
+        }
+    return options
+
+
+class _S3Session(Session):  # type: ignore[misc]  # rasterio has no types
+    """Credentials for rasterio, which without boto3 knows of none but what GDAL itself finds."""
+
+    def get_credential_options(self) -> dict[str, str]:
+        """Credentials as GDAL's settings, those of this moment; unsigned requests where there are none."""
+        found = stores.credentials()
+        region = stores.region()
+        options = {"AWS_REGION": region} if region else {}
+        if found is None:
+            return options | {"AWS_NO_SIGN_REQUEST": "YES"}
+        keys = found.get_frozen_credentials()
+        options |= {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
+        return options | {"AWS_SESSION_TOKEN": keys.token or ""}
+
+
+def gdal_session(href: str) -> Session | None:
+    """Credentials with which GDAL reads an asset; None where its store takes none from the environment."""
+    return _S3Session() if urlsplit(href).scheme in stores.S3 else None

@@ -1,0 +1,232 @@
+"""Objects of stores: read, written whole or not at all, listed and removed below a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
+from s3fs import S3FileSystem
+
+from soilscale.errors import ServiceError
+from soilscale.storage.stores import FAILURES, code, explain, filesystem, has_bucket, is_local, join
+
+PART = 16 * 2**20
+"""Bytes of a part of an object that is sent in several."""
+
+PARTS_AT_A_TIME = 4
+
+GONE, ANSWERED = ("404", "410"), ("400", "405", "406", "416", "InvalidRange")
+"""Codes of a store that has no such object any more, and of one that has, but does not like how it was asked."""
+
+MOST_LISTED = MOST_REMOVED = 1000
+"""Objects that S3 lists, or removes, in one request."""
+
+
+def read_bytes(url: str) -> bytes:
+    """Whole content of an object.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such object.
+    ServiceError
+        If the store cannot be reached, or has no such bucket.
+    """
+    try:
+        fs, path = filesystem(url)
+        data: bytes = fs.cat_file(path)
+    except FileNotFoundError as error:
+        if not has_bucket(error):
+            raise explain(error, url, "read") from error
+        raise
+    except FAILURES as error:
+        raise explain(error, url, "read") from error
+    return data
+
+
+def answers(url: str) -> bool:
+    """Whether an object is there, as its store says when asked for the first byte of it.
+
+    Raises
+    ------
+    ServiceError
+        If the store cannot be reached, refuses access, or has no such bucket.
+    """
+    try:
+        fs, path = filesystem(url)
+        fs.cat_file(path, start=0, end=1)
+    except FileNotFoundError as error:
+        if not has_bucket(error):
+            raise explain(error, url, "read") from error
+        return False
+    except FAILURES as error:
+        told = code(error)
+        if told in GONE:
+            return False
+        if told not in ANSWERED:
+            raise explain(error, url, "read") from error
+    return True
+
+
+def write_bytes(url: str, data: bytes) -> None:
+    """Write an object whole or not at all; a large one goes to S3 in parts.
+
+    Raises
+    ------
+    ConfigurationError, ServiceError
+        If it cannot be written, by what is the matter.
+    """
+    try:
+        fs, path = filesystem(url)
+        if isinstance(fs, LocalFileSystem):
+            _write_local(Path(path), data)
+        elif isinstance(fs, S3FileSystem):
+            fs.pipe_file(path, data, chunksize=PART, max_concurrency=PARTS_AT_A_TIME)
+        else:
+            fs.pipe_file(path, data)
+    except FAILURES as error:
+        raise explain(error, url, "write") from error
+
+
+def _write_local(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_json(url: str) -> Any:
+    """Content of a JSON object; errors as `read_bytes`."""
+    return json.loads(read_bytes(url))
+
+
+def write_json(url: str, content: Any) -> None:
+    """Write a JSON object; errors as `write_bytes`."""
+    write_bytes(url, json.dumps(content, indent=1, sort_keys=True).encode())
+
+
+def exists(url: str) -> bool:
+    """Whether an object or a folder is there.
+
+    Raises
+    ------
+    ServiceError
+        If the store cannot be reached, or has no such bucket.
+    """
+    try:
+        fs, path = filesystem(url)
+        if not isinstance(fs, S3FileSystem):
+            return bool(fs.exists(path))
+        return answers(url) or any(_below(fs, path, most=1))
+    except FAILURES as error:
+        raise explain(error, url, "reach") from error
+
+
+def names_below(url: str) -> list[str]:
+    """Names of all objects below a folder, relative to it, sorted; none if there is no such folder.
+
+    On S3 that is one request for each thousand of them, and none is asked for but those below the folder.
+
+    Raises
+    ------
+    ServiceError
+        If the store cannot be reached, or has no such bucket.
+    """
+    try:
+        fs, path = filesystem(url)
+        if isinstance(fs, S3FileSystem):
+            return sorted(_below(fs, path))
+        return sorted(posixpath.relpath(found, path) for found in fs.find(path))
+    except FileNotFoundError as error:
+        if not has_bucket(error):
+            raise explain(error, url, "list") from error
+        return []
+    except FAILURES as error:
+        raise explain(error, url, "list") from error
+
+
+def _below(fs: S3FileSystem, path: str, most: int = MOST_LISTED) -> Iterator[str]:
+    """Names of the objects below a folder of S3, so many in each request."""
+    bucket, _, key = path.rstrip("/").partition("/")
+    prefix = f"{key}/" if key else ""
+    more: dict[str, str] = {}
+    while True:
+        page = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=most, **more)
+        yield from (found["Key"].removeprefix(prefix) for found in page.get("Contents", ()) if found["Key"] != prefix)
+        if not page.get("IsTruncated"):
+            return
+        more = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+def remove(url: str, names: Iterable[str] | None = None) -> None:
+    """Remove an object or a folder with all that is in it; nothing happens if it is not there.
+
+    Parameters
+    ----------
+    names
+        Objects below the folder, relative to it, that alone are removed; on S3 a thousand in one request.
+
+    Raises
+    ------
+    ConfigurationError, ServiceError
+        If something of it cannot be removed.
+    """
+    try:
+        fs, path = filesystem(url)
+        if isinstance(fs, S3FileSystem):
+            below = ["", *_below(fs, path)] if names is None else names
+            _remove_s3(fs, url, [posixpath.join(path, name).rstrip("/") for name in below])
+            return
+        for found in [path] if names is None else [posixpath.join(path, name) for name in names]:
+            if fs.exists(found):
+                fs.rm(found, recursive=True)
+    except FAILURES as error:
+        raise explain(error, url, "remove") from error
+
+
+def _remove_s3(fs: S3FileSystem, url: str, paths: list[str]) -> None:
+    """Remove objects, and see that the store did so; s3fs itself takes no notice of those that it did not."""
+    for first in range(0, len(paths), MOST_REMOVED):
+        bucket = paths[0].partition("/")[0]
+        keys = [{"Key": path.partition("/")[2]} for path in paths[first : first + MOST_REMOVED]]
+        answer = fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+        for error in answer.get("Errors", ()):
+            raise ServiceError(
+                f"cannot remove {url}: {error.get('Key')}: {error.get('Message') or error.get('Code')}; see that the "
+                "credentials may remove there, then run the same command again"
+            )
+
+
+def check_writable(url: str) -> None:
+    """Write and remove a small object where a run would write; nothing stays behind.
+
+    Raises
+    ------
+    ConfigurationError, ServiceError
+        If it cannot be written, by what is the matter.
+    """
+    if not is_local(url):
+        probe = join(url, ".soilscale-check")
+        write_bytes(probe, b"")
+        remove(probe)
+        return
+    folder = Path(url)
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise explain(error, url, "write") from error

@@ -1,0 +1,247 @@
+"""The way to a store: its URL, its options, its credentials, and its failures in a person's words."""
+
+from __future__ import annotations
+
+import errno
+import posixpath
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import aiohttp
+import botocore.session
+import fsspec
+from botocore.configprovider import ConfiguredEndpointProvider
+from botocore.credentials import Credentials
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    TokenRetrievalError,
+)
+from fsspec import AbstractFileSystem
+
+from soilscale.errors import ConfigurationError, ServiceError, SoilscaleError
+
+FAILURES = (OSError, BotoCoreError, ClientError, aiohttp.ClientError)
+"""What a store raises when it cannot do what is asked of it."""
+
+UNWRITABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+)
+"""Operating system errors that a rerun of the same configuration meets again."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Operating system errors of a disk without room."""
+
+DENIED = frozenset(
+    {
+        "401",
+        "403",
+        "AccessDenied",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidSecurity",
+        "InvalidToken",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+    }
+)
+"""Codes by which a store refuses the one who asks."""
+
+NO_CREDENTIALS = (CredentialRetrievalError, NoCredentialsError, PartialCredentialsError, TokenRetrievalError)
+
+NO_BUCKET = "NoSuchBucket"
+
+S3 = ("s3", "s3a")
+
+TIMEOUT = (10.0, 60.0)
+"""Seconds to wait for a connection, and for the next bytes."""
+
+ATTEMPTS = 5
+"""Tries of a request that may pass, with a pause between them that doubles; AWS_MAX_ATTEMPTS counts where it is set."""
+
+ROUNDS = 3
+"""How often s3fs has botocore try a request anew that was slowed down, or whose answer was cut off."""
+
+_SECRETS = re.compile(r"(?<=\?)[^\s'\"<>]+|(?<=://)[^\s/@'\"]+@")
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL is a path of this machine."""
+    return urlsplit(url).scheme in {"", "file"}
+
+
+def join(url: str, *parts: str) -> str:
+    """URL of something below another URL."""
+    return posixpath.join(url, *parts)
+
+
+def resolve(url: str, base: str) -> str:
+    """URL as seen from a folder: absolute ones as they are, relative paths below `base`."""
+    if urlsplit(url).scheme:
+        return url2pathname(url.removeprefix("file://")) if url.startswith("file://") else url
+    return str(Path(base, Path(url).expanduser()).resolve()) if is_local(base) else join(base, url)
+
+
+def shown(text: object) -> str:
+    """Text as messages and logs may show it: without the query strings and user names of the URLs in it."""
+    return _SECRETS.sub("…", str(text))
+
+
+def filesystem(url: str, **more: Any) -> tuple[AbstractFileSystem, str]:
+    """Store that holds a URL, and the path there.
+
+    Parameters
+    ----------
+    more
+        Further options of the store.
+
+    Raises
+    ------
+    ConfigurationError
+        If the environment names a profile that is not there.
+    """
+    store, path = fsspec.url_to_fs(url, **options(url), **more)
+    if urlsplit(url).scheme in S3:
+        store.retries = ROUNDS
+    return store, path
+
+
+def options(url: str) -> dict[str, Any]:
+    """Options of the store that holds a URL.
+
+    An S3 store takes credentials, profile, region and endpoint as botocore finds them: from the environment, then from
+    the files of AWS_PROFILE. Listings are never remembered, since other processes write too; objects are read in one
+    request each.
+
+    Raises
+    ------
+    ConfigurationError
+        If the environment names a profile that is not there.
+    """
+    connect, wait = TIMEOUT
+    scheme = urlsplit(url).scheme
+    if scheme in S3:
+        unsigned = credentials() is None
+        mode = session().get_config_variable("retry_mode")
+        retries = {
+            "mode": "standard" if mode == "legacy" else mode,
+            "total_max_attempts": session().get_config_variable("max_attempts") or ATTEMPTS,
+        }
+        return {
+            "anon": unsigned,
+            "use_listings_cache": False,
+            "max_concurrency": 1,
+            "config_kwargs": {"connect_timeout": connect, "read_timeout": wait, "retries": retries},
+        }
+    if scheme in {"http", "https"}:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=wait)
+        return {"client_kwargs": {"timeout": timeout, "trust_env": True}}
+    return {}
+
+
+@cache
+def session() -> botocore.session.Session:
+    """What botocore knows of the environment and of the files of its profile."""
+    return botocore.session.get_session()
+
+
+@cache
+def credentials() -> Credentials | None:
+    """Credentials for S3 as botocore finds them; they renew themselves where they can. None: stores are asked unsigned.
+
+    Raises
+    ------
+    ConfigurationError
+        If the environment names a profile that is not there.
+    """
+    try:
+        return session().get_credentials()
+    except ProfileNotFound as error:
+        raise ConfigurationError(f"{error}; correct AWS_PROFILE, or add the profile to ~/.aws/config") from error
+
+
+def region() -> str | None:
+    """Region of S3 that the environment or the profile names."""
+    return session().get_config_variable("region")
+
+
+def endpoint() -> str | None:
+    """URL of the S3 store that the environment or the profile names; None: that of AWS."""
+    known = session()
+    try:
+        if known.get_config_variable("ignore_configured_endpoint_urls"):
+            return None
+        found: str | None = ConfiguredEndpointProvider(
+            full_config=known.full_config, scoped_config=known.get_scoped_config(), client_name="s3"
+        ).provide()
+    except ProfileNotFound:
+        return None
+    return found
+
+
+def code(error: BaseException | None) -> str | None:
+    """Code by which a store says what is the matter, from an error or what it comes from."""
+    while error is not None:
+        told = getattr(error, "response", None)
+        if isinstance(told, dict):
+            return str(told.get("Error", {}).get("Code"))
+        status = getattr(error, "status", None)
+        if isinstance(status, int):
+            return str(status)
+        error = error.__cause__
+    return None
+
+
+def has_bucket(error: BaseException) -> bool:
+    """Whether what was not found was an object, and not the whole bucket."""
+    return code(error) != NO_BUCKET
+
+
+def explain(error: Exception, url: str, doing: str) -> SoilscaleError:
+    """Failure of a store in a person's words: what cannot be done where, and whether a rerun may mend it."""
+    text, told = f"cannot {doing} {shown(url)}: {shown(error)}", code(error)
+    if isinstance(error, NO_CREDENTIALS) or told in DENIED:
+        return ServiceError(
+            f"{text}{_named(told)}; access is denied: renew {_asking(url)}, see that they may {doing} there, then run "
+            "the same command again"
+        )
+    if told == NO_BUCKET:
+        at = endpoint() or "AWS"
+        return ServiceError(
+            f"{text}; there is no bucket {urlsplit(url).netloc!r} at {at}: create it or correct the URL, then run the "
+            "same command again"
+        )
+    if isinstance(error, OSError) and error.errno in FULL:
+        return ServiceError(f"{text}; free space there, then run the same command again")
+    if isinstance(error, OSError) and error.errno in UNWRITABLE and told is None:
+        return ConfigurationError(f"{text}; check that the path is right and that you may {doing} there")
+    return ServiceError(f"{text}{_named(told)}; check the store and your credentials, then run the same command again")
+
+
+def _asking(url: str) -> str:
+    """Where the credentials for a store come from."""
+    if urlsplit(url).scheme not in S3:
+        return "the credentials (a signed URL, or a login)"
+    none = ", where there are none" if credentials() is None else ""
+    return f"the credentials (AWS_* in the environment, or the profile that AWS_PROFILE names{none})"
+
+
+def _named(told: str | None) -> str:
+    return f" ({told})" if told else ""

@@ -1,0 +1,127 @@
+"""What is damaged in the cube or the maps is named with its unit, and made again by the same command."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from commands import Ended, dask_cluster, edit, files, invoke, redone, sparse_world, times
+
+pytestmark = pytest.mark.slow
+
+OWN = ("state", "run.yaml", "report/index.html")
+"""What tells of a run itself."""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with dask_cluster(tmp_path_factory.mktemp("cluster")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = edit(sparse_world(tmp_path_factory.mktemp("world")), models__ablation=False, grid__tile=2)
+    content = {"precipitation": {"catalog": "world", "collection": "rain", "asset": "precipitation", "lags": [1]}}
+    return edit(path, sources__precipitation=content["precipitation"])
+
+
+@pytest.fixture(scope="module")
+def output(config: Path, cluster: str) -> Path:
+    done = invoke("run", config, "--scheduler", cluster)
+    assert done.status == 0, done.err
+    return config.parent / "run"
+
+
+@pytest.fixture
+def again(config: Path, output: Path, cluster: str, tmp_path: Path) -> Callable[[], Ended]:
+    """Run on a copy of the products in ``tmp_path / "run"``."""
+    shutil.copytree(output, tmp_path / "run")
+    return lambda: invoke("run", config, "--output", tmp_path / "run", "--scheduler", cluster)
+
+
+DAMAGES = {
+    "read by workers for the maps": ("cube.zarr/fine/ndvi/c/4/0/1", "predict", {"cube/ndvi/2004-05_r000c001"}),
+    "of a lag": ("cube.zarr/fine/precipitation_lag1/c/4/0/0", "predict", {"cube/precipitation/2004-04_r000c000"}),
+    "static": ("cube.zarr/fine/slope/c/1/1", "predict", {"cube/elevation/static_r001c001"}),
+    "read for the samples": ("cube.zarr/coarse/sand/c/0/0", "samples", {"cube/sand/static_r000c000"}),
+    "of the observation": (
+        "cube.zarr/coarse/soil_moisture/c/6/1/0",
+        "conserve",
+        {"cube/soil_moisture/2004-07_r001c000"},
+    ),
+    "of the valid share": ("cube.zarr/coarse/valid_fraction/c/2/0/0", "samples", {"fraction/2004-03_r000c000"}),
+    "of a source's share": ("cube.zarr/fraction/ndvi/c/2/0/0", "fraction", {"cube/ndvi/2004-03_r000c000"}),
+    "of a month's map": (
+        "maps.zarr/month/soil_moisture/c/6/0/0",
+        "season",
+        {"predict/month-2004-07_r000c000", "conserve/month-2004-07_r000c000"},
+    ),
+    "of block means": (
+        "maps.zarr/coarse/prediction/c/6/0/0",
+        "conserve",
+        {"predict/month-2004-07_r000c000"},
+    ),
+    "of a season's map": (
+        "maps.zarr/season/soil_moisture/c/0/0/0",
+        "publish",
+        {"season/season-2004-04_r000c000"},
+    ),
+}
+"""Chunk, the stage whose markers are lost so that it is read again, and the units that made it."""
+
+
+@pytest.mark.parametrize("which", DAMAGES)
+def test_a_damaged_chunk_is_named_and_made_again(
+    again: Callable[[], Ended], output: Path, tmp_path: Path, which: str
+) -> None:
+    chunk, stage, units = DAMAGES[which]
+    path = tmp_path / "run" / chunk
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    state = tmp_path / "run" / "state"
+    for one in ("predict", "conserve") if stage == "predict" else (stage,):
+        shutil.rmtree(state / one)
+    before = {name for name in files(state) if name.startswith(tuple({unit.partition("/")[0] for unit in units}))}
+
+    done = again()
+    assert done.status == 75, done.err
+    assert f"{tmp_path}/run/{chunk} is damaged" in done.err
+    for unit in units:
+        assert unit.partition("/")[2] in done.err
+    assert "`soilscale run`: run it" in done.err
+    assert "Traceback" not in done.err
+    lost = {name.rsplit(".", 2)[0] for name in before - files(state).keys()}
+    assert lost == units
+
+    done = again()
+    assert done.status == 0, done.err
+    assert path.read_bytes() == content
+    assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)
+
+
+def test_what_the_report_meets_is_made_again_too(again: Callable[[], Ended], output: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run" / "maps.zarr" / "month" / "quality" / "c" / "3" / "0" / "0"
+    path.write_bytes(b"")
+    (tmp_path / "run" / "state" / "report" / "report.json").unlink()
+    done = again()
+    assert done.status == 75, done.err
+    assert "maps.zarr/month/quality/c/3/0/0 is damaged" in done.err
+    assert again().status == 0
+    assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)
+
+
+def test_damaged_metadata_make_the_whole_store_again(again: Callable[[], Ended], output: Path, tmp_path: Path) -> None:
+    (tmp_path / "run" / "maps.zarr" / "month" / "zarr.json").write_text('{"attributes"')
+    (tmp_path / "run" / "state" / "report" / "report.json").unlink()
+    before = times(tmp_path / "run" / "cube.zarr")
+    done = again()
+    assert done.status == 75, done.err
+    assert "maps.zarr/month/zarr.json is damaged" in done.err
+    assert "maps.zarr is made again" in done.err
+    assert again().status == 0
+    assert not redone(before, tmp_path / "run" / "cube.zarr")
+    assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)
