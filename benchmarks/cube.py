@@ -49,6 +49,8 @@ from soilscale.sources import QualityRule, Source
 from soilscale.storage import gdal_options
 from soilscale.synthetic.frames import SINUSOIDAL, TILE, TILES, unproject
 
+import os
+LOG=os.environ.get('LOG')
 QUALITY = QualityRule(asset="quality", bits=(0, 1), accept=(0, 1))
 SCALE = 0.02
 FIRST = np.datetime64("2005-01-01")
@@ -159,6 +161,10 @@ class Handler(BaseHTTPRequestHandler):
     counts: Counter[tuple[str, str]]
     lock = threading.Lock()
 
+    def do_HEAD(self) -> None:
+        """Say how large a file is."""
+        self.do_GET()
+
     def do_GET(self) -> None:
         """Answer a range, or the whole of a file."""
         part, name = self.path.lstrip("/").split("/", 1)
@@ -178,14 +184,16 @@ class Handler(BaseHTTPRequestHandler):
             first, last = int(told[0]), min(int(told[1] or size), size - 1)
         with path.open("rb") as file:
             file.seek(first)
-            body = file.read(last - first + 1)
+            body = file.read(last - first + 1) if self.command == "GET" else b""
         with self.lock:
             self.counts.update({(part, "requests"): 1, (part, "bytes"): len(body)})
-        self._answer(206 if wanted else 200, body, {"Content-Range": f"bytes {first}-{last}/{size}"})
+        if LOG: sys.stderr.write(f"{self.command} {name} {wanted} {first}-{last}\n")
+        told = {"Content-Range": f"bytes {first}-{last}/{size}", "Content-Length": str(last - first + 1)}
+        self._answer(206 if wanted else 200, body, told)
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
-        for name, value in {**headers, "Accept-Ranges": "bytes", "Content-Length": str(len(body))}.items():
+        for name, value in ({"Accept-Ranges": "bytes", "Content-Length": str(len(body))} | headers).items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
