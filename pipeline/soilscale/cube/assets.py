@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -45,7 +47,19 @@ CREDENTIALS = re.compile(
     r"HTTP response code: (401|403)|AccessDenied|InvalidAccessKey|ExpiredToken|SignatureDoesNotMatch", re.IGNORECASE
 )
 
+MOST_OPEN = 32
+"""Files that a thread keeps open at once, the last used ones."""
+
 T = TypeVar("T")
+
+
+class _Kept(threading.local):
+    """Open files of a thread by path; None where none are kept."""
+
+    files: dict[str, rasterio.DatasetReader] | None = None
+
+
+_kept = _Kept()
 
 
 @dataclass(frozen=True)
@@ -123,13 +137,47 @@ def header(href: str, band: int = 1) -> Header:
     return _opened(href, read)
 
 
+@contextmanager
+def kept_open() -> Iterator[None]:
+    """Keep the files that this thread opens open until the context ends, so that each is opened once within it."""
+    if _kept.files is not None:
+        yield
+        return
+    _kept.files = {}
+    try:
+        yield
+    finally:
+        for file in _kept.files.values():
+            file.close()
+        _kept.files = None
+
+
+@contextmanager
+def _file(path: str) -> Iterator[rasterio.DatasetReader]:
+    """Open file; one that could not be read is not kept."""
+    files = _kept.files
+    if files is None:
+        with rasterio.open(path) as file:
+            yield file
+        return
+    file = files.pop(path, None) or rasterio.open(path)
+    try:
+        yield file
+    except BaseException:
+        file.close()
+        raise
+    files[path] = file
+    if len(files) > MOST_OPEN:
+        files.pop(next(iter(files))).close()
+
+
 def _opened(href: str, read: Callable[[rasterio.DatasetReader], T]) -> T:
     """What is read from an open file; a remote one that fails is asked for again, past what GDAL remembers."""
     path = storage.gdal_path(href)
 
     def attempt(options: dict[str, str]) -> T:
         session = storage.gdal_session(href)
-        with rasterio.Env(session, **storage.gdal_options(), **options), rasterio.open(path) as file:
+        with rasterio.Env(session, **storage.gdal_options(), **options), _file(path) as file:
             return read(file)
 
     try:
@@ -251,7 +299,7 @@ def overlap(one: Bounds, other: Bounds) -> Bounds | None:
     return common if common[0] < common[2] and common[1] < common[3] else None
 
 
-def windows(hrefs: Sequence[str], lattice: Header, bounds: Bounds, band: int) -> NDArray[np.floating]:
+def windows(hrefs: Sequence[str], lattice: Header, bounds: Bounds, band: int | Sequence[int]) -> NDArray[np.floating]:
     """Stored values of several files on one lattice, streamed window by window.
 
     Parameters
@@ -263,7 +311,7 @@ def windows(hrefs: Sequence[str], lattice: Header, bounds: Bounds, band: int) ->
     bounds
         Left, bottom, right, top, on the lattice (`snap`).
     band
-        Band of each file.
+        Band of every file, or of each.
 
     Returns
     -------
@@ -281,9 +329,9 @@ def windows(hrefs: Sequence[str], lattice: Header, bounds: Bounds, band: int) ->
             "id": str(number),
             "bbox": list(bounds),
             "properties": {"datetime": "2000-01-01T00:00:00Z", "proj:epsg": epsg, "proj:bbox": list(bounds)},
-            "assets": {"data": {"href": f"{href}#{band}"}},
+            "assets": {"data": {"href": f"{href}#{own}"}},
         }
-        for number, href in enumerate(hrefs)
+        for number, (href, own) in enumerate(zip(hrefs, np.broadcast_to(band, len(hrefs)), strict=True))
     ]
     stack = stackstac.stack(
         items,
@@ -303,4 +351,4 @@ def windows(hrefs: Sequence[str], lattice: Header, bounds: Bounds, band: int) ->
         chunksize=(1, 1, -1, -1),
         reader=NativeReader,
     )
-    return stack.data[:, 0].compute(scheduler="synchronous")
+    return stack.data.compute(scheduler="synchronous", optimize_graph=False)[:, 0]

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from soilscale import kernels
 from soilscale.catalog import Scene
-from soilscale.cube import mosaics, warping
+from soilscale.cube import assets, mosaics, warping
 from soilscale.cube.assets import Bounds, Header
 from soilscale.cube.mosaics import Reading
 from soilscale.cube.warping import Interpolation, Layer, Pixels
@@ -124,6 +124,7 @@ def _mean_gradient(pixels: Pixels, geobox: GeoBox, *, factor: int) -> Layer:
     return kernels.terrain(mean), fraction[0]
 
 
+@assets.kept_open()
 def _piecewise(
     reading: Reading,
     scenes: Sequence[Scene],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -13,7 +14,8 @@ from soilscale import kernels
 from soilscale.catalog import Scene
 from soilscale.cube.layers import layer, terrain
 from soilscale.cube.mosaics import Reading
-from soilscale.cube.warping import Floats
+from soilscale.cube.warping import Floats, Layer
+from soilscale.seasons import following
 from soilscale.sources import Source
 
 TERRAIN = ("slope", "northness", "eastness")
@@ -26,6 +28,20 @@ SLOW = np.timedelta64(180, "D")
 """Interval from which on a source counts as slow (yearly), so that the nearest one holds where none is given."""
 
 SECONDS_PER_DAY = 86400
+
+Dated = tuple[np.datetime64, np.datetime64, list[Scene]]
+"""First instant, first instant after, and the tiles of one date."""
+
+
+class _Crossing(threading.local):
+    """Dates that reach beyond the month that a thread read last, on its grid: the next month begins with them."""
+
+    reading: Reading | None = None
+    geobox: GeoBox | None = None
+    layers: dict[tuple[object, ...], Layer | None] | None = None
+
+
+_crossing = _Crossing()
 
 
 def feature_names(source: Source) -> tuple[str, ...]:
@@ -119,6 +135,9 @@ def read_month(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month:
     whose composites are totals, or mean daily rates, gives the mean daily rate of its valid composites times the
     days of the month.
 
+    A date that reaches into the next month is read once for both if this thread reads them one after the other with
+    one `Reading`.
+
     Parameters
     ----------
     scenes
@@ -132,8 +151,7 @@ def read_month(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month:
     source = reading.source
     total: Floats | None = None
     weight = np.zeros(geobox.shape)
-    for (start, end), tiles in _dates(scenes):
-        found = layer(reading, tiles, geobox)
+    for start, end, found in _layers(reading, scenes, geobox, month):
         if found is None:
             continue
         values, fraction = found
@@ -159,13 +177,28 @@ def _named(source: Source, found: tuple[Floats, Floats] | None, geobox: GeoBox) 
     return dict(zip(names, values, strict=True))
 
 
-def _dates(
-    scenes: Sequence[Scene],
-) -> Iterable[tuple[tuple[np.datetime64, np.datetime64], list[Scene]]]:
+def _layers(
+    reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month: np.datetime64
+) -> Iterator[tuple[np.datetime64, np.datetime64, Layer | None]]:
+    """Dates on a grid, in the order of time; those that reach beyond the month are kept for the next."""
+    same = _crossing.reading is reading and _crossing.geobox == geobox
+    known = (_crossing.layers if same else None) or {}
+    kept: dict[tuple[object, ...], Layer | None] = {}
+    _crossing.reading, _crossing.geobox, _crossing.layers = reading, geobox, kept
+    after = following(month.astype("datetime64[M]")).astype("datetime64[s]")
+    for start, end, tiles in _dates(scenes):
+        date = start, end, *(scene.item for scene in tiles)
+        found = known.pop(date) if date in known else layer(reading, tiles, geobox)
+        if end > after:
+            kept[date] = found
+        yield start, end, found
+
+
+def _dates(scenes: Sequence[Scene]) -> Iterator[Dated]:
     """Scenes grouped by interval: the tiles of one date."""
     ordered = sorted(scenes, key=lambda scene: (scene.start, scene.end, scene.item))
-    for interval, tiles in groupby(ordered, key=lambda scene: (scene.start, scene.end)):
-        yield interval, list(tiles)
+    for (start, end), tiles in groupby(ordered, key=lambda scene: (scene.start, scene.end)):
+        yield start, end, list(tiles)
 
 
 def _days(start: np.datetime64, end: np.datetime64) -> float:

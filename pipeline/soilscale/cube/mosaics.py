@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import TypeVar
 
 import numpy as np
@@ -22,6 +24,9 @@ from soilscale.sources import QualityRule, Source
 
 STRAY = 1.0
 """Degrees by which an item's bounding box may miss its file."""
+
+TOGETHER = 2**23
+"""Stored values, 8 bytes each, that are read at once from several scenes; one window alone may hold more."""
 
 T = TypeVar("T")
 
@@ -53,9 +58,14 @@ class Reading:
             self._headers[key] = found
         return self._headers[key]
 
-    def window(self, scene: Scene, asset: str, lattice: Header, bounds: Bounds) -> Floats:
-        """Stored values of one asset of a scene on a lattice, shape ``(rows, columns)``."""
-        return assets.windows([self.sign(scene.hrefs[asset])], lattice, bounds, self._band(asset))[0]
+    def windows(self, wanted: Sequence[tuple[Scene, str]], lattice: Header, bounds: Bounds) -> Floats:
+        """Stored values of assets of scenes on one lattice, shape ``(assets, rows, columns)``."""
+        hrefs = [self.sign(scene.hrefs[asset]) for scene, asset in wanted]
+        return assets.windows(hrefs, lattice, bounds, [self._band(asset) for _, asset in wanted])
+
+    def on(self, scene: Scene, lattice: Header) -> tuple[str, ...]:
+        """Assets of a scene that lie on a lattice, the data before the quality."""
+        return tuple(asset for asset in self.source.assets if self.header(scene, asset).shares_grid(lattice))
 
     def _band(self, asset: str) -> int:
         return self.source.band if asset == self.source.asset else 1
@@ -121,15 +131,42 @@ def mosaic(reading: Reading, scenes: Sequence[Scene], lattice: Header, geobox: G
         return None
     values = np.full(_shape(bounds, lattice), np.nan)
     met = False
+    for turned, parts in groupby(_parts(reading, scenes, lattice, bounds), key=itemgetter(0)):
+        for scene, common, stored in _stored(reading, [part[1:] for part in parts], lattice):
+            here = values[_place(common, turned, lattice)]
+            np.copyto(here, _decode(reading, scene, lattice, common, stored), where=np.isnan(here))
+            met = True
+    return Pixels(values, lattice, bounds) if met else None
+
+
+def _parts(
+    reading: Reading, scenes: Sequence[Scene], lattice: Header, bounds: Bounds
+) -> Iterator[tuple[Bounds, Scene, Bounds]]:
+    """Bounds, turned as a scene shows the place, the scene, and the part of them that it holds."""
     for scene in scenes:
         own = reading.header(scene, reading.source.asset)
         for turned in (_shifted(bounds, turn) for turn in _turns(own)):
             common = assets.overlap(own.bounds, turned)
             if common is not None and min(_shape(common, lattice)) > 0:
-                here = values[_place(common, turned, lattice)]
-                np.copyto(here, _decode(reading, scene, own, lattice, common), where=np.isnan(here))
-                met = True
-    return Pixels(values, lattice, bounds) if met else None
+                yield turned, scene, common
+
+
+def _stored(
+    reading: Reading, parts: Sequence[tuple[Scene, Bounds]], lattice: Header
+) -> Iterator[tuple[Scene, Bounds, list[Floats]]]:
+    """Parts of scenes with the stored values of their assets on the lattice; as many are read at once as `TOGETHER`."""
+    while parts:
+        left, bottom, right, top = zip(*(common for _, common in parts), strict=True)
+        whole = min(left), min(bottom), max(right), max(top)
+        rows, columns = _shape(whole, lattice)
+        count = max(TOGETHER // (rows * columns * len(reading.source.assets)), 1)
+        some, parts = parts[:count], parts[count:]
+        wanted = [(scene, asset) for scene, _ in some for asset in reading.on(scene, lattice)]
+        whole = whole if len(some) > 1 else some[0][1]
+        found = iter(reading.windows(wanted, lattice, whole))
+        for scene, common in some:
+            place = _place(common, whole, lattice)
+            yield scene, common, [next(found)[place] for _ in reading.on(scene, lattice)]
 
 
 def _shape(bounds: Bounds, lattice: Header) -> tuple[int, int]:
@@ -157,16 +194,17 @@ def _shifted(bounds: Bounds, shift: float) -> Bounds:
     return bounds[0] + shift, bounds[1], bounds[2] + shift, bounds[3]
 
 
-def _decode(reading: Reading, scene: Scene, own: Header, lattice: Header, bounds: Bounds) -> Floats:
+def _decode(reading: Reading, scene: Scene, lattice: Header, bounds: Bounds, stored: Sequence[Floats]) -> Floats:
     """Physical values of one scene: fill codes, valid range and quality masked, then scaled."""
-    source, told = reading.source, scene.decoding
-    raw = reading.window(scene, source.asset, lattice, bounds)
+    source, told, own = reading.source, scene.decoding, reading.header(scene, reading.source.asset)
+    raw = stored[0]
     valid = np.isfinite(raw) & ~np.isin(raw, _fills(source, told.get("nodata"), own.nodata))
     valid_range = source.valid_range or told.get("valid_range")
     if valid_range is not None:
         valid &= (raw >= valid_range[0]) & (raw <= valid_range[1])
     if source.quality is not None:
-        valid &= _accepted(reading, source.quality, scene, lattice, bounds)
+        flags = stored[1] if len(stored) > 1 else _flags_elsewhere(reading, source.quality, scene, lattice, bounds)
+        valid &= _accepted(source.quality, flags)
     scale = _first(source.scale, told.get("scale"), own.scale) or 1.0
     offset = _first(source.offset, told.get("offset"), own.offset) or 0.0
     factor = source.conversion(_first(told.get("unit"), own.unit))
@@ -188,20 +226,21 @@ def _first(*values: T | None) -> T | None:
     return next((value for value in values if value is not None), None)
 
 
-def _accepted(reading: Reading, rule: QualityRule, scene: Scene, lattice: Header, bounds: Bounds) -> NDArray[np.bool_]:
-    """Pixels that the quality band accepts; a band on another lattice is laid on this one by its nearest pixel."""
+def _flags_elsewhere(reading: Reading, rule: QualityRule, scene: Scene, lattice: Header, bounds: Bounds) -> Floats:
+    """Flags of a quality band on another lattice, laid on this one by its nearest pixel."""
     own = reading.header(scene, rule.asset)
-    if own.shares_grid(lattice):
-        flags = reading.window(scene, rule.asset, lattice, bounds)
-    else:
-        width, height = lattice.pixel
-        shape = _shape(bounds, lattice)
-        geobox = GeoBox(shape, Affine(width, 0, bounds[0], 0, -height, bounds[3]), lattice.crs.to_wkt())
-        inner = warping.bounds_on(geobox, own)
-        if inner is None:
-            return np.zeros(shape, dtype=bool)
-        stored = reading.window(scene, rule.asset, own, inner)
-        flags = warping.interpolate(Pixels(stored, own, inner), geobox, "nearest")
+    width, height = lattice.pixel
+    shape = _shape(bounds, lattice)
+    geobox = GeoBox(shape, Affine(width, 0, bounds[0], 0, -height, bounds[3]), lattice.crs.to_wkt())
+    inner = warping.bounds_on(geobox, own)
+    if inner is None:
+        return np.full(shape, np.nan)
+    stored = reading.windows([(scene, rule.asset)], own, inner)[0]
+    return warping.interpolate(Pixels(stored, own, inner), geobox, "nearest")
+
+
+def _accepted(rule: QualityRule, flags: Floats) -> NDArray[np.bool_]:
+    """Pixels that the quality band accepts."""
     first, last = rule.bits
     known = np.isfinite(flags)
     bits = (np.where(known, flags, 0).astype("int64") >> first) & (2 ** (last - first + 1) - 1)
