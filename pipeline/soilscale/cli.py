@@ -29,6 +29,12 @@ from soilscale.flow import Outcome, Progress, Run
 USAGE = 64
 """Exit status of wrong usage; the parser's own is 2."""
 
+MISSING = {
+    "failed": "their input could not be used",
+    "killed": "they killed their workers; the same command tries them again",
+}
+"""Outcome of a unit -> why it is missing."""
+
 LOG_EVERY = 10.0
 """Seconds between lines of progress in a log."""
 
@@ -234,8 +240,13 @@ def _execute(
     with _statuses(level):
         settings = config.load(path, overrides or (), output)
         with _cluster(scheduler, workers) as connect, _progress() as progress:
-            outcome = work(Run(settings, connect, progress))
+            outcome = _work(work, Run(settings, connect, progress))
         _conclude(outcome)
+
+
+def _work(work: Callable[[Run], Outcome], run: Run) -> Outcome:
+    with flow.held(run.workspace):
+        return work(run)
 
 
 def _conclude(outcome: Outcome) -> None:
@@ -244,9 +255,11 @@ def _conclude(outcome: Outcome) -> None:
     for failure in outcome.failures:
         message = f"{failure.stage} {failure.name}: {failure.message}"
         err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
-    if outcome.failures:
-        count = len(outcome.failures)
-        err.print(f"soilscale: {count} units are missing because their input could not be used", style="bold red")
+    for kind, reason in MISSING.items():
+        count = sum(failure.outcome == kind for failure in outcome.failures)
+        if count:
+            err.print(f"soilscale: {count} units are missing because {reason}", style="bold red")
+    if outcome.status:
         raise typer.Exit(outcome.status)
 
 
@@ -351,5 +364,5 @@ def demo(
             path = synthetic.write(folder, seed=seed, progress=progress)
         settings = config.load(str(path))
         with _cluster(scheduler, workers) as connect, _progress() as progress:
-            outcome = flow.run(Run(settings, connect, progress))
+            outcome = _work(flow.run, Run(settings, connect, progress))
         _conclude(outcome)

@@ -7,6 +7,7 @@ import json
 import os
 import posixpath
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -95,6 +96,38 @@ def write_bytes(url: str, data: bytes) -> None:
             fs.pipe_file(path, data)
     except (OSError, BotoCoreError, ClientError) as error:
         raise explain(error, url, "write") from error
+
+
+def write_new(url: str, data: bytes) -> bool:
+    """Write an object whole if there is none, and say whether it was written; errors as `write_bytes`.
+
+    Of several writers at once one alone succeeds on a file system and on stores that honour ``If-None-Match: *``; on
+    other stores the last one's object stays.
+    """
+    fs, path = fsspec.url_to_fs(url)
+    try:
+        if isinstance(fs, LocalFileSystem):
+            return _link_local(Path(path), data)
+        if fs.exists(path):
+            return False
+        fs.pipe_file(path, data, mode="create")
+    except FileExistsError:
+        return False
+    except (OSError, BotoCoreError, ClientError) as error:
+        raise explain(error, url, "write") from error
+    return True
+
+
+def _link_local(path: Path, data: bytes) -> bool:
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    _write_local(draft, data)
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink()
+    return True
 
 
 def _write_local(path: Path, data: bytes) -> None:
@@ -192,6 +225,28 @@ def create(url: str, group: str, template: xr.Dataset) -> None:
         template.to_zarr(url, group=group, mode="w", compute=False, zarr_format=3, consolidated=False)
     except (OSError, BotoCoreError, ClientError) as error:
         raise explain(error, url, "create") from error
+
+
+def grow(url: str, group: str, template: xr.Dataset) -> None:
+    """Let a Zarr group grow along time to a template that goes on where the group ends; what is written stays.
+
+    Parameters
+    ----------
+    template
+        As `create` takes it, of the same variables and the same first times.
+    """
+    try:
+        if not zarr.open_array(url, path=f"{group}/time", mode="r").size:
+            create(url, group, template)
+            return
+        for name, values in template.variables.items():
+            array = zarr.open_array(url, path=f"{group}/{name}", mode="r+")
+            if array.shape != values.shape:
+                array.resize(values.shape)
+            if values.chunks is None and values.dims[:1] == ("time",):
+                array[:] = np.asarray(xr.conventions.encode_cf_variable(values, name=str(name)))
+    except (OSError, BotoCoreError, ClientError) as error:
+        raise explain(error, url, "extend") from error
 
 
 def write_region(
