@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from itertools import groupby
 
 import numpy as np
@@ -60,11 +60,16 @@ class Plan:
         """Everything else."""
         return tuple(given for given in self.inputs if given.source.role == "predictor")
 
-    @property
+    @cached_property
     def layout(self) -> str:
         """Digest of the cube's template but for its last month: grid, first month and variables."""
         read = [given for given in self.inputs if given.source.harmonise is None]
         return digest(ALGORITHM, self.grid, str(self.months[0]), read, self.target.source.name)
+
+    @cached_property
+    def recipes(self) -> Mapping[str, str]:
+        """Source -> digest of what all its units share: the layout and the source itself."""
+        return {given.source.name: digest(self.layout, given.source) for given in self.inputs}
 
     def source_months(self, source: Source) -> Months:
         """Months of a source that the cube holds, those that only lags need among them."""
@@ -231,7 +236,7 @@ def _unit_of(
     plan: Plan, source: Source, name: str, scenes: Sequence[Scene], work: fill.Work, arguments: fill.Arguments
 ) -> Unit:
     months = [(month, fill.reach(source, plan.months, month)) for month in (arguments[5] if arguments[4:] else ())]
-    made_from = digest(plan.layout, source, [scene.digest for scene in scenes], months)
+    made_from = digest(plan.recipes[source.name], [scene.digest for scene in scenes], months)
     return Unit(CUBE, name, made_from, work, arguments, fill.blank)
 
 
@@ -327,7 +332,7 @@ def _origins(plan: Plan, unit: Unit) -> Iterator[tuple[str, str]]:
     told = [scene.digest for scene in scenes]
     for month in rest[1] if rest else (None,):
         own = None if month is None or constant(read.source, scenes, month) else month
-        yield unit_name(read.source, month, tile), digest(plan.layout, read.source, told, own)
+        yield unit_name(read.source, month, tile), digest(plan.recipes[read.source.name], told, own)
 
 
 def fraction_units(plan: Plan, standing: State) -> list[Unit]:
