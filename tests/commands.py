@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,6 +21,9 @@ from typing import Any
 import yaml
 
 from soilscale import cli, synthetic
+
+MARKER = re.compile(r"\.[0-9a-f]{16}\.json$")
+"""End of the name of a complete unit's marker."""
 
 PROGRAMS = Path(sys.executable).parent
 PATIENCE = 60.0
@@ -80,18 +84,21 @@ def started(*arguments: object, log: Path, **environment: str) -> Iterator[subpr
 
 
 @contextmanager
-def dask_cluster(folder: Path, workers: int = 2) -> Iterator[str]:
-    """Run a Dask scheduler and workers on the loopback interface; yields the scheduler's address."""
+def dask_cluster(folder: Path, workers: int = 2, *options: str, **environment: str) -> Iterator[str]:
+    """Run a Dask scheduler and workers on the loopback interface; yields the scheduler's address.
+
+    The options are the workers'; the environment is of both.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "scheduler.json"
     local = ["--host", "127.0.0.1", "--no-dashboard"]
     scheduler = ["scheduler", *local, "--port", "0", "--scheduler-file", file]
-    worker = ["worker", *local, "--scheduler-file", file, "--nworkers", str(workers), "--nthreads", "1"]
+    worker = ["worker", *local, "--scheduler-file", file, "--nworkers", str(workers), "--nthreads", "1", *options]
     with ExitStack() as stack:
         for number, arguments in enumerate((scheduler, [*worker, "--local-directory", folder])):
             output = stack.enter_context((folder / f"dask-{number}.log").open("wb"))
             command = [PROGRAMS / "dask", *map(str, arguments)]
-            process = stack.enter_context(_process(command, output, _environment({})))
+            process = stack.enter_context(_process(command, output, _environment(environment)))
             (folder / ("worker.pid" if number else "scheduler.pid")).write_text(str(process.pid))
             wait_until(file.exists, "the Dask scheduler")
         yield str(yaml.safe_load(file.read_text())["address"])
@@ -159,6 +166,22 @@ def edit(path: Path, **changes: Any) -> Path:
 def times(folder: Path) -> dict[Path, int]:
     """When every file below a folder was written, ns."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def markers(state: Path) -> dict[str, int]:
+    """When every marker of a complete unit was written, ns, by stage and name with digest."""
+    found = {str(path.relative_to(state)): path for path in state.rglob("*.json")}
+    return {name: path.stat().st_mtime_ns for name, path in found.items() if MARKER.search(name)}
+
+
+def redone_units(before: dict[str, int], state: Path) -> dict[str, set[str]]:
+    """Units that were done since, by their stage."""
+    found: dict[str, set[str]] = {}
+    for name, written in markers(state).items():
+        if before.get(name) != written:
+            stage, _, unit = name.partition("/")
+            found.setdefault(stage, set()).add(MARKER.sub("", unit))
+    return found
 
 
 def redone(before: dict[Path, int], folder: Path) -> set[str]:

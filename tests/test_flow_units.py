@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from soilscale import __version__, storage
 from soilscale.errors import ConfigurationError, IncompleteError, ServiceError
-from soilscale.flow import units
+from soilscale.flow import dispatch, units
 from soilscale.flow.units import Receipt, Unit
 from soilscale.flow.workspace import Workspace, digest
 
@@ -125,7 +125,7 @@ class Told:
 
 
 def run(client: Client, workspace: Workspace, work: Sequence[Unit]) -> list[Receipt]:
-    return units.run(lambda: client, workspace, work, Told([]), "working")
+    return dispatch.run(lambda: client, workspace, work, Told([]), "working")
 
 
 def no_client() -> Client:
@@ -191,7 +191,7 @@ def test_a_digest_is_the_same_in_every_process(processes: Client) -> None:
 
 def test_a_unit_is_marked_after_its_work_and_the_marker_says_what_was_done(workspace: Workspace) -> None:
     one = unit("lst/2005-07_r000c000")
-    receipt = units.perform(workspace, one)
+    (receipt,) = units.perform(workspace, [one])
     assert (receipt.outcome, receipt.stage, receipt.name, receipt.message) == ("done", STAGE, one.name, "")
     assert standing(workspace) == {one.marker} == {f"lst/2005-07_r000c000.{one.digest}.json"}
     told = storage.read_json(workspace.state(STAGE, one.marker))
@@ -199,7 +199,7 @@ def test_a_unit_is_marked_after_its_work_and_the_marker_says_what_was_done(works
     assert told["seconds"] >= 0
     assert told["version"] == __version__
     look = unit("look", look_for_marker)
-    units.perform(workspace, look)
+    units.perform(workspace, [look])
     assert look.marker not in Path(workspace.output, "look.seen").read_text()
 
 
@@ -207,14 +207,14 @@ def test_a_unit_is_marked_after_its_work_and_the_marker_says_what_was_done(works
 def test_a_unit_whose_input_is_bad_is_marked_as_failed(
     workspace: Workspace, work: Callable[..., None], message: str
 ) -> None:
-    receipt = units.perform(workspace, unit("a", work))
+    (receipt,) = units.perform(workspace, [unit("a", work)])
     assert (receipt.outcome, receipt.message) == ("failed", message)
     assert standing(workspace) == {"a.failed.json"}
     assert units.failures(workspace) == [receipt]
 
 
 def test_a_unit_that_reaches_no_service_leaves_no_marker(workspace: Workspace) -> None:
-    receipt = units.perform(workspace, unit("a", reach_nothing))
+    (receipt,) = units.perform(workspace, [unit("a", reach_nothing)])
     assert (receipt.outcome, receipt.message) == ("unreachable", "the store of a does not answer")
     assert standing(workspace) == set()
     assert units.failures(workspace) == []
@@ -222,7 +222,7 @@ def test_a_unit_that_reaches_no_service_leaves_no_marker(workspace: Workspace) -
 
 def test_a_unit_that_cannot_write_stops_all(workspace: Workspace) -> None:
     with pytest.raises(ConfigurationError, match="cannot write"):
-        units.perform(workspace, unit("a", write_nowhere))
+        units.perform(workspace, [unit("a", write_nowhere)])
     assert standing(workspace) == set()
 
 
@@ -231,10 +231,10 @@ def test_a_unit_that_cannot_write_stops_all(workspace: Workspace) -> None:
 
 def test_nothing_to_do_needs_no_cluster(client: Client, workspace: Workspace) -> None:
     work = [unit("a"), unit("b")]
-    assert units.run(no_client, workspace, [], Told([]), "working") == []
+    assert dispatch.run(no_client, workspace, [], Told([]), "working") == []
     run(client, workspace, work)
     told = Told([])
-    assert units.run(no_client, workspace, work, told, "working") == []
+    assert dispatch.run(no_client, workspace, work, told, "working") == []
     assert told.seen == [("working", 2, 2)]
     assert (calls(workspace, "a"), calls(workspace, "b")) == (1, 1)
 
@@ -242,8 +242,7 @@ def test_nothing_to_do_needs_no_cluster(client: Client, workspace: Workspace) ->
 def test_only_what_is_not_complete_is_done_and_progress_counts_on(client: Client, workspace: Workspace) -> None:
     run(client, workspace, [unit("a"), unit("b")])
     told = Told([])
-    receipts = units.run(lambda: client, workspace, [unit(name) for name in "abcd"], told, "working")
-    assert {receipt.name for receipt in receipts} == {"c", "d"}
+    assert dispatch.run(lambda: client, workspace, [unit(name) for name in "abcd"], told, "working") == []
     assert told.seen == [("working", 2, 4), ("working", 3, 4), ("working", 4, 4)]
     assert [calls(workspace, name) for name in "abcd"] == [1, 1, 1, 1]
 
@@ -272,8 +271,8 @@ def test_a_failed_unit_does_not_stop_the_others_and_is_named(
 ) -> None:
     told = Told([])
     with caplog.at_level(logging.ERROR):
-        receipts = units.run(lambda: client, workspace, [unit("a"), unit("b", fail), unit("c")], told, "working")
-    assert {receipt.name: receipt.outcome for receipt in receipts} == {"a": "done", "b": "failed", "c": "done"}
+        receipts = dispatch.run(lambda: client, workspace, [unit("a"), unit("b", fail), unit("c")], told, "working")
+    assert {receipt.name: receipt.outcome for receipt in receipts} == {"b": "failed"}
     assert f"{STAGE} b: b holds nothing" in caplog.text
     assert [failure.name for failure in units.failures(workspace)] == ["b"]
     assert told.seen[-1] == ("working", 3, 3)
@@ -310,8 +309,7 @@ def test_failures_of_every_stage_are_told(client: Client, workspace: Workspace) 
 def test_a_service_that_comes_back_is_waited_for(client: Client, workspace: Workspace) -> None:
     told = Told([])
     work = [unit("a"), unit("b", reach_nothing_at_first)]
-    receipts = units.run(lambda: client, workspace, work, told, "working")
-    assert {receipt.name: receipt.outcome for receipt in receipts} == {"a": "done", "b": "done"}
+    assert dispatch.run(lambda: client, workspace, work, told, "working") == []
     assert (calls(workspace, "a"), calls(workspace, "b")) == (1, 2)
     assert [done for _, done, _ in told.seen] == sorted(done for _, done, _ in told.seen)
     assert told.seen[-1] == ("working", 2, 2)
@@ -321,11 +319,11 @@ def test_a_service_that_stays_away_is_given_up_and_the_rest_is_complete(client: 
     told = Told([])
     work = [unit("a"), unit("b", reach_nothing), unit("c", fail)]
     with pytest.raises(ServiceError) as caught:
-        units.run(lambda: client, workspace, work, told, "working")
+        dispatch.run(lambda: client, workspace, work, told, "working")
     assert caught.value.status == 69
     assert "1 of 3 units of stage stage could not be done" in str(caught.value)
     assert "the store of b does not answer" in str(caught.value)
-    assert [calls(workspace, name) for name in "abc"] == [1, units.ATTEMPTS, 1]
+    assert [calls(workspace, name) for name in "abc"] == [1, dispatch.ATTEMPTS, 1]
     assert standing(workspace) == {unit("a").marker, "c.failed.json"}
     assert max(done for _, done, _ in told.seen) == 2
     run(client, workspace, [unit("a"), unit("b"), unit("c", fail)])
@@ -346,17 +344,72 @@ def test_a_bounded_number_of_units_is_in_flight(client: Client, workspace: Works
         most = max(most, sum(future.status == "pending" for future in list(client.futures.values())))
 
     names = [f"u{number:02d}" for number in range(30)]
-    receipts = units.run(lambda: client, workspace, [unit(name) for name in names], watch, "working")
-    assert sorted(receipt.name for receipt in receipts) == names
-    assert 0 < most <= units.IN_FLIGHT * 2
+    assert dispatch.run(lambda: client, workspace, [unit(name) for name in names], watch, "working") == []
+    assert standing(workspace) == {unit(name).marker for name in names}
+    assert 0 < most <= dispatch.IN_FLIGHT * 2
 
 
-def test_workers_that_die_end_the_run_as_incomplete(processes: Client, workspace: Workspace) -> None:
-    with pytest.raises(IncompleteError) as caught:
-        run(processes, workspace, [unit("a", die)])
+def test_a_unit_that_kills_its_workers_is_left_missing_and_the_rest_goes_on(
+    processes: Client, workspace: Workspace
+) -> None:
+    told = Told([])
+    work = [unit("a"), replace(unit("b", die), blank=keep), unit("c")]
+    (missing,) = dispatch.run(lambda: processes, workspace, work, told, "working")
+    assert (missing.name, missing.outcome) == ("b", "killed")
+    assert "its worker died 1 times" in missing.message
+    assert "run the same command again" in missing.message
+    assert standing(workspace) == {unit("a").marker, "b.failed.json", unit("c").marker}
+    assert units.failures(workspace) == [missing]
+    assert calls(workspace, "b") == 1, "it is blanked by the runner"
+    assert told.seen[-1] == ("working", 3, 3)
+    assert run(processes, workspace, [unit("b")]) == []
+    assert standing(workspace) == {unit("b").marker}
+
+
+def test_a_stage_whose_units_all_kill_their_workers_is_given_up(
+    processes: Client, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "MOST_KILLED", 1)
+    with pytest.raises(IncompleteError, match="2 tasks lost their workers again and again") as caught:
+        run(processes, workspace, [unit(name, die) for name in "abc"])
     assert caught.value.status == 75
-    assert "workers died" in str(caught.value)
-    assert "run the same command again" in str(caught.value)
+    assert "give the workers more memory" in str(caught.value)
     assert standing(workspace) == set()
-    run(processes, workspace, [unit("a")])
-    assert standing(workspace) == {unit("a").marker}
+
+
+# Short units together
+
+
+def test_short_units_go_together_and_each_is_marked(
+    client: Client, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = []
+    submit = client.submit
+
+    def watched(work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        tasks.append([one.name for one in arguments[1]])
+        return submit(work, *arguments, **options)
+
+    monkeypatch.setattr(client, "submit", watched)
+    names = [f"u{number:03d}" for number in range(400)]
+    assert run(client, workspace, [unit(name) for name in names]) == []
+    assert [name for task in tasks for name in task] == names
+    assert len(tasks) < 200
+    assert len(tasks[0]) == 1
+    assert max(map(len, tasks)) <= dispatch.MOST_UNITS
+    assert standing(workspace) == {unit(name).marker for name in names}
+
+
+def test_units_that_a_lost_worker_completed_are_not_done_again(workspace: Workspace) -> None:
+    work = [unit(name) for name in "abc"]
+    units.perform(workspace, work[:2])
+    receipts = units.perform(workspace, work)
+    assert [receipt.outcome for receipt in receipts] == ["done"] * 3
+    assert [calls(workspace, name) for name in "abc"] == [1, 1, 1]
+
+
+def test_a_bad_unit_does_not_harm_those_that_go_with_it(client: Client, workspace: Workspace) -> None:
+    work = [unit(f"u{number:03d}", fail if number == 300 else keep) for number in range(400)]
+    (missing,) = run(client, workspace, work)
+    assert (missing.name, missing.outcome) == ("u300", "failed")
+    assert len(standing(workspace)) == 400

@@ -15,7 +15,20 @@ import pystac
 import pytest
 import xarray as xr
 
-from commands import Ended, counts, dask_cluster, files, invoke, redone, sparse_world, started, times, wait_until
+from commands import (
+    Ended,
+    counts,
+    dask_cluster,
+    files,
+    invoke,
+    markers,
+    redone,
+    redone_units,
+    sparse_world,
+    started,
+    times,
+    wait_until,
+)
 from soilscale.flow import learn
 
 pytestmark = pytest.mark.slow
@@ -70,23 +83,23 @@ def test_a_run_that_is_killed_and_then_stopped_comes_to_the_same_products(
     config: Path, output: Path, cluster: str, tmp_path: Path
 ) -> None:
     run = ("run", config, "--output", tmp_path / "run")
-    markers, log = tmp_path / "run" / "state" / "cube", tmp_path / "log"
+    state, log = tmp_path / "run" / "state" / "cube", tmp_path / "log"
     with started(*run, "--workers", 2, log=log) as process:
-        wait_until(lambda: len(list(markers.rglob("*.json"))) >= 3, "a marker of the cube")
+        wait_until(lambda: len(list(state.rglob("*.json"))) >= 3, "a marker of the cube")
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    standing = times(markers)
+    standing = times(state)
     assert 3 <= len(standing) < 39
     assert counts(invoke("status", config, "--output", tmp_path / "run"))["cube"] == [str(len(standing)), "39", "0"]
 
     with started(*run, "--scheduler", cluster, log=log) as process:
-        wait_until(lambda: len(list(markers.rglob("*.json"))) > len(standing), "another marker of the cube")
+        wait_until(lambda: len(list(state.rglob("*.json"))) > len(standing), "another marker of the cube")
         process.terminate()
         assert process.wait(15) == 75, log.read_text()
     assert "run the same command again" in log.read_text()
     assert "Traceback" not in log.read_text()
     assert all(path.stat().st_mtime_ns == time for path, time in standing.items())
-    standing = times(markers)
+    standing = times(state)
     assert len(standing) < 39
 
     done = invoke(*run, "--scheduler", cluster)
@@ -135,13 +148,13 @@ def test_a_stage_that_comes_too_early_names_the_one_before(
 
 
 def test_a_cluster_that_is_lost_ends_the_run_with_a_message(config: Path, tmp_path: Path) -> None:
-    markers = tmp_path / "run" / "state" / "cube"
+    state = tmp_path / "run" / "state" / "cube"
     log = tmp_path / "log"
     with (
         dask_cluster(tmp_path / "cluster", workers=1) as address,
         started("run", config, "--output", tmp_path / "run", "--scheduler", address, log=log) as running,
     ):
-        wait_until(lambda: len(list(markers.rglob("*.json"))) >= 2, "a marker of the cube")
+        wait_until(lambda: len(list(state.rglob("*.json"))) >= 2, "a marker of the cube")
         os.kill(int((tmp_path / "cluster" / "scheduler.pid").read_text()), signal.SIGKILL)
         assert running.wait(60) == 75, log.read_text()
     assert "run the same command again" in log.read_text()
@@ -156,6 +169,77 @@ def test_nothing_is_redone_where_nothing_has_changed(again: Callable[..., Ended]
     assert again("run").status == 0
     kinds = ("cube.zarr", "maps.zarr", "models", "items", "samples", "predictions", "state/cube", "state/publish")
     assert not [name for name in redone(before, tmp_path / "run") if name.startswith(kinds)]
+
+
+def test_a_month_more_redoes_no_unit_of_the_months_before(
+    config: Path, output: Path, cluster: str, tmp_path: Path
+) -> None:
+    run = ("run", config, "--output", tmp_path, "--scheduler", cluster)
+    assert invoke(*run, "-o", "period=[2004-01, 2004-11]").status == 0
+    before, values = markers(tmp_path / "state"), times(tmp_path / "cube.zarr")
+    assert invoke(*run).status == 0
+    done = redone_units(before, tmp_path / "state")
+    assert done["cube"] == {f"{name}/2004-12_r000c000" for name in ("soil_moisture", "precipitation", "ndvi")}
+    assert done["fraction"] == {"2004-12_r000c000"}
+    written = {name for name in redone(values, tmp_path / "cube.zarr") if not name.endswith("zarr.json")}
+    assert all("/c/11/" in name or name.split("/")[1].startswith("time") for name in written)
+    for name, groups in (("cube.zarr", ("fine", "coarse", "fraction")), ("maps.zarr", ("month", "season", "coarse"))):
+        for group in groups:
+            grown, whole = opened(tmp_path / name, group), opened(output / name, group)
+            xr.testing.assert_identical(grown.load(), whole.load())
+    for name in ("samples.parquet", "predictions.parquet"):
+        assert (tmp_path / name).read_bytes() == (output / name).read_bytes()
+    assert files(tmp_path / "maps") == files(output / "maps")
+
+
+def test_a_changed_item_redoes_its_month_and_what_hangs_on_it(cluster: str, tmp_path: Path) -> None:
+    config = sparse_world(tmp_path)
+    run = ("run", config, "--scheduler", cluster, "-o", "models.ablation=false")
+    assert invoke(*run).status == 0
+    before = markers(tmp_path / "run" / "state")
+    (path,) = (tmp_path / "catalog").rglob("MOD13A3.A2004153.h26v05*.json")
+    item = json.loads(path.read_text())
+    item["properties"]["updated"] = "2031-01-01T00:00:00Z"
+    path.write_text(json.dumps(item))
+    assert invoke(*run).status == 0
+    done = redone_units(before, tmp_path / "run" / "state")
+    assert done["cube"] == {"ndvi/2004-06_r000c000"}
+    assert done["fraction"] == {"2004-06_r000c000"}
+    assert done["samples"] == {"2004-01_2004-12"}
+    assert len(done["predict"]) == 12, "the models learned from that month"
+
+
+CHANGES = {
+    "models.seed=1": ({"samples", "train", "importance", "ablation", "predict", "conserve", "season", "publish"}, {}),
+    "maps.conserve=false": ({"conserve", "season", "publish"}, {}),
+    "models.algorithms=[random_forest, knn]": ({"train"}, {"train": "knn"}),
+}
+"""Key that changes -> stages of which units are redone, and, of some, the word that those units' names hold."""
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_key_redoes_the_units_that_hang_on_it(
+    again: Callable[..., Ended], tmp_path: Path, change: str
+) -> None:
+    stages, words = CHANGES[change]
+    before = markers(tmp_path / "run" / "state")
+    assert again("run", change).status == 0
+    done = redone_units(before, tmp_path / "run" / "state")
+    assert set(done) == stages
+    for stage, word in words.items():
+        assert all(word in name for name in done[stage])
+    assert json.loads((tmp_path / "run" / "state" / "report" / "report.json").read_text())
+
+
+def test_a_changed_station_file_redoes_the_report_alone(
+    config: Path, again: Callable[..., Ended], tmp_path: Path
+) -> None:
+    text = (config.parent / "stations.csv").read_text()
+    before, report = markers(tmp_path / "run" / "state"), (tmp_path / "run" / "report" / "index.html").read_bytes()
+    (tmp_path / "stations.csv").write_text("\n".join(text.splitlines()[:-1]) + "\n")
+    assert again("run", f"validation.stations={tmp_path / 'stations.csv'}").status == 0
+    assert not redone_units(before, tmp_path / "run" / "state")
+    assert (tmp_path / "run" / "report" / "index.html").read_bytes() != report
 
 
 def test_another_seed_redoes_the_samples_but_not_the_cube(

@@ -6,9 +6,8 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -16,21 +15,22 @@ from typing import Annotated, Literal
 
 import typer
 from distributed import Client, LocalCluster
+from prometheus_client import start_http_server
 from rich.console import Console
-from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 from rich.table import Column, Table
 
-from soilscale import __version__, config, flow, synthetic
+from soilscale import __version__, config, flow, synthetic, telling
 from soilscale.errors import ConfigurationError, IncompleteError, ServiceError, SoilscaleError
-from soilscale.flow import Outcome, Progress, Run
+from soilscale.flow import Outcome, Run
 
 USAGE = 64
 """Exit status of wrong usage; the parser's own is 2."""
 
-LOG_EVERY = 10.0
-"""Seconds between lines of progress in a log."""
+MISSING = {
+    "failed": "their input could not be used",
+    "killed": "they killed their workers; the same command tries them again",
+}
+"""Outcome of a unit -> why it is missing."""
 
 WIDE = 1000
 """Characters of a line where no terminal limits it."""
@@ -47,6 +47,8 @@ NOISY = (
     "urllib3",
 )
 """Libraries whose loggers tell with a traceback what the command tells in a sentence."""
+
+logger = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="soilscale",
@@ -80,6 +82,19 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("-o", metavar="KEY=VALUE", help="Sets any configuration key, such as -o models.seed=1; repeatable."),
 ]
+Form = Annotated[
+    telling.LogFormat, typer.Option("--log-format", help="How lines of the log look; json: one object a line.")
+]
+Metrics = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port", metavar="PORT", min=1, max=65535, help="Serve Prometheus metrics of this run on this port."
+    ),
+]
+MetricsAddress = Annotated[
+    str,
+    typer.Option("--metrics-address", metavar="ADDRESS", help="Where they are served; 0.0.0.0 for other machines too."),
+]
 Level = Annotated[LogLevel, typer.Option("--log-level", help="How much is logged; debug also shows tracebacks.")]
 
 
@@ -101,14 +116,9 @@ def _version(
 
 
 @contextmanager
-def _statuses(level: LogLevel) -> Iterator[None]:
+def _statuses(level: LogLevel, form: telling.LogFormat = "text") -> Iterator[None]:
     """Turn a failure into a message on stderr and its exit status; tracebacks only when debugging."""
-    if err.is_terminal:
-        handler: logging.Handler = RichHandler(console=err, show_path=level == "debug", markup=False)
-        handler.setFormatter(logging.Formatter("%(message)s", "%H:%M:%S"))
-    else:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler = telling.handler(err, form, paths=level == "debug")
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     _quieten(logging.WARNING if level == "debug" else logging.CRITICAL)
     signal.signal(signal.SIGTERM, _stop)
@@ -153,13 +163,16 @@ def _cluster(scheduler: str | None, workers: int | None) -> Iterator[Callable[[]
         def connect() -> Client:
             address = scheduler or os.environ.get("DASK_SCHEDULER_ADDRESS")
             try:
-                return stack.enter_context(Client(address or _start(stack, workers), set_as_default=False))
+                client = stack.enter_context(Client(address or _start(stack, workers), set_as_default=False))
             except ValueError as error:
                 raise ConfigurationError(
                     f"{address!r} is no address of a Dask scheduler ({error}); expected tcp://HOST:PORT"
                 ) from error
             except (OSError, TimeoutError) as error:
                 raise ServiceError(f"no Dask scheduler answers at {address}: {error}; check --scheduler") from error
+            with suppress(KeyError):  # raised where the scheduler has no dashboard
+                logger.info("Dask dashboard: %s", client.dashboard_link)
+            return client
 
         yield connect
 
@@ -194,33 +207,6 @@ def _held() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Bars on a terminal; elsewhere a line of the log when something is done, and every few seconds until then."""
-    logger = logging.getLogger("soilscale")
-    if not err.is_terminal:
-        said = time.monotonic()
-
-        def tell(doing: str, done: int, total: int | None) -> None:
-            nonlocal said
-            if done == total or time.monotonic() - said > LOG_EVERY:
-                said = time.monotonic()
-                logger.info("%s: %s of %s", doing, done, total if total is not None else "?")
-
-        yield tell
-        return
-    columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=err) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def show(doing: str, done: int, total: int | None) -> None:
-            if doing not in tasks:
-                tasks[doing] = bars.add_task(doing, total=total)
-            bars.update(tasks[doing], completed=done, total=total)
-
-        yield show
-
-
 def _execute(
     work: Callable[[Run], Outcome],
     path: str,
@@ -229,13 +215,38 @@ def _execute(
     workers: int | None,
     overrides: list[str] | None,
     level: LogLevel,
+    form: telling.LogFormat,
+    metrics: tuple[str, int | None],
 ) -> None:
     """Run stages of a configuration on a cluster, and leave with the status that their outcome asks for."""
-    with _statuses(level):
+    with _statuses(level, form), ExitStack() as stack:
         settings = config.load(path, overrides or (), output)
-        with _cluster(scheduler, workers) as connect, _progress() as progress:
-            outcome = work(Run(settings, connect, progress))
+        address, port = metrics
+        if port is not None:
+            stack.callback(_serve(address, port))
+        with _cluster(scheduler, workers) as connect, telling.progress(err, form) as progress:
+            outcome = _work(work, Run(settings, connect, progress))
         _conclude(outcome)
+
+
+def _serve(address: str, port: int) -> Callable[[], None]:
+    """Serve metrics; returns what ends it."""
+    try:
+        server, thread = start_http_server(port, address)
+    except OSError as error:
+        raise ConfigurationError(f"--metrics-port {port} at {address}: {error}; choose a port that is free") from error
+
+    def end() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return end
+
+
+def _work(work: Callable[[Run], Outcome], run: Run) -> Outcome:
+    with flow.held(run.workspace):
+        return work(run)
 
 
 def _conclude(outcome: Outcome) -> None:
@@ -244,9 +255,11 @@ def _conclude(outcome: Outcome) -> None:
     for failure in outcome.failures:
         message = f"{failure.stage} {failure.name}: {failure.message}"
         err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
-    if outcome.failures:
-        count = len(outcome.failures)
-        err.print(f"soilscale: {count} units are missing because their input could not be used", style="bold red")
+    for kind, reason in MISSING.items():
+        count = sum(failure.outcome == kind for failure in outcome.failures)
+        if count:
+            err.print(f"soilscale: {count} units are missing because {reason}", style="bold red")
+    if outcome.status:
         raise typer.Exit(outcome.status)
 
 
@@ -258,8 +271,12 @@ def _command(name: str, work: Callable[[Run], Outcome], text: str, example: str)
         workers: Workers = None,
         override: Overrides = None,
         log_level: Level = "info",
+        log_format: Form = "text",
+        metrics_port: Metrics = None,
+        metrics_address: MetricsAddress = "127.0.0.1",
     ) -> None:
-        _execute(work, path, output, scheduler, workers, override, log_level)
+        metrics = metrics_address, metrics_port
+        _execute(work, path, output, scheduler, workers, override, log_level, log_format, metrics)
 
     app.command(name, help=text, epilog=f"Example: soilscale {name} {example}")(command)
 
@@ -325,7 +342,7 @@ def check(path: ConfigPath, output: Output = None, override: Overrides = None, l
     """Validate the configuration and reach every catalog and the output; change nothing."""
     with _statuses(log_level):
         settings = config.load(path, override or (), output)
-        with _progress() as progress:
+        with telling.progress(err, "text") as progress:
             told = flow.check(settings, progress)
         table = _table("source", "items", "months covered", "months missing", "state")
         for row in told.sources:
@@ -347,9 +364,9 @@ def demo(
 ) -> None:
     """Write an embedded world (STAC catalog, COGs, stations, the true fine maps, CONFIG) and run it."""
     with _statuses(log_level):
-        with _progress() as progress:
+        with telling.progress(err, "text") as progress:
             path = synthetic.write(folder, seed=seed, progress=progress)
         settings = config.load(str(path))
-        with _cluster(scheduler, workers) as connect, _progress() as progress:
-            outcome = flow.run(Run(settings, connect, progress))
+        with _cluster(scheduler, workers) as connect, telling.progress(err, "text") as progress:
+            outcome = _work(flow.run, Run(settings, connect, progress))
         _conclude(outcome)

@@ -1,9 +1,10 @@
 """The order of the stages, and where each product lives; the only place that reads and writes, through storage."""
 
 from soilscale.flow.commands import Outcome, cube, make_maps, report, run, samples, search, train
+from soilscale.flow.dispatch import Progress
+from soilscale.flow.lease import held
 from soilscale.flow.overview import check, status
 from soilscale.flow.session import Run
-from soilscale.flow.units import Progress
 
 __all__ = [
     "Outcome",
@@ -11,6 +12,7 @@ __all__ = [
     "Run",
     "check",
     "cube",
+    "held",
     "make_maps",
     "report",
     "run",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from soilscale import storage
-from soilscale.errors import DataError
+from soilscale.errors import DataError, IncompleteError
 from soilscale.flow import learn, mapping, plan, reporting, stages
 from soilscale.flow.mending import mended
 from soilscale.flow.session import Run
@@ -21,9 +21,14 @@ class Outcome:
     lines: Sequence[str]
     """What to tell."""
     failures: Sequence[Receipt]
-    """Units that are missing because their input could not be used."""
-    status: int = DataError.status
-    """Exit status if there are failures."""
+    """Units that are missing: their input could not be used, or they killed their workers."""
+
+    @property
+    def status(self) -> int:
+        """Exit status: what a rerun may mend comes before what it will not."""
+        if any(receipt.outcome == "killed" for receipt in self.failures):
+            return IncompleteError.status
+        return DataError.status if self.failures else 0
 
 
 @mended

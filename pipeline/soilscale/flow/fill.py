@@ -17,7 +17,7 @@ from soilscale.flow.workspace import Workspace
 from soilscale.grid import Grid, Tile
 from soilscale.schema import COARSE, FINE, VALID_FRACTION
 from soilscale.seasons import Months
-from soilscale.sources import Harmonise
+from soilscale.sources import Harmonise, Source
 
 Work = Callable[..., None]
 Arguments = tuple[Any, ...]
@@ -87,6 +87,25 @@ def target(
         _write_region(workspace, COARSE, name, values, region)
 
 
+def blank(
+    workspace: Workspace,
+    reading: Reading,
+    _scenes: Sequence[Scene],
+    grid: Grid,
+    tile: Tile,
+    months: Months | None = None,
+    alike: Sequence[np.datetime64] = (),
+) -> None:
+    """Leave missing what `static`, `month` or `target` would fill; takes what they take."""
+    places = [(0, ())] if months is None else [place for month in alike for place in _places(reading, months, month)]
+    if not reading.source.on_coarse:
+        _write(workspace, reading, grid, tile, places, _blank(reading, tile))
+        return
+    missing = np.full(_shape(tile.coarse), np.nan)
+    for _, time in places:
+        _write_region(workspace, COARSE, reading.source.name, missing, (*time, *tile.coarse))
+
+
 def fraction(workspace: Workspace, names: Sequence[str], static: frozenset[str], tile: Tile, index: int) -> None:
     """Take the smallest valid share of all predictors in a tile's month."""
     shares = [
@@ -140,10 +159,16 @@ def _trio(how: Harmonise, series: Features, part: str, months: Months) -> harmon
     return harmonisation.Trio(series[part], series[how.reference], calendar, through, how.valid_range)
 
 
+def reach(source: Source, months: Months, month: np.datetime64) -> list[int]:
+    """Lags with which a source's month stands in a cube of some months, none of them 0."""
+    index = int((month - months[0]).astype(int))
+    return [lag for lag in (0, *source.lags) if 0 <= index + lag < len(months)]
+
+
 def _places(reading: Reading, months: Months, month: np.datetime64) -> list[Place]:
     """Lags, and the index in time where a source's month goes with each, for those within the cube."""
     index = int((month - months[0]).astype(int))
-    return [(lag, (index + lag,)) for lag in (0, *reading.source.lags) if 0 <= index + lag < len(months)]
+    return [(lag, (index + lag,)) for lag in reach(reading.source, months, month)]
 
 
 def _write(

@@ -10,6 +10,7 @@ import pandas as pd
 
 from soilscale import __version__, cube, maps, publish, samples, storage
 from soilscale.flow import draw, explain, intervals, learn
+from soilscale.flow.layout import Layout, lay
 from soilscale.flow.plan import State
 from soilscale.flow.session import Run
 from soilscale.flow.stages import train_units
@@ -73,24 +74,15 @@ def draw_maps(run: Run) -> None:
     """Predict, conserve, fold and publish the maps; what hangs on a failed unit waits for the run that mends it."""
     settings, months = run.config, run.plan.months
     starts = maps.complete_seasons(months, settings.season_scheme)
-    layout = layout_digest(run)
-    made = run.workspace.state("maps-layout.json")
-    if not storage.exists(made) or storage.read_json(made) != layout:
-        storage.remove(made)
-        for stage in STAGES:
-            storage.remove(run.workspace.state(stage))
-        storage.remove(run.workspace.maps)
-        templates = maps.template(
-            run.plan.grid,
-            months,
-            starts,
-            settings.season_scheme,
-            predict_seasons=settings.maps.seasonal == PREDICTORS,
-            intervals=settings.maps.interval is not None,
-        )
-        for group, template in templates.items():
-            storage.create(run.workspace.maps, group, template)
-        storage.write_json(made, layout)
+    templates = maps.template(
+        run.plan.grid,
+        months,
+        starts,
+        settings.season_scheme,
+        predict_seasons=settings.maps.seasonal == PREDICTORS,
+        intervals=settings.maps.interval is not None,
+    )
+    lay(Layout(run.workspace, run.workspace.maps, "maps-layout.json", layout_digest(run), months), templates, STAGES)
     run.do(measure_units(run), "map: intervals")
     work = map_units(run)
     broken: set[str] = set()
@@ -110,9 +102,9 @@ def measure_units(run: Run) -> list[Unit]:
 
 
 def layout_digest(run: Run) -> str:
-    """What the maps' template is made from: grid, months, seasons and how their maps are made."""
+    """What the maps' template is made from but for its last month: grid, first month, seasons, how maps are made."""
     how = run.config.maps.seasonal, run.config.maps.interval is not None
-    return digest(run.plan.grid, run.plan.months.astype(str).tolist(), run.config.seasons, how)
+    return digest(run.plan.grid, str(run.plan.months[0]), run.config.seasons, how)
 
 
 def _needs(run: Run, unit: Unit) -> set[str]:
@@ -135,9 +127,9 @@ def _map_of(unit: Unit) -> tuple[str, np.datetime64]:
 
 
 def _broken(work: Sequence[Unit], receipts: Sequence[Receipt]) -> set[str]:
-    """Maps of failed units."""
-    failed = {receipt.name for receipt in receipts if receipt.outcome == "failed"}
-    return {map_name(unit) for unit in work if unit.name in failed}
+    """Maps of missing units."""
+    missing = {receipt.name for receipt in receipts}
+    return {map_name(unit) for unit in work if unit.name in missing}
 
 
 def recipe(run: Run, model: Chosen, offsets: maps.Offsets | None) -> draw.Recipe:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from itertools import groupby
 
 import numpy as np
@@ -60,11 +60,16 @@ class Plan:
         """Everything else."""
         return tuple(given for given in self.inputs if given.source.role == "predictor")
 
-    @property
+    @cached_property
     def layout(self) -> str:
-        """Digest of the cube's template: grid, months and variables."""
+        """Digest of the cube's template but for its last month: grid, first month and variables."""
         read = [given for given in self.inputs if given.source.harmonise is None]
-        return digest(ALGORITHM, self.grid, self.months.astype(str).tolist(), read, self.target.source.name)
+        return digest(ALGORITHM, self.grid, str(self.months[0]), read, self.target.source.name)
+
+    @cached_property
+    def recipes(self) -> Mapping[str, str]:
+        """Source -> digest of what all its units share: the layout and the source itself."""
+        return {given.source.name: digest(self.layout, given.source) for given in self.inputs}
 
     def source_months(self, source: Source) -> Months:
         """Months of a source that the cube holds, those that only lags need among them."""
@@ -215,19 +220,24 @@ def _alike(
 
     def key(month: np.datetime64) -> tuple[object, ...]:
         chosen = cube.select(scenes, month)
-        constant = source.role == "predictor" and cube.is_constant(source, chosen, month)
-        return tuple(scene.item for scene in chosen), None if constant else month
+        return tuple(scene.item for scene in chosen), None if constant(source, chosen, month) else month
 
     for _, run in groupby(months, key):
         alike = tuple(run)
         yield alike, cube.select(scenes, alike[0])
 
 
+def constant(source: Source, chosen: Sequence[Scene], month: np.datetime64) -> bool:
+    """Whether a month's values are those of every month for which the same scenes are chosen."""
+    return source.role == "predictor" and cube.is_constant(source, chosen, month)
+
+
 def _unit_of(
     plan: Plan, source: Source, name: str, scenes: Sequence[Scene], work: fill.Work, arguments: fill.Arguments
 ) -> Unit:
-    made_from = digest(plan.layout, source, [scene.digest for scene in scenes], [str(month) for month in arguments[5:]])
-    return Unit(CUBE, name, made_from, work, arguments)
+    months = [(month, fill.reach(source, plan.months, month)) for month in (arguments[5] if arguments[4:] else ())]
+    made_from = digest(plan.recipes[source.name], [scene.digest for scene in scenes], months)
+    return Unit(CUBE, name, made_from, work, arguments, fill.blank)
 
 
 def unit_name(source: Source, month: np.datetime64 | None, tile: Tile) -> str:
@@ -262,6 +272,11 @@ class State:
         wanted = [given for given in self.plan.inputs if given.source.name in how.needs]
         return [self.of(given, tile, self.plan.months) for given in wanted]
 
+    def coarse(self, months: Months) -> list[list[str]]:
+        """What the coarse group was made from in some months, over the whole area."""
+        tiles = list(self.plan.grid.tiles())
+        return [[self.predictors(tile, month), self.target(tile, month)] for month in months for tile in tiles]
+
     def target(self, tile: Tile, month: np.datetime64) -> str:
         """What the observation of a tile in a month was made from."""
         return self.of(self.plan.target, tile, np.array([month]))[0]
@@ -270,7 +285,9 @@ class State:
 def state(workspace: Workspace, plan: Plan, units: Sequence[Unit]) -> State:
     """State of the cube as its markers tell."""
     found = markers(workspace, CUBE)
-    standing = {name: unit.digest if unit.marker in found else MISSING for unit in units for name in _names(unit)}
+    standing = {
+        name: origin if unit.marker in found else MISSING for unit in units for name, origin in _origins(plan, unit)
+    }
     if plan.target.source.harmonise is not None:
         found = markers(workspace, HARMONISE)
         for unit in harmonise_units(plan, State(plan, standing)):
@@ -306,10 +323,16 @@ def harmonise_units(plan: Plan, standing: State) -> list[Unit]:
     ]
 
 
-def _names(unit: Unit) -> list[str]:
-    """Name of a unit of the cube, and those that its further months would have on their own."""
-    read, _, _, tile, *rest = unit.arguments
-    return [unit_name(read.source, month, tile) for month in rest[1]] if rest else [unit.name]
+def _origins(plan: Plan, unit: Unit) -> Iterator[tuple[str, str]]:
+    """Name that each month of a unit of the cube would have on its own, and what its values are made from.
+
+    The same in a period that goes on, where the unit may hold for further months, or be a lag of further ones.
+    """
+    read, scenes, _, tile, *rest = unit.arguments
+    told = [scene.digest for scene in scenes]
+    for month in rest[1] if rest else (None,):
+        own = None if month is None or constant(read.source, scenes, month) else month
+        yield unit_name(read.source, month, tile), digest(plan.recipes[read.source.name], told, own)
 
 
 def fraction_units(plan: Plan, standing: State) -> list[Unit]:

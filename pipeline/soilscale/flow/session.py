@@ -11,9 +11,10 @@ from distributed import Client
 
 from soilscale import __version__, cube
 from soilscale.config import Config
-from soilscale.flow import plan, units
+from soilscale.flow import dispatch, plan
+from soilscale.flow.dispatch import Progress
 from soilscale.flow.plan import Plan, State
-from soilscale.flow.units import Progress, Receipt, Unit
+from soilscale.flow.units import Receipt, Unit
 from soilscale.flow.workspace import Workspace
 
 PACKAGES = ("dask", "numpy", "rasterio", "scikit-learn", "stackstac", "xarray", "zarr")
@@ -35,10 +36,10 @@ class Run:
         return Workspace(self.config.output)
 
     def do(self, work: Sequence[Unit], doing: str) -> list[Receipt]:
-        """Do the units of a stage that are not complete."""
+        """Do the units of a stage that are not complete, and tell of those that are missing at its end."""
         if not work:
             return []
-        return units.run(self.connect, self.workspace, work, self.progress, doing)
+        return dispatch.run(self.connect, self.workspace, work, self.progress, doing)
 
     @cached_property
     def plan(self) -> Plan:

@@ -14,8 +14,9 @@ import yaml
 
 from soilscale import catalog, config, cube, grid, models, reports, samples, storage
 from soilscale.config import Config
-from soilscale.errors import DataError, ServiceError
+from soilscale.errors import DataError, IncompleteError, ServiceError
 from soilscale.flow import explain, fill, learn, plan
+from soilscale.flow.layout import Layout, lay
 from soilscale.flow.session import Run
 from soilscale.flow.units import FAILED, Receipt, Unit
 from soilscale.flow.workspace import Workspace, digest
@@ -122,15 +123,11 @@ def query(settings: Config, source: Source) -> catalog.Query:
 def fill_cube(run: Run) -> None:
     """Stream the items into the cube: classes looked up, the template laid, then every source, tile and month."""
     _find_classes(run)
-    made = run.workspace.state("layout.json")
-    if not storage.exists(made) or storage.read_json(made) != run.plan.layout:
-        storage.remove(made)
-        for stage in (plan.CUBE, plan.FRACTION, plan.RELATE, plan.HARMONISE):
-            storage.remove(run.workspace.state(stage))
-        storage.remove(run.workspace.cube)
-        for group, template in cube.template(run.plan.inputs, run.plan.grid, run.plan.months).items():
-            storage.create(run.workspace.cube, group, template)
-        storage.write_json(made, run.plan.layout)
+    lay(
+        Layout(run.workspace, run.workspace.cube, "layout.json", run.plan.layout, run.plan.months),
+        cube.template(run.plan.inputs, run.plan.grid, run.plan.months),
+        (plan.CUBE, plan.FRACTION, plan.RELATE, plan.HARMONISE),
+    )
     run.do(run.cube_units, "cube")
     if run.plan.target.source.harmonise is not None:
         _harmonise(run)
@@ -212,13 +209,13 @@ def sample_units(run: Run) -> list[Unit]:
         "seed": settings.models.seed,
         "block": settings.samples.block or samples.block_side(run.plan.grid.shape),
     }
-    made_from = samples_digest(run)
+    standing = run.standing
     batches = learn.months_in_batches(len(months))
     return [
         Unit(
             SAMPLES,
             f"{months[rows[0]]}_{months[rows[1] - 1]}",
-            made_from,
+            digest(standing.coarse(months[slice(*rows)]), run.features, settings.seasons, options),
             learn.draw,
             (
                 f"{months[rows[0]]}_{months[rows[1] - 1]}",
@@ -235,14 +232,14 @@ def sample_units(run: Run) -> list[Unit]:
 
 def samples_digest(run: Run) -> str:
     """What the training table is made from."""
-    return digest(run.standing.units, run.plan.layout, run.config.samples, run.config.models.seed, run.config.seasons)
+    return digest([unit.digest for unit in sample_units(run)])
 
 
 def _raise_failed(receipts: Sequence[Receipt]) -> None:
     """End a stage without which there is no next one."""
     for receipt in receipts:
-        if receipt.outcome == "failed":
-            raise DataError(f"{receipt.stage} {receipt.name}: {receipt.message}")
+        kind = IncompleteError if receipt.outcome == "killed" else DataError
+        raise kind(f"{receipt.stage} {receipt.name}: {receipt.message}")
 
 
 def train(run: Run) -> None:

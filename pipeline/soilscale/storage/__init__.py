@@ -1,6 +1,6 @@
 """The only module that touches stores: objects, Zarr groups and what GDAL needs to read assets from them."""
 
-from soilscale.storage.arrays import DamagedError, create, open_foreign, open_group, read_region, write_region
+from soilscale.storage.arrays import DamagedError, create, grow, open_foreign, open_group, read_region, write_region
 from soilscale.storage.gdal import gdal_options, gdal_path, gdal_session
 from soilscale.storage.objects import (
     answers,
@@ -12,6 +12,7 @@ from soilscale.storage.objects import (
     remove,
     write_bytes,
     write_json,
+    write_new,
 )
 from soilscale.storage.stores import TIMEOUT, explain, filesystem, has_bucket, is_local, join, resolve, shown
 
@@ -27,6 +28,7 @@ __all__ = [
     "gdal_options",
     "gdal_path",
     "gdal_session",
+    "grow",
     "has_bucket",
     "is_local",
     "join",
@@ -41,5 +43,6 @@ __all__ = [
     "shown",
     "write_bytes",
     "write_json",
+    "write_new",
     "write_region",
 ]

@@ -167,6 +167,31 @@ def create(url: str, group: str, template: xr.Dataset) -> None:
         write_bytes(f"{url}/{key}", content.to_bytes())
 
 
+def grow(url: str, group: str, template: xr.Dataset) -> None:
+    """Let a Zarr group grow along time to a template that goes on where the group ends; what is written stays.
+
+    Parameters
+    ----------
+    template
+        As `create` takes it, of the same variables and the same first times.
+
+    Raises
+    ------
+    ConfigurationError, ServiceError
+        If it cannot be written, by what is the matter.
+    """
+    if not _array(url, group, "time").size:
+        create(url, group, template)
+        return
+    with _told(f"{url}/{group}", "extend"):
+        for name, values in template.variables.items():
+            array = _array(url, group, str(name), write=True)
+            if array.shape != values.shape:
+                array.resize(values.shape)
+            if values.chunks is None and values.dims[:1] == ("time",):
+                array[:] = np.asarray(xr.conventions.encode_cf_variable(values, name=str(name)))
+
+
 def write_region(
     url: str, group: str, name: str, values: np.ndarray[Any, Any], region: tuple[int | slice, ...]
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import posixpath
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,38 @@ def write_bytes(url: str, data: bytes) -> None:
             fs.pipe_file(path, data)
     except FAILURES as error:
         raise explain(error, url, "write") from error
+
+
+def write_new(url: str, data: bytes) -> bool:
+    """Write an object whole if there is none, and say whether it was written; errors as `write_bytes`.
+
+    Of several writers at once one alone succeeds on a file system and on stores that honour ``If-None-Match: *``; on
+    other stores the last one's object stays.
+    """
+    try:
+        fs, path = filesystem(url)
+        if isinstance(fs, LocalFileSystem):
+            return _link_local(Path(path), data)
+        if fs.exists(path):
+            return False
+        fs.pipe_file(path, data, mode="create")
+    except FileExistsError:
+        return False
+    except FAILURES as error:
+        raise explain(error, url, "write") from error
+    return True
+
+
+def _link_local(path: Path, data: bytes) -> bool:
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    _write_local(draft, data)
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink()
+    return True
 
 
 def _write_local(path: Path, data: bytes) -> None:

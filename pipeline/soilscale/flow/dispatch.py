@@ -1,0 +1,212 @@
+"""Units of a stage on a Dask cluster: few in flight, short ones together in a task, survived when they kill workers."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field
+
+from distributed import Client, Future, as_completed
+from distributed.comm.core import CommClosedError
+from distributed.scheduler import KilledWorker
+
+from soilscale import storage
+from soilscale.errors import IncompleteError, ServiceError
+from soilscale.flow import metrics
+from soilscale.flow.units import MARKER, Receipt, Unit, give_up, markers, perform
+from soilscale.flow.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+IN_FLIGHT = 4
+"""Tasks submitted ahead for every thread of the cluster; bounds the memory of the scheduler."""
+
+TASK_SECONDS = 0.5
+"""Work that a task carries where single units are shorter than that."""
+
+MOST_UNITS = 256
+"""Units that a task carries at most."""
+
+ATTEMPTS = 3
+"""How often a unit is tried whose failure may pass."""
+
+MOST_KILLED = 20
+"""Tasks of a stage that may lose their workers again and again before the stage is given up."""
+
+LOOK_EVERY = 5.0
+"""Seconds between two looks at how many threads the cluster has."""
+
+Progress = Callable[[str, int, int | None], None]
+"""Takes what is being done, how much of it is done, and how much there is of it (None: not known)."""
+
+
+def run(
+    connect: Callable[[], Client], workspace: Workspace, units: Sequence[Unit], progress: Progress, doing: str
+) -> list[Receipt]:
+    """Do every unit of one stage that is not complete.
+
+    Parameters
+    ----------
+    connect
+        Gives the cluster's client; called only if some unit is not complete.
+    units
+        All units of the stage, complete ones too.
+    doing
+        What the stage does, for the progress bar.
+
+    Returns
+    -------
+    list of Receipt
+        Of the units that are missing: their input could not be used, or they killed their workers.
+
+    Raises
+    ------
+    ConfigurationError
+        If the output cannot be written.
+    ServiceError
+        If some units could still not reach a service after `ATTEMPTS`; the others are complete.
+    IncompleteError
+        If the scheduler was lost, or workers again and again.
+    """
+    stage = units[0].stage if units else ""
+    found = markers(workspace, stage) if units else set()
+    todo = [unit for unit in units if unit.marker not in found]
+    _withdraw(workspace, units, found)
+    done = len(units) - len(todo)
+    metrics.planned(stage, done, len(units))
+    progress(doing, done, len(units))
+    missing: list[Receipt] = []
+    for attempt in range(ATTEMPTS if todo else 0):
+        time.sleep(2**attempt - 1)
+        away: dict[str, str] = {}
+        for receipt in _Stream(connect(), workspace, todo).receipts():
+            metrics.tried(receipt)
+            if receipt.outcome == "unreachable":
+                away[receipt.name] = receipt.message
+                continue
+            done += 1
+            progress(doing, done, len(units))
+            if receipt.outcome != "done":
+                missing.append(receipt)
+                told = {"stage": stage, "unit": receipt.name, "outcome": receipt.outcome}
+                logger.error("%s %s: %s", stage, receipt.name, receipt.message, extra=told)
+        todo = [unit for unit in todo if unit.name in away]
+        if not todo:
+            return missing
+        message = next(iter(away.values()))
+        logger.warning("%s: %d units are to be tried again, the first: %s", stage, len(todo), message)
+    if todo:
+        raise ServiceError(
+            f"{len(todo)} of {len(units)} units of stage {stage} could not be done, the first: {message}"
+        )
+    return missing
+
+
+def _withdraw(workspace: Workspace, units: Sequence[Unit], found: set[str]) -> None:
+    """Remove the markers that are not of these units: of other inputs, of an earlier plan, of an earlier failure."""
+    standing = {unit.marker for unit in units}
+    orphans = [name for name in found if name not in standing and MARKER.search(name)]
+    if orphans:
+        storage.remove(workspace.state(units[0].stage), orphans)
+
+
+@dataclass
+class _Stream:
+    """Units on their way through a cluster, in tasks of about `TASK_SECONDS`."""
+
+    client: Client
+    workspace: Workspace
+    units: Sequence[Unit]
+    taken: int = 0
+    """Units that were submitted."""
+    threads: int = 1
+    looked: float = float("-inf")
+    """When the cluster was last asked for its threads."""
+    seconds: float | None = None
+    """Mean duration of a unit, of late; None before the first is back."""
+    flying: dict[str, Sequence[Unit]] = field(default_factory=dict)
+    """Key of a task in flight -> its units."""
+    suspects: deque[Unit] = field(default_factory=deque)
+    """Units of tasks that lost their workers again and again."""
+    lost: int = 0
+    """Tasks that did."""
+
+    def receipts(self) -> Iterator[Receipt]:
+        """Receipts as they come; only so many tasks are in flight that every thread has work."""
+        try:
+            running = as_completed(self._more(), loop=self.client.loop)
+            for future in running:
+                yield from self._land(future)
+                for one in self._more():
+                    running.add(one)
+            while self.suspects:
+                yield self._alone(self.suspects.popleft())
+        except (CancelledError, CommClosedError) as error:
+            raise IncompleteError(
+                f"the Dask scheduler was lost ({error}); see that it runs, then run the same command again"
+            ) from error
+
+    def _more(self) -> list[Future[list[Receipt]]]:
+        """Tasks that are submitted, so that the cluster has its number again."""
+        if time.monotonic() - self.looked > LOOK_EVERY:
+            self.looked = time.monotonic()
+            self.threads = max(sum(self.client.nthreads().values()), 1)
+        added = []
+        while self.taken < len(self.units) and len(self.flying) < IN_FLIGHT * self.threads:
+            batch = self.units[self.taken : self.taken + self._size()]
+            self.taken += len(batch)
+            added.append(self._submit(batch))
+        return added
+
+    def _size(self) -> int:
+        """Units of the next task: many where they are short, and no more than leaves every thread its share."""
+        if self.seconds is None:
+            return 1
+        share = (len(self.units) - self.taken) // (IN_FLIGHT * self.threads)
+        return max(1, min(int(TASK_SECONDS / max(self.seconds, 1e-6)), share, MOST_UNITS))
+
+    def _submit(self, batch: Sequence[Unit]) -> Future[list[Receipt]]:
+        unit = batch[0]
+        key = f"{unit.stage}-{unit.name}-{unit.digest}-{time.monotonic_ns()}"
+        self.flying[key] = batch
+        return self.client.submit(perform, self.workspace, batch, key=key, pure=False)
+
+    def _land(self, future: Future[list[Receipt]]) -> list[Receipt]:
+        """Receipts of a task; none if its units are suspected of killing their workers."""
+        batch = self.flying.pop(str(future.key))
+        try:
+            receipts: list[Receipt] = future.result()
+        except KilledWorker as error:
+            self._suspect(batch, error)
+            return []
+        new = sum(receipt.seconds for receipt in receipts) / len(receipts)
+        self.seconds = new if self.seconds is None else 0.7 * self.seconds + 0.3 * new
+        return receipts
+
+    def _suspect(self, batch: Sequence[Unit], error: KilledWorker) -> None:
+        self.suspects.extend(batch)
+        self.lost += 1
+        logger.warning("%s %s: %s; tried again alone later", batch[0].stage, batch[0].name, _died(error))
+        if self.lost > MOST_KILLED:
+            raise IncompleteError(
+                f"stage {batch[0].stage}: {self.lost} tasks lost their workers again and again, the last: "
+                f"{batch[0].name} ({_died(error)}); give the workers more memory or choose a smaller grid.tile, then "
+                "run the same command again"
+            ) from error
+
+    def _alone(self, unit: Unit) -> Receipt:
+        """Try a suspect with nothing beside it, so that no other unit pays for it, nor it for another."""
+        try:
+            (receipt,) = self._submit([unit]).result()
+        except KilledWorker as error:
+            advice = "give the workers more memory or choose a smaller grid.tile, then run the same command again"
+            return give_up(self.workspace, unit, f"{_died(error)}; {advice}")
+        return receipt
+
+
+def _died(error: KilledWorker) -> str:
+    """In words how often a task lost its worker."""
+    return f"its worker died {error.allowed_failures + 1} times, the last at {error.last_worker.address}"

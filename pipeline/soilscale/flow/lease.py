@@ -1,0 +1,195 @@
+"""One run writes to an output at a time: a lease below `state/` that its holder renews, and that a dead one loses."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from soilscale import storage
+from soilscale.errors import IncompleteError, ServiceError
+from soilscale.flow.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+RENEWED = 10.0
+"""Seconds between two renewals."""
+
+EXPIRY = 60.0
+"""Seconds without renewal after which another host's lease is void."""
+
+LOOK = 1.0
+"""Seconds between two looks at another host's lease, and after which a lease that was taken over is looked at again."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who writes to an output."""
+
+    host: str
+    boot: str
+    """What tells two hosts of one name apart, and a host from itself before it was started anew."""
+    pid: int
+    born: float
+    """When the process was started, seconds since 1970, by which a later process of the same number is told apart."""
+    since: str
+    """When the lease was taken, UTC."""
+    identity: str = field(default_factory=lambda: uuid.uuid4().hex)
+    renewals: int = 0
+
+    def __str__(self) -> str:
+        """Give host, process and time, as messages do."""
+        return f"process {self.pid} on {self.host}, since {self.since}"
+
+
+def mine() -> Lease:
+    """Lease of this process."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Lease(socket.gethostname(), _boot(), os.getpid(), psutil.Process().create_time(), now)
+
+
+def _boot() -> str:
+    told = Path("/proc/sys/kernel/random/boot_id")
+    return told.read_text().strip() if told.exists() else f"{uuid.getnode():x}"
+
+
+def holder(workspace: Workspace) -> Lease | None:
+    """Lease that stands, be its holder alive or not."""
+    try:
+        return Lease(**storage.read_json(_url(workspace)))
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def held(workspace: Workspace) -> Iterator[None]:
+    """Hold the lease of an output while something is done.
+
+    Raises
+    ------
+    IncompleteError
+        If another run that is alive holds it, or took it over since this one did not renew it for `EXPIRY`.
+    """
+    lease = _take(workspace)
+    keeper = _Keeper(workspace, lease)
+    keeper.start()
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if keeper.robbed is None:
+            raise
+        raise IncompleteError(
+            f"{workspace.output} was taken over by {keeper.robbed}, since this run did not renew its lease for "
+            f"{EXPIRY:g} s; wait until that run has ended, then run the same command again"
+        ) from error
+    finally:
+        keeper.stop()
+
+
+def _url(workspace: Workspace) -> str:
+    return workspace.state("lease.json")
+
+
+def _content(lease: Lease) -> bytes:
+    return json.dumps(asdict(lease), indent=1).encode()
+
+
+def _take(workspace: Workspace) -> Lease:
+    """Take the lease, of a dead holder too."""
+    lease = mine()
+    if storage.write_new(_url(workspace), _content(lease)):
+        found = None
+    else:
+        found = holder(workspace)
+        if found is not None:
+            _outlive(workspace, found)
+            logger.warning("%s was held by %s, which is gone; this run goes on from there", workspace.output, found)
+            storage.remove(_url(workspace))
+        if not storage.write_new(_url(workspace), _content(lease)):
+            raise _refusal(workspace, holder(workspace) or lease)
+    if found is not None or not storage.is_local(workspace.output):
+        time.sleep(LOOK)
+        last = holder(workspace)
+        if last is None or last.identity != lease.identity:
+            raise _refusal(workspace, last or lease)
+    return lease
+
+
+def _outlive(workspace: Workspace, found: Lease) -> None:
+    """Return when a holder is known to be dead: by its process on this host, by silence for `EXPIRY` on another."""
+    if (found.host, found.boot) == (socket.gethostname(), _boot()):
+        if _lives(found):
+            raise _refusal(workspace, found)
+        return
+    logger.warning("%s is held by %s; waiting up to %g s for a sign of life", workspace.output, found, EXPIRY)
+    until = time.monotonic() + EXPIRY
+    while time.monotonic() < until:
+        time.sleep(LOOK)
+        now = holder(workspace)
+        if now is None:
+            return
+        if now != found:
+            raise _refusal(workspace, now)
+
+
+def _lives(lease: Lease) -> bool:
+    try:
+        return abs(psutil.Process(lease.pid).create_time() - lease.born) < 1
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _refusal(workspace: Workspace, lease: Lease) -> IncompleteError:
+    return IncompleteError(
+        f"{workspace.output} is being written by another run: {lease}; wait until it has ended, or stop it, then run "
+        "the same command again"
+    )
+
+
+class _Keeper(threading.Thread):
+    """Renews a lease until it is stopped; stops the run as SIGTERM does if another has taken it over."""
+
+    def __init__(self, workspace: Workspace, lease: Lease) -> None:
+        super().__init__(name="lease", daemon=True)
+        self.workspace = workspace
+        self.lease = lease
+        self.robbed: Lease | None = None
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        while not self._end.wait(RENEWED):
+            try:
+                if self._lost():
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    return
+                self.lease = replace(self.lease, renewals=self.lease.renewals + 1)
+                storage.write_bytes(_url(self.workspace), _content(self.lease))
+            except ServiceError as error:
+                logger.warning("the lease could not be renewed: %s", error)
+
+    def _lost(self) -> bool:
+        found = holder(self.workspace)
+        self.robbed = found if found is not None and found.identity != self.lease.identity else None
+        return self.robbed is not None
+
+    def stop(self) -> None:
+        """End, and give the lease back if it is still this run's."""
+        self._end.set()
+        self.join()
+        try:
+            if self.robbed is None and not self._lost():
+                storage.remove(_url(self.workspace))
+        except ServiceError as error:
+            logger.warning("the lease could not be given back: %s", error)

@@ -1,0 +1,198 @@
+"""One run at a time on an output: who is refused, who goes on from a dead run, and who finds that it was taken over."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from soilscale import storage
+from soilscale.errors import IncompleteError
+from soilscale.flow import lease
+from soilscale.flow.lease import Lease
+from soilscale.flow.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(str(tmp_path / "run"))
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let leases be renewed, looked at and void in moments."""
+    for name, value in (("RENEWED", 0.05), ("EXPIRY", 0.5), ("LOOK", 0.05)):
+        monkeypatch.setattr(lease, name, value)
+
+
+@pytest.fixture
+def stoppable() -> Iterator[None]:
+    """Let SIGTERM interrupt, as the command does."""
+
+    def stop(_signum: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def place(workspace: Workspace, found: Lease) -> None:
+    storage.write_json(workspace.state("lease.json"), asdict(found))
+
+
+def elsewhere() -> Lease:
+    return replace(lease.mine(), host="node-7", identity="another")
+
+
+def dead() -> int:
+    """Process number that no process has."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+def test_one_writer_of_many_writes_a_new_object(tmp_path: Path) -> None:
+    url = str(tmp_path / "new" / "object.json")
+    with ThreadPoolExecutor(16) as pool:
+        wrote = list(pool.map(lambda number: storage.write_new(url, str(number).encode()), range(64)))
+    assert sum(wrote) == 1
+    assert storage.read_bytes(url) == str(wrote.index(True)).encode()
+    assert [path.name for path in Path(url).parent.iterdir()] == ["object.json"]
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_lease_is_held_renewed_and_given_back(workspace: Workspace) -> None:
+    with lease.held(workspace):
+        first = lease.holder(workspace)
+        assert first is not None
+        assert (first.pid, first.host) == (os.getpid(), lease.mine().host)
+        time.sleep(0.5)
+        later = lease.holder(workspace)
+        assert later is not None
+        assert later.renewals > first.renewals
+        assert later.identity == first.identity
+    assert lease.holder(workspace) is None
+
+
+def test_a_lease_is_given_back_when_the_run_fails(workspace: Workspace) -> None:
+    with pytest.raises(ValueError, match="bad"), lease.held(workspace):
+        raise ValueError("bad")
+    assert lease.holder(workspace) is None
+
+
+def test_a_second_run_is_refused_and_told_who_holds_the_output(workspace: Workspace) -> None:
+    with lease.held(workspace):
+        with pytest.raises(IncompleteError) as caught, lease.held(workspace):
+            pass
+        assert caught.value.status == 75
+        for told in (workspace.output, f"process {os.getpid()} on {lease.mine().host}, since 20", "wait until it has"):
+            assert told in str(caught.value)
+        assert lease.holder(workspace) is not None, "the refused run leaves the lease alone"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda: {"pid": dead()}, lambda: {"born": lease.mine().born - 1000}],
+    ids=["its process is gone", "its number is another process's"],
+)
+def test_a_run_goes_on_at_once_from_one_that_died_on_this_host(
+    workspace: Workspace, change: Callable[[], dict[str, float]], caplog: pytest.LogCaptureFixture
+) -> None:
+    place(workspace, replace(lease.mine(), identity="old", **change()))
+    with lease.held(workspace):
+        found = lease.holder(workspace)
+        assert found is not None
+        assert found.identity != "old"
+    assert "which is gone" in caplog.text
+    assert "waiting" not in caplog.text
+
+
+@pytest.mark.usefixtures("brief")
+@pytest.mark.parametrize("change", [{"host": "node-7"}, {"boot": "before"}], ids=["host", "boot"])
+def test_a_silent_holder_elsewhere_is_waited_for_and_then_outlived(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture, change: dict[str, str]
+) -> None:
+    place(workspace, replace(lease.mine(), identity="old", **change))
+    start = time.monotonic()
+    with lease.held(workspace):
+        assert time.monotonic() - start >= lease.EXPIRY
+    assert "waiting up to 0.5 s for a sign of life" in caplog.text
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_holder_elsewhere_that_renews_its_lease_is_alive(workspace: Workspace) -> None:
+    end = threading.Event()
+
+    def renew() -> None:
+        found = elsewhere()
+        while not end.wait(0.05):
+            found = replace(found, renewals=found.renewals + 1)
+            place(workspace, found)
+
+    place(workspace, elsewhere())
+    thread = threading.Thread(target=renew)
+    thread.start()
+    try:
+        with pytest.raises(IncompleteError, match=r"by another run: process \d+ on node-7"), lease.held(workspace):
+            pass
+    finally:
+        end.set()
+        thread.join()
+
+
+@pytest.mark.usefixtures("brief")
+def test_of_two_that_outlive_a_dead_run_one_alone_goes_on(workspace: Workspace) -> None:
+    place(workspace, replace(lease.mine(), pid=dead(), identity="old"))
+
+    def attempt(_: int) -> bool:
+        try:
+            with lease.held(workspace):
+                time.sleep(0.5)
+        except IncompleteError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(attempt, range(8))) == 1
+
+
+@pytest.mark.usefixtures("brief", "stoppable")
+def test_a_run_whose_lease_was_taken_over_stops_and_leaves_it_alone(workspace: Workspace) -> None:
+    def robbed() -> None:
+        place(workspace, elsewhere())
+        time.sleep(10)
+
+    with pytest.raises(IncompleteError, match=r"taken over by process \d+ on node-7"), lease.held(workspace):
+        robbed()
+    found = lease.holder(workspace)
+    assert found is not None
+    assert found.host == "node-7"
+
+
+@pytest.mark.usefixtures("brief", "stoppable")
+def test_a_run_that_is_stopped_by_hand_says_so(workspace: Workspace) -> None:
+    def stopped() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    with pytest.raises(KeyboardInterrupt), lease.held(workspace):
+        stopped()
+    assert lease.holder(workspace) is None
+
+
+def test_a_lease_is_plain_json(workspace: Workspace) -> None:
+    with lease.held(workspace):
+        told = json.loads(Path(workspace.state("lease.json")).read_text())
+    assert set(told) == {"host", "boot", "pid", "born", "since", "identity", "renewals"}
