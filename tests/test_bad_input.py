@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -212,8 +213,8 @@ def test_months_without_items_are_told(ruin: Ruin) -> None:
     assert "source soil_moisture: no item in 2004-05, 2004-10" in ruin.first.err
     page = (ruin.output / "report" / "index.html").read_text()
     missing = page.partition('<table id="without-input">')[2].partition("</table>")[0]
-    assert "<td>soil_moisture</td>" in missing
-    assert "2004-05, 2004-10" in missing
+    (row,) = [row for row in missing.split("<tr>") if "<td>soil_moisture</td>" in row]
+    assert {"2004-05", "2004-10"} <= set(re.findall(r"\d{4}-\d\d", row))
     told = invoke("check", ruin.config)
     (row,) = [line for line in told.out.splitlines() if "soil_moisture" in line]
     assert "10 of 12, 2004-01..2004-12" in row

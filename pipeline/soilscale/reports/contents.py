@@ -305,7 +305,7 @@ MISSING = Section(
     "",
     (
         Table("failed", "Units of work that could not be made"),
-        Table("without_input", "Months without input"),
+        Table("without_input", "Months without input", "Without an item, or without a single valid value."),
         Table(
             "flags",
             "Quality layer of the monthly maps",
