@@ -177,7 +177,7 @@ def test_kills_lose_nothing_that_was_marked(
 def test_a_second_run_is_refused_while_the_first_goes_on(config: Path, output: Path, tmp_path: Path) -> None:
     run = ("run", config, "--output", tmp_path / "run")
     with started(*run, "--workers", 1, log=tmp_path / "log") as first:
-        wait_until((tmp_path / "run" / "state" / "lease.json").exists, "the lease")
+        wait_until((tmp_path / "run" / "state" / "lease" / "000001.json").exists, "the lease")
         second: Ended = soilscale(*run, "--workers", 1)
         assert second.status == 75
         assert f"is being written by another run: process {first.pid} on " in second.err

@@ -49,7 +49,7 @@ def stoppable() -> Iterator[None]:
 
 
 def place(workspace: Workspace, found: Lease) -> None:
-    storage.write_json(workspace.state("lease.json"), asdict(found))
+    storage.write_json(workspace.state("lease", "000007.json"), asdict(found))
 
 
 def elsewhere() -> Lease:
@@ -132,7 +132,10 @@ def test_a_silent_holder_elsewhere_is_waited_for_and_then_outlived(
 
 
 @pytest.mark.usefixtures("brief")
-def test_a_holder_elsewhere_that_renews_its_lease_is_alive(workspace: Workspace) -> None:
+def test_a_holder_elsewhere_that_renews_its_lease_is_alive(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "EXPIRY", 30.0)
     end = threading.Event()
 
     def renew() -> None:
@@ -156,11 +159,14 @@ def test_a_holder_elsewhere_that_renews_its_lease_is_alive(workspace: Workspace)
 def test_of_two_that_outlive_a_dead_run_one_alone_goes_on(workspace: Workspace) -> None:
     place(workspace, replace(lease.mine(), pid=dead(), identity="old"))
 
+    refused = threading.Semaphore(0)
+
     def attempt(_: int) -> bool:
         try:
             with lease.held(workspace):
-                time.sleep(0.5)
+                assert all(refused.acquire(timeout=30) for _ in range(7)), "the others are refused meanwhile"
         except IncompleteError:
+            refused.release()
             return False
         return True
 
@@ -171,7 +177,7 @@ def test_of_two_that_outlive_a_dead_run_one_alone_goes_on(workspace: Workspace) 
 @pytest.mark.usefixtures("brief", "stoppable")
 def test_a_run_whose_lease_was_taken_over_stops_and_leaves_it_alone(workspace: Workspace) -> None:
     def robbed() -> None:
-        place(workspace, elsewhere())
+        place(workspace, elsewhere())  # a later term
         time.sleep(10)
 
     with pytest.raises(IncompleteError, match=r"taken over by process \d+ on node-7"), lease.held(workspace):
@@ -194,5 +200,5 @@ def test_a_run_that_is_stopped_by_hand_says_so(workspace: Workspace) -> None:
 
 def test_a_lease_is_plain_json(workspace: Workspace) -> None:
     with lease.held(workspace):
-        told = json.loads(Path(workspace.state("lease.json")).read_text())
+        told = json.loads(Path(workspace.state("lease", "000001.json")).read_text())
     assert set(told) == {"host", "boot", "pid", "born", "since", "identity", "renewals"}

@@ -1,4 +1,8 @@
-"""One run writes to an output at a time: a lease below `state/` that its holder renews, and that a dead one loses."""
+"""One run writes to an output at a time: a lease below `state/` that its holder renews, and that a dead one loses.
+
+Every lease is an object of its own, a term, with the next number. So of those who would follow on a dead holder one
+alone can, and nobody removes what another has just written.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,10 @@ EXPIRY = 60.0
 """Seconds without renewal after which another host's lease is void."""
 
 LOOK = 1.0
-"""Seconds between two looks at another host's lease, and after which a lease that was taken over is looked at again."""
+"""Seconds between looks at another host's lease, and after which one's own in an object store is looked at again."""
+
+TERMS = "lease"
+"""Folder below `state/` of the terms, numbered as they come; what counts is the last, an empty one was given back."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +74,19 @@ def _boot() -> str:
 
 def holder(workspace: Workspace) -> Lease | None:
     """Lease that stands, be its holder alive or not."""
+    return _last(workspace)[1]
+
+
+def _last(workspace: Workspace) -> tuple[int, Lease | None]:
+    """Number of the last term, 0 if there was none, and its lease if it was not given back."""
+    numbers = [int(name.removesuffix(".json")) for name in storage.names_below(workspace.state(TERMS))]
+    if not numbers:
+        return 0, None
     try:
-        return Lease(**storage.read_json(_url(workspace)))
-    except FileNotFoundError:
-        return None
+        told = storage.read_json(_url(workspace, max(numbers)))
+    except FileNotFoundError:  # a later term began, and swept this one away
+        return _last(workspace)
+    return max(numbers), Lease(**told) if told else None
 
 
 @contextmanager
@@ -82,8 +98,7 @@ def held(workspace: Workspace) -> Iterator[None]:
     IncompleteError
         If another run that is alive holds it, or took it over since this one did not renew it for `EXPIRY`.
     """
-    lease = _take(workspace)
-    keeper = _Keeper(workspace, lease)
+    keeper = _Keeper(workspace, *_take(workspace))
     keeper.start()
     try:
         yield
@@ -98,33 +113,32 @@ def held(workspace: Workspace) -> Iterator[None]:
         keeper.stop()
 
 
-def _url(workspace: Workspace) -> str:
-    return workspace.state("lease.json")
+def _url(workspace: Workspace, term: int) -> str:
+    return workspace.state(TERMS, f"{term:06}.json")
 
 
-def _content(lease: Lease) -> bytes:
-    return json.dumps(asdict(lease), indent=1).encode()
+def _content(lease: Lease | None) -> bytes:
+    return json.dumps(asdict(lease) if lease is not None else {}, indent=1).encode()
 
 
-def _take(workspace: Workspace) -> Lease:
-    """Take the lease, of a dead holder too."""
-    lease = mine()
-    if storage.write_new(_url(workspace), _content(lease)):
-        found = None
-    else:
-        found = holder(workspace)
-        if found is not None:
-            _outlive(workspace, found)
-            logger.warning("%s was held by %s, which is gone; this run goes on from there", workspace.output, found)
-            storage.remove(_url(workspace))
-        if not storage.write_new(_url(workspace), _content(lease)):
-            raise _refusal(workspace, holder(workspace) or lease)
-    if found is not None or not storage.is_local(workspace.output):
+def _take(workspace: Workspace) -> tuple[int, Lease]:
+    """Begin the next term, behind one that was given back or whose holder is dead."""
+    term, found = _last(workspace)
+    if found is not None:
+        _outlive(workspace, found)
+        logger.warning("%s was held by %s, which is gone; this run goes on from there", workspace.output, found)
+    lease, own = mine(), term + 1
+    if not storage.write_new(_url(workspace, own), _content(lease)):
+        raise _refusal(workspace, holder(workspace) or lease)
+    if not storage.is_local(workspace.output):
         time.sleep(LOOK)
-        last = holder(workspace)
-        if last is None or last.identity != lease.identity:
-            raise _refusal(workspace, last or lease)
-    return lease
+    last = _last(workspace)[1]
+    if last is None or last.identity != lease.identity:
+        raise _refusal(workspace, last or lease)
+    terms = {name: int(name.removesuffix(".json")) for name in storage.names_below(workspace.state(TERMS))}
+    if earlier := [name for name, number in terms.items() if number < own]:
+        storage.remove(workspace.state(TERMS), earlier)
+    return own, lease
 
 
 def _outlive(workspace: Workspace, found: Lease) -> None:
@@ -161,9 +175,10 @@ def _refusal(workspace: Workspace, lease: Lease) -> IncompleteError:
 class _Keeper(threading.Thread):
     """Renews a lease until it is stopped; stops the run as SIGTERM does if another has taken it over."""
 
-    def __init__(self, workspace: Workspace, lease: Lease) -> None:
+    def __init__(self, workspace: Workspace, term: int, lease: Lease) -> None:
         super().__init__(name="lease", daemon=True)
         self.workspace = workspace
+        self.term = term
         self.lease = lease
         self.robbed: Lease | None = None
         self._end = threading.Event()
@@ -175,7 +190,7 @@ class _Keeper(threading.Thread):
                     os.kill(os.getpid(), signal.SIGTERM)
                     return
                 self.lease = replace(self.lease, renewals=self.lease.renewals + 1)
-                storage.write_bytes(_url(self.workspace), _content(self.lease))
+                storage.write_bytes(_url(self.workspace, self.term), _content(self.lease))
             except ServiceError as error:
                 logger.warning("the lease could not be renewed: %s", error)
 
@@ -190,6 +205,6 @@ class _Keeper(threading.Thread):
         self.join()
         try:
             if self.robbed is None and not self._lost():
-                storage.remove(_url(self.workspace))
+                storage.write_bytes(_url(self.workspace, self.term), _content(None))
         except ServiceError as error:
             logger.warning("the lease could not be given back: %s", error)
