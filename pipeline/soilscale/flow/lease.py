@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import threading
@@ -36,6 +37,9 @@ EXPIRY = 60.0
 
 LOOK = 1.0
 """Seconds between looks at another host's lease, and after which one's own in an object store is looked at again."""
+
+TERM = re.compile(r"(\d+)\.json")
+"""Name of a term."""
 
 TERMS = "lease"
 """Folder below `state/` of the terms, numbered as they come; what counts is the last, an empty one was given back."""
@@ -79,14 +83,20 @@ def holder(workspace: Workspace) -> Lease | None:
 
 def _last(workspace: Workspace) -> tuple[int, Lease | None]:
     """Number of the last term, 0 if there was none, and its lease if it was not given back."""
-    numbers = [int(name.removesuffix(".json")) for name in storage.names_below(workspace.state(TERMS))]
-    if not numbers:
+    last = max(_terms(workspace), default=0)
+    if not last:
         return 0, None
     try:
-        told = storage.read_json(_url(workspace, max(numbers)))
+        told = storage.read_json(_url(workspace, last))
     except FileNotFoundError:  # a later term began, and swept this one away
         return _last(workspace)
-    return max(numbers), Lease(**told) if told else None
+    return last, Lease(**told) if told else None
+
+
+def _terms(workspace: Workspace) -> list[int]:
+    """Numbers of the terms that stand; an object that is being written has a draft's name beside it."""
+    found = [TERM.fullmatch(name) for name in storage.names_below(workspace.state(TERMS))]
+    return [int(one[1]) for one in found if one]
 
 
 @contextmanager
@@ -113,8 +123,12 @@ def held(workspace: Workspace) -> Iterator[None]:
         keeper.stop()
 
 
+def _name(term: int) -> str:
+    return f"{term:06}.json"
+
+
 def _url(workspace: Workspace, term: int) -> str:
-    return workspace.state(TERMS, f"{term:06}.json")
+    return workspace.state(TERMS, _name(term))
 
 
 def _content(lease: Lease | None) -> bytes:
@@ -135,8 +149,7 @@ def _take(workspace: Workspace) -> tuple[int, Lease]:
     last = _last(workspace)[1]
     if last is None or last.identity != lease.identity:
         raise _refusal(workspace, last or lease)
-    terms = {name: int(name.removesuffix(".json")) for name in storage.names_below(workspace.state(TERMS))}
-    if earlier := [name for name, number in terms.items() if number < own]:
+    if earlier := [_name(term) for term in _terms(workspace) if term < own]:
         storage.remove(workspace.state(TERMS), earlier)
     return own, lease
 
