@@ -147,8 +147,8 @@ def test_a_bucket_that_vanishes_on_the_way_stops_the_run(
 
     store.share, store.matches = 1.0, vanish
     run = (config, "--output", "s3://short-lived/run")
-    done = invoke("cube", *run, "--scheduler", cluster)
-    assert gone
+    done = invoke("run", *run, "--scheduler", cluster)
+    assert gone, done.err
     assert done.status == 69, done.err
     assert "s3://short-lived/run" in done.err
     assert "run the same command again" in done.err

@@ -153,15 +153,10 @@ def create(url: str, group: str, template: xr.Dataset) -> None:
         If it cannot be written, by what is the matter.
     """
     objects: dict[str, Buffer] = {}
-    template.to_zarr(
-        MemoryStore(objects),
-        group=group,
-        mode="w",
-        compute=False,
-        zarr_format=3,
-        consolidated=False,
-        encoding={name: {"compressors": (CODEC,)} for name in template.variables},
-    )
+    coded = template.copy()
+    for variable in coded.variables.values():
+        variable.encoding = variable.encoding | {"compressors": (CODEC,)}
+    coded.to_zarr(MemoryStore(objects), group=group, mode="w", compute=False, zarr_format=3, consolidated=False)
     remove(f"{url}/{group}")
     for key, content in objects.items():
         write_bytes(f"{url}/{key}", content.to_bytes())
