@@ -101,6 +101,12 @@ def die(_workspace: Workspace, _name: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def count_on(workspace: Workspace, name: str, shared: list[str]) -> None:
+    """Tell how many units have met on one object, this one among them."""
+    shared.append(name)
+    storage.write_json(f"{workspace.output}/{name}.met.json", len(shared))
+
+
 def unit(name: str, work: Callable[..., None] = keep, made_from: object = 0, stage: str = STAGE) -> Unit:
     return Unit(stage, name, digest(made_from), work, (name,))
 
@@ -413,3 +419,16 @@ def test_a_bad_unit_does_not_harm_those_that_go_with_it(client: Client, workspac
     (missing,) = run(client, workspace, work)
     assert (missing.name, missing.outcome) == ("u300", "failed")
     assert len(standing(workspace)) == 400
+
+
+def test_units_that_go_together_share_their_arguments_on_a_worker(processes: Client, workspace: Workspace) -> None:
+    shared: list[str] = []
+    work = [
+        replace(unit(f"{kind}{number}", count_on), arguments=(f"{kind}{number}", shared), together=kind)
+        for kind in ("a", "b")
+        for number in range(8)
+    ]
+    assert run(processes, workspace, work) == []
+    met = [storage.read_json(f"{workspace.output}/{one.name}.met.json") for one in work]
+    assert met == [1, 2, 3, 4, 5, 6, 1, 2] * 2
+    assert shared == []

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from distributed import Client, Future, as_completed
 from distributed.comm.core import CommClosedError
@@ -29,6 +30,9 @@ TASK_SECONDS = 0.5
 
 MOST_UNITS = 256
 """Units that a task carries at most."""
+
+MOST_TOGETHER = 6
+"""Units that share what they read, such as neighbouring months, that a task carries at most."""
 
 ATTEMPTS = 3
 """How often a unit is tried whose failure may pass."""
@@ -163,10 +167,19 @@ class _Stream:
 
     def _size(self) -> int:
         """Units of the next task: many where they are short, and no more than leaves every thread its share."""
-        if self.seconds is None:
-            return 1
+        kin = self._kin()
+        if self.seconds is None or kin > 1:
+            return kin
         share = (len(self.units) - self.taken) // (IN_FLIGHT * self.threads)
         return max(1, min(int(TASK_SECONDS / max(self.seconds, 1e-6)), share, MOST_UNITS))
+
+    def _kin(self) -> int:
+        """Units from the next one on that go together, no more than leave every thread some; itself at least."""
+        first, left = self.units[self.taken], len(self.units) - self.taken
+        if not first.together:
+            return 1
+        coming = self.units[self.taken : self.taken + max(1, min(MOST_TOGETHER, left // self.threads))]
+        return sum(1 for _ in takewhile(lambda unit: unit.together == first.together, coming))
 
     def _submit(self, batch: Sequence[Unit]) -> Future[list[Receipt]]:
         unit = batch[0]

@@ -237,7 +237,7 @@ def _unit_of(
 ) -> Unit:
     months = [(month, fill.reach(source, plan.months, month)) for month in (arguments[5] if arguments[4:] else ())]
     made_from = digest(plan.recipes[source.name], [scene.digest for scene in scenes], months)
-    return Unit(CUBE, name, made_from, work, arguments, fill.blank)
+    return Unit(CUBE, name, made_from, work, arguments, fill.blank, f"{source.name}/{arguments[3].name}")
 
 
 def unit_name(source: Source, month: np.datetime64 | None, tile: Tile) -> str:

@@ -36,6 +36,8 @@ class Unit:
     arguments: tuple[Any, ...]
     blank: Callable[..., None] | None = None
     """Called instead of `work` where that kills its workers: leaves missing what `work` writes."""
+    together: str = ""
+    """Units one after the other that say the same go in one task, where they share what their arguments share."""
 
     @property
     def marker(self) -> str:
