@@ -179,10 +179,13 @@ def test_a_month_more_redoes_no_unit_of_the_months_before(
     before, values = markers(tmp_path / "state"), times(tmp_path / "cube.zarr")
     assert invoke(*run).status == 0
     done = redone_units(before, tmp_path / "state")
-    assert done["cube"] == {f"{name}/2004-12_r000c000" for name in ("soil_moisture", "precipitation", "ndvi")}
+    new = {f"{name}/2004-12_r000c000" for name in ("soil_moisture", "precipitation", "ndvi")}
+    assert done["cube"] == new | {"precipitation/2004-11_r000c000"}, "November's rain is a lag of December's"
     assert done["fraction"] == {"2004-12_r000c000"}
     written = {name for name in redone(values, tmp_path / "cube.zarr") if not name.endswith("zarr.json")}
-    assert all("/c/11/" in name or name.split("/")[1].startswith("time") for name in written)
+    assert all(
+        "/c/11/" in name or "/precipitation" in name or name.split("/")[1].startswith("time") for name in written
+    )
     for name, groups in (("cube.zarr", ("fine", "coarse", "fraction")), ("maps.zarr", ("month", "season", "coarse"))):
         for group in groups:
             grown, whole = opened(tmp_path / name, group), opened(output / name, group)
@@ -212,7 +215,7 @@ def test_a_changed_item_redoes_its_month_and_what_hangs_on_it(cluster: str, tmp_
 CHANGES = {
     "models.seed=1": ({"samples", "train", "importance", "ablation", "predict", "conserve", "season", "publish"}, {}),
     "maps.conserve=false": ({"conserve", "season", "publish"}, {}),
-    "models.algorithms=[random_forest, knn]": ({"train"}, {"train": "knn"}),
+    "models.algorithms=[random_forest, knn]": ({"train", "judge"}, {"train": "knn"}),
 }
 """Key that changes -> stages of which units are redone, and, of some, the word that those units' names hold."""
 
