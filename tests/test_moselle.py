@@ -275,7 +275,7 @@ def test_the_catalog_holds_every_month_and_every_whole_season(output: Path) -> N
     starts = pd.date_range("1990-03-01", "1993-09-01", freq="3MS")
     wanted = [f"moselle-month-{month:%Y-%m}" for month in MONTHS]
     assert sorted(items) == sorted(wanted + [f"moselle-season-{start:%Y-%m}" for start in starts])
-    with rasterio.open(output / "maps" / "month" / "moselle-month-1992-07" / "soil_moisture.tif") as file:
+    with rasterio.open(items["moselle-month-1992-07"].assets["soil_moisture"].get_absolute_href()) as file:
         assert file.crs.to_epsg() == 3035
         assert file.res == (FINE, FINE)
         assert (file.bounds.left - CORNER[0]) % COARSE == 0

@@ -431,18 +431,19 @@ def publish_all(folder: Path, geobox: GeoBox) -> pystac.Catalog:
         "season": {"2005-06": ("2005-06", "2005-09")},
     }
     for every, maps in spans.items():
-        items = []
+        items = {}
         for start, (first, after) in maps.items():
             name = f"here-{every}-{start}"
-            place = folder / "maps" / every / name
+            place = folder / "maps" / every / name / "1a2b"
             span = np.datetime64(first), np.datetime64(after)
-            items.append(item(geobox, name, collection=f"here-{every}", span=span, sources=[origin]))
-            write(place / f"{name}.json", items[-1])
+            told = item(geobox, name, collection=f"here-{every}", span=span, sources=[origin])
+            items[f"./{name}/1a2b/{name}.json"] = told
+            write(place / f"{name}.json", told)
             for band, values in ((MAP_BAND, soil(*geobox.shape)), (QUALITY_BAND, flags(*geobox.shape))):
                 (place / f"{band.name}.tif").write_bytes(publish.cog(values, geobox, band, {"SOILSCALE_ID": name}))
         told = publish.collection(f"here-{every}", f"Soil moisture of each {every}", items)
         write(folder / "maps" / every / "collection.json", told)
-    write(folder / "maps" / "catalog.json", publish.catalog("here", "Soil moisture", list(spans)))
+    write(folder / "maps" / "catalog.json", publish.catalog("here", "Soil moisture", list(spans), "1"))
     return pystac.Catalog.from_file(str(folder / "maps" / "catalog.json"))
 
 
@@ -565,6 +566,6 @@ def test_a_catalog_across_the_antimeridian_is_valid(tmp_path: Path) -> None:
 def test_a_collection_holds_boxes_on_both_sides_of_the_antimeridian(
     boxes: list[list[float]], expected: list[float]
 ) -> None:
-    items = [item(square()) | {"bbox": one} for one in boxes]
+    items = {f"./{number}.json": item(square()) | {"bbox": one} for number, one in enumerate(boxes)}
     told = publish.collection("here", "Boxes", items)
     assert told["extent"]["spatial"]["bbox"] == [expected]

@@ -400,7 +400,7 @@ def test_quality_tells_where_a_value_comes_from(month: xr.Dataset, coarse: xr.Da
 
 
 def test_predictions_before_conservation_are_the_models(month: xr.Dataset, fine: xr.Dataset, output: Path) -> None:
-    told = json.loads(next((output / "maps" / "month").glob("*-2004-07/*-2004-07.json")).read_text())
+    told = json.loads(next((output / "maps" / "month").glob("*-2004-07/*/*-2004-07.json")).read_text())
     folder = output / told["properties"]["soilscale:model"]
     features = json.loads((folder / "model.json").read_text())["features"]
     july = [fine[name].isel(time=4, missing_dims="ignore").to_numpy() for name in features]
@@ -468,7 +468,7 @@ def test_cogs_hold_the_maps(output: Path, month: xr.Dataset, season: xr.Dataset)
     for every, maps in (("month", month), ("season", season)):
         for index, time in enumerate(maps["time"].to_index()):
             name = f"shaanxi-like-{every}-{time:%Y-%m}"
-            folder = output / "maps" / every / name
+            (folder,) = (output / "maps" / every / name).iterdir()
             for layer in ("soil_moisture", "quality"):
                 with rasterio.open(folder / f"{layer}.tif") as file:
                     np.testing.assert_array_equal(file.read(1), maps[layer].to_numpy()[index])

@@ -163,7 +163,7 @@ def test_no_model_learns_from_a_sensor(output: Path) -> None:
 
 
 def test_a_map_names_the_items_of_the_sensor_that_saw_its_month(output: Path) -> None:
-    (path,) = (output / "maps" / "month").glob("*2003-07/*.json")
+    (path,) = (output / "maps" / "month").glob("*2003-07/*/*.json")
     titles = {link.get("title") for link in json.loads(path.read_text())["links"] if link["rel"] == "derived_from"}
     assert {"old: old-2003-07", "rain: rain-2003-07", "height: height"} == titles
 

@@ -220,9 +220,9 @@ def item(
         | dict(properties),
         "assets": {name: _asset(*file) for name, file in files.items()},
         "links": [
-            {"rel": "root", "href": "../../catalog.json", "type": "application/json"},
-            {"rel": "parent", "href": "../collection.json", "type": "application/json"},
-            {"rel": "collection", "href": "../collection.json", "type": "application/json"},
+            {"rel": "root", "href": "../../../catalog.json", "type": "application/json"},
+            {"rel": "parent", "href": "../../collection.json", "type": "application/json"},
+            {"rel": "collection", "href": "../../collection.json", "type": "application/json"},
             *({"rel": "derived_from", "type": "application/geo+json", **source} for source in sources),
         ],
     }
@@ -325,10 +325,10 @@ def _asset(href: str, band: Band, found: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
-def collection(name: str, description: str, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """STAC collection of the maps of one kind, with the extent of its items; links are relative."""
-    starts = sorted(item["properties"]["start_datetime"] for item in items)
-    ends = sorted(item["properties"]["end_datetime"] for item in items)
+def collection(name: str, description: str, items: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """STAC collection of the maps of one kind, with the extent of its items, which are given by their relative href."""
+    starts = sorted(item["properties"]["start_datetime"] for item in items.values())
+    ends = sorted(item["properties"]["end_datetime"] for item in items.values())
     return {
         "type": "Collection",
         "stac_version": STAC_VERSION,
@@ -336,16 +336,13 @@ def collection(name: str, description: str, items: Sequence[Mapping[str, Any]]) 
         "description": description,
         "license": "other",
         "extent": {
-            "spatial": {"bbox": [_around([item["bbox"] for item in items])]},
+            "spatial": {"bbox": [_around([item["bbox"] for item in items.values()])]},
             "temporal": {"interval": [[starts[0], ends[-1]]]},
         },
         "links": [
             {"rel": "root", "href": "../catalog.json", "type": "application/json"},
             {"rel": "parent", "href": "../catalog.json", "type": "application/json"},
-            *(
-                {"rel": "item", "href": f"./{item['id']}/{item['id']}.json", "type": "application/geo+json"}
-                for item in items
-            ),
+            *({"rel": "item", "href": href, "type": "application/geo+json"} for href in items),
         ],
     }
 
@@ -362,18 +359,31 @@ def _around(boxes: Sequence[Sequence[float]]) -> list[float]:
     return [left, float(south.min()), right, float(north.max())]
 
 
-def catalog(name: str, description: str, collections: Sequence[str]) -> dict[str, Any]:
-    """STAC catalog of the collections in the folders of their names; links are relative."""
+def catalog(
+    name: str, description: str, collections: Sequence[str], version: str, predecessor: str | None = None
+) -> dict[str, Any]:
+    """STAC catalog of the collections in the folders of their names; links are relative.
+
+    Parameters
+    ----------
+    version
+        Number of the release, a field of STAC's version extension.
+    predecessor
+        Href of the catalog of the release before.
+    """
+    earlier = [{"rel": "predecessor-version", "href": predecessor, "type": "application/json"}] if predecessor else []
     return {
         "type": "Catalog",
         "stac_version": STAC_VERSION,
         "id": name,
         "description": description,
+        "version": version,
         "links": [
             {"rel": "root", "href": "./catalog.json", "type": "application/json"},
             *(
-                {"rel": "child", "href": f"./{name}/collection.json", "type": "application/json"}
-                for name in collections
+                {"rel": "child", "href": f"./{kind}/collection.json", "type": "application/json"}
+                for kind in collections
             ),
+            *earlier,
         ],
     }

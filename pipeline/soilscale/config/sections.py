@@ -168,6 +168,8 @@ class Maps(Section):
     """Nominal level of the lower and upper layer; None makes no such layers."""
     fill_gaps: int = Field(default=1, ge=0, le=3)
     """Months on either side from which a missing predictor is interpolated; 0 leaves gaps."""
+    releases: int | None = Field(default=None, ge=1)
+    """Releases of the published maps that are kept, the newest; None keeps all."""
 
 
 class SamplesSection(Section):

@@ -177,18 +177,18 @@ class Edition:
     """Items that the map was made from, each with ``href`` and ``title``."""
     intervals: bool
     """Whether the map has a lower and an upper layer."""
+    version: str = ""
+    """Digest of what the map is made from."""
 
-    def place(self, name: str) -> tuple[str, str, str]:
-        """Where one of its files lies below the published maps."""
-        return self.every, self.identifier, name
+    def place(self, name: str) -> tuple[str, str, str, str]:
+        """Where one of its files lies below the published maps: no other edition's files lie there."""
+        return self.every, self.identifier, self.version, name
 
 
 def publish_map(workspace: Workspace, fine: Grid, edition: Edition, index: int) -> None:
     """Write a whole map and its quality layer as COGs, and the item that describes them; an empty map has none."""
     values = storage.read_region(workspace.maps, edition.every, MAP, (index,))
-    item = workspace.published(*edition.place(f"{edition.identifier}.json"))
     if not np.isfinite(values).any():
-        storage.remove(workspace.published(edition.every, edition.identifier))
         return
     files = {}
     for band in (publish.MAP_BAND, publish.QUALITY_BAND, *(publish.INTERVAL_BANDS if edition.intervals else ())):
@@ -202,7 +202,7 @@ def publish_map(workspace: Workspace, fine: Grid, edition: Edition, index: int) 
         fine.fine,
         edition.span,
         files,
-        edition.properties,
+        {**edition.properties, "version": edition.version},
         edition.sources,
     )
-    storage.write_json(item, told)
+    storage.write_json(workspace.published(*edition.place(f"{edition.identifier}.json")), told)

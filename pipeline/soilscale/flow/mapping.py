@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from soilscale import __version__, cube, maps, publish, samples, storage
-from soilscale.flow import draw, explain, intervals, learn
+from soilscale import __version__, cube, maps, samples, storage
+from soilscale.flow import draw, explain, intervals, learn, releases
 from soilscale.flow.layout import Layout, lay
 from soilscale.flow.plan import State
 from soilscale.flow.session import Run
@@ -90,8 +90,7 @@ def draw_maps(run: Run) -> None:
         whole = [unit for unit in work[stage] if broken.isdisjoint(_needs(run, unit))]
         broken |= _broken(whole, run.do(whole, doing))
     run.do([unit for unit in work[MAPS] if broken.isdisjoint(_needs(run, unit))], "map: COGs and items")
-    _withdraw(run, work[MAPS])
-    write_catalog(run)
+    releases.release(run.workspace, settings.name, run.config_hash, work[MAPS], settings.maps.releases)
 
 
 def measure_units(run: Run) -> list[Unit]:
@@ -249,7 +248,8 @@ def _publish_units(run: Run, chosen: Mapping[str, Chosen], made: Mapping[str, st
                 intervals=settings.maps.interval is not None,
             )
             made_from = digest(made[f"{every}-{start}"], edition, run.plan.grid)
-            units.append(Unit(MAPS, f"{every}-{start}", made_from, draw.publish_map, (run.plan.grid, edition, index)))
+            named = replace(edition, version=made_from)
+            units.append(Unit(MAPS, f"{every}-{start}", made_from, draw.publish_map, (run.plan.grid, named, index)))
     return units
 
 
@@ -291,31 +291,3 @@ def _origins(run: Run, months: Months, hrefs: Mapping[str, Mapping[str, str]]) -
             title = f"{given.source.name}: {scene.item}"
             origins[href, title] = {"href": href, "title": title}
     return list(origins.values())
-
-
-def _withdraw(run: Run, work: Sequence[Unit]) -> None:
-    """Remove published maps that the configuration does not ask for any more."""
-    wanted = {edition.place("")[:2] for _, edition, _ in (unit.arguments for unit in work)}
-    found = {tuple(name.split("/")[:2]) for name in storage.names_below(run.workspace.published()) if "/" in name}
-    for every, name in sorted(found - wanted):
-        if name != "collection.json":
-            storage.remove(run.workspace.published(every, name))
-
-
-def write_catalog(run: Run) -> None:
-    """Write the catalog and a collection for each kind of map, from the items that stand."""
-    name = run.config.name
-    kinds = []
-    for every in run.config.maps.every:
-        names = storage.names_below(run.workspace.published(every))
-        items = [
-            storage.read_json(run.workspace.published(every, found))
-            for found in names
-            if found.endswith(".json") and "/" in found
-        ]
-        if items:
-            told = publish.collection(f"{name}-{every}", f"Soil moisture of {name}, one map for each {every}", items)
-            storage.write_json(run.workspace.published(every, "collection.json"), told)
-            kinds.append(every)
-    told = publish.catalog(name, f"Fine maps of soil moisture, {name}", kinds)
-    storage.write_json(run.workspace.published("catalog.json"), told)

@@ -12,7 +12,7 @@ from soilscale import catalog, cube, storage
 from soilscale.catalog import Scene
 from soilscale.config import Config
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
-from soilscale.flow import explain, judging, lease, mapping, plan, reporting, stages
+from soilscale.flow import explain, judging, lease, mapping, plan, releases, reporting, stages
 from soilscale.flow.dispatch import Progress
 from soilscale.flow.plan import CUBE, FRACTION, HARMONISE, RELATE
 from soilscale.flow.session import Run
@@ -61,6 +61,8 @@ def status(config: Config) -> Status:
         found.append(StageStatus(judging.JUDGE, judging.done(workspace), total, _count(failed, judging.JUDGE)))
     found.append(StageStatus(reporting.REPORT, int(bool(expected) and reporting.stands(run)), 1, 0))
     lines = [f"missing: {failure.stage} {failure.name}: {failure.message}" for failure in failed]
+    last = releases.newest(workspace)
+    lines += [f"{last}; kept: {', '.join(map(str, releases.numbers(workspace)))}"] if last is not None else []
     writer = lease.holder(workspace)
     lines += [f"being written by {writer}"] if writer is not None else []
     return Status(found, failed, lines)

@@ -15,7 +15,7 @@ from pyproj import CRS
 from soilscale import __version__, config, kernels, reports, storage
 from soilscale.config import Config
 from soilscale.cube import FRACTION
-from soilscale.flow import explain, judging, pictures, stages
+from soilscale.flow import explain, judging, pictures, releases, stages
 from soilscale.flow.mapping import CONSERVE, MAPS, MAPS_MEAN, PREDICTORS, map_units
 from soilscale.flow.material import Material, check_stations, stations_digest, truth
 from soilscale.flow.session import Run
@@ -160,7 +160,6 @@ def _rain(material: Material) -> xr.DataArray | None:
 def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Mapping[str, bytes]) -> reports.Context:
     run = material.run
     grid, settings, flags = run.plan.grid, run.config, _flags(material)
-    resolved = config.dump(settings)
     covered = (material.months[MAP].count("time") > 0).to_numpy()
     return reports.Context(
         name=settings.name,
@@ -174,7 +173,7 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
         cell_sides=(_side(grid.side, grid.crs), _side(grid.side / grid.ratio, grid.crs)),
         algorithm=material.algorithm,
         tables=tables,
-        config_hash=digest(resolved),
+        config_hash=run.config_hash,
         figures=figures,
         product=run.plan.target.source.collection,
         conserved=settings.maps.conserve,
@@ -210,9 +209,8 @@ def _side(length: float, crs: str) -> str:
 
 def _seasonal_maps(run: Run) -> int:
     """Number of seasonal maps that were published."""
-    if SEASON not in run.config.maps.every:
-        return 0
-    return sum(name.endswith(f"/{MAP}.tif") for name in storage.names_below(run.workspace.published(SEASON)))
+    last = releases.newest(run.workspace)
+    return last.maps.get(SEASON, 0) if last is not None else 0
 
 
 def _without_input(material: Material) -> dict[str, list[str]]:

@@ -9,13 +9,13 @@ from importlib.metadata import version
 
 from distributed import Client
 
-from soilscale import __version__, cube
+from soilscale import __version__, config, cube
 from soilscale.config import Config
 from soilscale.flow import dispatch, plan
 from soilscale.flow.dispatch import Progress
 from soilscale.flow.plan import Plan, State
 from soilscale.flow.units import Receipt, Unit
-from soilscale.flow.workspace import Workspace
+from soilscale.flow.workspace import Workspace, digest
 
 PACKAGES = ("dask", "numpy", "rasterio", "scikit-learn", "stackstac", "xarray", "zarr")
 """Packages whose versions are told."""
@@ -34,6 +34,11 @@ class Run:
     def workspace(self) -> Workspace:
         """Where the products live."""
         return Workspace(self.config.output)
+
+    @cached_property
+    def config_hash(self) -> str:
+        """Hash of the resolved configuration."""
+        return digest(config.dump(self.config))
 
     def do(self, work: Sequence[Unit], doing: str) -> list[Receipt]:
         """Do the units of a stage that are not complete, and tell of those that are missing at its end."""

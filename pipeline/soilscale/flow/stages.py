@@ -36,10 +36,9 @@ SEARCH, SAMPLES, TRAIN = "search", "samples", "train"
 
 def write_resolved(run: Run) -> None:
     """Write the resolved configuration, its hash and the versions of packages."""
-    told = config.dump(run.config)
     content = {
-        "config": told,
-        "hash": digest(told),
+        "config": config.dump(run.config),
+        "hash": run.config_hash,
         "versions": run.versions,
     }
     storage.write_bytes(run.workspace.resolved, yaml.safe_dump(content, sort_keys=False).encode())
