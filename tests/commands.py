@@ -25,6 +25,9 @@ from soilscale import cli, synthetic
 MARKER = re.compile(r"\.[0-9a-f]{16}\.json$")
 """End of the name of a complete unit's marker."""
 
+LEASE = "lease"
+"""Folder of the leases, of which each run writes one."""
+
 PROGRAMS = Path(sys.executable).parent
 PATIENCE = 60.0
 """Seconds to wait for a process to come up or to do what it is waited for."""
@@ -139,11 +142,11 @@ def free_port_of_nobody() -> int:
 
 
 def files(folder: Path, *, without: tuple[str, ...] = ()) -> dict[str, str]:
-    """Digest of every file, by its path relative to the folder."""
+    """Digest of every file but a run's lease, by its path relative to the folder."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not str(path.relative_to(folder)).startswith(without)
+        if path.is_file() and path.parent.name != LEASE and not str(path.relative_to(folder)).startswith(without)
     }
 
 
@@ -164,8 +167,8 @@ def edit(path: Path, **changes: Any) -> Path:
 
 
 def times(folder: Path) -> dict[Path, int]:
-    """When every file below a folder was written, ns."""
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    """When every file below a folder was written, ns; but a run's lease, which each run writes."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.parent.name != LEASE}
 
 
 def markers(state: Path) -> dict[str, int]:

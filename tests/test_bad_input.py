@@ -549,7 +549,7 @@ def test_a_store_of_the_output_that_refuses_is_told_as_such(config: Path) -> Non
         *("run", config, "--output", "s3://bucket/prefix"), AWS_ENDPOINT_URL=endpoint, AWS_MAX_ATTEMPTS="1", **access
     )
     assert done.status == 69
-    assert "cannot write s3://bucket/prefix/run.yaml" in done.err
+    assert "cannot list s3://bucket/prefix/state/lease" in done.err
     assert endpoint in done.err
     assert "check the store and your credentials, then run the same command again" in done.err
     assert "Traceback" not in done.err

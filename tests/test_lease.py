@@ -155,6 +155,14 @@ def test_a_holder_elsewhere_that_renews_its_lease_is_alive(
         thread.join()
 
 
+def test_a_lease_that_an_earlier_run_of_this_process_could_not_give_back_is_void(workspace: Workspace) -> None:
+    place(workspace, replace(lease.mine(), identity="old"))
+    with lease.held(workspace):
+        found = lease.holder(workspace)
+        assert found is not None
+        assert found.identity != "old"
+
+
 @pytest.mark.usefixtures("brief")
 def test_of_two_that_outlive_a_dead_run_one_alone_goes_on(workspace: Workspace) -> None:
     place(workspace, replace(lease.mine(), pid=dead(), identity="old"))

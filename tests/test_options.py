@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from commands import Ended, edit, invoke, soilscale
+from commands import Ended, edit, invoke, soilscale, times
 from soilscale import synthetic
 from soilscale.schema import Quality
 
@@ -148,9 +148,9 @@ def test_comparison_is_that_of_the_predictions(output: Path) -> None:
 
 
 def test_a_rerun_does_nothing_and_status_is_complete(world: Path, output: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in (output / "state").rglob("*.json")}
+    before = times(output / "state")
     assert invoke("run", world).status == 0
-    assert {path: path.stat().st_mtime_ns for path in (output / "state").rglob("*.json")} == before
+    assert times(output / "state") == before
     told = invoke("status", world).out
     for stage in ("select", "tune", "importance", "ablation"):
         assert stage in told

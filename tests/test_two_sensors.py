@@ -15,7 +15,7 @@ import xarray as xr
 import yaml
 from numpy.typing import NDArray
 
-from commands import Ended, dask_cluster, edit, invoke
+from commands import Ended, dask_cluster, edit, invoke, times
 from soilscale import config, kernels, samples
 from soilscale.errors import ConfigurationError
 from worlds import FINER, GAIN, OFFSET, TwoSensors, two_sensors
@@ -119,7 +119,7 @@ def rmse(got: Any, truth: Array) -> float:
 def markers(output: Path, stage: str) -> dict[str, int]:
     """Marker of every unit of a stage, and when it was written."""
     folder = output / "state" / stage
-    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.json")}
+    return {str(path.relative_to(folder)): time for path, time in times(folder).items() if path.suffix == ".json"}
 
 
 # A run from end to end

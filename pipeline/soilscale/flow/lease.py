@@ -24,7 +24,7 @@ from pathlib import Path
 import psutil
 
 from soilscale import storage
-from soilscale.errors import IncompleteError, ServiceError
+from soilscale.errors import IncompleteError, SoilscaleError
 from soilscale.flow.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,9 @@ LOOK = 1.0
 
 TERM = re.compile(r"(\d+)\.json")
 """Name of a term."""
+
+_HELD: set[str] = set()
+"""Identities of the leases that this process holds or is about to take."""
 
 TERMS = "lease"
 """Folder below `state/` of the terms, numbered as they come; what counts is the last, an empty one was given back."""
@@ -108,7 +111,19 @@ def held(workspace: Workspace) -> Iterator[None]:
     IncompleteError
         If another run that is alive holds it, or took it over since this one did not renew it for `EXPIRY`.
     """
-    keeper = _Keeper(workspace, *_take(workspace))
+    lease = mine()
+    _HELD.add(lease.identity)
+    try:
+        with _kept(workspace, lease):
+            yield
+    finally:
+        _HELD.remove(lease.identity)
+
+
+@contextmanager
+def _kept(workspace: Workspace, lease: Lease) -> Iterator[None]:
+    """Take a lease, renew it, and give it back."""
+    keeper = _Keeper(workspace, _take(workspace, lease), lease)
     keeper.start()
     try:
         yield
@@ -135,13 +150,13 @@ def _content(lease: Lease | None) -> bytes:
     return json.dumps(asdict(lease) if lease is not None else {}, indent=1).encode()
 
 
-def _take(workspace: Workspace) -> tuple[int, Lease]:
-    """Begin the next term, behind one that was given back or whose holder is dead."""
+def _take(workspace: Workspace, lease: Lease) -> int:
+    """Begin the next term, behind one that was given back or whose holder is dead, and return its number."""
     term, found = _last(workspace)
     if found is not None:
         _outlive(workspace, found)
         logger.warning("%s was held by %s, which is gone; this run goes on from there", workspace.output, found)
-    lease, own = mine(), term + 1
+    own = term + 1
     if not storage.write_new(_url(workspace, own), _content(lease)):
         raise _refusal(workspace, holder(workspace) or lease)
     if not storage.is_local(workspace.output):
@@ -151,7 +166,7 @@ def _take(workspace: Workspace) -> tuple[int, Lease]:
         raise _refusal(workspace, last or lease)
     if earlier := [_name(term) for term in _terms(workspace) if term < own]:
         storage.remove(workspace.state(TERMS), earlier)
-    return own, lease
+    return own
 
 
 def _outlive(workspace: Workspace, found: Lease) -> None:
@@ -172,6 +187,9 @@ def _outlive(workspace: Workspace, found: Lease) -> None:
 
 
 def _lives(lease: Lease) -> bool:
+    """Whether a lease of this host is held: by a run of this very process, or by another process that is alive."""
+    if lease.pid == os.getpid():
+        return lease.identity in _HELD
     try:
         return abs(psutil.Process(lease.pid).create_time() - lease.born) < 1
     except psutil.NoSuchProcess:
@@ -204,7 +222,7 @@ class _Keeper(threading.Thread):
                     return
                 self.lease = replace(self.lease, renewals=self.lease.renewals + 1)
                 storage.write_bytes(_url(self.workspace, self.term), _content(self.lease))
-            except ServiceError as error:
+            except SoilscaleError as error:
                 logger.warning("the lease could not be renewed: %s", error)
 
     def _lost(self) -> bool:
@@ -219,5 +237,5 @@ class _Keeper(threading.Thread):
         try:
             if self.robbed is None and not self._lost():
                 storage.write_bytes(_url(self.workspace, self.term), _content(None))
-        except ServiceError as error:
+        except SoilscaleError as error:
             logger.warning("the lease could not be given back: %s", error)
