@@ -110,7 +110,7 @@ def quiet(_doing: str, _done: int, _total: int | None) -> None:
 def submit_all(client: Client, workspace: Workspace, work: Sequence[Unit]) -> None:
     """One task for each unit, all at once."""
     futures = client.map(lambda unit: perform(workspace, [unit]), work, pure=False)
-    for _ in as_completed(futures, with_results=True):
+    for _ in as_completed(futures, loop=client.loop, with_results=True):
         pass
 
 

@@ -22,7 +22,10 @@ pytestmark = pytest.mark.slow
 OWN = ("state", "run.yaml", "report/index.html")
 """What tells of a run itself: its folder, its durations, its date."""
 
-STAGES = ("cube", "fraction", "samples", "train", "importance", "ablation", "predict", "conserve", "season", "publish")
+STAGES = (
+    *("cube", "fraction", "samples", "train", "importance", "ablation"),
+    *("predict", "residual", "conserve", "season", "publish"),
+)
 
 WORKERS = 2
 

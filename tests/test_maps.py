@@ -14,7 +14,7 @@ from sklearn.linear_model import LinearRegression
 
 from soilscale import kernels, maps, schema, storage
 from soilscale.grid import Grid
-from soilscale.schema import DIMS, MAP, PREDICTION, QUALITY, Quality
+from soilscale.schema import DIMS, MAP, PREDICTION, QUALITY, RESIDUAL, Quality
 from soilscale.seasons import METEOROLOGICAL, Months, Seasons, month_range
 
 Floats = NDArray[np.floating]
@@ -69,7 +69,7 @@ def test_the_template_has_the_dimensions_of_the_contract() -> None:
     assert set(found) == {"month", "season", "coarse"}
     assert set(found["month"].data_vars) == {MAP, PREDICTION, QUALITY}
     assert set(found["season"].data_vars) == {MAP, QUALITY}
-    assert set(found["coarse"].data_vars) == {PREDICTION}
+    assert set(found["coarse"].data_vars) == {PREDICTION, RESIDUAL}
     assert dict(found["month"].sizes) == {"time": 4, "y": 30, "x": 42, "bounds": 2}
     assert dict(found["season"].sizes) == {"time": 1, "y": 30, "x": 42, "bounds": 2}
     assert dict(found["coarse"].sizes) == {"time": 4, "y": 5, "x": 7, "bounds": 2}

@@ -62,8 +62,13 @@ DAMAGES = {
     ),
     "of block means": (
         "maps.zarr/coarse/prediction/c/6/0/0",
-        "conserve",
+        "residual",
         {"predict/month-2004-07_r000c000"},
+    ),
+    "of the surface that conserves": (
+        "maps.zarr/coarse/residual/c/6/0/0",
+        "conserve",
+        {"residual/month-2004-07"},
     ),
     "of a season's map": (
         "maps.zarr/season/soil_moisture/c/0/0/0",

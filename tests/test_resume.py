@@ -213,7 +213,10 @@ def test_a_changed_item_redoes_its_month_and_what_hangs_on_it(cluster: str, tmp_
 
 
 CHANGES = {
-    "models.seed=1": ({"samples", "train", "importance", "ablation", "predict", "conserve", "season", "publish"}, {}),
+    "models.seed=1": (
+        {"samples", "train", "importance", "ablation", "predict", "residual", "conserve", "season", "publish"},
+        {},
+    ),
     "maps.conserve=false": ({"conserve", "season", "publish"}, {}),
     "models.algorithms=[random_forest, knn]": ({"train", "judge"}, {"train": "knn"}),
 }

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from soilscale import kernels, models, schema
 from soilscale.grid import Grid
-from soilscale.schema import COARSE, FINE, LOWER, MAP, PREDICTION, QUALITY, UPPER, Quality
+from soilscale.schema import COARSE, FINE, LOWER, MAP, PREDICTION, QUALITY, RESIDUAL, UPPER, Quality
 from soilscale.seasons import Months, Seasons
 
 MONTH, SEASON = "month", "season"
@@ -77,13 +77,14 @@ def template(
     if intervals:
         layers |= {name: dict(schema.MAP_ATTRS) | {"long_name": f"{name} end of the interval"} for name in ENDS}
     predicted = {PREDICTION: dict(schema.MAP_ATTRS) | {"long_name": "model's estimate before conservation"}}
+    means = predicted | {RESIDUAL: dict(schema.MAP_ATTRS) | {"long_name": "nodes of the surface that conserves"}}
     found = {
         MONTH: _dataset(grid, FINE, months, months + one, seasons, layers | predicted),
         SEASON: _dataset(grid, FINE, starts, after, seasons, layers | (predicted if predict_seasons else {})),
-        BLOCK_MEANS[MONTH]: _dataset(grid, COARSE, months, months + one, seasons, predicted),
+        BLOCK_MEANS[MONTH]: _dataset(grid, COARSE, months, months + one, seasons, means),
     }
     if predict_seasons:
-        found[BLOCK_MEANS[SEASON]] = _dataset(grid, COARSE, starts, after, seasons, predicted)
+        found[BLOCK_MEANS[SEASON]] = _dataset(grid, COARSE, starts, after, seasons, means)
     return found
 
 
@@ -91,12 +92,12 @@ def _dataset(
     grid: Grid, scale: str, starts: Months, ends: Months, seasons: Seasons, layers: Mapping[str, Mapping[str, Any]]
 ) -> xr.Dataset:
     geobox = grid.fine if scale == FINE else grid.coarse
-    chunks = (1, *schema.chunks(grid, scale))
     variables = {}
     for name, attrs in layers.items():
-        flag = name == QUALITY
-        dtype, empty = ("uint8", np.uint8(0)) if flag else ("float32", np.float32("nan"))
-        values = da.full((len(starts), *geobox.shape), empty, dtype=dtype, chunks=chunks)
+        flag, whole = name == QUALITY, name == RESIDUAL
+        empty = np.uint8(0) if flag else np.float64("nan") if whole else np.float32("nan")
+        chunks = (1, *(geobox.shape if whole else schema.chunks(grid, scale)))
+        values = da.full((len(starts), *geobox.shape), empty, dtype=empty.dtype, chunks=chunks)
         encoding = {"chunks": chunks} | ({} if flag else {"_FillValue": empty})
         told = dict(attrs) | {"grid_mapping": schema.SPATIAL_REF}
         if not flag and scale == FINE:

@@ -168,10 +168,10 @@ class _Stream:
     def _size(self) -> int:
         """Units of the next task: many where they are short, and no more than leaves every thread its share."""
         kin = self._kin()
-        if self.seconds is None or kin > 1:
+        if self.seconds is None:
             return kin
         share = (len(self.units) - self.taken) // (IN_FLIGHT * self.threads)
-        return max(1, min(int(TASK_SECONDS / max(self.seconds, 1e-6)), share, MOST_UNITS))
+        return max(kin, min(int(TASK_SECONDS / max(self.seconds, 1e-6)), share, MOST_UNITS))
 
     def _kin(self) -> int:
         """Units from the next one on that go together, no more than leave every thread some; itself at least."""

@@ -15,7 +15,7 @@ from soilscale.flow import learn
 from soilscale.flow.workspace import Workspace
 from soilscale.grid import Grid, Tile
 from soilscale.maps import MONTH, SEASON, Offsets
-from soilscale.schema import COARSE, FINE, MAP, PREDICTION, QUALITY, Quality
+from soilscale.schema import COARSE, FINE, MAP, PREDICTION, QUALITY, RESIDUAL, Quality
 
 Array = NDArray[Any]
 
@@ -83,9 +83,9 @@ def mean_features(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) 
     return features, np.logical_or.reduce([part[1] for part in parts])
 
 
-def observation(workspace: Workspace, recipe: Recipe, slot: Slot) -> Array:
-    """Coarse observation of the whole area that a slot's map is conserved to: the mean over its months."""
-    read = [storage.read_region(workspace.cube, COARSE, recipe.target, (month,)) for month in slot.months]
+def observation(workspace: Workspace, recipe: Recipe, slot: Slot, place: tuple[slice, ...] = ()) -> Array:
+    """Coarse observation that a slot's map is conserved to, of the whole area or a part: the mean over its months."""
+    read = [storage.read_region(workspace.cube, COARSE, recipe.target, (month, *place)) for month in slot.months]
     return np.mean([maps.usable(month, recipe.valid_range) for month in read], axis=0)
 
 
@@ -123,17 +123,23 @@ def _around(workspace: Workspace, recipe: Recipe, name: str, tile: Tile, index: 
     ]
 
 
+def residual(workspace: Workspace, recipe: Recipe, slot: Slot) -> None:
+    """Solve for the surface that shifts a map to the coarse observation, over the whole area at once."""
+    coarse = maps.BLOCK_MEANS[slot.group]
+    means = storage.read_region(workspace.maps, coarse, PREDICTION, (slot.index,))
+    nodes = kernels.residual_nodes(observation(workspace, recipe, slot) - means, recipe.grid.ratio)
+    storage.write_region(workspace.maps, coarse, RESIDUAL, nodes, (slot.index,))
+
+
 def conserve(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> None:
-    """Shift a tile's prediction to the coarse observation of the whole area."""
-    observed = observation(workspace, recipe, slot)
-    means = storage.read_region(workspace.maps, maps.BLOCK_MEANS[slot.group], PREDICTION, (slot.index,))
-    nodes = kernels.residual_nodes(observed - means, recipe.grid.ratio)
+    """Shift a tile's prediction to the coarse observation."""
+    nodes = storage.read_region(workspace.maps, maps.BLOCK_MEANS[slot.group], RESIDUAL, (slot.index,))
     place = (slot.index, *tile.fine)
     prediction = storage.read_region(workspace.maps, slot.group, PREDICTION, place).astype("float64")
     flags = storage.read_region(workspace.maps, slot.group, QUALITY, place)
     values, quality = maps.finish(
         prediction,
-        observed[tile.coarse],
+        observation(workspace, recipe, slot, tile.coarse),
         nodes_around(nodes, tile),
         recipe.grid.ratio,
         recipe.valid_range,

@@ -18,10 +18,10 @@ from soilscale.flow.units import Receipt, Unit
 from soilscale.flow.workspace import digest
 from soilscale.seasons import ALL, Months
 
-PREDICT, CONSERVE, FOLD, MAPS = "predict", "conserve", "season", "publish"
+PREDICT, SOLVE, CONSERVE, FOLD, MAPS = "predict", "residual", "conserve", "season", "publish"
 """Stages of the maps' units."""
 
-STAGES = (PREDICT, CONSERVE, FOLD, MAPS)
+STAGES = (PREDICT, SOLVE, CONSERVE, FOLD, MAPS)
 
 MAPS_MEAN, PREDICTORS = "maps", "predictors"
 """How seasonal maps are made: the mean of the monthly maps, or the model on the mean predictors."""
@@ -86,7 +86,8 @@ def draw_maps(run: Run) -> None:
     run.do(measure_units(run), "map: intervals")
     work = map_units(run)
     broken: set[str] = set()
-    for stage, doing in ((PREDICT, "map: predict"), (CONSERVE, "map: conserve"), (FOLD, "map: seasons")):
+    doings = {PREDICT: "map: predict", SOLVE: "map: residuals", CONSERVE: "map: conserve", FOLD: "map: seasons"}
+    for stage, doing in doings.items():
         whole = [unit for unit in work[stage] if broken.isdisjoint(_needs(run, unit))]
         broken |= _broken(whole, run.do(whole, doing))
     run.do([unit for unit in work[MAPS] if broken.isdisjoint(_needs(run, unit))], "map: COGs and items")
@@ -163,10 +164,10 @@ def map_units(run: Run) -> dict[str, list[Unit]]:
     for every, index, start, members in wanted:
         slot = draw.Slot(every, index, tuple(np.searchsorted(months, members).tolist()))
         name, season = f"{every}-{start}", settings.season_scheme.name(start)
-        predicted, conserved = _model_units(run, standing, how[season], chosen[season], name, slot)
-        made[name] = digest([unit.digest for unit in conserved])
-        units[PREDICT] += predicted
-        units[CONSERVE] += conserved
+        own = _model_units(run, standing, how[season], chosen[season], name, slot)
+        made[name] = digest([unit.digest for unit in own[CONSERVE]])
+        for stage, found in own.items():
+            units[stage] += found
     if settings.maps.seasonal == MAPS_MEAN:
         for index, start, members in _seasons(run):
             name = f"{maps.SEASON}-{start}"
@@ -189,8 +190,8 @@ def _seasons(run: Run) -> list[tuple[int, np.datetime64, Months]]:
 
 def _model_units(
     run: Run, standing: State, how: draw.Recipe, model: Chosen, name: str, slot: draw.Slot
-) -> tuple[list[Unit], list[Unit]]:
-    """Units that predict and conserve one map, one for each tile."""
+) -> dict[str, list[Unit]]:
+    """Units that predict and conserve one map, one for each tile, and between them the one that solves for all."""
     tiles, months = list(run.plan.grid.tiles()), run.plan.months[list(slot.months)]
     layout = layout_digest(run)
     area = run.config.geometry.wkb_hex if run.config.geometry is not None else None
@@ -208,13 +209,17 @@ def _model_units(
     observed = [standing.target(tile, month) for tile in tiles for month in months]
     made = digest(origins, observed, how.conserve, how.valid_range, how.offsets)
     names = [f"{name}_{tile.name}" for tile in tiles]
-    return (
-        [
+    return {
+        PREDICT: [
             Unit(PREDICT, unit, origin, draw.predict, (how, tile, slot, url, model.version))
             for unit, tile, origin in zip(names, tiles, origins, strict=True)
         ],
-        [Unit(CONSERVE, unit, made, draw.conserve, (how, tile, slot)) for unit, tile in zip(names, tiles, strict=True)],
-    )
+        SOLVE: [Unit(SOLVE, name, digest(origins, observed, how.valid_range), draw.residual, (how, slot))],
+        CONSERVE: [
+            Unit(CONSERVE, unit, made, draw.conserve, (how, tile, slot))
+            for unit, tile in zip(names, tiles, strict=True)
+        ],
+    }
 
 
 def _publish_units(run: Run, chosen: Mapping[str, Chosen], made: Mapping[str, str]) -> list[Unit]:

@@ -71,8 +71,10 @@ def _makers(run: Run, store: str, group: str, name: str, index: int | None, tile
     if store == "maps.zarr":
         kind = next((kind for kind, means in BLOCK_MEANS.items() if means == group), group)
         start = storage.open_group(run.workspace.maps, kind)["time"].to_numpy()[index or 0]
-        unit = f"{kind}-{start.astype('datetime64[M]')}_{tile.name}"
-        return {stage: {unit} for stage in (mapping.PREDICT, mapping.CONSERVE, mapping.FOLD)}
+        slot = f"{kind}-{start.astype('datetime64[M]')}"
+        return {mapping.SOLVE: {slot}} | {
+            stage: {f"{slot}_{tile.name}"} for stage in (mapping.PREDICT, mapping.CONSERVE, mapping.FOLD)
+        }
     target = run.plan.target.source
     if group == COARSE and name == VALID_FRACTION:
         return {plan.FRACTION: {f"{run.plan.months[index or 0]}_{tile.name}"}}
