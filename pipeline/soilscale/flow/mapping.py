@@ -178,6 +178,7 @@ def map_units(run: Run) -> dict[str, list[Unit]]:
                 for tile in tiles
             ]
     units[MAPS] = _publish_units(run, chosen, made)
+    units[PREDICT].sort(key=lambda unit: unit.together)  # so that a worker seldom loads another model
     return units
 
 
@@ -211,7 +212,7 @@ def _model_units(
     names = [f"{name}_{tile.name}" for tile in tiles]
     return {
         PREDICT: [
-            Unit(PREDICT, unit, origin, draw.predict, (how, tile, slot, url, model.version))
+            Unit(PREDICT, unit, origin, draw.predict, (how, tile, slot, url, model.version), together=model.season)
             for unit, tile, origin in zip(names, tiles, origins, strict=True)
         ],
         SOLVE: [Unit(SOLVE, name, digest(origins, observed, how.valid_range), draw.residual, (how, slot))],
