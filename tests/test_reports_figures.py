@@ -357,12 +357,31 @@ def test_stations_of_another_quantity_are_brought_to_one_range() -> None:
     pairs = small_report.station_pairs("%")
     pairs["observed"] *= 100
     left, _ = panels(drawn(figures.station_scatter, pairs))
-    assert left.get_xlabel() == "stations, 0 least, 1 greatest"
+    assert left.get_xlabel() == "stations, %: 0 least, 1 greatest"
     assert "RMSE" not in left.texts[0].get_text()
     shown = panels(drawn(figures.station_series, pairs))
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for axes in shown for line in axes.lines])
     assert np.nanmin(values) == pytest.approx(0)
     assert np.nanmax(values) == pytest.approx(1)
+
+
+def test_stations_of_several_units_are_drawn_apart() -> None:
+    pairs = small_report.station_pairs()
+    other = pairs["station"] == "S01"
+    pairs.loc[other, "unit"] = "%"
+    pairs.loc[other, "observed"] *= 100
+    upper, _, lower, _ = panels(drawn(figures.station_scatter, pairs))
+    assert upper.get_xlabel() == "stations, m³ m⁻³"
+    assert lower.get_xlabel() == "stations, %: 0 least, 1 greatest"
+    assert upper.texts[0].get_text().endswith("n 23")
+    assert lower.texts[0].get_text().endswith("n 12")
+    titles = {axes.get_title(loc="left"): axes for axes in panels(drawn(figures.station_series, pairs))}
+    assert list(titles) == ["S00", "S01, in %: 0 least, 1 greatest", "S02"]
+    for name, axes in titles.items():
+        station = next(line for line in axes.lines if line.get_label() == "station")
+        values = np.asarray(station.get_ydata(), dtype=float)
+        own = pairs.loc[pairs["station"] == name[:3], "observed"]
+        assert np.nanmax(values) == pytest.approx(1.0 if "%" in name else own.max())
 
 
 def test_stations_with_most_months_are_drawn() -> None:

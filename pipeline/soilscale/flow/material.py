@@ -18,6 +18,7 @@ from soilscale.errors import ConfigurationError, DataError
 from soilscale.flow import learn
 from soilscale.flow.mapping import Chosen, choose
 from soilscale.flow.session import Run
+from soilscale.flow.stages import brief
 from soilscale.maps import MONTH
 from soilscale.reports import insitu
 from soilscale.schema import COARSE, FINE, MAP
@@ -109,6 +110,21 @@ class Material:
             grid.crs,
             settings.season_scheme,
             min_valid_fraction=least,
+        )
+
+    @property
+    def beside_nothing(self) -> str | None:
+        """That stations are given of which none can be compared with the maps, and why; None where one can."""
+        if self.paired is None or len(self.paired.pairs.dropna(subset=insitu.VALUES)):
+            return None
+        table = self.paired.left_out.table()
+        told = [
+            f"{reason}: {brief(sorted(set(insitu.labels(rows))), 'stations')}"
+            for reason, rows in table.groupby("reason", sort=False)
+        ]
+        return (
+            f"no station of {self.run.config.validation.stations} could be compared with the maps; {'; '.join(told)}; "
+            "give stations of the area and the period, or leave validation.stations out"
         )
 
     @cached_property

@@ -59,7 +59,11 @@ def status(config: Config) -> Status:
     if judging.asked(run):
         total = judging.count(run) if mapping.CONSERVE in expected else None
         found.append(StageStatus(judging.JUDGE, judging.done(workspace), total, _count(failed, judging.JUDGE)))
-    found.append(StageStatus(reporting.REPORT, int(bool(expected) and reporting.stands(run)), 1, 0))
+    found.append(
+        StageStatus(
+            reporting.REPORT, int(bool(expected) and reporting.stands(run)), 1, _count(failed, reporting.REPORT)
+        )
+    )
     lines = [f"missing: {failure.stage} {failure.name}: {failure.message}" for failure in failed]
     writer = lease.holder(workspace)
     lines += [f"being written by {writer}"] if writer is not None else []

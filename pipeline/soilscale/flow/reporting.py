@@ -235,14 +235,17 @@ def _empty_months(valid: xr.DataArray) -> list[str]:
 
 
 def _record_broken(material: Material) -> None:
-    """Keep files of stations that cannot be read among the failed units, so that the run ends telling of them."""
+    """Keep stations that cannot be read or used among the failed units, so that the run ends telling of them."""
     workspace = material.run.workspace
     for name in storage.names_below(workspace.state(REPORT)):
         if name.endswith(FAILED):
             storage.remove(workspace.state(REPORT, name))
-    for name, reason in material.unreadable:
-        logger.error("stations %s: %s", name, reason)
-        receipt = Receipt(REPORT, f"stations {name}", "failed", reason, 0.0)
+    faults = [(f"stations {name}", reason) for name, reason in material.unreadable]
+    if (nothing := material.beside_nothing) is not None:
+        faults.append(("stations", nothing))
+    for name, reason in faults:
+        logger.error("%s: %s", name, reason)
+        receipt = Receipt(REPORT, name, "failed", reason, 0.0)
         storage.write_json(workspace.state(REPORT, f"{digest(name)}{FAILED}"), asdict(receipt))
 
 

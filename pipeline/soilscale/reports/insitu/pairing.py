@@ -231,4 +231,5 @@ def _tell_of_values(pairs: pd.DataFrame, account: Account) -> None:
         if unit != VOLUME:
             tell("not scored by RMSE and bias, only by R and K-L", len(complete), "months", f"in {unit}, not {VOLUME}")
         if relative and (len(complete) < MIN_TIMES or (complete[VALUES].min() == complete[VALUES].max()).any()):
-            tell("too few or constant, so that there is no range from 0 to 1", len(complete), "months")
+            detail = "left out of the metrics of values brought to 0..1 only" if unit == VOLUME else ""
+            tell("too few or constant, so that there is no range from 0 to 1", len(complete), "months", detail)
