@@ -35,6 +35,8 @@ from commands import (
 from servers.files import serve
 from servers.static_catalog import static_catalog
 from soilscale.catalog import documents
+from soilscale.errors import ConfigurationError
+from soilscale.flow import material
 from soilscale.schema import Quality
 
 pytestmark = pytest.mark.slow
@@ -377,7 +379,10 @@ def test_a_static_source_that_cannot_be_read_leaves_nothing_to_learn_from(
         (["catalogs.world.url=@/world.yaml"], 78, ["catalog 'world'", "world.yaml is not JSON", "correct catalogs"]),
         (["catalogs.world.url=@/catalog/missing.json"], 78, ["catalog 'world'", "missing.json is not there; check"]),
         (["validation.stations=@/missing.csv"], 78, ["validation.stations", "there is no file", "missing.csv"]),
-        (["validation.truth=@/missing.zarr"], 78, ["validation.truth", "missing.zarr has no group 'month'"]),
+        (["validation.truth=@/missing.zarr"], 78, ["validation.truth: there is no", "missing.zarr; expected a Zarr"]),
+        (["validation.truth=@/catalog"], 78, ["catalog has no group 'month'; it is no Zarr store; expected"]),
+        (["validation.truth=@/truth.zarr/month"], 78, ["month has no group 'month'; it holds /, soil_moisture"]),
+        (["validation.truth=@/world.yaml"], 78, ["world.yaml has no group 'month'; it is no Zarr store"]),
     ],
 )
 def test_what_is_asked_for_and_is_not_there_is_told_before_anything_is_computed(
@@ -415,6 +420,15 @@ def test_stations_none_of_which_lies_in_the_area_are_told_everywhere_and_end_wit
     assert counts(status)["report"] == ["1", "1", "1"]
     assert f"missing: report stations: no station of {stations}" in status.out
     assert invoke(*report).status == 0
+
+
+def test_a_truth_without_the_variable_names_what_it_has(tmp_path: Path) -> None:
+    url = str(tmp_path / "truth.zarr")
+    xr.Dataset({"sm": ("x", np.zeros(2)), "error": ("x", np.zeros(2))}).to_zarr(url, group="month")
+    with pytest.raises(
+        ConfigurationError, match=r"has no 'soil_moisture' in its group 'month', but sm, error; expected"
+    ):
+        material.truth(url)
 
 
 # The output

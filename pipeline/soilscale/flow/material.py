@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,9 @@ from soilscale.flow.stages import brief
 from soilscale.maps import MONTH
 from soilscale.reports import insitu
 from soilscale.schema import COARSE, FINE, MAP
+
+ZARR = ("zarr.json", ".zgroup", ".zarray")
+"""Objects that describe a group or an array of Zarr."""
 
 ZIP = ".zip"
 """End of the names of archives, in small letters."""
@@ -212,12 +216,23 @@ def truth(url: str) -> xr.DataArray:
     Raises
     ------
     ConfigurationError
-        If it is not there.
+        If it is not there, naming what is there instead.
     """
+    wanted = f"expected a Zarr store whose group {MONTH!r} has the variable {MAP!r}"
+    if not storage.exists(url):
+        raise ConfigurationError(f"validation.truth: there is no {url}; {wanted}")
     try:
-        return storage.open_foreign(url, MONTH)[MAP]
-    except (FileNotFoundError, KeyError) as error:
-        raise ConfigurationError(f"validation.truth: {url} has no group {MONTH!r} with {MAP!r}") from error
+        group = storage.open_foreign(url, MONTH)
+    except FileNotFoundError as error:
+        nodes = {posixpath.dirname(name) or "/" for name in storage.names_below(url) if name.endswith(ZARR)}
+        found = f"it holds {', '.join(sorted(nodes))}" if nodes else "it is no Zarr store"
+        raise ConfigurationError(f"validation.truth: {url} has no group {MONTH!r}; {found}; {wanted}") from error
+    if MAP not in group:
+        found = ", ".join(map(str, group.data_vars)) or "no variable at all"
+        raise ConfigurationError(
+            f"validation.truth: {url} has no {MAP!r} in its group {MONTH!r}, but {found}; {wanted}"
+        )
+    return group[MAP]
 
 
 def on_grid(known: xr.DataArray, maps: xr.DataArray, url: str) -> xr.DataArray:
