@@ -424,7 +424,7 @@ def test_stations_none_of_which_lies_in_the_area_are_told_everywhere_and_end_wit
 
 def test_a_truth_without_the_variable_names_what_it_has(tmp_path: Path) -> None:
     url = str(tmp_path / "truth.zarr")
-    xr.Dataset({"sm": ("x", np.zeros(2)), "error": ("x", np.zeros(2))}).to_zarr(url, group="month")
+    xr.Dataset({"sm": ("x", np.zeros(2)), "error": ("x", np.zeros(2))}).to_zarr(url, group="month", consolidated=False)
     with pytest.raises(
         ConfigurationError, match=r"has no 'soil_moisture' in its group 'month', but sm, error; expected"
     ):
