@@ -426,7 +426,7 @@ def test_a_truth_without_the_variable_names_what_it_has(tmp_path: Path) -> None:
     url = str(tmp_path / "truth.zarr")
     xr.Dataset({"sm": ("x", np.zeros(2)), "error": ("x", np.zeros(2))}).to_zarr(url, group="month", consolidated=False)
     with pytest.raises(
-        ConfigurationError, match=r"has no 'soil_moisture' in its group 'month', but sm, error; expected"
+        ConfigurationError, match=r"has no 'soil_moisture' in its group 'month', but error, sm; expected"
     ):
         material.truth(url)
 

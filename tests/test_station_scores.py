@@ -165,7 +165,7 @@ def test_depths_go_downwards() -> None:
     assert Validation().depth == (0.0, 0.1)
     assert Validation.model_validate({"depth": [0, 0.05]}).depth == (0, 0.05)
     for wrong in ([0.1, 0], [-0.1, 0.1]):
-        with pytest.raises(ValidationError, match=r"is not \[upper, lower\] in m below the surface"):
+        with pytest.raises(ValidationError, match=r"expected \[upper, lower\] in m below the surface"):
             Validation.model_validate({"depth": wrong})
 
 

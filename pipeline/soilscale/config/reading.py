@@ -7,14 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
 from soilscale import storage
-from soilscale.config.inputs import PARTS, SOURCE, HarmonisedSection, SourceSection
+from soilscale.config import document, faults
 from soilscale.config.sections import Config
-from soilscale.errors import ConfigurationError, nearest
+from soilscale.errors import ConfigurationError
 
 
 def load(path: str, overrides: Sequence[str] = (), output: str | None = None) -> Config:
@@ -37,13 +35,13 @@ def load(path: str, overrides: Sequence[str] = (), output: str | None = None) ->
     here = str(Path.cwd())
     url = storage.resolve(path, here)
     try:
-        content = yaml.safe_load(storage.read_bytes(url))
+        data = storage.read_bytes(url)
     except FileNotFoundError as error:
         raise ConfigurationError(f"there is no configuration at {path}") from error
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not YAML: {error}") from error
+    content = document.parse(data, path)
     if not isinstance(content, dict):
-        raise ConfigurationError(f"{path} holds no mapping of keys, but {type(content).__name__}")
+        what = "is empty" if content is None else f"holds no mapping of keys, but {type(content).__name__}"
+        raise ConfigurationError(f"{path} {what}; expected keys with their values, such as name: moselle")
     _place(content, url.rpartition("/")[0])
     written = [_override(text) for text in overrides]
     for keys, value in written:
@@ -54,7 +52,8 @@ def load(path: str, overrides: Sequence[str] = (), output: str | None = None) ->
                 _place_one(content, place, here)
     if output is not None:
         content["output"] = storage.resolve(output, here)
-    return validate(content, path)
+    given = "".join(f" -o {text}" for text in overrides)
+    return validate(content, f"{path} with{given}" if given else path)
 
 
 def validate(content: Mapping[str, Any], path: str = "the configuration") -> Config:
@@ -62,8 +61,8 @@ def validate(content: Mapping[str, Any], path: str = "the configuration") -> Con
     try:
         return Config.model_validate(content)
     except ValidationError as error:
-        faults = "\n".join(f"  {line}" for line in _explain(error))
-        raise ConfigurationError(f"{path} is wrong:\n{faults}") from error
+        lines = "\n".join(f"  {line}" for line in faults.explain(error))
+        raise ConfigurationError(f"{path} is wrong:\n{lines}") from error
 
 
 PATHS = (("output",), ("area", "geometry"), ("validation", "stations"), ("validation", "truth"))
@@ -100,10 +99,7 @@ def _override(text: str) -> tuple[tuple[str, ...], Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise ConfigurationError(f"-o {text!r} is not KEY=VALUE, such as -o models.seed=1")
-    try:
-        return tuple(key.split(".")), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"-o {text!r}: the value is not YAML: {error}") from error
+    return tuple(key.split(".")), document.parse(value, f"the value of -o {text!r}")
 
 
 def _set(content: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
@@ -115,49 +111,6 @@ def _set(content: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
         if not isinstance(node, dict):
             raise ConfigurationError(f"-o {'.'.join(keys)}: {key!r} holds a value, not a mapping of keys")
     node[keys[-1]] = value
-
-
-SOURCES: Mapping[str, type[BaseModel]] = {SOURCE: SourceSection, PARTS: HarmonisedSection}
-"""What pydantic puts into the place of an error to say which section stands there -> the section."""
-
-
-def _explain(error: ValidationError) -> Iterator[str]:
-    for fault in error.errors():
-        where = ".".join(str(part) for part in fault["loc"] if part not in SOURCES)
-        if fault["type"] == "extra_forbidden":
-            *outer, key = fault["loc"]
-            yield f"{where}: unknown key{nearest(str(key), _keys(outer))}"
-        elif fault["type"] == "missing":
-            yield f"{where}: this key is missing"
-        else:
-            yield f"{where or 'the whole'}: {_sentence(fault)}"
-
-
-def _sentence(fault: ErrorDetails) -> str:
-    message = fault["msg"].removeprefix("Value error, ")
-    plain = isinstance(fault["input"], (str, int, float, list)) and fault["type"] != "value_error"
-    return f"{message}; got {fault['input']!r}" if plain else message
-
-
-def _keys(outer: Sequence[str | int]) -> list[str]:
-    """Known keys of the section at a place."""
-    section: type[BaseModel] = Config
-    for key in outer:
-        if key in SOURCES:
-            section = SOURCES[str(key)]
-            continue
-        field = section.model_fields.get(str(key))
-        if field is None:
-            continue
-        section = next(iter(_sections(field.annotation)), section)
-    return list(section.model_fields)
-
-
-def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in getattr(annotation, "__args__", ()):
-        yield from _sections(part)
 
 
 def dump(config: Config) -> dict[str, Any]:

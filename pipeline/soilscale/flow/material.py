@@ -228,7 +228,7 @@ def truth(url: str) -> xr.DataArray:
         found = f"it holds {', '.join(sorted(nodes))}" if nodes else "it is no Zarr store"
         raise ConfigurationError(f"validation.truth: {url} has no group {MONTH!r}; {found}; {wanted}") from error
     if MAP not in group:
-        found = ", ".join(map(str, group.data_vars)) or "no variable at all"
+        found = ", ".join(sorted(map(str, group.data_vars))) or "no variable at all"
         raise ConfigurationError(
             f"validation.truth: {url} has no {MAP!r} in its group {MONTH!r}, but {found}; {wanted}"
         )
