@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soilscale import config, models
-from soilscale.config import SourceSection
+from soilscale.config import SourceSection, reading
 from soilscale.config.sections import (
     Area,
     CatalogSection,
@@ -638,6 +638,37 @@ PLACES = ["name", "output", "area", "grid__crs", "period", "seasons", "catalogs"
 def test_whatever_is_written_is_taken_or_refused_as_a_configuration_error(place: str, value: Any) -> None:
     with suppress(ConfigurationError):
         assert config.validate(changed(**{place: value})).name
+
+
+# The other hemisphere
+
+
+@pytest.mark.parametrize(
+    ("bbox", "seasons", "told"),
+    [
+        ([-60, -35, -55, -30], "meteorological", True),
+        ([5, 47, 7, 49], "meteorological", False),
+        ([-60, -35, -55, -30], "wet_dry", False),
+        ([-60, -35, -55, -30], {name: list(months) for name, months in reading.SOUTHERN.items()}, False),
+    ],
+)
+def test_a_summer_of_june_to_august_in_the_south_is_noted_with_the_way_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, bbox: list[float], seasons: Any, told: bool
+) -> None:
+    load(tmp_path, area__bbox=bbox, seasons=seasons)
+    assert ("southern hemisphere" in caplog.text) == told
+    advised = "{autumn: [3, 4, 5], winter: [6, 7, 8], spring: [9, 10, 11], summer: [12, 1, 2]}"
+    assert (f"write seasons: {advised}" in caplog.text) == told
+    if told:
+        caplog.clear()
+        load(tmp_path, area__bbox=bbox, seasons=yaml.safe_load(advised))
+        assert not caplog.text
+
+
+def test_the_hemisphere_of_a_polygon_counts_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "south.geojson").write_text(shapely.to_geojson(shapely.box(20, -30, 21, -29)))
+    load(tmp_path, area={"geometry": "south.geojson"})
+    assert "southern hemisphere" in caplog.text
 
 
 # What would stop a run only after hours

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,19 @@ from soilscale import storage
 from soilscale.config import document, faults
 from soilscale.config.sections import Config
 from soilscale.errors import ConfigurationError
+from soilscale.seasons import METEOROLOGICAL
+
+logger = logging.getLogger(__name__)
+
+NORTHERN_SUMMER = set(METEOROLOGICAL["summer"])
+
+SOUTHERN: Mapping[str, tuple[int, ...]] = {
+    "autumn": METEOROLOGICAL["spring"],
+    "winter": METEOROLOGICAL["summer"],
+    "spring": METEOROLOGICAL["autumn"],
+    "summer": METEOROLOGICAL["winter"],
+}
+"""What the meteorological seasons are called south of the equator."""
 
 
 def load(path: str, overrides: Sequence[str] = (), output: str | None = None) -> Config:
@@ -53,7 +67,10 @@ def load(path: str, overrides: Sequence[str] = (), output: str | None = None) ->
     if output is not None:
         content["output"] = storage.resolve(output, here)
     given = "".join(f" -o {text}" for text in overrides)
-    return validate(content, f"{path} with{given}" if given else path)
+    found = validate(content, f"{path} with{given}" if given else path)
+    if (note := names_of_the_north(found)) is not None:
+        logger.warning(note)
+    return found
 
 
 def validate(content: Mapping[str, Any], path: str = "the configuration") -> Config:
@@ -63,6 +80,21 @@ def validate(content: Mapping[str, Any], path: str = "the configuration") -> Con
     except ValidationError as error:
         lines = "\n".join(f"  {line}" for line in faults.explain(error))
         raise ConfigurationError(f"{path} is wrong:\n{lines}") from error
+
+
+def names_of_the_north(settings: Config) -> str | None:
+    """That an area of the south has a summer of June to August, and how to name seasons there; None if it has not."""
+    try:
+        box = settings.area.bbox or (None if settings.geometry is None else settings.geometry.bounds)
+    except ConfigurationError:
+        return None
+    if box is None or box[1] + box[3] >= 0 or set(settings.season_scheme.months.get("summer", ())) != NORTHERN_SUMMER:
+        return None
+    written = ", ".join(f"{name}: {list(months)}" for name, months in SOUTHERN.items())
+    return (
+        "the area lies in the southern hemisphere, but the season called summer is June to August there too: the names "
+        f"are those of the north, the maps are not touched by it; for the south's write seasons: {{{written}}}"
+    )
 
 
 PATHS = (("output",), ("area", "geometry"), ("validation", "stations"), ("validation", "truth"))
