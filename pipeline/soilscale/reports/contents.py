@@ -53,8 +53,9 @@ STUDY_AREA = Section(
             "Study area",
             "(a) The coarse product in the month in which most of its cells are observed, with the stations if there "
             "are any; (b) elevation, with the borders of the coarse cells; (c) the land cover with the largest share "
-            "of each fine cell. Grey is missing or outside. Meridians and parallels in degrees.",
-            "Three maps of the area side by side: coarse soil moisture, elevation, and dominant land cover.",
+            "of each fine cell. Grey is missing or outside. Meridians and parallels in degrees. The globe shows where "
+            "the area lies (coastline: Natural Earth).",
+            "Three maps of the area side by side: coarse soil moisture with a globe, elevation, dominant land cover.",
         ),
     ),
 )
