@@ -249,7 +249,8 @@ IN_SITU = Section(
             "station_collocation",
             "Triple collocation of stations and two sensors",
             "Standard deviation of each product's random error, m³ m⁻³, and its correlation with the unknown truth, "
-            "if the three err independently; each in its own scale.",
+            "if the three err independently; each in its own scale, so R compares them, not the errors. A dash "
+            "says that the sample's estimate is below 0: the error is too small for so few months.",
             ("first", "second", "product"),
         ),
         Table("stations_left_out", "What was left out of the stations' records, and why", folded=True),
@@ -266,7 +267,8 @@ SENSORS = Section(
     "both saw; “climatology”, where they share too few, the mean of each cell in each calendar month, each over its "
     "sensor's own years, so that a change of climate counts as a step, and is removed like one: the step after is then "
     "0 by construction and proves nothing. “Through” takes the step from a third series that covers both sensors, "
-    "brought to the level of the reference.",
+    "brought to the level of the reference. Of sensors that share fewer than 12 "
+    "months, rows with the basis “overlap” tell the step in these alone, as a check that nothing was fitted to.",
     (
         Figure(
             "sensors",

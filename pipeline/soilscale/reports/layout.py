@@ -164,7 +164,7 @@ def explanation(column: str) -> str:
 def _wide(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Long form to a column for each metric, rows and columns in the order in which they first appear.
 
-    A metric of other pairs than the first one's has their number beside it; that of the others stands at the end.
+    Metrics of other pairs than the first one's have their number beside them; that of the others stands at the end.
     """
     lookup = frame.set_index([*keys, "metric"])["value"].to_dict()
     first = frame.drop_duplicates(keys)
@@ -173,11 +173,13 @@ def _wide(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     if "n" not in frame:
         return first[keys].assign(**columns)
     counts = frame.set_index([*keys, "metric"])["n"].to_dict()
+    common = dict(zip(entries, first["n"], strict=True))
+    own = {name: [counts.get((*entry, name), common[entry]) for entry in entries] for name in columns}
     beside: dict[str, list[float]] = {}
-    for name, values in columns.items():
-        own = [counts.get((*entry, name), math.nan) for entry in entries]
-        differs = any(math.isfinite(n) and n != common for n, common in zip(own, first["n"], strict=True))
-        beside |= {name: values} | ({f"{COUNT}{name}": own} if differs else {})
+    for name, following in zip(columns, [*list(columns)[1:], None], strict=True):
+        beside[name] = columns[name]
+        if own[name] != list(common.values()) and (following is None or own[following] != own[name]):
+            beside[f"{COUNT}{name}"] = own[name]
     return first[keys].assign(**beside, n=first["n"])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from soilscale.harmonisation import Support
+from soilscale.harmonisation import OVERLAP, Support
 from soilscale.reports.insitu.files import VOLUME
 from soilscale.reports.insitu.screening import PERCENT, REMEDY
 from soilscale.reports.layout import number
@@ -346,8 +346,22 @@ def sensor_words(sensors: pd.DataFrame | None) -> list[str]:
         cells = ", ".join(
             f"in {f'all {n}' if n == total else f'{n} of {total}'} cells {RESTS_ON[name]}" for name, n in kinds.items()
         )
-        found.append(f"{part} was brought to the level of {first['reference']} by {BASES[first['basis']]}: {cells}.")
+        told = f"{part} was brought to the level of {first['reference']} by {BASES[first['basis']]}: {cells}."
+        found.append(told + _check_words(sensors[sensors["part"] == part], first["basis"]))
     return found
+
+
+def _check_words(rows: pd.DataFrame, basis: str) -> str:
+    """What the months say that both sensors saw, where they are too few to relate the two by, in a sentence."""
+    overlap = rows[rows["basis"] == "overlap"] if basis != "overlap" else rows.iloc[:0]
+    steps = dict(zip(overlap["statistic"], overlap["value"], strict=True))
+    if not {"step_before", "step_after"} <= set(steps):
+        return ""
+    before, after = (number(name, float(steps[name])) for name in ("step_before", "step_after"))
+    return (
+        f" The months that both saw are fewer than {OVERLAP}, too few to relate them by, but check the outcome: in "
+        f"them the step between the two was {before} m³ m⁻³ before and is {after} m³ m⁻³ after."
+    )
 
 
 def missing_words(failed: int, without_input: Mapping[str, Sequence[str]]) -> str:
