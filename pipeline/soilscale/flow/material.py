@@ -185,6 +185,17 @@ def stations_digest(settings: Config) -> list[tuple[str, str]]:
     return [] if url is None else [(name, hashlib.sha256(data).hexdigest()) for name, data in _station_files(url)]
 
 
+def stations_stamps(settings: Config) -> list[tuple[str, str]]:
+    """Name and `storage.stamp` of each file of stations that counts, none if there are no stations."""
+    url = settings.validation.stations
+    if url is None:
+        return []
+    if not _several(url) or url.lower().endswith(ZIP):
+        return [(url, storage.stamp(url) if storage.exists(url) else "")]
+    names = filter(insitu.is_soil_moisture, storage.names_below(url))
+    return [(name, storage.stamp(storage.join(url, name))) for name in names]
+
+
 def _several(url: str) -> bool:
     """Whether a URL is that of a ZIP archive or of a folder."""
     if PurePosixPath(url).suffix.lower() in {".csv", ".txt", insitu.SUFFIX}:

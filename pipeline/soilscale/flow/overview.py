@@ -61,7 +61,10 @@ def status(config: Config) -> Status:
         found.append(StageStatus(judging.JUDGE, judging.done(workspace), total, _count(failed, judging.JUDGE)))
     found.append(
         StageStatus(
-            reporting.REPORT, int(bool(expected) and reporting.stands(run)), 1, _count(failed, reporting.REPORT)
+            reporting.REPORT,
+            int(bool(expected) and reporting.stands(run, by_stamps=True)),
+            1,
+            _count(failed, reporting.REPORT),
         )
     )
     lines = [f"missing: {failure.stage} {failure.name}: {failure.message}" for failure in failed]
