@@ -511,6 +511,16 @@ def test_a_polygon_that_is_none_is_refused(tmp_path: Path) -> None:
 # Secrets
 
 
+@pytest.mark.parametrize("key", ["validation__stations", "output", "name", "seasons", "models__ablation", "area__bbox"])
+def test_a_url_with_a_password_in_a_wrong_place_is_not_repeated_either(tmp_path: Path, key: str) -> None:
+    urls = ["https://maria:hunter2@data.example.org/stations.csv"]
+    assert "hunter2" not in refusal(tmp_path, **{key: urls})
+    text = yaml.safe_dump(urls, default_flow_style=True).strip()
+    with pytest.raises(ConfigurationError) as caught:
+        config.load(written(tmp_path, MINIMAL), [f"{key.replace('__', '.')}={text}"])
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("key", "url"),
     [
@@ -618,8 +628,8 @@ def test_an_override_reaches_into_a_section_that_is_left_empty(tmp_path: Path) -
         ("models.seed", "is not KEY=VALUE"),
         ("=1", "is not KEY=VALUE"),
         ("models.sed=1", "models.sed: unknown key; did you mean 'seed'"),
-        ("models.seed=[1", "the value of -o 'models.seed=[1' is not YAML: line 1, column 3: a bracket"),
-        ("models.folds=1", "moselle.yaml with -o models.folds=1 is wrong:\n  models.folds: got 1; expected at least 2"),
+        ("models.seed=[1", "the value of -o models.seed is not YAML: line 1, column 3: a bracket"),
+        ("models.folds=1", "moselle.yaml with -o models.folds is wrong:\n  models.folds: got 1; expected at least 2"),
         ("models.seed=-1", "models.seed"),
         ("name.first=1", "'name' holds a value, not a mapping"),
     ],

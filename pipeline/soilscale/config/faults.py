@@ -21,6 +21,9 @@ SOURCES: Mapping[str, type[BaseModel]] = {SOURCE: SourceSection, PARTS: Harmonis
 KEY = "[key]"
 """What pydantic adds to the place of an error in the name of a key itself."""
 
+PASSWORD = re.compile(r"//[^/@\s]*@")
+"""Credentials in a URL, which no message repeats."""
+
 LONGEST = 80
 """Characters of a value that a message repeats."""
 
@@ -100,7 +103,7 @@ def explain(error: ValidationError) -> Iterator[str]:
     within = {fault["loc"][:-1] for fault in found}
     emptied = [fault["type"] == "too_short" and fault["loc"] in within for fault in found]
     told = [line for fault, empty in zip(found, emptied, strict=True) if not empty for line in _lines(fault)]
-    yield from dict.fromkeys(told)
+    yield from dict.fromkeys(PASSWORD.sub("//...@", line) for line in told)
 
 
 def _lines(fault: ErrorDetails) -> Iterator[str]:

@@ -66,7 +66,7 @@ def load(path: str, overrides: Sequence[str] = (), output: str | None = None) ->
                 _place_one(content, place, here)
     if output is not None:
         content["output"] = storage.resolve(output, here)
-    given = "".join(f" -o {text}" for text in overrides)
+    given = "".join(f" -o {'.'.join(keys)}" for keys, _ in written)
     found = validate(content, f"{path} with{given}" if given else path)
     if (note := names_of_the_north(found)) is not None:
         logger.warning(note)
@@ -131,7 +131,7 @@ def _override(text: str) -> tuple[tuple[str, ...], Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise ConfigurationError(f"-o {text!r} is not KEY=VALUE, such as -o models.seed=1")
-    return tuple(key.split(".")), document.parse(value, f"the value of -o {text!r}")
+    return tuple(key.split(".")), document.parse(value, f"the value of -o {key}")
 
 
 def _set(content: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:

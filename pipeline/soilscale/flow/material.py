@@ -179,6 +179,30 @@ def check_stations(settings: Config) -> None:
         next(station_records(settings.validation.stations))
 
 
+def stations_on_grid(settings: Config) -> str | None:
+    """How many stations of a table lie on the grid, in a line; None if there are none or they come in many files.
+
+    Raises
+    ------
+    DataError
+        If none of them does.
+    """
+    url, grid = settings.validation.stations, settings.nested_grid
+    if url is None or _several(url):
+        return None
+    ((_, records),) = station_records(url)
+    if isinstance(records, DataError):
+        return None
+    places = records.dropna(subset=["longitude", "latitude"]).drop_duplicates(insitu.STATION)
+    on_grid = insitu.inside(places, grid.crs, grid.fine.boundingbox.bbox)
+    if len(places) and not on_grid.any():
+        raise DataError(
+            f"validation.stations: none of the {len(places)} stations of {url} lies on the grid; give stations of the "
+            "area, and see that longitude and latitude are not exchanged"
+        )
+    return f"stations {url}: {int(on_grid.sum())} of {len(places)} on the grid"
+
+
 def stations_digest(settings: Config) -> list[tuple[str, str]]:
     """Name and SHA-256 of each file of stations that counts, none if there are no stations."""
     url = settings.validation.stations

@@ -14,6 +14,7 @@ from soilscale.config import Config
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
 from soilscale.flow import explain, judging, lease, mapping, plan, reporting, stages
 from soilscale.flow.dispatch import Progress
+from soilscale.flow.material import stations_on_grid
 from soilscale.flow.plan import CUBE, FRACTION, HARMONISE, RELATE
 from soilscale.flow.session import Run
 from soilscale.flow.stages import SAMPLES, TRAIN
@@ -161,6 +162,8 @@ def check(config: Config, progress: Progress) -> Check:
     lines = _grid_lines(config) + _parts_lines(config, seen)
     try:
         reporting.check_references(config)
+        told = stations_on_grid(config)
+        lines += [] if told is None else [told]
     except SoilscaleError as error:
         errors.append(error)
     try:

@@ -14,7 +14,7 @@ from soilscale.reports.insitu.agreement import (
 )
 from soilscale.reports.insitu.collocation import Collocation, collocation, triple_collocation
 from soilscale.reports.insitu.files import SUFFIX, is_soil_moisture, read_csv, read_stm, unzipped
-from soilscale.reports.insitu.pairing import STATION, VALUES, Paired, labels, pair, seasonal
+from soilscale.reports.insitu.pairing import STATION, VALUES, Paired, inside, labels, pair, seasonal
 from soilscale.reports.insitu.screening import UNREADABLE, Account, Measured, Rules, measured
 from soilscale.seasons import Seasons
 
@@ -67,6 +67,7 @@ __all__ = [
     "Paired",
     "Rules",
     "collocation",
+    "inside",
     "is_soil_moisture",
     "labels",
     "measured",
