@@ -30,7 +30,7 @@ check: $(INSTALLED) ## style, types, and the layers of modules
 	$(BIN)/lint-imports
 
 test: check browser ## check, then every test
-	$(BIN)/pytest -n $(PROCESSES) --dist loadfile
+	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \

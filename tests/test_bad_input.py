@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pystac
 import pytest
 import rasterio
@@ -34,6 +35,8 @@ from commands import (
 from servers.files import serve
 from servers.static_catalog import static_catalog
 from soilscale.catalog import documents
+from soilscale.errors import ConfigurationError
+from soilscale.flow import material
 from soilscale.schema import Quality
 
 pytestmark = pytest.mark.slow
@@ -376,7 +379,10 @@ def test_a_static_source_that_cannot_be_read_leaves_nothing_to_learn_from(
         (["catalogs.world.url=@/world.yaml"], 78, ["catalog 'world'", "world.yaml is not JSON", "correct catalogs"]),
         (["catalogs.world.url=@/catalog/missing.json"], 78, ["catalog 'world'", "missing.json is not there; check"]),
         (["validation.stations=@/missing.csv"], 78, ["validation.stations", "there is no file", "missing.csv"]),
-        (["validation.truth=@/missing.zarr"], 78, ["validation.truth", "missing.zarr has no group 'month'"]),
+        (["validation.truth=@/missing.zarr"], 78, ["validation.truth: there is no", "missing.zarr; expected a Zarr"]),
+        (["validation.truth=@/catalog"], 78, ["catalog has no group 'month'; it is no Zarr store; expected"]),
+        (["validation.truth=@/truth.zarr/month"], 78, ["month has no group 'month'; it holds /, soil_moisture"]),
+        (["validation.truth=@/world.yaml"], 78, ["world.yaml has no group 'month'; it is no Zarr store"]),
     ],
 )
 def test_what_is_asked_for_and_is_not_there_is_told_before_anything_is_computed(
@@ -389,6 +395,40 @@ def test_what_is_asked_for_and_is_not_there_is_told_before_anything_is_computed(
         assert part in done.err
     assert "Traceback" not in done.err
     assert not (tmp_path / "run" / "cube.zarr").exists()
+
+
+def test_stations_none_of_which_lies_in_the_area_are_told_everywhere_and_end_with_65(
+    config: Path, output: Path, cluster: str, tmp_path: Path
+) -> None:
+    shutil.copytree(output, tmp_path / "run")
+    stations = tmp_path / "stations.csv"
+    stations.write_text("station,longitude,latitude,time,value\nFAR,-60,-10,2004-05-01,0.2\nAWAY,0,0,2004-05-01,0.2\n")
+    report = ("report", config, "--output", tmp_path / "run", "--scheduler", cluster)
+    told = "outside the grid: AWAY, FAR"
+    for command in (report, ("run", *report[1:])):
+        done = invoke(*command, "-o", f"validation.stations={stations}")
+        assert done.status == 65, done.err
+        assert f"report stations: no station of {stations} could be compared with the maps; {told}" in done.err
+        assert "give stations of the area and the period, or leave validation.stations out" in done.err
+    page = (tmp_path / "run" / "report" / "index.html").read_text()
+    assert "Stations were given, but none could be compared with the maps: outside the grid (AWAY and FAR)." in page
+    assert told in page
+    left_out = pd.read_csv(tmp_path / "run" / "report" / "stations_left_out.csv")
+    assert left_out["station"].tolist() == ["AWAY", "FAR"]
+    assert left_out["detail"].iloc[1] == "longitude -60.0000, latitude -10.0000"
+    status = invoke("status", config, "--output", tmp_path / "run", "-o", f"validation.stations={stations}")
+    assert counts(status)["report"] == ["1", "1", "1"]
+    assert f"missing: report stations: no station of {stations}" in status.out
+    assert invoke(*report).status == 0
+
+
+def test_a_truth_without_the_variable_names_what_it_has(tmp_path: Path) -> None:
+    url = str(tmp_path / "truth.zarr")
+    xr.Dataset({"sm": ("x", np.zeros(2)), "error": ("x", np.zeros(2))}).to_zarr(url, group="month", consolidated=False)
+    with pytest.raises(
+        ConfigurationError, match=r"has no 'soil_moisture' in its group 'month', but error, sm; expected"
+    ):
+        material.truth(url)
 
 
 # The output

@@ -15,6 +15,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 import yaml
@@ -386,6 +387,22 @@ def test_check_reaches_the_output_and_reads_the_references(config: Path, tmp_pat
     done = invoke("check", config, "--output", tmp_path / "run", "-o", f"validation.stations={tmp_path}/none.csv")
     assert done.status == 78
     assert "validation.stations: there is no file" in done.err
+
+
+def test_check_tells_how_many_stations_lie_on_the_grid(config: Path, tmp_path: Path) -> None:
+    known = pd.read_csv(config.parent / "stations.csv")
+    far = known.assign(station="FAR", longitude=-60.0).head(3)
+    for rows, status in ((pd.concat([known, far]), 0), (far, 65)):
+        rows.to_csv(tmp_path / "stations.csv", index=False)
+        options = ("-o", f"validation.stations={tmp_path}/stations.csv")
+        done = invoke("check", config, "--output", tmp_path / "run", *options)
+        assert done.status == status, done.err
+        if status:
+            assert "validation.stations: none of the 1 stations of" in done.err
+            assert "lies on the grid; give stations of the area" in done.err
+        else:
+            n = known["station"].nunique()
+            assert f"stations {tmp_path}/stations.csv: {n} of {n + 1} on the grid" in done.out
 
 
 def test_demo_does_not_write_over_a_world(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
@@ -16,6 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soilscale import config, models
+from soilscale.config import SourceSection, reading
+from soilscale.config.sections import (
+    Area,
+    CatalogSection,
+    Config,
+    GridSection,
+    Maps,
+    Models,
+    SamplesSection,
+    Validation,
+)
 from soilscale.errors import ConfigurationError
 from soilscale.seasons import METEOROLOGICAL
 from soilscale.sources import Catalog, QualityRule, profiles
@@ -226,10 +238,16 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones(tmp_path: Path) -> No
         ({"sources__precipitation__lags": [0]}, ["sources.precipitation.lags.0", "got 0"]),
         ({"sources__precipitation__scale": "two"}, ["sources.precipitation.scale", "got 'two'"]),
         ({"sources__soil_moisture__lags": [1]}, ["sources.soil_moisture", "target has neither lags"]),
-        ({"sources__precipitation__quality": {"asset": "q", "bits": [3, 1], "accept": [0]}}, ["bits [3, 1]"]),
-        ({"sources__precipitation__quality": {"asset": "q", "bits": [0, 1], "accept": [4]}}, ["accept [4]", "0..3"]),
+        (
+            {"sources__precipitation__quality": {"asset": "q", "bits": [3, 1], "accept": [0]}},
+            ["quality.bits: got [3, 1]"],
+        ),
+        (
+            {"sources__precipitation__quality": {"asset": "q", "bits": [0, 1], "accept": [4]}},
+            ["quality.accept: got [4]", "0..3"],
+        ),
         ({"models": {"algorithms": ["random_forst"]}}, ["models", "'random_forst'", "did you mean 'random_forest'"]),
-        ({"models": {"algorithms": []}}, ["models.algorithms", "at least 1"]),
+        ({"models": {"algorithms": []}}, ["models.algorithms", "one name or more"]),
         ({"models": {"parameters": {"random_forest": {"trees": 5}}}}, ["models.parameters.random_forest.trees"]),
         ({"maps": {"algorithm": "svm"}}, ["maps.algorithm", "'svm'"]),
         ({"maps": {"every": ["week"]}}, ["maps.every.0", "'week'"]),
@@ -257,6 +275,169 @@ def test_a_wrong_value_is_refused_where_it_stands(tmp_path: Path, changes: dict[
     assert "moselle.yaml is wrong" in message
     for part in said:
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"name": 5}, "name: got 5; expected a name of letters, digits, '.', '_' and '-', such as moselle"),
+        ({"output": ...}, "output: this key is missing; expected a folder or s3://bucket/prefix"),
+        ({"area": None}, "area: got nothing; expected bbox: [west, south, east, north] or geometry: FILE.geojson"),
+        (
+            {"area__bbox": [1, 2, 3]},
+            "area.bbox: got [1, 2, 3]; expected four numbers in degrees, [west, south, east, north]",
+        ),
+        ({"area__bbox": ["w", 1, 2, 3]}, "area.bbox.0: got 'w'; expected a number"),
+        (
+            {"area__bbox": [7, 47, 5, 49]},
+            "area.bbox: [7.0, 47.0, 5.0, 49.0] is not [west, south, east, north] in degrees",
+        ),
+        ({"grid__crs": 3035}, "grid.crs: got 3035; expected a reference system, such as EPSG:3035"),
+        ({"grid__ratio": 0}, "grid.ratio: got 0; expected at least 2"),
+        ({"grid__origin": [1]}, "grid.origin: got [1]; expected two numbers, [x, y] of a corner of the coarse grid"),
+        (
+            {"period": "1990-01"},
+            "period: got '1990-01'; expected the first and the last month, such as [1990-01, 1993-12]",
+        ),
+        (
+            {"period": ["1990-01"]},
+            "period: got ['1990-01']; expected the first and the last month, such as [1990-01, 1993-12]",
+        ),
+        ({"period": ["1990-1", "1991-01"]}, "period.0: got '1990-1'; expected a month, YYYY-MM"),
+        (
+            {"period": ["1991-02", "1991-01"]},
+            "period: 1991-02 comes after 1991-01; expected the first and the last month",
+        ),
+        (
+            {"seasons": 5},
+            "seasons: got 5; expected one of meteorological, wet_dry, growing, annual, or the months of each season",
+        ),
+        (
+            {"seasons": {"wet": ["May"]}},
+            "seasons.wet: got ['May']; expected a list of the season's months, 1 to 12, such as [6, 7, 8]",
+        ),
+        (
+            {"seasons": {"a": [13, *range(1, 13)]}},
+            "seasons: must hold each of the months 1..12 once; not a month: [13]",
+        ),
+        (
+            {"seasons": {"w t": [1]}},
+            "seasons: 'w t' cannot be a season's name; expected letters, digits and _, a letter first",
+        ),
+        (
+            {"catalogs": {}},
+            "catalogs: got {}; expected a url below the name of each catalog, such as {own: {url: catalog.json}}",
+        ),
+        ({"catalogs__own": "c.json"}, "catalogs.own: got 'c.json'; expected the key url, such as {url: catalog.json}"),
+        (
+            {"catalogs__own__sign": "aws"},
+            "catalogs.own.sign: got 'aws'; expected planetary-computer, earthdata or none",
+        ),
+        ({"sources__a b": {}}, "sources: 'a b' cannot be a name; expected letters, digits and _, a letter first"),
+        (
+            {"sources__precipitation": None},
+            "sources.precipitation: got nothing; expected the keys catalog, collection and asset",
+        ),
+        (
+            {"sources__precipitation__role": "predictors"},
+            "sources.precipitation.role: got 'predictors'; expected predictor, target or part; did you mean",
+        ),
+        (
+            {"sources__precipitation__catalog": "onw"},
+            "sources.precipitation.catalog: there is no catalog 'onw'; did you mean 'own'?",
+        ),
+        (
+            {"sources__precipitation__lags": 1},
+            "sources.precipitation.lags: got 1; expected a list of months back, such as [1, 2]",
+        ),
+        (
+            {"sources__precipitation__static": "maybe"},
+            "sources.precipitation.static: got 'maybe'; expected true or false",
+        ),
+        (
+            {"sources__precipitation__query": [1]},
+            "sources.precipitation.query: got [1]; expected keys and their values below it",
+        ),
+        (
+            {"sources__precipitation__valid_range": [5, 1]},
+            "sources.precipitation.valid_range: got [5.0, 1.0]; expected two numbers, the smaller one first",
+        ),
+        ({"samples": []}, "samples: got []; expected keys below it, of min_valid_fraction, block"),
+        ({"samples__min_valid_fraction": 50}, "samples.min_valid_fraction: got 50; expected at most 1"),
+        (
+            {"models__algorithms": "svm"},
+            "models.algorithms: got 'svm'; expected a list of one name or more, such as [random_forest]",
+        ),
+        ({"models__algorithms": ["svn"]}, "models.algorithms: there is no algorithm 'svn'; did you mean 'svm'?"),
+        ({"models__ablation": 5}, "models.ablation: got 5; expected true, false or a list of features and groups"),
+        (
+            {"models__parameters": {"forest": {}}},
+            "models.parameters: there is no algorithm 'forest'; did you mean 'trend_forest'?",
+        ),
+        (
+            {"models__season_parameters": {"sumer": {}}},
+            "models.season_parameters: there is no season 'sumer'; did you mean 'summer'?",
+        ),
+        ({"models__seed": 1.5}, "models.seed: got 1.5; expected a whole number"),
+        ({"models__folds": 21}, "models.folds: got 21; expected at most 20"),
+        ({"maps__every": []}, "maps.every: got []; expected a list of month, season or both, such as [month, season]"),
+        ({"maps__every": ["week"]}, "maps.every.0: got 'week'; expected month or season"),
+        ({"maps__interval": 90}, "maps.interval: got 90; expected a number below 1"),
+        (
+            {"maps__valid_range": [0.6, 0]},
+            "maps.valid_range: got [0.6, 0.0]; expected two numbers, the smaller one first",
+        ),
+        (
+            {"maps__algorithm": "random"},
+            "maps.algorithm: 'random' is neither best nor among models.algorithms; did you mean 'random_forest'?",
+        ),
+        (
+            {"validation__stations": ["a"]},
+            "validation.stations: got ['a']; expected one file, folder or ZIP archive: a path or URL",
+        ),
+        ({"validation__flags": "G"}, "validation.flags: got 'G'; expected a list of flags, such as [G, U]"),
+        (
+            {"validation__depth": 0.1},
+            "validation.depth: got 0.1; expected two numbers in m, [upper, lower], such as [0, 0.1]",
+        ),
+    ],
+)
+def test_a_fault_names_the_key_what_was_got_and_what_was_expected(
+    tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    head, *lines = refusal(tmp_path, **changes).splitlines()
+    assert head.endswith("moselle.yaml is wrong:")
+    assert any(line.startswith(f"  {told}") for line in lines), lines
+    assert not any("Input should" in line or "the whole" in line or "Tuple" in line for line in lines)
+
+
+def test_no_message_is_in_the_words_of_the_library(tmp_path: Path) -> None:
+    """Every key of every section with a value that it cannot have."""
+    sections = {
+        "": Config,
+        "area__": Area,
+        "grid__": GridSection,
+        "catalogs__own__": CatalogSection,
+        "sources__precipitation__": SourceSection,
+        "samples__": SamplesSection,
+        "models__": Models,
+        "maps__": Maps,
+        "validation__": Validation,
+    }
+    refused = 0
+    for start, section in sections.items():
+        for key in section.model_fields:
+            for value in ({"x": {"y": [None]}}, [[None]], "?", -1.5):
+                try:
+                    load(tmp_path, **{f"{start}{key}": value})
+                except ConfigurationError as error:
+                    lines = str(error).splitlines()[1:]
+                    whole = start.removesuffix("__").replace("__", ".")
+                    wanted = (f"  {whole}.{key}".replace(" .", " "), f"  {whole}: ")
+                    assert any(line.startswith(wanted) for line in lines), lines
+                    assert not re.search(r"Input|should|valid |instance of|\[type=", str(lines)), lines
+                    refused += 1
+    assert refused > 150
 
 
 def test_several_faults_are_told_at_once(tmp_path: Path) -> None:
@@ -293,10 +474,17 @@ def test_the_maps_name_is_the_targets_alone() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "no mapping of keys, but NoneType"),
+        ("", "is empty; expected keys"),
         ("- a\n- b\n", "no mapping of keys, but list"),
-        ("name: [unclosed", "is not YAML"),
-        ("name: \x00", "is not YAML"),
+        ("name: [unclosed", "is not YAML: line 1, column 16: a bracket that is not closed"),
+        ("name: \x00", "is not YAML: character 0x0 at position 6 is none of a text; save the file as UTF-8"),
+        ("name: a\n\tgrid: 1\n", "is not YAML: line 2, column 1: a tab, which YAML does not take; indent by blanks"),
+        ("name: a: b\n", "is not YAML: line 1, column 8: a key where none can stand"),
+        ("name: 'a\n", "is not YAML: line 2, column 1: a quote that is not closed"),
+        ("name: *a\n", "is not YAML: line 1, column 7: a text that begins with *"),
+        ("grid:\n  crs: x\n coarse: 1\n", "is not YAML: line 3, column 2: a line that is indented otherwise"),
+        ("name: a\ngrid: {}\nname: b\n", "line 3, column 1: the key 'name' a second time; it stands in line 1 already"),
+        ("grid: {crs: a, crs: b}\n", "line 1, column 16: the key 'crs' a second time"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -321,6 +509,16 @@ def test_a_polygon_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 # Secrets
+
+
+@pytest.mark.parametrize("key", ["validation__stations", "output", "name", "seasons", "models__ablation", "area__bbox"])
+def test_a_url_with_a_password_in_a_wrong_place_is_not_repeated_either(tmp_path: Path, key: str) -> None:
+    urls = ["https://maria:hunter2@data.example.org/stations.csv"]
+    assert "hunter2" not in refusal(tmp_path, **{key: urls})
+    text = yaml.safe_dump(urls, default_flow_style=True).strip()
+    with pytest.raises(ConfigurationError) as caught:
+        config.load(written(tmp_path, MINIMAL), [f"{key.replace('__', '.')}={text}"])
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -430,7 +628,8 @@ def test_an_override_reaches_into_a_section_that_is_left_empty(tmp_path: Path) -
         ("models.seed", "is not KEY=VALUE"),
         ("=1", "is not KEY=VALUE"),
         ("models.sed=1", "models.sed: unknown key; did you mean 'seed'"),
-        ("models.seed=[1", "is not YAML"),
+        ("models.seed=[1", "the value of -o models.seed is not YAML: line 1, column 3: a bracket"),
+        ("models.folds=1", "moselle.yaml with -o models.folds is wrong:\n  models.folds: got 1; expected at least 2"),
         ("models.seed=-1", "models.seed"),
         ("name.first=1", "'name' holds a value, not a mapping"),
     ],
@@ -449,6 +648,37 @@ PLACES = ["name", "output", "area", "grid__crs", "period", "seasons", "catalogs"
 def test_whatever_is_written_is_taken_or_refused_as_a_configuration_error(place: str, value: Any) -> None:
     with suppress(ConfigurationError):
         assert config.validate(changed(**{place: value})).name
+
+
+# The other hemisphere
+
+
+@pytest.mark.parametrize(
+    ("bbox", "seasons", "told"),
+    [
+        ([-60, -35, -55, -30], "meteorological", True),
+        ([5, 47, 7, 49], "meteorological", False),
+        ([-60, -35, -55, -30], "wet_dry", False),
+        ([-60, -35, -55, -30], {name: list(months) for name, months in reading.SOUTHERN.items()}, False),
+    ],
+)
+def test_a_summer_of_june_to_august_in_the_south_is_noted_with_the_way_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, bbox: list[float], seasons: Any, told: bool
+) -> None:
+    load(tmp_path, area__bbox=bbox, seasons=seasons)
+    assert ("southern hemisphere" in caplog.text) == told
+    advised = "{autumn: [3, 4, 5], winter: [6, 7, 8], spring: [9, 10, 11], summer: [12, 1, 2]}"
+    assert (f"write seasons: {advised}" in caplog.text) == told
+    if told:
+        caplog.clear()
+        load(tmp_path, area__bbox=bbox, seasons=yaml.safe_load(advised))
+        assert not caplog.text
+
+
+def test_the_hemisphere_of_a_polygon_counts_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "south.geojson").write_text(shapely.to_geojson(shapely.box(20, -30, 21, -29)))
+    load(tmp_path, area={"geometry": "south.geojson"})
+    assert "southern hemisphere" in caplog.text
 
 
 # What would stop a run only after hours

@@ -99,6 +99,15 @@ def test_objects_come_back_as_they_were_written_and_are_gone_when_removed() -> N
     storage.remove(f"{RUN}/b.json")
 
 
+def test_the_stamp_of_an_object_is_told_without_reading_it(store: Faults) -> None:
+    storage.write_bytes(f"{RUN}/a", b"first")
+    first = storage.stamp(f"{RUN}/a")
+    assert first
+    assert "GET" not in store.requests
+    storage.write_bytes(f"{RUN}/a", b"again")
+    assert storage.stamp(f"{RUN}/a") != first
+
+
 def test_an_object_takes_one_request(store: Faults) -> None:
     storage.write_bytes(f"{RUN}/a", b"a")
     storage.read_bytes(f"{RUN}/a")

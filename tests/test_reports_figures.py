@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from collections.abc import Iterator
 from io import BytesIO
@@ -9,16 +10,18 @@ from io import BytesIO
 import numpy as np
 import pandas as pd
 import pytest
+import shapely
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from pyproj import Transformer
 
 import small_report
 from small_report import CRS, RATIO, SEASONS, World
 from soilscale.reports import contents, figures, style
 from soilscale.reports.cartography import extent, limits, shape, stretch, thinned, window
-from soilscale.reports.figures import charts, factors, maps, stations
+from soilscale.reports.figures import charts, factors, locator, maps, stations
 from soilscale.seasons import Seasons
 
 
@@ -201,6 +204,47 @@ def test_study_area_shows_what_is_known(world: World) -> None:
     assert len(panels(drawn(figures.study_area, bare))) == 1
 
 
+def test_study_area_has_a_globe_where_it_hides_least(world: World) -> None:
+    area = small_report.area(world)
+    values = area.observation.to_numpy().copy()
+    values[:2, :2] = np.nan
+    for taken, corner in ((area.observation, (1, 0)), (area.observation.copy(data=values), (0, 1))):
+        (first, *_) = panels(drawn(figures.study_area, dataclasses.replace(area, observation=taken)))
+        (globe,) = first.child_axes
+        middle = globe.get_position().intervalx.mean(), globe.get_position().intervaly.mean()
+        side, high = first.get_position().intervalx.mean(), first.get_position().intervaly.mean()
+        assert (middle[0] > side, middle[1] > high) == tuple(map(bool, corner))
+
+
+def test_a_small_area_is_a_dot_on_the_globe_and_a_large_one_its_outline() -> None:
+    for box, marked in (((5.0, 47.0, 7.0, 49.0), True), ((73.0, 18.0, 135.0, 54.0), False)):
+        axes = style.canvas(2).subplots()
+        globe = locator.locate(axes, box, np.ones((4, 4)), 1.0)
+        ours = [line for line in globe.lines if line.get_color() == style.VERMILION]
+        assert len(ours) == 1
+        assert (ours[0].get_marker() == "s") == marked
+
+
+def test_the_globe_is_seen_from_above_the_area() -> None:
+    x, y = locator.orthographic(np.array([10.0, 10.0, 100.0, 190.0]), np.array([0.0, 90.0, 0.0, 0.0]), 10.0, 0.0)
+    np.testing.assert_allclose(x, [0, 0, 1, np.nan], atol=1e-12)
+    np.testing.assert_allclose(y, [0, 1, 0, np.nan], atol=1e-12)
+    sphere = "+R=6371000"
+    to_globe = Transformer.from_crs(f"+proj=longlat {sphere}", f"+proj=ortho +lat_0=35 +lon_0=108 {sphere}")
+    longitude, latitude = np.array([90.0, 120.0, 140.0]), np.array([10.0, 50.0, -20.0])
+    expected = to_globe.transform(longitude, latitude)
+    found = locator.orthographic(longitude, latitude, 108.0, 35.0)
+    np.testing.assert_allclose(found, np.array(expected) / 6_371_000, atol=1e-9)
+
+
+def test_the_coastline_is_land_and_small() -> None:
+    land = shapely.union_all([shapely.Polygon(ring) for ring in locator.coastline()])
+    inland, sea = [(108, 34), (-100, 40), (25, -29), (134, -25)], [(-30, 0), (-150, 20), (80, -30)]
+    assert shapely.contains_xy(land, *np.transpose(inland)).all()
+    assert not shapely.contains_xy(land, *np.transpose(sea)).any()
+    assert sum(map(len, locator.coastline())) < 3000
+
+
 def test_rare_classes_of_land_cover_become_one(world: World) -> None:
     like = world.elevation
     codes = np.arange(like.size).reshape(like.shape) % 12
@@ -357,12 +401,31 @@ def test_stations_of_another_quantity_are_brought_to_one_range() -> None:
     pairs = small_report.station_pairs("%")
     pairs["observed"] *= 100
     left, _ = panels(drawn(figures.station_scatter, pairs))
-    assert left.get_xlabel() == "stations, 0 least, 1 greatest"
+    assert left.get_xlabel() == "stations, %: 0 least, 1 greatest"
     assert "RMSE" not in left.texts[0].get_text()
     shown = panels(drawn(figures.station_series, pairs))
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for axes in shown for line in axes.lines])
     assert np.nanmin(values) == pytest.approx(0)
     assert np.nanmax(values) == pytest.approx(1)
+
+
+def test_stations_of_several_units_are_drawn_apart() -> None:
+    pairs = small_report.station_pairs()
+    other = pairs["station"] == "S01"
+    pairs.loc[other, "unit"] = "%"
+    pairs.loc[other, "observed"] *= 100
+    upper, _, lower, _ = panels(drawn(figures.station_scatter, pairs))
+    assert upper.get_xlabel() == "stations, m³ m⁻³"
+    assert lower.get_xlabel() == "stations, %: 0 least, 1 greatest"
+    assert upper.texts[0].get_text().endswith("n 23")
+    assert lower.texts[0].get_text().endswith("n 12")
+    titles = {axes.get_title(loc="left"): axes for axes in panels(drawn(figures.station_series, pairs))}
+    assert list(titles) == ["S00", "S01, in %: 0 least, 1 greatest", "S02"]
+    for name, axes in titles.items():
+        station = next(line for line in axes.lines if line.get_label() == "station")
+        values = np.asarray(station.get_ydata(), dtype=float)
+        own = pairs.loc[pairs["station"] == name[:3], "observed"]
+        assert np.nanmax(values) == pytest.approx(1.0 if "%" in name else own.max())
 
 
 def test_stations_with_most_months_are_drawn() -> None:

@@ -17,6 +17,7 @@ import small_report
 from small_report import SEASONS
 from soilscale import reports
 from soilscale.reports import contents, figures, layout, summary
+from soilscale.reports.insitu.screening import PERCENT
 from soilscale.reports.layout import MINUS, number
 from soilscale.reports.page import MOST_ROWS
 from soilscale.reports.summary import headline, splits, verdicts
@@ -354,11 +355,40 @@ def test_seasons_without_a_model_are_named() -> None:
 
 
 def test_stations_that_cannot_be_compared_are_told() -> None:
-    left = pd.DataFrame({"station": ["a", "b", "a"], "reason": ["outside the grid", "outside the grid", "flagged"]})
+    reasons = ["outside the grid", "outside the grid", "flagged"]
+    left = pd.DataFrame({"network": ["N", "", "N"], "station": ["a", "b", "a"], "reason": reasons})
     told = summary.stations_words({"stations": pd.DataFrame(), "stations_left_out": left})
-    assert told == ("Stations were given, but none could be compared with the maps: outside the grid (2); flagged (1).")
+    assert told == (
+        "Stations were given, but none could be compared with the maps: outside the grid (N/a and b); flagged (N/a)."
+    )
     assert summary.stations_words({"stations": left, "stations_left_out": left}) == ""
     assert summary.stations_words({}) == ""
+
+
+def test_a_doubted_unit_is_told_with_the_remedy() -> None:
+    left = pd.DataFrame({"station": ["a", "b", "c"], "reason": [PERCENT, PERCENT, "flagged"]})
+    assert summary.percent_words(left) == (
+        "Left out for values above 1 m3 m-3, as if they were in %: a and b; write their unit into the column unit: "
+        "vol% if they are per cent by volume, else %."
+    )
+    assert summary.percent_words(left[2:]) == ""
+
+
+def test_stations_of_another_quantity_are_told() -> None:
+    pairs = pd.DataFrame({"station": ["a", "a", "b"], "unit": ["m3 m-3", "m3 m-3", "%"]})
+    assert summary.unit_words(pairs).startswith(
+        "1 of 2 stations do not measure volumetric soil moisture (their unit: %)"
+    )
+    assert "station by station" in summary.unit_words(pairs[pairs["station"] == "b"])
+    assert summary.unit_words(pairs[pairs["station"] == "a"]) == ""
+    assert summary.unit_words(None) == ""
+
+
+def test_a_metric_of_other_pairs_has_their_number_beside_it() -> None:
+    rows = [("all", "rmse", 0.05, 60), ("all", "r_anomaly", 0.3, 48), ("all", "r_normalised", 0.8, 70)]
+    laid_out = layout.table(pd.DataFrame(rows, columns=["season", "metric", "value", "n"]), ["season"])
+    assert [name for name, _, _ in laid_out.headings] == ["season", "RMSE", "anomaly R", "n", "R, 0 to 1", "n", "n"]
+    assert [cell.text for cell in laid_out.rows[0]] == ["all seasons", "0.0500", "0.300", "48", "0.800", "70", "60"]
 
 
 def test_what_was_chosen_by_the_blocked_error_is_told() -> None:

@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from soilscale import reports
+from soilscale.reports.layout import MINUS
 from soilscale.reports.summary import sensor_words
 from soilscale.seasons import METEOROLOGICAL, Seasons
 from soilscale.sources import Harmonise, Matching
@@ -122,6 +123,25 @@ def test_too_few_pairs_give_no_regression() -> None:
     assert rows.loc["all", "n"] == 2
     assert rows["value"].isna().all()
     assert table[(table["season"] == "summer") & (table["statistic"] == "step_before")]["n"].item() == 0
+
+
+@pytest.mark.parametrize("months", [3, 11])
+def test_a_few_shared_months_do_not_relate_sensors_but_check_what_did(months: int) -> None:
+    """The years of the later sensor are .03 drier, which their climatologies take for a step; the months told apart."""
+    known = truth()
+    known[HALF + months :] -= 0.03
+    table, _, _ = tables(array(0.04 + known, slice(0, HALF + months)), array(known, slice(HALF, None)))
+    counted = table[table["statistic"].str.startswith("cells_")]
+    assert set(counted["basis"]) == {"climatology"}
+    shared = table[table["basis"] == "overlap"].set_index("statistic")["value"]
+    assert shared["step_before"] == pytest.approx(-0.04)
+    assert shared["step_after"] > 0.015
+    (sentence,) = sensor_words(table)
+    assert "fewer than 12, too few to relate them by, but check the outcome" in sentence
+    assert (
+        f"in them the step between the two was {MINUS}0.0400 m³ m⁻³ before and is {shared['step_after']:.4f}"
+        in sentence
+    )
 
 
 def test_the_page_says_what_a_sensor_was_related_by() -> None:

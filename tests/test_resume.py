@@ -324,6 +324,29 @@ def test_new_stations_make_a_new_report(config: Path, again: Callable[..., Ended
         assert (abs(bias) < 0.05) == (name == "here")
 
 
+def test_status_reads_stations_only_if_their_size_or_date_has_changed(
+    config: Path, again: Callable[..., Ended], tmp_path: Path
+) -> None:
+    stations = tmp_path / "stations.csv"
+    shutil.copyfile(config.parent / "stations.csv", stations)
+    given = f"validation.stations={stations}"
+    assert again("report", given).status == 0
+
+    def complete() -> str:
+        told = invoke("status", config, "--output", tmp_path / "run", "-o", given)
+        return counts(told)["report"][0]
+
+    first, date = stations.read_bytes(), stations.stat().st_mtime_ns
+    assert complete() == "1"
+    stations.write_bytes(b"x" * len(first))
+    os.utime(stations, ns=(date, date))
+    assert complete() == "1"
+    os.utime(stations, ns=(date, date + 10**9))
+    assert complete() == "0"
+    stations.write_bytes(first)
+    assert complete() == "1"
+
+
 def test_what_the_report_does_not_hold_any_more_is_removed(again: Callable[..., Ended], tmp_path: Path) -> None:
     assert again("report", "validation.truth=null", "validation.stations=null").status == 0
     names = {path.name for path in (tmp_path / "run" / "report").iterdir()}

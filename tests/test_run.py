@@ -487,7 +487,7 @@ def test_cogs_hold_the_maps(output: Path, month: xr.Dataset, season: xr.Dataset)
         ("accuracy", "season, algorithm, model, split, metric, value, n"),
         ("consistency", "season, algorithm, metric, value"),
         ("baselines", "season, method, reference, metric, value"),
-        ("stations", "season, product, metric, value, n"),
+        ("stations", "season, product, metric, value, n, unit"),
         ("truth", "season, method, metric, value"),
     ],
 )

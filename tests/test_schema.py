@@ -70,7 +70,6 @@ def test_coordinates_are_the_centres_of_cells(crs: str, tmp_path: Path) -> None:
     y, x = grid.centres(geobox)
     np.testing.assert_array_equal(found["y"], y)
     np.testing.assert_array_equal(found["x"], x)
-    schema.check(found, [MAP])
 
 
 @pytest.mark.parametrize(
@@ -168,31 +167,6 @@ def test_quality_attributes_survive_the_store(tmp_path: Path) -> None:
 def test_the_map_has_the_units_and_the_standard_name_of_soil_moisture() -> None:
     assert schema.MAP_ATTRS["units"] == "m3 m-3"
     assert schema.MAP_ATTRS["standard_name"] == "volume_fraction_of_condensed_water_in_soil"
-
-
-def test_a_cube_passes_with_its_features_static_or_not() -> None:
-    found = cube(GRIDS["EPSG:3035"].coarse).assign(elevation=(DIMS[1:], np.zeros(GRIDS["EPSG:3035"].shape)))
-    schema.check(found, [MAP, "elevation"])
-    schema.check(found, [])
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda good: good.isel(y=slice(None, None, -1)), "y must descend and its x ascend"),
-        (lambda good: good.isel(x=slice(None, None, -1)), "y must descend and its x ascend"),
-        (lambda good: good.assign_coords(x=np.zeros(good.sizes["x"])), "y must descend and its x ascend"),
-        (lambda good: good.drop_vars("spatial_ref"), "CRS in the coordinate 'spatial_ref'; there is none"),
-        (lambda good: good.drop_vars(MAP), r"no feature 'soil_moisture'; it has \[\]"),
-        (lambda good: good.rename({MAP: "sm"}), r"no feature 'soil_moisture'; it has \['sm'\]"),
-        (lambda good: good.transpose("y", "x", "time", ...), r"dimensions \('y', 'x', 'time'\), not"),
-        (lambda good: good.isel(x=0, drop=True).expand_dims(x=[0.0], axis=0), r"dimensions \('x', 'time', 'y'\), not"),
-        (lambda good: good.mean("y", keep_attrs=True).assign_coords(y=good["y"]), r"dimensions \('time', 'x'\), not"),
-    ],
-)
-def test_what_is_no_cube_is_told_as_such(spoil: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        schema.check(spoil(cube(GRIDS["EPSG:3035"].coarse)), [MAP])
 
 
 @pytest.mark.parametrize(("shape", "tile"), [((11, 8), 4), ((2, 9), 4), ((1, 1), 32)])

@@ -165,7 +165,7 @@ def test_depths_go_downwards() -> None:
     assert Validation().depth == (0.0, 0.1)
     assert Validation.model_validate({"depth": [0, 0.05]}).depth == (0, 0.05)
     for wrong in ([0.1, 0], [-0.1, 0.1]):
-        with pytest.raises(ValidationError, match=r"is not \[upper, lower\] in m below the surface"):
+        with pytest.raises(ValidationError, match=r"expected \[upper, lower\] in m below the surface"):
             Validation.model_validate({"depth": wrong})
 
 
@@ -286,7 +286,7 @@ def test_no_month_in_common_gives_empty_tables(fields: Fields) -> None:
     found = paired(measure(records([("A", (0, 1), "1999-01-03", 0.1)])), fields)
     tables = insitu.tables(found, SEASONS)
     assert {name for name, table in tables.items() if len(table)} == {"stations_left_out"}
-    assert list(tables["stations"].columns) == ["season", "product", "metric", "value", "n"]
+    assert list(tables["stations"].columns) == ["season", "product", "metric", "value", "n", "unit"]
     pairs = "station, time, season, unit, observed, fine, coarse, bilinear"
     assert list(tables["station_pairs"].columns) == pairs.split(", ")
     assert insitu.station_baselines(found.pairs, "svm", SEASONS).empty
@@ -317,7 +317,8 @@ def series(years: int = 5, stations: int = 2, unit: str = "m3 m-3", seed: int = 
 def test_pooled_scores_are_those_of_the_pairs() -> None:
     pairs = series()
     table = pooled(pairs, SEASONS)
-    assert list(table.columns) == ["season", "product", "metric", "value", "n"]
+    assert list(table.columns) == ["season", "product", "metric", "value", "n", "unit"]
+    assert set(table["unit"]) == {"m3 m-3"}
     assert set(table["product"]) == {"coarse", "fine"}
     assert set(table["metric"]) == {*SCORES, "r_anomaly"}
     assert list(pd.unique(table["season"])) == [*SEASONS.names, "all"]
@@ -391,10 +392,47 @@ def test_volumetric_stations_keep_their_units_beside_others() -> None:
     volume, percent = series(stations=1), series(stations=1, unit="%").assign(station="P")
     mixed, alone = (pooled(pairs, SEASONS) for pairs in (pd.concat([volume, percent]), volume))
     everywhere = {"season": "all", "product": "fine"}
-    for metric in ("rmse", "bias", "kge"):
+    for metric in (*SCORES, "r_anomaly"):
         assert value_of(mixed, metric, **everywhere) == value_of(alone, metric, **everywhere)
         assert value_of(mixed, metric, "n", **everywhere) == 60
-    assert value_of(mixed, "r", "n", **everywhere) == 120
+    assert value_of(mixed, "r_normalised", "n", **everywhere) == 120
+    as_they_are = mixed["metric"].isin(set(alone["metric"]))
+    assert set(mixed.loc[as_they_are, "unit"]) == {"m3 m-3"}
+    assert set(mixed.loc[~as_they_are, "unit"]) == {"0 to 1"}
+
+
+def test_normalised_metrics_of_mixed_stations_are_those_of_all_brought_to_one_range() -> None:
+    volume, percent = series(stations=2), series(stations=1, unit="%").assign(station="P")
+    percent["observed"] *= 250
+    mixed = pooled(pd.concat([volume, percent]), SEASONS)
+    same = pooled(pd.concat([volume.assign(unit="%"), percent]), SEASONS)
+    for metric in ("r", "kl", "kl_paper", "r_anomaly"):
+        for product in ("fine", "coarse"):
+            keys = {"season": "all", "product": product}
+            assert value_of(mixed, f"{metric}_normalised", **keys) == value_of(same, metric, **keys)
+    assert set(same["unit"]) == {"0 to 1"}
+
+
+def test_a_station_in_another_unit_does_not_touch_the_scores_of_the_others() -> None:
+    volume, percent = series(stations=2), series(stations=1, unit="%").assign(station="P")
+    both = pd.concat([volume, percent])
+    for table in (insitu.agreement.by_station, gains):
+        mixed, alone = table(both, SEASONS), table(volume, SEASONS)
+        own = mixed[mixed["station"] != "P"].reset_index(drop=True)
+        pd.testing.assert_frame_equal(own, alone)
+
+
+def test_divergence_of_a_few_pairs_is_left_out() -> None:
+    pairs = series(years=1, stations=1)
+    for n, told in ((9, False), (10, True)):
+        table = pooled(pairs.head(n), SEASONS)
+        for metric in ("kl", "kl_paper"):
+            assert np.isfinite(value_of(table, metric, season="all", product="fine")) == told
+            assert value_of(table, metric, "n", season="all", product="fine") == n
+        assert np.isfinite(value_of(table, "rmse", season="all", product="fine"))
+        gained = gains(pairs.head(n), SEASONS)
+        gained = gained[gained["station"] == "S0"]
+        assert np.isfinite(value_of(gained, "kl", season="all", against="coarse")) == told
 
 
 def test_an_unknown_unit_is_told_and_scored_by_shape() -> None:
@@ -423,7 +461,7 @@ def test_each_station_by_itself() -> None:
     pairs = pd.concat([series(stations=1).assign(network="NET"), series(stations=1, unit="%", seed=1)])
     found = insitu.tables(Paired(pairs, pairs.iloc[:0], pairs, insitu.Account()), SEASONS)
     table = found["station_scores"]
-    assert list(table.columns) == ["network", "station", "season", "product", "metric", "value", "n"]
+    assert list(table.columns) == ["network", "station", "season", "product", "metric", "value", "n", "unit"]
     own = pairs[pairs["network"] == "NET"]
     assert value_of(table, "r", network="NET", season="all", product="bilinear") == pytest.approx(
         stats.pearsonr(own["observed"], own["bilinear"]).statistic
@@ -456,7 +494,7 @@ def test_gains_by_hand() -> None:
     pairs["coarse"] = 0.5 * pairs["observed"] + 0.1
     pairs["bilinear"] = pairs["observed"] + 0.1
     table = gains(pairs, SEASONS)
-    assert list(table.columns) == ["network", "station", "season", "against", "metric", "value", "n"]
+    assert list(table.columns) == ["network", "station", "season", "against", "metric", "value", "n", "unit"]
     everywhere = {"station": "all stations", "season": "all"}
     for metric in ("slope", "rmse", "ubrmse", "bias"):
         assert value_of(table, metric, against="coarse", **everywhere) == pytest.approx(1)

@@ -1,6 +1,7 @@
 """Stations from their files to monthly means, with every value that is left out accounted for."""
 
 import io
+import logging
 import zipfile
 from pathlib import Path
 
@@ -339,11 +340,24 @@ def test_other_units_stay_as_they_are(unit: str) -> None:
     assert reasons == {}
 
 
-def test_percents_without_a_unit_are_impossible_and_not_silently_wet() -> None:
-    found = insitu.measured([("x", daily("2004-03-01", np.full(31, 23.0)))])
+def test_percents_without_a_unit_are_doubted_whole_and_the_remedy_told(caplog: pytest.LogCaptureFixture) -> None:
+    values = np.r_[np.full(28, 23.0), 0.9, 0.8, 0.7]
+    with caplog.at_level(logging.WARNING, logger="soilscale"):
+        found = insitu.measured([("x", daily("2004-03-01", values))])
     assert found.monthly.empty
     (row,) = found.left_out.table().to_dict("records")
-    assert (row["reason"], row["count"]) == ("impossible", 31)
+    assert (row["reason"], row["count"]) == ("values above 1 m3 m-3, as if they were in %", 31)
+    assert row["detail"].startswith("unit m3 m-3, values to 23; write their unit into the column unit: vol%")
+    assert "as if they were in %: A; write" in caplog.text
+
+
+def test_single_values_above_one_are_impossible_and_the_others_count() -> None:
+    values = np.full(31, 0.2)
+    values[:3] = 23.0
+    found = insitu.measured([("x", daily("2004-03-01", values))])
+    assert found.monthly["observed"].tolist() == pytest.approx([0.2])
+    (row,) = found.left_out.table().to_dict("records")
+    assert (row["reason"], row["count"]) == ("impossible", 3)
     assert row["detail"] == "outside 0 to 1 m3 m-3, with the unit m3 m-3"
 
 

@@ -128,6 +128,21 @@ def test_what_is_not_there_is_told_as_such(tmp_path: Path) -> None:
     assert storage.exists(str(tmp_path))
 
 
+def test_the_stamp_of_an_object_changes_with_its_size_and_its_date(tmp_path: Path) -> None:
+    path = tmp_path / "object"
+    path.write_bytes(b"one")
+    os.utime(path, ns=(0, 10**9))
+    first = storage.stamp(str(path))
+    assert storage.stamp(str(path)) == first
+    os.utime(path, ns=(0, 2 * 10**9))
+    assert storage.stamp(str(path)) != first
+    path.write_bytes(b"three")
+    os.utime(path, ns=(0, 10**9))
+    assert storage.stamp(str(path)) not in {first, ""}
+    with pytest.raises(FileNotFoundError):
+        storage.stamp(str(tmp_path / "nothing"))
+
+
 def test_names_below_a_folder_are_relative_and_sorted(tmp_path: Path) -> None:
     for name in ("b/2.json", "b/1.json", "a.json", "b/c/d.json"):
         storage.write_bytes(storage.join(str(tmp_path), name), b"")

@@ -103,16 +103,6 @@ class Grid:
                 columns = slice(column * wide, min((column + 1) * wide, self.shape[1]))
                 yield Tile(row, column, (rows, columns), (_times(rows, self.ratio), _times(columns, self.ratio)))
 
-    def find_tile(self, name: str) -> Tile:
-        """Tile of the given name.
-
-        Raises
-        ------
-        KeyError
-            If the grid has no such tile.
-        """
-        return {tile.name: tile for tile in self.tiles()}[name]
-
 
 def cover(
     area: BaseGeometry,
@@ -214,21 +204,6 @@ def inside(geobox: GeoBox, area: BaseGeometry) -> NDArray[np.bool_]:
     shapely.prepare(shape)
     found: NDArray[np.bool_] = shapely.contains_xy(shape, grid_x, grid_y)
     return found
-
-
-def touched(geobox: GeoBox, area: BaseGeometry) -> NDArray[np.bool_]:
-    """Cells of which any part lies in an area given in longitude and latitude, shape ``(rows, columns)``."""
-    transform: Affine = geobox.transform
-    rows, columns = geobox.shape
-    left = transform.c + transform.a * np.arange(columns)[None, :]
-    top = transform.f + transform.e * np.arange(rows)[:, None]
-    cells = shapely.box(left, top + transform.e, left + transform.a, top)
-    shape = project(area, LONLAT, str(geobox.crs))
-    shapely.prepare(shape)
-    overlap: NDArray[np.bool_] = shapely.area(shapely.intersection(cells, shape)) > SNAP * abs(
-        transform.a * transform.e
-    )
-    return overlap
 
 
 def metres_per_cell(geobox: GeoBox) -> NDArray[np.float64]:

@@ -1,8 +1,8 @@
-"""The words of the products: dimensions, variable names, CF attributes, quality bits; and the check that they hold."""
+"""The words of the products: dimensions, variable names, CF attributes, quality bits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import IntFlag
 from typing import Any
 
@@ -102,25 +102,6 @@ def time_bounds(starts: Months, ends: Months) -> xr.Variable:
         {},
         {"units": "days since 1970-01-01", "calendar": "standard", "dtype": "int64"},
     )
-
-
-def check(cube: xr.Dataset, features: Iterable[str]) -> None:
-    """Check that a dataset is a cube: its axes run as the contract says and every feature has its dimensions.
-
-    Raises
-    ------
-    ValueError
-        Naming the first thing that is not so.
-    """
-    if not (np.diff(cube["y"]) < 0).all() or not (np.diff(cube["x"]) > 0).all():
-        raise ValueError("a cube's y must descend and its x ascend")
-    if SPATIAL_REF not in cube.coords:
-        raise ValueError(f"a cube has its CRS in the coordinate {SPATIAL_REF!r}; there is none")
-    for name in features:
-        if name not in cube:
-            raise ValueError(f"the cube has no feature {name!r}; it has {sorted(map(str, cube.data_vars))}")
-        if cube[name].dims not in (DIMS, DIMS[1:]):
-            raise ValueError(f"the feature {name!r} has dimensions {cube[name].dims}, not {DIMS} or {DIMS[1:]}")
 
 
 def chunks(grid: Grid, scale: str) -> tuple[int, int]:

@@ -17,7 +17,7 @@ METEOROLOGICAL: Mapping[str, tuple[int, ...]] = {
     "autumn": (9, 10, 11),
     "winter": (12, 1, 2),
 }
-"""Three-month seasons of the northern mid-latitudes (Yan & Bai 2020, section 3.2)."""
+"""Three-month seasons, named as in the northern hemisphere, to which June is summer (Yan & Bai 2020, section 3.2)."""
 
 SCHEMES: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "meteorological": METEOROLOGICAL,

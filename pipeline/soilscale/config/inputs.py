@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from soilscale.errors import nearest
+from soilscale.seasons import SCHEMES
 from soilscale.sources import (
     PROSE,
     Aggregate,
@@ -29,11 +31,61 @@ SOURCE, PARTS = "(source)", "(parts)"
 OWN_KEYS = ("parts", "harmonise", "reference", "through")
 FEWEST = 2
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+"""What names of sources, groups and seasons look like."""
+
+Name = Annotated[str, Field(pattern=f"^{WORD.pattern}$")]
+
+
+class FaultError(ValueError):
+    """Faults that a section finds in itself.
+
+    Parameters
+    ----------
+    faults
+        Key below the section, or nothing for the section as a whole, and what is wrong there.
+    """
+
+    def __init__(self, *faults: tuple[str, str]) -> None:
+        self.faults = faults
+        super().__init__("; ".join(f"{key}: {message}" if key else message for key, message in faults))
+
+
+def ascending(key: str, values: tuple[float, float] | None) -> None:
+    """Refuse two numbers of which the second is not the larger."""
+    if values is not None and not values[0] < values[1]:
+        raise FaultError((key, f"got {list(values)}; expected two numbers, the smaller one first"))
 
 
 def _as_tuple(value: Any) -> Any:
     return value if isinstance(value, (list, tuple)) or value is None else (value,)
+
+
+def as_scheme(value: Any) -> Any:
+    """Refuse what is neither a scheme's name nor a list of months for each season."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, dict):
+        raise FaultError(("", f"got {value!r}; expected one of {', '.join(SCHEMES)}, or the months of each season"))
+    for name, months in value.items():
+        if not isinstance(name, str) or not WORD.fullmatch(name):
+            raise FaultError(
+                ("", f"{name!r} cannot be a season's name; expected letters, digits and _, a letter first")
+            )
+        if not isinstance(months, (list, tuple)) or not all(type(month) is int for month in months):
+            raise FaultError(
+                (name, f"got {months!r}; expected a list of the season's months, 1 to 12, such as [6, 7, 8]")
+            )
+    return value
+
+
+def as_factors(value: Any) -> Any:
+    """Refuse what is neither yes or no nor a list of names."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value):
+        return tuple(value)
+    raise FaultError(("", f"got {value!r}; expected true, false or a list of features and groups"))
 
 
 class Section(BaseModel):
@@ -53,12 +105,12 @@ class QualitySection(Section):
     def _ordered(self) -> QualitySection:
         first, last = self.bits
         if not 0 <= first <= last <= LAST_BIT:
-            raise ValueError(f"bits {list(self.bits)} are not [first, last] within 0..{LAST_BIT}")
+            fault = f"got {list(self.bits)}; expected [first, last] within 0..{LAST_BIT}"
+            raise FaultError(("bits", fault))
         largest = 2 ** (last - first + 1) - 1
         if any(not 0 <= value <= largest for value in self.accept):
-            raise ValueError(
-                f"accept {list(self.accept)} holds values that bits {first} to {last} cannot: 0..{largest}"
-            )
+            fault = f"got {list(self.accept)}; bits {first} to {last} hold 0..{largest} only"
+            raise FaultError(("accept", fault))
         return self
 
 
@@ -95,19 +147,23 @@ class SourceSection(Section):
         if not isinstance(values, dict) or not values.get("profile"):
             return values
         known = profiles()
+        if not isinstance(values["profile"], str):
+            raise FaultError(("profile", f"got {values['profile']!r}; expected the name of a profile, such as MOD11A2"))
         if values["profile"] not in known:
-            raise ValueError(f"there is no profile {values['profile']!r}{nearest(str(values['profile']), known)}")
+            fault = f"there is no profile {values['profile']!r}{nearest(str(values['profile']), known)}"
+            raise FaultError(("profile", fault))
         profile = {key: value for key, value in known[values["profile"]].items() if key not in PROSE}
         return profile | values
 
     @model_validator(mode="after")
     def _sensible(self) -> SourceSection:
         if self.kind == "categorical" and (self.aggregate != "mean" or self.derive or self.role != "predictor"):
-            raise ValueError("a categorical source cannot be summed, derived from or the target")
+            raise FaultError(("kind", "a categorical source cannot be summed, derived from or the target"))
         if self.role != "predictor" and (self.lags or self.derive or self.static):
-            raise ValueError(f"the {self.role} has neither lags nor derive, and is not static")
+            raise FaultError(("role", f"the {self.role} has neither lags nor derive, and is not static"))
         if self.static and self.lags:
-            raise ValueError("a static source has no lags")
+            raise FaultError(("lags", "a static source has no lags"))
+        ascending("valid_range", self.valid_range)
         return self
 
 
@@ -130,11 +186,14 @@ class HarmonisedSection(Section):
             return values
         told = ", ".join(key for key in OWN_KEYS if key in values)
         if "parts" not in values:
-            raise ValueError(f"{told} is for a target of several parts; name the sources with parts: [first, second]")
+            fault = f"{told} is for a target of several parts; name the sources with parts: [first, second]"
+            raise FaultError(("", fault))
         if isinstance(values["parts"], (list, tuple)) and len(values["parts"]) < FEWEST:
-            raise ValueError(f"parts {list(values['parts'])} must name at least two sources; one needs no parts")
+            fault = f"got {list(values['parts'])}; expected at least two sources; one needs no parts"
+            raise FaultError(("parts", fault))
         if theirs := [key for key in ("catalog", "collection", "asset", "profile") if key in values]:
-            raise ValueError(f"a target of several parts has no {', '.join(theirs)} of its own; its parts have them")
+            fault = f"a target of several parts has no {', '.join(theirs)} of its own; its parts have them"
+            raise FaultError(("", fault))
         return values
 
     def source(self, name: str, valid_range: tuple[float, float]) -> Source:
@@ -156,21 +215,21 @@ AnySource = Annotated[
 ]
 
 
-def faults(targets: Mapping[str, HarmonisedSection], sources: Sequence[Source]) -> Iterator[str]:
-    """What is wrong between targets of several parts and the other sources."""
+def faults(targets: Mapping[str, HarmonisedSection], sources: Sequence[Source]) -> Iterator[tuple[str, str]]:
+    """Key and what is wrong there, between targets of several parts and the other sources."""
     known = {source.name: source for source in sources}
     used: set[str] = set()
     for name, target in targets.items():
         used |= {*target.parts, target.through or ""}
-        yield from (f"sources.{name}.parts: {fault}" for fault in _part_faults(target, known))
+        yield from ((f"sources.{name}.parts", fault) for fault in _part_faults(target, known))
         if target.reference is not None and target.reference not in target.parts:
             fault = f"{target.reference!r} is not among parts{nearest(target.reference, target.parts)}"
-            yield f"sources.{name}.reference: {fault}"
+            yield f"sources.{name}.reference", fault
         if target.through is not None and (wrong := _through_fault(target, known)):
-            yield f"sources.{name}.through: {wrong}"
+            yield f"sources.{name}.through", wrong
     for source in sources:
         if source.role == "part" and source.name not in used:
-            yield f"sources.{source.name}: role: part, but no target names it among its parts"
+            yield f"sources.{source.name}.role", "got 'part', but no target names this source among its parts"
 
 
 def _part_faults(target: HarmonisedSection, known: Mapping[str, Source]) -> Iterator[str]:

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
 from soilscale import storage
-from soilscale.config.inputs import PARTS, SOURCE, HarmonisedSection, SourceSection
+from soilscale.config import document, faults
 from soilscale.config.sections import Config
-from soilscale.errors import ConfigurationError, nearest
+from soilscale.errors import ConfigurationError
+from soilscale.seasons import METEOROLOGICAL
+
+logger = logging.getLogger(__name__)
+
+NORTHERN_SUMMER = set(METEOROLOGICAL["summer"])
+
+SOUTHERN: Mapping[str, tuple[int, ...]] = {
+    "autumn": METEOROLOGICAL["spring"],
+    "winter": METEOROLOGICAL["summer"],
+    "spring": METEOROLOGICAL["autumn"],
+    "summer": METEOROLOGICAL["winter"],
+}
+"""What the meteorological seasons are called south of the equator."""
 
 
 def load(path: str, overrides: Sequence[str] = (), output: str | None = None) -> Config:
@@ -37,13 +49,13 @@ def load(path: str, overrides: Sequence[str] = (), output: str | None = None) ->
     here = str(Path.cwd())
     url = storage.resolve(path, here)
     try:
-        content = yaml.safe_load(storage.read_bytes(url))
+        data = storage.read_bytes(url)
     except FileNotFoundError as error:
         raise ConfigurationError(f"there is no configuration at {path}") from error
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not YAML: {error}") from error
+    content = document.parse(data, path)
     if not isinstance(content, dict):
-        raise ConfigurationError(f"{path} holds no mapping of keys, but {type(content).__name__}")
+        what = "is empty" if content is None else f"holds no mapping of keys, but {type(content).__name__}"
+        raise ConfigurationError(f"{path} {what}; expected keys with their values, such as name: moselle")
     _place(content, url.rpartition("/")[0])
     written = [_override(text) for text in overrides]
     for keys, value in written:
@@ -54,7 +66,11 @@ def load(path: str, overrides: Sequence[str] = (), output: str | None = None) ->
                 _place_one(content, place, here)
     if output is not None:
         content["output"] = storage.resolve(output, here)
-    return validate(content, path)
+    given = "".join(f" -o {'.'.join(keys)}" for keys, _ in written)
+    found = validate(content, f"{path} with{given}" if given else path)
+    if (note := names_of_the_north(found)) is not None:
+        logger.warning(note)
+    return found
 
 
 def validate(content: Mapping[str, Any], path: str = "the configuration") -> Config:
@@ -62,8 +78,23 @@ def validate(content: Mapping[str, Any], path: str = "the configuration") -> Con
     try:
         return Config.model_validate(content)
     except ValidationError as error:
-        faults = "\n".join(f"  {line}" for line in _explain(error))
-        raise ConfigurationError(f"{path} is wrong:\n{faults}") from error
+        lines = "\n".join(f"  {line}" for line in faults.explain(error))
+        raise ConfigurationError(f"{path} is wrong:\n{lines}") from error
+
+
+def names_of_the_north(settings: Config) -> str | None:
+    """That an area of the south has a summer of June to August, and how to name seasons there; None if it has not."""
+    try:
+        box = settings.area.bbox or (None if settings.geometry is None else settings.geometry.bounds)
+    except ConfigurationError:
+        return None
+    if box is None or box[1] + box[3] >= 0 or set(settings.season_scheme.months.get("summer", ())) != NORTHERN_SUMMER:
+        return None
+    written = ", ".join(f"{name}: {list(months)}" for name, months in SOUTHERN.items())
+    return (
+        "the area lies in the southern hemisphere, but the season called summer is June to August there too: the names "
+        f"are those of the north, the maps are not touched by it; for the south's write seasons: {{{written}}}"
+    )
 
 
 PATHS = (("output",), ("area", "geometry"), ("validation", "stations"), ("validation", "truth"))
@@ -100,10 +131,7 @@ def _override(text: str) -> tuple[tuple[str, ...], Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise ConfigurationError(f"-o {text!r} is not KEY=VALUE, such as -o models.seed=1")
-    try:
-        return tuple(key.split(".")), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"-o {text!r}: the value is not YAML: {error}") from error
+    return tuple(key.split(".")), document.parse(value, f"the value of -o {key}")
 
 
 def _set(content: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
@@ -115,49 +143,6 @@ def _set(content: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
         if not isinstance(node, dict):
             raise ConfigurationError(f"-o {'.'.join(keys)}: {key!r} holds a value, not a mapping of keys")
     node[keys[-1]] = value
-
-
-SOURCES: Mapping[str, type[BaseModel]] = {SOURCE: SourceSection, PARTS: HarmonisedSection}
-"""What pydantic puts into the place of an error to say which section stands there -> the section."""
-
-
-def _explain(error: ValidationError) -> Iterator[str]:
-    for fault in error.errors():
-        where = ".".join(str(part) for part in fault["loc"] if part not in SOURCES)
-        if fault["type"] == "extra_forbidden":
-            *outer, key = fault["loc"]
-            yield f"{where}: unknown key{nearest(str(key), _keys(outer))}"
-        elif fault["type"] == "missing":
-            yield f"{where}: this key is missing"
-        else:
-            yield f"{where or 'the whole'}: {_sentence(fault)}"
-
-
-def _sentence(fault: ErrorDetails) -> str:
-    message = fault["msg"].removeprefix("Value error, ")
-    plain = isinstance(fault["input"], (str, int, float, list)) and fault["type"] != "value_error"
-    return f"{message}; got {fault['input']!r}" if plain else message
-
-
-def _keys(outer: Sequence[str | int]) -> list[str]:
-    """Known keys of the section at a place."""
-    section: type[BaseModel] = Config
-    for key in outer:
-        if key in SOURCES:
-            section = SOURCES[str(key)]
-            continue
-        field = section.model_fields.get(str(key))
-        if field is None:
-            continue
-        section = next(iter(_sections(field.annotation)), section)
-    return list(section.model_fields)
-
-
-def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in getattr(annotation, "__args__", ()):
-        yield from _sections(part)
 
 
 def dump(config: Config) -> dict[str, Any]:

@@ -22,7 +22,18 @@ from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from soilscale import cube, models, storage
-from soilscale.config.inputs import AnySource, HarmonisedSection, Name, Section, SourceSection, faults
+from soilscale.config.inputs import (
+    AnySource,
+    FaultError,
+    HarmonisedSection,
+    Name,
+    Section,
+    SourceSection,
+    as_factors,
+    as_scheme,
+    ascending,
+    faults,
+)
 from soilscale.errors import ConfigurationError, nearest
 from soilscale.grid import Grid, cover
 from soilscale.schema import KEYS, MAP, MAP_ATTRS, SPATIAL_REF, VALID_FRACTION
@@ -33,6 +44,9 @@ from soilscale.sources import (
     Sign,
     Source,
 )
+
+Fault = tuple[str, str]
+"""Key, and what is wrong there."""
 
 HALF_TURN = 180
 """Degrees."""
@@ -72,13 +86,12 @@ class Area(Section):
     @model_validator(mode="after")
     def _one(self) -> Area:
         if (self.bbox is None) == (self.geometry is None):
-            raise ValueError("give either bbox: [west, south, east, north] or geometry: FILE.geojson")
+            raise FaultError(("", "give either bbox: [west, south, east, north] or geometry: FILE.geojson"))
         if self.bbox is not None:
             west, south, east, north = self.bbox
             if not (-HALF_TURN <= west < east <= HALF_TURN and -HALF_TURN / 2 <= south < north <= HALF_TURN / 2):
-                raise ValueError(
-                    f"bbox {list(self.bbox)} is not [west, south, east, north] in degrees with west < east"
-                )
+                fault = f"{list(self.bbox)} is not [west, south, east, north] in degrees, west < east and south < north"
+                raise FaultError(("bbox", fault))
         return self
 
 
@@ -97,9 +110,8 @@ class GridSection(Section):
         try:
             CRS.from_user_input(self.crs)
         except Exception as error:
-            raise ValueError(
-                f"crs {self.crs!r} is unknown; use a code such as EPSG:3035, EPSG:4326 or EPSG:6933"
-            ) from error
+            fault = f"{self.crs!r} is unknown; use a code such as EPSG:3035, EPSG:4326 or EPSG:6933"
+            raise FaultError(("crs", fault)) from error
         return self
 
 
@@ -121,7 +133,7 @@ class Models(Section):
     """Algorithm -> parameter -> the values to choose from, by blocked error."""
     select: bool = False
     """Whether each season learns from the factors that forward selection chooses."""
-    ablation: bool | tuple[str, ...] = True
+    ablation: Annotated[bool | tuple[str, ...], BeforeValidator(as_factors)] = True
     """Features and groups that are left out in turn; true: every group."""
     seed: int = Field(default=0, ge=0)
     folds: int = Field(default=5, ge=2, le=20)
@@ -129,28 +141,29 @@ class Models(Section):
     @model_validator(mode="after")
     def _known(self) -> Models:
         for name in self.algorithms:
-            self._try(name, {})
+            self._try(name, {}, "algorithms")
         for name, values in self.parameters.items():
-            self._try(name, values)
+            self._try(name, values, "parameters")
         for season, given in self.season_parameters.items():
             for name, values in given.items():
-                self._try(name, values, f"season_parameters.{season}: ")
+                self._try(name, values, f"season_parameters.{season}")
         for name, choices in self.tune.items():
             if name not in self.algorithms:
-                raise ValueError(f"tune: {name!r} is not among algorithms{nearest(name, self.algorithms)}")
+                raise FaultError(("tune", f"{name!r} is not among algorithms{nearest(name, self.algorithms)}"))
             for parameter, options in choices.items():
                 for option in options:
-                    self._try(name, {parameter: option}, "tune: ")
+                    self._try(name, {parameter: option}, "tune")
         return self
 
-    def _try(self, name: str, values: dict[str, Any], where: str = "") -> None:
+    def _try(self, name: str, values: dict[str, Any], where: str) -> None:
         """Refuse an algorithm or a parameter that does not exist."""
         if name not in models.ALGORITHMS:
-            raise ValueError(f"{where}there is no algorithm {name!r}{nearest(name, models.ALGORITHMS)}")
+            raise FaultError((where, f"there is no algorithm {name!r}{nearest(name, models.ALGORITHMS)}"))
         try:
             models.ALGORITHMS[name].make(values, 1, self.seed)
         except ConfigurationError as error:
-            raise ValueError(f"{where}{error}") from error
+            key, _, fault = str(error).removeprefix("models.parameters.").partition(": ")
+            raise FaultError((f"{where}.{key}", fault)) from error
 
 
 class Maps(Section):
@@ -158,7 +171,7 @@ class Maps(Section):
 
     algorithm: str = "best"
     """Name of a trained algorithm, or ``best``: per season, the one with the least blocked RMSE."""
-    every: tuple[Literal["month", "season"], ...] = ("month", "season")
+    every: Annotated[tuple[Literal["month", "season"], ...], Field(min_length=1)] = ("month", "season")
     seasonal: Literal["maps", "predictors"] = "maps"
     """Seasonal maps as the mean of the monthly maps, or by the model from the mean of the predictors."""
     conserve: bool = True
@@ -170,6 +183,11 @@ class Maps(Section):
     """Months on either side from which a missing predictor is interpolated; 0 leaves gaps."""
     releases: int | None = Field(default=None, ge=1)
     """Releases of the published maps that are kept, the newest; None keeps all."""
+
+    @model_validator(mode="after")
+    def _upwards(self) -> Maps:
+        ascending("valid_range", self.valid_range)
+        return self
 
 
 class SamplesSection(Section):
@@ -201,7 +219,8 @@ class Validation(Section):
     def _downwards(self) -> Validation:
         upper, lower = self.depth
         if not 0 <= upper <= lower:
-            raise ValueError(f"depth {list(self.depth)} is not [upper, lower] in m below the surface, such as [0, 0.1]")
+            fault = f"got {list(self.depth)}; expected [upper, lower] in m below the surface, such as [0, 0.1]"
+            raise FaultError(("depth", fault))
         return self
 
 
@@ -213,8 +232,8 @@ class Config(Section):
     area: Area
     grid: GridSection
     period: tuple[Month, Month]
-    seasons: str | dict[Name, tuple[int, ...]] = "meteorological"
-    catalogs: dict[str, CatalogSection]
+    seasons: Annotated[str | dict[Name, tuple[int, ...]], BeforeValidator(as_scheme)] = "meteorological"
+    catalogs: Annotated[dict[str, CatalogSection], Field(min_length=1)]
     sources: dict[Name, AnySource]
     samples: SamplesSection = SamplesSection()
     models: Models = Models()
@@ -223,35 +242,38 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        if faults := list(self._faults()):
-            raise ValueError("; ".join(faults))
+        if found := list(self._faults()):
+            raise FaultError(*found)
         return self
 
-    def _faults(self) -> Iterator[str]:
+    def _faults(self) -> Iterator[Fault]:
         first, last = self.period
         if first > last:
-            yield f"period: {first} comes after {last}"
+            yield "period", f"{first} comes after {last}; expected the first and the last month"
         try:
             yield from self._season_faults(self.season_scheme.names)
         except ValueError as error:
-            yield str(error)
+            yield "seasons", str(error).removeprefix("seasons ")
         for source in self.source_list:
             if source.catalog not in self.catalogs:
-                yield f"sources.{source.name}: no catalog {source.catalog!r}{nearest(source.catalog, self.catalogs)}"
+                known = nearest(source.catalog, self.catalogs)
+                yield f"sources.{source.name}.catalog", f"there is no catalog {source.catalog!r}{known}"
         targets = [name for name, source in self.sources.items() if source.role == "target"]
         if len(targets) != 1:
-            yield f"exactly one source has role: target; here {', '.join(targets) or 'none'}"
+            yield "sources", f"exactly one source has role: target; here {', '.join(targets) or 'none'}"
         elif not self.predictors:
-            yield "sources: the target alone cannot be downscaled; add predictors"
+            yield "sources", "the target alone cannot be downscaled; add predictors"
         yield from faults(self._harmonised, self.source_list)
         if taken := self._taken_names():
-            yield f"sources: more than one variable would be called {', '.join(taken)}; name the sources otherwise"
+            yield "sources", f"more than one variable would be called {', '.join(taken)}; name the sources otherwise"
         yield from self._group_faults()
         yield from self._ablation_faults()
-        if self.maps.algorithm not in ("best", *self.models.algorithms):
-            yield f"maps.algorithm: {self.maps.algorithm!r} is not among models.algorithms"
+        makers = ("best", *self.models.algorithms)
+        if self.maps.algorithm not in makers:
+            told = nearest(self.maps.algorithm, makers)
+            yield "maps.algorithm", f"{self.maps.algorithm!r} is neither best nor among models.algorithms{told}"
 
-    def _group_faults(self) -> Iterator[str]:
+    def _group_faults(self) -> Iterator[Fault]:
         """Groups of several features that have the name of one of them, so that no table could tell them apart."""
         features = {
             cube.lagged(feature, lag): source.group
@@ -262,9 +284,9 @@ class Config(Section):
         for name, group in features.items():
             several = sum(other == name for other in features.values()) > 1
             if several or (name in features.values() and group != name):
-                yield f"sources: the group {name!r} has the name of a feature; name it otherwise"
+                yield "sources", f"the group {name!r} has the name of a feature; name it otherwise"
 
-    def _ablation_faults(self) -> Iterator[str]:
+    def _ablation_faults(self) -> Iterator[Fault]:
         """Features and groups to be left out that no source has; classes that are not named are found in the data."""
         wanted = self.models.ablation
         found = [source for source in self.source_list if source.role == "predictor"]
@@ -275,12 +297,12 @@ class Config(Section):
         open_ = tuple(f"{source.name}_" for source in found if source.kind == "categorical" and not source.classes)
         for name in wanted if not isinstance(wanted, bool) else ():
             if name not in known and not name.startswith(open_):
-                yield f"models.ablation: there is no feature or group {name!r}{nearest(name, known)}"
+                yield "models.ablation", f"there is no feature or group {name!r}{nearest(name, known)}"
 
-    def _season_faults(self, names: Sequence[str]) -> Iterator[str]:
+    def _season_faults(self, names: Sequence[str]) -> Iterator[Fault]:
         for season in self.models.season_parameters:
             if season not in names:
-                yield f"models.season_parameters: there is no season {season!r}{nearest(season, names)}"
+                yield "models.season_parameters", f"there is no season {season!r}{nearest(season, names)}"
 
     def _taken_names(self) -> list[str]:
         """Names that two features would have, or a feature and a variable or column of the products."""
@@ -300,7 +322,7 @@ class Config(Section):
         """The seasons."""
         if isinstance(self.seasons, str):
             if self.seasons not in SCHEMES:
-                raise ValueError(f"seasons: no scheme {self.seasons!r}{nearest(self.seasons, SCHEMES)}")
+                raise ValueError(f"there is no scheme {self.seasons!r}{nearest(self.seasons, SCHEMES)}")
             return Seasons(SCHEMES[self.seasons])
         return Seasons(self.seasons)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,9 +19,13 @@ from soilscale.errors import ConfigurationError, DataError
 from soilscale.flow import learn
 from soilscale.flow.mapping import Chosen, choose
 from soilscale.flow.session import Run
+from soilscale.flow.stages import brief
 from soilscale.maps import MONTH
 from soilscale.reports import insitu
 from soilscale.schema import COARSE, FINE, MAP
+
+ZARR = ("zarr.json", ".zgroup", ".zarray")
+"""Objects that describe a group or an array of Zarr."""
 
 ZIP = ".zip"
 """End of the names of archives, in small letters."""
@@ -111,6 +116,21 @@ class Material:
             min_valid_fraction=least,
         )
 
+    @property
+    def beside_nothing(self) -> str | None:
+        """That stations are given of which none can be compared with the maps, and why; None where one can."""
+        if self.paired is None or len(self.paired.pairs.dropna(subset=insitu.VALUES)):
+            return None
+        table = self.paired.left_out.table()
+        told = [
+            f"{reason}: {brief(sorted(set(insitu.labels(rows))), 'stations')}"
+            for reason, rows in table.groupby("reason", sort=False)
+        ]
+        return (
+            f"no station of {self.run.config.validation.stations} could be compared with the maps; {'; '.join(told)}; "
+            "give stations of the area and the period, or leave validation.stations out"
+        )
+
     @cached_property
     def places(self) -> pd.DataFrame | None:
         """station, longitude and latitude of the stations inside the grid, where there are any."""
@@ -159,10 +179,45 @@ def check_stations(settings: Config) -> None:
         next(station_records(settings.validation.stations))
 
 
+def stations_on_grid(settings: Config) -> str | None:
+    """How many stations of a table lie on the grid, in a line; None if there are none or they come in many files.
+
+    Raises
+    ------
+    DataError
+        If none of them does.
+    """
+    url, grid = settings.validation.stations, settings.nested_grid
+    if url is None or _several(url):
+        return None
+    ((_, records),) = station_records(url)
+    if isinstance(records, DataError):
+        return None
+    places = records.dropna(subset=["longitude", "latitude"]).drop_duplicates(insitu.STATION)
+    on_grid = insitu.inside(places, grid.crs, grid.fine.boundingbox.bbox)
+    if len(places) and not on_grid.any():
+        raise DataError(
+            f"validation.stations: none of the {len(places)} stations of {url} lies on the grid; give stations of the "
+            "area, and see that longitude and latitude are not exchanged"
+        )
+    return f"stations {url}: {int(on_grid.sum())} of {len(places)} on the grid"
+
+
 def stations_digest(settings: Config) -> list[tuple[str, str]]:
     """Name and SHA-256 of each file of stations that counts, none if there are no stations."""
     url = settings.validation.stations
     return [] if url is None else [(name, hashlib.sha256(data).hexdigest()) for name, data in _station_files(url)]
+
+
+def stations_stamps(settings: Config) -> list[tuple[str, str]]:
+    """Name and `storage.stamp` of each file of stations that counts, none if there are no stations."""
+    url = settings.validation.stations
+    if url is None:
+        return []
+    if not _several(url) or url.lower().endswith(ZIP):
+        return [(url, storage.stamp(url) if storage.exists(url) else "")]
+    names = filter(insitu.is_soil_moisture, storage.names_below(url))
+    return [(name, storage.stamp(storage.join(url, name))) for name in names]
 
 
 def _several(url: str) -> bool:
@@ -196,12 +251,23 @@ def truth(url: str) -> xr.DataArray:
     Raises
     ------
     ConfigurationError
-        If it is not there.
+        If it is not there, naming what is there instead.
     """
+    wanted = f"expected a Zarr store whose group {MONTH!r} has the variable {MAP!r}"
+    if not storage.exists(url):
+        raise ConfigurationError(f"validation.truth: there is no {url}; {wanted}")
     try:
-        return storage.open_foreign(url, MONTH)[MAP]
-    except (FileNotFoundError, KeyError) as error:
-        raise ConfigurationError(f"validation.truth: {url} has no group {MONTH!r} with {MAP!r}") from error
+        group = storage.open_foreign(url, MONTH)
+    except FileNotFoundError as error:
+        nodes = {posixpath.dirname(name) or "/" for name in storage.names_below(url) if name.endswith(ZARR)}
+        found = f"it holds {', '.join(sorted(nodes))}" if nodes else "it is no Zarr store"
+        raise ConfigurationError(f"validation.truth: {url} has no group {MONTH!r}; {found}; {wanted}") from error
+    if MAP not in group:
+        found = ", ".join(sorted(map(str, group.data_vars))) or "no variable at all"
+        raise ConfigurationError(
+            f"validation.truth: {url} has no {MAP!r} in its group {MONTH!r}, but {found}; {wanted}"
+        )
+    return group[MAP]
 
 
 def on_grid(known: xr.DataArray, maps: xr.DataArray, url: str) -> xr.DataArray:

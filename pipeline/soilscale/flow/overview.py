@@ -14,6 +14,7 @@ from soilscale.config import Config
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
 from soilscale.flow import explain, judging, lease, mapping, plan, releases, reporting, stages
 from soilscale.flow.dispatch import Progress
+from soilscale.flow.material import stations_on_grid
 from soilscale.flow.plan import CUBE, FRACTION, HARMONISE, RELATE
 from soilscale.flow.session import Run
 from soilscale.flow.stages import SAMPLES, TRAIN
@@ -59,7 +60,14 @@ def status(config: Config) -> Status:
     if judging.asked(run):
         total = judging.count(run) if mapping.CONSERVE in expected else None
         found.append(StageStatus(judging.JUDGE, judging.done(workspace), total, _count(failed, judging.JUDGE)))
-    found.append(StageStatus(reporting.REPORT, int(bool(expected) and reporting.stands(run)), 1, 0))
+    found.append(
+        StageStatus(
+            reporting.REPORT,
+            int(bool(expected) and reporting.stands(run, by_stamps=True)),
+            1,
+            _count(failed, reporting.REPORT),
+        )
+    )
     lines = [f"missing: {failure.stage} {failure.name}: {failure.message}" for failure in failed]
     last = releases.newest(workspace)
     lines += [f"{last}; kept: {', '.join(map(str, releases.numbers(workspace)))}"] if last is not None else []
@@ -156,6 +164,8 @@ def check(config: Config, progress: Progress) -> Check:
     lines = _grid_lines(config) + _parts_lines(config, seen)
     try:
         reporting.check_references(config)
+        told = stations_on_grid(config)
+        lines += [] if told is None else [told]
     except SoilscaleError as error:
         errors.append(error)
     try:

@@ -14,6 +14,7 @@ from soilscale import kernels, maps, storage
 from soilscale.flow import explain, learn, mapping
 from soilscale.flow.mapping import Chosen
 from soilscale.flow.material import Material
+from soilscale.models.selection import NOTHING
 from soilscale.reports import figures
 from soilscale.reports.style import words
 from soilscale.reports.tables import field
@@ -102,7 +103,7 @@ def _of_tables(tables: Mapping[str, pd.DataFrame], seasons: Sequence[str]) -> di
         ("ablation", figures.ablation),
         ("comparison", figures.comparison),
     ):
-        if len(tables.get(name, ())):
+        if len(tables.get(name, ())) and (name != "ablation" or (tables[name]["without"] != NOTHING).any()):
             found[name] = figure(tables[name])
     if len(tables.get("sensors", ())):
         reference = str(tables["sensors"]["reference"].iloc[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -17,7 +17,7 @@ from soilscale.config import Config
 from soilscale.cube import FRACTION
 from soilscale.flow import explain, judging, pictures, releases, stages
 from soilscale.flow.mapping import CONSERVE, MAPS, MAPS_MEAN, PREDICTORS, map_units
-from soilscale.flow.material import Material, check_stations, stations_digest, truth
+from soilscale.flow.material import Material, check_stations, stations_digest, stations_stamps, truth
 from soilscale.flow.session import Run
 from soilscale.flow.units import FAILED, Receipt, failures, markers
 from soilscale.flow.workspace import digest
@@ -80,23 +80,39 @@ def write_report(run: Run) -> None:
     written = {"index.html", *(f"{name}.csv" for name in tables), *(f"{name}.png" for name in figures)}
     for name in set(storage.names_below(run.workspace.report(""))) - written:
         storage.remove(run.workspace.report(name))
-    storage.write_json(_marker(run), _made_from(run))
+    stations = stations_digest(run.config)
+    told = {"made_from": _made_from(run, stations), "stations": stations, "stamps": stations_stamps(run.config)}
+    storage.write_json(_marker(run), told)
     run.progress("report", 3, 3)
 
 
-def stands(run: Run) -> bool:
-    """Whether the report was made from what the other stages hold."""
-    return storage.exists(_marker(run)) and storage.read_json(_marker(run)) == _made_from(run)
+def stands(run: Run, *, by_stamps: bool = False) -> bool:
+    """Whether the report was made from what the other stages hold, and from the same stations.
+
+    Parameters
+    ----------
+    by_stamps
+        Whether files of stations are not read if their sizes and dates are those of then.
+    """
+    if not storage.exists(_marker(run)):
+        return False
+    told = storage.read_json(_marker(run))
+    if not isinstance(told, dict):
+        return False
+    stamps = [list(one) for one in stations_stamps(run.config)] if by_stamps else []
+    known = by_stamps and stamps == told["stamps"] and all(stamp for _, stamp in stamps)
+    stations = [(name, found) for name, found in told["stations"]] if known else stations_digest(run.config)
+    return bool(told["made_from"] == _made_from(run, stations))
 
 
 def _marker(run: Run) -> str:
     return run.workspace.state(REPORT, "report.json")
 
 
-def _made_from(run: Run) -> str:
+def _made_from(run: Run, stations: Sequence[tuple[str, str]]) -> str:
     return digest(
         run.standing.units,
-        stations_digest(run.config),
+        stations,
         sorted(markers(run.workspace, CONSERVE)),
         sorted(markers(run.workspace, MAPS)),
         sorted(markers(run.workspace, judging.JUDGE)),
@@ -233,14 +249,17 @@ def _empty_months(valid: xr.DataArray) -> list[str]:
 
 
 def _record_broken(material: Material) -> None:
-    """Keep files of stations that cannot be read among the failed units, so that the run ends telling of them."""
+    """Keep stations that cannot be read or used among the failed units, so that the run ends telling of them."""
     workspace = material.run.workspace
     for name in storage.names_below(workspace.state(REPORT)):
         if name.endswith(FAILED):
             storage.remove(workspace.state(REPORT, name))
-    for name, reason in material.unreadable:
-        logger.error("stations %s: %s", name, reason)
-        receipt = Receipt(REPORT, f"stations {name}", "failed", reason, 0.0)
+    faults = [(f"stations {name}", reason) for name, reason in material.unreadable]
+    if (nothing := material.beside_nothing) is not None:
+        faults.append(("stations", nothing))
+    for name, reason in faults:
+        logger.error("%s: %s", name, reason)
+        receipt = Receipt(REPORT, name, "failed", reason, 0.0)
         storage.write_json(workspace.state(REPORT, f"{digest(name)}{FAILED}"), asdict(receipt))
 
 

@@ -103,10 +103,10 @@ class Broken:
             storage.write_json(self.workspace.state(SEARCH, name), asdict(receipt))
 
 
-def brief(months: Sequence[str], most: int = 6) -> str:
-    """Months as text, the first few of many."""
-    shown = ", ".join(months[:most])
-    return f"{shown} and {len(months) - most} more months" if len(months) > most else shown
+def brief(names: Sequence[str], what: str = "months", most: int = 6) -> str:
+    """Names as text, the first few of many."""
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more {what}" if len(names) > most else shown
 
 
 def query(settings: Config, source: Source) -> catalog.Query:

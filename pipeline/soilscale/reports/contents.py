@@ -53,8 +53,9 @@ STUDY_AREA = Section(
             "Study area",
             "(a) The coarse product in the month in which most of its cells are observed, with the stations if there "
             "are any; (b) elevation, with the borders of the coarse cells; (c) the land cover with the largest share "
-            "of each fine cell. Grey is missing or outside. Meridians and parallels in degrees.",
-            "Three maps of the area side by side: coarse soil moisture, elevation, and dominant land cover.",
+            "of each fine cell. Grey is missing or outside. Meridians and parallels in degrees. The globe shows where "
+            "the area lies (coastline: Natural Earth).",
+            "Three maps of the area side by side: coarse soil moisture with a globe, elevation, dominant land cover.",
         ),
     ),
 )
@@ -211,21 +212,26 @@ IN_SITU = Section(
         Figure(
             "station_scatter",
             "Products against stations",
-            "Every pair of station and month that both products have. The dashed line is equality.",
-            "Two scatters around a diagonal: coarse product and fine maps over station values, coloured by season.",
+            "Every pair of station and month that both products have. The dashed line is equality. Stations of "
+            "another quantity than volumetric soil moisture stand in a row of their own, in which both sides are "
+            "brought to 0..1, station by station.",
+            "Scatters around a diagonal: coarse product and fine maps over station values, coloured by season.",
         ),
         Figure(
             "station_series",
             "Stations through time",
-            "The stations with most months. A month without a value is a gap.",
+            "The stations with most months. A month without a value is a gap. Where a station measures another "
+            "quantity than volumetric soil moisture, its panel says so, and all three lines are brought to 0..1.",
             "Small panels, one for each station, with three lines: station, coarse product and fine maps.",
         ),
         Table(
             "stations",
             "Scores by season",
-            "Monthly pairs of all stations. Where one measures another quantity, R, K-L and anomaly R are of values "
-            "brought to 0..1, station by station, and the others of the remaining stations. n is that of the first "
-            "metric; anomaly R counts fewer, only calendar months with enough years.",
+            "Monthly pairs of all stations that measure volumetric soil moisture, as they are. If others measure "
+            "another quantity, R, K-L and anomaly R of all stations, each brought to 0..1 by itself, stand beside, "
+            "marked 0 to 1; if none measures volumetric moisture, all that is told is of such values. A metric of "
+            "other pairs than the first has their n beside it: anomaly R counts only calendar months with enough "
+            "years. K-L of fewer than 10 pairs is left out.",
             ("season", "product"),
         ),
         Table("station_seasons", "Scores of seasonal means", "", ("season", "product"), folded=True),
@@ -233,7 +239,8 @@ IN_SITU = Section(
             "station_gains",
             "Gain of the fine maps, pooled and at each station",
             "From -1 to 1; above 0 the fine maps are nearer to a perfect score than the coarse product, or than its "
-            "bilinear interpolation. Down is the mean of slope, R and bias.",
+            "bilinear interpolation. Down is the mean of slope, R and bias. Pooled are the stations that measure "
+            "volumetric soil moisture or, if there are none, all of them, each brought to 0..1.",
             ("network", "station", "season", "against"),
             folded=True,
         ),
@@ -242,7 +249,8 @@ IN_SITU = Section(
             "station_collocation",
             "Triple collocation of stations and two sensors",
             "Standard deviation of each product's random error, m³ m⁻³, and its correlation with the unknown truth, "
-            "if the three err independently; each in its own scale.",
+            "if the three err independently; each in its own scale, so R compares them, not the errors. A dash "
+            "says that the sample's estimate is below 0: the error is too small for so few months.",
             ("first", "second", "product"),
         ),
         Table("stations_left_out", "What was left out of the stations' records, and why", folded=True),
@@ -259,7 +267,8 @@ SENSORS = Section(
     "both saw; “climatology”, where they share too few, the mean of each cell in each calendar month, each over its "
     "sensor's own years, so that a change of climate counts as a step, and is removed like one: the step after is then "
     "0 by construction and proves nothing. “Through” takes the step from a third series that covers both sensors, "
-    "brought to the level of the reference.",
+    "brought to the level of the reference. Of sensors that share fewer than 12 "
+    "months, rows with the basis “overlap” tell the step in these alone, as a check that nothing was fitted to.",
     (
         Figure(
             "sensors",
@@ -324,7 +333,8 @@ METRICS = Section(
     "reading",
     "How to read the metrics",
     "The method is that of Yan & Bai (2020, Remote Sensing 12, 2818, doi:10.3390/rs12172818), whose equations "
-    "the numbers name. P is what was predicted, T what was observed, N the number of pairs.",
+    "the numbers name. P is what was predicted, T what was observed, N the number of pairs. K-L is left out where it "
+    "would rest on fewer than 10 pairs: of so few, the divergence of two distributions means nothing.",
     (Table("metrics", "Metrics", folded=True),),
 )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from soilscale.reports.scores import SCORES
+from soilscale.reports.scores import NORMALISED, SCORES
 from soilscale.reports.style import words
 from soilscale.reports.tables import BLOCK_DIFFERENCE
 
@@ -95,6 +95,9 @@ NAMES = ("season", "algorithm", "method", "feature", "group", "without")
 OF_METRIC = ("seasonal", "comprehensive", "difference", "lower", "upper", "value")
 """Columns whose numbers are values of the metric that stands in the same row."""
 
+COUNT = "n_"
+"""Start of the name of a column that counts the pairs of the metric before it."""
+
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -121,7 +124,8 @@ def number(column: str, value: float) -> str:
     """Number as text, as its column writes it; a dash where there is none."""
     if not math.isfinite(value):
         return "–"  # noqa: RUF001
-    return format(value, FORMATS.get(column, ".4g")).replace("-", MINUS)
+    form = FORMATS["n"] if column.startswith(COUNT) else FORMATS.get(column.removesuffix(NORMALISED), ".4g")
+    return format(value, form).replace("-", MINUS)
 
 
 def table(frame: pd.DataFrame, keys: Sequence[str] = ()) -> Table:
@@ -144,22 +148,39 @@ def table(frame: pd.DataFrame, keys: Sequence[str] = ()) -> Table:
 
 def heading(column: str) -> str:
     """Heading of a column."""
-    return HEADINGS.get(column, column.replace("_", " "))
+    if column not in HEADINGS and column.startswith(COUNT):
+        return "n"
+    name = column.removesuffix(NORMALISED)
+    told = HEADINGS.get(name, name.replace("_", " "))
+    return told if name == column else f"{told}, 0 to 1"
 
 
 def explanation(column: str) -> str:
     """First sentence of what is known of a metric, or nothing."""
-    return str(SCORES[column].__doc__).split("\n")[0] if column in SCORES else ""
+    name = column.removesuffix(NORMALISED)
+    return str(SCORES[name].__doc__).split("\n")[0] if name in SCORES else ""
 
 
 def _wide(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Long form to a column for each metric, rows and columns in the order in which they first appear."""
+    """Long form to a column for each metric, rows and columns in the order in which they first appear.
+
+    Metrics of other pairs than the first one's have their number beside them; that of the others stands at the end.
+    """
     lookup = frame.set_index([*keys, "metric"])["value"].to_dict()
     first = frame.drop_duplicates(keys)
     entries = list(first[keys].itertuples(index=False, name=None))
     columns = {name: [lookup.get((*entry, name), math.nan) for entry in entries] for name in pd.unique(frame["metric"])}
-    wide = first[keys].assign(**columns)
-    return wide.assign(n=first["n"]) if "n" in frame else wide
+    if "n" not in frame:
+        return first[keys].assign(**columns)
+    counts = frame.set_index([*keys, "metric"])["n"].to_dict()
+    common = dict(zip(entries, first["n"], strict=True))
+    own = {name: [counts.get((*entry, name), common[entry]) for entry in entries] for name in columns}
+    beside: dict[str, list[float]] = {}
+    for name, following in zip(columns, [*list(columns)[1:], None], strict=True):
+        beside[name] = columns[name]
+        if own[name] != list(common.values()) and (following is None or own[following] != own[name]):
+            beside[f"{COUNT}{name}"] = own[name]
+    return first[keys].assign(**beside, n=first["n"])
 
 
 def _row(columns: Iterable[str], row: Sequence[Any], numeric: Mapping[Any, bool]) -> Iterator[Cell]:

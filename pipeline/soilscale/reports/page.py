@@ -173,10 +173,19 @@ def _findings(context: Context, accuracy: pd.DataFrame) -> list[str]:
     return [
         summary.accuracy_words(accuracy, context.cell_sides[0]),
         summary.fallback_words(context.tables["accuracy"]) if "accuracy" in context.tables else "",
-        summary.stations_words(context.tables),
+        *_stations(context)[:2],
         summary.season_words(context.tables.get("comparison"), context.algorithm),
         summary.factor_words(context.tables.get("importance")),
         summary.choice_words(context.tables),
+    ]
+
+
+def _stations(context: Context) -> list[str]:
+    """What a reader must know of the stations before their scores."""
+    return [
+        summary.stations_words(context.tables),
+        summary.percent_words(context.tables.get("stations_left_out")),
+        summary.unit_words(context.tables.get("station_pairs")),
     ]
 
 
@@ -248,7 +257,7 @@ def _flags(context: Context) -> pd.DataFrame:
 def _parts(context: Context, tables: Mapping[str, pd.DataFrame], number: Mapping[str, Iterator[int]]) -> Iterator[Part]:
     """Sections that have something to say, and what does not stand in any of them."""
     spoken: Mapping[str, Callable[[], Iterable[str]]] = {
-        contents.IN_SITU.name: lambda: filter(None, [summary.stations_words(context.tables)]),
+        contents.IN_SITU.name: lambda: filter(None, _stations(context)),
         contents.PREDICTORS.name: lambda: _explained(context),
         contents.SENSORS.name: lambda: summary.sensor_words(context.tables.get("sensors")),
         contents.MISSING.name: lambda: [_missing(context)],

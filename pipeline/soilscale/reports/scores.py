@@ -20,6 +20,12 @@ from numpy.typing import ArrayLike, NDArray
 KL_FLOOR = 1e-6
 """Least value that enters `kl`, in the unit of the values: a zero has no logarithm."""
 
+FEWEST: Mapping[str, int] = MappingProxyType({"kl": 10, "kl_paper": 10})
+"""Fewest pairs of which a metric is told: of a handful, the divergence of two distributions means nothing."""
+
+NORMALISED = "_normalised"
+"""End of the name of a metric of values brought to 0..1, where others have a unit."""
+
 CONSTANT = 1e-12
 """Standard deviation, as a share of the mean, below which values count as one constant."""
 
@@ -266,3 +272,8 @@ SCORES: Mapping[str, Score] = MappingProxyType(
     }
 )
 """Every metric by the name that it has in the tables."""
+
+
+def told(metric: str, found: Moments) -> float:
+    """Value of a metric as tables and figures tell it: NaN where the pairs are too few for it, by `FEWEST`."""
+    return SCORES[metric].of(found) if found.n >= FEWEST.get(metric, 0) else math.nan

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from soilscale import kernels, schema
-from soilscale.reports.scores import SCORES, Moments, moments
+from soilscale.reports.scores import SCORES, Moments, moments, told
 from soilscale.seasons import ALL, Seasons
 
 NEAREST, BILINEAR = "nearest", "bilinear"
@@ -288,7 +288,7 @@ def long_form(
     ordered = sorted(tally.items(), key=lambda entry: rank[entry[0][0]])
     chosen = tuple(metrics)
     rows: list[tuple[Any, ...]] = [
-        (*key, metric, SCORES[metric].of(found), found.n) for key, found in ordered for metric in chosen
+        (*key, metric, told(metric, found), found.n) for key, found in ordered for metric in chosen
     ]
     table = pd.DataFrame(rows, columns=[*keys, "metric", "value", "n"])
     return table if count else table.drop(columns="n")

@@ -167,6 +167,27 @@ def exists(url: str) -> bool:
         raise explain(error, url, "reach") from error
 
 
+def stamp(url: str) -> str:
+    """Size of an object and when, or as what, its store says that it was written; nothing if it does not say.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such object.
+    ServiceError
+        If the store cannot be reached.
+    """
+    try:
+        fs, path = filesystem(url)
+        told = fs.info(path)
+    except FileNotFoundError:
+        raise
+    except FAILURES as error:
+        raise explain(error, url, "reach") from error
+    version = next((told[key] for key in ("ETag", "mtime", "LastModified") if told.get(key)), None)
+    return "" if version is None else f"{told.get('size')} {version}"
+
+
 def names_below(url: str) -> list[str]:
     """Names of all objects below a folder, relative to it, sorted; none if there is no such folder.
 

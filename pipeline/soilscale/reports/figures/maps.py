@@ -32,6 +32,7 @@ from soilscale.reports.cartography import (
     thinned,
     window,
 )
+from soilscale.reports.figures.locator import locate
 from soilscale.reports.style import (
     ERROR,
     HEIGHT,
@@ -231,10 +232,35 @@ def study_area(area: Area) -> Figure:
         one.label_outer()
         _outline(one, area.outline, area.crs)
         _stations(one, area.stations, area.crs)
-    if area.stations is not None and len(area.stations):
+    marked = area.stations is not None and len(area.stations) > 0
+    locate(
+        axes[0],
+        _lonlat(fields[0][1], area.crs),
+        _in_view(fields[0], seen),
+        shape(seen, area.crs),
+        "upper right" if marked else None,
+    )
+    if marked:
         axes[0].legend(loc="upper right", frameon=True, framealpha=0.85, edgecolor="none", handletextpad=0.2)
     scale_bar(axes[0], seen, area.crs)
     return figure
+
+
+def _lonlat(bounds: Extent, crs: str) -> tuple[float, float, float, float]:
+    """West, south, east, north of an extent, degrees."""
+    left, right, bottom, top = bounds
+    found = Transformer.from_crs(crs, LONLAT, always_xy=True).transform_bounds(left, bottom, right, top)
+    west, south, east, north = (float(side) for side in found)
+    return west, south, east + 360 * (east < west), north
+
+
+def _in_view(shown: tuple[NDArray[np.float64], Extent], seen: Extent) -> NDArray[np.float64]:
+    """Values of a field as they fill a panel, missing in its margin."""
+    values, (left, right, bottom, top) = shown
+    y = top - (np.arange(len(values)) + 0.5) * (top - bottom) / len(values)
+    x = left + (np.arange(values.shape[1]) + 0.5) * (right - left) / values.shape[1]
+    rows, columns = (y > seen[2]) & (y < seen[3]), (x > seen[0]) & (x < seen[1])
+    return values[np.ix_(rows, columns)]
 
 
 def _make_room(figure: Figure, inches: float) -> None:

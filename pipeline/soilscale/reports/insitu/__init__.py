@@ -14,7 +14,7 @@ from soilscale.reports.insitu.agreement import (
 )
 from soilscale.reports.insitu.collocation import Collocation, collocation, triple_collocation
 from soilscale.reports.insitu.files import SUFFIX, is_soil_moisture, read_csv, read_stm, unzipped
-from soilscale.reports.insitu.pairing import STATION, Paired, labels, pair, seasonal
+from soilscale.reports.insitu.pairing import STATION, VALUES, Paired, inside, labels, pair, seasonal
 from soilscale.reports.insitu.screening import UNREADABLE, Account, Measured, Rules, measured
 from soilscale.seasons import Seasons
 
@@ -60,12 +60,14 @@ __all__ = [
     "STATION",
     "SUFFIX",
     "UNREADABLE",
+    "VALUES",
     "Account",
     "Collocation",
     "Measured",
     "Paired",
     "Rules",
     "collocation",
+    "inside",
     "is_soil_moisture",
     "labels",
     "measured",

@@ -1,14 +1,17 @@
 """How well the products agree with stations: pooled, station by station, and the gain of the fine maps.
 
-Where every station measures volumetric soil moisture, values are compared as they are. If one does not, R, K-L and
-anomaly R are taken of values brought to 0..1, station by station and side by side, by the least and greatest value over
-the times that all sides have (Yan & Bai 2020, section 3.4); the metrics that have a unit count only the others.
+Stations that measure volumetric soil moisture are compared as they are. Those that measure another quantity are
+brought to 0..1, station by station and side by side, by the least and greatest value over the times that all sides have
+(Yan & Bai 2020, section 3.4), and have R, K-L and anomaly R only. The two are never pooled as if they were of one
+kind: where there are both, the pool's metrics are those of the volumetric stations, and `NORMALISED` names those of
+all stations, each of them brought to 0..1. The unit says of what values a metric is.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -17,18 +20,24 @@ import pandas as pd
 from soilscale.reports.insitu.files import VOLUME
 from soilscale.reports.insitu.pairing import MIN_TIMES, STATION, VALUES
 from soilscale.reports.insitu.screening import Account
-from soilscale.reports.scores import SCORES, Moments, moments
+from soilscale.reports.scores import NORMALISED, SCORES, Moments, moments, told
 from soilscale.reports.tables import BILINEAR, NEAREST, Algorithm, method
 from soilscale.seasons import ALL, Seasons
 
 PRODUCTS: Mapping[str, str] = {"coarse": "coarse", "fine": "fine"}
 """Name of a product in the table -> its column in the pairs."""
 
+OTHERS = VALUES[1:]
+"""Columns that stand beside the stations' values."""
+
 RELATIVE = ("r", "kl", "kl_paper")
 """Metrics that mean something where stations measure another quantity than the maps (Yan & Bai 2020, Table 6)."""
 
 ANOMALY = "r_anomaly"
 """Correlation of the anomalies from the mean of each calendar month."""
+
+ZERO_TO_ONE = "0 to 1"
+"""Unit of values that were brought to 0..1."""
 
 MIN_YEARS = 3
 """Fewest years of a calendar month of a station that make its mean."""
@@ -42,8 +51,16 @@ SLOPE, DOWN = "slope", "down"
 EMPTY: Mapping[str, pd.DataFrame] = MappingProxyType({})
 
 Keys = tuple[Any, ...]
-Kinds = tuple[Moments, Moments, Moments]
-"""Moments of a product's values as they are, as they are compared by shape, and of their anomalies."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Stations that are compared together, in one season."""
+
+    unit: str
+    """`VOLUME`, or `ZERO_TO_ONE` where each was brought there."""
+    products: Mapping[str, tuple[Moments, Moments]]
+    """Column of a product -> moments of its values and of their anomalies beside the stations'."""
 
 
 def pooled(
@@ -70,15 +87,17 @@ def pooled(
     Returns
     -------
     DataFrame
-        season, `key`, metric, value, n; the metrics of `SCORES` that mean something, and `ANOMALY`.
+        season, `key`, metric, value, n, unit (`VOLUME` or `ZERO_TO_ONE`, of the values that were compared); the metrics
+        of `SCORES` that mean something, and `ANOMALY`; if some but not all stations are volumetric, `RELATIVE` and
+        `ANOMALY` of all of them with the end `NORMALISED`.
     """
     rows = [
         (season, name, *score)
         for season, found in _by_season(pairs, season_of, min_years)
         for name, column in products.items()
-        for score in _scores(found, column, volumetric=bool((pairs["unit"] == VOLUME).any()))
+        for score in _scores(found, column)
     ]
-    return pd.DataFrame(rows, columns=["season", key, "metric", "value", "n"])
+    return pd.DataFrame(rows, columns=["season", key, "metric", "value", "n", "unit"])
 
 
 def by_station(pairs: pd.DataFrame, season_of: Seasons, *, min_years: int = MIN_YEARS) -> pd.DataFrame:
@@ -87,10 +106,10 @@ def by_station(pairs: pd.DataFrame, season_of: Seasons, *, min_years: int = MIN_
     Returns
     -------
     DataFrame
-        network, station, season, product (coarse | fine | bilinear), metric, value, n.
+        network, station, season, product (coarse | fine | bilinear), metric, value, n, unit.
     """
     products = {**PRODUCTS, BILINEAR: BILINEAR}
-    columns = [*STATION, "season", "product", "metric", "value", "n"]
+    columns = [*STATION, "season", "product", "metric", "value", "n", "unit"]
     parts = [
         pooled(rows, season_of, products=products, min_years=min_years).assign(
             network=str(network), station=str(station)
@@ -111,18 +130,18 @@ def gains(pairs: pd.DataFrame, season_of: Seasons, *, min_years: int = MIN_YEARS
     Returns
     -------
     DataFrame
-        network, station (`POOLED` for all), season, against (coarse | bilinear), metric, value, n; `DOWN` is the mean
-        gain of slope, R and bias.
+        network, station (`POOLED` for all of them, or for the volumetric ones where there are such), season, against
+        (coarse | bilinear), metric, value, n, unit; `DOWN` is the mean gain of slope, R and bias.
     """
     groups: list[tuple[Keys, pd.DataFrame]] = [(("", POOLED), pairs), *pairs.groupby(STATION, sort=True)]
     rows = [
-        (*key, season, against, metric, value, n)
+        (*key, season, against, metric, value, n, unit)
         for key, own in groups
         for season, found in _by_season(own, season_of, min_years)
         for against in ("coarse", BILINEAR)
-        for metric, value, n in _gains(found, against, volumetric=bool((own["unit"] == VOLUME).any()))
+        for metric, value, n, unit in _gains(found, against)
     ]
-    return pd.DataFrame(rows, columns=[*STATION, "season", "against", "metric", "value", "n"])
+    return pd.DataFrame(rows, columns=[*STATION, "season", "against", "metric", "value", "n", "unit"])
 
 
 def station_baselines(
@@ -148,7 +167,7 @@ def station_baselines(
     parts = [pooled(pairs, season_of, products=columns, key="method")]
     parts += [pooled(own, season_of, products={name: "fine"}, key="method") for name, own in others.items()]
     table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
-    return table[table["metric"].isin(SCORES)].drop(columns="n").reset_index(drop=True)
+    return table[table["metric"].isin(SCORES)].drop(columns=["n", "unit"]).reset_index(drop=True)
 
 
 def normalised(rows: pd.DataFrame) -> pd.DataFrame:
@@ -180,59 +199,69 @@ def tell_of_years(pairs: pd.DataFrame, min_years: int, account: Account) -> None
         account.add(str(network), str(station), reason, len(rows), "months")
 
 
-def _by_season(pairs: pd.DataFrame, season_of: Seasons, min_years: int) -> Iterator[tuple[str, dict[str, Kinds]]]:
-    """Moments of every product in each season and in all of them; climatology and range are those of all seasons."""
+def _by_season(pairs: pd.DataFrame, season_of: Seasons, min_years: int) -> Iterator[tuple[str, list[Pool]]]:
+    """Pools of each season and of all of them; climatology and range are those of all seasons."""
     complete = pairs.dropna(subset=VALUES)
     if complete.empty:
         return
-    volumetric = complete["unit"] == VOLUME
-    shapes = complete if volumetric.all() else normalised(complete)
-    departures = anomalies(shapes, min_years)
+    volumetric = complete[complete["unit"] == VOLUME]
+    pools = [(VOLUME, volumetric)] if len(volumetric) else []
+    pools += [(ZERO_TO_ONE, normalised(complete))] if len(volumetric) < len(complete) else []
+    departures = [anomalies(rows, min_years) for _, rows in pools]
     present = set(complete["season"])
     for season in (*(name for name in season_of.names if name in present), ALL):
-        here = complete["season"].isin([season]) if season != ALL else complete["season"].notna()
-        sides = complete[here & volumetric], shapes[here], departures[here]
-        yield season, {column: _kinds(sides, column) for column in VALUES[1:]}
+        yield (
+            season,
+            [
+                Pool(
+                    unit,
+                    {column: (_moments(rows, column, season), _moments(less, column, season)) for column in OTHERS},
+                )
+                for (unit, rows), less in zip(pools, departures, strict=True)
+            ],
+        )
 
 
-def _kinds(sides: Sequence[pd.DataFrame], column: str) -> Kinds:
-    absolute, shape, departure = (moments(side["observed"].astype(float), side[column].astype(float)) for side in sides)
-    return absolute, shape, departure
+def _moments(rows: pd.DataFrame, column: str, season: str) -> Moments:
+    """Moments of a product and the stations in a season."""
+    own = rows if season == ALL else rows[rows["season"] == season]
+    return moments(own["observed"].astype(float), own[column].astype(float))
 
 
-def _scores(found: Mapping[str, Kinds], column: str, *, volumetric: bool) -> Iterator[tuple[str, float, int]]:
-    """Metric, value and n of one product; metrics with a unit only where a station measures volumetric moisture."""
-    absolute, shape, departure = found[column]
-    for name, score in SCORES.items():
-        if name in RELATIVE:
-            yield name, score.of(shape), shape.n
-        elif volumetric:
-            yield name, score.of(absolute), absolute.n
-    yield ANOMALY, SCORES["r"].of(departure), departure.n
+def _scores(pools: Sequence[Pool], column: str) -> Iterator[tuple[str, float, int, str]]:
+    """Metric, value, n and unit of one product; what has a unit only of volumetric stations."""
+    for number, pool in enumerate(pools):
+        values, departures = pool.products[column]
+        end = NORMALISED if number else ""
+        for name in SCORES:
+            if pool.unit == VOLUME or name in RELATIVE:
+                yield name + end, told(name, values), values.n, pool.unit
+        yield ANOMALY + end, SCORES["r"].of(departures), departures.n, pool.unit
 
 
-def _gains(found: Mapping[str, Kinds], against: str, *, volumetric: bool) -> Iterator[tuple[str, float, int]]:
-    """Metric, gain and n of the fine maps over another product."""
-    ours, theirs = _distances(found["fine"], volumetric), _distances(found[against], volumetric)
+def _gains(pools: Sequence[Pool], against: str) -> Iterator[tuple[str, float, int, str]]:
+    """Metric, gain, n and unit of the fine maps over another product, in the first pool."""
+    pool = pools[0]
+    ours, theirs = _distances(pool, "fine"), _distances(pool, against)
     values = {name: (gain(ours[name][0], theirs[name][0]), ours[name][1]) for name in ours}
-    if volumetric:
+    if pool.unit == VOLUME:
         parts = [values[name][0] for name in (SLOPE, "r", "bias")]
         values[DOWN] = sum(parts) / len(parts), values["bias"][1]
     for name, (value, n) in values.items():
-        yield name, value, n
+        yield name, value, n, pool.unit
 
 
-def _distances(kinds: Kinds, volumetric: bool) -> dict[str, tuple[float, int]]:
+def _distances(pool: Pool, column: str) -> dict[str, tuple[float, int]]:
     """Distance of a product from a perfect score, and n, by metric."""
-    absolute, shape, departure = kinds
+    values, departures = pool.products[column]
     found = {
-        "r": (1 - SCORES["r"].of(shape), shape.n),
-        ANOMALY: (1 - SCORES["r"].of(departure), departure.n),
-        "kl": (SCORES["kl"].of(shape), shape.n),
+        "r": (1 - SCORES["r"].of(values), values.n),
+        ANOMALY: (1 - SCORES["r"].of(departures), departures.n),
+        "kl": (told("kl", values), values.n),
     }
-    if volumetric:
-        found |= {name: (abs(SCORES[name].of(absolute)), absolute.n) for name in ("bias", "rmse", "ubrmse")}
-        found[SLOPE] = abs(1 - slope(absolute)), absolute.n
+    if pool.unit == VOLUME:
+        found |= {name: (abs(SCORES[name].of(values)), values.n) for name in ("bias", "rmse", "ubrmse")}
+        found[SLOPE] = abs(1 - slope(values)), values.n
     return found
 
 

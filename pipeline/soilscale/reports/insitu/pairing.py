@@ -180,6 +180,23 @@ def _located(series: pd.DataFrame, fine: xr.DataArray, crs: str, account: Accoun
     return placed[~outside].reset_index(drop=True)
 
 
+def inside(places: pd.DataFrame, crs: str, bounds: tuple[float, float, float, float]) -> NDArray[np.bool_]:
+    """Whether each place lies within bounds of a CRS.
+
+    Parameters
+    ----------
+    places
+        Columns longitude and latitude, degrees.
+    bounds
+        Left, bottom, right, top.
+    """
+    to_grid = Transformer.from_crs(LONLAT, crs, always_xy=True)
+    x, y = to_grid.transform(places["longitude"].to_numpy(dtype=float), places["latitude"].to_numpy(dtype=float))
+    left, bottom, right, top = bounds
+    found: NDArray[np.bool_] = (left <= np.asarray(x)) & (x <= right) & (bottom <= np.asarray(y)) & (y <= top)
+    return found
+
+
 def labels(rows: pd.DataFrame) -> list[str]:
     """Name of each row's station, with its network where it has one."""
     return [f"{network}/{station}" if network else station for network, station in rows[STATION].to_numpy()]
@@ -231,4 +248,5 @@ def _tell_of_values(pairs: pd.DataFrame, account: Account) -> None:
         if unit != VOLUME:
             tell("not scored by RMSE and bias, only by R and K-L", len(complete), "months", f"in {unit}, not {VOLUME}")
         if relative and (len(complete) < MIN_TIMES or (complete[VALUES].min() == complete[VALUES].max()).any()):
-            tell("too few or constant, so that there is no range from 0 to 1", len(complete), "months")
+            detail = "left out of the metrics of values brought to 0..1 only" if unit == VOLUME else ""
+            tell("too few or constant, so that there is no range from 0 to 1", len(complete), "months", detail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +14,19 @@ from numpy.typing import NDArray
 from soilscale.errors import DataError
 from soilscale.reports.insitu.files import VOLUME
 
+log = logging.getLogger(__name__)
+
 UNREADABLE = "cannot be read"
 """Reason for which a file is left out."""
+
+PERCENT = "values above 1 m3 m-3, as if they were in %"
+"""Reason for which a sensor is left out whole."""
+
+REMEDY = "write their unit into the column unit: vol% if they are per cent by volume, else %"
+"""What to do about `PERCENT`."""
+
+SEEMS_PERCENT = 0.5
+"""Share of values above 1 m3 m-3 from which on a sensor's unit is doubted, and not the values."""
 
 SENSOR = ["network", "station", "depth_from", "depth_to", "sensor", "unit"]
 """What tells one series of measurements from another."""
@@ -135,6 +147,9 @@ def measured(tables: Iterable[tuple[str, pd.DataFrame | DataError]], rules: Rule
             account.add("", name, "no record below the header", 1, "files")
         for _, rows in records.groupby(SENSOR, sort=True, dropna=False):
             parts.append(_sensor(rows, rules, account))
+    doubted = [station for _, station, reason, *_ in account.rows if reason == PERCENT]
+    if doubted:
+        log.warning("stations with %s: %s; %s", PERCENT, ", ".join(dict.fromkeys(doubted)), REMEDY)
     empty = pd.DataFrame({column: pd.Series(dtype=object) for column in MONTHLY})
     found = [part for part in parts if len(part)]
     return Measured(pd.concat(found, ignore_index=True) if found else empty, account)
@@ -187,6 +202,9 @@ def _flagged(values: pd.DataFrame, rules: Rules, unit: str, tell: Any) -> pd.Dat
 
 def _impossible(values: pd.DataFrame, rules: Rules, unit: str, tell: Any) -> pd.DataFrame:  # noqa: ARG001
     if volumetric(unit) is not None:
+        if volumetric(unit) == 1 and (values["value"] > 1).mean() > SEEMS_PERCENT:
+            tell(PERCENT, len(values), detail=f"unit {unit}, values to {values['value'].max():.4g}; {REMEDY}")
+            return values.iloc[:0]
         gone, detail = ~values["value"].between(0, 1), f"outside 0 to 1 m3 m-3, with the unit {unit}"
     elif unit.startswith("%"):
         gone, detail = values["value"] < 0, f"below 0 {unit}"
