@@ -12,6 +12,7 @@ from soilscale.storage.objects import (
     remove,
     stamp,
     write_bytes,
+    write_file,
     write_json,
     write_new,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "shown",
     "stamp",
     "write_bytes",
+    "write_file",
     "write_json",
     "write_new",
     "write_region",
