@@ -15,7 +15,7 @@ from soilscale.flow import explain, judging, learn, mapping, plan
 from soilscale.flow.outlook import Outlook
 from soilscale.maps import MONTH, SEASON
 from soilscale.models.selection import FORESTS
-from soilscale.schema import COARSE, FINE, MAP, PREDICTION, QUALITY, VALID_FRACTION
+from soilscale.schema import COARSE, FINE, MAP, PREDICTION, QUALITY, RESIDUAL, VALID_FRACTION
 from soilscale.seasons import ALL
 
 AREA, MODELS = "area", "models"
@@ -240,9 +240,13 @@ def _maps(outlook: Outlook) -> Iterator[Demand]:
     ends = [name for name in layers if name not in {MAP, QUALITY}]
     size = sum(_bytes(outlook.maps[group], layers) for group in groups)
     chunks = sum(_chunks(outlook.maps[group], [MAP, *ends]) for group in groups)
-    around = units * 2 * 4 * coarse
-    load = outlook.tile_cells * FLOAT * 8
-    yield Demand(mapping.CONSERVE, units, count * cells * 5 + around, size, units + chunks, count * cells / 1e6, load)
+    means = [maps.BLOCK_MEANS[group] for group in groups]
+    nodes, solved = (sum(found(outlook.maps[group], [RESIDUAL]) for group in means) for found in (_bytes, _chunks))
+    held = coarse * FLOAT * 12.0
+    yield Demand(mapping.SOLVE, count, count * 2 * 4 * coarse, nodes, count + solved, count * coarse / 1e6, held, AREA)
+    load = outlook.tile_cells * FLOAT * 8 + FLOAT * coarse
+    wanted = count * cells * 5 + units * FLOAT * coarse
+    yield Demand(mapping.CONSERVE, units, wanted, size, units + chunks, count * cells / 1e6, load)
     if not outlook.predicts_seasons and len(outlook.starts):
         units = outlook.tiles * len(outlook.starts)
         size = _bytes(outlook.maps[SEASON], layers)
