@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -185,7 +186,7 @@ class _Stream:
         unit = batch[0]
         key = f"{unit.stage}-{unit.name}-{unit.digest}-{time.monotonic_ns()}"
         self.flying[key] = batch
-        return self.client.submit(perform, self.workspace, batch, key=key, pure=False)
+        return self.client.submit(_perform, pickle.dumps((self.workspace, batch)), key=key, pure=False)
 
     def _land(self, future: Future[list[Receipt]]) -> list[Receipt]:
         """Receipts of a task; none if its units are suspected of killing their workers."""
@@ -218,6 +219,12 @@ class _Stream:
             advice = "give the workers more memory or choose a smaller grid.tile, then run the same command again"
             return give_up(self.workspace, unit, f"{_died(error)}; {advice}")
         return receipt
+
+
+def _perform(packed: bytes) -> list[Receipt]:
+    """Do units that the scheduler has passed on without a look into them."""
+    workspace, units = pickle.loads(packed)  # noqa: S301 - from the runner, over Dask's own connection
+    return perform(workspace, units)
 
 
 def _died(error: KilledWorker) -> str:
