@@ -5,12 +5,14 @@ Run as ``python benchmarks/memory.py``; ``--help`` lists the sizes. The real sta
 16 tiles of the same size, each command in a process of its own with one worker of its own. The rival is the smallest
 world: a stage is independent of the area where the peak of the largest is within a tenth of it.
 
-Columns of the CSV: ``area`` (tiles), ``repetition``, ``stage`` (as in the names of markers; ``runner-COMMAND`` is the
-process of the command itself), ``tasks``, ``peak_mib`` (greatest resident memory while a task of the stage ran),
-``seconds`` (median of a unit), ``read_mib`` and ``written_mib`` (by all its tasks, as the kernel counts).
+Columns of the CSV: ``area`` (tiles), ``tile`` (coarse cells along its side), ``repetition``, ``stage`` (as in the names
+of markers; ``report`` is the process of that command, ``runner-COMMAND`` that of the others), ``tasks``, ``peak_mib``
+(greatest resident memory while a task of the stage ran), ``seconds`` (of all its units), ``read_mib`` and
+``written_mib`` (by all its tasks, as the kernel counts); and what by `soilscale.flow.demands` the stage asks for:
+``units``, ``work``, ``load_mib``, ``asked_read_mib`` and ``asked_written_mib``.
 
-``--coefficients FILE`` writes what `soilscale plan` computes with; the package's own were made by
-``python benchmarks/memory.py --tile 32 --trees 500 --coefficients pipeline/soilscale/flow/coefficients.json``.
+``--coefficients FILE`` writes what `soilscale plan` computes with. Those of the package are from the command that they
+name.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,15 +39,22 @@ from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
 from soilscale import config, flow
-from soilscale.flow import Run
+from soilscale.flow import Run, plan
+from soilscale.flow.demands import REPORT, demands
+from soilscale.flow.outlook import Outlook
+from soilscale.flow.workspace import Workspace
 
 SIDE, RATIO = 0.25, 24
 WEST, NORTH = 90.0, 45.0
 MONTHS = ("2005-03", "2005-04", "2005-05")
-COLUMNS = ("area", "repetition", "stage", "tasks", "peak_mib", "seconds", "read_mib", "written_mib")
+COLUMNS = ("area", "tile", "repetition", "stage", "tasks", "peak_mib", "seconds", "read_mib", "written_mib",
+           "units", "work", "load_mib", "asked_read_mib", "asked_written_mib")  # fmt: skip
 COMMANDS = ("search", "cube", "samples", "train", "map", "report")
 MOST_GROWTH = 1.1
 """Peak of the largest area as a multiple of that of the smallest, up to which a stage is independent of the area."""
+
+LEAST_SLOPE = 1.0
+"""Least bytes of memory that a byte of a stage's load is taken to need."""
 
 Field = np.ndarray[Any, np.dtype[np.floating]]
 
@@ -203,25 +213,42 @@ def measure(command: str, path: str) -> dict[str, dict[str, float]]:
     work = {"map": flow.make_maps}.get(command) or getattr(flow, command)
     settings = config.load(path, (), None)
     with (
-        LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         client.register_plugin(Meter())
         forget()
         before = traffic()
+        start = time.perf_counter()
         work(Run(settings, lambda: client, quiet))
-        after = traffic()
+        after, wall = traffic(), time.perf_counter() - start
         found = {stage: told for worker in client.run(plain).values() for stage, told in worker.items()}
     moved = [(new - old) / 2**20 for new, old in zip(after, before, strict=True)]
-    own = {"tasks": 1.0, "peak_mib": peak(), "read_mib": moved[0], "written_mib": moved[1]}
-    return found | {f"runner-{command}": own}
+    own = {"tasks": 1.0, "peak_mib": peak(), "read_mib": moved[0], "written_mib": moved[1], "wall": wall}
+    return found | {command if command == REPORT else f"runner-{command}": own}
 
 
-def seconds(output: Path, stage: str) -> float | None:
-    """Median duration of a stage's units, as their markers tell."""
+def seconds(output: Path, stage: str) -> float:
+    """Duration of all units of a stage, as their markers tell."""
     told = [json.loads(path.read_text(encoding="utf-8")) for path in (output / "state" / stage).rglob("*.json")]
-    found = [entry["seconds"] for entry in told if isinstance(entry, dict) and "seconds" in entry]
-    return float(np.median(found)) if found else None
+    return sum(entry["seconds"] for entry in told if isinstance(entry, dict) and "seconds" in entry)
+
+
+def asked(path: Path) -> dict[str, dict[str, float]]:
+    """What every stage of a configuration asks for, once its items are frozen."""
+    settings = config.load(str(path), (), None)
+    workspace = Workspace(settings.output)
+    scenes = {source.name: plan.frozen(settings, workspace, source) for source in settings.source_list}
+    return {
+        demand.stage: {
+            "units": demand.units,
+            "work": demand.work,
+            "load_mib": demand.load / 2**20,
+            "asked_read_mib": demand.read / 2**20,
+            "asked_written_mib": demand.written / 2**20,
+        }
+        for demand in demands(Outlook(settings, scenes))
+    }
 
 
 def case(folder: Path, area: int, repetition: int, tile: int, trees: int) -> list[dict[str, Any]]:
@@ -233,20 +260,64 @@ def case(folder: Path, area: int, repetition: int, tile: int, trees: int) -> lis
             [sys.executable, __file__, "--case", command, str(path)], check=True, stdout=subprocess.PIPE, text=True
         )
         for stage, figures in json.loads(told.stdout.splitlines()[-1]).items():
-            took = {"seconds": seconds(folder / "run", stage)}
-            rows.append({"area": area, "repetition": repetition, "stage": stage, **took, **figures})
-    return rows
+            took = {"seconds": figures.pop("wall", None) or seconds(folder / "run", stage)}
+            given = {"area": area, "tile": tile, "repetition": repetition, "stage": stage}
+            rows.append(given | took | figures)
+    needs = asked(path)
+    return [row | needs.get(row["stage"], {}) for row in rows if row["stage"] in needs or "runner" in row["stage"]]
+
+
+def coefficients(rows: Sequence[dict[str, Any]], command: str) -> dict[str, Any]:
+    """Rates of the stages, as `soilscale.flow.sizing` reads them.
+
+    Time and bytes are those of all cases over what they asked for. Memory is a line that no case lies above.
+    """
+    fraction = [row for row in rows if row["stage"] == "fraction"]
+    unit = sum(row["seconds"] for row in fraction) / sum(row["units"] for row in fraction)
+    stages: dict[str, dict[str, float]] = {}
+    for stage in dict.fromkeys(row["stage"] for row in rows if "load_mib" in row):
+        alike = [row for row in rows if row["stage"] == stage]
+        total = {name: sum(row[name] for row in alike) for name in COLUMNS[4:]}
+        load, peaks = (np.array([row[name] for row in alike]) for name in ("load_mib", "peak_mib"))
+        slope = LEAST_SLOPE
+        if np.ptp(load) > 1:
+            slope = max(slope, float(np.polyfit(load, peaks, 1)[0]))
+        beyond = max(total["seconds"] - total["units"] * unit, 0.0)
+        stages[stage] = {
+            "base": float(np.max(peaks - slope * load).round()) * 2**20,
+            "memory": round(slope, 3),
+            "seconds": float(f"{beyond / total['work']:.3g}") if total["work"] else 0.0,
+            "read": _ratio(total["read_mib"], total["asked_read_mib"]),
+            "written": _ratio(total["written_mib"], total["asked_written_mib"]),
+        }
+    process = max(row["peak_mib"] for row in rows if "runner" in row["stage"]) * 2**20
+    return {"machine": machine(), "command": command, "unit": round(unit, 4), "process": process, "stages": stages}
+
+
+def _ratio(measured: float, told: float) -> float:
+    return float(f"{measured / told:.3g}") if told else 1.0
+
+
+def _told(words: Sequence[str]) -> list[str]:
+    """Arguments of the command without those that name files."""
+    found, skip = [], False
+    for word in words:
+        if not skip and not word.startswith(("--scratch", "--csv", "--coefficients")):
+            found.append(word)
+        skip = word in {"--scratch", "--csv", "--coefficients"}
+    return found
 
 
 def report(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Print the median peak, and its spread, by stage and area; returns the stages of workers that grow."""
+    """Print the median peak, and its spread, by stage and area; returns the stages that grow."""
     areas = sorted({row["area"] for row in rows})
     sys.stdout.write(f"{'stage':16}" + "".join(f"{f'{area} tiles':>24}" for area in areas) + "   grows by\n")
     grown = []
-    for stage in dict.fromkeys(row["stage"] for row in rows):
+    alike = [row for row in rows if row["tile"] == rows[0]["tile"]]
+    for stage in dict.fromkeys(row["stage"] for row in alike):
         line, medians = f"{stage:16}", []
         for area in areas:
-            values = [row["peak_mib"] for row in rows if (row["stage"], row["area"]) == (stage, area)]
+            values = [row["peak_mib"] for row in alike if (row["stage"], row["area"]) == (stage, area)]
             medians.append(float(np.median(values)) if values else np.nan)
             line += f"{f'{medians[-1]:.0f} ({min(values):.0f}-{max(values):.0f}) MiB' if values else '-':>24}"
         ratio = medians[-1] / medians[0]
@@ -256,9 +327,11 @@ def report(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def machine() -> str:
-    """This machine, in words."""
+    """Processor, cores and memory, in words."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    model = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
     return f"{model}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB"
 
 
@@ -266,11 +339,18 @@ def main() -> None:
     """Measure every area, print the peaks and write all figures as CSV."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--areas", type=int, nargs="+", default=[1, 4, 16], help="tiles, square numbers")
-    parser.add_argument("--tile", type=int, default=16, help=f"coarse cells along a tile's side, of {RATIO} fine cells")
+    parser.add_argument(
+        "--tile",
+        type=int,
+        nargs="+",
+        default=[16],
+        help=f"coarse cells of {RATIO} x {RATIO} along a tile's side; those after the first with one tile alone",
+    )
     parser.add_argument("--trees", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--scratch", help="folder for the worlds; default: the system's")
     parser.add_argument("--csv", default="memory.csv")
+    parser.add_argument("--coefficients", help="file for the rates that `soilscale plan` computes with")
     parser.add_argument("--case", nargs=2, metavar=("COMMAND", "CONFIG"), help=argparse.SUPPRESS)
     sizes = parser.parse_args()
     if sizes.case:
@@ -278,13 +358,17 @@ def main() -> None:
         return
     rows = []
     for repetition in range(sizes.rounds):
-        for area in sizes.areas:
+        for area, tile in [*((area, sizes.tile[0]) for area in sizes.areas), *((1, tile) for tile in sizes.tile[1:])]:
             with tempfile.TemporaryDirectory(dir=sizes.scratch) as folder:
-                rows += case(Path(folder) / "world", area, repetition, sizes.tile, sizes.trees)
+                rows += case(Path(folder) / "world", area, repetition, tile, sizes.trees)
     with Path(sizes.csv).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
+    if sizes.coefficients:
+        command = " ".join(["python benchmarks/memory.py", *_told(sys.argv[1:])])
+        text = json.dumps(coefficients(rows, command), indent=2) + "\n"
+        Path(sizes.coefficients).write_text(text, encoding="utf-8")
     grown = report(rows)
     sys.stdout.write(f"{machine()}; grow with the area: {', '.join(grown) or 'none'}\n")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -184,18 +186,22 @@ class Edition:
 
 
 def publish_map(workspace: Workspace, fine: Grid, edition: Edition, index: int) -> None:
-    """Write a whole map and its quality layer as COGs, and the item that describes them; an empty map has none."""
-    values = storage.read_region(workspace.maps, edition.every, MAP, (index,))
+    """Write a whole map and its quality layer as COGs, and the item that describes them; an empty map has none.
+
+    One tile at a time is read, and the files are made on the worker's disk, so that memory does not go with the area.
+    """
     item = workspace.published(*edition.place(f"{edition.identifier}.json"))
-    if not np.isfinite(values).any():
+    if not any(np.isfinite(values).any() for _, values in _tiles(workspace, fine, edition, MAP, index)):
         storage.remove(workspace.published(edition.every, edition.identifier))
         return
     files = {}
     for band in (publish.MAP_BAND, publish.QUALITY_BAND, *(publish.INTERVAL_BANDS if edition.intervals else ())):
-        layer = values if band.name == MAP else storage.read_region(workspace.maps, edition.every, band.name, (index,))
-        content = publish.cog(layer, fine.fine, band, {"SOILSCALE_ID": edition.identifier})
-        storage.write_bytes(workspace.published(*edition.place(f"{band.name}.tif")), content)
-        files[band.name] = (f"./{band.name}.tif", band, publish.statistics(layer, band.nodata))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{band.name}.tif"
+            pieces = _tiles(workspace, fine, edition, band.name, index)
+            found = publish.write_cog(path, pieces, fine.fine, band, {"SOILSCALE_ID": edition.identifier})
+            storage.write_file(workspace.published(*edition.place(path.name)), path)
+        files[band.name] = (f"./{band.name}.tif", band, found)
     told = publish.item(
         edition.identifier,
         edition.collection,
@@ -206,3 +212,11 @@ def publish_map(workspace: Workspace, fine: Grid, edition: Edition, index: int) 
         edition.sources,
     )
     storage.write_json(item, told)
+
+
+def _tiles(
+    workspace: Workspace, fine: Grid, edition: Edition, name: str, index: int
+) -> Iterator[tuple[grid.Slices, Array]]:
+    """Tiles of a layer of a map, one after another."""
+    for tile in fine.tiles():
+        yield tile.fine, storage.read_region(workspace.maps, edition.every, name, (index, *tile.fine))

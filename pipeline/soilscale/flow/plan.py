@@ -227,6 +227,11 @@ def _alike(
         yield alike, cube.select(scenes, alike[0])
 
 
+def count_runs(source: Source, scenes: Sequence[Scene], months: Months) -> int:
+    """How many units a source has in a tile that all its scenes touch: one for each run of months that are alike."""
+    return sum(1 for _ in _alike(source, scenes, months))
+
+
 def constant(source: Source, chosen: Sequence[Scene], month: np.datetime64) -> bool:
     """Whether a month's values are those of every month for which the same scenes are chosen."""
     return source.role == "predictor" and cube.is_constant(source, chosen, month)

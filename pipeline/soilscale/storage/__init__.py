@@ -11,6 +11,7 @@ from soilscale.storage.objects import (
     read_json,
     remove,
     write_bytes,
+    write_file,
     write_json,
     write_new,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "resolve",
     "shown",
     "write_bytes",
+    "write_file",
     "write_json",
     "write_new",
     "write_region",

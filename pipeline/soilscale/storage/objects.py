@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import posixpath
+import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fsspec.implementations.local import LocalFileSystem
 from s3fs import S3FileSystem
@@ -95,6 +96,20 @@ def write_bytes(url: str, data: bytes) -> None:
         raise explain(error, url, "write") from error
 
 
+def write_file(url: str, path: Path) -> None:
+    """Write a local file as an object, whole or not at all, without holding it in memory; errors as `write_bytes`."""
+    try:
+        fs, target = filesystem(url)
+        if isinstance(fs, LocalFileSystem):
+            _copy_local(Path(target), path)
+        elif isinstance(fs, S3FileSystem):
+            fs.put_file(str(path), target, chunksize=PART, max_concurrency=PARTS_AT_A_TIME)
+        else:
+            fs.put_file(str(path), target)
+    except FAILURES as error:
+        raise explain(error, url, "write") from error
+
+
 def write_new(url: str, data: bytes) -> bool:
     """Write an object whole if there is none, and say whether it was written; errors as `write_bytes`.
 
@@ -128,11 +143,21 @@ def _link_local(path: Path, data: bytes) -> bool:
 
 
 def _write_local(path: Path, data: bytes) -> None:
+    _replace_local(path, lambda stream: stream.write(data))
+
+
+def _copy_local(path: Path, source: Path) -> None:
+    with source.open("rb") as content:
+        _replace_local(path, lambda stream: shutil.copyfileobj(content, stream))
+
+
+def _replace_local(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+    """Put a new file in the place of one, once it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
+            fill(stream)
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except BaseException:

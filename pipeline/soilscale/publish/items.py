@@ -1,174 +1,29 @@
-"""The maps as others take them: Cloud Optimized GeoTIFFs, and a STAC catalog that says what each was made from."""
+"""The maps in a STAC catalog that says what each was made from."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pyproj import CRS
-from rasterio.enums import ColorInterp
-from rasterio.io import MemoryFile
-from rasterio.shutil import copy
 from shapely.affinity import translate
 from shapely.geometry import Polygon, box
 from shapely.geometry.base import BaseGeometry
 
 from soilscale.grid import LONLAT, project
-from soilscale.schema import LOWER, MAP, QUALITY, QUALITY_ATTRS, UPPER, Quality
+from soilscale.publish.rasters import Band, reference
 
 STAC_VERSION = "1.1.0"
 MEDIA_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
-SMALLEST_OVERVIEW = 256
-"""Cells along the longer side of the smallest overview, at most; there is always one."""
-
 COLORMAP = "viridis_r"
 """Dry is bright, wet is dark; told to viewers as a hint."""
 
 FULL_TURN = 360.0
 DEGREE_STEP = 1e-7
 """Step to which footprints are rounded, in degrees: about a centimetre on the ground."""
-
-Colour = tuple[int, int, int]
-Colours = Mapping[int, Colour]
-
-NO_VALUE: Colour = (255, 255, 255)
-ORIGINS: Mapping[Quality, Colour] = {
-    Quality.OUTSIDE: (208, 208, 208),
-    Quality.PREDICTED: (253, 174, 97),
-    Quality.OBSERVED: (66, 146, 198),
-}
-"""Colour of the bit that says where a cell's value comes from; the first one that is set counts."""
-
-TINTS: Mapping[Quality, Colour] = {
-    Quality.GAP_FILLED: (0, 160, 60),
-    Quality.CLAMPED: (214, 0, 120),
-    Quality.COMPREHENSIVE: (0, 0, 0),
-}
-"""Colours that further bits mix in."""
-
-TINT = 0.45
-"""Share of a further bit's colour in the mixture."""
-
-
-def quality_colour(value: int) -> Colour:
-    """Red, green and blue of a combination of quality bits: its origin's colour, into which further bits mix theirs.
-
-    Parameters
-    ----------
-    value
-        Sum of bits of `Quality`; any other bits are ignored.
-    """
-    colour = np.array(next((colour for bit, colour in ORIGINS.items() if value & bit), NO_VALUE), dtype="float64")
-    for bit, tint in TINTS.items():
-        if value & bit:
-            colour += TINT * (np.array(tint) - colour)
-    red, green, blue = colour.round().astype(int).tolist()
-    return red, green, blue
-
-
-QUALITY_COLOURS: Colours = {value: quality_colour(value) for value in range(256)}
-"""Colour table of the quality layer."""
-
-
-@dataclass(frozen=True)
-class Band:
-    """What is said of a raster in its file and its item."""
-
-    name: str
-    long_name: str
-    units: str
-    nodata: float
-    colours: Colours | None = None
-
-
-MAP_BAND = Band(MAP, "surface soil moisture", "m3 m-3", float("nan"))
-INTERVAL_BANDS = tuple(
-    Band(name, f"surface soil moisture, {name} end of the interval", "m3 m-3", float("nan")) for name in (LOWER, UPPER)
-)
-QUALITY_BAND = Band(QUALITY, str(QUALITY_ATTRS["long_name"]), "1", 0, QUALITY_COLOURS)
-
-
-def statistics(values: NDArray[Any], nodata: float) -> dict[str, float]:
-    """Minimum, maximum, mean and standard deviation of the valid cells, and their share in per cent.
-
-    Parameters
-    ----------
-    values
-        Shape ``(Y, X)``.
-    nodata
-        Value of a missing cell; NaN in a float raster.
-    """
-    valid = values[np.isfinite(values) & (values != nodata)].astype("float64")
-    share = {"valid_percent": 100 * valid.size / max(values.size, 1)}
-    if not valid.size:
-        return share
-    return {
-        "minimum": float(valid.min()),
-        "maximum": float(valid.max()),
-        "mean": float(valid.mean()),
-        "stddev": float(valid.std()),
-    } | share
-
-
-def cog(values: NDArray[Any], geobox: GeoBox, band: Band, tags: Mapping[str, str] | None = None) -> bytes:
-    """Cloud Optimized GeoTIFF with overviews, unit, description and statistics; the same input gives the same bytes.
-
-    Parameters
-    ----------
-    values
-        Float32 or uint8, shape ``(Y, X)``.
-    geobox
-        Grid of the values.
-    band
-        What the values are.
-    tags
-        Further metadata of the file; a name holds neither ``:`` nor ``=``, where GDAL would cut it.
-    """
-    code, crs = _reference(geobox)
-    profile = {
-        "driver": "GTiff",
-        "height": values.shape[0],
-        "width": values.shape[1],
-        "count": 1,
-        "dtype": values.dtype.name,
-        "crs": code or crs.to_wkt(),
-        "transform": geobox.transform,
-        "nodata": band.nodata,
-    }
-    continuous = band.colours is None
-    options = {
-        "driver": "COG",
-        "compress": "DEFLATE",
-        "predictor": "YES",
-        "blocksize": 512,
-        "overview_resampling": "AVERAGE" if continuous else "MODE",
-        "num_threads": 1,
-        "overview_count": max(1, math.ceil(math.log2(max(values.shape) / SMALLEST_OVERVIEW))),
-    }
-    with MemoryFile() as memory, MemoryFile() as result:
-        with memory.open(**profile) as file:
-            file.write(values, 1)
-            file.set_band_description(1, band.long_name)
-            file.set_band_unit(1, band.units)
-            if band.colours is None:
-                file.colorinterp = [ColorInterp.gray]
-            else:
-                file.write_colormap(1, dict(band.colours))
-            file.update_tags(AREA_OR_POINT="Area", **(tags or {}))
-            told = {
-                f"STATISTICS_{key.upper()}": f"{value:.9g}" for key, value in statistics(values, band.nodata).items()
-            }
-            file.update_tags(1, **told)
-        with memory.open() as source:
-            copy(source, result.name, **options)
-        return bytes(result.read())
 
 
 def item(
@@ -277,18 +132,9 @@ def _wrapped(west: float, east: float) -> tuple[float, float]:
     return west - turns, east - FULL_TURN if east > FULL_TURN / 2 else east
 
 
-def _reference(geobox: GeoBox) -> tuple[str | None, CRS]:
-    """Code that names a grid's very CRS, where there is one, and the CRS, which claims no other code."""
-    crs = CRS.from_user_input(str(geobox.crs))
-    code = crs.to_authority(min_confidence=100)
-    if code and CRS.from_authority(*code) == crs:
-        return ":".join(code), crs
-    return None, CRS.from_json_dict({key: value for key, value in crs.to_json_dict().items() if key != "id"})
-
-
 def _projection(geobox: GeoBox) -> dict[str, Any]:
     """Fields of STAC's projection extension: a code only where it names this very CRS, else the CRS itself."""
-    code, crs = _reference(geobox)
+    code, crs = reference(geobox)
     told: dict[str, Any] = {"proj:code": code}
     if code is None:
         told |= {"proj:wkt2": crs.to_wkt(), "proj:projjson": crs.to_json_dict()}

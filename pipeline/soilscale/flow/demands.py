@@ -1,0 +1,304 @@
+"""What each stage asks for: units, bytes, objects and amounts of work, from the plan and the templates alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from soilscale import cube, maps, models
+from soilscale.cube import FRACTION, Input
+from soilscale.flow import explain, judging, learn, mapping, plan
+from soilscale.flow.outlook import Outlook
+from soilscale.maps import MONTH, SEASON
+from soilscale.models.selection import FORESTS
+from soilscale.schema import COARSE, FINE, MAP, PREDICTION, QUALITY, VALID_FRACTION
+from soilscale.seasons import ALL
+
+AREA, MODELS = "area", "models"
+"""What the memory of a stage grows with, where that is not the tile: the whole area, or the rows and the models."""
+
+REPORT = "report"
+"""The stage that is done by the process of the command itself."""
+
+PIXEL = 2
+"""Bytes of a pixel of an asset, most of which are integers of 16 bits."""
+
+FLOAT = 8
+"""Bytes of a value of a table."""
+
+NODE = 72
+"""Bytes of a node of a tree in scikit-learn: 64, and 8 of its value."""
+
+SHARE = 1 - math.exp(-1)
+"""Share of the rows that a bootstrap sample of as many rows holds."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a stage asks for, whatever a machine makes of it."""
+
+    stage: str
+    """Name of the stage, as `soilscale status` tells it."""
+    units: int
+    read: float
+    """Bytes that all its units read, before compression."""
+    written: float
+    """Bytes that they write, likewise."""
+    objects: int
+    """Objects that they write, their markers among them."""
+    work: float
+    """Amount of its own kind of work of all units: see the function that tells it."""
+    load: float
+    """Bytes that the largest unit holds at once, as far as they can be told."""
+    grows: str = ""
+    """What the load goes with, where that is not the tile: `AREA` or `MODELS`."""
+
+
+def demands(outlook: Outlook) -> list[Demand]:
+    """What every stage asks for, in the order of the stages."""
+    found = [_cube(outlook), *_harmonise(outlook), _fraction(outlook), _samples(outlook), *_learn(outlook)]
+    return [*found, *_maps(outlook), *_judge(outlook), _report(outlook)]
+
+
+def _chunks(template: xr.Dataset, names: Iterable[str]) -> int:
+    """Objects in which variables of a template lie."""
+    found = 0
+    for name in names:
+        encoding = template[name].encoding
+        sizes = encoding.get("shards") or encoding["chunks"]
+        found += math.prod(math.ceil(n / size) for n, size in zip(template[name].shape, sizes, strict=True))
+    return found
+
+
+def _laid(templates: Mapping[str, xr.Dataset]) -> int:
+    """Objects of metadata and coordinates with which templates are laid."""
+    return sum(1 + 2 * len(group.variables) - len(group.data_vars) for group in templates.values())
+
+
+def _bytes(template: xr.Dataset, names: Iterable[str]) -> int:
+    return sum(int(template[name].nbytes) for name in names)
+
+
+def _unit_count(outlook: Outlook, given: Input) -> int:
+    """Units of a source: one for each tile and run of months that hold the same values."""
+    source, known = given.source, outlook.scenes.get(given.source.name)
+    if given.static:
+        return outlook.tiles
+    lag = np.timedelta64(max(source.lags, default=0), "M")
+    months = np.arange(outlook.months[0] - lag, outlook.months[-1] + 1)
+    return outlook.tiles * (plan.count_runs(source, known, months) if known else len(months))
+
+
+def _cube(outlook: Outlook) -> Demand:
+    """Work: fine cells times dates and assets, in millions."""
+    read = [given for given in outlook.inputs if given.source.harmonise is None]
+    units = sum(_unit_count(outlook, given) for given in read)
+    own = {given.source.name for given in outlook.inputs if given.source.harmonise is not None} | {VALID_FRACTION}
+    names = {group: [name for name in told.data_vars if name not in own] for group, told in outlook.cube.items()}
+    pixels = sum(
+        outlook.dates(given) * len(given.source.assets) * (0 if given.source.on_coarse else outlook.cells)
+        for given in read
+    )
+    objects = units + sum(_chunks(outlook.cube[group], names[group]) for group in (FINE, COARSE, FRACTION))
+    written = sum(_bytes(outlook.cube[group], names[group]) for group in (FINE, COARSE, FRACTION))
+    layers = max(len(cube.feature_names(given.source)) for given in read)
+    load = outlook.tile_cells * 4 * (6 + layers)
+    return Demand(plan.CUBE, units, pixels * PIXEL, written, objects + _laid(outlook.cube), pixels / 1e6, load)
+
+
+def _harmonise(outlook: Outlook) -> Iterator[Demand]:
+    """Work: coarse cells and months, in millions."""
+    how = outlook.config.target.harmonise
+    if how is None:
+        return
+    series = outlook.rows * FLOAT
+    objects = outlook.tiles + _chunks(outlook.cube[COARSE], [outlook.config.target.name])
+    if how.method != "none":
+        yield Demand(plan.RELATE, 1, len(how.needs) * series / 2, 0, 2, outlook.rows / 1e6, 8.0 * series, AREA)
+    share = math.prod(outlook.grid.tile_shape) * len(outlook.months) * FLOAT
+    needed = len(how.needs) * series / 2
+    yield Demand(plan.HARMONISE, outlook.tiles, needed, series / 2, objects, outlook.rows / 1e6, 8.0 * share)
+
+
+def _fraction(outlook: Outlook) -> Demand:
+    """Work: none beyond the units themselves."""
+    units, shares = outlook.tiles * len(outlook.months), outlook.cube[FRACTION]
+    static = [name for name, given in cube.fractions(outlook.inputs).items() if given.static]
+    read = _bytes(shares, shares.data_vars) + (len(outlook.months) - 1) * _bytes(shares, static)
+    coarse = outlook.cube[COARSE]
+    objects = units + _chunks(coarse, [VALID_FRACTION])
+    load = math.prod(outlook.grid.tile_shape) * 4 * len(shares.data_vars)
+    return Demand(plan.FRACTION, units, read, _bytes(coarse, [VALID_FRACTION]), objects, 0.0, load)
+
+
+def _samples(outlook: Outlook) -> Demand:
+    """Work: values of the training table, in millions."""
+    batches = learn.months_in_batches(len(outlook.months))
+    coarse = outlook.cube[COARSE]
+    size = outlook.rows * outlook.columns * FLOAT
+    load = max(last - first for first, last in batches) / len(outlook.months) * size
+    return Demand(
+        "samples", len(batches), _bytes(coarse, coarse.data_vars), 2 * size, 2 * len(batches) + 2, size / FLOAT / 1e6,
+        load, AREA,
+    )  # fmt: skip
+
+
+def model_bytes(outlook: Outlook, algorithm: str, rows: float) -> float:
+    """Size of a fitted model: the nodes of its trees, else its rows."""
+    told = outlook.parameters(algorithm)
+    if "n_estimators" not in told:
+        return rows * len(outlook.features) * FLOAT
+    most = told.get("max_samples")
+    drawn = rows if most is None else min(rows, most if isinstance(most, int) else most * rows)
+    split, leaf = told.get("min_samples_split", 2), told.get("min_samples_leaf", 1)
+    least = max(_count(split, drawn) / 2, _count(leaf, drawn) * 1.5, 1)
+    nodes = 2 * drawn / least
+    if told.get("max_depth"):
+        nodes = min(nodes, 2.0 ** (told["max_depth"] + 1))
+    return told["n_estimators"] * nodes * NODE * SHARE
+
+
+def _count(value: float, rows: float) -> float:
+    """Rows that a parameter stands for, which is their number or their share."""
+    return value if isinstance(value, int) else value * rows
+
+
+def _fits(outlook: Outlook) -> Iterator[tuple[models.Job, float, float]]:
+    """Every fit, the rows that it learns from, and the size of its model."""
+    seasons = outlook.config.season_scheme
+    months = [seasons.name(month) for month in outlook.months]
+    cells = math.prod(outlook.grid.shape)
+    settings = outlook.config.models
+    for job in models.jobs([name for name in seasons.names if name in months], settings.algorithms, settings.folds):
+        share = 0.7 if job.split == "random" else 1 - 1 / settings.folds
+        rows = share * cells * (len(months) if job.season == ALL else months.count(job.season))
+        yield job, rows, model_bytes(outlook, job.algorithm, rows)
+
+
+def _learn(outlook: Outlook) -> Iterator[Demand]:
+    """Work: rows times trees that learn from them, in millions."""
+    fits = list(_fits(outlook))
+    table = outlook.rows * outlook.columns * FLOAT
+    kept = [(job, size) for job, _, size in fits if job.split == "random"]
+    work = sum(rows * outlook.trees(job.algorithm) for job, rows, _ in fits) / 1e6
+    largest = max((size for _, _, size in fits), default=0.0)
+    objects = 2 * len(fits) + 3 * len(kept) + 2
+    yield Demand(
+        "train", len(fits), len(fits) * table, sum(size for _, size in kept) + table, objects, work,
+        table + largest, MODELS,
+    )  # fmt: skip
+    _, after = explain.asked(outlook.config)
+    algorithm = _explained(outlook)
+    own = [(job, rows, size) for job, rows, size in fits if job.split == "random" and job.algorithm == algorithm]
+    if explain.IMPORTANCE in after:
+        read = sum(table + size for _, _, size in own)
+        grown = sum(rows for _, rows, _ in own) * outlook.trees(algorithm) / 1e6
+        yield Demand(
+            explain.IMPORTANCE, len(own), read, 0, 2 * len(own), grown * len(outlook.features), table + largest,
+            MODELS,
+        )  # fmt: skip
+    if explain.ABLATION in after:
+        yield _ablation(outlook, fits, table, largest)
+
+
+def _explained(outlook: Outlook) -> str:
+    """Algorithm whose factors are judged."""
+    algorithms = outlook.config.models.algorithms
+    return next((name for name in FORESTS if name in algorithms), algorithms[0])
+
+
+def _ablation(outlook: Outlook, fits: Sequence[tuple[models.Job, float, float]], table: float, most: float) -> Demand:
+    """Work: as that of the fits."""
+    wanted = outlook.config.models.ablation
+    left_out = set(cube.groups(outlook.inputs).values()) if isinstance(wanted, bool) else set(wanted)
+    first = _explained(outlook)
+    own = [entry for entry in fits if entry[0].split == "blocked" and entry[0].algorithm == first]
+    seasons = {job.season for job, _, _ in own}
+    units = len(seasons) * (1 + len(left_out))
+    work = (1 + len(left_out)) * sum(rows * outlook.trees(first) for _, rows, _ in own) / 1e6
+    return Demand(explain.ABLATION, units, units * table, 0, 2 * units, work, table + most, MODELS)
+
+
+def _mapped(outlook: Outlook) -> list[str]:
+    """Season of every map that is predicted."""
+    scheme = outlook.config.season_scheme
+    found = [scheme.name(month) for month in outlook.months]
+    return [*found, *(scheme.name(start) for start in outlook.starts)] if outlook.predicts_seasons else found
+
+
+def _maps(outlook: Outlook) -> Iterator[Demand]:
+    """Work: predicted cells times trees, in millions; of the others cells, in millions."""
+    yield _predict(outlook)
+    count, cells, coarse = len(_mapped(outlook)), outlook.cells, math.prod(outlook.grid.shape)
+    units = outlook.tiles * count
+    groups = [MONTH, SEASON] if outlook.predicts_seasons else [MONTH]
+    layers = [str(name) for name in outlook.maps[MONTH].data_vars if name != PREDICTION]
+    ends = [name for name in layers if name not in {MAP, QUALITY}]
+    size = sum(_bytes(outlook.maps[group], layers) for group in groups)
+    chunks = sum(_chunks(outlook.maps[group], [MAP, *ends]) for group in groups)
+    around = units * 2 * 4 * coarse
+    load = outlook.tile_cells * FLOAT * 8
+    yield Demand(mapping.CONSERVE, units, count * cells * 5 + around, size, units + chunks, count * cells / 1e6, load)
+    if not outlook.predicts_seasons and len(outlook.starts):
+        units = outlook.tiles * len(outlook.starts)
+        size = _bytes(outlook.maps[SEASON], layers)
+        members = len(outlook.months) / max(len(outlook.starts), 1)
+        longest = max(len(outlook.config.season_scheme.members(start)) for start in outlook.starts)
+        read, chunks = size * min(members, longest), _chunks(outlook.maps[SEASON], layers)
+        worked = cells * len(outlook.starts) / 1e6
+        held = outlook.tile_cells * FLOAT * 2 * longest
+        yield Demand(mapping.FOLD, units, read, size, units + chunks, worked, held)
+    yield _publish(outlook, layers)
+
+
+def _predict(outlook: Outlook) -> Demand:
+    seasons, cells = _mapped(outlook), outlook.cells
+    groups = [MONTH, SEASON] if outlook.predicts_seasons else [MONTH]
+    units = outlook.tiles * len(seasons)
+    names = [PREDICTION, QUALITY]
+    means = [maps.BLOCK_MEANS[group] for group in groups]
+    written = sum(_bytes(outlook.maps[group], names) for group in groups)
+    written += sum(_bytes(outlook.maps[group], [PREDICTION]) for group in means)
+    objects = units + _laid(outlook.maps) + sum(_chunks(outlook.maps[group], names) for group in groups)
+    objects += sum(_chunks(outlook.maps[group], [PREDICTION]) for group in means)
+    settings = outlook.config
+    named = settings.models.algorithms if settings.maps.algorithm == "best" else (settings.maps.algorithm,)
+    trees = max(outlook.trees(algorithm) for algorithm in named)
+    fits = [(job, size) for job, _, size in _fits(outlook) if job.split == "random" and job.algorithm in named]
+    model = max((size for job, size in fits if job.season != ALL), default=0.0)
+    features = len(outlook.features) * 4
+    folded = 3 if outlook.predicts_seasons else 1
+    read = cells * len(seasons) * features * folded
+    held = outlook.tile_cells * (features * 5 * folded + 5 * FLOAT)
+    work, grows = cells * len(seasons) * trees / 1e6, MODELS if 2 * model > held else ""
+    return Demand(mapping.PREDICT, units, read, written, objects, work, held + 2 * model, grows)
+
+
+def _publish(outlook: Outlook, layers: Sequence[str]) -> Demand:
+    every = outlook.config.maps.every
+    count = len(outlook.months) * (MONTH in every) + len(outlook.starts) * (SEASON in every)
+    size = count * outlook.cells * sum(1 if name == QUALITY else 4 for name in layers)
+    objects = count * (2 + len(layers)) + 1 + len(every)
+    return Demand(mapping.MAPS, count, size, size, objects, size / 1e6, outlook.cells * 4.0 * 8, AREA)
+
+
+def _judge(outlook: Outlook) -> Iterator[Demand]:
+    """Work: as that of prediction."""
+    known, algorithms = outlook.config.validation, outlook.config.models.algorithms
+    if len(algorithms) < 2 or (known.truth is None and known.stations is None):  # noqa: PLR2004 - one is the maps' own
+        return
+    units = len(outlook.months) * len(algorithms)
+    cells = units * outlook.cells
+    trees = max(outlook.trees(algorithm) for algorithm in algorithms)
+    load = outlook.cells * 4.0 * (8 if known.truth is not None else 1)
+    yield Demand(judging.JUDGE, units, cells * 4 * len(outlook.features), 0, 2 * units, cells * trees / 1e6, load, AREA)
+
+
+def _report(outlook: Outlook) -> Demand:
+    """Work: cells and months, in millions; done by the process of the command itself."""
+    cells = outlook.cells * len(outlook.months)
+    return Demand(REPORT, 1, 6.0 * 4 * cells, 0, 30, cells / 1e6, outlook.cells * 4.0, AREA)

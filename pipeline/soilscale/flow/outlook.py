@@ -1,0 +1,145 @@
+"""A configuration before it is run: its grid, templates and inputs, as far as items and a guess tell them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from soilscale import catalog, cube, maps, models
+from soilscale.catalog import Scene
+from soilscale.config import Config
+from soilscale.cube import Input
+from soilscale.flow import mapping, plan
+from soilscale.grid import Grid
+from soilscale.schema import KEYS
+from soilscale.seasons import Months
+from soilscale.sources import Source
+
+CLASSES = tuple(range(8))
+"""Classes of a categorical source that are reckoned with before they are looked up."""
+
+MONTH_DAYS = 30.4
+
+TREES = 500
+"""Trees of a forest, which stands in for an algorithm that has none."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A configuration, and the scenes of those of its sources whose items are known."""
+
+    config: Config
+    scenes: Mapping[str, Sequence[Scene]]
+
+    @property
+    def grid(self) -> Grid:
+        """The grid."""
+        return self.config.nested_grid
+
+    @property
+    def months(self) -> Months:
+        """Months of the period."""
+        return self.config.months
+
+    @cached_property
+    def tiles(self) -> int:
+        """Number of tiles."""
+        return sum(1 for _ in self.grid.tiles())
+
+    @cached_property
+    def tile_cells(self) -> int:
+        """Fine cells of a whole tile."""
+        return math.prod(self.grid.tile_shape) * self.grid.ratio**2
+
+    @cached_property
+    def cells(self) -> int:
+        """Fine cells of the grid."""
+        return math.prod(self.grid.fine.shape)
+
+    @cached_property
+    def rows(self) -> int:
+        """Rows of the training table, if every cell and month is observed."""
+        return math.prod(self.grid.shape) * len(self.months)
+
+    @cached_property
+    def inputs(self) -> tuple[Input, ...]:
+        """Inputs as the items show them, else as they most likely are."""
+        found = [self._input(source) for source in self.config.source_list]
+        target = self.config.target
+        return tuple(found if target.harmonise is None else [*found, Input(target, static=False, unit="m3 m-3")])
+
+    def _input(self, source: Source) -> Input:
+        if source.kind == "categorical" and source.classes is None:
+            source = replace(source, classes=CLASSES)
+        known = self.scenes.get(source.name)
+        static = bool(source.static or source.derive)
+        if known and source.role == "predictor":
+            static = catalog.is_static(known, source, plan.period(self.config))
+        return Input(source, static, source.unit or "1")
+
+    @cached_property
+    def features(self) -> dict[str, Input]:
+        """Features of the models."""
+        return cube.features(self.inputs)
+
+    @cached_property
+    def cube(self) -> dict[str, xr.Dataset]:
+        """Template of the cube."""
+        return cube.template(self.inputs, self.grid, self.months)
+
+    @cached_property
+    def starts(self) -> Months:
+        """First months of the seasons that are mapped."""
+        return maps.complete_seasons(self.months, self.config.season_scheme)
+
+    @cached_property
+    def maps(self) -> dict[str, xr.Dataset]:
+        """Template of the maps."""
+        return maps.template(
+            self.grid,
+            self.months,
+            self.starts,
+            self.config.season_scheme,
+            predict_seasons=self.predicts_seasons,
+            intervals=self.config.maps.interval is not None,
+        )
+
+    @property
+    def predicts_seasons(self) -> bool:
+        """Whether seasonal maps are predictions of their own."""
+        return self.config.maps.seasonal == mapping.PREDICTORS
+
+    @property
+    def columns(self) -> int:
+        """Columns of the training table."""
+        return len(self.features) + len(KEYS) + 1
+
+    def parameters(self, algorithm: str) -> dict[str, Any]:
+        """Parameters of an algorithm, with its defaults."""
+        given = self.config.models.parameters.get(algorithm, {})
+        return models.ALGORITHMS[algorithm].make(given, len(self.features), 0).get_params()
+
+    def has_trees(self, algorithm: str) -> bool:
+        """Whether an algorithm is a forest, whose leaves can be made larger."""
+        return {"n_estimators", "min_samples_leaf"} <= set(self.parameters(algorithm))
+
+    def trees(self, algorithm: str) -> int:
+        """Trees of an algorithm's model; of one that has none, those of a forest stand in."""
+        return int(self.parameters(algorithm).get("n_estimators", TREES))
+
+    def dates(self, given: Input) -> int:
+        """Dates of a source that are read: those of its items, else as many as its composites have."""
+        source, known = given.source, self.scenes.get(given.source.name)
+        if known:
+            first, after = (np.datetime64(moment.replace(tzinfo=None)) for moment in plan.period(self.config))
+            within = {scene.start for scene in known if given.static or (scene.start < after and scene.end > first)}
+            return max(1, len(within))
+        if given.static:
+            return 1
+        return len(self.months) * (1 if source.composite is None else math.ceil(MONTH_DAYS / source.composite) + 1)

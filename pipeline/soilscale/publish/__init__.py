@@ -1,0 +1,30 @@
+"""The maps as others take them: Cloud Optimized GeoTIFFs, and a STAC catalog that says what each was made from."""
+
+from soilscale.publish.items import catalog, collection, footprint, item
+from soilscale.publish.rasters import (
+    INTERVAL_BANDS,
+    MAP_BAND,
+    QUALITY_BAND,
+    QUALITY_COLOURS,
+    Band,
+    cog,
+    quality_colour,
+    statistics,
+    write_cog,
+)
+
+__all__ = [
+    "INTERVAL_BANDS",
+    "MAP_BAND",
+    "QUALITY_BAND",
+    "QUALITY_COLOURS",
+    "Band",
+    "catalog",
+    "cog",
+    "collection",
+    "footprint",
+    "item",
+    "quality_colour",
+    "statistics",
+    "write_cog",
+]
