@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -322,6 +322,12 @@ def _table(*columns: str) -> Table:
     return Table(*(Column(name, overflow="fold") for name in columns))
 
 
+def _print(table: Table, lines: Sequence[str]) -> None:
+    out.print(table)
+    for line in lines:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 @app.command(epilog="Example: soilscale status moselle.yaml --output s3://bucket/moselle")
 def status(path: ConfigPath, output: Output = None, override: Overrides = None, log_level: Level = "info") -> None:
     """How much of each stage is complete, without computing."""
@@ -332,9 +338,7 @@ def status(path: ConfigPath, output: Output = None, override: Overrides = None, 
             table.add_row(
                 stage.name, str(stage.done), "?" if stage.total is None else str(stage.total), str(stage.failed)
             )
-        out.print(table)
-        for line in told.lines:
-            out.print(line, markup=False, highlight=False, soft_wrap=True)
+        _print(table, told.lines)
 
 
 @app.command(epilog="Example: soilscale check moselle.yaml")
@@ -347,11 +351,31 @@ def check(path: ConfigPath, output: Output = None, override: Overrides = None, l
         table = _table("source", "items", "months covered", "months missing", "state")
         for row in told.sources:
             table.add_row(row.name, str(row.items), row.covered, row.missing, row.state)
-        out.print(table)
-        for line in told.lines:
-            out.print(line, markup=False, highlight=False, soft_wrap=True)
+        _print(table, told.lines)
+        _tell_sizing(told.sizing)
         if told.error is not None:
             raise told.error
+
+
+@app.command(epilog="Example: soilscale plan moselle.yaml --memory 4096")
+def plan(
+    path: ConfigPath,
+    output: Output = None,
+    override: Overrides = None,
+    memory: Annotated[int, typer.Option("--memory", metavar="MIB", min=1, help="What a worker may take.")] = 2048,
+    log_level: Level = "info",
+) -> None:
+    """Tell what a run will take, stage by stage, from the configuration and the frozen items; ask no catalog."""
+    with _statuses(log_level):
+        _tell_sizing(flow.foresee(config.load(path, override or (), output), memory * 2**20))
+
+
+def _tell_sizing(told: flow.Sizing) -> None:
+    """Print what a run will take, and what to change where a worker has too little memory for it."""
+    table = _table("stage", "units", "to read", "to write", "objects", "core-hours", "memory per worker")
+    for row in (*told.sizes, told.total):
+        table.add_row(*telling.figures(row))
+    _print(table, told.lines)
 
 
 @app.command(epilog="Example: soilscale demo demo-run --seed 1")

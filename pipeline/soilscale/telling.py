@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from soilscale.flow import Progress
+from soilscale.flow import Progress, Size
 
 LogFormat = Literal["text", "json"]
 
@@ -130,3 +131,16 @@ def _lines() -> Progress:
             logger.info("%s", line, extra={"done": done, "total": total})
 
     return tell
+
+
+def figures(size: Size) -> tuple[str, ...]:
+    """What a stage will take, as a row of a table: stage, units, bytes, objects, core-hours, memory of a worker."""
+    return (
+        size.stage,
+        f"{size.units:,}",
+        decimal(round(size.read)),
+        decimal(round(size.written)),
+        f"{size.objects:,}",
+        f"{size.seconds / 3600:,.2f}",
+        f"{size.memory / 2**20:,.0f} MiB",
+    )

@@ -5,13 +5,17 @@ from soilscale.flow.dispatch import Progress
 from soilscale.flow.lease import held
 from soilscale.flow.overview import check, status
 from soilscale.flow.session import Run
+from soilscale.flow.sizing import Size, Sizing, foresee
 
 __all__ = [
     "Outcome",
     "Progress",
     "Run",
+    "Size",
+    "Sizing",
     "check",
     "cube",
+    "foresee",
     "held",
     "make_maps",
     "report",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +64,7 @@ def demands(outlook: Outlook) -> list[Demand]:
     return [*found, *_maps(outlook), *_judge(outlook), _report(outlook)]
 
 
-def _chunks(template: xr.Dataset, names: Iterable[str]) -> int:
+def _chunks(template: xr.Dataset, names: Iterable[Hashable]) -> int:
     """Objects in which variables of a template lie."""
     found = 0
     for name in names:
@@ -79,7 +79,7 @@ def _laid(templates: Mapping[str, xr.Dataset]) -> int:
     return sum(1 + 2 * len(group.variables) - len(group.data_vars) for group in templates.values())
 
 
-def _bytes(template: xr.Dataset, names: Iterable[str]) -> int:
+def _bytes(template: xr.Dataset, names: Iterable[Hashable]) -> int:
     return sum(int(template[name].nbytes) for name in names)
 
 

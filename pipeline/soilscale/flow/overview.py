@@ -16,6 +16,7 @@ from soilscale.flow import explain, judging, lease, mapping, plan, reporting, st
 from soilscale.flow.dispatch import Progress
 from soilscale.flow.plan import CUBE, FRACTION, HARMONISE, RELATE
 from soilscale.flow.session import Run
+from soilscale.flow.sizing import Sizing, size
 from soilscale.flow.stages import SAMPLES, TRAIN
 from soilscale.flow.units import FAILED, MARKER, Receipt, Unit, failures, markers
 from soilscale.seasons import Months
@@ -132,6 +133,8 @@ class Check:
 
     sources: Sequence[SourceCheck]
     lines: Sequence[str]
+    sizing: Sizing
+    """What a run will take."""
     error: SoilscaleError | None
     """The gravest of what is wrong."""
 
@@ -161,7 +164,7 @@ def check(config: Config, progress: Progress) -> Check:
         lines.append(f"output {config.output} can be written")
     except SoilscaleError as error:
         errors.append(error)
-    return Check(rows, lines, _gravest(errors))
+    return Check(rows, lines, size(config, seen), _gravest(errors))
 
 
 def _parts_lines(config: Config, seen: Mapping[str, Sequence[Scene]]) -> list[str]:
