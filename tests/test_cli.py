@@ -39,7 +39,7 @@ from soilscale.catalog import documents
 pytestmark = pytest.mark.slow
 
 STAGES = ("run", "search", "cube", "samples", "train", "map", "report")
-COMMANDS = (*STAGES, "status", "check", "demo")
+COMMANDS = (*STAGES, "status", "check", "plan", "demo")
 
 SOURCES = ("soil_moisture", "precipitation", "ndvi", "elevation", "sand")
 
@@ -336,8 +336,9 @@ def test_status_knows_what_a_change_would_redo(config: Path, output: Path) -> No
 
 
 def rows_of(told: Ended) -> dict[str, list[str]]:
-    """First column of a table -> the others."""
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in told.out.splitlines() if line.startswith("│")]
+    """First column of the first table -> the others."""
+    first = told.out.partition("└")[0]
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in first.splitlines() if line.startswith("│")]
     return {row[0]: row[1:] for row in rows}
 
 

@@ -164,7 +164,7 @@ CONFIGURATIONS = [(paper, yaml.safe_load(content)) for paper, content in blocks(
 
 
 def test_the_papers_show_configurations() -> None:
-    assert {paper for paper, _ in CONFIGURATIONS} == {"README.md", "configuration.md"}
+    assert {paper for paper, _ in CONFIGURATIONS} == {"README.md", "configuration.md", "sizing.md"}
 
 
 @pytest.mark.parametrize(("paper", "content"), CONFIGURATIONS)

@@ -142,6 +142,16 @@ def test_a_large_object_goes_in_parts(store: Faults, weed: Seaweed) -> None:
     storage.remove(f"{RUN}/map.tif")
 
 
+def test_a_large_file_goes_in_parts(store: Faults, weed: Seaweed, tmp_path: Path) -> None:
+    content = os.urandom(37 * 2**20)
+    (tmp_path / "map.tif").write_bytes(content)
+    store.share, store.kinds, store.matches = 0.5, ("SlowDown", "drop"), lambda request: "partNumber=2" in request
+    storage.write_file(f"{RUN}/map.tif", tmp_path / "map.tif")
+    assert weed.client().head_object(Bucket=BUCKET, Key="home/run/map.tif")["ETag"].endswith('-3"')
+    assert storage.read_bytes(f"{RUN}/map.tif") == content
+    storage.remove(f"{RUN}/map.tif")
+
+
 def test_a_region_is_one_object_and_two_requests(store: Faults, cube: str, weed: Seaweed) -> None:
     storage.write_region(cube, "fine", "ndvi", VALUES, (1, *TILE))
     assert store.requests == {"GET": 1, "PUT": 1}

@@ -92,6 +92,25 @@ def test_a_write_that_fails_leaves_the_old_object_and_nothing_else(
     assert storage.read_bytes(url) == b"old"
 
 
+def test_a_file_takes_the_place_of_an_object_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, url = tmp_path / "source", str(tmp_path / "sub" / "map.tif")
+    for content in (b"old", b"new" * 1_000_000):
+        source.write_bytes(content)
+        storage.write_file(url, source)
+        assert storage.read_bytes(url) == content
+        assert source.exists()
+    with pytest.raises(ServiceError, match=r"cannot write .*map\.tif"), monkeypatch.context() as patch:
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        patch.setattr(Path, "replace", full)
+        storage.write_file(url, source)
+    assert [path.name for path in (tmp_path / "sub").iterdir()] == ["map.tif"]
+
+
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

@@ -136,13 +136,13 @@ def _fraction(outlook: Outlook) -> Demand:
 
 
 def _samples(outlook: Outlook) -> Demand:
-    """Work: values of the training table, in millions."""
+    """Work: bytes of the training table, in millions."""
     batches = learn.months_in_batches(len(outlook.months))
     coarse = outlook.cube[COARSE]
-    size = outlook.rows * outlook.columns * FLOAT
+    size = outlook.table
     load = max(last - first for first, last in batches) / len(outlook.months) * size
     return Demand(
-        "samples", len(batches), _bytes(coarse, coarse.data_vars), 2 * size, 2 * len(batches) + 2, size / FLOAT / 1e6,
+        "samples", len(batches), _bytes(coarse, coarse.data_vars), 2 * size, 2 * len(batches) + 2, size / 1e6,
         load, AREA,
     )  # fmt: skip
 
@@ -182,7 +182,7 @@ def _fits(outlook: Outlook) -> Iterator[tuple[models.Job, float, float]]:
 def _learn(outlook: Outlook) -> Iterator[Demand]:
     """Work: rows times trees that learn from them, in millions."""
     fits = list(_fits(outlook))
-    table = outlook.rows * outlook.columns * FLOAT
+    table = outlook.table
     kept = [(job, size) for job, _, size in fits if job.split == "random"]
     work = sum(rows * outlook.trees(job.algorithm) for job, rows, _ in fits) / 1e6
     largest = max((size for _, _, size in fits), default=0.0)

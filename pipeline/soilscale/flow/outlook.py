@@ -26,6 +26,9 @@ CLASSES = tuple(range(8))
 
 MONTH_DAYS = 30.4
 
+KEPT = ("tiles", "inputs", "features", "cube", "starts", "maps")
+"""What of an outlook does not go with the parameters of models, and takes long."""
+
 TREES = 500
 """Trees of a forest, which stands in for an algorithm that has none."""
 
@@ -116,9 +119,18 @@ class Outlook:
         return self.config.maps.seasonal == mapping.PREDICTORS
 
     @property
-    def columns(self) -> int:
-        """Columns of the training table."""
-        return len(self.features) + len(KEYS) + 1
+    def table(self) -> int:
+        """Bytes of the training table in memory: single precision, and eight bytes for each key."""
+        return self.rows * (4 * (len(self.features) + 1) + 8 * len(KEYS))
+
+    def with_parameters(self, parameters: Mapping[str, Mapping[str, Any]]) -> Outlook:
+        """Outlook with further parameters of algorithms; all that does not go with models is kept."""
+        settings = self.config.models
+        both = {name: {**settings.parameters.get(name, {}), **more} for name, more in parameters.items()}
+        models = settings.model_copy(update={"parameters": dict(settings.parameters) | both})
+        other = replace(self, config=self.config.model_copy(update={"models": models}))
+        other.__dict__.update({name: getattr(self, name) for name in KEPT})
+        return other
 
     def parameters(self, algorithm: str) -> dict[str, Any]:
         """Parameters of an algorithm, with its defaults."""

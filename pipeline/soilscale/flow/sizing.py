@@ -179,7 +179,7 @@ def _advice(outlook: Outlook, demand: Demand, found: Size, limit: float) -> str:
         return told + _smaller_models(outlook, demand.stage, limit)
     base = rates().stages[demand.stage].base
     share = max(limit - base, 0) / (found.memory - base)
-    tile = math.floor(max(outlook.grid.tile_shape) * math.sqrt(share))
+    tile = math.floor(math.sqrt(math.prod(outlook.grid.tile_shape) * share))
     side = f"{outlook.grid.tile_shape[0]} x {outlook.grid.tile_shape[1]}"
     if tile < 1:
         return told + f"no grid.tile is small enough (here {side} coarse cells): give workers as much"
@@ -188,14 +188,9 @@ def _advice(outlook: Outlook, demand: Demand, found: Size, limit: float) -> str:
 
 def _smaller_models(outlook: Outlook, stage: str, limit: float) -> str:
     """What makes models small enough: more rows in a leaf."""
-    settings = outlook.config.models
-    forests = [name for name in settings.algorithms if outlook.has_trees(name)]
+    forests = [name for name in outlook.config.models.algorithms if outlook.has_trees(name)]
     for leaf in LEAVES if forests else ():
-        parameters = dict(settings.parameters) | {
-            name: {**settings.parameters.get(name, {}), "min_samples_leaf": leaf} for name in forests
-        }
-        models = settings.model_copy(update={"parameters": parameters})
-        other = Outlook(outlook.config.model_copy(update={"models": models}), outlook.scenes)
+        other = outlook.with_parameters({name: {"min_samples_leaf": leaf} for name in forests})
         demand = next(demand for demand in demands(other) if demand.stage == stage)
         if measured(demand, rates()).memory <= limit:
             keys = " and ".join(f"models.parameters.{name}.min_samples_leaf" for name in forests)

@@ -1,0 +1,221 @@
+"""What a run will take, told before it, held to what real runs take."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from commands import Ended, counts, edit, files, invoke, soilscale, sparse_world
+from soilscale import config
+from soilscale.config import Config
+from soilscale.flow import demands, sizing
+from soilscale.flow.outlook import Outlook
+from soilscale.flow.sizing import LIMIT, Sizing
+
+ROOT = Path(__file__).parents[1]
+
+NATION: dict[str, Any] = {
+    "name": "china",
+    "output": "run",
+    "area": {"bbox": [73.5, 18.2, 134.8, 53.5]},
+    "grid": {"crs": "EPSG:6933", "coarse": 25025.26, "ratio": 25},
+    "period": ["2002-01", "2017-12"],
+    "catalogs": {"own": {"url": "https://catalog.example.org/"}},
+    "sources": {
+        "soil_moisture": {"role": "target", "profile": "ESA_CCI_SM", "catalog": "own", "collection": "cci"},
+        "lst": {"profile": "MOD11A2", "catalog": "own", "collection": "modis-11A2-061", "lags": [1]},
+        "ndvi": {"profile": "MOD13A3", "catalog": "own", "collection": "modis-13A3-061"},
+        "precipitation": {"profile": "GPM_3IMERGM", "catalog": "own", "collection": "imerg"},
+        "elevation": {"profile": "NASADEM", "catalog": "own", "collection": "dem", "derive": ["slope", "aspect"]},
+        "sand": {"profile": "SoilGrids_sand", "catalog": "own", "collection": "soil", "static": True},
+    },
+}
+"""China at 1 km, 16 years."""
+
+
+def nation(**changes: Any) -> Config:
+    return config.validate({**NATION, **changes})
+
+
+def by_stage(told: Sizing) -> dict[str, sizing.Size]:
+    return {size.stage: size for size in told.sizes}
+
+
+# Before anything is known
+
+
+def test_a_nation_is_sized_from_its_configuration_alone() -> None:
+    told = by_stage(sizing.size(nation(), {}))
+    grid = nation().nested_grid
+    tiles, months, seasons = len(list(grid.tiles())), 16 * 12, 16 * 4 - 1
+    assert tiles > 30
+    assert told["predict"].units == told["conserve"].units == told["fraction"].units == tiles * months
+    assert told["season"].units == tiles * seasons
+    assert told["publish"].units == months + seasons
+    assert told["train"].units == 2 * (4 + 1) * (1 + 5)
+    # lst reaches a month back; elevation and sand hold for every month
+    assert told["cube"].units == tiles * (4 * months + 1 + 2)
+    cells = np.prod(grid.fine.shape)
+    rate = sizing.rates().stages["predict"]
+    assert told["predict"].written / rate.written == pytest.approx(months * cells * (4 + 1), rel=0.01)
+
+
+def test_what_grows_with_the_rows_of_a_nation_is_told_with_what_to_change() -> None:
+    told = sizing.size(nation(), {})
+    assert not told.fits
+    (line,) = (line for line in told.lines if line.startswith("memory: train needs"))
+    assert "set models.parameters.random_forest.min_samples_leaf and models.parameters.trend_forest" in line
+    leaf = (
+        int(line.partition("leaf to ")[2].split()[0]) if "leaf to " in line else int(line.split(" to ")[-1].split()[0])
+    )
+    wide = {name: {"min_samples_leaf": leaf} for name in ("random_forest", "trend_forest")}
+    told = sizing.size(nation(models={"parameters": wide}), {})
+    assert told.fits
+    assert any("every stage stays below 2,048 MiB" in line for line in told.lines)
+    assert told.total.memory == max(size.memory for size in told.sizes if size.stage != "report") < LIMIT
+
+
+def test_a_tile_that_is_too_large_is_told_with_one_that_is_not() -> None:
+    small = {"algorithms": ["random_forest"], "parameters": {"random_forest": {"n_estimators": 5, "max_depth": 5}}}
+    grid = NATION["grid"]
+    told = sizing.size(nation(grid={**grid, "tile": 200}, models=small), {})
+    lines = [line for line in told.lines if line.startswith("memory: predict needs")]
+    assert lines, told.lines
+    tile = int(lines[0].partition("set grid.tile to ")[2].split()[0])
+    assert 1 <= tile < 200
+    assert by_stage(sizing.size(nation(grid={**grid, "tile": tile}, models=small), {}))["predict"].memory < LIMIT
+
+
+def test_a_worker_with_more_memory_may_have_larger_tiles() -> None:
+    wide = {name: {"min_samples_leaf": 1000} for name in ("random_forest", "trend_forest")}
+    given = nation(grid={**NATION["grid"], "tile": 250}, models={"parameters": wide})
+    assert not sizing.size(given, {}, LIMIT).fits
+    assert sizing.size(given, {}, 64 * LIMIT).fits
+
+
+@pytest.mark.parametrize("area", [4, 16])
+def test_the_memory_of_no_stage_but_the_fits_goes_with_the_area(area: int) -> None:
+    """Tiles of one size; the fits learn from more rows, and the report is the command's own."""
+
+    def memory(side: int) -> dict[str, float]:
+        grid = {"crs": "EPSG:4326", "coarse": 0.25, "ratio": 24, "tile": 8}
+        given = nation(
+            grid=grid, area={"bbox": [100, 30, 100 + 2 * side, 30 + 2 * side]}, period=["2002-01", "2002-12"]
+        )
+        return {size.stage: size.memory for size in sizing.size(given, {}).sizes}
+
+    one, many = memory(1), memory(round(area**0.5))
+    assert {stage for stage in one if many[stage] > 1.1 * one[stage]} <= {"train", "importance", "ablation", "predict"}
+    for stage in ("cube", "fraction", "conserve", "season", "publish"):
+        assert many[stage] == one[stage]
+
+
+def test_rates_name_the_machine_and_the_benchmark_and_cover_every_stage() -> None:
+    known = sizing.rates()
+    assert known.command.startswith("python benchmarks/memory.py")
+    assert "cores" in known.machine
+    truth = {"truth": "truth.zarr"}
+    parts = {
+        "a": {"role": "part", "catalog": "own", "collection": "a", "asset": "d", "unit": "m3 m-3"},
+        "b": {"role": "part", "catalog": "own", "collection": "b", "asset": "d", "unit": "m3 m-3"},
+        **NATION["sources"],
+        "soil_moisture": {"role": "target", "parts": ["a", "b"]},
+    }
+    asked = demands.demands(Outlook(nation(sources=parts, validation=truth), {}))
+    assert {demand.stage for demand in asked} <= set(known.stages)
+    assert {"relate", "harmonise", "judge"} <= {demand.stage for demand in asked}
+
+
+def test_plan_asks_no_catalog_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "china.yaml"
+    path.write_text(yaml.safe_dump(NATION))
+    done = invoke("plan", path, "--memory", 4096)
+    assert done.status == 0, done.err
+    assert "more than 4,096 MiB" in done.out
+    assert "estimated: units and dates of soil_moisture, lst" in done.out
+    assert [one.name for one in tmp_path.iterdir()] == ["china.yaml"]
+
+
+# Beside a real run
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Configuration of four tiles."""
+    return edit(sparse_world(tmp_path_factory.mktemp("world"), cells=4), grid__tile=2)
+
+
+@pytest.fixture(scope="module")
+def ran(small: Path) -> Ended:
+    """How its run ended."""
+    return soilscale("run", small, "--workers", 2)
+
+
+@pytest.fixture(scope="module")
+def foreseen(small: Path, ran: Ended) -> dict[str, sizing.Size]:
+    assert ran.status == 0, ran.err
+    return by_stage(sizing.foresee(config.load(str(small), (), None)))
+
+
+@pytest.mark.slow
+def test_units_are_those_of_the_run(small: Path, foreseen: dict[str, sizing.Size]) -> None:
+    found = {stage: int(row[0]) for stage, row in counts(invoke("status", small)).items() if stage != "search"}
+    assert {stage: size.units for stage, size in foreseen.items()} == found
+
+
+@pytest.mark.slow
+def test_objects_are_as_many_as_the_run_has_written(small: Path, foreseen: dict[str, sizing.Size]) -> None:
+    written = files(small.parent / "run", without=("report", "items", "run.yaml"))
+    told = sum(size.objects for stage, size in foreseen.items() if stage != "report")
+    assert told == pytest.approx(len(written), rel=0.05)
+
+
+@pytest.mark.slow
+def test_bytes_are_about_those_that_the_run_has_written(small: Path, foreseen: dict[str, sizing.Size]) -> None:
+    def size(name: str) -> int:
+        return sum(path.stat().st_size for path in (small.parent / "run" / name).rglob("*") if path.is_file())
+
+    assert foreseen["cube"].written == pytest.approx(size("cube.zarr"), rel=0.2)
+    maps = sum(foreseen[stage].written for stage in ("predict", "conserve", "season"))
+    assert maps == pytest.approx(size("maps.zarr"), rel=0.2)
+    assert foreseen["publish"].written == pytest.approx(size("maps"), rel=0.2)
+
+
+@pytest.mark.slow
+def test_check_tells_the_same_from_the_items_that_it_finds(small: Path, foreseen: dict[str, sizing.Size]) -> None:
+    done = invoke("check", small)
+    assert done.status == 0, done.err
+    for stage, size in foreseen.items():
+        (row,) = (line for line in done.out.splitlines() if line.startswith(f"│ {stage} "))
+        assert [cell.strip() for cell in row.split("│")[2:3]] == [f"{size.units:,}"]
+    assert "items are not known" not in done.out
+
+
+# Memory
+
+
+@pytest.mark.slow
+def test_workers_take_no_more_for_a_larger_area_and_no_more_than_is_told(tmp_path: Path) -> None:
+    """The benchmark itself, on small tiles; the fits may grow, with the rows."""
+    table = tmp_path / "memory.csv"
+    command = [sys.executable, "-W", "ignore", ROOT / "benchmarks" / "memory.py", "--areas", "1", "4", "--tile", "10"]
+    command += ["--trees", "10", "--scratch", tmp_path, "--csv", table]
+    subprocess.run(command, check=True, capture_output=True, timeout=500)
+    rows = list(csv.DictReader(table.open(encoding="utf-8")))
+    peaks = {(row["stage"], row["area"]): float(row["peak_mib"]) for row in rows}
+    stages = {stage for stage, area in peaks if area == "4"} & set(sizing.rates().stages) - {"report"}
+    assert {"cube", "fraction", "train", "predict", "conserve", "season", "publish"} <= stages
+    assert {stage for stage in stages if peaks[stage, "4"] > 1.1 * peaks[stage, "1"]} == set()
+    for row in rows:
+        if row["stage"] in stages:
+            rate, peak = sizing.rates().stages[row["stage"]], float(row["peak_mib"])
+            told = rate.base / 2**20 + rate.memory * float(row["load_mib"])
+            assert peak <= 1.1 * told <= 2.2 * peak, row["stage"]
+            assert peak < LIMIT / 2**20
