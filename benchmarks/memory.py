@@ -53,6 +53,9 @@ COMMANDS = ("search", "cube", "samples", "train", "map", "report")
 MOST_GROWTH = 1.1
 """Peak of the largest area as a multiple of that of the smallest, up to which a stage is independent of the area."""
 
+ALIKE: Mapping[str, str] = {"ablation": "train", "judge": "predict", "relate": "samples", "harmonise": "samples"}
+"""Stages that these worlds do not have -> one that does alike work, whose rate stands for theirs."""
+
 LEAST_SLOPE = 1.0
 """Least bytes of memory that a byte of a stage's load is taken to need."""
 
@@ -149,6 +152,7 @@ def world(folder: Path, area: int, tile: int, trees: int, algorithms: Sequence[s
             "algorithms": list(algorithms),
             "parameters": {name: {"n_estimators": trees} for name in forest},
             "ablation": False,
+            "folds": 2,
         },
         "maps": {"algorithm": algorithms[0]},
     }
@@ -290,6 +294,7 @@ def coefficients(rows: Sequence[dict[str, Any]], command: str) -> dict[str, Any]
             "read": _ratio(total["read_mib"], total["asked_read_mib"]),
             "written": _ratio(total["written_mib"], total["asked_written_mib"]),
         }
+    stages |= {name: stages[like] for name, like in ALIKE.items()}
     process = max(row["peak_mib"] for row in rows if "runner" in row["stage"]) * 2**20
     return {"machine": machine(), "command": command, "unit": round(unit, 4), "process": process, "stages": stages}
 
@@ -335,6 +340,18 @@ def machine() -> str:
     return f"{model}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB"
 
 
+def save(rows: Sequence[dict[str, Any]], sizes: argparse.Namespace) -> None:
+    """Write what has been measured so far."""
+    with Path(sizes.csv).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    if sizes.coefficients:
+        command = " ".join(["python benchmarks/memory.py", *_told(sys.argv[1:])])
+        text = json.dumps(coefficients(rows, command), indent=2) + "\n"
+        Path(sizes.coefficients).write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     """Measure every area, print the peaks and write all figures as CSV."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -356,19 +373,13 @@ def main() -> None:
     if sizes.case:
         sys.stdout.write(json.dumps(measure(*sizes.case)) + "\n")
         return
-    rows = []
+    rows: list[dict[str, Any]] = []
+    cases = {*((area, sizes.tile[0]) for area in sizes.areas), *((1, tile) for tile in sizes.tile)}
     for repetition in range(sizes.rounds):
-        for area, tile in [*((area, sizes.tile[0]) for area in sizes.areas), *((1, tile) for tile in sizes.tile[1:])]:
+        for area, tile in sorted(cases, key=lambda case: (case[0] * case[1] ** 2, case)):
             with tempfile.TemporaryDirectory(dir=sizes.scratch) as folder:
                 rows += case(Path(folder) / "world", area, repetition, tile, sizes.trees)
-    with Path(sizes.csv).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-    if sizes.coefficients:
-        command = " ".join(["python benchmarks/memory.py", *_told(sys.argv[1:])])
-        text = json.dumps(coefficients(rows, command), indent=2) + "\n"
-        Path(sizes.coefficients).write_text(text, encoding="utf-8")
+            save(rows, sizes)
     grown = report(rows)
     sys.stdout.write(f"{machine()}; grow with the area: {', '.join(grown) or 'none'}\n")
 

@@ -101,12 +101,12 @@ def test_a_file_takes_the_place_of_an_object_whole_or_not_at_all(
         storage.write_file(url, source)
         assert storage.read_bytes(url) == content
         assert source.exists()
-    with pytest.raises(ServiceError, match=r"cannot write .*map\.tif"), monkeypatch.context() as patch:
 
-        def full(*_: object) -> None:
-            raise OSError(28, "No space left on device")
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
 
-        patch.setattr(Path, "replace", full)
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(ServiceError, match=r"cannot write .*map\.tif"):
         storage.write_file(url, source)
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["map.tif"]
 

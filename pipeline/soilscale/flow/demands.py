@@ -216,7 +216,11 @@ def _ablation(outlook: Outlook, fits: Sequence[tuple[models.Job, float, float]],
     wanted = outlook.config.models.ablation
     left_out = set(cube.groups(outlook.inputs).values()) if isinstance(wanted, bool) else set(wanted)
     first = _explained(outlook)
-    own = [entry for entry in fits if entry[0].split == "blocked" and entry[0].algorithm == first]
+    own = [
+        (job, rows, size)
+        for job, rows, size in fits
+        if (job.split, job.model, job.algorithm) == ("blocked", "seasonal", first)
+    ]
     seasons = {job.season for job, _, _ in own}
     units = len(seasons) * (1 + len(left_out))
     work = (1 + len(left_out)) * sum(rows * outlook.trees(first) for _, rows, _ in own) / 1e6
@@ -241,7 +245,7 @@ def _maps(outlook: Outlook) -> Iterator[Demand]:
     size = sum(_bytes(outlook.maps[group], layers) for group in groups)
     chunks = sum(_chunks(outlook.maps[group], [MAP, *ends]) for group in groups)
     around = units * 2 * 4 * coarse
-    load = outlook.tile_cells * FLOAT * 8
+    load = (outlook.tile_cells + coarse) * FLOAT * 8
     yield Demand(mapping.CONSERVE, units, count * cells * 5 + around, size, units + chunks, count * cells / 1e6, load)
     if not outlook.predicts_seasons and len(outlook.starts):
         units = outlook.tiles * len(outlook.starts)
