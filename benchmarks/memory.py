@@ -2,8 +2,9 @@
 """What a worker and the runner need of memory as the area grows, and what each stage costs.
 
 Run as ``python benchmarks/memory.py``; ``--help`` lists the sizes. The real stages run on synthetic worlds of 1, 4 and
-16 tiles of the same size, each command in a process of its own with one worker of its own. The rival is the smallest
-world: a stage is independent of the area where the peak of the largest is within a tenth of it.
+16 tiles of the same size, each command in a process of its own with one worker of its own (search, cube and samples in
+one together). The rival is the smallest world: a stage is independent of the area where the peak of the largest is
+within a tenth of it.
 
 Columns of the CSV: ``area`` (tiles), ``tile`` (coarse cells along its side), ``repetition``, ``stage`` (as in the names
 of markers; ``report`` is the process of that command, ``runner-COMMAND`` that of the others), ``tasks``, ``peak_mib``
@@ -49,7 +50,8 @@ WEST, NORTH = 90.0, 45.0
 MONTHS = ("2005-03", "2005-04", "2005-05")
 COLUMNS = ("area", "tile", "repetition", "stage", "tasks", "peak_mib", "seconds", "read_mib", "written_mib",
            "units", "work", "load_mib", "asked_read_mib", "asked_written_mib")  # fmt: skip
-COMMANDS = ("search", "cube", "samples", "train", "map", "report")
+COMMANDS = ("search,cube,samples", "train", "map", "report")
+"""Commands, those of one process together."""
 MOST_GROWTH = 1.1
 """Peak of the largest area as a multiple of that of the smallest, up to which a stage is independent of the area."""
 
@@ -212,9 +214,8 @@ def plain(dask_worker: Worker) -> dict[str, dict[str, float]]:
     return {stage: dict(told) for stage, told in dask_worker.meter.items()}
 
 
-def measure(command: str, path: str) -> dict[str, dict[str, float]]:
-    """Run a command with one worker, and tell what each stage and this process took."""
-    work = {"map": flow.make_maps}.get(command) or getattr(flow, command)
+def measure(commands: str, path: str) -> dict[str, dict[str, float]]:
+    """Run commands with one worker, and tell what each stage and this process took."""
     settings = config.load(path, (), None)
     with (
         LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0") as cluster,
@@ -224,12 +225,14 @@ def measure(command: str, path: str) -> dict[str, dict[str, float]]:
         forget()
         before = traffic()
         start = time.perf_counter()
-        work(Run(settings, lambda: client, quiet))
+        for command in commands.split(","):
+            work = flow.make_maps if command == "map" else getattr(flow, command)
+            work(Run(settings, lambda: client, quiet))
         after, wall = traffic(), time.perf_counter() - start
         found = {stage: told for worker in client.run(plain).values() for stage, told in worker.items()}
     moved = [(new - old) / 2**20 for new, old in zip(after, before, strict=True)]
     own = {"tasks": 1.0, "peak_mib": peak(), "read_mib": moved[0], "written_mib": moved[1], "wall": wall}
-    return found | {command if command == REPORT else f"runner-{command}": own}
+    return found | {commands if commands == REPORT else f"runner-{commands.partition(',')[0]}": own}
 
 
 def seconds(output: Path, stage: str) -> float:
