@@ -8,8 +8,8 @@ within a tenth of it.
 
 Columns of the CSV: ``area`` (tiles), ``tile`` (coarse cells along its side), ``repetition``, ``stage`` (as in the names
 of markers; ``report`` is the process of that command, ``runner-COMMAND`` that of the others), ``tasks``, ``peak_mib``
-(greatest resident memory while a task of the stage ran), ``seconds`` (of all its units), ``read_mib`` and
-``written_mib`` (by all its tasks, as the kernel counts); and what by `soilscale.flow.demands` the stage asks for:
+(greatest resident memory while a task of the stage ran), ``seconds`` (of processor time of all its tasks), ``read_mib``
+and ``written_mib`` (by all its tasks, as the kernel counts); and what by `soilscale.flow.demands` the stage asks for:
 ``units``, ``work``, ``load_mib``, ``asked_read_mib`` and ``asked_written_mib``.
 
 ``--coefficients FILE`` writes what `soilscale plan` computes with. Those of the package are from the command that they
@@ -189,17 +189,18 @@ class Meter(WorkerPlugin):
     def setup(self, worker: Worker) -> None:
         """Begin."""
         self.found: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-        self.before = traffic()
+        self.before, self.began = traffic(), time.process_time()
         worker.meter = self.found
 
     def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:
         """Begin with a task, and note what it took."""
         if finish == "executing":
             forget()
-            self.before = traffic()
+            self.before, self.began = traffic(), time.process_time()
         elif start == "executing" and finish != "executing":
             told, after = self.found[str(key).partition("-")[0]], traffic()
             told["tasks"] += 1
+            told["seconds"] += time.process_time() - self.began
             told["peak_mib"] = max(told["peak_mib"], peak())
             told["read_mib"] += (after[0] - self.before[0]) / 2**20
             told["written_mib"] += (after[1] - self.before[1]) / 2**20
@@ -224,21 +225,15 @@ def measure(commands: str, path: str) -> dict[str, dict[str, float]]:
         client.register_plugin(Meter())
         forget()
         before = traffic()
-        start = time.perf_counter()
+        began = time.process_time()
         for command in commands.split(","):
             work = flow.make_maps if command == "map" else getattr(flow, command)
             work(Run(settings, lambda: client, quiet))
-        after, wall = traffic(), time.perf_counter() - start
+        after, took = traffic(), time.process_time() - began
         found = {stage: told for worker in client.run(plain).values() for stage, told in worker.items()}
     moved = [(new - old) / 2**20 for new, old in zip(after, before, strict=True)]
-    own = {"tasks": 1.0, "peak_mib": peak(), "read_mib": moved[0], "written_mib": moved[1], "wall": wall}
+    own = {"tasks": 1.0, "peak_mib": peak(), "read_mib": moved[0], "written_mib": moved[1], "seconds": took}
     return found | {commands if commands == REPORT else f"runner-{commands.partition(',')[0]}": own}
-
-
-def seconds(output: Path, stage: str) -> float:
-    """Duration of all units of a stage, as their markers tell."""
-    told = [json.loads(path.read_text(encoding="utf-8")) for path in (output / "state" / stage).rglob("*.json")]
-    return sum(entry["seconds"] for entry in told if isinstance(entry, dict) and "seconds" in entry)
 
 
 def asked(path: Path) -> dict[str, dict[str, float]]:
@@ -267,9 +262,7 @@ def case(folder: Path, area: int, repetition: int, tile: int, trees: int) -> lis
             [sys.executable, __file__, "--case", command, str(path)], check=True, stdout=subprocess.PIPE, text=True
         )
         for stage, figures in json.loads(told.stdout.splitlines()[-1]).items():
-            took = {"seconds": figures.pop("wall", None) or seconds(folder / "run", stage)}
-            given = {"area": area, "tile": tile, "repetition": repetition, "stage": stage}
-            rows.append(given | took | figures)
+            rows.append({"area": area, "tile": tile, "repetition": repetition, "stage": stage} | figures)
     needs = asked(path)
     return [row | needs.get(row["stage"], {}) for row in rows if row["stage"] in needs or "runner" in row["stage"]]
 

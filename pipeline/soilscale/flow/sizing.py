@@ -37,7 +37,7 @@ class Rate:
     memory: float
     """Bytes of memory for each byte of its load."""
     seconds: float
-    """For each of its amounts of work, beyond the units themselves."""
+    """Processor time for each of its amounts of work, beyond the units themselves."""
     read: float
     """Bytes that are read for each that it asks for."""
     written: float
@@ -52,7 +52,7 @@ class Rates:
     command: str
     """The benchmark."""
     unit: float
-    """Seconds of a unit that has next to nothing to do."""
+    """Seconds of processor time of a unit that has next to nothing to do."""
     process: float
     """Bytes of memory of the process of a command."""
     stages: Mapping[str, Rate]
