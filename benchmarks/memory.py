@@ -194,10 +194,10 @@ class Meter(WorkerPlugin):
 
     def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:
         """Begin with a task, and note what it took."""
-        if finish == "executing":
+        if finish == "executing" and start != "long-running":
             forget()
             self.before, self.began = traffic(), time.process_time()
-        elif start == "executing" and finish != "executing":
+        elif start in {"executing", "long-running"} and finish != "long-running":
             told, after = self.found[str(key).partition("-")[0]], traffic()
             told["tasks"] += 1
             told["seconds"] += time.process_time() - self.began
@@ -296,7 +296,8 @@ def coefficients(rows: Sequence[dict[str, Any]], command: str) -> dict[str, Any]
 
 
 def _ratio(measured: float, told: float) -> float:
-    return float(f"{measured / told:.3g}") if told else 1.0
+    """Bytes measured over bytes asked for, MiB; 1 where so few are asked for that metadata outweigh them."""
+    return float(f"{measured / told:.3g}") if told > 1 else 1.0
 
 
 def _told(words: Sequence[str]) -> list[str]:

@@ -69,7 +69,7 @@ def test_a_nation_is_sized_from_its_configuration_alone() -> None:
 
 
 def test_what_grows_with_the_rows_of_a_nation_is_told_with_what_to_change() -> None:
-    told = sizing.size(nation(), {})
+    told = sizing.size(nation(), {}, 4 * LIMIT)
     assert not told.fits
     (line,) = (line for line in told.lines if line.startswith("memory: train needs"))
     assert "set models.parameters.random_forest.min_samples_leaf and models.parameters.trend_forest" in line
@@ -77,10 +77,10 @@ def test_what_grows_with_the_rows_of_a_nation_is_told_with_what_to_change() -> N
         int(line.partition("leaf to ")[2].split()[0]) if "leaf to " in line else int(line.split(" to ")[-1].split()[0])
     )
     wide = {name: {"min_samples_leaf": leaf} for name in ("random_forest", "trend_forest")}
-    told = sizing.size(nation(models={"parameters": wide}), {})
+    told = sizing.size(nation(models={"parameters": wide}), {}, 4 * LIMIT)
     assert told.fits
-    assert any("every stage stays below 2,048 MiB" in line for line in told.lines)
-    assert told.total.memory == max(size.memory for size in told.sizes if size.stage != "report") < LIMIT
+    assert any("every stage stays below 8,192 MiB" in line for line in told.lines)
+    assert told.total.memory == max(size.memory for size in told.sizes if size.stage != "report") < 4 * LIMIT
 
 
 def test_a_tile_that_is_too_large_is_told_with_one_that_is_not() -> None:

@@ -287,7 +287,7 @@ def _publish(outlook: Outlook, layers: Sequence[str]) -> Demand:
     count = len(outlook.months) * (MONTH in every) + len(outlook.starts) * (SEASON in every)
     size = count * outlook.cells * sum(1 if name == QUALITY else 4 for name in layers)
     objects = count * (2 + len(layers)) + 1 + len(every)
-    return Demand(mapping.MAPS, count, size, size, objects, size / 1e6, outlook.cells * 4.0 * 8, AREA)
+    return Demand(mapping.MAPS, count, size, size, objects, size / 1e6, outlook.tile_cells * 4.0 * 8)
 
 
 def _judge(outlook: Outlook) -> Iterator[Demand]:
