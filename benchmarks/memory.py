@@ -2,13 +2,14 @@
 """What a worker and the runner need of memory as the area grows, and what each stage costs.
 
 Run as ``python benchmarks/memory.py``; ``--help`` lists the sizes. The real stages run on synthetic worlds of 1, 4 and
-16 tiles of the same size, each command in a process of its own with one worker of its own. The rival is the smallest
-world: a stage is independent of the area where the peak of the largest is within a tenth of it.
+16 tiles of the same size, each command in a process of its own with one worker of its own (search, cube and samples in
+one together). The rival is the smallest world: a stage is independent of the area where the peak of the largest is
+within a tenth of it.
 
 Columns of the CSV: ``area`` (tiles), ``tile`` (coarse cells along its side), ``repetition``, ``stage`` (as in the names
 of markers; ``report`` is the process of that command, ``runner-COMMAND`` that of the others), ``tasks``, ``peak_mib``
-(greatest resident memory while a task of the stage ran), ``seconds`` (of all its units), ``read_mib`` and
-``written_mib`` (by all its tasks, as the kernel counts); and what by `soilscale.flow.demands` the stage asks for:
+(greatest resident memory while a task of the stage ran), ``seconds`` (of processor time of all its tasks), ``read_mib``
+and ``written_mib`` (by all its tasks, as the kernel counts); and what by `soilscale.flow.demands` the stage asks for:
 ``units``, ``work``, ``load_mib``, ``asked_read_mib`` and ``asked_written_mib``.
 
 ``--coefficients FILE`` writes what `soilscale plan` computes with. Those of the package are from the command that they
@@ -49,9 +50,13 @@ WEST, NORTH = 90.0, 45.0
 MONTHS = ("2005-03", "2005-04", "2005-05")
 COLUMNS = ("area", "tile", "repetition", "stage", "tasks", "peak_mib", "seconds", "read_mib", "written_mib",
            "units", "work", "load_mib", "asked_read_mib", "asked_written_mib")  # fmt: skip
-COMMANDS = ("search", "cube", "samples", "train", "map", "report")
+COMMANDS = ("search,cube,samples", "train", "map", "report")
+"""Commands, those of one process together."""
 MOST_GROWTH = 1.1
 """Peak of the largest area as a multiple of that of the smallest, up to which a stage is independent of the area."""
+
+ALIKE: Mapping[str, str] = {"ablation": "train", "judge": "predict", "relate": "samples", "harmonise": "samples"}
+"""Stages that these worlds do not have -> one that does alike work, whose rate stands for theirs."""
 
 LEAST_SLOPE = 1.0
 """Least bytes of memory that a byte of a stage's load is taken to need."""
@@ -149,6 +154,7 @@ def world(folder: Path, area: int, tile: int, trees: int, algorithms: Sequence[s
             "algorithms": list(algorithms),
             "parameters": {name: {"n_estimators": trees} for name in forest},
             "ablation": False,
+            "folds": 2,
         },
         "maps": {"algorithm": algorithms[0]},
     }
@@ -183,17 +189,18 @@ class Meter(WorkerPlugin):
     def setup(self, worker: Worker) -> None:
         """Begin."""
         self.found: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-        self.before = traffic()
+        self.before, self.began = traffic(), time.process_time()
         worker.meter = self.found
 
     def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:
         """Begin with a task, and note what it took."""
-        if finish == "executing":
+        if finish == "executing" and start != "long-running":
             forget()
-            self.before = traffic()
-        elif start == "executing" and finish != "executing":
+            self.before, self.began = traffic(), time.process_time()
+        elif start in {"executing", "long-running"} and finish != "long-running":
             told, after = self.found[str(key).partition("-")[0]], traffic()
             told["tasks"] += 1
+            told["seconds"] += time.process_time() - self.began
             told["peak_mib"] = max(told["peak_mib"], peak())
             told["read_mib"] += (after[0] - self.before[0]) / 2**20
             told["written_mib"] += (after[1] - self.before[1]) / 2**20
@@ -208,9 +215,8 @@ def plain(dask_worker: Worker) -> dict[str, dict[str, float]]:
     return {stage: dict(told) for stage, told in dask_worker.meter.items()}
 
 
-def measure(command: str, path: str) -> dict[str, dict[str, float]]:
-    """Run a command with one worker, and tell what each stage and this process took."""
-    work = {"map": flow.make_maps}.get(command) or getattr(flow, command)
+def measure(commands: str, path: str) -> dict[str, dict[str, float]]:
+    """Run commands with one worker, and tell what each stage and this process took."""
     settings = config.load(path, (), None)
     with (
         LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0") as cluster,
@@ -219,19 +225,15 @@ def measure(command: str, path: str) -> dict[str, dict[str, float]]:
         client.register_plugin(Meter())
         forget()
         before = traffic()
-        start = time.perf_counter()
-        work(Run(settings, lambda: client, quiet))
-        after, wall = traffic(), time.perf_counter() - start
+        began = time.process_time()
+        for command in commands.split(","):
+            work = flow.make_maps if command == "map" else getattr(flow, command)
+            work(Run(settings, lambda: client, quiet))
+        after, took = traffic(), time.process_time() - began
         found = {stage: told for worker in client.run(plain).values() for stage, told in worker.items()}
     moved = [(new - old) / 2**20 for new, old in zip(after, before, strict=True)]
-    own = {"tasks": 1.0, "peak_mib": peak(), "read_mib": moved[0], "written_mib": moved[1], "wall": wall}
-    return found | {command if command == REPORT else f"runner-{command}": own}
-
-
-def seconds(output: Path, stage: str) -> float:
-    """Duration of all units of a stage, as their markers tell."""
-    told = [json.loads(path.read_text(encoding="utf-8")) for path in (output / "state" / stage).rglob("*.json")]
-    return sum(entry["seconds"] for entry in told if isinstance(entry, dict) and "seconds" in entry)
+    own = {"tasks": 1.0, "peak_mib": peak(), "read_mib": moved[0], "written_mib": moved[1], "seconds": took}
+    return found | {commands if commands == REPORT else f"runner-{commands.partition(',')[0]}": own}
 
 
 def asked(path: Path) -> dict[str, dict[str, float]]:
@@ -260,9 +262,7 @@ def case(folder: Path, area: int, repetition: int, tile: int, trees: int) -> lis
             [sys.executable, __file__, "--case", command, str(path)], check=True, stdout=subprocess.PIPE, text=True
         )
         for stage, figures in json.loads(told.stdout.splitlines()[-1]).items():
-            took = {"seconds": figures.pop("wall", None) or seconds(folder / "run", stage)}
-            given = {"area": area, "tile": tile, "repetition": repetition, "stage": stage}
-            rows.append(given | took | figures)
+            rows.append({"area": area, "tile": tile, "repetition": repetition, "stage": stage} | figures)
     needs = asked(path)
     return [row | needs.get(row["stage"], {}) for row in rows if row["stage"] in needs or "runner" in row["stage"]]
 
@@ -290,12 +290,14 @@ def coefficients(rows: Sequence[dict[str, Any]], command: str) -> dict[str, Any]
             "read": _ratio(total["read_mib"], total["asked_read_mib"]),
             "written": _ratio(total["written_mib"], total["asked_written_mib"]),
         }
+    stages |= {name: stages[like] for name, like in ALIKE.items()}
     process = max(row["peak_mib"] for row in rows if "runner" in row["stage"]) * 2**20
     return {"machine": machine(), "command": command, "unit": round(unit, 4), "process": process, "stages": stages}
 
 
 def _ratio(measured: float, told: float) -> float:
-    return float(f"{measured / told:.3g}") if told else 1.0
+    """Bytes measured over bytes asked for, MiB; 1 where so few are asked for that metadata outweigh them."""
+    return float(f"{measured / told:.3g}") if told > 1 else 1.0
 
 
 def _told(words: Sequence[str]) -> list[str]:
@@ -335,6 +337,18 @@ def machine() -> str:
     return f"{model}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB"
 
 
+def save(rows: Sequence[dict[str, Any]], sizes: argparse.Namespace) -> None:
+    """Write what has been measured so far."""
+    with Path(sizes.csv).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    if sizes.coefficients:
+        command = " ".join(["python benchmarks/memory.py", *_told(sys.argv[1:])])
+        text = json.dumps(coefficients(rows, command), indent=2) + "\n"
+        Path(sizes.coefficients).write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     """Measure every area, print the peaks and write all figures as CSV."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -356,19 +370,13 @@ def main() -> None:
     if sizes.case:
         sys.stdout.write(json.dumps(measure(*sizes.case)) + "\n")
         return
-    rows = []
+    rows: list[dict[str, Any]] = []
+    cases = {*((area, sizes.tile[0]) for area in sizes.areas), *((1, tile) for tile in sizes.tile)}
     for repetition in range(sizes.rounds):
-        for area, tile in [*((area, sizes.tile[0]) for area in sizes.areas), *((1, tile) for tile in sizes.tile[1:])]:
+        for area, tile in sorted(cases, key=lambda case: (case[0] * case[1] ** 2, case)):
             with tempfile.TemporaryDirectory(dir=sizes.scratch) as folder:
                 rows += case(Path(folder) / "world", area, repetition, tile, sizes.trees)
-    with Path(sizes.csv).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-    if sizes.coefficients:
-        command = " ".join(["python benchmarks/memory.py", *_told(sys.argv[1:])])
-        text = json.dumps(coefficients(rows, command), indent=2) + "\n"
-        Path(sizes.coefficients).write_text(text, encoding="utf-8")
+            save(rows, sizes)
     grown = report(rows)
     sys.stdout.write(f"{machine()}; grow with the area: {', '.join(grown) or 'none'}\n")
 

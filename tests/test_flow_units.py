@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -393,7 +394,7 @@ def test_short_units_go_together_and_each_is_marked(
     submit = client.submit
 
     def watched(work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        tasks.append([one.name for one in arguments[1]])
+        tasks.append([one.name for one in pickle.loads(arguments[0])[1]])
         return submit(work, *arguments, **options)
 
     monkeypatch.setattr(client, "submit", watched)

@@ -216,7 +216,11 @@ def _ablation(outlook: Outlook, fits: Sequence[tuple[models.Job, float, float]],
     wanted = outlook.config.models.ablation
     left_out = set(cube.groups(outlook.inputs).values()) if isinstance(wanted, bool) else set(wanted)
     first = _explained(outlook)
-    own = [entry for entry in fits if entry[0].split == "blocked" and entry[0].algorithm == first]
+    own = [
+        (job, rows, size)
+        for job, rows, size in fits
+        if (job.split, job.model, job.algorithm) == ("blocked", "seasonal", first)
+    ]
     seasons = {job.season for job, _, _ in own}
     units = len(seasons) * (1 + len(left_out))
     work = (1 + len(left_out)) * sum(rows * outlook.trees(first) for _, rows, _ in own) / 1e6
@@ -243,7 +247,7 @@ def _maps(outlook: Outlook) -> Iterator[Demand]:
     means = [maps.BLOCK_MEANS[group] for group in groups]
     nodes, solved = (sum(found(outlook.maps[group], [RESIDUAL]) for group in means) for found in (_bytes, _chunks))
     held = coarse * FLOAT * 12.0
-    yield Demand(mapping.SOLVE, count, count * 2 * 4 * coarse, nodes, count + solved, count * coarse / 1e6, held, AREA)
+    yield Demand(mapping.SOLVE, count, count * 2 * 4 * coarse, nodes, count + solved, count * coarse / 1e6, held)
     load = outlook.tile_cells * FLOAT * 8 + FLOAT * coarse
     wanted = count * cells * 5 + units * FLOAT * coarse
     yield Demand(mapping.CONSERVE, units, wanted, size, units + chunks, count * cells / 1e6, load)
@@ -287,7 +291,7 @@ def _publish(outlook: Outlook, layers: Sequence[str]) -> Demand:
     count = len(outlook.months) * (MONTH in every) + len(outlook.starts) * (SEASON in every)
     size = count * outlook.cells * sum(1 if name == QUALITY else 4 for name in layers)
     objects = count * (2 + len(layers)) + 1 + len(every)
-    return Demand(mapping.MAPS, count, size, size, objects, size / 1e6, outlook.cells * 4.0 * 8, AREA)
+    return Demand(mapping.MAPS, count, size, size, objects, size / 1e6, outlook.tile_cells * 4.0 * 8)
 
 
 def _judge(outlook: Outlook) -> Iterator[Demand]:

@@ -37,7 +37,7 @@ class Rate:
     memory: float
     """Bytes of memory for each byte of its load."""
     seconds: float
-    """For each of its amounts of work, beyond the units themselves."""
+    """Processor time for each of its amounts of work, beyond the units themselves."""
     read: float
     """Bytes that are read for each that it asks for."""
     written: float
@@ -51,8 +51,10 @@ class Rates:
     machine: str
     command: str
     """The benchmark."""
+    note: str
+    """What of it was not measured so, if anything."""
     unit: float
-    """Seconds of a unit that has next to nothing to do."""
+    """Seconds of processor time of a unit that has next to nothing to do."""
     process: float
     """Bytes of memory of the process of a command."""
     stages: Mapping[str, Rate]
@@ -109,7 +111,7 @@ def rates() -> Rates:
 def read_rates(told: Mapping[str, Any]) -> Rates:
     """Rates from their JSON."""
     stages = {name: Rate(**rate) for name, rate in told["stages"].items()}
-    return Rates(told["machine"], told["command"], told["unit"], told["process"], stages)
+    return Rates(told["machine"], told["command"], told.get("note", ""), told["unit"], told["process"], stages)
 
 
 def foresee(config: Config, limit: float = LIMIT) -> Sizing:
@@ -203,6 +205,7 @@ def _estimated(outlook: Outlook) -> list[str]:
     unknown = [source.name for source in outlook.config.source_list if not outlook.scenes.get(source.name)]
     measured_by = f"`{rates().command}` measured on {rates().machine}"
     lines = [f"estimated: core-hours, compressed bytes and memory, from what {measured_by}"]
+    lines += [f"estimated: {rates().note}"] if rates().note else []
     if unknown:
         lines.append(
             f"estimated: units and dates of {', '.join(unknown)}, whose items are not known yet: as many as months or "
