@@ -17,6 +17,7 @@ import small_report
 from small_report import SEASONS
 from soilscale import reports
 from soilscale.reports import contents, figures, layout, summary
+from soilscale.reports.insitu import words as insitu_words
 from soilscale.reports.insitu.screening import PERCENT
 from soilscale.reports.layout import MINUS, number
 from soilscale.reports.page import MOST_ROWS
@@ -357,31 +358,31 @@ def test_seasons_without_a_model_are_named() -> None:
 def test_stations_that_cannot_be_compared_are_told() -> None:
     reasons = ["outside the grid", "outside the grid", "flagged"]
     left = pd.DataFrame({"network": ["N", "", "N"], "station": ["a", "b", "a"], "reason": reasons})
-    told = summary.stations_words({"stations": pd.DataFrame(), "stations_left_out": left})
+    told = insitu_words.stations_words({"stations": pd.DataFrame(), "stations_left_out": left})
     assert told == (
         "Stations were given, but none could be compared with the maps: outside the grid (N/a and b); flagged (N/a)."
     )
-    assert summary.stations_words({"stations": left, "stations_left_out": left}) == ""
-    assert summary.stations_words({}) == ""
+    assert insitu_words.stations_words({"stations": left, "stations_left_out": left}) == ""
+    assert insitu_words.stations_words({}) == ""
 
 
 def test_a_doubted_unit_is_told_with_the_remedy() -> None:
     left = pd.DataFrame({"station": ["a", "b", "c"], "reason": [PERCENT, PERCENT, "flagged"]})
-    assert summary.percent_words(left) == (
+    assert insitu_words.percent_words(left) == (
         "Left out for values above 1 m3 m-3, as if they were in %: a and b; write their unit into the column unit: "
         "vol% if they are per cent by volume, else %."
     )
-    assert summary.percent_words(left[2:]) == ""
+    assert insitu_words.percent_words(left[2:]) == ""
 
 
 def test_stations_of_another_quantity_are_told() -> None:
     pairs = pd.DataFrame({"station": ["a", "a", "b"], "unit": ["m3 m-3", "m3 m-3", "%"]})
-    assert summary.unit_words(pairs).startswith(
+    assert insitu_words.unit_words(pairs).startswith(
         "1 of 2 stations do not measure volumetric soil moisture (their unit: %)"
     )
-    assert "station by station" in summary.unit_words(pairs[pairs["station"] == "b"])
-    assert summary.unit_words(pairs[pairs["station"] == "a"]) == ""
-    assert summary.unit_words(None) == ""
+    assert "station by station" in insitu_words.unit_words(pairs[pairs["station"] == "b"])
+    assert insitu_words.unit_words(pairs[pairs["station"] == "a"]) == ""
+    assert insitu_words.unit_words(None) == ""
 
 
 def test_a_metric_of_other_pairs_has_their_number_beside_it() -> None:

@@ -17,6 +17,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined, Template
 
 from soilscale.reports import contents, layout, summary
+from soilscale.reports.insitu import words as insitu_words
 from soilscale.reports.scores import SCORES
 from soilscale.reports.sensors import COUNTS
 from soilscale.reports.style import words
@@ -183,9 +184,9 @@ def _findings(context: Context, accuracy: pd.DataFrame) -> list[str]:
 def _stations(context: Context) -> list[str]:
     """What a reader must know of the stations before their scores."""
     return [
-        summary.stations_words(context.tables),
-        summary.percent_words(context.tables.get("stations_left_out")),
-        summary.unit_words(context.tables.get("station_pairs")),
+        insitu_words.stations_words(context.tables),
+        insitu_words.percent_words(context.tables.get("stations_left_out")),
+        insitu_words.unit_words(context.tables.get("station_pairs")),
     ]
 
 

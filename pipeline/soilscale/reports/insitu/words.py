@@ -1,0 +1,61 @@
+"""What a reader must know of the stations before their scores, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from soilscale.reports.insitu.files import VOLUME
+from soilscale.reports.insitu.screening import PERCENT, REMEDY
+from soilscale.reports.summary import listed
+
+MOST_NAMES = 6
+"""Stations that are named in a sentence."""
+
+
+def stations_words(tables: Mapping[str, pd.DataFrame]) -> str:
+    """That there are stations of which none could be compared, and why, in words."""
+    if len(tables.get("stations", ())) or not len(tables.get("stations_left_out", ())):
+        return ""
+    left_out = tables["stations_left_out"]
+    named = left_out["station"].where(left_out["network"] == "", left_out["network"] + "/" + left_out["station"])
+    reasons = named.groupby(left_out["reason"], sort=False).unique()
+    told = "; ".join(f"{reason} ({_few(sorted(names))})" for reason, names in reasons.items())
+    return f"Stations were given, but none could be compared with the maps: {told}."
+
+
+def _few(names: Sequence[str]) -> str:
+    """Names in a sentence, the first of many."""
+    return (
+        listed(names)
+        if len(names) <= MOST_NAMES
+        else f"{', '.join(names[:MOST_NAMES])} and others, {len(names)} in all"
+    )
+
+
+def percent_words(left_out: pd.DataFrame | None) -> str:
+    """That stations seem to have another unit than they say, and what to do, in words."""
+    rows = None if left_out is None or not len(left_out) else left_out[left_out["reason"] == PERCENT]
+    if rows is None or not len(rows):
+        return ""
+    names = _few(list(dict.fromkeys(rows["station"])))
+    return f"Left out for {PERCENT}: {names}; {REMEDY}."
+
+
+def unit_words(pairs: pd.DataFrame | None) -> str:
+    """That stations measure another quantity than the maps, and how they were compared then, in words."""
+    units = pd.Series(dtype=str) if pairs is None or not len(pairs) else pairs.groupby("station")["unit"].first()
+    other = units[units != VOLUME]
+    if not len(other):
+        return ""
+    named = ", ".join(sorted(set(other)))
+    if len(other) == len(units):
+        return (
+            f"The stations do not measure volumetric soil moisture (their unit: {named}): station and products are "
+            "brought to 0..1, station by station, and only R, K-L and anomaly R are told."
+        )
+    return (
+        f"{len(other)} of {len(units)} stations do not measure volumetric soil moisture (their unit: {named}): they do "
+        "not count in the scores with a unit; in those marked 0 to 1, every station is brought to 0..1 by itself."
+    )
