@@ -14,8 +14,9 @@ from soilscale import kernels
 from soilscale.catalog import Scene
 from soilscale.cube import assets, mosaics, warping
 from soilscale.cube.assets import Bounds, Header
+from soilscale.cube.interpolation import Interpolation
 from soilscale.cube.mosaics import Reading
-from soilscale.cube.warping import Interpolation, Layer, Pixels
+from soilscale.cube.warping import Layer, Pixels
 from soilscale.grid import lonlat_bounds, metres_per_cell
 from soilscale.sources import Source
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from affine import Affine
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from soilscale.catalog import Scene
-from soilscale.cube import assets, warping
+from soilscale.cube import assets, warping, windows
 from soilscale.cube.assets import ALIGNED, Bounds, Header
 from soilscale.cube.warping import Floats, Pixels
+from soilscale.cube.windows import Rows
 from soilscale.errors import DataError
 from soilscale.grid import LONLAT
 from soilscale.sources import QualityRule, Source
@@ -58,10 +60,12 @@ class Reading:
             self._headers[key] = found
         return self._headers[key]
 
-    def windows(self, wanted: Sequence[tuple[Scene, str]], lattice: Header, bounds: Bounds) -> Floats:
-        """Stored values of assets of scenes on one lattice, shape ``(assets, rows, columns)``."""
+    def windows(
+        self, wanted: Sequence[tuple[Scene, str]], lattice: Header, bounds: Bounds, **how: Any
+    ) -> list[NDArray[Any]]:
+        """Stored values of assets of scenes on one lattice, an array for each; see `windows.windows`."""
         hrefs = [self.sign(scene.hrefs[asset]) for scene, asset in wanted]
-        return assets.windows(hrefs, lattice, bounds, [self._band(asset) for _, asset in wanted])
+        return windows.windows(hrefs, lattice, bounds, [self._band(asset) for _, asset in wanted], **how)
 
     def on(self, scene: Scene, lattice: Header) -> tuple[str, ...]:
         """Assets of a scene that lie on a lattice, the data before the quality."""
@@ -129,14 +133,15 @@ def mosaic(reading: Reading, scenes: Sequence[Scene], lattice: Header, geobox: G
     bounds = warping.bounds_on(geobox, lattice)
     if bounds is None:
         return None
-    values = np.full(_shape(bounds, lattice), np.nan)
+    found = Pixels(np.full(_shape(bounds, lattice), np.nan), lattice, bounds)
+    needed = warping.needed(found, geobox)
     met = False
     for turned, parts in groupby(_parts(reading, scenes, lattice, bounds), key=itemgetter(0)):
-        for scene, common, stored in _stored(reading, [part[1:] for part in parts], lattice):
-            here = values[_place(common, turned, lattice)]
+        for scene, common, stored in _stored(reading, [part[1:] for part in parts], lattice, (turned, needed)):
+            here = found.values[_place(common, turned, lattice)]
             np.copyto(here, _decode(reading, scene, lattice, common, stored), where=np.isnan(here))
             met = True
-    return Pixels(values, lattice, bounds) if met else None
+    return found if met else None
 
 
 def _parts(
@@ -152,9 +157,15 @@ def _parts(
 
 
 def _stored(
-    reading: Reading, parts: Sequence[tuple[Scene, Bounds]], lattice: Header
-) -> Iterator[tuple[Scene, Bounds, list[Floats]]]:
-    """Parts of scenes with the stored values of their assets on the lattice; as many are read at once as `TOGETHER`."""
+    reading: Reading,
+    parts: Sequence[tuple[Scene, Bounds]],
+    lattice: Header,
+    window: tuple[Bounds, Rows | None],
+) -> Iterator[tuple[Scene, Bounds, list[NDArray[Any]]]]:
+    """Parts of scenes with the stored values of their assets on the lattice; as many are read at once as `TOGETHER`.
+
+    Of the window, only what each of its rows needs is read.
+    """
     while parts:
         left, bottom, right, top = zip(*(common for _, common in parts), strict=True)
         whole = min(left), min(bottom), max(right), max(top)
@@ -163,10 +174,18 @@ def _stored(
         some, parts = parts[:count], parts[count:]
         wanted = [(scene, asset) for scene, _ in some for asset in reading.on(scene, lattice)]
         whole = whole if len(some) > 1 else some[0][1]
-        found = iter(reading.windows(wanted, lattice, whole))
+        dtype = np.result_type(*(reading.header(*one).dtype for one in wanted)).name
+        found = iter(reading.windows(wanted, lattice, whole, dtype=dtype, needed=_within(window, whole, lattice)))
         for scene, common in some:
             place = _place(common, whole, lattice)
             yield scene, common, [next(found)[place] for _ in reading.on(scene, lattice)]
+
+
+def _within(window: tuple[Bounds, Rows | None], part: Bounds, lattice: Header) -> Rows | None:
+    """Return what the rows of a part of a window need, counted from its own first column."""
+    bounds, needed = window
+    rows, columns = _place(part, bounds, lattice)
+    return None if needed is None else needed[rows] - columns.start
 
 
 def _shape(bounds: Bounds, lattice: Header) -> tuple[int, int]:
@@ -197,18 +216,34 @@ def _shifted(bounds: Bounds, shift: float) -> Bounds:
 def _decode(reading: Reading, scene: Scene, lattice: Header, bounds: Bounds, stored: Sequence[Floats]) -> Floats:
     """Physical values of one scene: fill codes, valid range and quality masked, then scaled."""
     source, told, own = reading.source, scene.decoding, reading.header(scene, reading.source.asset)
-    raw = stored[0]
-    valid = np.isfinite(raw) & ~np.isin(raw, _fills(source, told.get("nodata"), own.nodata))
+    fills = _fills(source, told.get("nodata"), own.nodata)
     valid_range = source.valid_range or told.get("valid_range")
-    if valid_range is not None:
-        valid &= (raw >= valid_range[0]) & (raw <= valid_range[1])
-    if source.quality is not None:
-        flags = stored[1] if len(stored) > 1 else _flags_elsewhere(reading, source.quality, scene, lattice, bounds)
-        valid &= _accepted(source.quality, flags)
     scale = _first(source.scale, told.get("scale"), own.scale) or 1.0
     offset = _first(source.offset, told.get("offset"), own.offset) or 0.0
     factor = source.conversion(_first(told.get("unit"), own.unit))
-    return np.where(valid, (raw * scale + offset) * factor, np.nan)
+
+    def physical(raw: NDArray[Any]) -> Floats:
+        codes = raw.astype("float64")
+        valid = np.isfinite(codes) & ~np.isin(codes, fills)
+        if valid_range is not None:
+            valid &= (codes >= valid_range[0]) & (codes <= valid_range[1])
+        return np.where(valid, (codes * scale + offset) * factor, np.nan)
+
+    values = _by_code(physical, stored[0])
+    if source.quality is not None:
+        flags = stored[1] if len(stored) > 1 else _flags_elsewhere(reading, source.quality, scene, lattice, bounds)
+        values[~_by_code(partial(_accepted, source.quality), flags)] = np.nan
+    return values
+
+
+def _by_code(work: Callable[[NDArray[Any]], NDArray[Any]], stored: NDArray[Any]) -> NDArray[Any]:
+    """Return what a function makes of stored values, worked out once for each code if there are fewer codes."""
+    kind = stored.dtype
+    if kind.kind not in "iu" or stored.size <= 2 ** (8 * kind.itemsize):
+        return work(stored)
+    unsigned = np.dtype(f"u{kind.itemsize}")
+    codes = np.arange(2 ** (8 * kind.itemsize), dtype=unsigned)
+    return work(codes.view(kind))[stored.view(unsigned)]
 
 
 def _fills(source: Source, told: float | None, own: float | None) -> list[float]:
