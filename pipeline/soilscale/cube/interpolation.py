@@ -51,36 +51,33 @@ def interpolate(
 
 @compiled
 def _interpolate(values: Any, columns: Any, rows: Any, step: int, order: int, found: Any) -> None:
-    for i, j in np.ndindex(found.shape):
-        x, y = _between(columns, i, j, step), _between(rows, i, j, step)
-        found[i, j] = math.nan
-        # A comparison with NaN is false.
-        if not (-EDGE <= x < values.shape[1] and -EDGE <= y < values.shape[0]):
-            continue
-        row, column = min(math.floor(y + EDGE), values.shape[0] - 1), min(math.floor(x + EDGE), values.shape[1] - 1)
-        nearest = values[row, column]
-        if order == 0 or math.isnan(nearest):
-            found[i, j] = nearest
-        elif order == 1:
-            found[i, j] = _bilinear(values, x - 0.5, y - 0.5)
-        else:
-            found[i, j] = _cubic(values, x - 0.5, y - 0.5)
+    high, wide = values.shape
+    for i in range(found.shape[0]):
+        across, down = _along(columns, i, step), _along(rows, i, step)
+        for j in range(found.shape[1]):
+            node, further = j // step, (j % step) / step
+            x, y = across[node], down[node]
+            if further > 0:
+                x += further * (across[node + 1] - x)
+                y += further * (down[node + 1] - y)
+            found[i, j] = math.nan
+            # A comparison with NaN is false.
+            if not (-EDGE <= x < wide and -EDGE <= y < high):
+                continue
+            nearest = values[min(int(y + EDGE), high - 1), min(int(x + EDGE), wide - 1)]
+            if order == 0 or math.isnan(nearest):
+                found[i, j] = nearest
+            elif order == 1:
+                found[i, j] = _bilinear(values, x - 0.5, y - 0.5)
+            else:
+                found[i, j] = _cubic(values, x - 0.5, y - 0.5)
 
 
 @compiled
-def _between(nodes: Any, i: int, j: int, step: int) -> float:
-    """Place of a cell between the nodes around it."""
-    a, b = i // step, j // step
-    down, right = (i - a * step) / step, (j - b * step) / step
-    value: float = nodes[a, b]
-    if right > 0:
-        value += right * (nodes[a, b + 1] - nodes[a, b])
-    if down > 0:
-        below = nodes[a + 1, b]
-        if right > 0:
-            below += right * (nodes[a + 1, b + 1] - nodes[a + 1, b])
-        value += down * (below - value)
-    return value
+def _along(nodes: Any, i: int, step: int) -> Any:
+    """Nodes at a row of cells."""
+    node, further = i // step, (i % step) / step
+    return nodes[node] + further * (nodes[node + 1] - nodes[node]) if further > 0 else nodes[node].copy()
 
 
 @compiled

@@ -79,11 +79,16 @@ def on_ground(transform: Affine, columns: Floats, rows: Floats) -> tuple[Floats,
     return transform.c + transform.a * columns, transform.f + transform.e * rows
 
 
-def needed(found: Mesh, corner: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.int64] | None:
-    """Columns of a window that the cells near each of its rows need; None if that is not known.
+@lru_cache(maxsize=8)
+def needed(
+    geobox: GeoBox, crs: str, transform: Affine, corner: tuple[int, int], shape: tuple[int, int]
+) -> NDArray[np.int64] | None:
+    """Columns of a window that the cells near each of its rows need; None if that is not known; remembered.
 
     Parameters
     ----------
+    geobox, crs, transform
+        As for `mesh`.
     corner, shape
         First row and column of the window, and its rows and columns, in pixels of the file.
 
@@ -92,6 +97,7 @@ def needed(found: Mesh, corner: tuple[int, int], shape: tuple[int, int]) -> NDAr
     array
         First column and the first after, shape ``(rows, 2)``; the same where no cell is near.
     """
+    found = mesh(geobox, crs, transform)
     columns, rows = found.columns - corner[1], found.rows - corner[0]
     if not (np.isfinite(columns).all() and np.isfinite(rows).all()):
         return None

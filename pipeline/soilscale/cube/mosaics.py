@@ -30,6 +30,9 @@ STRAY = 1.0
 TOGETHER = 2**23
 """Stored values, 8 bytes each, that are read at once from several scenes; one window alone may hold more."""
 
+BAND = 64
+"""Rows that are decoded at once."""
+
 T = TypeVar("T")
 
 
@@ -138,8 +141,10 @@ def mosaic(reading: Reading, scenes: Sequence[Scene], lattice: Header, geobox: G
     met = False
     for turned, parts in groupby(_parts(reading, scenes, lattice, bounds), key=itemgetter(0)):
         for scene, common, stored in _stored(reading, [part[1:] for part in parts], lattice, (turned, needed)):
+            decode = _decoder(reading, scene, lattice, common, stored)
             here = found.values[_place(common, turned, lattice)]
-            np.copyto(here, _decode(reading, scene, lattice, common, stored), where=np.isnan(here))
+            for part in _bands(here.shape, _within((turned, needed), common, lattice)):
+                np.copyto(here[part], decode(*(each[part] for each in stored)), where=np.isnan(here[part]))
             met = True
     return found if met else None
 
@@ -182,7 +187,7 @@ def _stored(
 
 
 def _within(window: tuple[Bounds, Rows | None], part: Bounds, lattice: Header) -> Rows | None:
-    """Return what the rows of a part of a window need, counted from its own first column."""
+    """What the rows of a part of a window need, counted from its own first column."""
     bounds, needed = window
     rows, columns = _place(part, bounds, lattice)
     return None if needed is None else needed[rows] - columns.start
@@ -213,8 +218,21 @@ def _shifted(bounds: Bounds, shift: float) -> Bounds:
     return bounds[0] + shift, bounds[1], bounds[2] + shift, bounds[3]
 
 
-def _decode(reading: Reading, scene: Scene, lattice: Header, bounds: Bounds, stored: Sequence[Floats]) -> Floats:
-    """Physical values of one scene: fill codes, valid range and quality masked, then scaled."""
+def _bands(shape: tuple[int, ...], needed: Rows | None) -> Iterator[tuple[slice, slice]]:
+    """Parts of a window that hold what is needed of it, of so few rows that the processor's caches hold them."""
+    for first in range(0, shape[0], BAND):
+        rows = slice(first, min(first + BAND, shape[0]))
+        left, right = (0, shape[1]) if needed is None else (needed[rows, 0].min(), needed[rows, 1].max())
+        yield rows, slice(max(left, 0), max(right, 0))
+
+
+def _decoder(
+    reading: Reading, scene: Scene, lattice: Header, bounds: Bounds, stored: list[NDArray[Any]]
+) -> Callable[..., Floats]:
+    """Way from stored values to physical ones: fill codes, valid range and quality masked, then scaled.
+
+    Flags that lie on another lattice are added to the stored values.
+    """
     source, told, own = reading.source, scene.decoding, reading.header(scene, reading.source.asset)
     fills = _fills(source, told.get("nodata"), own.nodata)
     valid_range = source.valid_range or told.get("valid_range")
@@ -229,21 +247,23 @@ def _decode(reading: Reading, scene: Scene, lattice: Header, bounds: Bounds, sto
             valid &= (codes >= valid_range[0]) & (codes <= valid_range[1])
         return np.where(valid, (codes * scale + offset) * factor, np.nan)
 
-    values = _by_code(physical, stored[0])
-    if source.quality is not None:
-        flags = stored[1] if len(stored) > 1 else _flags_elsewhere(reading, source.quality, scene, lattice, bounds)
-        values[~_by_code(partial(_accepted, source.quality), flags)] = np.nan
-    return values
+    value = _by_code(physical, stored[0])
+    if source.quality is None:
+        return value
+    if len(stored) == 1:
+        stored.append(_flags_elsewhere(reading, source.quality, scene, lattice, bounds))
+    accepted = _by_code(partial(_accepted, source.quality), stored[1])
+    return lambda raw, flags: np.where(accepted(flags), value(raw), np.nan)
 
 
-def _by_code(work: Callable[[NDArray[Any]], NDArray[Any]], stored: NDArray[Any]) -> NDArray[Any]:
-    """Return what a function makes of stored values, worked out once for each code if there are fewer codes."""
+def _by_code(work: Callable[[NDArray[Any]], NDArray[Any]], stored: NDArray[Any]) -> Callable[..., NDArray[Any]]:
+    """Function of stored values, worked out once for each code if there are fewer codes than values."""
     kind = stored.dtype
     if kind.kind not in "iu" or stored.size <= 2 ** (8 * kind.itemsize):
-        return work(stored)
+        return work
     unsigned = np.dtype(f"u{kind.itemsize}")
-    codes = np.arange(2 ** (8 * kind.itemsize), dtype=unsigned)
-    return work(codes.view(kind))[stored.view(unsigned)]
+    table = work(np.arange(2 ** (8 * kind.itemsize), dtype=unsigned).view(kind))
+    return lambda codes: table[codes.view(unsigned)]
 
 
 def _fills(source: Source, told: float | None, own: float | None) -> list[float]:

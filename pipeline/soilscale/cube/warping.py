@@ -13,7 +13,7 @@ from soilscale import kernels
 from soilscale.cube import areas, assets, interpolation, mesh
 from soilscale.cube.assets import ALIGNED, Bounds, Header
 from soilscale.cube.interpolation import Interpolation
-from soilscale.cube.mesh import Mesh, on_ground, transformer
+from soilscale.cube.mesh import on_ground, transformer
 
 MESH = 65
 """Points along each side of a mesh that shows where bounds lie in another CRS."""
@@ -83,7 +83,9 @@ def finer(geobox: GeoBox, factor: int) -> GeoBox:
 def interpolate(pixels: Pixels, geobox: GeoBox, method: Interpolation) -> Floats:
     """Values at the centres of a grid, shape ``(Y, X)``; missing where the nearest pixel is."""
     rows, columns = geobox.shape
-    return interpolation.interpolate(pixels.values, _places(pixels, geobox), pixels.corner, (rows, columns), method)
+    lattice = pixels.header
+    places = mesh.mesh(geobox, lattice.crs.to_wkt(), lattice.transform)
+    return interpolation.interpolate(pixels.values, places, pixels.corner, (rows, columns), method)
 
 
 def needed(pixels: Pixels, geobox: GeoBox) -> NDArray[np.int64] | None:
@@ -92,11 +94,8 @@ def needed(pixels: Pixels, geobox: GeoBox) -> NDArray[np.int64] | None:
     See `mesh.needed`.
     """
     rows, columns = pixels.values.shape
-    return mesh.needed(_places(pixels, geobox), pixels.corner, (rows, columns))
-
-
-def _places(pixels: Pixels, geobox: GeoBox) -> Mesh:
-    return mesh.mesh(geobox, pixels.header.crs.to_wkt(), pixels.header.transform)
+    lattice = pixels.header
+    return mesh.needed(geobox, lattice.crs.to_wkt(), lattice.transform, pixels.corner, (rows, columns))
 
 
 def means(pixels: Pixels, geobox: GeoBox) -> Layer:
