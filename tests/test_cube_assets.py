@@ -21,7 +21,7 @@ from servers.files import Files, serve
 from soilscale import storage
 from soilscale.cube import assets
 from soilscale.cube.assets import Header, explain, header, overlap, snap
-from soilscale.cube.windows import NativeReader, strips, windows
+from soilscale.cube.windows import NativeReader, windows
 from soilscale.errors import DataError, ServiceError
 from worlds import MODIS_1KM, SINUSOIDAL, box, write
 

@@ -16,7 +16,7 @@ Floats = NDArray[np.floating]
 Interpolation = Literal["nearest", "bilinear", "cubic"]
 ORDERS = {"nearest": 0, "bilinear": 1, "cubic": 2}
 
-EDGE = 1e-6
+EDGE = 1e-9
 """Pixels by which a centre may lie before the edge of a pixel and still count as on it, against rounding."""
 
 

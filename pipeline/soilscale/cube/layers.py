@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 from soilscale import kernels
 from soilscale.catalog import Scene
 from soilscale.cube import assets, mosaics, warping
+from soilscale.cube.ahead import turn
 from soilscale.cube.assets import Bounds, Header
 from soilscale.cube.interpolation import Interpolation
 from soilscale.cube.mosaics import Reading
@@ -142,10 +143,11 @@ def _piecewise(
         reduce, factor = choose(lattice)
         for part in _pieces(geobox, SUBGRID // factor):
             piece = geobox[part].pad(halo) if halo else geobox[part]
-            pixels = mosaics.mosaic(reading, members, lattice, piece)
-            if pixels is None:
+            stored = mosaics.read(reading, members, lattice, piece)
+            if stored is None:
                 continue
-            values, share = reduce(pixels, piece)
+            with turn():
+                values, share = reduce(mosaics.lay(stored), piece)
             room = np.minimum(share, 1 - fraction[part])
             totals[(..., *part)] += np.where(room > 0, values, 0) * room
             fraction[part] += room

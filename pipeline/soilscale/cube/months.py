@@ -12,6 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from soilscale import kernels
 from soilscale.catalog import Scene
+from soilscale.cube.ahead import ahead
 from soilscale.cube.layers import layer, terrain
 from soilscale.cube.mosaics import Reading
 from soilscale.cube.warping import Floats, Layer
@@ -186,12 +187,22 @@ def _layers(
     kept: dict[tuple[object, ...], Layer | None] = {}
     _crossing.reading, _crossing.geobox, _crossing.layers = reading, geobox, kept
     after = following(month.astype("datetime64[M]")).astype("datetime64[s]")
-    for start, end, tiles in _dates(scenes):
-        date = start, end, *(scene.item for scene in tiles)
-        found = known.pop(date) if date in known else layer(reading, tiles, geobox)
+
+    def read(date: Dated) -> Layer | None:
+        key = _key(date)
+        return known.pop(key) if key in known else layer(reading, date[2], geobox)
+
+    dates = list(_dates(scenes))
+    for date, found in ahead(read, dates, distant=len(dates) > 1 and reading.distant(scenes)):
+        start, end, _ = date
         if end > after:
-            kept[date] = found
+            kept[_key(date)] = found
         yield start, end, found
+
+
+def _key(date: Dated) -> tuple[object, ...]:
+    start, end, tiles = date
+    return start, end, *(scene.item for scene in tiles)
 
 
 def _dates(scenes: Sequence[Scene]) -> Iterator[Dated]:

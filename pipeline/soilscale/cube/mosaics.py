@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -15,8 +15,10 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from soilscale import storage
 from soilscale.catalog import Scene
 from soilscale.cube import assets, warping, windows
+from soilscale.cube.ahead import ahead
 from soilscale.cube.assets import ALIGNED, Bounds, Header
 from soilscale.cube.warping import Floats, Pixels
 from soilscale.cube.windows import Rows
@@ -29,6 +31,9 @@ STRAY = 1.0
 
 TOGETHER = 2**23
 """Stored values, 8 bytes each, that are read at once from several scenes; one window alone may hold more."""
+
+Part = tuple[Bounds, Scene, Bounds, list[NDArray[Any]]]
+"""Bounds as a scene shows the place, the scene, the part of them that it holds, and what its assets store there."""
 
 BAND = 64
 """Rows that are decoded at once."""
@@ -70,6 +75,10 @@ class Reading:
         hrefs = [self.sign(scene.hrefs[asset]) for scene, asset in wanted]
         return windows.windows(hrefs, lattice, bounds, [self._band(asset) for _, asset in wanted], **how)
 
+    def distant(self, scenes: Sequence[Scene]) -> bool:
+        """Whether files of scenes lie in a store that each request has to travel to."""
+        return any(storage.gdal_path(href).startswith("/vsi") for scene in scenes for href in scene.hrefs.values())
+
     def on(self, scene: Scene, lattice: Header) -> tuple[str, ...]:
         """Assets of a scene that lie on a lattice, the data before the quality."""
         return tuple(asset for asset in self.source.assets if self.header(scene, asset).shares_grid(lattice))
@@ -101,8 +110,8 @@ def lattices(reading: Reading, scenes: Sequence[Scene]) -> list[list[Scene]]:
     """
     groups: list[list[Scene]] = []
     asset = reading.source.asset
-    for scene in scenes:
-        header = reading.header(scene, asset)
+    distant = len(scenes) > 1 and reading.distant(scenes)
+    for scene, header in ahead(lambda scene: reading.header(scene, asset), scenes, distant=distant):
         group = next((group for group in groups if reading.header(group[0], asset).shares_grid(header)), None)
         if group is None:
             groups.append([scene])
@@ -111,8 +120,18 @@ def lattices(reading: Reading, scenes: Sequence[Scene]) -> list[list[Scene]]:
     return groups
 
 
-def mosaic(reading: Reading, scenes: Sequence[Scene], lattice: Header, geobox: GeoBox) -> Pixels | None:
-    """Lay scenes side by side, masked and scaled.
+@dataclass(frozen=True)
+class Stored:
+    """Scenes on one lattice as they are stored, of which the first are read."""
+
+    reading: Reading
+    empty: Pixels
+    needed: Rows | None
+    parts: Iterator[Part]
+
+
+def read(reading: Reading, scenes: Sequence[Scene], lattice: Header, geobox: GeoBox) -> Stored | None:
+    """Read the first scenes, as many as `TOGETHER`; those that follow are read when `lay` comes to them.
 
     Parameters
     ----------
@@ -125,8 +144,8 @@ def mosaic(reading: Reading, scenes: Sequence[Scene], lattice: Header, geobox: G
 
     Returns
     -------
-    Pixels or None
-        Physical values of all pixels that the grid may need; None if no scene meets it.
+    Stored or None
+        What is stored of all pixels that the grid may need; None if no scene meets it.
 
     Raises
     ------
@@ -136,17 +155,36 @@ def mosaic(reading: Reading, scenes: Sequence[Scene], lattice: Header, geobox: G
     bounds = warping.bounds_on(geobox, lattice)
     if bounds is None:
         return None
-    found = Pixels(np.full(_shape(bounds, lattice), np.nan), lattice, bounds)
-    needed = warping.needed(found, geobox)
-    met = False
-    for turned, parts in groupby(_parts(reading, scenes, lattice, bounds), key=itemgetter(0)):
-        for scene, common, stored in _stored(reading, [part[1:] for part in parts], lattice, (turned, needed)):
-            decode = _decoder(reading, scene, lattice, common, stored)
-            here = found.values[_place(common, turned, lattice)]
-            for part in _bands(here.shape, _within((turned, needed), common, lattice)):
-                np.copyto(here[part], decode(*(each[part] for each in stored)), where=np.isnan(here[part]))
-            met = True
-    return found if met else None
+    empty = Pixels(np.broadcast_to(np.nan, _shape(bounds, lattice)), lattice, bounds)
+    needed = warping.needed(empty, geobox)
+    parts = _all_stored(reading, _parts(reading, scenes, lattice, bounds), lattice, needed)
+    first = next(parts, None)
+    return None if first is None else Stored(reading, empty, needed, chain([first], parts))
+
+
+def lay(found: Stored) -> Pixels:
+    """Scenes side by side, masked and scaled."""
+    lattice, values = found.empty.header, found.empty.values.copy()
+    for turned, scene, common, stored in found.parts:
+        decode = _decoder(found.reading, scene, lattice, common, stored)
+        here = values[_place(common, turned, lattice)]
+        for part in _bands(here.shape, _within((turned, found.needed), common, lattice)):
+            np.copyto(here[part], decode(*(each[part] for each in stored)), where=np.isnan(here[part]))
+    return replace(found.empty, values=values)
+
+
+def mosaic(reading: Reading, scenes: Sequence[Scene], lattice: Header, geobox: GeoBox) -> Pixels | None:
+    """Read scenes, and lay them side by side; see `read` and `lay`."""
+    found = read(reading, scenes, lattice, geobox)
+    return None if found is None else lay(found)
+
+
+def _all_stored(
+    reading: Reading, parts: Iterator[tuple[Bounds, Scene, Bounds]], lattice: Header, needed: Rows | None
+) -> Iterator[Part]:
+    for turned, group in groupby(parts, key=itemgetter(0)):
+        for scene, common, stored in _stored(reading, [part[1:] for part in group], lattice, (turned, needed)):
+            yield turned, scene, common, stored
 
 
 def _parts(

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import rasterio
 import stackstac
+from dask import threaded
 from dask.local import get_sync
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from soilscale import storage
 from soilscale.cube import assets
+from soilscale.cube.ahead import READERS, reads_ahead
 from soilscale.cube.assets import Bounds, Header
 
 NOMINAL_EPSG = 4326
@@ -94,9 +97,11 @@ def windows(
         chunksize=(1, 1, -1, -1),
         reader=partial(NativeReader, needed=needed),
     )
-    graph, keys = stack.data.__dask_graph__(), stack.data.__dask_keys__()
+    graph, keys = dict(stack.data.__dask_graph__()), stack.data.__dask_keys__()
+    distant = len(hrefs) > 1 and storage.gdal_path(hrefs[0]).startswith("/vsi") and not reads_ahead()
+    found = threaded.get(graph, keys, num_workers=READERS) if distant else get_sync(graph, keys)
     # Chunk by chunk, since to put them into one array would copy them.
-    return [chunk[0][0][0][0, 0] for chunk in get_sync(dict(graph), keys)]
+    return [chunk[0][0][0][0, 0] for chunk in found]
 
 
 class NativeReader:
