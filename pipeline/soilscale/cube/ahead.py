@@ -6,8 +6,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
+
+import rasterio
+
+from soilscale.cube import assets
 
 READERS = 8
 """Threads that read for one unit from a distant store; they mostly wait for its answers."""
@@ -20,6 +24,8 @@ class _Turn(threading.local):
     """What a thread that reads for a unit holds while it works on what it read; None of any other thread."""
 
     lock: threading.Lock | None = None
+    readers: ThreadPoolExecutor | None = None
+    """Threads that read for this one, if it has any."""
 
 
 _turn = _Turn()
@@ -53,8 +59,7 @@ def ahead(work: Callable[[J], R], jobs: Iterable[J], *, distant: bool) -> Iterat
             yield job, work(job)
         return
     waiting: deque[tuple[J, Future[R]]] = deque()
-    pool = ThreadPoolExecutor(READERS, "reader", _take, (threading.Lock(),))
-    try:
+    with readers() as pool:
         for job in jobs:
             waiting.append((job, pool.submit(work, job)))
             if len(waiting) == READERS:
@@ -62,9 +67,25 @@ def ahead(work: Callable[[J], R], jobs: Iterable[J], *, distant: bool) -> Iterat
                 yield first, found.result()
         for job, found in waiting:
             yield job, found.result()
+
+
+@contextmanager
+def readers() -> Iterator[ThreadPoolExecutor]:
+    """Threads that read for this one: they share the files that it keeps open, and take turns at other work.
+
+    Within the context, the same ones serve again, and with them their connections.
+    """
+    if _turn.readers is not None:
+        yield _turn.readers
+        return
+    _turn.readers = ThreadPoolExecutor(READERS, "reader", _begin, (threading.Lock(), assets.kept()))
+    try:
+        yield _turn.readers
     finally:
-        pool.shutdown(cancel_futures=True)
+        _turn.readers.shutdown(cancel_futures=True)
+        _turn.readers = None
 
 
-def _take(lock: threading.Lock) -> None:
+def _begin(lock: threading.Lock, files: dict[str, rasterio.DatasetReader] | None) -> None:
     _turn.lock = lock
+    assets.keep(files)

@@ -148,6 +148,16 @@ def kept_open() -> Iterator[None]:
         _kept.files = None
 
 
+def kept() -> dict[str, rasterio.DatasetReader] | None:
+    """Files that this thread keeps open; None where it keeps none."""
+    return _kept.files
+
+
+def keep(files: dict[str, rasterio.DatasetReader] | None) -> None:
+    """Let this thread share the files that another keeps open; a file serves one thread at a time."""
+    _kept.files = files
+
+
 @contextmanager
 def _file(path: str) -> Iterator[rasterio.DatasetReader]:
     """Open file; one that could not be read is not kept."""

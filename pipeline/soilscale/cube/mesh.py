@@ -54,7 +54,9 @@ def mesh(geobox: GeoBox, crs: str, transform: Affine) -> Mesh:
     for step in STEPS:
         columns, rows = _nodes(geobox, crs, transform, step, 0.0)
         between = _nodes(geobox, crs, transform, step, step / 2)
-        errors = [_middles(found) - middle[:-1, :-1] for found, middle in zip((columns, rows), between, strict=True)]
+        pairs = zip((columns, rows), between, strict=True)
+        with np.errstate(invalid="ignore"):  # infinite beyond the edge of a map
+            errors = [_middles(nodes) - middle[:-1, :-1] for nodes, middle in pairs]
         if np.abs(errors).max() <= EXACT:  # not where any of them is NaN
             return Mesh(columns, rows, step)
     return Mesh(*_nodes(geobox, crs, transform, 1, 0.0), 1)
@@ -103,6 +105,8 @@ def needed(
         return None
     cell = max(np.abs(np.diff(nodes, axis=axis)).max() for nodes in (columns, rows) for axis in (0, 1)) / found.step
     margin = NEIGHBOURS + math.ceil(cell)
+    if margin >= max(shape):  # neighbouring cells lie on either edge of a map of the world
+        return None
     (top, bottom), (left, right) = (_spans(nodes, margin) for nodes in (rows, columns))
     least, most = np.full(shape[0], shape[1]), np.zeros(shape[0], "int64")
     for further in range(int((bottom - top).max())):

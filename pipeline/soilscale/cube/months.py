@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from itertools import groupby
 
 import numpy as np
@@ -12,7 +13,8 @@ from odc.geo.geobox import GeoBox
 
 from soilscale import kernels
 from soilscale.catalog import Scene
-from soilscale.cube.ahead import ahead
+from soilscale.cube import assets
+from soilscale.cube.ahead import ahead, readers
 from soilscale.cube.layers import layer, terrain
 from soilscale.cube.mosaics import Reading
 from soilscale.cube.warping import Floats, Layer
@@ -193,11 +195,17 @@ def _layers(
         return known.pop(key) if key in known else layer(reading, date[2], geobox)
 
     dates = list(_dates(scenes))
-    for date, found in ahead(read, dates, distant=len(dates) > 1 and reading.distant(scenes)):
-        start, end, _ = date
-        if end > after:
-            kept[_key(date)] = found
-        yield start, end, found
+    distant = reading.distant(scenes)
+    with ExitStack() as stack:
+        if distant:
+            stack.enter_context(assets.kept_open())
+            stack.enter_context(readers())
+            reading.read_headers([scene for date in dates if _key(date) not in known for scene in date[2]])
+        for date, found in ahead(read, dates, distant=distant and len(dates) > 1):
+            start, end, _ = date
+            if end > after:
+                kept[_key(date)] = found
+            yield start, end, found
 
 
 def _key(date: Dated) -> tuple[object, ...]:

@@ -68,6 +68,11 @@ class Reading:
             self._headers[key] = found
         return self._headers[key]
 
+    def read_headers(self, scenes: Sequence[Scene]) -> None:
+        """Read the headers of scenes ahead, those of a distant store side by side."""
+        for _ in ahead(lambda scene: self.header(scene, self.source.asset), scenes, distant=self.distant(scenes)):
+            pass
+
     def windows(
         self, wanted: Sequence[tuple[Scene, str]], lattice: Header, bounds: Bounds, **how: Any
     ) -> list[NDArray[Any]]:
@@ -110,8 +115,8 @@ def lattices(reading: Reading, scenes: Sequence[Scene]) -> list[list[Scene]]:
     """
     groups: list[list[Scene]] = []
     asset = reading.source.asset
-    distant = len(scenes) > 1 and reading.distant(scenes)
-    for scene, header in ahead(lambda scene: reading.header(scene, asset), scenes, distant=distant):
+    for scene in scenes:
+        header = reading.header(scene, asset)
         group = next((group for group in groups if reading.header(group[0], asset).shares_grid(header)), None)
         if group is None:
             groups.append([scene])

@@ -16,7 +16,7 @@ from rasterio.windows import Window
 
 from soilscale import storage
 from soilscale.cube import assets
-from soilscale.cube.ahead import READERS, reads_ahead
+from soilscale.cube.ahead import readers, reads_ahead
 from soilscale.cube.assets import Bounds, Header
 
 NOMINAL_EPSG = 4326
@@ -98,8 +98,11 @@ def windows(
         reader=partial(NativeReader, needed=needed),
     )
     graph, keys = dict(stack.data.__dask_graph__()), stack.data.__dask_keys__()
-    distant = len(hrefs) > 1 and storage.gdal_path(hrefs[0]).startswith("/vsi") and not reads_ahead()
-    found = threaded.get(graph, keys, num_workers=READERS) if distant else get_sync(graph, keys)
+    if len(hrefs) > 1 and storage.gdal_path(hrefs[0]).startswith("/vsi") and not reads_ahead():
+        with readers() as pool:
+            found = threaded.get(graph, keys, pool=pool)
+    else:
+        found = get_sync(graph, keys)
     # Chunk by chunk, since to put them into one array would copy them.
     return [chunk[0][0][0][0, 0] for chunk in found]
 
