@@ -20,7 +20,8 @@ from rasterio.windows import Window
 from servers.files import Files, serve
 from soilscale import storage
 from soilscale.cube import assets
-from soilscale.cube.assets import Header, NativeReader, explain, header, overlap, snap, windows
+from soilscale.cube.assets import Header, explain, header, overlap, snap
+from soilscale.cube.windows import NativeReader, windows
 from soilscale.errors import DataError, ServiceError
 from worlds import MODIS_1KM, SINUSOIDAL, box, write
 
@@ -188,19 +189,19 @@ def test_stored_values_come_through_stackstac(tmp_path: Path, monkeypatch: pytes
 def test_a_window_outside_a_file_is_missing_there(tmp_path: Path) -> None:
     href = written(tmp_path)
     found = windows([href], header(href), (4.97, 47.99, 5.02, 48.03), 1)
-    assert found.shape == (1, 4, 5)
-    assert found.dtype == np.float64
-    assert np.isnan(found[0, :3]).all()
-    np.testing.assert_array_equal(found[0, 3], [np.nan, np.nan, np.nan, 0, 1])
+    assert found[0].shape == (4, 5)
+    assert found[0].dtype == np.float64
+    assert np.isnan(found[0][:3]).all()
+    np.testing.assert_array_equal(found[0][3], [np.nan, np.nan, np.nan, 0, 1])
 
 
 def test_files_on_one_lattice_lie_side_by_side(tmp_path: Path) -> None:
     east = box("EPSG:4326", 5.6, 48.0, 0.01, (40, 60))
     hrefs = [written(tmp_path), str(write(tmp_path / "east.tif", 10_000 + numbers((40, 60)), east))]
     found = windows(hrefs, header(hrefs[0]), (5.58, 47.98, 5.62, 48.0), 1)
-    np.testing.assert_array_equal(found[0, 0], [58, 59, np.nan, np.nan])
-    np.testing.assert_array_equal(found[1, 0], [np.nan, np.nan, 10_000, 10_001])
-    np.testing.assert_array_equal(found[1, 1], [np.nan, np.nan, 10_060, 10_061])
+    np.testing.assert_array_equal(found[0][0], [58, 59, np.nan, np.nan])
+    np.testing.assert_array_equal(found[1][0], [np.nan, np.nan, 10_000, 10_001])
+    np.testing.assert_array_equal(found[1][1], [np.nan, np.nan, 10_060, 10_061])
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64"])
@@ -359,7 +360,7 @@ def test_ranges_are_read_over_http(files: Files, tmp_path: Path) -> None:
     href = files.href("a.tif", "?token=secret")
     lattice = header(href)
     part = lattice.bounds[0], lattice.bounds[3] - 0.01, lattice.bounds[0] + 0.02, lattice.bounds[3]
-    assert windows([href], lattice, part, 1).shape == (1, 10, 20)
+    assert windows([href], lattice, part, 1)[0].shape == (10, 20)
     assert all(wanted for _, wanted in files.ranges[1:]), "the first only asks how large the file is"
 
 

@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 
 from servers.files import Files, serve
 from soilscale import kernels
-from soilscale.cube import assets, layers, months, mosaics, read_month, select
+from soilscale.cube import assets, layers, months, mosaics, read_month, select, windows
 from soilscale.cube.assets import header, kept_open
 from soilscale.sources import QualityRule
 from worlds import box, reading, scene, write
@@ -158,9 +158,9 @@ def test_a_file_that_fails_is_not_kept(tmp_path: Path) -> None:
         Path(href).write_bytes(content[: len(content) // 2])
     with kept_open():
         with pytest.raises(Exception, match="cannot be read"):
-            assets.windows([href], lattice, lattice.bounds, 1)
+            windows.windows([href], lattice, lattice.bounds, 1)
         Path(href).write_bytes(content)
-        assert_array_equal(assets.windows([href], lattice, lattice.bounds, 1)[0], stored(0))
+        assert_array_equal(windows.windows([href], lattice, lattice.bounds, 1)[0], stored(0))
 
 
 # --- how much is read ---------------------------------------------------------------------------------------------
@@ -222,14 +222,14 @@ def test_windows_of_a_source_much_finer_than_the_grid_are_bounded(
     fine = box("EPSG:4326", 5.0, 48.0, 0.01 / 30, (600, 600))
     path = write(tmp_path / "dem.tif", stored(7, (600, 600)), fine)
     sizes: list[int] = []
-    real = assets.windows
+    real = windows.windows
 
-    def measured(*arguments: Any) -> Any:
-        found = real(*arguments)
-        sizes.append(found.size)
+    def measured(*arguments: Any, **how: Any) -> Any:
+        found = real(*arguments, **how)
+        sizes.extend(part.size for part in found)
         return found
 
-    monkeypatch.setattr(assets, "windows", measured)
+    monkeypatch.setattr(windows, "windows", measured)
     coarse = box("EPSG:4326", 5.0, 48.0, 0.01, (20, 20))
     found = layers.layer(reading(resampling="average"), [scene(path)], coarse)
     assert found is not None

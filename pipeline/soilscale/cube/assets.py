@@ -1,4 +1,4 @@
-"""Assets as they lie in their files: header, and windows of stored values in the file's own grid, through stackstac."""
+"""Files of assets: kept open, asked for again if a store fails, and what their headers say."""
 
 from __future__ import annotations
 
@@ -6,29 +6,22 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
 import rasterio
-import stackstac
 from affine import Affine
-from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import MaskFlags
 from rasterio.errors import CRSError, RasterioError
-from rasterio.windows import Window
 
 from soilscale import storage
 from soilscale.errors import DataError, ServiceError, SoilscaleError
 
 Bounds = tuple[float, float, float, float]
 """Left, bottom, right, top."""
-
-NOMINAL_EPSG = 4326
-"""What stackstac, which takes EPSG codes only, is told of a grid without one; nothing is warped, so it does nothing."""
 
 ALIGNED = 1e-3
 """Share of a pixel by which two files may differ and still lie on one grid."""
@@ -73,6 +66,8 @@ class Header:
     scale: float
     offset: float
     unit: str | None
+    dtype: str = "float64"
+    """Type that holds every stored value and what a mask inside the file takes away, which is NaN."""
 
     @property
     def bounds(self) -> Bounds:
@@ -132,9 +127,10 @@ def header(href: str, band: int = 1) -> Header:
             scale=float(file.scales[band - 1]),
             offset=float(file.offsets[band - 1]),
             unit=file.units[band - 1] or None,
+            dtype="float64" if is_masked(file, band) else file.dtypes[band - 1],
         )
 
-    return _opened(href, read)
+    return opened(href, read)
 
 
 @contextmanager
@@ -150,6 +146,16 @@ def kept_open() -> Iterator[None]:
         for file in _kept.files.values():
             file.close()
         _kept.files = None
+
+
+def kept() -> dict[str, rasterio.DatasetReader] | None:
+    """Files that this thread keeps open; None where it keeps none."""
+    return _kept.files
+
+
+def keep(files: dict[str, rasterio.DatasetReader] | None) -> None:
+    """Let this thread share the files that another keeps open; a file serves one thread at a time."""
+    _kept.files = files
 
 
 @contextmanager
@@ -171,8 +177,8 @@ def _file(path: str) -> Iterator[rasterio.DatasetReader]:
         files.pop(next(iter(files))).close()
 
 
-def _opened(href: str, read: Callable[[rasterio.DatasetReader], T]) -> T:
-    """What is read from an open file; a remote one that fails is asked for again, past what GDAL remembers."""
+def opened(href: str, read: Callable[[rasterio.DatasetReader], T]) -> T:
+    """Return what is read from an open file; a remote one that fails is asked for again, past what GDAL remembers."""
     path = storage.gdal_path(href)
 
     def attempt(options: dict[str, str]) -> T:
@@ -195,6 +201,11 @@ def _opened(href: str, read: Callable[[rasterio.DatasetReader], T]) -> T:
     if isinstance(told, DataError) and storage.answers(href) and ABSENT.search(str(told)):
         told = ServiceError(f"{told.args[0]}, but its store says that it is there; run the same command again")
     raise told from failure
+
+
+def is_masked(file: rasterio.DatasetReader, band: int) -> bool:
+    """Whether a mask inside the file takes away pixels of a band."""
+    return MaskFlags.per_dataset in file.mask_flag_enums[band - 1]
 
 
 def _check(file: rasterio.DatasetReader, href: str, band: int) -> None:
@@ -231,56 +242,6 @@ def _reason(error: BaseException) -> str:
     return ": ".join(dict.fromkeys(filter(None, messages))) or repr(error)
 
 
-class NativeReader:
-    """Reader for stackstac that reads windows of stored values in the file's own grid: no warp, no mask, no scale.
-
-    Implements ``stackstac.reader_protocol.Reader``. Masking by nodata, valid range and quality bits comes before any
-    resampling, so that no fill code bleeds into its neighbours; stackstac's default reader resamples first.
-    """
-
-    def __init__(self, *, url: str, spec: Any, dtype: np.dtype[Any], fill_value: float, **_: Any) -> None:
-        self.url = url
-        self.spec = spec
-        self.dtype = dtype
-        self.fill_value = fill_value
-
-    def read(self, window: Window, **_: object) -> NDArray[np.floating]:
-        """Stored values of a window of the stack's grid; `fill_value` outside the file."""
-        href, band = self.url.rsplit("#", 1)
-        values = np.full((window.height, window.width), self.fill_value, self.dtype)
-
-        def read(file: rasterio.DatasetReader) -> None:
-            row = round((self.spec.bounds[3] - file.transform.f) / file.transform.e) + int(window.row_off)
-            column = round((self.spec.bounds[0] - file.transform.c) / file.transform.a) + int(window.col_off)
-            rows = slice(max(row, 0), min(row + window.height, file.height))
-            columns = slice(max(column, 0), min(column + window.width, file.width))
-            if rows.start < rows.stop and columns.start < columns.stop:
-                inner = _shift(rows, row), _shift(columns, column)
-                values[inner] = self._stored(file, int(band), Window.from_slices(rows, columns))
-
-        _opened(href, read)
-        return values
-
-    def _stored(self, file: rasterio.DatasetReader, band: int, window: Window) -> NDArray[Any]:
-        stored = file.read(band, window=window)
-        if MaskFlags.per_dataset not in file.mask_flag_enums[band - 1]:
-            return stored
-        return np.where(file.read_masks(band, window=window) > 0, stored.astype(self.dtype), self.fill_value)
-
-    def close(self) -> None:
-        """Nothing is held open between reads."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-
-
-def _shift(part: slice, start: int) -> slice:
-    return slice(part.start - start, part.stop - start)
-
-
 def snap(header: Header, bounds: Bounds, margin: int = 3) -> Bounds:
     """Bounds grown to whole pixels of a file's lattice, and by a margin of pixels."""
     width, height = header.pixel
@@ -297,58 +258,3 @@ def overlap(one: Bounds, other: Bounds) -> Bounds | None:
     """Common part of two bounds, None if they do not meet."""
     common = max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])
     return common if common[0] < common[2] and common[1] < common[3] else None
-
-
-def windows(hrefs: Sequence[str], lattice: Header, bounds: Bounds, band: int | Sequence[int]) -> NDArray[np.floating]:
-    """Stored values of several files on one lattice, streamed window by window.
-
-    Parameters
-    ----------
-    hrefs
-        Files, all on the lattice.
-    lattice
-        Header of one of them.
-    bounds
-        Left, bottom, right, top, on the lattice (`snap`).
-    band
-        Band of every file, or of each.
-
-    Returns
-    -------
-    array
-        Shape ``(files, rows, columns)``, float64 so that every integer code stays exact; NaN outside a file.
-
-    Raises
-    ------
-    DataError, ServiceError
-        As `header`.
-    """
-    epsg = lattice.crs.to_epsg() or NOMINAL_EPSG
-    items = [
-        {
-            "id": str(number),
-            "bbox": list(bounds),
-            "properties": {"datetime": "2000-01-01T00:00:00Z", "proj:epsg": epsg, "proj:bbox": list(bounds)},
-            "assets": {"data": {"href": f"{href}#{own}"}},
-        }
-        for number, (href, own) in enumerate(zip(hrefs, np.broadcast_to(band, len(hrefs)), strict=True))
-    ]
-    stack = stackstac.stack(
-        items,
-        assets=["data"],
-        epsg=epsg,
-        resolution=lattice.pixel,
-        bounds=bounds,
-        snap_bounds=False,
-        xy_coords=False,
-        rescale=False,
-        dtype=np.dtype("float64"),
-        fill_value=np.nan,
-        sortby_date=False,
-        properties=False,
-        band_coords=False,
-        errors_as_nodata=(),
-        chunksize=(1, 1, -1, -1),
-        reader=NativeReader,
-    )
-    return stack.data.compute(scheduler="synchronous", optimize_graph=False)[:, 0]

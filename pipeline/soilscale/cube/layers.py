@@ -13,9 +13,11 @@ from odc.geo.geobox import GeoBox
 from soilscale import kernels
 from soilscale.catalog import Scene
 from soilscale.cube import assets, mosaics, warping
+from soilscale.cube.ahead import turn
 from soilscale.cube.assets import Bounds, Header
+from soilscale.cube.interpolation import Interpolation
 from soilscale.cube.mosaics import Reading
-from soilscale.cube.warping import Interpolation, Layer, Pixels
+from soilscale.cube.warping import Layer, Pixels
 from soilscale.grid import lonlat_bounds, metres_per_cell
 from soilscale.sources import Source
 
@@ -136,15 +138,17 @@ def _piecewise(
     """Fill a grid in pieces, lattice by lattice; what one leaves of a cell, the next ones fill."""
     totals = np.zeros((*((depth,) if depth is not None else ()), *geobox.shape))
     fraction = np.zeros(geobox.shape)
+    reading.read_headers(scenes)
     for members in mosaics.lattices(reading, scenes):
         lattice = reading.header(members[0], reading.source.asset)
         reduce, factor = choose(lattice)
         for part in _pieces(geobox, SUBGRID // factor):
             piece = geobox[part].pad(halo) if halo else geobox[part]
-            pixels = mosaics.mosaic(reading, members, lattice, piece)
-            if pixels is None:
+            stored = mosaics.read(reading, members, lattice, piece)
+            if stored is None:
                 continue
-            values, share = reduce(pixels, piece)
+            with turn():
+                values, share = reduce(mosaics.lay(stored), piece)
             room = np.minimum(share, 1 - fraction[part])
             totals[(..., *part)] += np.where(room > 0, values, 0) * room
             fraction[part] += room

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from itertools import groupby
 
 import numpy as np
@@ -12,6 +13,8 @@ from odc.geo.geobox import GeoBox
 
 from soilscale import kernels
 from soilscale.catalog import Scene
+from soilscale.cube import assets
+from soilscale.cube.ahead import ahead, readers
 from soilscale.cube.layers import layer, terrain
 from soilscale.cube.mosaics import Reading
 from soilscale.cube.warping import Floats, Layer
@@ -186,12 +189,28 @@ def _layers(
     kept: dict[tuple[object, ...], Layer | None] = {}
     _crossing.reading, _crossing.geobox, _crossing.layers = reading, geobox, kept
     after = following(month.astype("datetime64[M]")).astype("datetime64[s]")
-    for start, end, tiles in _dates(scenes):
-        date = start, end, *(scene.item for scene in tiles)
-        found = known.pop(date) if date in known else layer(reading, tiles, geobox)
-        if end > after:
-            kept[date] = found
-        yield start, end, found
+
+    def read(date: Dated) -> Layer | None:
+        key = _key(date)
+        return known.pop(key) if key in known else layer(reading, date[2], geobox)
+
+    dates = list(_dates(scenes))
+    distant = reading.distant(scenes)
+    with ExitStack() as stack:
+        if distant:
+            stack.enter_context(assets.kept_open())
+            stack.enter_context(readers())
+            reading.read_headers([scene for date in dates if _key(date) not in known for scene in date[2]])
+        for date, found in ahead(read, dates, distant=distant and len(dates) > 1):
+            start, end, _ = date
+            if end > after:
+                kept[_key(date)] = found
+            yield start, end, found
+
+
+def _key(date: Dated) -> tuple[object, ...]:
+    start, end, tiles = date
+    return start, end, *(scene.item for scene in tiles)
 
 
 def _dates(scenes: Sequence[Scene]) -> Iterator[Dated]:

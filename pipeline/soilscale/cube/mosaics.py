@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain, groupby
 from operator import itemgetter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from soilscale import storage
 from soilscale.catalog import Scene
-from soilscale.cube import assets, warping
+from soilscale.cube import assets, warping, windows
+from soilscale.cube.ahead import ahead
 from soilscale.cube.assets import ALIGNED, Bounds, Header
 from soilscale.cube.warping import Floats, Pixels
+from soilscale.cube.windows import Rows
 from soilscale.errors import DataError
 from soilscale.grid import LONLAT
 from soilscale.sources import QualityRule, Source
@@ -27,6 +31,12 @@ STRAY = 1.0
 
 TOGETHER = 2**23
 """Stored values, 8 bytes each, that are read at once from several scenes; one window alone may hold more."""
+
+Part = tuple[Bounds, Scene, Bounds, list[NDArray[Any]]]
+"""Bounds as a scene shows the place, the scene, the part of them that it holds, and what its assets store there."""
+
+BAND = 64
+"""Rows that are decoded at once."""
 
 T = TypeVar("T")
 
@@ -58,10 +68,21 @@ class Reading:
             self._headers[key] = found
         return self._headers[key]
 
-    def windows(self, wanted: Sequence[tuple[Scene, str]], lattice: Header, bounds: Bounds) -> Floats:
-        """Stored values of assets of scenes on one lattice, shape ``(assets, rows, columns)``."""
+    def read_headers(self, scenes: Sequence[Scene]) -> None:
+        """Read the headers of scenes ahead, those of a distant store side by side."""
+        for _ in ahead(lambda scene: self.header(scene, self.source.asset), scenes, distant=self.distant(scenes)):
+            pass
+
+    def windows(
+        self, wanted: Sequence[tuple[Scene, str]], lattice: Header, bounds: Bounds, **how: Any
+    ) -> list[NDArray[Any]]:
+        """Stored values of assets of scenes on one lattice, an array for each; see `windows.windows`."""
         hrefs = [self.sign(scene.hrefs[asset]) for scene, asset in wanted]
-        return assets.windows(hrefs, lattice, bounds, [self._band(asset) for _, asset in wanted])
+        return windows.windows(hrefs, lattice, bounds, [self._band(asset) for _, asset in wanted], **how)
+
+    def distant(self, scenes: Sequence[Scene]) -> bool:
+        """Whether files of scenes lie in a store that each request has to travel to."""
+        return any(storage.gdal_path(href).startswith("/vsi") for scene in scenes for href in scene.hrefs.values())
 
     def on(self, scene: Scene, lattice: Header) -> tuple[str, ...]:
         """Assets of a scene that lie on a lattice, the data before the quality."""
@@ -104,8 +125,18 @@ def lattices(reading: Reading, scenes: Sequence[Scene]) -> list[list[Scene]]:
     return groups
 
 
-def mosaic(reading: Reading, scenes: Sequence[Scene], lattice: Header, geobox: GeoBox) -> Pixels | None:
-    """Lay scenes side by side, masked and scaled.
+@dataclass(frozen=True)
+class Stored:
+    """Scenes on one lattice as they are stored, of which the first are read."""
+
+    reading: Reading
+    empty: Pixels
+    needed: Rows | None
+    parts: Iterator[Part]
+
+
+def read(reading: Reading, scenes: Sequence[Scene], lattice: Header, geobox: GeoBox) -> Stored | None:
+    """Read the first scenes, as many as `TOGETHER`; those that follow are read when `lay` comes to them.
 
     Parameters
     ----------
@@ -118,8 +149,8 @@ def mosaic(reading: Reading, scenes: Sequence[Scene], lattice: Header, geobox: G
 
     Returns
     -------
-    Pixels or None
-        Physical values of all pixels that the grid may need; None if no scene meets it.
+    Stored or None
+        What is stored of all pixels that the grid may need; None if no scene meets it.
 
     Raises
     ------
@@ -129,14 +160,36 @@ def mosaic(reading: Reading, scenes: Sequence[Scene], lattice: Header, geobox: G
     bounds = warping.bounds_on(geobox, lattice)
     if bounds is None:
         return None
-    values = np.full(_shape(bounds, lattice), np.nan)
-    met = False
-    for turned, parts in groupby(_parts(reading, scenes, lattice, bounds), key=itemgetter(0)):
-        for scene, common, stored in _stored(reading, [part[1:] for part in parts], lattice):
-            here = values[_place(common, turned, lattice)]
-            np.copyto(here, _decode(reading, scene, lattice, common, stored), where=np.isnan(here))
-            met = True
-    return Pixels(values, lattice, bounds) if met else None
+    empty = Pixels(np.broadcast_to(np.nan, _shape(bounds, lattice)), lattice, bounds)
+    needed = warping.needed(empty, geobox)
+    parts = _all_stored(reading, _parts(reading, scenes, lattice, bounds), lattice, needed)
+    first = next(parts, None)
+    return None if first is None else Stored(reading, empty, needed, chain([first], parts))
+
+
+def lay(found: Stored) -> Pixels:
+    """Scenes side by side, masked and scaled."""
+    lattice, values = found.empty.header, found.empty.values.copy()
+    for turned, scene, common, stored in found.parts:
+        decode = _decoder(found.reading, scene, lattice, common, stored)
+        here = values[_place(common, turned, lattice)]
+        for part in _bands(here.shape, _within((turned, found.needed), common, lattice)):
+            np.copyto(here[part], decode(*(each[part] for each in stored)), where=np.isnan(here[part]))
+    return replace(found.empty, values=values)
+
+
+def mosaic(reading: Reading, scenes: Sequence[Scene], lattice: Header, geobox: GeoBox) -> Pixels | None:
+    """Read scenes, and lay them side by side; see `read` and `lay`."""
+    found = read(reading, scenes, lattice, geobox)
+    return None if found is None else lay(found)
+
+
+def _all_stored(
+    reading: Reading, parts: Iterator[tuple[Bounds, Scene, Bounds]], lattice: Header, needed: Rows | None
+) -> Iterator[Part]:
+    for turned, group in groupby(parts, key=itemgetter(0)):
+        for scene, common, stored in _stored(reading, [part[1:] for part in group], lattice, (turned, needed)):
+            yield turned, scene, common, stored
 
 
 def _parts(
@@ -152,9 +205,15 @@ def _parts(
 
 
 def _stored(
-    reading: Reading, parts: Sequence[tuple[Scene, Bounds]], lattice: Header
-) -> Iterator[tuple[Scene, Bounds, list[Floats]]]:
-    """Parts of scenes with the stored values of their assets on the lattice; as many are read at once as `TOGETHER`."""
+    reading: Reading,
+    parts: Sequence[tuple[Scene, Bounds]],
+    lattice: Header,
+    window: tuple[Bounds, Rows | None],
+) -> Iterator[tuple[Scene, Bounds, list[NDArray[Any]]]]:
+    """Parts of scenes with the stored values of their assets on the lattice; as many are read at once as `TOGETHER`.
+
+    Of the window, only what each of its rows needs is read.
+    """
     while parts:
         left, bottom, right, top = zip(*(common for _, common in parts), strict=True)
         whole = min(left), min(bottom), max(right), max(top)
@@ -163,10 +222,18 @@ def _stored(
         some, parts = parts[:count], parts[count:]
         wanted = [(scene, asset) for scene, _ in some for asset in reading.on(scene, lattice)]
         whole = whole if len(some) > 1 else some[0][1]
-        found = iter(reading.windows(wanted, lattice, whole))
+        dtype = np.result_type(*(reading.header(*one).dtype for one in wanted)).name
+        found = iter(reading.windows(wanted, lattice, whole, dtype=dtype, needed=_within(window, whole, lattice)))
         for scene, common in some:
             place = _place(common, whole, lattice)
             yield scene, common, [next(found)[place] for _ in reading.on(scene, lattice)]
+
+
+def _within(window: tuple[Bounds, Rows | None], part: Bounds, lattice: Header) -> Rows | None:
+    """What the rows of a part of a window need, counted from its own first column."""
+    bounds, needed = window
+    rows, columns = _place(part, bounds, lattice)
+    return None if needed is None else needed[rows] - columns.start
 
 
 def _shape(bounds: Bounds, lattice: Header) -> tuple[int, int]:
@@ -194,21 +261,52 @@ def _shifted(bounds: Bounds, shift: float) -> Bounds:
     return bounds[0] + shift, bounds[1], bounds[2] + shift, bounds[3]
 
 
-def _decode(reading: Reading, scene: Scene, lattice: Header, bounds: Bounds, stored: Sequence[Floats]) -> Floats:
-    """Physical values of one scene: fill codes, valid range and quality masked, then scaled."""
+def _bands(shape: tuple[int, ...], needed: Rows | None) -> Iterator[tuple[slice, slice]]:
+    """Parts of a window that hold what is needed of it, of so few rows that the processor's caches hold them."""
+    for first in range(0, shape[0], BAND):
+        rows = slice(first, min(first + BAND, shape[0]))
+        left, right = (0, shape[1]) if needed is None else (needed[rows, 0].min(), needed[rows, 1].max())
+        yield rows, slice(max(left, 0), max(right, 0))
+
+
+def _decoder(
+    reading: Reading, scene: Scene, lattice: Header, bounds: Bounds, stored: list[NDArray[Any]]
+) -> Callable[..., Floats]:
+    """Way from stored values to physical ones: fill codes, valid range and quality masked, then scaled.
+
+    Flags that lie on another lattice are added to the stored values.
+    """
     source, told, own = reading.source, scene.decoding, reading.header(scene, reading.source.asset)
-    raw = stored[0]
-    valid = np.isfinite(raw) & ~np.isin(raw, _fills(source, told.get("nodata"), own.nodata))
+    fills = _fills(source, told.get("nodata"), own.nodata)
     valid_range = source.valid_range or told.get("valid_range")
-    if valid_range is not None:
-        valid &= (raw >= valid_range[0]) & (raw <= valid_range[1])
-    if source.quality is not None:
-        flags = stored[1] if len(stored) > 1 else _flags_elsewhere(reading, source.quality, scene, lattice, bounds)
-        valid &= _accepted(source.quality, flags)
     scale = _first(source.scale, told.get("scale"), own.scale) or 1.0
     offset = _first(source.offset, told.get("offset"), own.offset) or 0.0
     factor = source.conversion(_first(told.get("unit"), own.unit))
-    return np.where(valid, (raw * scale + offset) * factor, np.nan)
+
+    def physical(raw: NDArray[Any]) -> Floats:
+        codes = raw.astype("float64")
+        valid = np.isfinite(codes) & ~np.isin(codes, fills)
+        if valid_range is not None:
+            valid &= (codes >= valid_range[0]) & (codes <= valid_range[1])
+        return np.where(valid, (codes * scale + offset) * factor, np.nan)
+
+    value = _by_code(physical, stored[0])
+    if source.quality is None:
+        return value
+    if len(stored) == 1:
+        stored.append(_flags_elsewhere(reading, source.quality, scene, lattice, bounds))
+    accepted = _by_code(partial(_accepted, source.quality), stored[1])
+    return lambda raw, flags: np.where(accepted(flags), value(raw), np.nan)
+
+
+def _by_code(work: Callable[[NDArray[Any]], NDArray[Any]], stored: NDArray[Any]) -> Callable[..., NDArray[Any]]:
+    """Function of stored values, worked out once for each code if there are fewer codes than values."""
+    kind = stored.dtype
+    if kind.kind not in "iu" or stored.size <= 2 ** (8 * kind.itemsize):
+        return work
+    unsigned = np.dtype(f"u{kind.itemsize}")
+    table = work(np.arange(2 ** (8 * kind.itemsize), dtype=unsigned).view(kind))
+    return lambda codes: table[codes.view(unsigned)]
 
 
 def _fills(source: Source, told: float | None, own: float | None) -> list[float]:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pyproj import Transformer
-from rasterio.enums import Resampling
-from rasterio.warp import reproject
 
 from soilscale import kernels
-from soilscale.cube import areas, assets
+from soilscale.cube import areas, assets, interpolation, mesh
 from soilscale.cube.assets import ALIGNED, Bounds, Header
-
-TOLERANCE = 0.01
-"""Largest error of GDAL's approximate transformer, in pixels."""
+from soilscale.cube.interpolation import Interpolation
+from soilscale.cube.mesh import on_ground, transformer
 
 MESH = 65
 """Points along each side of a mesh that shows where bounds lie in another CRS."""
@@ -27,8 +21,6 @@ MESH = 65
 Floats = NDArray[np.floating]
 Layer = tuple[Floats, Floats]
 """Values of shape ``(Y, X)`` or ``(layers, Y, X)``, and the share of each cell that is valid, ``(Y, X)``."""
-
-Interpolation = Literal["nearest", "bilinear", "cubic"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +38,12 @@ class Pixels:
         width, height = self.header.pixel
         return Affine(width, 0, self.bounds[0], 0, -height, self.bounds[3])
 
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Row and column of the first pixel, counted from the file's corner."""
+        (left, top), (width, height) = (self.header.transform.c, self.header.transform.f), self.header.pixel
+        return round((top - self.bounds[3]) / height), round((self.bounds[0] - left) / width)
+
 
 def reproject_bounds(bounds: Bounds, source: str, target: str) -> Bounds | None:
     """Bounds in another CRS of all that lies within bounds; None if nothing of it can be expressed there."""
@@ -54,12 +52,6 @@ def reproject_bounds(bounds: Bounds, source: str, target: str) -> Bounds | None:
     found = np.stack(transformer(source, target).transform(x, y)).reshape(2, -1)
     found = found[:, np.isfinite(found).all(axis=0)]
     return (*found.min(axis=1).tolist(), *found.max(axis=1).tolist()) if found.size else None
-
-
-@lru_cache(maxsize=256)
-def transformer(source: str, target: str) -> Transformer:
-    """Transformer between two CRS, x before y, remembered because it is slow to make."""
-    return Transformer.from_crs(source, target, always_xy=True)
 
 
 def bounds_on(geobox: GeoBox, lattice: Header) -> Bounds | None:
@@ -73,16 +65,11 @@ def pixels_per_cell(geobox: GeoBox, lattice: Header) -> float:
     rows, columns = geobox.shape
     # Both ways along each axis: one of them may leap over the edge of a map of the world.
     steps = np.array([(0, 1, -1, 0, 0), (0, 0, 0, 1, -1)])
-    x, y = _on_ground(geobox.transform, steps[0] + columns / 2, steps[1] + rows / 2)
+    x, y = on_ground(geobox.transform, steps[0] + columns / 2, steps[1] + rows / 2)
     found = np.stack(transformer(str(geobox.crs), lattice.crs.to_wkt()).transform(x, y))
     away = np.hypot(*((found[:, 1:] - found[:, :1]) / np.array(lattice.pixel)[:, None])).reshape(2, 2)
     longest = float(away.min(axis=1).max())
     return longest if np.isfinite(longest) else 1.0
-
-
-def _on_ground(transform: Affine, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
-    """Apply a north-up transform, or its inverse, to columns and rows, or to x and y."""
-    return transform.c + transform.a * columns, transform.f + transform.e * rows
 
 
 def finer(geobox: GeoBox, factor: int) -> GeoBox:
@@ -94,36 +81,21 @@ def finer(geobox: GeoBox, factor: int) -> GeoBox:
 
 
 def interpolate(pixels: Pixels, geobox: GeoBox, method: Interpolation) -> Floats:
-    """Values at the centres of a grid, shape ``(Y, X)``; missing where the nearest pixel is.
+    """Values at the centres of a grid, shape ``(Y, X)``; missing where the nearest pixel is."""
+    rows, columns = geobox.shape
+    lattice = pixels.header
+    places = mesh.mesh(geobox, lattice.crs.to_wkt(), lattice.transform)
+    return interpolation.interpolate(pixels.values, places, pixels.corner, (rows, columns), method)
 
-    A missing neighbour is left out: next to one, the cubic convolution (Keys 1981, IEEE Trans. Acoust. 29,
-    1153-1160) gives way to bilinear interpolation between those that are there.
+
+def needed(pixels: Pixels, geobox: GeoBox) -> NDArray[np.int64] | None:
+    """Columns that the cells of a grid need of each row of pixels; None if that is not known.
+
+    See `mesh.needed`.
     """
-    values = _warp(pixels, pixels.values, geobox, Resampling[method])
-    if method != "nearest" and np.isnan(pixels.values).any():
-        known = np.where(np.isfinite(pixels.values), 1.0, np.nan)
-        values[np.isnan(_warp(pixels, known, geobox, Resampling.nearest))] = np.nan
-    return values
-
-
-def _warp(pixels: Pixels, values: Floats, geobox: GeoBox, resampling: Resampling) -> Floats:
-    target = np.full(geobox.shape, np.nan, dtype="float64")
-    reproject(
-        values,
-        target,
-        src_transform=pixels.transform,
-        src_crs=pixels.header.crs,
-        src_nodata=np.nan,
-        dst_transform=geobox.transform,
-        dst_crs=str(geobox.crs),
-        dst_nodata=np.nan,
-        resampling=resampling,
-        tolerance=TOLERANCE,
-        # GDAL takes the bounds of sheared pixels for downsampling, and would smooth them away.
-        XSCALE=1,
-        YSCALE=1,
-    )
-    return target
+    rows, columns = pixels.values.shape
+    lattice = pixels.header
+    return mesh.needed(geobox, lattice.crs.to_wkt(), lattice.transform, pixels.corner, (rows, columns))
 
 
 def means(pixels: Pixels, geobox: GeoBox) -> Layer:
@@ -147,9 +119,9 @@ def class_shares(pixels: Pixels, geobox: GeoBox, classes: tuple[int, ...]) -> La
 def _corners(pixels: Pixels, geobox: GeoBox) -> tuple[Floats, Floats]:
     """Corners of a grid's cells in columns and rows of the pixels, on the pixels' own corners where they nearly are."""
     rows, columns = geobox.shape
-    x, y = _on_ground(geobox.transform, *np.meshgrid(np.arange(columns + 1.0), np.arange(rows + 1.0)))
+    x, y = on_ground(geobox.transform, *np.meshgrid(np.arange(columns + 1.0), np.arange(rows + 1.0)))
     x, y = transformer(str(geobox.crs), pixels.header.crs.to_wkt()).transform(x, y)
-    corners = np.stack(_on_ground(~pixels.transform, x, y))
+    corners = np.stack(on_ground(~pixels.transform, x, y))
     near = np.round(corners)
     column, row = np.where(np.abs(corners - near) < ALIGNED, near, corners)
     return column, row

@@ -1,0 +1,205 @@
+"""Windows of stored values in the files' own grid, through stackstac: no more blocks than are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import rasterio
+import stackstac
+from dask import threaded
+from dask.local import get_sync
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from soilscale import storage
+from soilscale.cube import assets
+from soilscale.cube.ahead import readers, reads_ahead
+from soilscale.cube.assets import Bounds, Header
+
+NOMINAL_EPSG = 4326
+"""What stackstac, which takes EPSG codes only, is told of a grid without one; nothing is warped, so it does nothing."""
+
+SPARE = 1.1
+"""Blocks that are read at once, over those that are needed; two reads of a file take longer than a few blocks more."""
+
+Rows = NDArray[np.int64]
+"""First column that each row of a window needs, and the first after, shape ``(rows, 2)``; the same where none is."""
+
+Strip = tuple[slice, slice]
+"""Rows and columns of a file."""
+
+
+def windows(
+    hrefs: Sequence[str],
+    lattice: Header,
+    bounds: Bounds,
+    band: int | Sequence[int],
+    dtype: str = "float64",
+    needed: Rows | None = None,
+) -> list[NDArray[Any]]:
+    """Stored values of several files on one lattice.
+
+    Parameters
+    ----------
+    hrefs
+        Files, all on the lattice.
+    lattice
+        Header of one of them.
+    bounds
+        Left, bottom, right, top, on the lattice (`assets.snap`).
+    band
+        Band of every file, or of each.
+    dtype
+        Type that holds the values of all (`Header.dtype`); in double precision every integer code stays exact.
+    needed
+        What is needed of the window; None: all of it.
+
+    Returns
+    -------
+    list
+        An array of shape ``(rows, columns)`` for each file. Outside the file, and where a pixel is not needed, it
+        holds NaN if its type knows that, else 0.
+
+    Raises
+    ------
+    DataError, ServiceError
+        As `assets.header`.
+    """
+    epsg = lattice.crs.to_epsg() or NOMINAL_EPSG
+    kind = np.dtype(dtype)
+    items = [
+        {
+            "id": str(number),
+            "bbox": list(bounds),
+            "properties": {"datetime": "2000-01-01T00:00:00Z", "proj:epsg": epsg, "proj:bbox": list(bounds)},
+            "assets": {"data": {"href": f"{href}#{own}"}},
+        }
+        for number, (href, own) in enumerate(zip(hrefs, np.broadcast_to(band, len(hrefs)), strict=True))
+    ]
+    stack = stackstac.stack(
+        items,
+        assets=["data"],
+        epsg=epsg,
+        resolution=lattice.pixel,
+        bounds=bounds,
+        snap_bounds=False,
+        xy_coords=False,
+        rescale=False,
+        dtype=kind,
+        fill_value=kind.type(np.nan if kind.kind == "f" else 0),
+        sortby_date=False,
+        properties=False,
+        band_coords=False,
+        errors_as_nodata=(),
+        chunksize=(1, 1, -1, -1),
+        reader=partial(NativeReader, needed=needed),
+    )
+    graph, keys = dict(stack.data.__dask_graph__()), stack.data.__dask_keys__()
+    if len(hrefs) > 1 and storage.gdal_path(hrefs[0]).startswith("/vsi") and not reads_ahead():
+        with readers() as pool:
+            found = threaded.get(graph, keys, pool=pool)
+    else:
+        found = get_sync(graph, keys)
+    # Chunk by chunk, since to put them into one array would copy them.
+    return [chunk[0][0][0][0, 0] for chunk in found]
+
+
+class NativeReader:
+    """Reader for stackstac that reads windows of stored values in the file's own grid: no warp, no mask, no scale.
+
+    Implements ``stackstac.reader_protocol.Reader``. Masking by nodata, valid range and quality bits comes before any
+    resampling, so that no fill code bleeds into its neighbours; stackstac's default reader resamples first.
+    """
+
+    def __init__(
+        self, *, url: str, spec: Any, dtype: np.dtype[Any], fill_value: float, needed: Rows | None = None, **_: Any
+    ) -> None:
+        self.url = url
+        self.spec = spec
+        self.dtype = dtype
+        self.fill_value = fill_value
+        self.needed = needed
+
+    def read(self, window: Window, **_: object) -> NDArray[Any]:
+        """Stored values of a window of the stack's grid; `fill_value` outside the file, and where nothing is needed."""
+        href, band = self.url.rsplit("#", 1)
+
+        def read(file: rasterio.DatasetReader) -> NDArray[Any]:
+            row = round((self.spec.bounds[3] - file.transform.f) / file.transform.e) + int(window.row_off)
+            column = round((self.spec.bounds[0] - file.transform.c) / file.transform.a) + int(window.col_off)
+            values = np.full((window.height, window.width), self.fill_value, self.dtype)
+            for strip in self._strips(file, int(band), (row, row + window.height), (column, column + window.width)):
+                inner = _shift(strip[0], row), _shift(strip[1], column)
+                values[inner] = self._stored(file, int(band), Window.from_slices(*strip))
+            return values
+
+        found: NDArray[Any] = assets.opened(href, read)
+        return found
+
+    def _strips(
+        self, file: rasterio.DatasetReader, band: int, rows: tuple[int, int], columns: tuple[int, int]
+    ) -> list[Strip]:
+        """Windows within a file that hold all that is wanted of a window."""
+        first, last = max(rows[0], 0), min(rows[1], file.height)
+        left, right = max(columns[0], 0), min(columns[1], file.width)
+        if first >= last or left >= right:
+            return []
+        if self.needed is None:
+            return [(slice(first, last), slice(left, right))]
+        wanted = np.clip(self.needed[first - rows[0] : last - rows[0]] + columns[0], left, right)
+        return strips(wanted, first, file.block_shapes[band - 1])
+
+    def _stored(self, file: rasterio.DatasetReader, band: int, window: Window) -> NDArray[Any]:
+        stored: NDArray[Any] = file.read(band, window=window)
+        if not assets.is_masked(file, band):
+            return stored
+        return np.where(file.read_masks(band, window=window) > 0, stored.astype(self.dtype), self.fill_value)
+
+    def close(self) -> None:
+        """Nothing is held open between reads."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
+def _shift(part: slice, start: int) -> slice:
+    return slice(part.start - start, part.stop - start)
+
+
+def strips(wanted: Rows, first: int, block: tuple[int, int]) -> list[Strip]:
+    """Windows of a file that hold what is wanted of its rows: one for all, if that takes hardly more blocks than many.
+
+    Parameters
+    ----------
+    wanted
+        Columns of the file that each row needs, from row `first` on.
+    block
+        Rows and columns of a block of the file.
+    """
+    high, wide = block
+    starts = np.unique(np.maximum(np.arange(first // high, (first + len(wanted) - 1) // high + 1) * high, first))
+    some = wanted[:, 0] < wanted[:, 1]
+    left = np.minimum.reduceat(np.where(some, wanted[:, 0], np.iinfo(np.int64).max), starts - first)
+    right = np.maximum.reduceat(np.where(some, wanted[:, 1], 0), starts - first)
+    stops = np.append(starts[1:], first + len(wanted))
+    found: list[tuple[int, ...]] = []
+    for part in zip(starts.tolist(), stops.tolist(), left.tolist(), right.tolist(), strict=True):
+        if part[2] >= part[3]:
+            continue
+        # Top, bottom, left, right, and how many blocks are needed of it.
+        one = (*part, -(-part[3] // wide) - part[2] // wide)
+        if found and found[-1][1] == one[0]:
+            last = found[-1]
+            both = last[0], one[1], min(last[2], one[2]), max(last[3], one[3]), last[4] + one[4]
+            rows, columns = -(-both[1] // high) - both[0] // high, -(-both[3] // wide) - both[2] // wide
+            if rows * columns <= SPARE * both[4]:
+                found[-1] = both
+                continue
+        found.append(one)
+    return [(slice(top, bottom), slice(west, east)) for top, bottom, west, east, _ in found]
