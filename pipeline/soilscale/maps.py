@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from soilscale import kernels, models, schema
 from soilscale.grid import Grid
-from soilscale.schema import COARSE, FINE, LOWER, MAP, PREDICTION, QUALITY, UPPER, Quality
+from soilscale.schema import COARSE, FINE, LOWER, MAP, PREDICTION, PREDICTION_QUALITY, QUALITY, UPPER, Quality
 from soilscale.seasons import Months, Seasons
 
 MONTH, SEASON = "month", "season"
@@ -77,9 +77,10 @@ def template(
     if intervals:
         layers |= {name: dict(schema.MAP_ATTRS) | {"long_name": f"{name} end of the interval"} for name in ENDS}
     predicted = {PREDICTION: dict(schema.MAP_ATTRS) | {"long_name": "model's estimate before conservation"}}
+    flags = {PREDICTION_QUALITY: dict(schema.QUALITY_ATTRS) | {"long_name": "what the model's estimate rests on"}}
     found = {
-        MONTH: _dataset(grid, FINE, months, months + one, seasons, layers | predicted),
-        SEASON: _dataset(grid, FINE, starts, after, seasons, layers | (predicted if predict_seasons else {})),
+        MONTH: _dataset(grid, FINE, months, months + one, seasons, layers | predicted | flags),
+        SEASON: _dataset(grid, FINE, starts, after, seasons, layers | (predicted | flags if predict_seasons else {})),
         BLOCK_MEANS[MONTH]: _dataset(grid, COARSE, months, months + one, seasons, predicted),
     }
     if predict_seasons:
@@ -94,7 +95,7 @@ def _dataset(
     chunks = (1, *schema.chunks(grid, scale))
     variables = {}
     for name, attrs in layers.items():
-        flag = name == QUALITY
+        flag = name in {QUALITY, PREDICTION_QUALITY}
         dtype, empty = ("uint8", np.uint8(0)) if flag else ("float32", np.float32("nan"))
         values = da.full((len(starts), *geobox.shape), empty, dtype=dtype, chunks=chunks)
         encoding = {"chunks": chunks} | ({} if flag else {"_FillValue": empty})

@@ -18,7 +18,7 @@ DIMS = ("time", "y", "x")
 FINE, COARSE = "fine", "coarse"
 MAP = "soil_moisture"
 """Variable of the maps and of the target's column in the training table."""
-PREDICTION, QUALITY = "prediction", "quality"
+PREDICTION, PREDICTION_QUALITY, QUALITY = "prediction", "prediction_quality", "quality"
 LOWER, UPPER = "lower", "upper"
 """Ends of the interval of a map."""
 VALID_FRACTION = "valid_fraction"
