@@ -133,6 +133,17 @@ def test_a_lost_chunk_is_named_and_made_again(
     assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)
 
 
+def test_predictions_made_again_alone_leave_the_maps_as_they_are(
+    again: Callable[[], Ended], output: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "run" / "state" / "predict")
+    before = times(tmp_path / "run" / "maps.zarr" / "month" / "prediction_quality" / "c")
+    done = again()
+    assert done.status == 0, done.err
+    assert redone(before, tmp_path / "run" / "maps.zarr" / "month" / "prediction_quality" / "c")
+    assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)
+
+
 def test_what_the_report_meets_is_made_again_too(again: Callable[[], Ended], output: Path, tmp_path: Path) -> None:
     path = tmp_path / "run" / "maps.zarr" / "month" / "quality" / "c" / "3" / "0" / "0"
     path.write_bytes(b"")
