@@ -14,7 +14,7 @@ from sklearn.linear_model import LinearRegression
 
 from soilscale import kernels, maps, storage
 from soilscale.grid import Grid
-from soilscale.schema import DIMS, MAP, PREDICTION, QUALITY, RESIDUAL, Quality
+from soilscale.schema import DIMS, MAP, PREDICTION, PREDICTION_QUALITY, QUALITY, RESIDUAL, Quality
 from soilscale.seasons import METEOROLOGICAL, Months, Seasons, month_range
 
 Floats = NDArray[np.floating]
@@ -67,7 +67,7 @@ def test_the_template_has_the_dimensions_of_the_contract() -> None:
     period = month_range("2004-12", "2005-03")
     found = maps.template(GRID, period, months("2004-12"), SEASONS)
     assert set(found) == {"month", "season", "coarse"}
-    assert set(found["month"].data_vars) == {MAP, PREDICTION, QUALITY}
+    assert set(found["month"].data_vars) == {MAP, PREDICTION, PREDICTION_QUALITY, QUALITY}
     assert set(found["season"].data_vars) == {MAP, QUALITY}
     assert set(found["coarse"].data_vars) == {PREDICTION, RESIDUAL}
     assert dict(found["month"].sizes) == {"time": 4, "y": 30, "x": 42, "bounds": 2}
@@ -111,7 +111,7 @@ def test_the_template_becomes_a_store_that_is_missing_throughout(tmp_path: Path)
     url = str(tmp_path / "maps.zarr")
     for group, template in maps.template(GRID, month_range("2004-12", "2005-02"), months("2004-12"), SEASONS).items():
         storage.create(url, group, template)
-    opened = storage.open_group(url, "month")
+    opened = storage.open_group(url, "month", gaps=True)
     assert np.isnan(opened[MAP]).all()
     assert not opened[QUALITY].any()
     assert opened["season"].to_numpy().tolist() == ["winter"] * 3
@@ -119,7 +119,7 @@ def test_the_template_becomes_a_store_that_is_missing_throughout(tmp_path: Path)
     tile = next(GRID.tiles())
     values = np.full((18, 18), 0.25, "float32")
     storage.write_region(url, "month", MAP, values, (1, *tile.fine))
-    assert float(storage.open_group(url, "month")[MAP].sum()) == 0.25 * 18 * 18
+    assert float(storage.open_group(url, "month", gaps=True)[MAP].sum()) == 0.25 * 18 * 18
 
 
 def test_a_template_without_a_complete_season_can_be_created(tmp_path: Path) -> None:

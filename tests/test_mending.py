@@ -108,6 +108,47 @@ def test_a_damaged_chunk_is_named_and_made_again(
     assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)
 
 
+LOSSES = {
+    "of the cube": ("cube.zarr/fine/ndvi/c/4/0/1", ("predict", "conserve"), "ndvi/2004-05_r000c001"),
+    "of a lag": ("cube.zarr/coarse/precipitation_lag1/c/0/0/0", ("samples",), "precipitation/2003-12_r000c000"),
+    "without values": (
+        "maps.zarr/month/prediction_quality/c/6/0/0",
+        ("conserve",),
+        "month-2004-07_r000c000",
+    ),
+}
+"""Chunk, the stages whose markers are lost so that it is read again, and the unit that made it."""
+
+
+@pytest.mark.parametrize("which", LOSSES)
+def test_a_lost_chunk_is_named_and_made_again(
+    again: Callable[[], Ended], output: Path, tmp_path: Path, which: str
+) -> None:
+    chunk, stages, unit = LOSSES[which]
+    (tmp_path / "run" / chunk).unlink()
+    for one in stages:
+        shutil.rmtree(tmp_path / "run" / "state" / one)
+    done = again()
+    assert done.status == 75, done.err
+    assert f"{tmp_path}/run/{chunk} is lost" in done.err
+    assert f"{unit} is made again by `soilscale run`: run it" in done.err
+    assert "Traceback" not in done.err
+    done = again()
+    assert done.status == 0, done.err
+    assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)
+
+
+def test_predictions_made_again_alone_leave_the_maps_as_they_are(
+    again: Callable[[], Ended], output: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "run" / "state" / "predict")
+    before = times(tmp_path / "run" / "maps.zarr" / "month" / "prediction_quality" / "c")
+    done = again()
+    assert done.status == 0, done.err
+    assert redone(before, tmp_path / "run" / "maps.zarr" / "month" / "prediction_quality" / "c")
+    assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)
+
+
 def test_what_the_report_meets_is_made_again_too(again: Callable[[], Ended], output: Path, tmp_path: Path) -> None:
     path = tmp_path / "run" / "maps.zarr" / "month" / "quality" / "c" / "3" / "0" / "0"
     path.write_bytes(b"")

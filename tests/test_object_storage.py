@@ -168,8 +168,15 @@ def test_a_region_is_one_object_and_two_requests(store: Faults, cube: str, weed:
     np.testing.assert_array_equal(storage.read_region(cube, "fine", "ndvi", (1, *TILE)), VALUES)
     assert store.requests == {"GET": 3, "PUT": 1}
     storage.write_region(cube, "fine", "ndvi", np.full((4, 4), np.nan, "float32"), (1, *TILE))
-    assert f"{CUBE}/fine/ndvi/c/1/0/0" not in weed.keys(BUCKET)
-    assert np.isnan(storage.open_group(cube, "fine")["ndvi"][1:]).all()
+    assert "home/run/cube.zarr/fine/ndvi/c/1/0/0" in weed.keys(BUCKET), "chunks without values are written too"
+    assert np.isnan(storage.open_group(cube, "fine", gaps=True)["ndvi"][1:]).all()
+
+
+def test_a_chunk_that_is_not_there_is_named(cube: str) -> None:
+    storage.write_region(cube, "fine", "ndvi", VALUES, (1, *TILE))
+    storage.remove(f"{cube}/fine/ndvi/c/1/0/0")
+    with pytest.raises(storage.DamagedError, match=f"{cube}/fine/ndvi/c/1/0/0 is lost: "):
+        storage.read_region(cube, "fine", "ndvi", (1, *TILE))
 
 
 def test_a_damaged_chunk_is_named(cube: str) -> None:

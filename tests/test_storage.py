@@ -17,7 +17,7 @@ import zarr
 from botocore.exceptions import EndpointConnectionError
 
 from soilscale import storage
-from soilscale.errors import ConfigurationError, ServiceError, SoilscaleError
+from soilscale.errors import ConfigurationError, RefusedError, ServiceError, SoilscaleError
 
 FLOAT, FLAG = "soil_moisture", "quality"
 SHAPE = (3, 5, 7)
@@ -257,8 +257,8 @@ def test_checking_an_output_folder_changes_nothing(tmp_path: Path, below: tuple[
     [
         (PermissionError(13, "Permission denied"), ConfigurationError, "that you may write there"),
         (OSError(30, "Read-only file system"), ConfigurationError, "that you may write there"),
-        (OSError(28, "No space left on device"), ServiceError, "free space there, then run the same command again"),
-        (OSError(27, "File too large"), ServiceError, "free space there, then run the same command again"),
+        (OSError(28, "No space left on device"), RefusedError, "free space there, then run the same command again"),
+        (OSError(27, "File too large"), RefusedError, "free space there, then run the same command again"),
         (TimeoutError("timed out"), ServiceError, "check the store and your credentials"),
         (EndpointConnectionError(endpoint_url="http://localhost:1"), ServiceError, "check the store"),
     ],
@@ -274,10 +274,25 @@ def test_failures_say_what_failed_where_and_what_to_do(
 
 
 def test_a_new_group_is_missing_throughout(store: str) -> None:
-    everywhere = tuple(slice(0, size) for size in SHAPE)
-    assert np.isnan(storage.read_region(store, "month", FLOAT, everywhere)).all()
-    assert not storage.read_region(store, "month", FLAG, everywhere).any()
+    found = storage.open_group(store, "month", gaps=True)
+    assert np.isnan(found[FLOAT]).all()
+    assert not found[FLAG].any()
     assert not list(Path(store, "month", FLOAT).glob("c/**/*"))
+
+
+@pytest.mark.parametrize("value", [np.nan, 1.0])
+def test_a_chunk_that_is_not_there_is_named_whatever_it_held(store: str, value: float) -> None:
+    region = (1, slice(2, 4), slice(0, 4))
+    storage.write_region(store, "month", FLOAT, np.full((2, 4), value, "float32"), region)
+    Path(store, "month", FLOAT, "c", "1", "1", "0").unlink()
+    for read in (
+        lambda: storage.read_region(store, "month", FLOAT, region),
+        storage.open_group(store, "month")[FLOAT][region].load,
+    ):
+        with pytest.raises(storage.DamagedError, match=rf"maps\.zarr/month/{FLOAT}/c/1/1/0 is lost: ") as caught:
+            read()
+        assert (caught.value.store, caught.value.key) == (store, f"month/{FLOAT}/c/1/1/0")
+    assert np.isnan(storage.open_group(store, "month", gaps=True)[FLOAT][region]).all()
 
 
 def test_a_region_comes_back_and_its_neighbours_stay_missing(store: str) -> None:
@@ -285,7 +300,7 @@ def test_a_region_comes_back_and_its_neighbours_stay_missing(store: str) -> None
     region = (1, slice(2, 4), slice(0, 4))
     storage.write_region(store, "month", FLOAT, values, region)
     np.testing.assert_array_equal(storage.read_region(store, "month", FLOAT, region), values)
-    whole = storage.read_region(store, "month", FLOAT, (slice(None),))
+    whole = storage.open_group(store, "month", gaps=True)[FLOAT].to_numpy()
     assert whole.shape == SHAPE
     assert np.isfinite(whole).sum() == 8
 
@@ -319,7 +334,7 @@ def test_a_region_of_another_shape_is_refused(store: str) -> None:
 def test_a_region_that_cuts_chunks_is_refused(store: str) -> None:
     with pytest.raises(ValueError, match=r"month/soil_moisture: the region .* cuts chunks of \(1, 2, 4\)"):
         storage.write_region(store, "month", FLOAT, np.ones((1, 4), "float32"), (0, slice(1, 2), slice(0, 4)))
-    assert np.isnan(storage.read_region(store, "month", FLOAT, (slice(None),))).all()
+    assert np.isnan(storage.open_group(store, "month", gaps=True)[FLOAT]).all()
 
 
 def flip(content: bytes) -> bytes:
@@ -343,13 +358,12 @@ def test_a_chunk_that_is_not_what_was_written_is_named(store: str, name: str, lo
     chunk.write_bytes(SPOILS[lost](chunk.read_bytes()))
     for read in (
         lambda: storage.read_region(store, "month", name, region),
-        storage.open_group(store, "month")[name].load,
+        storage.open_group(store, "month")[name][region].load,
     ):
         with pytest.raises(storage.DamagedError, match=rf"maps\.zarr/month/{name}/c/1/1/0 is damaged: ") as caught:
             read()
         assert (caught.value.store, caught.value.key) == (store, f"month/{name}/c/1/1/0")
         assert caught.value.status == 75
-    storage.read_region(store, "month", name, (0, slice(0, 2), slice(0, 4)))
     storage.write_region(store, "month", name, np.ones((2, 4)), region)
     assert (storage.read_region(store, "month", name, region) == 1).all()
 
@@ -400,7 +414,7 @@ def test_creating_a_group_anew_forgets_its_values_and_leaves_other_groups(store:
     storage.create(store, "season", template)
     assert storage.read_region(store, "month", FLAG, region).all()
     storage.create(store, "month", template)
-    assert not storage.read_region(store, "month", FLAG, region).any()
+    assert not storage.open_group(store, "month", gaps=True)[FLAG].any()
 
 
 def test_a_group_that_is_not_there_is_told_as_such(store: str) -> None:

@@ -31,6 +31,18 @@ class ServiceError(SoilscaleError):
     status = 69
 
 
+class RefusedError(ServiceError):
+    """A store says no: to who asks, for want of a bucket, or of room; it will say so again until a person acts."""
+
+    def __init__(self, message: str, url: str) -> None:
+        super().__init__(message, url)
+        self.url = url
+        """What was to be read or written."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class IncompleteError(SoilscaleError):
     """The run stopped before it was complete; the same command resumes it."""
 

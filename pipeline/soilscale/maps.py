@@ -13,7 +13,18 @@ from numpy.typing import NDArray
 
 from soilscale import kernels, models, schema
 from soilscale.grid import Grid
-from soilscale.schema import COARSE, FINE, LOWER, MAP, PREDICTION, QUALITY, RESIDUAL, UPPER, Quality
+from soilscale.schema import (
+    COARSE,
+    FINE,
+    LOWER,
+    MAP,
+    PREDICTION,
+    PREDICTION_QUALITY,
+    QUALITY,
+    RESIDUAL,
+    UPPER,
+    Quality,
+)
 from soilscale.seasons import Months, Seasons
 
 MONTH, SEASON = "month", "season"
@@ -78,9 +89,10 @@ def template(
         layers |= {name: dict(schema.MAP_ATTRS) | {"long_name": f"{name} end of the interval"} for name in ENDS}
     predicted = {PREDICTION: dict(schema.MAP_ATTRS) | {"long_name": "model's estimate before conservation"}}
     means = predicted | {RESIDUAL: dict(schema.MAP_ATTRS) | {"long_name": "nodes of the surface that conserves"}}
+    flags = {PREDICTION_QUALITY: dict(schema.QUALITY_ATTRS) | {"long_name": "what the model's estimate rests on"}}
     found = {
-        MONTH: _dataset(grid, FINE, months, months + one, seasons, layers | predicted),
-        SEASON: _dataset(grid, FINE, starts, after, seasons, layers | (predicted if predict_seasons else {})),
+        MONTH: _dataset(grid, FINE, months, months + one, seasons, layers | predicted | flags),
+        SEASON: _dataset(grid, FINE, starts, after, seasons, layers | (predicted | flags if predict_seasons else {})),
         BLOCK_MEANS[MONTH]: _dataset(grid, COARSE, months, months + one, seasons, means),
     }
     if predict_seasons:
@@ -94,7 +106,7 @@ def _dataset(
     geobox = grid.fine if scale == FINE else grid.coarse
     variables = {}
     for name, attrs in layers.items():
-        flag, whole = name == QUALITY, name == RESIDUAL
+        flag, whole = name in {QUALITY, PREDICTION_QUALITY}, name == RESIDUAL
         empty = np.uint8(0) if flag else np.float64("nan") if whole else np.float32("nan")
         chunks = (1, *(geobox.shape if whole else schema.chunks(grid, scale)))
         values = da.full((len(starts), *geobox.shape), empty, dtype=empty.dtype, chunks=chunks)

@@ -17,7 +17,14 @@ from urllib.parse import parse_qs, urlsplit
 HOP_BY_HOP = frozenset({"connection", "expect", "keep-alive", "transfer-encoding"})
 """Headers that are for one connection only."""
 
-STATUSES = {"SlowDown": 503, "InternalError": 500, "ExpiredToken": 400, "AccessDenied": 403, "InvalidAccessKeyId": 403}
+STATUSES = {
+    "SlowDown": 503,
+    "InternalError": 500,
+    "ExpiredToken": 400,
+    "AccessDenied": 403,
+    "InvalidAccessKeyId": 403,
+    "NoSuchBucket": 404,
+}
 
 PASSING = ("SlowDown", "InternalError", "drop", "cut", "delay")
 """Faults that a further try gets over; `cut` ends an answer in the middle of its body."""

@@ -18,7 +18,7 @@ from rasterio.enums import MaskFlags
 from rasterio.errors import CRSError, RasterioError
 
 from soilscale import storage
-from soilscale.errors import DataError, ServiceError, SoilscaleError
+from soilscale.errors import DataError, RefusedError, ServiceError, SoilscaleError
 
 Bounds = tuple[float, float, float, float]
 """Left, bottom, right, top."""
@@ -224,8 +224,8 @@ def explain(error: BaseException, href: str) -> SoilscaleError:
     text = _reason(error).replace(storage.gdal_path(href), shown).replace(href, shown)
     reason = text.replace(shown, "")
     if CREDENTIALS.search(reason):
-        return ServiceError(
-            f"access to {shown} was refused: {text}; renew the credentials and run the same command again"
+        return RefusedError(
+            f"access to {shown} was refused: {text}; renew the credentials and run the same command again", shown
         )
     if TRANSIENT.search(reason):
         return ServiceError(f"{shown} cannot be reached: {text}; run the same command again")

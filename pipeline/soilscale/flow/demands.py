@@ -15,7 +15,7 @@ from soilscale.flow import explain, judging, learn, mapping, plan
 from soilscale.flow.outlook import Outlook
 from soilscale.maps import MONTH, SEASON
 from soilscale.models.selection import FORESTS
-from soilscale.schema import COARSE, FINE, MAP, PREDICTION, QUALITY, RESIDUAL, VALID_FRACTION
+from soilscale.schema import COARSE, FINE, MAP, PREDICTION, PREDICTION_QUALITY, QUALITY, RESIDUAL, VALID_FRACTION
 from soilscale.seasons import ALL
 
 AREA, MODELS = "area", "models"
@@ -240,10 +240,10 @@ def _maps(outlook: Outlook) -> Iterator[Demand]:
     count, cells, coarse = len(_mapped(outlook)), outlook.cells, math.prod(outlook.grid.shape)
     units = outlook.tiles * count
     groups = [MONTH, SEASON] if outlook.predicts_seasons else [MONTH]
-    layers = [str(name) for name in outlook.maps[MONTH].data_vars if name != PREDICTION]
-    ends = [name for name in layers if name not in {MAP, QUALITY}]
+    own = {PREDICTION, PREDICTION_QUALITY}
+    layers = [str(name) for name in outlook.maps[MONTH].data_vars if name not in own]
     size = sum(_bytes(outlook.maps[group], layers) for group in groups)
-    chunks = sum(_chunks(outlook.maps[group], [MAP, *ends]) for group in groups)
+    chunks = sum(_chunks(outlook.maps[group], layers) for group in groups)
     means = [maps.BLOCK_MEANS[group] for group in groups]
     nodes, solved = (sum(found(outlook.maps[group], [RESIDUAL]) for group in means) for found in (_bytes, _chunks))
     held = coarse * FLOAT * 12.0
@@ -267,7 +267,7 @@ def _predict(outlook: Outlook) -> Demand:
     seasons, cells = _mapped(outlook), outlook.cells
     groups = [MONTH, SEASON] if outlook.predicts_seasons else [MONTH]
     units = outlook.tiles * len(seasons)
-    names = [PREDICTION, QUALITY]
+    names = [PREDICTION, PREDICTION_QUALITY]
     means = [maps.BLOCK_MEANS[group] for group in groups]
     written = sum(_bytes(outlook.maps[group], names) for group in groups)
     written += sum(_bytes(outlook.maps[group], [PREDICTION]) for group in means)

@@ -18,7 +18,7 @@ from distributed.scheduler import KilledWorker
 from soilscale import storage
 from soilscale.errors import IncompleteError, ServiceError
 from soilscale.flow import metrics
-from soilscale.flow.units import MARKER, Receipt, Unit, give_up, markers, perform
+from soilscale.flow.units import AWAY, MARKER, Outcome, Receipt, Unit, give_up, markers, perform
 from soilscale.flow.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,9 @@ MOST_TOGETHER = 6
 
 ATTEMPTS = 3
 """How often a unit is tried whose failure may pass."""
+
+MOST_AWAY = 8
+"""Units, or as many as the cluster has threads, that fail one after the other when what they need is taken for dead."""
 
 MOST_KILLED = 20
 """Tasks of a stage that may lose their workers again and again before the stage is given up."""
@@ -72,7 +75,8 @@ def run(
     ConfigurationError
         If the output cannot be written.
     ServiceError
-        If some units could still not reach a service after `ATTEMPTS`; the others are complete.
+        If the output's store says no; if some units could still not reach a service after `ATTEMPTS`; or if so many one
+        after the other could not that it is taken for dead, and the rest was not tried. What was done is complete.
     IncompleteError
         If the scheduler was lost, or workers again and again.
     """
@@ -83,31 +87,74 @@ def run(
     done = len(units) - len(todo)
     metrics.planned(stage, done, len(units))
     progress(doing, done, len(units))
-    missing: list[Receipt] = []
-    for attempt in range(ATTEMPTS if todo else 0):
+    tally = _Tally(lambda count: progress(doing, count, len(units)), done)
+    attempt = 0
+    while todo and attempt < ATTEMPTS:
         time.sleep(2**attempt - 1)
-        away: dict[str, str] = {}
-        for receipt in _Stream(connect(), workspace, todo).receipts():
-            metrics.tried(receipt)
-            if receipt.outcome == "unreachable":
-                away[receipt.name] = receipt.message
-                continue
-            done += 1
-            progress(doing, done, len(units))
-            if receipt.outcome != "done":
-                missing.append(receipt)
-                told = {"stage": stage, "unit": receipt.name, "outcome": receipt.outcome}
-                logger.error("%s %s: %s", stage, receipt.name, receipt.message, extra=told)
-        todo = [unit for unit in todo if unit.name in away]
-        if not todo:
-            return missing
-        message = next(iter(away.values()))
-        logger.warning("%s: %d units are to be tried again, the first: %s", stage, len(todo), message)
-    if todo:
+        before = tally.done
+        dead = tally.take(_Stream(connect(), workspace, todo))
+        todo = tally.left(todo)
+        if todo and dead != "refused":
+            logger.warning("%s: %d units are to be tried again, the first: %s", stage, len(todo), tally.first)
+        attempt = ATTEMPTS if dead == "refused" else 1 if dead and tally.done > before else attempt + 1
+    undone = len(units) - tally.done
+    if undone:
         raise ServiceError(
-            f"{len(todo)} of {len(units)} units of stage {stage} could not be done, the first: {message}"
+            f"{undone} of {len(units)} units of stage {stage} could not be done, the first: {tally.first}"
         )
-    return missing
+    return tally.missing
+
+
+@dataclass
+class _Tally:
+    """What became of the units of a stage."""
+
+    progress: Callable[[int], None]
+    done: int
+    """Units that need not be tried again, those that are missing among them."""
+    missing: list[Receipt] = field(default_factory=list)
+    settled: set[str] = field(default_factory=set)
+    """Names of the units that are not tried again in this run."""
+    away: dict[str, str] = field(default_factory=dict)
+    """Unit that could not be done for want of a service -> what it was told."""
+
+    @property
+    def first(self) -> str:
+        """What the first of those was told that still could not be done."""
+        return next(iter(self.away.values()))
+
+    def take(self, stream: _Stream) -> Outcome | None:
+        """Count receipts as they come; what they say if so many say it in a row that the rest need not be tried."""
+        row = 0
+        for receipt in stream.receipts():
+            metrics.tried(receipt)
+            row = row + 1 if receipt.outcome in AWAY else 0
+            if receipt.outcome in AWAY:
+                self.away[receipt.name] = receipt.message
+            else:
+                self._settle(receipt)
+            if receipt.outcome == "refused":
+                self.settled.add(receipt.name)
+            if row >= max(MOST_AWAY, stream.threads):
+                return receipt.outcome
+        return None
+
+    def _settle(self, receipt: Receipt) -> None:
+        """Count a unit that is done, or will be missing."""
+        self.settled.add(receipt.name)
+        self.away.pop(receipt.name, None)
+        self.done += 1
+        self.progress(self.done)
+        if receipt.outcome != "done":
+            self.missing.append(receipt)
+            told = {"stage": receipt.stage, "unit": receipt.name, "outcome": receipt.outcome}
+            logger.error("%s %s: %s", receipt.stage, receipt.name, receipt.message, extra=told)
+
+    def left(self, units: Sequence[Unit]) -> list[Unit]:
+        """Those of the units that are to be tried, what was not tried yet first."""
+        return sorted(
+            (unit for unit in units if unit.name not in self.settled), key=lambda unit: unit.name in self.away
+        )
 
 
 def _withdraw(workspace: Workspace, units: Sequence[Unit], found: set[str]) -> None:
@@ -141,8 +188,8 @@ class _Stream:
 
     def receipts(self) -> Iterator[Receipt]:
         """Receipts as they come; only so many tasks are in flight that every thread has work."""
+        running = as_completed(self._more(), loop=self.client.loop)
         try:
-            running = as_completed(self._more(), loop=self.client.loop)
             for future in running:
                 yield from self._land(future)
                 for one in self._more():
@@ -153,6 +200,9 @@ class _Stream:
             raise IncompleteError(
                 f"the Dask scheduler was lost ({error}); see that it runs, then run the same command again"
             ) from error
+        finally:
+            for future in list(running.futures):
+                future.release()
 
     def _more(self) -> list[Future[list[Receipt]]]:
         """Tasks that are submitted, so that the cluster has its number again."""

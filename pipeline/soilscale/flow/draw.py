@@ -17,7 +17,7 @@ from soilscale.flow import learn
 from soilscale.flow.workspace import Workspace
 from soilscale.grid import Grid, Tile
 from soilscale.maps import MONTH, SEASON, Offsets
-from soilscale.schema import COARSE, FINE, MAP, PREDICTION, QUALITY, RESIDUAL, Quality
+from soilscale.schema import COARSE, FINE, MAP, PREDICTION, PREDICTION_QUALITY, QUALITY, RESIDUAL, Quality
 
 Array = NDArray[Any]
 
@@ -67,7 +67,7 @@ def predict(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot, model:
     means, _ = kernels.block_mean(prediction, recipe.grid.ratio)
     place = (slot.index, *tile.fine)
     storage.write_region(workspace.maps, slot.group, PREDICTION, prediction, place)
-    storage.write_region(workspace.maps, slot.group, QUALITY, flags.astype("uint8"), place)
+    storage.write_region(workspace.maps, slot.group, PREDICTION_QUALITY, flags.astype("uint8"), place)
     coarse = maps.BLOCK_MEANS[slot.group]
     storage.write_region(workspace.maps, coarse, PREDICTION, means.astype("float32"), (slot.index, *tile.coarse))
 
@@ -138,7 +138,7 @@ def conserve(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> No
     nodes = storage.read_region(workspace.maps, maps.BLOCK_MEANS[slot.group], RESIDUAL, (slot.index,))
     place = (slot.index, *tile.fine)
     prediction = storage.read_region(workspace.maps, slot.group, PREDICTION, place).astype("float64")
-    flags = storage.read_region(workspace.maps, slot.group, QUALITY, place)
+    flags = storage.read_region(workspace.maps, slot.group, PREDICTION_QUALITY, place)
     values, quality = maps.finish(
         prediction,
         observation(workspace, recipe, slot, tile.coarse),
@@ -147,9 +147,8 @@ def conserve(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> No
         recipe.valid_range,
         conserve=recipe.conserve,
     )
-    kept = flags & (Quality.GAP_FILLED | Quality.OUTSIDE | Quality.COMPREHENSIVE)
     storage.write_region(workspace.maps, slot.group, MAP, values, place)
-    storage.write_region(workspace.maps, slot.group, QUALITY, (quality | kept).astype("uint8"), place)
+    storage.write_region(workspace.maps, slot.group, QUALITY, (quality | flags).astype("uint8"), place)
     if recipe.offsets is not None:
         both = maps.ends(values, quality, recipe.offsets, recipe.valid_range)
         for name, end in zip(maps.ENDS, both, strict=True):

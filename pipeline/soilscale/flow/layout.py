@@ -12,6 +12,9 @@ from soilscale import storage
 from soilscale.flow.workspace import Workspace
 from soilscale.seasons import Months
 
+CHUNKS = "all"
+"""Which chunks stand in a store when its units are complete; one that was laid otherwise is laid anew."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -39,7 +42,7 @@ def lay(layout: Layout, templates: Mapping[str, xr.Dataset], stages: Sequence[st
     """
     url = layout.workspace.state(layout.name)
     told = storage.read_json(url) if storage.exists(url) else None
-    wanted = {"digest": layout.digest, "last": str(layout.months[-1])}
+    wanted = {"digest": layout.digest, "last": str(layout.months[-1]), "chunks": CHUNKS}
     if told == wanted:
         return
     if _goes_on(told, layout):
@@ -57,6 +60,6 @@ def lay(layout: Layout, templates: Mapping[str, xr.Dataset], stages: Sequence[st
 
 def _goes_on(told: object, layout: Layout) -> bool:
     """Whether a store was laid for the same but for months that came later."""
-    if not isinstance(told, dict) or told.get("digest") != layout.digest:
+    if not isinstance(told, dict) or (told.get("digest"), told.get("chunks")) != (layout.digest, CHUNKS):
         return False
     return bool(np.datetime64(told["last"], "M") < layout.months[-1])

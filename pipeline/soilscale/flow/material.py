@@ -17,9 +17,10 @@ from soilscale import storage
 from soilscale.config import Config
 from soilscale.errors import ConfigurationError, DataError
 from soilscale.flow import learn
-from soilscale.flow.mapping import Chosen, choose
+from soilscale.flow.mapping import STAGES, Chosen, choose
 from soilscale.flow.session import Run
 from soilscale.flow.stages import brief
+from soilscale.flow.units import failures
 from soilscale.maps import MONTH
 from soilscale.reports import insitu
 from soilscale.schema import COARSE, FINE, MAP
@@ -39,8 +40,9 @@ class Material:
 
     @cached_property
     def months(self) -> xr.Dataset:
-        """Monthly maps."""
-        return storage.open_group(self.run.workspace.maps, MONTH)
+        """Monthly maps; those that hang on a unit that is missing may have gaps."""
+        broken = any(failure.stage in STAGES for failure in failures(self.run.workspace))
+        return storage.open_group(self.run.workspace.maps, MONTH, gaps=broken)
 
     @cached_property
     def coarse(self) -> xr.Dataset:

@@ -1,4 +1,4 @@
-"""What is damaged in a store is made again: the markers of the units that made it are withdrawn for the next run."""
+"""What is damaged or lost in a store is made again: the markers of the units that made it are withdrawn."""
 
 from __future__ import annotations
 
@@ -44,16 +44,17 @@ def withdraw(run: Run, damaged: DamagedError) -> DamagedError:
     found = CHUNK.fullmatch(damaged.key)
     tile = None if found is None else _tile(run, int(found["row"]), int(found["column"]))
     store = damaged.store.rstrip("/").rpartition("/")[2]
-    if found is None or tile is None:
-        storage.remove(run.workspace.state(LAID[store]))
-        told = f"{store} is made again"
-    else:
+    units: dict[str, set[str]] = {}
+    if found is not None and tile is not None:
         index = None if found["time"] is None else int(found["time"])
         units = _makers(run, store, found["group"], found["name"], index, tile)
-        for stage, names in units.items():
-            standing = markers(run.workspace, stage)
-            storage.remove(run.workspace.state(stage), [one for one in standing if MARKER.sub("", one) in names])
-        told = f"{', '.join(sorted({name for names in units.values() for name in names}))} is made again"
+    for stage, names in units.items():
+        standing = markers(run.workspace, stage)
+        storage.remove(run.workspace.state(stage), [one for one in standing if MARKER.sub("", one) in names])
+    told = ", ".join(sorted({name for names in units.values() for name in names}))
+    if not told:
+        storage.remove(run.workspace.state(LAID[store]))
+    told = f"{told or store} is made again"
     return DamagedError(f"{damaged}; {told} by `soilscale run`: run it", damaged.store, damaged.key)
 
 
@@ -70,7 +71,7 @@ def _makers(run: Run, store: str, group: str, name: str, index: int | None, tile
     """Stage -> names of the units that made a chunk, with those after them that go on from there."""
     if store == "maps.zarr":
         kind = next((kind for kind, means in BLOCK_MEANS.items() if means == group), group)
-        start = storage.open_group(run.workspace.maps, kind)["time"].to_numpy()[index or 0]
+        start = storage.open_group(run.workspace.maps, kind, gaps=True)["time"].to_numpy()[index or 0]
         slot = f"{kind}-{start.astype('datetime64[M]')}"
         return {mapping.SOLVE: {slot}} | {
             stage: {f"{slot}_{tile.name}"} for stage in (mapping.PREDICT, mapping.CONSERVE, mapping.FOLD)

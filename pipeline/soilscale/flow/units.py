@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from soilscale import __version__, storage
-from soilscale.errors import ConfigurationError, ServiceError
+from soilscale.errors import ConfigurationError, RefusedError, ServiceError
 from soilscale.flow.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -20,8 +20,12 @@ FAILED = ".failed.json"
 MARKER = re.compile(r"\.([0-9a-f]{16}|failed)\.json$")
 """End of the name of a marker; beside them stand parts that are put together later."""
 
-Outcome = Literal["done", "failed", "killed", "unreachable"]
-"""`failed`: its input could not be used; `killed`: it took its workers with it; `unreachable`: a service was away."""
+Outcome = Literal["done", "failed", "killed", "unreachable", "refused"]
+"""`failed`: its input could not be used; `killed`: it took its workers with it; `unreachable`: a service was away;
+`refused`: the store of an input said no."""
+
+AWAY: tuple[Outcome, ...] = ("unreachable", "refused")
+"""Outcomes that leave no marker, since what is missing is not the unit's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,45 +63,61 @@ class Receipt:
 def perform(workspace: Workspace, units: Sequence[Unit]) -> list[Receipt]:
     """Do units on a worker, one after the other; those that a worker lost on the way had completed are not repeated.
 
+    After one that a service was away for the rest is not tried, and has no receipt.
+
     Raises
     ------
     ConfigurationError
         If the output cannot be written.
+    RefusedError
+        If the output's store says no, or has no room.
     storage.DamagedError
         If what it reads of the output is not what was written.
     """
     first, *others = units
     begun = bool(others) and _complete(workspace, first)
-    return [
-        Receipt(unit.stage, unit.name, "done", "", 0.0)
-        if begun and _complete(workspace, unit)
-        else _do(workspace, unit)
-        for unit in units
-    ]
+    receipts: list[Receipt] = []
+    for unit in units:
+        complete = begun and _complete(workspace, unit)
+        receipts.append(Receipt(unit.stage, unit.name, "done", "", 0.0) if complete else _do(workspace, unit))
+        if receipts[-1].outcome == "unreachable":
+            break
+    return receipts
 
 
 def _complete(workspace: Workspace, unit: Unit) -> bool:
-    return storage.exists(workspace.state(unit.stage, unit.marker))
+    """Whether a unit is known to be complete; what its store does not tell, doing it does."""
+    try:
+        return storage.exists(workspace.state(unit.stage, unit.marker))
+    except ServiceError:
+        return False
 
 
 def _do(workspace: Workspace, unit: Unit) -> Receipt:
     """Do a unit, and mark it, complete or failed, last."""
     start = time.monotonic()
-    outcome: Outcome = "done"
-    message = ""
+
+    def receipt(outcome: Outcome, message: str = "") -> Receipt:
+        return Receipt(unit.stage, unit.name, outcome, message, round(time.monotonic() - start, 3))
+
     try:
-        unit.work(workspace, *unit.arguments)
-    except (ConfigurationError, storage.DamagedError):
-        raise
+        try:
+            unit.work(workspace, *unit.arguments)
+        except (ConfigurationError, ServiceError, storage.DamagedError):
+            raise
+        except Exception as error:
+            logger.debug("%s %s", unit.stage, unit.name, exc_info=True)
+            made, marker = receipt("failed", str(error) or repr(error)), f"{unit.name}{FAILED}"
+        else:
+            made, marker = receipt("done"), unit.marker
+        _mark(workspace, made, marker)
+    except RefusedError as error:
+        if error.url.startswith(workspace.output):
+            raise
+        return receipt("refused", str(error))
     except ServiceError as error:
-        outcome, message = "unreachable", str(error)
-    except Exception as error:
-        outcome, message = "failed", str(error) or repr(error)
-        logger.debug("%s %s", unit.stage, unit.name, exc_info=True)
-    receipt = Receipt(unit.stage, unit.name, outcome, message, round(time.monotonic() - start, 3))
-    if outcome != "unreachable":
-        _mark(workspace, receipt, unit.marker if outcome == "done" else f"{unit.name}{FAILED}")
-    return receipt
+        return receipt("unreachable", str(error))
+    return made
 
 
 def give_up(workspace: Workspace, unit: Unit, message: str) -> Receipt:

@@ -14,6 +14,7 @@ import zarr
 from numcodecs import Zstd
 from zarr.abc.store import ByteRequest
 from zarr.codecs import ZstdCodec
+from zarr.core.array_spec import ArrayConfigParams
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
@@ -28,6 +29,9 @@ CHUNK = re.compile(r"/c(/\d+)*$")
 """End of the key of a chunk."""
 
 METADATA = "zarr.json"
+
+WHOLE: ArrayConfigParams = {"write_empty_chunks": True}
+"""Chunks without values are written like any other, so that one that is not there was never written, or is lost."""
 
 
 class DamagedError(IncompleteError):
@@ -44,8 +48,10 @@ class DamagedError(IncompleteError):
         return str(self.args[0])
 
 
-def _checked(data: Buffer | None, store: str, key: str) -> Buffer | None:
-    """Content of an object of a store, once it has been seen to be whole."""
+def _checked(data: Buffer | None, store: str, key: str, *, gaps: bool) -> Buffer | None:
+    """Content of an object of a store, once it has been seen to be whole; with `gaps`, a chunk may be missing."""
+    if data is None and not gaps and CHUNK.search(key):
+        raise DamagedError(f"{store}/{key} is lost: it was written, and is not there", store, key)
     try:
         if data is not None and CHUNK.search(key):
             Zstd().decode(data.as_numpy_array())
@@ -68,19 +74,22 @@ def _told(url: str, doing: str) -> Iterator[None]:
 class _Folder(LocalStore):
     """Zarr store in a folder."""
 
+    gaps = False
+    """Whether chunks may be missing."""
+
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         with _told(f"{self.root}/{key}", "read"):
             found = await super().get(key, prototype or default_buffer_prototype(), byte_range)
-        return _checked(found, str(self.root), key)
+        return _checked(found, str(self.root), key, gaps=self.gaps)
 
     def get_sync(
         self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         with _told(f"{self.root}/{key}", "read"):
             found = super().get_sync(key, prototype=prototype, byte_range=byte_range)
-        return _checked(found, str(self.root), key)
+        return _checked(found, str(self.root), key, gaps=self.gaps)
 
     async def set(self, key: str, value: Buffer) -> None:
         with _told(f"{self.root}/{key}", "write"):
@@ -93,6 +102,9 @@ class _Folder(LocalStore):
 
 class _Bucket(FsspecStore):
     """Zarr store in an object store."""
+
+    gaps = False
+    """Whether chunks may be missing."""
 
     @property
     def url(self) -> str:
@@ -111,8 +123,8 @@ class _Bucket(FsspecStore):
             except FileNotFoundError as error:
                 if not has_bucket(error):
                     raise
-                return None
-        return _checked(prototype.buffer.from_bytes(found), self.url, key)
+                return _checked(None, self.url, key, gaps=self.gaps)
+        return _checked(prototype.buffer.from_bytes(found), self.url, key, gaps=self.gaps)
 
     async def set(self, key: str, value: Buffer, byte_range: tuple[int, int] | None = None) -> None:
         with _told(f"{self.url}/{key}", "write"):
@@ -123,18 +135,23 @@ class _Bucket(FsspecStore):
             await self.fs._rm_file(f"{self.path}/{key}")  # noqa: SLF001 - likewise; one request, whether it is there
 
 
-def _store(url: str, *, write: bool = False) -> _Folder | _Bucket:
+def _store(url: str, *, write: bool = False, gaps: bool = False) -> _Folder | _Bucket:
+    found: _Folder | _Bucket
     if is_local(url):
-        return _Folder(url, read_only=not write)
-    fs, path = filesystem(url, asynchronous=True)
-    return _Bucket(fs, read_only=not write, path=path)
+        found = _Folder(url, read_only=not write)
+    else:
+        fs, path = filesystem(url, asynchronous=True)
+        found = _Bucket(fs, read_only=not write, path=path)
+    found.gaps = gaps or write
+    return found
 
 
 def _array(url: str, group: str, name: str, *, write: bool = False) -> zarr.Array[Any]:
     try:
-        return zarr.open_array(
+        found = zarr.open_array(
             _store(url, write=write), path=f"{group}/{name}", mode="r+" if write else "r", zarr_format=3
         )
+        return found.with_config(WHOLE) if write else found
     except FileNotFoundError as error:
         raise DataError(f"{url} has no {group}/{name}; run the stage that makes it, or `soilscale run`") from error
 
@@ -156,7 +173,8 @@ def create(url: str, group: str, template: xr.Dataset) -> None:
     coded = template.copy()
     for variable in coded.variables.values():
         variable.encoding = variable.encoding | {"compressors": (CODEC,)}
-    coded.to_zarr(MemoryStore(objects), group=group, mode="w", compute=False, zarr_format=3, consolidated=False)
+    with zarr.config.set({f"array.{key}": value for key, value in WHOLE.items()}):
+        coded.to_zarr(MemoryStore(objects), group=group, mode="w", compute=False, zarr_format=3, consolidated=False)
     remove(f"{url}/{group}")
     for key, content in objects.items():
         write_bytes(f"{url}/{key}", content.to_bytes())
@@ -209,29 +227,34 @@ def write_region(
 
 
 def read_region(url: str, group: str, name: str, region: tuple[int | slice, ...]) -> np.ndarray[Any, Any]:
-    """Values of one variable's region; NaN (or the fill value) where nothing was written.
+    """Values of one variable's region.
 
     Raises
     ------
     DataError
         If there is no such variable.
     DamagedError
-        If a chunk is not what was written.
+        If a chunk is not what was written, or is not there.
     ServiceError
         If the store cannot be reached.
     """
     return np.asarray(_array(url, group, name)[region])
 
 
-def open_group(url: str, group: str) -> xr.Dataset:
+def open_group(url: str, group: str, *, gaps: bool = False) -> xr.Dataset:
     """Lazily open a Zarr group that `create` laid; chunks as stored; what is read later fails as `read_region` does.
+
+    Parameters
+    ----------
+    gaps
+        Whether some of it may not be written yet; that is read as missing values.
 
     Raises
     ------
     FileNotFoundError
         If there is no such group.
     """
-    return _opened(_store(url), url, group, zarr_format=3)
+    return _opened(_store(url, gaps=gaps), url, group, zarr_format=3)
 
 
 def open_foreign(url: str, group: str) -> xr.Dataset:

@@ -27,7 +27,7 @@ from botocore.exceptions import (
 )
 from fsspec import AbstractFileSystem
 
-from soilscale.errors import ConfigurationError, ServiceError, SoilscaleError
+from soilscale.errors import ConfigurationError, RefusedError, ServiceError, SoilscaleError
 
 FAILURES = (OSError, BotoCoreError, ClientError, aiohttp.ClientError)
 """What a store raises when it cannot do what is asked of it."""
@@ -218,18 +218,20 @@ def explain(error: Exception, url: str, doing: str) -> SoilscaleError:
     """Failure of a store in a person's words: what cannot be done where, and whether a rerun may mend it."""
     text, told = f"cannot {doing} {shown(url)}: {shown(error)}", code(error)
     if isinstance(error, NO_CREDENTIALS) or told in DENIED:
-        return ServiceError(
+        return RefusedError(
             f"{text}{_named(told)}; access is denied: renew {_asking(url)}, see that they may {doing} there, then run "
-            "the same command again"
+            "the same command again",
+            url,
         )
     if told == NO_BUCKET:
         at = endpoint() or "AWS"
-        return ServiceError(
+        return RefusedError(
             f"{text}; there is no bucket {urlsplit(url).netloc!r} at {at}: create it or correct the URL, then run the "
-            "same command again"
+            "same command again",
+            url,
         )
     if isinstance(error, OSError) and error.errno in FULL:
-        return ServiceError(f"{text}; free space there, then run the same command again")
+        return RefusedError(f"{text}; free space there, then run the same command again", url)
     if isinstance(error, OSError) and error.errno in UNWRITABLE and told is None:
         return ConfigurationError(f"{text}; check that the path is right and that you may {doing} there")
     return ServiceError(f"{text}{_named(told)}; check the store and your credentials, then run the same command again")

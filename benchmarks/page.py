@@ -1,0 +1,207 @@
+#!/usr/bin/env python
+"""Write docs/performance.md and its figure from the results in benchmarks/results.
+
+Run as ``python benchmarks/page.py`` after a benchmark was run with ``--csv benchmarks/results/NAME.csv``; every result
+has beside it, in ``machine.txt``, the machine and what else it was doing. Needs nothing but the results.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "performance.md"
+FIGURE = ROOT / "docs" / "performance.svg"
+
+INTRODUCTION = """# Performance
+
+What is measured here is measured side by side: ours and its rival take turns in one run, so that what else a machine does
+disturbs both. A figure is the median, with the least and the greatest in brackets. Seconds of processors (CPU) are
+steadier than seconds that pass. `python benchmarks/page.py` writes this page from the CSV files in `benchmarks/results`.
+
+{machine}
+
+![Times as long as ours](performance.svg)
+"""
+
+
+def spread(values: pd.Series[float], form: str = ".3g") -> str:
+    """Median, least and greatest."""
+    told = [f"{value:{form}}" for value in (values.median(), values.min(), values.max())]
+    return told[0] if len(set(told)) == 1 else f"{told[0]} ({told[1]} to {told[2]})"
+
+
+def table(frame: pd.DataFrame) -> str:
+    """Table in Markdown."""
+    lines = [
+        list(map(str, frame.columns)),
+        ["---"] * len(frame.columns),
+        *(list(map(str, row)) for row in frame.values),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def prediction(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
+    """Forests over the tiles of a map."""
+    rows = pd.DataFrame(
+        {
+            "case": found["case"],
+            "rows": found["rows"],
+            "scikit-learn, s": found["scikit-learn s"].map("{:.3f}".format),
+            "soilscale, s": found["soilscale s"].map("{:.3f}".format),
+            "ratio": found["ratio"].map("{:.1f}".format),
+            "ratio of CPU": found["ratio of processors"].map("{:.1f}".format),
+            "greatest difference": found["greatest difference"].map("{:.1g}".format),
+        }
+    )
+    tiles = found[found["case"].str.contains("tile")]
+    return table(rows), {"forest prediction: scikit-learn (CPU)": tiles["ratio of processors"].median()}
+
+
+def maps(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
+    """Whole map stage."""
+    groups = found.groupby("way", sort=False)
+    rows = pd.DataFrame(
+        [
+            {
+                "way": way,
+                "workers": part["workers"].iloc[0],
+                "wall, s": spread(part["wall_s"]),
+                "CPU, s": spread(part["cpu_s"]),
+                "greatest difference": f"{part['difference'].max():.1g}",
+            }
+            for way, part in groups
+        ]
+    )
+    columns = {name: found.pivot_table(index="repetition", columns="way", values=name) for name in ("wall_s", "cpu_s")}
+    ratios = {name: values["script"] / values["soilscale"] for name, values in columns.items()}
+    wall = columns["wall_s"]
+    efficiency = wall["soilscale, 1 worker"] / (2 * wall["soilscale"])
+    told = f"The script takes {spread(ratios['wall_s'])} times as long, and {spread(ratios['cpu_s'])} times the CPU. "
+    told += f"Efficiency of the second worker: {spread(efficiency, '.2f')}."
+    return f"{table(rows)}\n\n{told}", {"map stage: xarray + ParallelPostFit (CPU)": ratios["cpu_s"].median()}
+
+
+def cube(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
+    """Months of a source on a tile."""
+    rivals = found[found["way"].isin(["stackstac", "odc-stac"])]
+    bars = {f"cube: {way}": part["times ours"].median() for way, part in rivals.groupby("way", sort=False)}
+    return table(found.astype(object).where(found.notna(), "")), bars
+
+
+def memory(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
+    """Greatest memory of a process by stage and area."""
+    first = found[found["tile"] == found["tile"].iloc[0]]
+    peaks = first.groupby(["stage", "area"], sort=False)["peak_mib"].median().unstack("area")
+    rows = peaks.map("{:.0f}".format)
+    rows.columns = [f"{area} tiles, MiB" for area in peaks.columns]
+    rows["growth"] = (peaks.iloc[:, -1] / peaks.iloc[:, 0]).map("{:.2f}".format)
+    return table(rows.reset_index()), {}
+
+
+def scheduling(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
+    """Units sent through a cluster."""
+    shown = {
+        "runner_ms": "runner, CPU ms per unit",
+        "scheduler_ms": "scheduler, CPU ms per unit",
+        "runner_mib": "runner, MiB",
+        "scheduler_mib": "scheduler, MiB",
+    }
+    rows = pd.DataFrame(
+        [
+            {"way": way, "units": f"{units:,}"} | {text: spread(part[name]) for name, text in shown.items()}
+            for (way, units), part in found.groupby(["way", "units"], sort=False)
+        ]
+    )
+    cost = (found["runner_ms"] + found["scheduler_ms"]).groupby([found["units"], found["way"]]).median()
+    least = found["units"].min()
+    return table(rows), {
+        "scheduling: one task for each unit (CPU)": cost[least, "all at once"] / cost[least, "soilscale"]
+    }
+
+
+def resume(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
+    """Runs that go on from what stands."""
+    rows = pd.DataFrame(
+        [
+            {
+                "case": case,
+                "wall, s": spread(part["wall_s"]),
+                "anew, s": spread(part["fresh_s"]),
+                "share": spread(100 * part["share"]) + " %",
+                "units redone": f"{part['redone'].iloc[0]} of {part['units'].iloc[0]}",
+            }
+            for case, part in found.groupby("case", sort=False)
+        ]
+    )
+    whole = found[found["case"] == "complete"]
+    return table(rows), {"a complete run again: anew": (1 / whole["share"]).median()}
+
+
+SECTIONS: Mapping[str, tuple[str, str, Callable[[pd.DataFrame], tuple[str, dict[str, float]]]]] = {
+    "prediction": ("Forest prediction", "A month's tile, every cell, by a forest of 500 trees.", prediction),
+    "maps": (
+        "Map stage",
+        "Predict, conserve, fold into seasons, write Zarr and COGs; beside a script with xarray, `ParallelPostFit` and "
+        "rioxarray that makes the same maps. The time that a cluster takes to start is not counted.",
+        maps,
+    ),
+    "cube": ("Cube", "Months of a source on a tile, from COGs on a disk and behind a server that waits.", cube),
+    "memory": (
+        "Memory",
+        "Greatest resident memory of a worker while it does a stage, and of the process of each command (`runner-`, and "
+        "`report`), on areas of 1, 4 and 16 tiles.",
+        memory,
+    ),
+    "scheduling": (
+        "Scheduling",
+        "The units that the plan of a nation's cube makes; their work sleeps for a millisecond and leaves its marker.",
+        scheduling,
+    ),
+    "resume": ("Going on", "The same command again, beside one that begins anew.", resume),
+}
+"""Benchmark -> its title, what it measures, and what makes a table and bars of its results."""
+
+
+def text(results: Path = RESULTS) -> tuple[str, dict[str, float]]:
+    """Text of the page, and how many times as long as ours each rival takes."""
+    parts, bars = [INTRODUCTION.format(machine=(results / "machine.txt").read_text(encoding="utf-8").strip())], {}
+    for name, (title, about, section) in SECTIONS.items():
+        if (results / f"{name}.csv").exists():
+            told, own = section(pd.read_csv(results / f"{name}.csv"))
+            bars |= own
+            parts.append(f"## {title}\n\n{about} `python benchmarks/{name}.py`\n\n{told}\n")
+    return "\n".join(parts), bars
+
+
+def draw(bars: Mapping[str, float]) -> Figure:
+    """Bars of how many times as long as ours each rival takes."""
+    figure = Figure(figsize=(7, 0.5 + 0.4 * len(bars)), layout="constrained")
+    axes = figure.subplots()
+    names = list(reversed(bars))
+    drawn = axes.barh(names, [bars[name] for name in names], color="#4292c6")
+    axes.bar_label(drawn, fmt="%.1f", padding=3)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_xlabel("times as long as soilscale")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def main() -> None:
+    """Write the page and the figure."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    page, bars = text()
+    PAGE.write_text(page, encoding="utf-8")
+    with mpl.rc_context({"svg.hashsalt": "soilscale", "svg.fonttype": "none"}):
+        draw(bars).savefig(FIGURE, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()
