@@ -22,9 +22,10 @@ FIGURE = ROOT / "docs" / "performance.svg"
 
 INTRODUCTION = """# Performance
 
-What is measured here is measured side by side: ours and its rival take turns in one run, so that what else a machine does
-disturbs both. A figure is the median, with the least and the greatest in brackets. Seconds of processors (CPU) are
-steadier than seconds that pass. `python benchmarks/page.py` writes this page from the CSV files in `benchmarks/results`.
+What is measured here is measured side by side: ours and its rival take turns in one run, so that what else a machine
+does disturbs both. A figure is the median, with the least and the greatest in brackets. Seconds of processors (CPU) are
+steadier than seconds that pass. `python benchmarks/page.py` writes this page from the CSV files in
+`benchmarks/results`.
 
 {machine}
 
@@ -40,12 +41,8 @@ def spread(values: pd.Series[float], form: str = ".3g") -> str:
 
 def table(frame: pd.DataFrame) -> str:
     """Table in Markdown."""
-    lines = [
-        list(map(str, frame.columns)),
-        ["---"] * len(frame.columns),
-        *(list(map(str, row)) for row in frame.values),
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    lines = [list(frame.columns), ["---"] * len(frame.columns), *frame.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def prediction(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
@@ -99,7 +96,7 @@ def cube(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
 def memory(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
     """Greatest memory of a process by stage and area."""
     first = found[found["tile"] == found["tile"].iloc[0]]
-    peaks = first.groupby(["stage", "area"], sort=False)["peak_mib"].median().unstack("area")
+    peaks = first.pivot_table("peak_mib", "stage", "area", "median", sort=False)
     rows = peaks.map("{:.0f}".format)
     rows.columns = [f"{area} tiles, MiB" for area in peaks.columns]
     rows["growth"] = (peaks.iloc[:, -1] / peaks.iloc[:, 0]).map("{:.2f}".format)
@@ -145,39 +142,27 @@ def resume(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
     return table(rows), {"a complete run again: anew": (1 / whole["share"]).median()}
 
 
-SECTIONS: Mapping[str, tuple[str, str, Callable[[pd.DataFrame], tuple[str, dict[str, float]]]]] = {
-    "prediction": ("Forest prediction", "A month's tile, every cell, by a forest of 500 trees.", prediction),
-    "maps": (
-        "Map stage",
-        "Predict, conserve, fold into seasons, write Zarr and COGs; beside a script with xarray, `ParallelPostFit` and "
-        "rioxarray that makes the same maps. The time that a cluster takes to start is not counted.",
-        maps,
-    ),
-    "cube": ("Cube", "Months of a source on a tile, from COGs on a disk and behind a server that waits.", cube),
-    "memory": (
-        "Memory",
-        "Greatest resident memory of a worker while it does a stage, and of the process of each command (`runner-`, and "
-        "`report`), on areas of 1, 4 and 16 tiles.",
-        memory,
-    ),
-    "scheduling": (
-        "Scheduling",
-        "The units that the plan of a nation's cube makes; their work sleeps for a millisecond and leaves its marker.",
-        scheduling,
-    ),
-    "resume": ("Going on", "The same command again, beside one that begins anew.", resume),
+Section = Callable[[pd.DataFrame], tuple[str, dict[str, float]]]
+
+SECTIONS: Mapping[str, tuple[str, Section]] = {
+    "prediction": ("Forest prediction: a month's tile, every cell, by a forest of 500 trees", prediction),
+    "maps": ("Map stage: predict, conserve, fold into seasons, write Zarr and COGs", maps),
+    "cube": ("Cube: months of a source on a tile, from COGs on a disk and behind a server that waits", cube),
+    "memory": ("Memory: greatest resident memory of a worker in a stage, and of each command's process", memory),
+    "scheduling": ("Scheduling: units of the plan of a nation's cube, which sleep and leave their markers", scheduling),
+    "resume": ("Going on: the same command again, beside one that begins anew", resume),
 }
-"""Benchmark -> its title, what it measures, and what makes a table and bars of its results."""
+"""Benchmark -> what it measures, and what makes a table and bars of its results."""
 
 
 def text(results: Path = RESULTS) -> tuple[str, dict[str, float]]:
     """Text of the page, and how many times as long as ours each rival takes."""
     parts, bars = [INTRODUCTION.format(machine=(results / "machine.txt").read_text(encoding="utf-8").strip())], {}
-    for name, (title, about, section) in SECTIONS.items():
+    for name, (title, section) in SECTIONS.items():
         if (results / f"{name}.csv").exists():
             told, own = section(pd.read_csv(results / f"{name}.csv"))
             bars |= own
-            parts.append(f"## {title}\n\n{about} `python benchmarks/{name}.py`\n\n{told}\n")
+            parts.append(f"## {title}\n\nMade by `python benchmarks/{name}.py`.\n\n{told}\n")
     return "\n".join(parts), bars
 
 

@@ -15,7 +15,7 @@ from soilscale.flow import explain, judging, learn, mapping, plan
 from soilscale.flow.outlook import Outlook
 from soilscale.maps import MONTH, SEASON
 from soilscale.models.selection import FORESTS
-from soilscale.schema import COARSE, FINE, MAP, PREDICTION, PREDICTION_QUALITY, QUALITY, RESIDUAL, VALID_FRACTION
+from soilscale.schema import COARSE, FINE, PREDICTION, PREDICTION_QUALITY, QUALITY, RESIDUAL, VALID_FRACTION
 from soilscale.seasons import ALL
 
 AREA, MODELS = "area", "models"
