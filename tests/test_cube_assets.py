@@ -22,7 +22,7 @@ from soilscale import storage
 from soilscale.cube import assets
 from soilscale.cube.assets import Header, explain, header, overlap, snap
 from soilscale.cube.windows import NativeReader, windows
-from soilscale.errors import DataError, ServiceError
+from soilscale.errors import DataError, RefusedError, ServiceError
 from worlds import MODIS_1KM, SINUSOIDAL, box, write
 
 HERE = box("EPSG:4326", 5.0, 48.0, 0.01, (40, 60))
@@ -370,8 +370,8 @@ def test_ranges_are_read_over_http(files: Files, tmp_path: Path) -> None:
     [
         (404, DataError, "cannot be read: HTTP response code: 404; replace the file"),
         (410, DataError, "cannot be read: HTTP response code: 410; replace the file"),
-        (401, ServiceError, "was refused: HTTP response code: 401; renew the credentials"),
-        (403, ServiceError, "was refused: HTTP response code: 403; renew the credentials"),
+        (401, RefusedError, "was refused: HTTP response code: 401; renew the credentials"),
+        (403, RefusedError, "was refused: HTTP response code: 403; renew the credentials"),
         (429, ServiceError, "cannot be reached: HTTP response code: 429; run the same command again"),
         (500, ServiceError, "cannot be reached: HTTP response code: 500; run the same command again"),
         (503, ServiceError, "cannot be reached: HTTP response code: 503; run the same command again"),
@@ -410,8 +410,8 @@ def test_a_server_that_is_down_is_a_matter_of_the_service() -> None:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("AccessDenied: Access Denied", ServiceError),
-        ("InvalidAccessKeyId: no such key", ServiceError),
+        ("AccessDenied: Access Denied", RefusedError),
+        ("InvalidAccessKeyId: no such key", RefusedError),
         ("SlowDown: reduce your request rate", ServiceError),
         ("CURL error: Could not resolve host: lab", ServiceError),
         ("Operation timed out after 30000 ms", ServiceError),

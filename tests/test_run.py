@@ -345,7 +345,7 @@ def test_a_model_says_what_it_is(output: Path, samples: pd.DataFrame, prediction
 
 
 def test_maps_have_their_layers_and_coordinates(month: xr.Dataset, season: xr.Dataset) -> None:
-    assert set(month) == {"soil_moisture", "prediction", "quality"}
+    assert set(month) == {"soil_moisture", "prediction", "prediction_quality", "quality"}
     assert set(season) == {"soil_moisture", "quality"}
     for maps in (month, season):
         assert maps["soil_moisture"].dtype == "float32"

@@ -235,7 +235,7 @@ def test_workers_take_no_more_for_a_larger_area_and_no_more_than_is_told(tmp_pat
     command = [sys.executable, "-W", "ignore", ROOT / "benchmarks" / "memory.py", "--areas", "1", "4", "--tile", "10"]
     command += ["--trees", "10", "--scratch", tmp_path, "--csv", table]
     subprocess.run(command, check=True, capture_output=True, timeout=500)
-    rows = list(csv.DictReader(table.open(encoding="utf-8")))
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
     peaks = {(row["stage"], row["area"]): float(row["peak_mib"]) for row in rows}
     stages = {stage for stage, area in peaks if area == "4"} & set(sizing.rates().stages) - {"report"}
     assert {"cube", "fraction", "train", "predict", "conserve", "season", "publish"} <= stages

@@ -131,7 +131,7 @@ def _failure(error: Exception, url: str, where: str) -> SoilscaleError:
     status, at = _status(error), f"{where}: {storage.shown(url)}"
     if _on_s3(url) and not (isinstance(error, FileNotFoundError) and storage.has_bucket(error)):
         told = storage.explain(error, url, "read")
-        return type(told)(f"{where}: {told}")
+        return type(told)(f"{where}: {told}", *told.args[1:])
     if status in _DENIED or isinstance(error, (PermissionError, NoCredentialsError)):
         return denied(where, url, status)
     if isinstance(error, FileNotFoundError) or status in _GONE:
