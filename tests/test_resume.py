@@ -310,7 +310,7 @@ def test_a_shorter_period_withdraws_the_maps_that_it_leaves_out(again: Callable[
     found = sorted(item.id for item in catalog.get_items(recursive=True))
     wanted = [f"shaanxi-like-month-2004-{month:02d}" for month in range(3, 11)]
     assert found == [*wanted, "shaanxi-like-season-2004-04"]
-    assert not list((tmp_path / "run" / "maps").rglob("*2004-12*"))
+    assert not [path for path in (tmp_path / "run" / "maps").rglob("*2004-12*") if path.is_file()]
     maps = opened(tmp_path / "run" / "maps.zarr", "month")
     assert maps.sizes["time"] == 8
 
