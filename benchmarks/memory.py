@@ -291,6 +291,10 @@ def coefficients(rows: Sequence[dict[str, Any]], command: str) -> dict[str, Any]
             "written": _ratio(total["written_mib"], total["asked_written_mib"]),
         }
     stages |= {name: stages[like] for name, like in ALIKE.items()}
+    most = 0.0
+    for stage, rate in stages.items():  # a worker keeps what the stages before have imported
+        if stage != REPORT:
+            most = rate["base"] = max(most, rate["base"])
     process = max(row["peak_mib"] for row in rows if "runner" in row["stage"]) * 2**20
     return {"machine": machine(), "command": command, "unit": round(unit, 4), "process": process, "stages": stages}
 
