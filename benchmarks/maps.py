@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib
 import json
 import subprocess
 import sys
@@ -60,7 +61,8 @@ def settings(told: str, output: Path) -> config.Config:
 
 
 def warm() -> None:
-    """Import on a worker what maps need, and have the forest's prediction compiled."""
+    """Import on a worker what maps need, as the stages before have, and have the forest's prediction compiled."""
+    importlib.import_module("soilscale.flow.draw").predict  # noqa: B018 - what it is made of is imported with it
     table = np.random.default_rng(0).random((50, 2), dtype="float32")
     forest: Any = models.algorithms.ALGORITHMS["random_forest"].make({"n_estimators": 2}, 2, 0)
     models.ready(forest.fit(table, table[:, 0])).predict(table)

@@ -11,17 +11,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from distributed import Client, LocalCluster
-from prometheus_client import start_http_server
 from rich.console import Console
 from rich.table import Column, Table
 
-from soilscale import __version__, config, flow, synthetic, telling
+from soilscale import __version__, config, flow, telling
 from soilscale.errors import ConfigurationError, IncompleteError, ServiceError, SoilscaleError
-from soilscale.flow import Outcome, Run
 
 USAGE = 64
 """Exit status of wrong usage; the parser's own is 2."""
@@ -47,6 +44,9 @@ NOISY = (
     "urllib3",
 )
 """Libraries whose loggers tell with a traceback what the command tells in a sentence."""
+
+if TYPE_CHECKING:
+    from distributed import Client, LocalCluster
 
 logger = logging.getLogger(__name__)
 
@@ -161,6 +161,8 @@ def _cluster(scheduler: str | None, workers: int | None) -> Iterator[Callable[[]
 
         @cache
         def connect() -> Client:
+            from distributed import Client
+
             address = scheduler or os.environ.get("DASK_SCHEDULER_ADDRESS")
             try:
                 client = stack.enter_context(Client(address or _start(stack, workers), set_as_default=False))
@@ -179,6 +181,8 @@ def _cluster(scheduler: str | None, workers: int | None) -> Iterator[Callable[[]
 
 def _start(stack: ExitStack, workers: int | None) -> LocalCluster:
     """Local cluster of single-threaded processes, on the loopback interface only."""
+    from distributed import LocalCluster
+
     with _held():
         return stack.enter_context(
             LocalCluster(
@@ -208,7 +212,7 @@ def _held() -> Iterator[None]:
 
 
 def _execute(
-    work: Callable[[Run], Outcome],
+    work: str,
     path: str,
     output: str | None,
     scheduler: str | None,
@@ -225,12 +229,14 @@ def _execute(
         if port is not None:
             stack.callback(_serve(address, port))
         with _cluster(scheduler, workers) as connect, telling.progress(err, form) as progress:
-            outcome = _work(work, Run(settings, connect, progress))
+            outcome = _work(work, flow.Run(settings, connect, progress))
         _conclude(outcome)
 
 
 def _serve(address: str, port: int) -> Callable[[], None]:
     """Serve metrics; returns what ends it."""
+    from prometheus_client import start_http_server
+
     try:
         server, thread = start_http_server(port, address)
     except OSError as error:
@@ -244,12 +250,14 @@ def _serve(address: str, port: int) -> Callable[[], None]:
     return end
 
 
-def _work(work: Callable[[Run], Outcome], run: Run) -> Outcome:
+def _work(work: str, run: flow.Run) -> flow.Outcome:
+    """Do what a function of the flow does, which is imported only now: help does not wait for it."""
     with flow.held(run.workspace):
-        return work(run)
+        outcome: flow.Outcome = getattr(flow, work)(run)
+    return outcome
 
 
-def _conclude(outcome: Outcome) -> None:
+def _conclude(outcome: flow.Outcome) -> None:
     for line in outcome.lines:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     for failure in outcome.failures:
@@ -263,7 +271,7 @@ def _conclude(outcome: Outcome) -> None:
         raise typer.Exit(outcome.status)
 
 
-def _command(name: str, work: Callable[[Run], Outcome], text: str, example: str) -> None:
+def _command(name: str, work: str, text: str, example: str) -> None:
     def command(
         path: ConfigPath,
         output: Output = None,
@@ -282,36 +290,36 @@ def _command(name: str, work: Callable[[Run], Outcome], text: str, example: str)
 
 
 _command(
-    "run", flow.run, "All stages, from catalog to report; skips what is already complete.", "moselle.yaml --workers 4"
+    "run", "run", "All stages, from catalog to report; skips what is already complete.", "moselle.yaml --workers 4"
 )
 _command(
     "search",
-    flow.search,
+    "search",
     "Find the items of every source and freeze them into the output.",
     "moselle.yaml -o period=[1990-01,1990-12]",
 )
 _command(
     "cube",
-    flow.cube,
+    "cube",
     "Stream the frozen items into the Zarr cube.",
     "moselle.yaml --scheduler tcp://dask-scheduler:8786",
 )
 _command(
     "samples",
-    flow.samples,
+    "samples",
     "Build the training table from the cube's coarse cells.",
     "moselle.yaml -o samples.min_valid_fraction=0.7",
 )
 _command(
     "train",
-    flow.train,
+    "train",
     "Fit a model per season and algorithm, and judge it by random and blocked splits.",
     "moselle.yaml -o models.seed=1",
 )
-_command("map", flow.make_maps, "Make the fine maps: Zarr, COGs and STAC items.", "moselle.yaml -o maps.algorithm=best")
+_command("map", "make_maps", "Make the fine maps: Zarr, COGs and STAC items.", "moselle.yaml -o maps.algorithm=best")
 _command(
     "report",
-    flow.report,
+    "report",
     "Make the tables, the figures and the HTML page.",
     "moselle.yaml -o validation.stations=stations.csv",
 )
@@ -387,10 +395,12 @@ def demo(
     log_level: Level = "warning",
 ) -> None:
     """Write an embedded world (STAC catalog, COGs, stations, the true fine maps, CONFIG) and run it."""
+    from soilscale import synthetic
+
     with _statuses(log_level):
         with telling.progress(err, "text") as progress:
             path = synthetic.write(folder, seed=seed, progress=progress)
         settings = config.load(str(path))
         with _cluster(scheduler, workers) as connect, telling.progress(err, "text") as progress:
-            outcome = _work(flow.run, Run(settings, connect, progress))
+            outcome = _work("run", flow.Run(settings, connect, progress))
         _conclude(outcome)

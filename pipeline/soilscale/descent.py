@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numba
@@ -97,6 +97,41 @@ def lay(forest: Forest, p: int) -> Descent:
             at = np.searchsorted(total, (np.arange(STEPS) + 0.5) / STEPS * total[-1])
             steps[feature], weight[feature] = rounded_down(forest.threshold[order[at]]), total[-1]
     return Descent(code[forest.start[:-1]], _aligned(node.ravel()), forest.value[~inner], steps, weight)
+
+
+def check(descent: Descent, p: int) -> None:
+    """Refuse arrays that are no forest of `p` features: prediction follows their numbers without looking.
+
+    Raises
+    ------
+    ValueError
+        If an array has another type or shape, or a node leads outside the forest or not onwards.
+    """
+    given = {name: (one.dtype.str[1:], one.shape) for name, one in vars(descent).items()}
+    nodes, leaves = len(descent.node) // 4, len(descent.value)
+    expected = {
+        "root": ("i4", (len(descent.root),)),
+        "node": ("i4", (4 * nodes,)),
+        "value": ("f8", (leaves,)),
+        "steps": ("f4", (p, STEPS)),
+        "weight": ("f8", (p,)),
+    }
+    if given != expected or not len(descent.root):
+        raise ValueError(f"got arrays {given}, expected {expected}")
+    lanes, _, *children = descent.node.reshape(nodes, 4).T
+    own = 4 * np.arange(nodes)
+    onwards = all(((child < 0) | (child > own)).all() for child in children)
+    inside = all(
+        ((code < 4 * nodes) & (code >= -leaves) & ((code < 0) | (code % 4 == 0))).all()
+        for code in (descent.root, *children)
+    )
+    if not onwards or not inside or not ((lanes >= 0) & (lanes < LANES * p) & (lanes % LANES == 0)).all():
+        raise ValueError("a node leads outside the forest")
+
+
+def align(descent: Descent) -> Descent:
+    """Forest whose nodes begin a line of the cache, as `lay` lays them."""
+    return replace(descent, node=_aligned(descent.node))
 
 
 def rounded_down(threshold: Float64s) -> Float32s:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -17,7 +17,8 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from soilscale.flow import Progress, Size
+if TYPE_CHECKING:
+    from soilscale.flow import Progress, Size
 
 LogFormat = Literal["text", "json"]
 

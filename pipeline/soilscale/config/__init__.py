@@ -1,7 +1,5 @@
 """What a person writes: the configuration, checked key by key; nothing below `flow` sees it."""
 
-from soilscale.config.inputs import SourceSection
-from soilscale.config.reading import dump, load, validate
-from soilscale.config.sections import Config
+import lazy_loader as lazy
 
-__all__ = ["Config", "SourceSection", "dump", "load", "validate"]
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -21,7 +21,7 @@ from pyproj import CRS
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from soilscale import cube, models, storage
+from soilscale import models, storage
 from soilscale.config.inputs import (
     AnySource,
     FaultError,
@@ -34,6 +34,7 @@ from soilscale.config.inputs import (
     ascending,
     faults,
 )
+from soilscale.cube import factor, feature_names, lagged
 from soilscale.errors import ConfigurationError, nearest
 from soilscale.grid import Grid, cover
 from soilscale.schema import KEYS, MAP, MAP_ATTRS, SPATIAL_REF, VALID_FRACTION
@@ -159,6 +160,8 @@ class Models(Section):
         """Refuse an algorithm or a parameter that does not exist."""
         if name not in models.ALGORITHMS:
             raise FaultError((where, f"there is no algorithm {name!r}{nearest(name, models.ALGORITHMS)}"))
+        if not values:
+            return
         try:
             models.ALGORITHMS[name].make(values, 1, self.seed)
         except ConfigurationError as error:
@@ -276,9 +279,9 @@ class Config(Section):
     def _group_faults(self) -> Iterator[Fault]:
         """Groups of several features that have the name of one of them, so that no table could tell them apart."""
         features = {
-            cube.lagged(feature, lag): source.group
+            lagged(feature, lag): source.group
             for source in self.source_list
-            for feature in cube.feature_names(source)
+            for feature in feature_names(source)
             for lag in (0, *source.lags)
         }
         for name, group in features.items():
@@ -290,9 +293,9 @@ class Config(Section):
         """Features and groups to be left out that no source has; classes that are not named are found in the data."""
         wanted = self.models.ablation
         found = [source for source in self.source_list if source.role == "predictor"]
-        features = {name: source for source in found for name in cube.feature_names(source)}
-        known = {cube.lagged(name, lag) for name, source in features.items() for lag in (0, *source.lags)}
-        known |= {source.group or cube.factor(source, name) for name, source in features.items()}
+        features = {name: source for source in found for name in feature_names(source)}
+        known = {lagged(name, lag) for name, source in features.items() for lag in (0, *source.lags)}
+        known |= {source.group or factor(source, name) for name, source in features.items()}
         known |= {source.group or source.name for source in found if source.kind == "categorical"}
         open_ = tuple(f"{source.name}_" for source in found if source.kind == "categorical" and not source.classes)
         for name in wanted if not isinstance(wanted, bool) else ():
@@ -308,10 +311,10 @@ class Config(Section):
         """Names that two features would have, or a feature and a variable or column of the products."""
         own = {*KEYS, MAP, VALID_FRACTION, SPATIAL_REF, "time_bounds"}
         names = [
-            cube.lagged(feature, lag)
+            lagged(feature, lag)
             for source in self.source_list
             if source.name != MAP or source.role != "target"
-            for feature in dict.fromkeys((source.name, *cube.feature_names(source)))
+            for feature in dict.fromkeys((source.name, *feature_names(source)))
             for lag in (0, *source.lags)
         ]
         names += [name for name in self._harmonised if name != MAP]

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from soilscale import storage
-from soilscale.errors import DataError, IncompleteError
-from soilscale.flow import learn, mapping, plan, reporting, stages
+from soilscale.errors import DataError
+from soilscale.flow import freezing, learn, mapping, plan, reporting, stages
 from soilscale.flow.mending import mended
-from soilscale.flow.session import Run
-from soilscale.flow.units import Receipt, failures, markers
+from soilscale.flow.session import Outcome, Run
+from soilscale.flow.units import failures, markers
 from soilscale.reports import method
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended."""
-
-    lines: Sequence[str]
-    """What to tell."""
-    failures: Sequence[Receipt]
-    """Units that are missing: their input could not be used, or they killed their workers."""
-
-    @property
-    def status(self) -> int:
-        """Exit status: what a rerun may mend comes before what it will not."""
-        if any(receipt.outcome == "killed" for receipt in self.failures):
-            return IncompleteError.status
-        return DataError.status if self.failures else 0
-
-
 @mended
-def run(given: Run) -> Outcome:
-    """Do all stages, in their order."""
+def run(given: Run, *, searched: bool = False) -> Outcome:
+    """Do all stages, in their order; the first is done if the catalogs have been searched."""
     reporting.check_references(given.config)
-    stages.search(given)
+    stages.search(given, searched=searched)
     stages.fill_cube(given)
     stages.draw_samples(given)
     stages.train(given)
@@ -54,7 +34,7 @@ def search(given: Run) -> Outcome:
 @mended
 def cube(given: Run) -> Outcome:
     """Fill the cube."""
-    stages.write_resolved(given)
+    freezing.write_resolved(given)
     stages.fill_cube(given)
     return _outcome(given, f"cube: {given.workspace.cube}")
 
@@ -63,7 +43,7 @@ def cube(given: Run) -> Outcome:
 def samples(given: Run) -> Outcome:
     """Build the training table."""
     _need_cube(given)
-    stages.write_resolved(given)
+    freezing.write_resolved(given)
     stages.draw_samples(given)
     count = len(learn.read_table(given.workspace.samples))
     return _outcome(given, f"training table: {given.workspace.samples}, {count} rows")
@@ -74,7 +54,7 @@ def train(given: Run) -> Outcome:
     """Fit and judge the models."""
     _need_cube(given)
     _need(given.workspace.samples, "samples")
-    stages.write_resolved(given)
+    freezing.write_resolved(given)
     stages.train(given)
     return _outcome(given, f"models: {storage.join(given.workspace.output, 'models')}")
 
@@ -84,7 +64,7 @@ def make_maps(given: Run) -> Outcome:
     """Make the maps."""
     _need_cube(given)
     _need(given.workspace.predictions, "train")
-    stages.write_resolved(given)
+    freezing.write_resolved(given)
     mapping.draw_maps(given)
     return _outcome(given, f"maps: {given.workspace.maps} and {given.workspace.published('catalog.json')}")
 
@@ -94,7 +74,7 @@ def report(given: Run) -> Outcome:
     """Make the report."""
     _need_cube(given)
     _need(given.workspace.published("catalog.json"), "map")
-    stages.write_resolved(given)
+    freezing.write_resolved(given)
     reporting.write_report(given)
     return _outcome(given, f"report: {given.workspace.report('index.html')}", *accuracy_lines(given))
 

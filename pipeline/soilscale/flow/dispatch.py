@@ -18,6 +18,7 @@ from distributed.scheduler import KilledWorker
 from soilscale import storage
 from soilscale.errors import IncompleteError, ServiceError
 from soilscale.flow import metrics
+from soilscale.flow.session import Progress
 from soilscale.flow.units import AWAY, MARKER, Outcome, Receipt, Unit, give_up, markers, perform
 from soilscale.flow.workspace import Workspace
 
@@ -46,9 +47,6 @@ MOST_KILLED = 20
 
 LOOK_EVERY = 5.0
 """Seconds between two looks at how many threads the cluster has."""
-
-Progress = Callable[[str, int, int | None], None]
-"""Takes what is being done, how much of it is done, and how much there is of it (None: not known)."""
 
 
 def run(
@@ -229,7 +227,7 @@ class _Stream:
         first, left = self.units[self.taken], len(self.units) - self.taken
         if not first.together:
             return 1
-        coming = self.units[self.taken : self.taken + max(1, min(MOST_TOGETHER, left // self.threads))]
+        coming = self.units[self.taken : self.taken + max(1, min(MOST_TOGETHER, left // (IN_FLIGHT * self.threads)))]
         return sum(1 for _ in takewhile(lambda unit: unit.together == first.together, coming))
 
     def _submit(self, batch: Sequence[Unit]) -> Future[list[Receipt]]:

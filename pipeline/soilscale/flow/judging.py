@@ -94,7 +94,7 @@ def judge_units(material: Material, conserved: Sequence[Unit]) -> list[Unit]:
         for month, (recipe, slot, made_from) in whole.items():
             own = material.chosen[run.config.season_scheme.name(month)]
             model = fitted[own.season, algorithm]
-            url = run.workspace.model(model.season, algorithm, "model.skops")
+            url = run.workspace.model(model.season, algorithm)
             told = None if model == own else (url, model.version)
             entry = Entry(str(month), algorithm, told, known, stations)
             units.append(Unit(JUDGE, entry.name, digest(made_from, entry), judge, (recipe, slot, entry)))

@@ -15,6 +15,12 @@ from soilscale.models import Job
 from soilscale.schema import COARSE
 from soilscale.seasons import Seasons
 
+MODEL, TREES = "model.skops", "trees.npz"
+"""Files of a fitted model: the whole of it, and of a forest its trees laid out for prediction."""
+
+FORMAT = 2
+"""Version of what a fit writes; a change redoes every fit."""
+
 
 def draw(
     workspace: Workspace,
@@ -45,7 +51,9 @@ def fit(
     write_table(workspace.state("train", f"{job.name}.parquet"), predictions)
     if estimator is not None:
         told = models.describe(job, estimator, rows, features, units, predictions, seed=options["seed"])
-        storage.write_bytes(workspace.model(job.season, job.algorithm, "model.skops"), models.dumps(estimator))
+        storage.write_bytes(workspace.model(job.season, job.algorithm, MODEL), models.dumps(estimator))
+        if (trees := models.pack(estimator)) is not None:
+            storage.write_bytes(workspace.model(job.season, job.algorithm, TREES), trees)
         storage.write_json(workspace.state("train", f"{job.name}.about.json"), told)
 
 
@@ -74,14 +82,18 @@ def table(url: str, version: str) -> pd.DataFrame:  # noqa: ARG001 - the version
 
 @lru_cache(maxsize=2)
 def load(url: str, version: str) -> models.Predictor:  # noqa: ARG001 - likewise
-    """Model from its object, ready to predict; remembered by this process, as one other is.
+    """Model from its folder, ready to predict; remembered by this process, as one other is.
 
     Raises
     ------
     DataError
         If it holds anything but a model of ours.
     """
-    return models.ready(models.loads(storage.read_bytes(url)))
+    try:
+        trees = storage.read_bytes(storage.join(url, TREES))
+    except FileNotFoundError:
+        return models.ready(models.loads(storage.read_bytes(storage.join(url, MODEL))))
+    return models.unpack(trees)
 
 
 def months_in_batches(n: int, size: int = 12) -> list[tuple[int, int]]:

@@ -196,7 +196,7 @@ def _model_units(
     tiles, months = list(run.plan.grid.tiles()), run.plan.months[list(slot.months)]
     layout = layout_digest(run)
     area = run.config.geometry.wkb_hex if run.config.geometry is not None else None
-    url = run.workspace.model(model.season, model.algorithm, "model.skops")
+    url = run.workspace.model(model.season, model.algorithm)
     origins = [
         digest(
             layout,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import wraps
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from soilscale import cube, storage
 from soilscale.cube import FRACTION as SHARES
@@ -17,6 +17,7 @@ from soilscale.maps import BLOCK_MEANS
 from soilscale.schema import COARSE, VALID_FRACTION
 from soilscale.storage import DamagedError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 CHUNK = re.compile(r"(?P<group>[^/]+)/(?P<name>[^/]+)/c/(?:(?P<time>\d+)/)?(?P<row>\d+)/(?P<column>\d+)")
@@ -26,13 +27,13 @@ LAID = {"cube.zarr": "layout.json", "maps.zarr": "maps-layout.json"}
 """Store -> what tells, below `state/`, that it was laid; without it the whole store is made again."""
 
 
-def mended(work: Callable[[Run], T]) -> Callable[[Run], T]:
+def mended(work: Callable[Concatenate[Run, P], T]) -> Callable[Concatenate[Run, P], T]:
     """Have a command that meets something damaged see to it that the next one makes it again."""
 
     @wraps(work)
-    def careful(given: Run) -> T:
+    def careful(given: Run, /, *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return work(given)
+            return work(given, *args, **kwargs)
         except DamagedError as error:
             raise withdraw(given, error) from error
 

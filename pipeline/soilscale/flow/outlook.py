@@ -15,7 +15,7 @@ from soilscale import catalog, cube, maps, models
 from soilscale.catalog import Scene
 from soilscale.config import Config
 from soilscale.cube import Input
-from soilscale.flow import mapping, plan
+from soilscale.flow import freezing, mapping
 from soilscale.grid import Grid
 from soilscale.schema import KEYS
 from soilscale.seasons import Months
@@ -83,7 +83,7 @@ class Outlook:
         known = self.scenes.get(source.name)
         static = bool(source.static or source.derive)
         if known and source.role == "predictor":
-            static = catalog.is_static(known, source, plan.period(self.config))
+            static = catalog.is_static(known, source, freezing.period(self.config))
         return Input(source, static, source.unit or "1")
 
     @cached_property
@@ -149,7 +149,7 @@ class Outlook:
         """Dates of a source that are read: those of its items, else as many as its composites have."""
         source, known = given.source, self.scenes.get(given.source.name)
         if known:
-            first, after = (np.datetime64(moment.replace(tzinfo=None)) for moment in plan.period(self.config))
+            first, after = (np.datetime64(moment.replace(tzinfo=None)) for moment in freezing.period(self.config))
             within = {scene.start for scene in known if given.static or (scene.start < after and scene.end > first)}
             return max(1, len(within))
         if given.static:

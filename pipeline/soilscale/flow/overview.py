@@ -12,11 +12,10 @@ from soilscale import catalog, cube, storage
 from soilscale.catalog import Scene
 from soilscale.config import Config
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
-from soilscale.flow import explain, judging, lease, mapping, plan, releases, reporting, stages
-from soilscale.flow.dispatch import Progress
+from soilscale.flow import explain, freezing, judging, lease, mapping, plan, releases, reporting, stages
 from soilscale.flow.material import stations_on_grid
 from soilscale.flow.plan import CUBE, FRACTION, HARMONISE, RELATE
-from soilscale.flow.session import Run
+from soilscale.flow.session import Progress, Run
 from soilscale.flow.sizing import Sizing, size
 from soilscale.flow.stages import SAMPLES, TRAIN
 from soilscale.flow.units import FAILED, MARKER, Receipt, Unit, failures, markers
@@ -50,7 +49,7 @@ def status(config: Config) -> Status:
     workspace = run.workspace
     failed = failures(workspace)
     frozen = sum(storage.exists(workspace.items(source.name)) for source in config.source_list)
-    found = [StageStatus("search", frozen, len(config.source_list), _count(failed, stages.SEARCH))]
+    found = [StageStatus("search", frozen, len(config.source_list), _count(failed, freezing.SEARCH))]
     expected = _expected(run) if frozen == len(config.source_list) else {}
     before, after = explain.asked(config)
     for stage in (CUBE, *_of_parts(config), FRACTION, SAMPLES, *before, TRAIN, *after, *mapping.STAGES):
@@ -156,11 +155,11 @@ def check(config: Config, progress: Progress) -> Check:
     seen: dict[str, Sequence[Scene]] = {}
     for source in config.source_list:
         try:
-            items = catalog.search(stages.query(config, source), progress=progress)
+            items = catalog.search(freezing.query(config, source), progress=progress)
             scenes = seen[source.name] = catalog.scenes(items, source)
             rows.append(_describe(config, source, scenes))
             if not scenes:
-                errors.append(DataError(plan.no_items(config, source)))
+                errors.append(DataError(freezing.no_items(config, source)))
         except SoilscaleError as error:
             errors.append(error)
             rows.append(SourceCheck(source.name, 0, "", "", str(error)))
@@ -208,7 +207,7 @@ def _describe(config: Config, source: Source, scenes: Sequence[Scene]) -> Source
         return SourceCheck(source.name, 0, "none", "all", "no items in the area and period")
     lacking = [scene for scene in scenes if scene.missing]
     state = f"{len(lacking)} of {len(scenes)} items lack {', '.join(lacking[0].missing)}" if lacking else "reached"
-    if source.role == "predictor" and catalog.is_static(scenes, source, plan.period(config)):
+    if source.role == "predictor" and catalog.is_static(scenes, source, freezing.period(config)):
         return SourceCheck(source.name, len(scenes), "static", "0", state)
     covered = np.array([month for month in config.months if cube.select(scenes, month)], dtype="datetime64[M]")
     missing = [str(month) for month in config.months if month not in covered]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cached_property, partial
 from itertools import groupby
 
@@ -16,7 +15,7 @@ from soilscale.catalog import Scene
 from soilscale.config import Config
 from soilscale.cube import Input
 from soilscale.errors import ConfigurationError, DataError
-from soilscale.flow import fill
+from soilscale.flow import fill, freezing
 from soilscale.flow.units import Unit, markers
 from soilscale.flow.workspace import Workspace, digest
 from soilscale.grid import Grid, Tile
@@ -103,7 +102,7 @@ def make(config: Config, workspace: Workspace) -> Plan:
     inputs: list[Input] = []
     for source in config.source_list:
         found = frozen(config, workspace, source)
-        static = source.role == "predictor" and catalog.is_static(found, source, period(config))
+        static = source.role == "predictor" and catalog.is_static(found, source, freezing.period(config))
         scenes[source.name] = found
         inputs.append(Input(source, static, _unit(config, source, found)))
     inputs = [_with_classes(workspace, given) for given in inputs]
@@ -137,28 +136,8 @@ def frozen(config: Config, workspace: Workspace, source: Source) -> list[Scene]:
         raise DataError(f"source {source.name}: its items are not frozen yet; run `soilscale search` first") from error
     found = catalog.scenes(collection["features"], source)
     if not found:
-        raise DataError(no_items(config, source))
+        raise DataError(freezing.no_items(config, source))
     return found
-
-
-def no_items(config: Config, source: Source) -> str:
-    """Message for a source of which nothing lies in the area and period."""
-    first, last = config.period
-    area = config.area.geometry or list(config.area.bbox or ())
-    return (
-        f"source {source.name}: got no item of collection {source.collection!r} in the area {area} from {first} to "
-        f"{last}, expected at least one; check where and when the collection lies, and the area and period asked for"
-    )
-
-
-def period(config: Config, lag: int = 0) -> catalog.Period:
-    """First instant of the period, some months earlier for a lag, and the first one after it; UTC."""
-    first, after = config.months[0] - np.timedelta64(lag, "M"), config.months[-1] + np.timedelta64(1, "M")
-    return _instant(first), _instant(after)
-
-
-def _instant(month: np.datetime64) -> datetime:
-    return datetime.fromisoformat(f"{month}-01").replace(tzinfo=UTC)
 
 
 def _unit(config: Config, source: Source, scenes: Sequence[Scene]) -> str:

@@ -1,4 +1,7 @@
-"""A configuration on a cluster: what every stage takes."""
+"""A configuration on a cluster: what every stage takes.
+
+Dask and what plans the cube are imported at their first use: a command that finds nothing to do needs neither.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,41 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-from distributed import Client
-
-from soilscale import __version__, config, cube
+from soilscale import __version__, config, cube, flow
 from soilscale.config import Config
-from soilscale.flow import dispatch, plan
-from soilscale.flow.dispatch import Progress
-from soilscale.flow.plan import Plan, State
+from soilscale.errors import DataError, IncompleteError
 from soilscale.flow.units import Receipt, Unit
 from soilscale.flow.workspace import Workspace, digest
 
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from soilscale.flow.plan import Plan, State
+
 PACKAGES = ("dask", "numpy", "rasterio", "scikit-learn", "stackstac", "xarray", "zarr")
 """Packages whose versions are told."""
+
+Progress = Callable[[str, int, int | None], None]
+"""Takes what is being done, how much of it is done, and how much there is of it (None: not known)."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    lines: Sequence[str]
+    """What to tell."""
+    failures: Sequence[Receipt]
+    """Units that are missing: their input could not be used, or they killed their workers."""
+
+    @property
+    def status(self) -> int:
+        """Exit status: what a rerun may mend comes before what it will not."""
+        if any(receipt.outcome == "killed" for receipt in self.failures):
+            return IncompleteError.status
+        return DataError.status if self.failures else 0
 
 
 @dataclass(frozen=True)
@@ -44,22 +69,22 @@ class Run:
         """Do the units of a stage that are not complete, and tell of those that are missing at its end."""
         if not work:
             return []
-        return dispatch.run(self.connect, self.workspace, work, self.progress, doing)
+        return flow.dispatch.run(self.connect, self.workspace, work, self.progress, doing)
 
     @cached_property
     def plan(self) -> Plan:
         """Inputs and units of the cube, from the frozen items."""
-        return plan.make(self.config, self.workspace)
+        return flow.plan.make(self.config, self.workspace)
 
     @property
     def standing(self) -> State:
         """What stands in the cube."""
-        return plan.state(self.workspace, self.plan, self.cube_units)
+        return flow.plan.state(self.workspace, self.plan, self.cube_units)
 
     @cached_property
     def cube_units(self) -> list[Unit]:
         """Units that fill the cube."""
-        return plan.cube_units(self.config, self.plan)
+        return flow.plan.cube_units(self.config, self.plan)
 
     def forget(self) -> None:
         """Plan anew: the frozen items, or the classes found in them, have changed."""

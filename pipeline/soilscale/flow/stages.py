@@ -2,121 +2,47 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from soilscale import catalog, config, cube, grid, models, reports, samples, storage
-from soilscale.config import Config
-from soilscale.errors import DataError, IncompleteError, ServiceError
-from soilscale.flow import explain, fill, learn, plan
+from soilscale import cube, models, reports, samples, storage
+from soilscale.errors import DataError, IncompleteError
+from soilscale.flow import explain, fill, freezing, learn, plan
 from soilscale.flow.layout import Layout, lay
 from soilscale.flow.session import Run
-from soilscale.flow.units import FAILED, Receipt, Unit
-from soilscale.flow.workspace import Workspace, digest
+from soilscale.flow.units import Receipt, Unit
+from soilscale.flow.workspace import digest
 from soilscale.models import Job
 from soilscale.schema import COARSE, MAP
 from soilscale.seasons import ALL
-from soilscale.sources import Source
 
 logger = logging.getLogger(__name__)
 
 MOST_BEYOND = 0.5
 """Largest share of observations outside the physical range that a run goes on with."""
 
-SEARCH, SAMPLES, TRAIN = "search", "samples", "train"
+SAMPLES, TRAIN = "samples", "train"
 """Stages beside the cube's and the maps'."""
 
 
-def write_resolved(run: Run) -> None:
-    """Write the resolved configuration, its hash and the versions of packages."""
-    content = {
-        "config": config.dump(run.config),
-        "hash": run.config_hash,
-        "versions": run.versions,
-    }
-    storage.write_bytes(run.workspace.resolved, yaml.safe_dump(content, sort_keys=False).encode())
-
-
-def search(run: Run) -> None:
-    """Ask the catalogs for the items of every source, and freeze them.
-
-    A catalog that cannot be reached is survived where its items are frozen already: those are used, with a warning.
-
-    Raises
-    ------
-    DataError
-        If a source has no item in the area and period.
-    ServiceError
-        If a catalog cannot be reached and its items are not frozen.
-    """
-    write_resolved(run)
-    broken = Broken(run.workspace)
-    for source in run.config.source_list:
-        url = run.workspace.items(source.name)
-        made_from = digest(source, run.config.catalog(source), run.config.period, run.config.nested_grid)
-        try:
-            items = catalog.search(query(run.config, source), progress=run.progress, broken=broken.record(source.name))
-        except ServiceError as error:
-            if not storage.exists(url) or storage.read_json(url).get("soilscale:query") != made_from:
-                raise
-            logger.warning("%s; the items that were frozen before are used", error)
-            continue
-        if not items:
-            raise DataError(plan.no_items(run.config, source))
-        found = {"type": "FeatureCollection", "features": items, "soilscale:query": made_from}
-        if not storage.exists(url) or storage.read_json(url) != json.loads(json.dumps(found)):
-            storage.write_json(url, found)
-    broken.write()
+def search(run: Run, *, searched: bool = False) -> None:
+    """Freeze the items of every source, and tell of the months that none covers; errors as `freezing.freeze`."""
+    if not searched:
+        freezing.freeze(run)
     run.forget()
     for name, months in run.plan.gaps().items():
         if months:
             logger.warning("source %s: no item in %s", name, brief(months))
 
 
-@dataclass
-class Broken:
-    """Documents of catalogs that cannot be used, kept among the failed units."""
-
-    workspace: Workspace
-    found: list[Receipt] = field(default_factory=list)
-
-    def record(self, source: str) -> Callable[[str, str], None]:
-        """Callback for the search of a source."""
-
-        def note(url: str, reason: str) -> None:
-            self.found.append(Receipt(SEARCH, f"{source}: {url.partition('?')[0]}", "failed", reason, 0.0))
-
-        return note
-
-    def write(self) -> None:
-        """Replace what an earlier search found."""
-        storage.remove(self.workspace.state(SEARCH))
-        for receipt in self.found:
-            name = f"{digest(receipt.name)}{FAILED}"
-            storage.write_json(self.workspace.state(SEARCH, name), asdict(receipt))
-
-
 def brief(names: Sequence[str], what: str = "months", most: int = 6) -> str:
     """Names as text, the first few of many."""
     shown = ", ".join(names[:most])
     return f"{shown} and {len(names) - most} more {what}" if len(names) > most else shown
-
-
-def query(settings: Config, source: Source) -> catalog.Query:
-    """What is asked of a source's catalog: the grid's extent, and the period with the months that lags reach back."""
-    return catalog.Query(
-        source=source,
-        catalog=settings.catalog(source),
-        bbox=grid.lonlat_bounds(settings.nested_grid.coarse),
-        period=plan.period(settings, max(source.lags, default=0)),
-    )
 
 
 def fill_cube(run: Run) -> None:
@@ -317,7 +243,7 @@ def train_units(run: Run, seasons: Sequence[str]) -> list[Unit]:
         parameters = explain.parameters_of(run, job.season, job.algorithm)
         feature_units = {name: str(told[name].attrs["units"]) for name in features}
         options = {"parameters": parameters, "seed": settings.seed, "folds": settings.folds}
-        origin = digest(made_from, job, parameters, settings.folds, features)
+        origin = digest(made_from, job, parameters, settings.folds, features, learn.FORMAT)
         units.append(Unit(TRAIN, job.name, origin, learn.fit, (job, features, feature_units, options, made_from)))
     return units
 

@@ -45,9 +45,9 @@ class Workspace:
         """The maps, with their groups month, season and coarse."""
         return storage.join(self.output, "maps.zarr")
 
-    def model(self, season: str, algorithm: str, name: str) -> str:
-        """Part of a fitted model: ``model.skops`` or ``model.json``."""
-        return storage.join(self.output, "models", season, algorithm, name)
+    def model(self, season: str, algorithm: str, *name: str) -> str:
+        """Folder of a fitted model, or a part of it: ``model.skops``, ``model.json`` or ``trees.npz``."""
+        return storage.join(self.output, "models", season, algorithm, *name)
 
     def published(self, *parts: str) -> str:
         """COGs and STAC documents of the maps."""

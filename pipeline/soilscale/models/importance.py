@@ -13,8 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from soilscale.errors import ConfigurationError, DataError
 from soilscale.forest import LEAF, out_of_bag, permuted_errors
-from soilscale.models.algorithms import Estimator, TrendForest
+from soilscale.models.algorithms import Estimator
 from soilscale.models.prediction import flat
+from soilscale.models.trend import TrendForest
 
 Float64s = NDArray[np.float64]
 

@@ -18,9 +18,10 @@ from skops import io as skops
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from soilscale.errors import DataError
-from soilscale.models.algorithms import ALGORITHMS, Estimator, TrendForest
+from soilscale.models.algorithms import ALGORITHMS, Estimator
 from soilscale.models.boosting import BoostedTrees
 from soilscale.models.distance import NearestNeighbours, SupportVectors
+from soilscale.models.trend import TrendForest
 
 CHECKED = (BoostedTrees, NearestNeighbours, SupportVectors)
 """Types of model that check themselves what they learned."""

@@ -11,8 +11,10 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.utils.validation import check_is_fitted
 
 from soilscale import descent
+from soilscale.descent import Descent
 from soilscale.forest import LEAF, Forest
-from soilscale.models.algorithms import Estimator, TrendForest
+from soilscale.models.algorithms import Estimator
+from soilscale.models.trend import TrendForest
 
 BATCH = 2**16
 """Rows that are predicted at once."""
@@ -30,16 +32,18 @@ class Trees:
 
     Parameters
     ----------
-    forest
-        A fitted forest for one target.
+    laid
+        The trees.
+    p
+        Number of features.
     threads
         Most threads of a prediction; the result does not depend on it.
     """
 
-    def __init__(self, forest: RandomForestRegressor, threads: int = 1) -> None:
-        self.n_features_in_ = int(forest.n_features_in_)
+    def __init__(self, laid: Descent, p: int, threads: int = 1) -> None:
+        self.n_features_in_ = p
         self.threads = threads
-        self._descent = descent.lay(flat(forest), self.n_features_in_)
+        self._descent = laid
 
     def predict(self, X: NDArray[Any]) -> NDArray[np.float64]:
         """Predict the target as scikit-learn does on one core, to the last bit.
@@ -78,11 +82,11 @@ def ready(estimator: Estimator, threads: int = 1) -> Predictor:
     """
     if isinstance(estimator, RandomForestRegressor):
         check_is_fitted(estimator)
-        return Trees(estimator, threads)
+        return Trees(lay(estimator), int(estimator.n_features_in_), threads)
     if isinstance(estimator, TrendForest):
         check_is_fitted(estimator)
         changed = copy(estimator)
-        changed.forest_ = Trees(estimator.forest_, threads)
+        changed.forest_ = ready(estimator.forest_, threads)
         return changed
     return estimator
 
@@ -108,6 +112,11 @@ def predict(predictor: Predictor, X: NDArray[np.float32], *, rows: int = BATCH) 
     for start in range(0, len(X), rows):
         predicted[start : start + rows] = predictor.predict(X[start : start + rows])
     return predicted
+
+
+def lay(forest: RandomForestRegressor) -> Descent:
+    """Lay a fitted forest for one target out for prediction."""
+    return descent.lay(flat(forest), int(forest.n_features_in_))
 
 
 def flat(forest: RandomForestRegressor) -> Forest:

@@ -8,7 +8,7 @@ import posixpath
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -209,8 +209,39 @@ def stamp(url: str) -> str:
         raise
     except FAILURES as error:
         raise explain(error, url, "reach") from error
+    return _stamp(told)
+
+
+def _stamp(told: Mapping[str, Any]) -> str:
+    """Stamp of an object from what its store tells of it."""
     version = next((told[key] for key in ("ETag", "mtime", "LastModified") if told.get(key)), None)
-    return "" if version is None else f"{told.get('size')} {version}"
+    return "" if version is None else f"{told.get('size', told.get('Size'))} {version}"
+
+
+def stamps(url: str) -> dict[str, str]:
+    """Name and `stamp` of each object below a folder, relative to it; of the object itself, named ``.``, if it is one.
+
+    On S3 that is one request for each thousand of them.
+
+    Raises
+    ------
+    ServiceError
+        If the store cannot be reached, or has no such bucket.
+    """
+    try:
+        fs, path = filesystem(url)
+        if isinstance(fs, S3FileSystem):
+            found = {name: _stamp(told) for name, told in _listed(fs, path)}
+        else:
+            below = fs.find(path, detail=True)
+            found = {posixpath.relpath(name, path): _stamp(told) for name, told in below.items()}
+        return found or {".": stamp(url)}
+    except FileNotFoundError as error:
+        if not has_bucket(error):
+            raise explain(error, url, "list") from error
+        return {}
+    except FAILURES as error:
+        raise explain(error, url, "list") from error
 
 
 def names_below(url: str) -> list[str]:
@@ -238,12 +269,18 @@ def names_below(url: str) -> list[str]:
 
 def _below(fs: S3FileSystem, path: str, most: int = MOST_LISTED) -> Iterator[str]:
     """Names of the objects below a folder of S3, so many in each request."""
+    return (name for name, _ in _listed(fs, path, most))
+
+
+def _listed(fs: S3FileSystem, path: str, most: int = MOST_LISTED) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name of each object below a folder of S3, and what the store tells of it, so many in each request."""
     bucket, _, key = path.rstrip("/").partition("/")
     prefix = f"{key}/" if key else ""
     more: dict[str, str] = {}
     while True:
         page = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=most, **more)
-        yield from (found["Key"].removeprefix(prefix) for found in page.get("Contents", ()) if found["Key"] != prefix)
+        found = page.get("Contents", ())
+        yield from ((one["Key"].removeprefix(prefix), one) for one in found if one["Key"] != prefix)
         if not page.get("IsTruncated"):
             return
         more = {"ContinuationToken": page["NextContinuationToken"]}

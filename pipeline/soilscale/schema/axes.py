@@ -1,10 +1,6 @@
-"""The words of the products: dimensions, variable names, CF attributes, quality bits."""
+"""The axes of the products: coordinates with CF attributes, bounds of time, chunks."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from enum import IntFlag
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -12,55 +8,8 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
 from soilscale.grid import Grid, centres
+from soilscale.schema.words import FINE, SPATIAL_REF
 from soilscale.seasons import Months
-
-DIMS = ("time", "y", "x")
-FINE, COARSE = "fine", "coarse"
-MAP = "soil_moisture"
-"""Variable of the maps and of the target's column in the training table."""
-PREDICTION, RESIDUAL = "prediction", "residual"
-PREDICTION_QUALITY, QUALITY = "prediction_quality", "quality"
-LOWER, UPPER = "lower", "upper"
-"""Ends of the interval of a map."""
-VALID_FRACTION = "valid_fraction"
-SPATIAL_REF = "spatial_ref"
-ROLE, PART = "soilscale_role", "part"
-"""Attribute of a coarse variable that is no feature, and its value: one of the sensors that the target is made from."""
-CONVENTIONS = "CF-1.11"
-
-KEYS = ("time", "season", "y", "x", "block", "split")
-"""Columns of the training table that are not features; `MAP` is the target's."""
-
-
-class Quality(IntFlag):
-    """Bits of the quality layer of a map."""
-
-    OBSERVED = 1
-    PREDICTED = 2
-    """Predicted where the coarse product has no observation."""
-    GAP_FILLED = 4
-    """A predictor was missing in this month and filled from its neighbours in time."""
-    CLAMPED = 8
-    """The value stood outside the physical range and was brought back to it."""
-    OUTSIDE = 16
-    """Outside the area that was asked for."""
-    COMPREHENSIVE = 32
-    """Predicted by the comprehensive model: the season has too few training rows for one of its own."""
-
-
-QUALITY_ATTRS: Mapping[str, Any] = {
-    "standard_name": "quality_flag",
-    "long_name": "origin and state of the soil moisture value",
-    "flag_masks": np.array([bit.value for bit in Quality], dtype="uint8"),
-    "flag_meanings": " ".join(str(bit.name).lower() for bit in Quality),
-}
-
-MAP_ATTRS: Mapping[str, Any] = {
-    "standard_name": "volume_fraction_of_condensed_water_in_soil",
-    "long_name": "surface soil moisture",
-    "units": "m3 m-3",
-    "cell_methods": "area: mean time: mean",
-}
 
 
 def coordinates(geobox: GeoBox, times: Months | None = None) -> dict[str, xr.Variable]:

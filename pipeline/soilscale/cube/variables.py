@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from soilscale import schema
-from soilscale.cube.months import factor, feature_names, lagged, units
+from soilscale.cube.naming import factor, feature_names, lagged, units
 from soilscale.grid import Grid
 from soilscale.schema import COARSE, FINE
 from soilscale.seasons import Months

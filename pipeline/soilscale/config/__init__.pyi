@@ -1,0 +1,5 @@
+from .inputs import SourceSection
+from .reading import dump, load, validate
+from .sections import Config
+
+__all__ = ["Config", "SourceSection", "dump", "load", "validate"]

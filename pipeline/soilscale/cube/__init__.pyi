@@ -1,0 +1,24 @@
+from .layers import codes, meets
+from .months import is_constant, read_month, read_static, select
+from .mosaics import Reading
+from .naming import factor, feature_names, lagged
+from .variables import FRACTION, Input, features, fractions, groups, template
+
+__all__ = [
+    "FRACTION",
+    "Input",
+    "Reading",
+    "codes",
+    "factor",
+    "feature_names",
+    "features",
+    "fractions",
+    "groups",
+    "is_constant",
+    "lagged",
+    "meets",
+    "read_month",
+    "read_static",
+    "select",
+    "template",
+]

@@ -1,0 +1,29 @@
+from . import commands, dispatch, plan
+from .commands import cube, make_maps, report, samples, search, train
+from .lease import held
+from .overview import check, status
+from .seal import run
+from .session import Outcome, Progress, Run
+from .sizing import Size, Sizing, foresee
+
+__all__ = [
+    "Outcome",
+    "Progress",
+    "Run",
+    "Size",
+    "Sizing",
+    "check",
+    "commands",
+    "cube",
+    "dispatch",
+    "foresee",
+    "held",
+    "make_maps",
+    "plan",
+    "report",
+    "run",
+    "samples",
+    "search",
+    "status",
+    "train",
+]

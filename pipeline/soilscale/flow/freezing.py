@@ -1,0 +1,120 @@
+"""The items of every source, asked of the catalogs and frozen into the output."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+import yaml
+
+from soilscale import catalog, config, grid, storage
+from soilscale.config import Config
+from soilscale.errors import DataError, ServiceError
+from soilscale.flow.session import Run
+from soilscale.flow.units import FAILED, Receipt
+from soilscale.flow.workspace import Workspace, digest
+from soilscale.sources import Source
+
+logger = logging.getLogger(__name__)
+
+SEARCH = "search"
+"""Stage of the documents of catalogs."""
+
+
+def write_resolved(run: Run) -> None:
+    """Write the resolved configuration, its hash and the versions of packages."""
+    content = {
+        "config": config.dump(run.config),
+        "hash": run.config_hash,
+        "versions": run.versions,
+    }
+    storage.write_bytes(run.workspace.resolved, yaml.safe_dump(content, sort_keys=False).encode())
+
+
+def freeze(run: Run) -> None:
+    """Ask the catalogs for the items of every source, and freeze them.
+
+    A catalog that cannot be reached is survived where its items are frozen already: those are used, with a warning.
+
+    Raises
+    ------
+    DataError
+        If a source has no item in the area and period.
+    ServiceError
+        If a catalog cannot be reached and its items are not frozen.
+    """
+    write_resolved(run)
+    broken = Broken(run.workspace)
+    for source in run.config.source_list:
+        url = run.workspace.items(source.name)
+        made_from = digest(source, run.config.catalog(source), run.config.period, run.config.nested_grid)
+        try:
+            items = catalog.search(query(run.config, source), progress=run.progress, broken=broken.record(source.name))
+        except ServiceError as error:
+            if not storage.exists(url) or storage.read_json(url).get("soilscale:query") != made_from:
+                raise
+            logger.warning("%s; the items that were frozen before are used", error)
+            continue
+        if not items:
+            raise DataError(no_items(run.config, source))
+        found = {"type": "FeatureCollection", "features": items, "soilscale:query": made_from}
+        if not storage.exists(url) or storage.read_json(url) != json.loads(json.dumps(found)):
+            storage.write_json(url, found)
+    broken.write()
+
+
+@dataclass
+class Broken:
+    """Documents of catalogs that cannot be used, kept among the failed units."""
+
+    workspace: Workspace
+    found: list[Receipt] = field(default_factory=list)
+
+    def record(self, source: str) -> Callable[[str, str], None]:
+        """Callback for the search of a source."""
+
+        def note(url: str, reason: str) -> None:
+            self.found.append(Receipt(SEARCH, f"{source}: {url.partition('?')[0]}", "failed", reason, 0.0))
+
+        return note
+
+    def write(self) -> None:
+        """Replace what an earlier search found."""
+        storage.remove(self.workspace.state(SEARCH))
+        for receipt in self.found:
+            name = f"{digest(receipt.name)}{FAILED}"
+            storage.write_json(self.workspace.state(SEARCH, name), asdict(receipt))
+
+
+def query(settings: Config, source: Source) -> catalog.Query:
+    """What is asked of a source's catalog: the grid's extent, and the period with the months that lags reach back."""
+    return catalog.Query(
+        source=source,
+        catalog=settings.catalog(source),
+        bbox=grid.lonlat_bounds(settings.nested_grid.coarse),
+        period=period(settings, max(source.lags, default=0)),
+    )
+
+
+def no_items(config: Config, source: Source) -> str:
+    """Message for a source of which nothing lies in the area and period."""
+    first, last = config.period
+    area = config.area.geometry or list(config.area.bbox or ())
+    return (
+        f"source {source.name}: got no item of collection {source.collection!r} in the area {area} from {first} to "
+        f"{last}, expected at least one; check where and when the collection lies, and the area and period asked for"
+    )
+
+
+def period(config: Config, lag: int = 0) -> catalog.Period:
+    """First instant of the period, some months earlier for a lag, and the first one after it; UTC."""
+    first, after = config.months[0] - np.timedelta64(lag, "M"), config.months[-1] + np.timedelta64(1, "M")
+    return _instant(first), _instant(after)
+
+
+def _instant(month: np.datetime64) -> datetime:
+    return datetime.fromisoformat(f"{month}-01").replace(tzinfo=UTC)

@@ -1,0 +1,57 @@
+"""A run that was complete is sealed; one of which nothing has changed since ends at once.
+
+The seal holds a digest of all that lies in the output, as its store lists it, and of what the output hangs on beside:
+the configuration, this version, the files that the maps are judged by. It says nothing that the units' markers do not
+say; it saves planning them, and importing what they are planned with.
+"""
+
+from __future__ import annotations
+
+from soilscale import __version__, flow, storage
+from soilscale.flow import freezing
+from soilscale.flow.lease import TERMS
+from soilscale.flow.session import Outcome, Run
+from soilscale.flow.workspace import digest
+
+SEAL = "seal.json"
+"""Name of the seal below `state/`."""
+
+PASSING = ("run.yaml", f"state/{SEAL}", f"state/{TERMS}/")
+"""Names, or how they begin, of what every run writes anew."""
+
+
+def run(given: Run) -> Outcome:
+    """Do all stages, in their order, or none where the catalogs have nothing new for an output that is sealed."""
+    lines = _unbroken(given)
+    searched = lines is not None
+    if lines is not None:
+        freezing.freeze(given)
+        lines = _unbroken(given)
+        if lines is not None:
+            return Outcome(lines, ())
+    outcome = flow.commands.run(given, searched=searched)
+    made_from = _made_from(given)
+    if outcome.status == 0 and made_from is not None:
+        storage.write_json(given.workspace.state(SEAL), {"made_from": made_from, "lines": list(outcome.lines)})
+    return outcome
+
+
+def _unbroken(given: Run) -> list[str] | None:
+    """What the run told that sealed the output; None if it is not sealed, or something has changed."""
+    try:
+        seal = storage.read_json(given.workspace.state(SEAL))
+    except FileNotFoundError:
+        return None
+    lines: list[str] = seal["lines"]
+    return lines if seal["made_from"] == _made_from(given) else None
+
+
+def _made_from(given: Run) -> str | None:
+    """Digest of the output and of what it hangs on; None if a store does not tell when an object was written."""
+    output = storage.stamps(given.workspace.output)
+    standing = {name: stamp for name, stamp in output.items() if not name.startswith(PASSING)}
+    judges = [given.config.validation.stations, given.config.validation.truth]
+    beside = [storage.stamps(url) for url in judges if url is not None]
+    if not all(stamp for found in (standing, *beside) for stamp in found.values()) or not all(beside):
+        return None
+    return digest(__version__, given.config_hash, standing, beside)

@@ -1,0 +1,39 @@
+from .algorithms import ALGORITHMS, RECOMMENDED, Algorithm, Estimator, find
+from .boosting import BoostedTrees
+from .distance import NearestNeighbours, SupportVectors
+from .importance import has_importance, measure, oob_r2
+from .packing import pack, unpack
+from .persistence import dumps, loads
+from .prediction import Predictor, predict, ready
+from .training import FOLDS, PREDICTIONS, Job, describe, folds, jobs, partition, run
+from .trend import TrendForest
+
+__all__ = [
+    "ALGORITHMS",
+    "FOLDS",
+    "PREDICTIONS",
+    "RECOMMENDED",
+    "Algorithm",
+    "BoostedTrees",
+    "Estimator",
+    "Job",
+    "NearestNeighbours",
+    "Predictor",
+    "SupportVectors",
+    "TrendForest",
+    "describe",
+    "dumps",
+    "find",
+    "folds",
+    "has_importance",
+    "jobs",
+    "loads",
+    "measure",
+    "oob_r2",
+    "pack",
+    "partition",
+    "predict",
+    "ready",
+    "run",
+    "unpack",
+]
