@@ -39,14 +39,17 @@ from soilscale.flow import Run, mapping
 WAYS = {"soilscale, 1 worker": 1, "soilscale": 2, "script": 2}
 """Way -> its workers."""
 
+LAST = 2004
+"""Last year of a new world."""
+
 COLUMNS = ("way", "workers", "repetition", "wall_s", "cpu_s", "difference")
 
 
-def world(folder: Path, cells: int) -> Path:
-    """Configuration of a world of one year whose models stand."""
+def world(folder: Path, cells: int, years: int) -> Path:
+    """Configuration of a world whose models stand."""
     told = folder / "world.yaml"
     if not told.exists():
-        synthetic.write(folder, years=(2004, 2004), cells=cells)
+        synthetic.write(folder, years=(LAST - years + 1, LAST), cells=cells)
     command = [str(Path(sys.executable).with_name("soilscale")), "-o", "models.algorithms=[random_forest]"]
     quick = ["-o", "models.ablation=false", "-o", "maps.algorithm=random_forest"]
     for stage in ("search", "cube", "samples", "train"):
@@ -180,6 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--world", help="folder of the world; written where there is none; default: a new one")
     parser.add_argument("--cells", type=int, default=12, help="coarse cells along the side of a new world, 12 at most")
+    parser.add_argument("--years", type=int, default=3, help="years of a new world")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--csv", default="maps.csv")
     parser.add_argument("--case", choices=tuple(WAYS), help=argparse.SUPPRESS)
@@ -190,7 +194,7 @@ def main() -> None:
         return
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
-        told = world(Path(sizes.world or scratch) / "world", sizes.cells)
+        told = world(Path(sizes.world or scratch) / "world", sizes.cells, sizes.years)
         for repetition in range(sizes.rounds):
             folders = {way: Path(scratch) / f"{repetition}-{way}" for way in WAYS}
             found = {way: case(way, told, folder) for way, folder in folders.items()}

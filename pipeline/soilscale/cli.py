@@ -48,6 +48,13 @@ NOISY = (
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
+LOCAL = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 32 * 2**20,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 16 * 2**20,
+}
+"""Dask's settings of a local cluster: arrays of one unit are given to the next, not back to the system."""
+
 logger = logging.getLogger(__name__)
 
 app = typer.Typer(
@@ -181,9 +188,10 @@ def _cluster(scheduler: str | None, workers: int | None) -> Iterator[Callable[[]
 
 def _start(stack: ExitStack, workers: int | None) -> LocalCluster:
     """Local cluster of single-threaded processes, on the loopback interface only."""
+    import dask
     from distributed import LocalCluster
 
-    with _held():
+    with _held(), dask.config.set(LOCAL):
         return stack.enter_context(
             LocalCluster(
                 n_workers=workers or os.cpu_count(),

@@ -2,7 +2,7 @@ from .layers import codes, meets
 from .months import is_constant, read_month, read_static, select
 from .mosaics import Reading
 from .naming import factor, feature_names, lagged
-from .variables import FRACTION, Input, features, fractions, groups, template
+from .variables import FRACTION, Input, feature_units, features, fractions, groups, template
 
 __all__ = [
     "FRACTION",
@@ -11,6 +11,7 @@ __all__ = [
     "codes",
     "factor",
     "feature_names",
+    "feature_units",
     "features",
     "fractions",
     "groups",

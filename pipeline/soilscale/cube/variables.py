@@ -65,6 +65,11 @@ def fractions(inputs: Sequence[Input]) -> dict[str, Input]:
     }
 
 
+def feature_units(inputs: Sequence[Input]) -> dict[str, str]:
+    """Unit of every feature of the models."""
+    return {name: _unit(name, given) for name, given in features(inputs).items()}
+
+
 def template(inputs: Sequence[Input], grid: Grid, months: Months) -> dict[str, xr.Dataset]:
     """Datasets of the groups ``fine``, ``coarse`` and ``fraction``, lazy and all missing.
 
@@ -108,12 +113,17 @@ def template(inputs: Sequence[Input], grid: Grid, months: Months) -> dict[str, x
 
 def _attrs(name: str, given: Input) -> dict[str, str]:
     source = given.source
-    bare = next(bare for bare in feature_names(source) for lag in (0, *source.lags) if lagged(bare, lag) == name)
-    told = {"long_name": name.replace("_", " "), "units": units(source, given.unit)[bare]}
+    told = {"long_name": name.replace("_", " "), "units": _unit(name, given)}
     if not given.static:
         told["cell_methods"] = "area: mean time: mean" if source.aggregate == "mean" else "area: mean time: sum"
     told["soilscale_source"] = source.name
     return told if source.on_coarse else told | {"soilscale_group": groups([given])[name]}
+
+
+def _unit(name: str, given: Input) -> str:
+    source = given.source
+    bare = next(bare for bare in feature_names(source) for lag in (0, *source.lags) if lagged(bare, lag) == name)
+    return units(source, given.unit)[bare]
 
 
 def _dataset(
@@ -131,7 +141,7 @@ def _dataset(
         shape = (rows, columns) if constant else (len(months), rows, columns)
         chunks = tile if constant else (1, *tile)
         dims = schema.DIMS[1:] if constant else schema.DIMS
-        values = da.full(shape, np.nan, dtype="float32", chunks=chunks)
+        values = da.full(shape, np.nan, dtype="float32", chunks=chunks, name=f"missing-{scale}-{name}")
         told = dict(attrs[name]) | {"grid_mapping": schema.SPATIAL_REF}
         encoding = {"chunks": chunks, "_FillValue": np.float32("nan")}
         variables[name] = xr.Variable(dims, values, told, encoding)

@@ -17,7 +17,7 @@ from soilscale.flow.session import Run
 from soilscale.flow.units import Receipt, Unit
 from soilscale.flow.workspace import digest
 from soilscale.models import Job
-from soilscale.schema import COARSE, MAP
+from soilscale.schema import MAP
 from soilscale.seasons import ALL
 
 logger = logging.getLogger(__name__)
@@ -236,12 +236,12 @@ def train_units(run: Run, seasons: Sequence[str]) -> list[Unit]:
     """One unit for each fit."""
     settings = run.config.models
     made_from = samples_digest(run)
-    told = cube.template(run.plan.inputs, run.plan.grid, run.plan.months)[COARSE]
+    told = cube.feature_units(run.plan.inputs)
     units = []
     for job in models.jobs(seasons, settings.algorithms, settings.folds):
         features = explain.features_of(run, job.season)
         parameters = explain.parameters_of(run, job.season, job.algorithm)
-        feature_units = {name: str(told[name].attrs["units"]) for name in features}
+        feature_units = {name: told[name] for name in features}
         options = {"parameters": parameters, "seed": settings.seed, "folds": settings.folds}
         origin = digest(made_from, job, parameters, settings.folds, features, learn.FORMAT)
         units.append(Unit(TRAIN, job.name, origin, learn.fit, (job, features, feature_units, options, made_from)))
