@@ -55,7 +55,7 @@ COMMANDS = ("search,cube,samples", "train", "map", "report")
 MOST_GROWTH = 1.1
 """Peak of the largest area as a multiple of that of the smallest, up to which a stage is independent of the area."""
 
-ALIKE: Mapping[str, str] = {"ablation": "train", "judge": "predict", "relate": "samples", "harmonise": "samples"}
+ALIKE: Mapping[str, str] = {"ablation": "train", "judge": "predict", "relate": "samples", "harmonise": "samples", "merge": "coarse"}
 """Stages that these worlds do not have -> one that does alike work, whose rate stands for theirs."""
 
 LEAST_SLOPE = 1.0
@@ -270,10 +270,10 @@ def case(folder: Path, area: int, repetition: int, tile: int, trees: int) -> lis
 def coefficients(rows: Sequence[dict[str, Any]], command: str) -> dict[str, Any]:
     """Rates of the stages, as `soilscale.flow.sizing` reads them.
 
-    Time and bytes are those of all cases over what they asked for. Memory is a line that no case lies above.
+    Time and bytes are those of all cases over what they asked for, beyond what the cheapest unit takes. Memory is a
+    line that no case lies above.
     """
-    fraction = [row for row in rows if row["stage"] == "fraction"]
-    unit = sum(row["seconds"] for row in fraction) / sum(row["units"] for row in fraction)
+    unit = min(row["seconds"] / row["units"] for row in rows if "load_mib" in row and row["units"] > 1)
     stages: dict[str, dict[str, float]] = {}
     for stage in dict.fromkeys(row["stage"] for row in rows if "load_mib" in row):
         alike = [row for row in rows if row["stage"] == stage]

@@ -69,7 +69,7 @@ def test_the_template_has_the_dimensions_of_the_contract() -> None:
     assert set(found) == {"month", "season", "coarse"}
     assert set(found["month"].data_vars) == {MAP, PREDICTION, PREDICTION_QUALITY, QUALITY}
     assert set(found["season"].data_vars) == {MAP, QUALITY}
-    assert set(found["coarse"].data_vars) == {PREDICTION, RESIDUAL}
+    assert set(found["coarse"].data_vars) == {RESIDUAL}
     assert dict(found["month"].sizes) == {"time": 4, "y": 30, "x": 42, "bounds": 2}
     assert dict(found["season"].sizes) == {"time": 1, "y": 30, "x": 42, "bounds": 2}
     assert dict(found["coarse"].sizes) == {"time": 4, "y": 5, "x": 7, "bounds": 2}
@@ -92,7 +92,7 @@ def test_the_templates_variables_are_typed_described_and_chunked_by_tiles() -> N
         assert values.attrs["grid_mapping"] == quality.attrs["grid_mapping"] == "spatial_ref"
         assert values.encoding["chunks"] == quality.encoding["chunks"] == (1, 18, 18)
         assert values.data.chunksize == (1, 18, 18)
-    assert found["coarse"][PREDICTION].encoding["chunks"] == (1, 3, 3)
+    assert found["coarse"][RESIDUAL].encoding["chunks"] == (1, 5, 7)
     assert found["month"][PREDICTION].attrs["long_name"] != found["month"][MAP].attrs["long_name"]
 
 

@@ -57,7 +57,8 @@ def test_a_nation_is_sized_from_its_configuration_alone() -> None:
     grid = nation().nested_grid
     tiles, months, seasons = len(list(grid.tiles())), 16 * 12, 16 * 4 - 1
     assert tiles > 30
-    assert told["predict"].units == told["conserve"].units == told["fraction"].units == tiles * months
+    assert told["predict"].units == told["conserve"].units == tiles * months
+    assert told["coarse"].units == 16 + 1
     assert told["season"].units == tiles * seasons
     assert told["publish"].units == months + seasons
     assert told["train"].units == 2 * (4 + 1) * (1 + 5)
@@ -120,7 +121,7 @@ def test_the_memory_of_no_stage_but_the_fits_goes_with_the_area(area: int) -> No
         "predict",
         "report",
     }
-    for stage in ("cube", "fraction", "conserve", "season", "publish"):
+    for stage in ("cube", "coarse", "conserve", "season", "publish"):
         assert many[stage] == pytest.approx(one[stage], rel=0.01)
 
 
@@ -137,7 +138,7 @@ def test_rates_name_the_machine_and_the_benchmark_and_cover_every_stage() -> Non
     }
     asked = demands.demands(Outlook(nation(sources=parts, validation=truth), {}))
     assert {demand.stage for demand in asked} <= set(known.stages)
-    assert {"relate", "harmonise", "judge"} <= {demand.stage for demand in asked}
+    assert {"relate", "harmonise", "merge", "judge"} <= {demand.stage for demand in asked}
 
 
 def test_plan_asks_no_catalog_and_changes_nothing(tmp_path: Path) -> None:
@@ -238,7 +239,7 @@ def test_workers_take_no_more_for_a_larger_area_and_no_more_than_is_told(tmp_pat
     rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
     peaks = {(row["stage"], row["area"]): float(row["peak_mib"]) for row in rows}
     stages = {stage for stage, area in peaks if area == "4"} & set(sizing.rates().stages) - {"report"}
-    assert {"cube", "fraction", "train", "predict", "conserve", "season", "publish"} <= stages
+    assert {"cube", "coarse", "train", "predict", "conserve", "season", "publish"} <= stages
     assert {stage for stage in stages if peaks[stage, "4"] > 1.1 * peaks[stage, "1"]} == set()
     for row in rows:
         if row["stage"] in stages:

@@ -29,8 +29,8 @@ from soilscale.seasons import Months, Seasons
 
 MONTH, SEASON = "month", "season"
 
-BLOCK_MEANS: Mapping[str, str] = {MONTH: COARSE, SEASON: "coarse_season"}
-"""Group of maps -> the group that holds the block means of their predictions."""
+NODES: Mapping[str, str] = {MONTH: COARSE, SEASON: "coarse_season"}
+"""Group of maps -> the group that holds the nodes of the surfaces that conserve them."""
 
 ENDS = (LOWER, UPPER)
 
@@ -60,7 +60,7 @@ def template(
     predict_seasons: bool = False,
     intervals: bool = False,
 ) -> dict[str, xr.Dataset]:
-    """Datasets of the groups ``month``, ``season`` and their `BLOCK_MEANS`, lazy and all missing.
+    """Datasets of the groups ``month``, ``season`` and their `NODES`, lazy and all missing.
 
     Parameters
     ----------
@@ -88,15 +88,15 @@ def template(
     if intervals:
         layers |= {name: dict(schema.MAP_ATTRS) | {"long_name": f"{name} end of the interval"} for name in ENDS}
     predicted = {PREDICTION: dict(schema.MAP_ATTRS) | {"long_name": "model's estimate before conservation"}}
-    means = predicted | {RESIDUAL: dict(schema.MAP_ATTRS) | {"long_name": "nodes of the surface that conserves"}}
+    nodes = {RESIDUAL: dict(schema.MAP_ATTRS) | {"long_name": "nodes of the surface that conserves"}}
     flags = {PREDICTION_QUALITY: dict(schema.QUALITY_ATTRS) | {"long_name": "what the model's estimate rests on"}}
     found = {
         MONTH: _dataset(grid, FINE, months, months + one, seasons, layers | predicted | flags),
         SEASON: _dataset(grid, FINE, starts, after, seasons, layers | (predicted | flags if predict_seasons else {})),
-        BLOCK_MEANS[MONTH]: _dataset(grid, COARSE, months, months + one, seasons, means),
+        NODES[MONTH]: _dataset(grid, COARSE, months, months + one, seasons, nodes),
     }
     if predict_seasons:
-        found[BLOCK_MEANS[SEASON]] = _dataset(grid, COARSE, starts, after, seasons, means)
+        found[NODES[SEASON]] = _dataset(grid, COARSE, starts, after, seasons, nodes)
     return found
 
 

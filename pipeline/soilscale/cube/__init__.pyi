@@ -2,10 +2,11 @@ from .layers import codes, meets
 from .months import is_constant, read_month, read_static, select
 from .mosaics import Reading
 from .naming import factor, feature_names, lagged
-from .variables import FRACTION, Input, feature_units, features, fractions, groups, template
+from .variables import FRACTION, TOGETHER, Input, feature_units, features, fractions, groups, template
 
 __all__ = [
     "FRACTION",
+    "TOGETHER",
     "Input",
     "Reading",
     "codes",

@@ -20,6 +20,10 @@ FRACTION = "fraction"
 """Group of the valid share of every source in each coarse cell, from which ``valid_fraction`` is taken."""
 
 
+TOGETHER = 12
+"""Months of a chunk of the coarse group and of the valid shares, which cover the whole area."""
+
+
 @dataclass(frozen=True)
 class Input:
     """A source as its frozen items show it."""
@@ -85,7 +89,7 @@ def template(inputs: Sequence[Input], grid: Grid, months: Months) -> dict[str, x
     Returns
     -------
     dict
-        Group -> dataset; chunks are one month by one tile.
+        Group -> dataset. Chunks of the fine group are one month by one tile, the others' `TOGETHER` months of the area.
     """
     target = next(given for given in inputs if given.source.role == "target")
     known = features(inputs)
@@ -135,11 +139,11 @@ def _dataset(
 ) -> xr.Dataset:
     geobox = grid.fine if scale == FINE else grid.coarse
     rows, columns = geobox.shape
-    tile = schema.chunks(grid, scale)
+    together, space = (1, schema.chunks(grid, FINE)) if scale == FINE else (TOGETHER, (rows, columns))
     variables = {}
     for name, constant in static.items():
         shape = (rows, columns) if constant else (len(months), rows, columns)
-        chunks = tile if constant else (1, *tile)
+        chunks = space if constant else (together, *space)
         dims = schema.DIMS[1:] if constant else schema.DIMS
         values = da.full(shape, np.nan, dtype="float32", chunks=chunks, name=f"missing-{scale}-{name}")
         told = dict(attrs[name]) | {"grid_mapping": schema.SPATIAL_REF}

@@ -15,7 +15,7 @@ from soilscale.flow import explain, judging, learn, mapping, plan
 from soilscale.flow.outlook import Outlook
 from soilscale.maps import MONTH, SEASON
 from soilscale.models.selection import FORESTS
-from soilscale.schema import COARSE, FINE, PREDICTION, PREDICTION_QUALITY, QUALITY, RESIDUAL, VALID_FRACTION
+from soilscale.schema import COARSE, FINE, PREDICTION, PREDICTION_QUALITY, QUALITY, RESIDUAL
 from soilscale.seasons import ALL
 
 AREA, MODELS = "area", "models"
@@ -60,7 +60,7 @@ class Demand:
 
 def demands(outlook: Outlook) -> list[Demand]:
     """What every stage asks for, in the order of the stages."""
-    found = [_cube(outlook), *_harmonise(outlook), _fraction(outlook), _samples(outlook), *_learn(outlook)]
+    found = [_cube(outlook), _gather(outlook), *_harmonise(outlook), _samples(outlook), *_learn(outlook)]
     return [*found, *_maps(outlook), *_judge(outlook), _report(outlook)]
 
 
@@ -97,14 +97,13 @@ def _cube(outlook: Outlook) -> Demand:
     """Work: fine cells times dates and assets, in millions."""
     read = [given for given in outlook.inputs if given.source.harmonise is None]
     units = sum(_unit_count(outlook, given) for given in read)
-    own = {given.source.name for given in outlook.inputs if given.source.harmonise is not None} | {VALID_FRACTION}
-    names = {group: [name for name in told.data_vars if name not in own] for group, told in outlook.cube.items()}
     pixels = sum(
         outlook.dates(given) * len(given.source.assets) * (0 if given.source.on_coarse else outlook.cells)
         for given in read
     )
-    objects = units + sum(_chunks(outlook.cube[group], names[group]) for group in (FINE, COARSE, FRACTION))
-    written = sum(_bytes(outlook.cube[group], names[group]) for group in (FINE, COARSE, FRACTION))
+    fine, coarse, shares = (outlook.cube[group] for group in (FINE, COARSE, FRACTION))
+    objects = units + _chunks(fine, fine.data_vars)
+    written = _bytes(fine, fine.data_vars) + _bytes(coarse, _gathered(outlook)) + _bytes(shares, shares.data_vars)
     layers = max(len(cube.feature_names(given.source)) for given in read)
     load = outlook.tile_cells * 4 * (6 + layers)
     return Demand(plan.CUBE, units, pixels * PIXEL, written, objects + _laid(outlook.cube), pixels / 1e6, load)
@@ -116,23 +115,32 @@ def _harmonise(outlook: Outlook) -> Iterator[Demand]:
     if how is None:
         return
     series = outlook.rows * FLOAT
-    objects = outlook.tiles + _chunks(outlook.cube[COARSE], [outlook.config.target.name])
+    merged, batches = [outlook.config.target.name], learn.months_in_batches(len(outlook.months), cube.TOGETHER)
+    objects = len(batches) + _chunks(outlook.cube[COARSE], merged)
     if how.method != "none":
         yield Demand(plan.RELATE, 1, len(how.needs) * series / 2, 0, 2, outlook.rows / 1e6, 8.0 * series, AREA)
     share = math.prod(outlook.grid.tile_shape) * len(outlook.months) * FLOAT
     needed = len(how.needs) * series / 2
-    yield Demand(plan.HARMONISE, outlook.tiles, needed, series / 2, objects, outlook.rows / 1e6, 8.0 * share)
+    yield Demand(plan.HARMONISE, outlook.tiles, needed, series / 2, outlook.tiles, outlook.rows / 1e6, 8.0 * share)
+    yield Demand(plan.MERGE, len(batches), series / 2, series / 2, objects, series / 2e6, series, AREA)
 
 
-def _fraction(outlook: Outlook) -> Demand:
-    """Work: none beyond the units themselves."""
-    units, shares = outlook.tiles * len(outlook.months), outlook.cube[FRACTION]
-    static = [name for name, given in cube.fractions(outlook.inputs).items() if given.static]
-    read = _bytes(shares, shares.data_vars) + (len(outlook.months) - 1) * _bytes(shares, static)
-    coarse = outlook.cube[COARSE]
-    objects = units + _chunks(coarse, [VALID_FRACTION])
-    load = math.prod(outlook.grid.tile_shape) * 4 * len(shares.data_vars)
-    return Demand(plan.FRACTION, units, read, _bytes(coarse, [VALID_FRACTION]), objects, 0.0, load)
+def _gather(outlook: Outlook) -> Demand:
+    """Work: bytes that are written, in millions."""
+    coarse, shares = outlook.cube[COARSE], outlook.cube[FRACTION]
+    names = _gathered(outlook)
+    batches = len(learn.months_in_batches(len(outlook.months), cube.TOGETHER))
+    units = batches + any(given.static for given in outlook.features.values())
+    written = _bytes(coarse, names) + _bytes(shares, shares.data_vars)
+    objects = units + _chunks(coarse, names) + _chunks(shares, shares.data_vars)
+    load = written * min(cube.TOGETHER / len(outlook.months), 1.0)
+    return Demand(plan.GATHER, units, written, written, objects, written / 1e6, load, AREA)
+
+
+def _gathered(outlook: Outlook) -> list[Hashable]:
+    """Variables of the coarse group but for a harmonised target."""
+    own = {given.source.name for given in outlook.inputs if given.source.harmonise is not None}
+    return [name for name in outlook.cube[COARSE].data_vars if name not in own]
 
 
 def _samples(outlook: Outlook) -> Demand:
@@ -244,7 +252,7 @@ def _maps(outlook: Outlook) -> Iterator[Demand]:
     layers = [str(name) for name in outlook.maps[MONTH].data_vars if name not in own]
     size = sum(_bytes(outlook.maps[group], layers) for group in groups)
     chunks = sum(_chunks(outlook.maps[group], layers) for group in groups)
-    means = [maps.BLOCK_MEANS[group] for group in groups]
+    means = [maps.NODES[group] for group in groups]
     nodes, solved = (sum(found(outlook.maps[group], [RESIDUAL]) for group in means) for found in (_bytes, _chunks))
     held = coarse * FLOAT * 12.0
     yield Demand(mapping.SOLVE, count, count * 2 * 4 * coarse, nodes, count + solved, count * coarse / 1e6, held)
@@ -268,11 +276,8 @@ def _predict(outlook: Outlook) -> Demand:
     groups = [MONTH, SEASON] if outlook.predicts_seasons else [MONTH]
     units = outlook.tiles * len(seasons)
     names = [PREDICTION, PREDICTION_QUALITY]
-    means = [maps.BLOCK_MEANS[group] for group in groups]
     written = sum(_bytes(outlook.maps[group], names) for group in groups)
-    written += sum(_bytes(outlook.maps[group], [PREDICTION]) for group in means)
     objects = units + _laid(outlook.maps) + sum(_chunks(outlook.maps[group], names) for group in groups)
-    objects += sum(_chunks(outlook.maps[group], [PREDICTION]) for group in means)
     settings = outlook.config
     named = settings.models.algorithms if settings.maps.algorithm == "best" else (settings.maps.algorithm,)
     trees = max(outlook.trees(algorithm) for algorithm in named)

@@ -227,7 +227,7 @@ class _Stream:
         first, left = self.units[self.taken], len(self.units) - self.taken
         if not first.together:
             return 1
-        coming = self.units[self.taken : self.taken + max(1, min(MOST_TOGETHER, left // (IN_FLIGHT * self.threads)))]
+        coming = self.units[self.taken : self.taken + max(1, min(MOST_TOGETHER, left // self.threads))]
         return sum(1 for _ in takewhile(lambda unit: unit.together == first.together, coming))
 
     def _submit(self, batch: Sequence[Unit]) -> Future[list[Receipt]]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from soilscale import grid, kernels, maps, publish, storage
-from soilscale.flow import learn
+from soilscale.flow import keeping, learn
+from soilscale.flow.keeping import Arrays, Piece
 from soilscale.flow.workspace import Workspace
 from soilscale.grid import Grid, Tile
 from soilscale.maps import MONTH, SEASON, Offsets
@@ -52,10 +53,10 @@ class Slot:
     months: tuple[int, ...]
 
 
-def predict(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot, model: str, version: str) -> None:
+def predict(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot, model: str, version: str) -> Arrays:
     """Predict a tile with its season's model from the mean features of a slot's months.
 
-    What is kept is the prediction, its block means and its flags.
+    The prediction and its flags are written, its block means kept.
     """
     features, filled = mean_features(workspace, recipe, tile, slot)
     within = inside(recipe, tile)
@@ -68,8 +69,7 @@ def predict(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot, model:
     place = (slot.index, *tile.fine)
     storage.write_region(workspace.maps, slot.group, PREDICTION, prediction, place)
     storage.write_region(workspace.maps, slot.group, PREDICTION_QUALITY, flags.astype("uint8"), place)
-    coarse = maps.BLOCK_MEANS[slot.group]
-    storage.write_region(workspace.maps, coarse, PREDICTION, means.astype("float32"), (slot.index, *tile.coarse))
+    return {PREDICTION: means.astype("float32")}
 
 
 def inside(recipe: Recipe, tile: Tile) -> Array:
@@ -125,17 +125,18 @@ def _around(workspace: Workspace, recipe: Recipe, name: str, tile: Tile, index: 
     ]
 
 
-def residual(workspace: Workspace, recipe: Recipe, slot: Slot) -> None:
+def residual(workspace: Workspace, recipe: Recipe, slot: Slot, pieces: Sequence[Piece]) -> None:
     """Solve for the surface that shifts a map to the coarse observation, over the whole area at once."""
-    coarse = maps.BLOCK_MEANS[slot.group]
-    means = storage.read_region(workspace.maps, coarse, PREDICTION, (slot.index,))
+    means = np.full(recipe.grid.shape, np.nan, "float32")
+    for piece, kept in keeping.read(workspace, pieces):
+        means[piece.rows, piece.columns] = kept[PREDICTION]
     nodes = kernels.residual_nodes(observation(workspace, recipe, slot) - means, recipe.grid.ratio)
-    storage.write_region(workspace.maps, coarse, RESIDUAL, nodes, (slot.index,))
+    storage.write_region(workspace.maps, maps.NODES[slot.group], RESIDUAL, nodes, (slot.index,))
 
 
 def conserve(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> None:
     """Shift a tile's prediction to the coarse observation."""
-    nodes = storage.read_region(workspace.maps, maps.BLOCK_MEANS[slot.group], RESIDUAL, (slot.index,))
+    nodes = storage.read_region(workspace.maps, maps.NODES[slot.group], RESIDUAL, (slot.index,))
     place = (slot.index, *tile.fine)
     prediction = storage.read_region(workspace.maps, slot.group, PREDICTION, place).astype("float64")
     flags = storage.read_region(workspace.maps, slot.group, PREDICTION_QUALITY, place)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,26 @@ from soilscale import cube, harmonisation, kernels, storage
 from soilscale.catalog import Scene
 from soilscale.cube import FRACTION, Reading
 from soilscale.errors import DataError, ServiceError
+from soilscale.flow import keeping
+from soilscale.flow.keeping import Arrays
 from soilscale.flow.workspace import Workspace
 from soilscale.grid import Grid, Tile
 from soilscale.schema import COARSE, FINE, VALID_FRACTION
 from soilscale.seasons import Months
 from soilscale.sources import Harmonise, Source
 
-Work = Callable[..., None]
+Work = Callable[..., Arrays]
 Arguments = tuple[Any, ...]
 Place = tuple[int, tuple[int, ...]]
 """Lag, and the index in time, none of a static source."""
 
 Features = Mapping[str, np.ndarray[Any, Any]]
+
+SHARE = ""
+"""Name under which a unit keeps the valid share: no feature has it."""
+
+SERIES = 3
+"""Dimensions of what has months."""
 
 
 def unit_of(reading: Reading, scenes: Sequence[Scene]) -> str:
@@ -45,11 +54,13 @@ def classes(workspace: Workspace, reading: Reading, scenes: Sequence[Scene], gri
     storage.write_json(workspace.state("classes", reading.source.name, f"{tile.name}.codes.json"), found)
 
 
-def static(workspace: Workspace, reading: Reading, scenes: Sequence[Scene], grid: Grid, tile: Tile) -> None:
-    """Fill a tile with a static source."""
-    write = partial(_write, workspace, reading, grid, tile, [(0, ())])
+def static(workspace: Workspace, reading: Reading, scenes: Sequence[Scene], grid: Grid, tile: Tile) -> Arrays:
+    """Fill a tile with a static source; what is kept is as `month` keeps it."""
+    write = partial(_write, workspace, tile, [(0, ())])
     with _blank_on_failure(partial(write, _blank(reading, tile))):
-        write(cube.read_static(reading, scenes, grid.fine[tile.fine]))
+        features = cube.read_static(reading, scenes, grid.fine[tile.fine])
+        write(features)
+    return _means(features, grid.ratio)
 
 
 def month(
@@ -60,60 +71,111 @@ def month(
     tile: Tile,
     months: Months,
     alike: Sequence[np.datetime64],
-) -> None:
-    """Fill a tile's month with a source, the months that hold the same values, and those that have them as a lag."""
-    places = [place for month in alike for place in _places(reading, months, month)]
-    write = partial(_write, workspace, reading, grid, tile, places)
+) -> Arrays:
+    """Fill a tile's month with a source, the months that hold the same values, and those that have them as a lag.
+
+    What is kept is the block means of its features, and as `SHARE` the share of each coarse cell that is valid.
+    """
+    places = _times(reading.source, months, alike)
+    write = partial(_write, workspace, tile, places)
     with _blank_on_failure(partial(write, _blank(reading, tile))):
-        write(cube.read_month(reading, scenes, grid.fine[tile.fine], alike[0]))
+        features = cube.read_month(reading, scenes, grid.fine[tile.fine], alike[0])
+        write(features)
+    return _means(features, grid.ratio)
 
 
 def target(
-    workspace: Workspace,
+    _workspace: Workspace,
     reading: Reading,
     scenes: Sequence[Scene],
     grid: Grid,
     tile: Tile,
-    months: Months,
+    _months: Months,
     alike: Sequence[np.datetime64],
-) -> None:
-    """Fill a tile's month of the coarse group with the observation."""
+) -> Arrays:
+    """Keep the observation of a tile's month."""
     (month,) = alike
-    region = (int(np.searchsorted(months, month)), *tile.coarse)
     name = reading.source.name
-    blank = np.full(_shape(tile.coarse), np.nan)
-    with _blank_on_failure(partial(_write_region, workspace, COARSE, name, blank, region)):
-        values = cube.read_month(reading, scenes, grid.coarse[tile.coarse], month)[name]
-        _write_region(workspace, COARSE, name, values, region)
+    return {name: cube.read_month(reading, scenes, grid.coarse[tile.coarse], month)[name].astype("float32")}
 
 
 def blank(
     workspace: Workspace,
     reading: Reading,
     _scenes: Sequence[Scene],
-    grid: Grid,
+    _grid: Grid,
     tile: Tile,
     months: Months | None = None,
     alike: Sequence[np.datetime64] = (),
 ) -> None:
-    """Leave missing what `static`, `month` or `target` would fill; takes what they take."""
-    places = [(0, ())] if months is None else [place for month in alike for place in _places(reading, months, month)]
-    if not reading.source.on_coarse:
-        _write(workspace, reading, grid, tile, places, _blank(reading, tile))
+    """Leave missing what `static` or `month` would fill; takes what they take, and what `target` takes."""
+    if reading.source.on_coarse:
         return
-    missing = np.full(_shape(tile.coarse), np.nan)
-    for _, time in places:
-        _write_region(workspace, COARSE, reading.source.name, missing, (*time, *tile.coarse))
+    places: Sequence[Place] = [(0, ())]
+    if months is not None:
+        places = _times(reading.source, months, alike)
+    _write(workspace, tile, places, _blank(reading, tile))
 
 
-def fraction(workspace: Workspace, names: Sequence[str], static: frozenset[str], tile: Tile, index: int) -> None:
-    """Take the smallest valid share of all predictors in a tile's month."""
-    shares = [
-        storage.read_region(workspace.cube, FRACTION, name, tile.coarse if name in static else (index, *tile.coarse))
-        for name in names
-    ]
-    smallest = np.min([np.nan_to_num(share) for share in shares], axis=0)
-    _write_region(workspace, COARSE, VALID_FRACTION, smallest, (index, *tile.coarse))
+@dataclass(frozen=True)
+class Gathering:
+    """Chunks of the coarse group and of the valid shares, and the markers of units that hold what goes there."""
+
+    pieces: tuple[keeping.Piece, ...]
+    coarse: tuple[str, ...]
+    """Variables of the coarse group that are written."""
+    shares: tuple[str, ...]
+    """Variables of the group of valid shares that are written."""
+    shape: tuple[int, ...]
+    """Months, unless it is static, coarse rows and columns."""
+    first: int = 0
+    """Index in time of the first month."""
+    static: tuple[tuple[str, tuple[keeping.Piece, ...]], ...] | None = None
+    """Static predictors, whose shares count beside the months' for `VALID_FRACTION`; None: that is not written."""
+
+
+def gather(workspace: Workspace, what: Gathering) -> None:
+    """Write what units have kept as whole chunks; what no marker holds is missing, and its valid share nothing."""
+    coarse = {name: np.full(what.shape, np.nan, "float32") for name in what.coarse}
+    shares = {name: np.zeros(what.shape, "float32") for name in what.shares}
+    for piece, kept in keeping.read(workspace, what.pieces):
+        for lag, place in _places(what, piece):
+            for name, values in kept.items():
+                known, named = (shares, piece.source) if name == SHARE else (coarse, name)
+                known[cube.lagged(named, lag)][(*place, piece.rows, piece.columns)] = _part(what, values)
+    if what.static is not None:
+        smallest = [_static_share(workspace, what.static, what.shape[1:]), *shares.values()]
+        coarse[VALID_FRACTION] = np.broadcast_to(reduce(np.minimum, smallest), what.shape)
+    time = (slice(what.first, what.first + what.shape[0]),) if len(what.shape) == SERIES else ()
+    for group, found in ((COARSE, coarse), (FRACTION, shares)):
+        for name, values in found.items():
+            storage.write_region(workspace.cube, group, name, values, (*time, slice(None), slice(None)))
+
+
+def _places(what: Gathering, piece: keeping.Piece) -> Iterator[tuple[int, tuple[int | slice, ...]]]:
+    """Lag, and index in time, with which a piece stands among what is gathered."""
+    if len(what.shape) < SERIES:
+        yield 0, ()
+    elif not piece.places:
+        yield 0, (slice(None),)
+    for lag, index in piece.places:
+        if 0 <= index - what.first < what.shape[0]:
+            yield lag, (index - what.first,)
+
+
+def _part(what: Gathering, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """What of a series belongs to the months that are gathered; a month's values as they are."""
+    return values[what.first : what.first + what.shape[0]] if values.ndim == SERIES else values
+
+
+def _static_share(
+    workspace: Workspace, sources: Sequence[tuple[str, Sequence[keeping.Piece]]], shape: tuple[int, ...]
+) -> np.ndarray[Any, Any]:
+    """Smallest valid share of the static predictors."""
+    found = {name: np.zeros(shape, "float32") for name, _ in sources}
+    for piece, kept in keeping.read(workspace, [piece for _, pieces in sources for piece in pieces]):
+        found[piece.source][piece.rows, piece.columns] = kept[SHARE]
+    return reduce(np.minimum, found.values(), np.ones(shape, "float32"))
 
 
 def relate(workspace: Workspace, name: str, how: Harmonise, months: Months) -> None:
@@ -131,18 +193,15 @@ def relate(workspace: Workspace, name: str, how: Harmonise, months: Months) -> N
     storage.write_json(_relations(workspace, name), found)
 
 
-def harmonise(workspace: Workspace, name: str, how: Harmonise, months: Months, tile: Tile) -> None:
-    """Fill all months of a tile with a target's parts, brought to one level; the first in their order counts."""
-    region = (slice(0, len(months)), *tile.coarse)
-    blank = np.full((len(months), *_shape(tile.coarse)), np.nan)
-    with _blank_on_failure(partial(_write_region, workspace, COARSE, name, blank, region)):
-        series = _series(workspace, how, region)
-        if how.method != "none":
-            areas = storage.read_json(_relations(workspace, name))
-            for part in how.order[1:]:
-                area = harmonisation.Area.of(areas[part])
-                series[part], _ = harmonisation.adjust(_trio(how, series, part, months), how.matching, area)
-        _write_region(workspace, COARSE, name, harmonisation.merge([series[part] for part in how.order]), region)
+def harmonise(workspace: Workspace, name: str, how: Harmonise, months: Months, tile: Tile) -> Arrays:
+    """Keep all months of a tile of a target's parts, brought to one level; the first in their order counts."""
+    series = _series(workspace, how, (slice(0, len(months)), *tile.coarse))
+    if how.method != "none":
+        areas = storage.read_json(_relations(workspace, name))
+        for part in how.order[1:]:
+            area = harmonisation.Area.of(areas[part])
+            series[part], _ = harmonisation.adjust(_trio(how, series, part, months), how.matching, area)
+    return {name: harmonisation.merge([series[part] for part in how.order]).astype("float32")}
 
 
 def _relations(workspace: Workspace, name: str) -> str:
@@ -165,29 +224,26 @@ def reach(source: Source, months: Months, month: np.datetime64) -> list[int]:
     return [lag for lag in (0, *source.lags) if 0 <= index + lag < len(months)]
 
 
-def _places(reading: Reading, months: Months, month: np.datetime64) -> list[Place]:
-    """Lags, and the index in time where a source's month goes with each, for those within the cube."""
-    index = int((month - months[0]).astype(int))
-    return [(lag, (index + lag,)) for lag in reach(reading.source, months, month)]
+def _times(source: Source, months: Months, alike: Sequence[np.datetime64]) -> list[Place]:
+    """Lags, and the index in time where some months of a source go with each, for those within the cube."""
+    return [
+        (lag, (int((month - months[0]).astype(int)) + lag,)) for month in alike for lag in reach(source, months, month)
+    ]
 
 
-def _write(
-    workspace: Workspace,
-    reading: Reading,
-    grid: Grid,
-    tile: Tile,
-    places: Sequence[Place],
-    features: Features,
-) -> None:
-    """Write features to the fine group, their block means to the coarse one, and the share that is valid."""
-    means = {name: kernels.block_mean(values, grid.ratio) for name, values in features.items()}
-    share = np.min([fraction for _, fraction in means.values()], axis=0)
+def _write(workspace: Workspace, tile: Tile, places: Sequence[Place], features: Features) -> None:
+    """Write features to the fine group."""
     for lag, time in places:
         for name, values in features.items():
             lagged = cube.lagged(name, lag)
-            _write_region(workspace, FINE, lagged, values, (*time, *tile.fine))
-            _write_region(workspace, COARSE, lagged, means[name][0], (*time, *tile.coarse))
-        _write_region(workspace, FRACTION, cube.lagged(reading.source.name, lag), share, (*time, *tile.coarse))
+            storage.write_region(workspace.cube, FINE, lagged, values.astype("float32"), (*time, *tile.fine))
+
+
+def _means(features: Features, ratio: int) -> Arrays:
+    """Block means of features, and the smallest share of each block that is valid."""
+    found = {name: kernels.block_mean(values, ratio) for name, values in features.items()}
+    means = {name: mean.astype("float32") for name, (mean, _) in found.items()}
+    return means | {SHARE: np.min([share for _, share in found.values()], axis=0).astype("float32")}
 
 
 @contextmanager
@@ -208,9 +264,3 @@ def _blank(reading: Reading, tile: Tile) -> Features:
 
 def _shape(part: tuple[slice, slice]) -> tuple[int, int]:
     return part[0].stop - part[0].start, part[1].stop - part[1].start
-
-
-def _write_region(
-    workspace: Workspace, group: str, name: str, values: np.ndarray[Any, Any], region: tuple[int | slice, ...]
-) -> None:
-    storage.write_region(workspace.cube, group, name, values.astype("float32"), region)

@@ -12,8 +12,8 @@ from soilscale import storage
 from soilscale.flow.workspace import Workspace
 from soilscale.seasons import Months
 
-CHUNKS = "all"
-"""Which chunks stand in a store when its units are complete; one that was laid otherwise is laid anew."""
+CHUNKS = "gathered"
+"""How a store is chunked, all of whose chunks stand when its units are complete; another one is laid anew."""
 
 
 @dataclass(frozen=True)

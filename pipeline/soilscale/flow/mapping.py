@@ -10,6 +10,7 @@ import pandas as pd
 
 from soilscale import __version__, cube, maps, samples, storage
 from soilscale.flow import draw, explain, intervals, learn, releases
+from soilscale.flow.keeping import Piece
 from soilscale.flow.layout import Layout, lay
 from soilscale.flow.plan import State
 from soilscale.flow.session import Run
@@ -210,12 +211,14 @@ def _model_units(
     observed = [standing.target(tile, month) for tile in tiles for month in months]
     made = digest(origins, observed, how.conserve, how.valid_range, how.offsets)
     names = [f"{name}_{tile.name}" for tile in tiles]
+    predict = [
+        Unit(PREDICT, unit, origin, draw.predict, (how, tile, slot, url, model.version), together=model.season)
+        for unit, tile, origin in zip(names, tiles, origins, strict=True)
+    ]
+    pieces = tuple(Piece(PREDICT, unit.marker, name, *tile.coarse) for unit, tile in zip(predict, tiles, strict=True))
     return {
-        PREDICT: [
-            Unit(PREDICT, unit, origin, draw.predict, (how, tile, slot, url, model.version), together=model.season)
-            for unit, tile, origin in zip(names, tiles, origins, strict=True)
-        ],
-        SOLVE: [Unit(SOLVE, name, digest(origins, observed, how.valid_range), draw.residual, (how, slot))],
+        PREDICT: predict,
+        SOLVE: [Unit(SOLVE, name, digest(origins, observed, how.valid_range), draw.residual, (how, slot, pieces))],
         CONSERVE: [
             Unit(CONSERVE, unit, made, draw.conserve, (how, tile, slot))
             for unit, tile in zip(names, tiles, strict=True)

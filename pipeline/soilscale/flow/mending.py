@@ -8,13 +8,12 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from soilscale import cube, storage
-from soilscale.cube import FRACTION as SHARES
 from soilscale.flow import mapping, plan
 from soilscale.flow.session import Run
 from soilscale.flow.units import MARKER, Unit, markers
 from soilscale.grid import Tile
-from soilscale.maps import BLOCK_MEANS
-from soilscale.schema import COARSE, VALID_FRACTION
+from soilscale.maps import NODES
+from soilscale.schema import COARSE, FINE
 from soilscale.storage import DamagedError
 
 P = ParamSpec("P")
@@ -42,6 +41,9 @@ def mended(work: Callable[Concatenate[Run, P], T]) -> Callable[Concatenate[Run, 
 
 def withdraw(run: Run, damaged: DamagedError) -> DamagedError:
     """Withdraw the markers of the units that made what is damaged, and say which they are."""
+    if damaged.key.startswith("state/"):
+        storage.remove(storage.join(damaged.store, damaged.key))
+        return DamagedError(f"{damaged}; it is made again by `soilscale run`: run it", damaged.store, damaged.key)
     found = CHUNK.fullmatch(damaged.key)
     tile = None if found is None else _tile(run, int(found["row"]), int(found["column"]))
     store = damaged.store.rstrip("/").rpartition("/")[2]
@@ -71,19 +73,18 @@ def _tile(run: Run, row: int, column: int) -> Tile | None:
 def _makers(run: Run, store: str, group: str, name: str, index: int | None, tile: Tile) -> dict[str, set[str]]:
     """Stage -> names of the units that made a chunk, with those after them that go on from there."""
     if store == "maps.zarr":
-        kind = next((kind for kind, means in BLOCK_MEANS.items() if means == group), group)
+        kind = next((kind for kind, nodes in NODES.items() if nodes == group), group)
         start = storage.open_group(run.workspace.maps, kind, gaps=True)["time"].to_numpy()[index or 0]
         slot = f"{kind}-{start.astype('datetime64[M]')}"
         return {mapping.SOLVE: {slot}} | {
             stage: {f"{slot}_{tile.name}"} for stage in (mapping.PREDICT, mapping.CONSERVE, mapping.FOLD)
         }
     target = run.plan.target.source
-    if group == COARSE and name == VALID_FRACTION:
-        return {plan.FRACTION: {f"{run.plan.months[index or 0]}_{tile.name}"}}
-    if group == COARSE and name == target.name and target.harmonise is not None:
-        return {plan.HARMONISE: {f"{name}_{tile.name}"}}
-    known = cube.fractions(run.plan.inputs) if group == SHARES else cube.features(run.plan.inputs)
-    source = known[name].source.name if name in known else name
+    if group != FINE:
+        stage = plan.MERGE if group == COARSE and name == target.name and target.harmonise is not None else plan.GATHER
+        at = None if index is None else index * cube.TOGETHER
+        return {stage: {"static" if at is None else plan.gathered_name(run.plan.months, at)}}
+    source = cube.features(run.plan.inputs)[name].source.name
     return {plan.CUBE: {unit.name for unit in run.cube_units if _made(unit, source, name, index, tile)}}
 
 

@@ -14,7 +14,7 @@ from soilscale.config import Config
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
 from soilscale.flow import explain, freezing, judging, lease, mapping, plan, releases, reporting, stages
 from soilscale.flow.material import stations_on_grid
-from soilscale.flow.plan import CUBE, FRACTION, HARMONISE, RELATE
+from soilscale.flow.plan import CUBE, GATHER, HARMONISE, MERGE, RELATE
 from soilscale.flow.session import Progress, Run
 from soilscale.flow.sizing import Sizing, size
 from soilscale.flow.stages import SAMPLES, TRAIN
@@ -52,7 +52,7 @@ def status(config: Config) -> Status:
     found = [StageStatus("search", frozen, len(config.source_list), _count(failed, freezing.SEARCH))]
     expected = _expected(run) if frozen == len(config.source_list) else {}
     before, after = explain.asked(config)
-    for stage in (CUBE, *_of_parts(config), FRACTION, SAMPLES, *before, TRAIN, *after, *mapping.STAGES):
+    for stage in (CUBE, GATHER, *_of_parts(config), SAMPLES, *before, TRAIN, *after, *mapping.STAGES):
         standing = {name for name in markers(workspace, stage) if MARKER.search(name) and not name.endswith(FAILED)}
         units = expected.get(stage)
         done = len(standing) if units is None else sum(unit.marker in standing for unit in units)
@@ -81,7 +81,7 @@ def _of_parts(config: Config) -> tuple[str, ...]:
     how = config.target.harmonise
     if how is None:
         return ()
-    return (HARMONISE,) if how.method == "none" else (RELATE, HARMONISE)
+    return (HARMONISE, MERGE) if how.method == "none" else (RELATE, HARMONISE, MERGE)
 
 
 def _count(failed: Sequence[Receipt], stage: str) -> int:
@@ -92,9 +92,10 @@ def _expected(run: Run) -> dict[str, list[Unit]]:
     """Units of the stages, as far as they can be planned from what stands."""
     units = {
         CUBE: run.cube_units,
+        GATHER: run.gather_units,
         RELATE: plan.relate_units(run.plan, run.standing),
         HARMONISE: plan.harmonise_units(run.plan, run.standing),
-        FRACTION: plan.fraction_units(run.plan, run.standing),
+        MERGE: run.merge_units,
         SAMPLES: stages.sample_units(run),
     }
     if storage.exists(run.workspace.samples):

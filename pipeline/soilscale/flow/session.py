@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from soilscale import __version__, config, cube, flow
 from soilscale.config import Config
 from soilscale.errors import DataError, IncompleteError
-from soilscale.flow.units import Receipt, Unit
+from soilscale.flow.units import Receipt, Unit, markers
 from soilscale.flow.workspace import Workspace, digest
 
 if TYPE_CHECKING:
@@ -85,6 +85,16 @@ class Run:
     def cube_units(self) -> list[Unit]:
         """Units that fill the cube."""
         return flow.plan.cube_units(self.config, self.plan)
+
+    @property
+    def gather_units(self) -> list[Unit]:
+        """Units that write the coarse group from what those keep that are complete."""
+        return flow.plan.gather_units(self.plan, self.cube_units, markers(self.workspace, flow.plan.CUBE))
+
+    @property
+    def merge_units(self) -> list[Unit]:
+        """Units that write a harmonised target likewise."""
+        return flow.plan.merge_units(self.plan, self.standing, markers(self.workspace, flow.plan.HARMONISE))
 
     def forget(self) -> None:
         """Plan anew: the frozen items, or the classes found in them, have changed."""

@@ -51,12 +51,12 @@ def fill_cube(run: Run) -> None:
     lay(
         Layout(run.workspace, run.workspace.cube, "layout.json", run.plan.layout, run.plan.months),
         cube.template(run.plan.inputs, run.plan.grid, run.plan.months),
-        (plan.CUBE, plan.FRACTION, plan.RELATE, plan.HARMONISE),
+        (plan.CUBE, plan.GATHER, plan.RELATE, plan.HARMONISE, plan.MERGE),
     )
     run.do(run.cube_units, "cube")
+    run.do(run.gather_units, "cube: coarse cells")
     if run.plan.target.source.harmonise is not None:
         _harmonise(run)
-    run.do(plan.fraction_units(run.plan, run.standing), "cube: valid fraction")
 
 
 def _harmonise(run: Run) -> None:
@@ -66,6 +66,7 @@ def _harmonise(run: Run) -> None:
         storage.remove(run.workspace.state(plan.RELATE))
     _raise_failed(run.do(relate, "cube: relate sensors"))
     run.do(plan.harmonise_units(run.plan, run.standing), "cube: harmonise")
+    run.do(run.merge_units, "cube: coarse target")
 
 
 def _find_classes(run: Run) -> None:

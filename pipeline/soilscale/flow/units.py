@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from soilscale import __version__, storage
 from soilscale.errors import ConfigurationError, RefusedError, ServiceError
+from soilscale.flow import keeping
 from soilscale.flow.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -35,8 +36,9 @@ class Unit:
     stage: str
     name: str
     digest: str
-    work: Callable[..., None]
-    """Called on a worker with the workspace and `arguments`; writes its own region or object."""
+    work: Callable[..., keeping.Arrays | None]
+    """Called on a worker with the workspace and `arguments`; writes its own region or object, and returns what its
+    marker is to keep."""
     arguments: tuple[Any, ...]
     blank: Callable[..., None] | None = None
     """Called instead of `work` where that kills its workers: leaves missing what `work` writes."""
@@ -102,15 +104,15 @@ def _do(workspace: Workspace, unit: Unit) -> Receipt:
 
     try:
         try:
-            unit.work(workspace, *unit.arguments)
+            kept = unit.work(workspace, *unit.arguments)
         except (ConfigurationError, ServiceError, storage.DamagedError):
             raise
         except Exception as error:
             logger.debug("%s %s", unit.stage, unit.name, exc_info=True)
-            made, marker = receipt("failed", str(error) or repr(error)), f"{unit.name}{FAILED}"
+            made, marker, kept = receipt("failed", str(error) or repr(error)), f"{unit.name}{FAILED}", None
         else:
             made, marker = receipt("done"), unit.marker
-        _mark(workspace, made, marker)
+        _mark(workspace, made, marker, kept)
     except RefusedError as error:
         if error.url.startswith(workspace.output):
             raise
@@ -129,8 +131,9 @@ def give_up(workspace: Workspace, unit: Unit, message: str) -> Receipt:
     return receipt
 
 
-def _mark(workspace: Workspace, receipt: Receipt, name: str) -> None:
-    storage.write_json(workspace.state(receipt.stage, name), asdict(receipt) | {"version": __version__})
+def _mark(workspace: Workspace, receipt: Receipt, name: str, kept: keeping.Arrays | None = None) -> None:
+    told = asdict(receipt) | {"version": __version__} | ({} if kept is None else {"kept": keeping.pack(kept)})
+    storage.write_json(workspace.state(receipt.stage, name), told)
 
 
 def markers(workspace: Workspace, stage: str) -> set[str]:
