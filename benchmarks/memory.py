@@ -55,7 +55,13 @@ COMMANDS = ("search,cube,samples", "train", "map", "report")
 MOST_GROWTH = 1.1
 """Peak of the largest area as a multiple of that of the smallest, up to which a stage is independent of the area."""
 
-ALIKE: Mapping[str, str] = {"ablation": "train", "judge": "predict", "relate": "samples", "harmonise": "samples", "merge": "coarse"}
+ALIKE: Mapping[str, str] = {
+    "ablation": "train",
+    "judge": "predict",
+    "relate": "samples",
+    "harmonise": "samples",
+    "merge": "coarse",
+}
 """Stages that these worlds do not have -> one that does alike work, whose rate stands for theirs."""
 
 LEAST_SLOPE = 1.0

@@ -23,7 +23,7 @@ OWN = ("state", "run.yaml", "report/index.html")
 """What tells of a run itself: its folder, its durations, its date."""
 
 STAGES = (
-    *("cube", "fraction", "samples", "train", "importance", "ablation"),
+    *("cube", "coarse", "samples", "train", "importance", "ablation"),
     *("predict", "residual", "conserve", "season", "publish"),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,23 +48,18 @@ DAMAGES = {
     "read by workers for the maps": ("cube.zarr/fine/ndvi/c/4/0/1", "predict", {"cube/ndvi/2004-05_r000c001"}),
     "of a lag": ("cube.zarr/fine/precipitation_lag1/c/4/0/0", "predict", {"cube/precipitation/2004-04_r000c000"}),
     "static": ("cube.zarr/fine/slope/c/1/1", "predict", {"cube/elevation/static_r001c001"}),
-    "read for the samples": ("cube.zarr/coarse/sand/c/0/0", "samples", {"cube/sand/static_r000c000"}),
+    "read for the samples": ("cube.zarr/coarse/sand/c/0/0", "samples", {"coarse/static"}),
     "of the observation": (
-        "cube.zarr/coarse/soil_moisture/c/6/1/0",
+        "cube.zarr/coarse/soil_moisture/c/0/0/0",
         "conserve",
-        {"cube/soil_moisture/2004-07_r001c000"},
+        {"coarse/2004-01_2004-12"},
     ),
-    "of the valid share": ("cube.zarr/coarse/valid_fraction/c/2/0/0", "samples", {"fraction/2004-03_r000c000"}),
-    "of a source's share": ("cube.zarr/fraction/ndvi/c/2/0/0", "fraction", {"cube/ndvi/2004-03_r000c000"}),
+    "of the valid share": ("cube.zarr/coarse/valid_fraction/c/0/0/0", "samples", {"coarse/2004-01_2004-12"}),
+    "of a source's share": ("cube.zarr/fraction/ndvi/c/0/0/0", "report", {"coarse/2004-01_2004-12"}),
     "of a month's map": (
         "maps.zarr/month/soil_moisture/c/6/0/0",
         "season",
         {"predict/month-2004-07_r000c000", "conserve/month-2004-07_r000c000"},
-    ),
-    "of block means": (
-        "maps.zarr/coarse/prediction/c/6/0/0",
-        "residual",
-        {"predict/month-2004-07_r000c000"},
     ),
     "of the surface that conserves": (
         "maps.zarr/coarse/residual/c/6/0/0",
@@ -110,7 +106,7 @@ def test_a_damaged_chunk_is_named_and_made_again(
 
 LOSSES = {
     "of the cube": ("cube.zarr/fine/ndvi/c/4/0/1", ("predict", "conserve"), "ndvi/2004-05_r000c001"),
-    "of a lag": ("cube.zarr/coarse/precipitation_lag1/c/0/0/0", ("samples",), "precipitation/2003-12_r000c000"),
+    "of a lag": ("cube.zarr/coarse/precipitation_lag1/c/0/0/0", ("samples",), "2004-01_2004-12"),
     "without values": (
         "maps.zarr/month/prediction_quality/c/6/0/0",
         ("conserve",),
@@ -170,4 +166,40 @@ def test_damaged_metadata_make_the_whole_store_again(again: Callable[[], Ended],
     assert "maps.zarr is made again" in done.err
     assert again().status == 0
     assert not redone(before, tmp_path / "run" / "cube.zarr")
+    assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)
+
+
+KEEPERS = {"of a cell's mean": ("cube/ndvi", "coarse"), "of a prediction's mean": ("predict", "residual")}
+"""Folder of the markers that keep it, and the stage that gathers it."""
+
+
+@pytest.mark.parametrize("how", ["changed", "lost", "cut"])
+@pytest.mark.parametrize("which", KEEPERS)
+def test_what_a_marker_keeps_is_checked_and_made_again(
+    again: Callable[[], Ended], output: Path, tmp_path: Path, which: str, how: str
+) -> None:
+    folder, stage = KEEPERS[which]
+    state = tmp_path / "run" / "state"
+    (marker,) = (state / folder).glob("*2004-07_r000c000.*.json")
+    shutil.rmtree(state / stage)
+    told = json.loads(marker.read_text())
+    kept = next(iter(told["kept"].values()))
+    if how == "changed":
+        middle = len(kept["data"]) // 2
+        kept["data"] = (
+            f"{kept['data'][:middle]}{'A' if kept['data'][middle] != 'A' else 'B'}{kept['data'][middle + 1 :]}"
+        )
+    marker.write_text(json.dumps(told) if how == "changed" else marker.read_text()[:-30])
+    if how == "lost":
+        marker.unlink()
+
+    done = again()
+    if how != "lost":
+        assert done.status == 75, done.err
+        assert f"{marker.relative_to(tmp_path / 'run')} is damaged" in done.err
+        assert "made again by `soilscale run`: run it" in done.err
+        assert "Traceback" not in done.err
+        assert not marker.exists()
+        done = again()
+    assert done.status == 0, done.err
     assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)

@@ -127,7 +127,7 @@ def _statuses(level: LogLevel, form: telling.LogFormat = "text") -> Iterator[Non
     """Turn a failure into a message on stderr and its exit status; tracebacks only when debugging."""
     handler = telling.handler(err, form, paths=level == "debug")
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    _quieten(logging.WARNING if level == "debug" else logging.CRITICAL)
+    _quieten()
     signal.signal(signal.SIGTERM, _stop)
     try:
         yield
@@ -143,8 +143,9 @@ def _statuses(level: LogLevel, form: telling.LogFormat = "text") -> Iterator[Non
         _fail(f"unexpected {type(error).__name__}: {error}; see --log-level debug", SoilscaleError.status, level)
 
 
-def _quieten(level: int) -> None:
-    """Set the least level that the libraries log; Dask gives some of its loggers a level of their own."""
+def _quieten() -> None:
+    """Set the least level that the libraries log; Dask gives some of its loggers a level of their own when loaded."""
+    level = logging.WARNING if logging.root.level == logging.DEBUG else logging.CRITICAL
     for name in {*NOISY, *logging.root.manager.loggerDict}:
         if name.partition(".")[0] in NOISY:
             logging.getLogger(name).setLevel(level)
@@ -170,6 +171,7 @@ def _cluster(scheduler: str | None, workers: int | None) -> Iterator[Callable[[]
         def connect() -> Client:
             from distributed import Client
 
+            _quieten()
             address = scheduler or os.environ.get("DASK_SCHEDULER_ADDRESS")
             try:
                 client = stack.enter_context(Client(address or _start(stack, workers), set_as_default=False))
