@@ -1,4 +1,5 @@
-from .arrays import DamagedError, create, grow, open_foreign, open_group, read_region, write_region
+from .arrays import create, grow, open_foreign, open_group, read_region, write_region
+from .damage import DamagedError
 from .gdal import gdal_options, gdal_path, gdal_session
 from .objects import (
     answers,

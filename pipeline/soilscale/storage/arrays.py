@@ -18,7 +18,8 @@ from zarr.core.array_spec import ArrayConfigParams
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
-from soilscale.errors import DataError, IncompleteError
+from soilscale.errors import DataError
+from soilscale.storage.damage import DamagedError
 from soilscale.storage.objects import remove, write_bytes
 from soilscale.storage.stores import FAILURES, explain, filesystem, has_bucket, is_local, options
 
@@ -32,20 +33,6 @@ METADATA = "zarr.json"
 
 WHOLE: ArrayConfigParams = {"write_empty_chunks": True}
 """Chunks without values are written like any other, so that one that is not there was never written, or is lost."""
-
-
-class DamagedError(IncompleteError):
-    """A chunk, or what describes an array, is not what was written; it has to be made again."""
-
-    def __init__(self, message: str, store: str, key: str) -> None:
-        super().__init__(message, store, key)
-        self.store = store
-        """URL of the Zarr store."""
-        self.key = key
-        """Name of the object below it, such as ``fine/ndvi/c/3/0/0``."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 def _checked(data: Buffer | None, store: str, key: str, *, gaps: bool) -> Buffer | None:

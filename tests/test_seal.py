@@ -1,0 +1,132 @@
+"""A complete run is sealed: nothing is planned again, until something has changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from commands import Ended, dask_cluster, edit, files, invoke, redone, sparse_world, times
+
+pytestmark = pytest.mark.slow
+
+HEAVY = {"distributed", "matplotlib", "numba", "numpy", "pandas", "sklearn", "skops", "stackstac", "xarray", "zarr"}
+"""What help has no need of."""
+
+KEYS = {"numpy", "pandas", "sklearn"}
+"""What the keys of a configuration are checked with: an algorithm's parameters among them."""
+
+IMPORTED = """
+import sys
+from soilscale import cli
+sys.argv = ["soilscale", *{arguments!r}]
+try:
+    cli.main()
+finally:
+    print(*sorted(set(sys.modules) & {heavy!r}), file=sys.stderr)
+"""
+
+
+def imported(*arguments: object) -> list[str]:
+    """Heavy packages that a command of its own imports."""
+    code = IMPORTED.format(arguments=[str(one) for one in arguments], heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stderr.splitlines()[-1].split()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with dask_cluster(tmp_path_factory.mktemp("cluster")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory, cluster: str) -> Path:
+    """Configuration of a complete run."""
+    path = edit(sparse_world(tmp_path_factory.mktemp("world")), models__ablation=False)
+    done = invoke("run", path, "--scheduler", cluster)
+    assert done.status == 0, done.err
+    return path
+
+
+@pytest.fixture
+def again(config: Path, cluster: str) -> Iterator[Callable[..., Ended]]:
+    """Run again; what a test does to the output is undone."""
+    output, kept = config.parent / "run", config.parent / "kept"
+    shutil.copytree(output, kept)
+    yield lambda *more: invoke("run", config, "--scheduler", cluster, *more)
+    shutil.rmtree(output)
+    kept.rename(output)
+
+
+def test_help_and_a_complete_run_import_no_more_than_they_need(config: Path) -> None:
+    assert imported("--help") == []
+    assert imported("run", "--help") == []
+    assert set(imported("run", config)) <= KEYS
+
+
+def test_a_complete_run_tells_the_same_again_and_writes_nothing_but_what_tells_of_it(
+    config: Path, again: Callable[..., Ended]
+) -> None:
+    output = config.parent / "run"
+    first, before = json.loads((output / "state" / "seal.json").read_text())["lines"], times(output)
+    done = again()
+    assert done.status == 0, done.err
+    assert done.out.splitlines() == first
+    changed = {name for name in redone(before, output) if "lease" not in name}
+    assert changed <= {"run.yaml", "state/seal.json"}
+
+
+LOST = {
+    "a COG": ("maps/month", "*/*/soil_moisture.tif"),
+    "the catalog": ("maps", "catalog.json"),
+    "a table of the report": ("report", "accuracy.csv"),
+    "the page": ("report", "index.html"),
+    "a marker": ("state/conserve", "*2004-07*.json"),
+    "a model": ("models", "*/random_forest/model.skops"),
+}
+
+
+@pytest.mark.parametrize("which", LOST)
+def test_what_is_lost_breaks_the_seal(config: Path, again: Callable[..., Ended], which: str) -> None:
+    output = config.parent / "run"
+    folder, pattern = LOST[which]
+    path = next(iter(sorted((output / folder).glob(pattern))))
+    path.unlink()
+    assert "xarray" in imported("run", config)
+    del again
+
+
+def test_a_new_item_and_another_station_file_break_the_seal(config: Path, again: Callable[..., Ended]) -> None:
+    output, stations = config.parent / "run", config.parent / "stations.csv"
+    page, text = (output / "report" / "index.html").read_bytes(), stations.read_text()
+    stations.write_text("\n".join(text.splitlines()[:-1]) + "\n")
+    assert again().status == 0
+    assert (output / "report" / "index.html").read_bytes() != page
+    stations.write_text(text)
+
+    (path,) = (config.parent / "catalog").rglob("MOD13A3.A2004153.h26v05*.json")
+    item = path.read_text()
+    changed = json.loads(item)
+    changed["properties"]["updated"] = "2031-01-01T00:00:00Z"
+    before = files(output / "state" / "cube")
+    path.write_text(json.dumps(changed))
+    assert again().status == 0
+    assert files(output / "state" / "cube").keys() != before.keys()
+    path.write_text(item)
+
+
+def test_an_output_that_is_not_complete_is_not_sealed(config: Path, cluster: str, tmp_path: Path) -> None:
+    broken = edit(sparse_world(tmp_path), models__ablation=False)
+    asset = next(iter(sorted((tmp_path / "catalog" / "modis-13A3").rglob("*.tif"))))
+    asset.write_bytes(asset.read_bytes()[:100])
+    done = invoke("run", broken, "--scheduler", cluster)
+    assert done.status == 65, done.err
+    assert not (tmp_path / "run" / "state" / "seal.json").exists()
+    del config
