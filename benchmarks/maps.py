@@ -4,11 +4,11 @@
 Run as ``python benchmarks/maps.py``; ``--help`` lists the sizes. A synthetic world is written (or used again), and the
 command makes its cube and its models, forests of 500 trees. From there on both make the same products: monthly
 predictions, maps that conserve the observation, seasonal maps and quality layers in Zarr, and a COG of each. Ours
-(`soilscale map`) runs on one worker and on two, each a process of one thread. The script is what a person would write
-with xarray, `dask_ml.wrappers.ParallelPostFit` around scikit-learn's forest, and rioxarray, on two workers; it takes
-the conservation itself from this package, for there is none elsewhere. Every case has a cluster of its own, whose start
-and whose workers' first imports are not counted. Told are the seconds that pass, the processors' seconds of workers and
-runner, and the greatest difference between the maps.
+(`soilscale map`) runs on one worker and on two, each a process of one thread, with the settings of the command. The
+script is what a person would write with xarray, `dask_ml.wrappers.ParallelPostFit` around scikit-learn's forest, and
+rioxarray, on two workers; it takes the conservation itself from this package, for there is none elsewhere. Every case
+has a cluster of its own, whose start and whose workers' first imports are not counted. Told are the seconds that pass,
+the processors' seconds of workers and runner, and the greatest difference between the maps.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pathlib import Path
 from shutil import copytree, ignore_patterns
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 import psutil
@@ -33,7 +34,7 @@ import xarray as xr
 from dask_ml.wrappers import ParallelPostFit
 from distributed import Client, LocalCluster
 
-from soilscale import config, kernels, maps, models, synthetic
+from soilscale import cli, config, kernels, maps, models, synthetic
 from soilscale.flow import Run, mapping
 
 WAYS = {"soilscale, 1 worker": 1, "soilscale": 2, "script": 2}
@@ -155,6 +156,7 @@ def used() -> float:
 def measure(way: str, told: str, output: Path) -> dict[str, float]:
     """One case, on a cluster of its own."""
     with (
+        dask.config.set({} if way == "script" else cli.LOCAL),
         LocalCluster(n_workers=WAYS[way], threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):

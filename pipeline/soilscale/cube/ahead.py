@@ -14,7 +14,8 @@ import rasterio
 from soilscale.cube import assets
 
 READERS = 8
-"""Threads that read for one unit from a distant store; they mostly wait for its answers."""
+"""Threads that read for one unit from a distant store, and as many that fetch files for these; they mostly wait for its
+answers."""
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -26,6 +27,8 @@ class _Turn(threading.local):
     lock: threading.Lock | None = None
     readers: ThreadPoolExecutor | None = None
     """Threads that read for this one, if it has any."""
+    fetchers: ThreadPoolExecutor | None = None
+    """Threads that fetch the files of one date side by side, for those that read for a unit."""
 
 
 _turn = _Turn()
@@ -42,6 +45,11 @@ def turn() -> AbstractContextManager[object]:
 def reads_ahead() -> bool:
     """Whether this thread is one of several that read for a unit."""
     return _turn.lock is not None
+
+
+def fetchers() -> ThreadPoolExecutor | None:
+    """Threads that fetch several files for this one side by side; None if it is not one that reads for a unit."""
+    return _turn.fetchers
 
 
 def ahead(work: Callable[[J], R], jobs: Iterable[J], *, distant: bool) -> Iterator[tuple[J, R]]:
@@ -78,14 +86,17 @@ def readers() -> Iterator[ThreadPoolExecutor]:
     if _turn.readers is not None:
         yield _turn.readers
         return
-    _turn.readers = ThreadPoolExecutor(READERS, "reader", _begin, (threading.Lock(), assets.kept()))
+    files = assets.kept()
+    fetch = ThreadPoolExecutor(READERS, "fetcher", assets.keep, (files,))
+    _turn.readers = ThreadPoolExecutor(READERS, "reader", _begin, (threading.Lock(), files, fetch))
     try:
         yield _turn.readers
     finally:
         _turn.readers.shutdown(cancel_futures=True)
+        fetch.shutdown(cancel_futures=True)
         _turn.readers = None
 
 
-def _begin(lock: threading.Lock, files: dict[str, rasterio.DatasetReader] | None) -> None:
-    _turn.lock = lock
+def _begin(lock: threading.Lock, files: dict[str, rasterio.DatasetReader] | None, fetch: ThreadPoolExecutor) -> None:
+    _turn.lock, _turn.fetchers = lock, fetch
     assets.keep(files)

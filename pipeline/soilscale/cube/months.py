@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import groupby
 
 import numpy as np
@@ -76,9 +76,10 @@ def read_static(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> di
         Feature -> array of shape ``(Y, X)``; all NaN where no scene lies.
     """
     ordered = sorted(scenes, key=lambda scene: (scene.start, scene.item), reverse=True)
-    features = _named(reading.source, layer(reading, ordered, geobox), geobox)
+    with _side_by_side(reading, ordered):
+        features = _named(reading.source, layer(reading, ordered, geobox), geobox)
+        found = terrain(reading, ordered, geobox) if reading.source.derive else None
     if reading.source.derive:
-        found = terrain(reading, ordered, geobox)
         known = feature_names(reading.source)
         derived = np.full((len(TERRAIN), *geobox.shape), np.nan) if found is None else found[0]
         named = dict(zip(TERRAIN, derived, strict=True)) | {ANGLE: kernels.aspect(*derived[1:])}
@@ -151,16 +152,23 @@ def _layers(
 
     dates = list(_dates(scenes))
     distant = reading.distant(scenes)
-    with ExitStack() as stack:
-        if distant:
-            stack.enter_context(assets.kept_open())
-            stack.enter_context(readers())
-            reading.read_headers([scene for date in dates if _key(date) not in known for scene in date[2]])
+    with _side_by_side(reading, [scene for date in dates if _key(date) not in known for scene in date[2]]):
         for date, found in ahead(read, dates, distant=distant and len(dates) > 1):
             start, end, _ = date
             if end > after:
                 kept[_key(date)] = found
             yield start, end, found
+
+
+@contextmanager
+def _side_by_side(reading: Reading, scenes: Sequence[Scene]) -> Iterator[None]:
+    """Read files of a distant store side by side, and keep them open; their headers are read first."""
+    with ExitStack() as stack:
+        if reading.distant(scenes):
+            stack.enter_context(assets.kept_open())
+            stack.enter_context(readers())
+            reading.read_headers(scenes)
+        yield
 
 
 def _key(date: Dated) -> tuple[object, ...]:

@@ -18,7 +18,7 @@ from odc.geo.geobox import GeoBox
 from soilscale import storage
 from soilscale.catalog import Scene
 from soilscale.cube import assets, warping, windows
-from soilscale.cube.ahead import ahead
+from soilscale.cube.ahead import ahead, fetchers
 from soilscale.cube.assets import ALIGNED, Bounds, Header
 from soilscale.cube.warping import Floats, Pixels
 from soilscale.cube.windows import Rows
@@ -72,6 +72,14 @@ class Reading:
         """Read the headers of scenes ahead, those of a distant store side by side."""
         for _ in ahead(lambda scene: self.header(scene, self.source.asset), scenes, distant=self.distant(scenes)):
             pass
+
+    def fetch_headers(self, scenes: Sequence[Scene]) -> None:
+        """Read the headers of all assets of scenes side by side, if this thread has others that fetch files for it."""
+        pool = fetchers()
+        if pool is not None:
+            list(
+                pool.map(lambda one: self.header(*one), [(one, name) for one in scenes for name in self.source.assets])
+            )
 
     def windows(
         self, wanted: Sequence[tuple[Scene, str]], lattice: Header, bounds: Bounds, **how: Any
@@ -220,6 +228,7 @@ def _stored(
         rows, columns = _shape(whole, lattice)
         count = max(TOGETHER // (rows * columns * len(reading.source.assets)), 1)
         some, parts = parts[:count], parts[count:]
+        reading.fetch_headers([scene for scene, _ in some])
         wanted = [(scene, asset) for scene, _ in some for asset in reading.on(scene, lattice)]
         whole = whole if len(some) > 1 else some[0][1]
         dtype = np.result_type(*(reading.header(*one).dtype for one in wanted)).name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from rasterio.windows import Window
 
 from soilscale import storage
 from soilscale.cube import assets
-from soilscale.cube.ahead import readers, reads_ahead
+from soilscale.cube.ahead import fetchers, readers, reads_ahead
 from soilscale.cube.assets import Bounds, Header
 
 NOMINAL_EPSG = 4326
@@ -98,8 +99,8 @@ def windows(
         reader=partial(NativeReader, needed=needed),
     )
     graph, keys = dict(stack.data.__dask_graph__()), stack.data.__dask_keys__()
-    if len(hrefs) > 1 and storage.gdal_path(hrefs[0]).startswith("/vsi") and not reads_ahead():
-        with readers() as pool:
+    if len(hrefs) > 1 and storage.gdal_path(hrefs[0]).startswith("/vsi"):
+        with nullcontext(fetchers()) if reads_ahead() else readers() as pool:
             found = threaded.get(graph, keys, pool=pool)
     else:
         found = get_sync(graph, keys)
