@@ -38,7 +38,15 @@ def template(
     """Render with files of values, and further values over them."""
     given = [word for path in paths for word in ("--values", str(path))]
     return call(
-        "template", release, CHART, *given, "--values", "-", "--kube-version", version, given=yaml.safe_dump(values or {})
+        "template",
+        release,
+        CHART,
+        *given,
+        "--values",
+        "-",
+        "--kube-version",
+        version,
+        given=yaml.safe_dump(values or {}),
     )
 
 
