@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -46,8 +47,14 @@ def template(
         "-",
         "--kube-version",
         version,
-        given=yaml.safe_dump(values or {}),
+        given=as_text(values or {}),
     )
+
+
+def as_text(values: Mapping[str, Any]) -> str:
+    """JSON that YAML reads as the same: characters that YAML takes only escaped are, and no other."""
+    text = json.dumps(values, ensure_ascii=False)
+    return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in text)
 
 
 def render(

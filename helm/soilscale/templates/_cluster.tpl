@@ -17,7 +17,7 @@
 apiVersion: kubernetes.dask.org/v1
 kind: DaskCluster
 metadata:
-  name: {{ $name }}
+  name: {{ $name | quote }}
   labels:
     {{- include "soilscale.selector" $root | nindent 4 }}
 spec:
@@ -35,7 +35,7 @@ spec:
     service:
       type: ClusterIP
       selector:
-        dask.org/cluster-name: {{ $name }}
+        dask.org/cluster-name: {{ $name | quote }}
         dask.org/component: scheduler
       ports:
         - {name: tcp-comm, protocol: TCP, port: 8786, targetPort: tcp-comm}
@@ -61,11 +61,11 @@ spec:
 apiVersion: kubernetes.dask.org/v1
 kind: DaskAutoscaler
 metadata:
-  name: {{ $name }}
+  name: {{ $name | quote }}
   labels:
     {{- include "soilscale.selector" .root | nindent 4 }}
 spec:
-  cluster: {{ $name }}
+  cluster: {{ $name | quote }}
   minimum: {{ int $workers.minimum }}
   maximum: {{ int $workers.maximum }}
 {{- end -}}
@@ -80,7 +80,7 @@ app.kubernetes.io/component: {{ .of }}
 
 {{/* The route `api` lets the operator ask which workers can go without loss; it is off by default. */}}
 {{- define "soilscale.schedulerPod" -}}
-serviceAccountName: {{ include "soilscale.account" (dict "root" . "of" "worker") }}
+serviceAccountName: {{ include "soilscale.account" (dict "root" . "of" "worker") | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
@@ -122,7 +122,7 @@ volumes:
 {{- define "soilscale.workerPod" -}}
 {{- $root := .root -}}
 {{- $values := $root.Values -}}
-serviceAccountName: {{ include "soilscale.account" (dict "root" $root "of" "worker") }}
+serviceAccountName: {{ include "soilscale.account" (dict "root" $root "of" "worker") | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 terminationGracePeriodSeconds: {{ int $values.worker.gracePeriod }}

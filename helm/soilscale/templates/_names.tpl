@@ -11,7 +11,7 @@
 {{/* What selects: nothing in it changes from release to release. */}}
 {{- define "soilscale.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "soilscale.labels" -}}

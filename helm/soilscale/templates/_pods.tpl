@@ -31,7 +31,7 @@ capabilities:
 - {name: GDAL_NUM_THREADS, value: "1"}
 - {name: MALLOC_TRIM_THRESHOLD_, value: "65536"}
 {{- range $name, $value := .Values.env }}
-- name: {{ $name }}
+- name: {{ $name | quote }}
   value: {{ $value | quote }}
 {{- end }}
 {{- end -}}
@@ -40,7 +40,7 @@ capabilities:
 {{- with .Values.credentials.existingSecret }}
 envFrom:
   - secretRef:
-      name: {{ . }}
+      name: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
@@ -67,7 +67,7 @@ envFrom:
 {{- if .existingClaim }}
 - name: data
   persistentVolumeClaim:
-    claimName: {{ .existingClaim }}
+    claimName: {{ .existingClaim | quote }}
     readOnly: {{ .readOnly }}
 {{- end }}
 {{- end }}
@@ -112,12 +112,12 @@ affinity:
             - {key: {{ $spot.key }}, operator: NotIn, values: [{{ $spot.value | quote }}]}
 {{- end }}
 {{- with $values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .root.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- end -}}

@@ -13,6 +13,9 @@
 {{- end -}}
 {{- $names := list -}}
 {{- range $values.schedules -}}
+{{- if eq .name "once" -}}
+{{- fail "schedules: the name \"once\" is that of the Job that installing starts: choose another" -}}
+{{- end -}}
 {{- if has .name $names -}}
 {{- fail (printf "schedules: the name %q stands twice: each schedule is a CronJob of its own name" .name) -}}
 {{- end -}}

@@ -16,7 +16,7 @@ metadata:
     {{- end }}
 spec:
   restartPolicy: Never
-  serviceAccountName: {{ include "soilscale.account" (dict "root" $root "of" "runner") }}
+  serviceAccountName: {{ include "soilscale.account" (dict "root" $root "of" "runner") | quote }}
   automountServiceAccountToken: {{ $operator }}
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ int $values.runner.gracePeriod }}
@@ -48,7 +48,7 @@ spec:
 {{- define "soilscale.runnerLabels" -}}
 {{ include "soilscale.selector" .root }}
 app.kubernetes.io/component: runner
-soilscale/run: {{ .run }}
+soilscale/run: {{ .run | quote }}
 {{- end -}}
 
 {{/* A container that runs one stage, or all (`.stage` is `run`). */}}
