@@ -2,15 +2,15 @@
 {{- define "soilscale.files" -}}
 {{- $files := deepCopy .Values.files -}}
 {{- with .Values.config -}}
-{{- $_ := set $files "config.yaml" (toYaml .) -}}
+{{- $_ := set $files "config.yaml" (mustToYaml .) -}}
 {{- end -}}
 {{- $base := .Values.config -}}
 {{- range .Values.schedules -}}
 {{- if .config -}}
-{{- $_ := set $files (include "soilscale.configFile" .) (mergeOverwrite (deepCopy $base) .config | toYaml) -}}
+{{- $_ := set $files (include "soilscale.configFile" .) (mergeOverwrite (deepCopy $base) .config | mustToYaml) -}}
 {{- end -}}
 {{- end -}}
-{{- toYaml $files -}}
+{{- mustToYaml $files -}}
 {{- end -}}
 
 {{/* The Dask clusters that a runner may ask for: one, or one for each stage. */}}
