@@ -85,6 +85,13 @@ def test_a_platform_may_choose_the_user() -> None:
         assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
+def test_every_alert_that_is_told_exists() -> None:
+    rendered = charts.golden("national").read_text(encoding="utf-8")
+    told = set(re.findall(r"`(Soilscale[A-Z]\w+)`", README))
+    assert told
+    assert told <= set(re.findall(r"alert: (\w+)", rendered))
+
+
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#\s]+)\)", README))
 def test_a_link_leads_somewhere(target: str) -> None:
     assert "://" in target or (CHART / target).exists()

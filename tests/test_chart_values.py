@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from soilscale.config import sections
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
 CONFIG: dict[str, Any] = yaml.safe_load(MOSELLE.read_text(encoding="utf-8"))["config"]
+TEXT = re.compile(SCHEMA["definitions"]["text"]["pattern"], flags=re.ASCII)
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
 ERRORS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
@@ -47,6 +49,7 @@ ERRORS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"credentials": {"existingSecret": "Not A Name"}}, ("/credentials/existingSecret",)),
     ({"schedules": [{"name": "monthly"}]}, ("/schedules/0", "cron")),
     ({"schedules": [{"name": "monthly", "cron": "every month"}]}, ("/schedules/0/cron",)),
+    ({"schedules": [{"name": "monthly", "cron": "0 24 1 * *"}]}, ("/schedules/0/cron",)),
     ({"schedules": [{"name": "Monthly", "cron": "@monthly"}]}, ("/schedules/0/name",)),
     ({"schedules": [{"name": "a-name-that-is-far-too-long", "cron": "@monthly"}]}, ("/schedules/0/name", "17")),
     ({"schedules": [{"name": "a", "cron": "@daily", "period": "last-0-months"}]}, ("/schedules/0/period",)),
@@ -172,6 +175,7 @@ def amended(values: dict[str, Any]) -> dict[str, Any]:
         if schedule["name"] not in names:
             names.add(schedule["name"])
             config = {key: value for key, value in schedule.get("config", {}).items() if key != "output"}
+            config = config if TEXT.fullmatch(json.dumps(config, ensure_ascii=False)) else {}
             schedules.append(schedule | {"config": config})
     stages = copy.deepcopy(values.get("stages", {}))
     for override in stages.get("overrides", {}).values():
