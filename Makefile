@@ -10,10 +10,10 @@ PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test browser docs clean
+.PHONY: help setup demo check test test-deploy chart browser docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(INSTALLED) ## install the package and its development tools into .venv
 
@@ -32,6 +32,13 @@ check: $(INSTALLED) ## style, types, and the layers of modules
 test: check browser ## check, then every test
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
+test-deploy: check ## every proof of image and chart, the longer ones and those in containers too
+	$(BIN)/pytest -m "" -n $(PROCESSES) --dist loadfile $(wildcard tests/test_chart*.py tests/test_image*.py tests/test_compose.py)
+
+chart: $(INSTALLED) ## renew what is made from the chart: the table in its README and the golden renders of the tests
+	$(BIN)/python helm/document.py
+	$(BIN)/python tests/charts.py
+
 browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq chromium >/dev/null; } || \
@@ -42,7 +49,7 @@ docs: $(INSTALLED_DOCS) ## build the documentation into site/
 	@echo "site/index.html"
 
 clean: ## remove the environment, caches and site/; never the products of a run
-	rm -rf $(VENV) site dist build .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .servers
+	rm -rf $(VENV) site dist build .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .servers .tools
 	find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml

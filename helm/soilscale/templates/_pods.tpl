@@ -1,0 +1,134 @@
+{{/* What every pod has, those of the Dask cluster too: only fields that the Dask operator's definitions know. */}}
+
+{{- define "soilscale.podSecurity" -}}
+runAsNonRoot: true
+{{- with .Values.user }}
+runAsUser: {{ int . }}
+runAsGroup: {{ int . }}
+fsGroup: {{ int . }}
+{{- end }}
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "soilscale.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* A request is a limit: nobody's pod is evicted for what another one took. */}}
+{{- define "soilscale.resources" -}}
+{{- $amounts := dict "cpu" (toString .cpu) "memory" .memory "ephemeral-storage" .scratch -}}
+{{- toYaml (dict "requests" $amounts "limits" $amounts) -}}
+{{- end -}}
+
+{{- define "soilscale.environment" -}}
+- {name: OMP_NUM_THREADS, value: "1"}
+- {name: OPENBLAS_NUM_THREADS, value: "1"}
+- {name: GDAL_NUM_THREADS, value: "1"}
+- {name: MALLOC_TRIM_THRESHOLD_, value: "65536"}
+{{- range $name, $value := .Values.env }}
+- name: {{ $name | quote }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- end -}}
+
+{{- define "soilscale.secretEnvironment" -}}
+{{- with .Values.credentials.existingSecret }}
+envFrom:
+  - secretRef:
+      name: {{ . | quote }}
+{{- end }}
+{{- end -}}
+
+{{- define "soilscale.mounts" -}}
+- {name: tmp, mountPath: /tmp}
+- {name: config, mountPath: /etc/soilscale/config, readOnly: true}
+{{- with .Values.data }}
+{{- if .existingClaim }}
+- name: data
+  mountPath: {{ .mountPath | quote }}
+  readOnly: {{ .readOnly }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "soilscale.volumes" -}}
+- name: tmp
+  emptyDir:
+    sizeLimit: {{ .scratch }}
+- name: config
+  configMap:
+    name: {{ include "soilscale.fullname" .root }}-config
+{{- with .root.Values.data }}
+{{- if .existingClaim }}
+- name: data
+  persistentVolumeClaim:
+    claimName: {{ .existingClaim | quote }}
+    readOnly: {{ .readOnly }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Provider -> the label by which it marks nodes that may be taken away, and whether it taints them. */}}
+{{- define "soilscale.spot" -}}
+{{- $marks := dict
+  "aks" (dict "key" "kubernetes.azure.com/scalesetpriority" "value" "spot" "tainted" true)
+  "eks" (dict "key" "eks.amazonaws.com/capacityType" "value" "SPOT")
+  "gke" (dict "key" "cloud.google.com/gke-spot" "value" "true" "tainted" true)
+  "karpenter" (dict "key" "karpenter.sh/capacity-type" "value" "spot") -}}
+{{- get $marks .Values.worker.spot | default dict | toYaml -}}
+{{- end -}}
+
+{{/* Where the pods of `.of` may run: runner and scheduler keep off the nodes that may be taken away, workers look for them. */}}
+{{- define "soilscale.placement" -}}
+{{- $values := index .root.Values .of -}}
+{{- $spot := include "soilscale.spot" .root | fromYaml -}}
+{{- $selector := $values.nodeSelector -}}
+{{- $tolerations := $values.tolerations -}}
+{{- if and $spot (eq .of "worker") -}}
+{{- $selector = merge (dict $spot.key $spot.value) $selector -}}
+{{- if $spot.tainted -}}
+{{- $tolerations = append $tolerations (dict "key" $spot.key "operator" "Equal" "value" $spot.value "effect" "NoSchedule") -}}
+{{- end -}}
+{{- end -}}
+{{- with $selector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if and $spot (ne .of "worker") }}
+affinity:
+  nodeAffinity:
+    requiredDuringSchedulingIgnoredDuringExecution:
+      nodeSelectorTerms:
+        - matchExpressions:
+            - {key: {{ $spot.key }}, operator: NotIn, values: [{{ $spot.value | quote }}]}
+{{- end }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . | quote }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* What keeps autoscalers of nodes from moving a pod that cannot be moved without loss of time. */}}
+{{- define "soilscale.annotations" -}}
+{{- $stay := dict -}}
+{{- if .root.Values.podDisruptionBudget.enabled -}}
+{{- $stay = dict "cluster-autoscaler.kubernetes.io/safe-to-evict" "false" "karpenter.sh/do-not-disrupt" "true" -}}
+{{- end -}}
+{{- with merge dict (index .root.Values .of).podAnnotations $stay -}}
+{{- toYaml . -}}
+{{- end -}}
+{{- end -}}

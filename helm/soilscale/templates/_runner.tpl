@@ -1,0 +1,137 @@
+{{/* The one pod template: of the Job, of every CronJob. `.run` names the run, `.file` its configuration, `.period` its months. */}}
+{{- define "soilscale.podTemplate" -}}
+{{- $root := .root -}}
+{{- $values := $root.Values -}}
+{{- $operator := eq $values.mode "operator" -}}
+metadata:
+  labels:
+    {{- include "soilscale.runnerLabels" . | nindent 4 }}
+    {{- with $values.runner.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  annotations:
+    checksum/files: {{ include "soilscale.runFiles" . | sha256sum }}
+    {{- with include "soilscale.annotations" (dict "root" $root "of" "runner") }}
+    {{- . | nindent 4 }}
+    {{- end }}
+spec:
+  restartPolicy: Never
+  serviceAccountName: {{ include "soilscale.account" (dict "root" $root "of" "runner") | quote }}
+  automountServiceAccountToken: {{ $operator }}
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ int $values.runner.gracePeriod }}
+  securityContext:
+    {{- include "soilscale.podSecurity" $root | nindent 4 }}
+  {{- with include "soilscale.placement" (dict "root" $root "of" "runner") | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- if $values.stages.separate }}
+  initContainers:
+    {{- range list "search" "cube" "samples" "train" "map" }}
+    {{- include "soilscale.runner" (merge (dict "stage" .) $) | nindent 4 }}
+    {{- end }}
+  containers:
+    {{- include "soilscale.runner" (merge (dict "stage" "report") $) | nindent 4 }}
+  {{- else }}
+  containers:
+    {{- include "soilscale.runner" (merge (dict "stage" "run") .) | nindent 4 }}
+  {{- end }}
+  volumes:
+    {{- include "soilscale.volumes" (dict "root" $root "scratch" $values.runner.resources.scratch) | nindent 4 }}
+    {{- if $operator }}
+    - name: cluster
+      configMap:
+        name: {{ include "soilscale.fullname" $root }}-cluster
+    {{- end }}
+{{- end -}}
+
+{{- define "soilscale.runnerLabels" -}}
+{{ include "soilscale.selector" .root }}
+app.kubernetes.io/component: runner
+soilscale/run: {{ .run | quote }}
+{{- end -}}
+
+{{/* A container that runs one stage, or all (`.stage` is `run`). */}}
+{{- define "soilscale.runner" -}}
+{{- $values := .root.Values -}}
+{{- $override := get $values.stages.overrides .stage | default dict -}}
+- name: {{ .stage }}
+  image: {{ include "soilscale.image" .root | quote }}
+  imagePullPolicy: {{ $values.image.pullPolicy }}
+  args:
+    {{- include "soilscale.arguments" . | nindent 4 }}
+  env:
+    {{- include "soilscale.environment" .root | nindent 4 }}
+    {{- if eq $values.mode "external" }}
+    - {name: DASK_SCHEDULER_ADDRESS, value: {{ $values.external.scheduler | quote }}}
+    {{- end }}
+    {{- if eq $values.mode "operator" }}
+    - {name: SOILSCALE_WORKERS_DEADLINE, value: {{ int $values.operator.deadline | quote }}}
+    - {name: SOILSCALE_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+    - name: SOILSCALE_JOB_NAME
+      valueFrom: {fieldRef: {fieldPath: "metadata.labels['batch.kubernetes.io/job-name']"}}
+    - name: SOILSCALE_JOB_UID
+      valueFrom: {fieldRef: {fieldPath: "metadata.labels['batch.kubernetes.io/controller-uid']"}}
+    {{- end }}
+  {{- with include "soilscale.secretEnvironment" .root | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- if and $values.metrics.enabled $values.config }}
+  ports:
+    - {name: metrics, containerPort: {{ int $values.metrics.port }}, protocol: TCP}
+  {{- end }}
+  resources:
+    {{- include "soilscale.resources" (merge dict ($override.runner | default dict) $values.runner.resources) | nindent 4 }}
+  securityContext:
+    {{- include "soilscale.containerSecurity" .root | nindent 4 }}
+  terminationMessagePolicy: FallbackToLogsOnError
+  volumeMounts:
+    {{- include "soilscale.mounts" .root | nindent 4 }}
+    {{- if eq $values.mode "operator" }}
+    - {name: cluster, mountPath: /etc/soilscale/cluster, readOnly: true}
+    {{- end }}
+{{- end -}}
+
+{{/* The command line, as a list. */}}
+{{- define "soilscale.arguments" -}}
+{{- $values := .root.Values -}}
+{{- $override := get $values.stages.overrides .stage | default dict -}}
+{{- $workers := merge dict ($override.workers | default dict) $values.workers -}}
+{{- $arguments := list .stage (printf "/etc/soilscale/config/%s" .file) -}}
+{{- if not $values.config -}}
+{{- $arguments = list "demo" "/tmp/demo" "--log-level" $values.runner.logLevel -}}
+{{- else -}}
+{{- with .period -}}
+{{- $arguments = concat $arguments (list "-o" (printf "period=%s" (kindIs "string" . | ternary . (toJson .)))) -}}
+{{- end -}}
+{{- $arguments = concat $arguments (list "--log-level" $values.runner.logLevel "--log-format" $values.runner.logFormat) -}}
+{{- if $values.metrics.enabled -}}
+{{- $arguments = concat $arguments (list "--metrics-port" (int $values.metrics.port | toString) "--metrics-address" "0.0.0.0") -}}
+{{- end -}}
+{{- end -}}
+{{- if eq $values.mode "local" -}}
+{{- $arguments = concat $arguments (list "--workers" (int $workers.maximum | toString)) -}}
+{{- else if eq $values.mode "operator" -}}
+{{- $arguments = concat $arguments (list "--cluster" (printf "/etc/soilscale/cluster/%s.yaml" ($values.stages.separate | ternary .stage "cluster"))) -}}
+{{- end -}}
+{{- toYaml $arguments -}}
+{{- end -}}
+
+{{/* Of a Job, and of the Jobs of a CronJob. */}}
+{{- define "soilscale.jobSpec" -}}
+{{- with .root.Values.job -}}
+backoffLimit: {{ int .backoffLimit }}
+activeDeadlineSeconds: {{ int .activeDeadlineSeconds }}
+ttlSecondsAfterFinished: {{ int .ttlSecondsAfterFinished }}
+{{- end }}
+podReplacementPolicy: Failed
+podFailurePolicy:
+  rules:
+    - action: Ignore
+      onPodConditions:
+        - {type: DisruptionTarget, status: "True"}
+    - action: FailJob
+      onExitCodes: {operator: In, values: [64, 65, 78]}
+template:
+  {{- include "soilscale.podTemplate" . | nindent 2 }}
+{{- end -}}

