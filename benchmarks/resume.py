@@ -73,14 +73,14 @@ def kill(world: Path, output: Path, options: tuple[str, ...], after: int) -> Non
 
 def measure(world: Path, scratch: Path, repetition: int) -> list[dict[str, Any]]:
     """Every case and its rival."""
-    first = scratch / "first"
-    fresh = {SHORT: timed(world, first, SHORT)}
+    first, output = scratch / "first", scratch / "output"
+    fresh = {SHORT: timed(world, output, SHORT)}
+    output.rename(first)
     rows = []
     for case, options in CASES.items():
         if options not in fresh:
             rmtree(scratch / "rival", ignore_errors=True)
             fresh[options] = timed(world, scratch / "rival", options)
-        output = scratch / "again"
         rmtree(output, ignore_errors=True)
         if case == "killed half way":
             kill(world, output, options, len(markers(first)) // 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -346,3 +347,13 @@ def test_make_alone_lists_every_target_that_is_documented() -> None:
     told = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, check=True).stdout
     for target in ("demo", "test", "test-deploy", "chart", "check", "docs", "clean"):
         assert re.search(rf"^\s+make {target}\s", told, flags=re.MULTILINE)
+
+
+def test_the_page_of_performance_is_made_from_the_results() -> None:
+    made = runpy.run_path(str(ROOT / "benchmarks" / "page.py"))
+    page, bars = made["text"]()
+    assert text("docs/performance.md") == page
+    figure = text("docs/performance.svg")
+    assert all(name in figure for name in bars)
+    for result in made["RESULTS"].glob("*.csv"):
+        assert f"benchmarks/{result.stem}.py" in page

@@ -29,7 +29,9 @@ capabilities:
 - {name: OMP_NUM_THREADS, value: "1"}
 - {name: OPENBLAS_NUM_THREADS, value: "1"}
 - {name: GDAL_NUM_THREADS, value: "1"}
-- {name: MALLOC_TRIM_THRESHOLD_, value: "65536"}
+- {name: MALLOC_TRIM_THRESHOLD_, value: "33554432"}
+- {name: MALLOC_MMAP_THRESHOLD_, value: "16777216"}
+- {name: DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED, value: "False"}
 {{- range $name, $value := .Values.env }}
 - name: {{ $name | quote }}
   value: {{ $value | quote }}
