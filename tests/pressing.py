@@ -1,8 +1,9 @@
 """What a worker loads first (`dask worker --preload`): it logs the units that it begins, and presses one as it is told.
 
-DONE_LOG names the file of the units. PRESS, ``freeze`` or ``fill``, says what befalls workers that begin a unit of
-stage PRESS_STAGE, the first PRESS_WORKERS of them: the process stops until it is continued, or memory beyond the limit
-at which Dask pauses a worker is held until the file `room` stands in PRESS_FOLDER.
+DONE_LOG names the file of the units. PRESS says what befalls workers that begin a unit of stage PRESS_STAGE, the first
+PRESS_WORKERS of them: by ``freeze`` the process stops until it is continued, by ``withhold`` it does so when it is
+asked for what it has done; by ``fill`` memory beyond the limit at which Dask pauses a worker is held until the file
+`room` stands in PRESS_FOLDER.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import time
 from functools import wraps
 from pathlib import Path
 from typing import Any
+
+from distributed import get_worker
 
 from soilscale.flow import units
 
@@ -29,7 +32,7 @@ def pressed_do(workspace: Any, unit: Any) -> Any:
     with Path(os.environ["DONE_LOG"]).open("a") as log:
         log.write(f"{unit.stage}/{unit.marker}\n")
     if unit.stage == os.environ.get("PRESS_STAGE") and claim():
-        {"freeze": freeze, "fill": fill}[os.environ["PRESS"]]()
+        {"freeze": freeze, "withhold": withhold, "fill": fill}[os.environ["PRESS"]]()
     return do(workspace, unit)
 
 
@@ -52,6 +55,11 @@ def claim() -> bool:
 def freeze() -> None:
     """Stop this process in the midst of a unit."""
     os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def withhold() -> None:
+    """Stop this process when the scheduler comes to fetch what it has done."""
+    get_worker().handlers["get_data"] = lambda *_, **__: freeze()
 
 
 def fill() -> None:

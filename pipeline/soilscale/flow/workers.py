@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distributed import Client
+from distributed.comm.core import CommClosedError
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +55,27 @@ class Workers:
     reminded: float = float("-inf")
 
     def look(self) -> bool:
-        """Ask the scheduler, and tell what has changed; False if it was asked less than `LOOK_EVERY` seconds ago."""
+        """Ask the scheduler, and tell what has changed.
+
+        Returns
+        -------
+        bool
+            False if it was asked less than `LOOK_EVERY` seconds ago, or does not answer at present.
+
+        Raises
+        ------
+        CommClosedError
+            If the scheduler is lost.
+        """
         now = time.monotonic()
         if now - self.looked < LOOK_EVERY:
             return False
         self.looked = now
-        found: Mapping[str, Mapping[str, Any]] = self.client.scheduler_info()["workers"]
+        found: Mapping[str, Mapping[str, Any]] | None = self.client.scheduler_info().get("workers")
+        if self.client.status in {"closing", "closed"}:
+            raise CommClosedError("it does not answer any more")
+        if found is None:
+            return False
         ails = {address: said for address, worker in found.items() if (said := self._ailment(address, worker, now))}
         self.threads = max(sum(worker["nthreads"] for name, worker in found.items() if name not in ails), 1)
         idle = frozenset(address for address, worker in found.items() if _paused(worker) and not _runs(worker))
@@ -71,7 +87,10 @@ class Workers:
         """Keys of the tasks that wait for a paused worker, where there is another to take them."""
         if not self.halted or self.told is None or self.told >= self.alive.keys():
             return ()
-        waiting = self.client.processing(list(self.halted))
+        try:
+            waiting = self.client.processing(list(self.halted))
+        except OSError:
+            return ()
         return [str(key) for keys in waiting.values() for key in keys]
 
     def _ailment(self, address: str, worker: Mapping[str, Any], now: float) -> str:
@@ -92,11 +111,12 @@ class Workers:
         if known == self.told and not (nothing and now - self.reminded > REMIND):
             return
         if known is None:
-            logger.info("all %d workers of the Dask cluster take units again", count)
+            logger.info("all workers of the Dask cluster, %d, take units again", count)
         elif nothing:
             logger.warning("%s; the run waits, and goes on when a worker takes units", _nobody(ails))
         else:
-            logger.warning("%s; the other %d workers go on. %s", _named(ails), count - len(ails), _remedies(ails))
+            going = f"{count - len(ails)} of {count} workers go on"
+            logger.warning("%s; %s. %s", _named(ails), going, _remedies(ails))
         self.told, self.reminded = known, now
 
 
