@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ LEASE = "lease"
 """Folder of the leases, of which each run writes one."""
 
 PROGRAMS = Path(sys.executable).parent
+LOOPBACK = ("--host", "127.0.0.1", "--no-dashboard")
+"""Options of Dask's own commands."""
+
 PATIENCE = 60.0
 """Seconds to wait for a process to come up or to do what it is waited for."""
 
@@ -94,17 +97,32 @@ def dask_cluster(folder: Path, workers: int = 2, *options: str, **environment: s
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "scheduler.json"
-    local = ["--host", "127.0.0.1", "--no-dashboard"]
-    scheduler = ["scheduler", *local, "--port", "0", "--scheduler-file", file]
-    worker = ["worker", *local, "--scheduler-file", file, "--nworkers", str(workers), "--nthreads", "1", *options]
-    with ExitStack() as stack:
-        for number, arguments in enumerate((scheduler, [*worker, "--local-directory", folder])):
-            output = stack.enter_context((folder / f"dask-{number}.log").open("wb"))
-            command = [PROGRAMS / "dask", *map(str, arguments)]
-            process = stack.enter_context(_process(command, output, _environment(environment)))
-            (folder / ("worker.pid" if number else "scheduler.pid")).write_text(str(process.pid))
-            wait_until(file.exists, "the Dask scheduler")
-        yield str(yaml.safe_load(file.read_text())["address"])
+    scheduler = ["scheduler", *LOOPBACK, "--port", "0", "--scheduler-file", file]
+    with _dask(scheduler, folder / "dask-0.log", environment) as process:
+        (folder / "scheduler.pid").write_text(str(process.pid))
+        wait_until(file.exists, "the Dask scheduler")
+        with dask_workers(folder, file, workers, *options, **environment):
+            yield str(yaml.safe_load(file.read_text())["address"])
+
+
+@contextmanager
+def dask_workers(
+    folder: Path, scheduler: Path, workers: int, *options: str, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run workers of the Dask scheduler that wrote a file; their log and the process above them are in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = ["--nworkers", str(workers), "--nthreads", "1", "--local-directory", folder]
+    command = ["worker", *LOOPBACK, "--scheduler-file", scheduler, *number, *options]
+    with _dask(command, folder / "dask-1.log", environment) as process:
+        (folder / "worker.pid").write_text(str(process.pid))
+        yield process
+
+
+@contextmanager
+def _dask(arguments: list[Any], log: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    command = [PROGRAMS / "dask", *map(str, arguments)]
+    with log.open("wb") as output, _process(command, output, _environment(environment)) as process:
+        yield process
 
 
 @contextmanager

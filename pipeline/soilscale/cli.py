@@ -49,11 +49,15 @@ if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
 LOCAL = {
+    "distributed.scheduler.worker-ttl": "60s",
+    "distributed.worker.memory.pause": False,
     "distributed.worker.profile.enabled": False,
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 32 * 2**20,
     "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 16 * 2**20,
 }
-"""Dask's settings of a local cluster: arrays of one unit are given to the next, not back to the system."""
+"""Dask's settings of a local cluster, where the user has set no others: a worker that is silent for a minute is started
+anew; so is one whose memory is nearly full, rather than paused before; arrays of one unit are given to the next, not
+back to the system."""
 
 logger = logging.getLogger(__name__)
 
@@ -193,7 +197,13 @@ def _start(stack: ExitStack, workers: int | None) -> LocalCluster:
     import dask
     from distributed import LocalCluster
 
-    with _held(), dask.config.set(LOCAL):
+    shipped = dask.config.merge(*dask.config.defaults)
+    unset = {
+        key: value
+        for key, value in LOCAL.items()
+        if dask.config.get(key, None) == dask.config.get(key, None, config=shipped)
+    }
+    with _held(), dask.config.set(unset):
         return stack.enter_context(
             LocalCluster(
                 n_workers=workers or os.cpu_count(),

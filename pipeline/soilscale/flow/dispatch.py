@@ -8,10 +8,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
+from queue import Empty, SimpleQueue
 
-from distributed import Client, Future, as_completed
+from distributed import Client, Future
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
@@ -20,6 +22,7 @@ from soilscale.errors import IncompleteError, ServiceError
 from soilscale.flow import metrics
 from soilscale.flow.session import Progress
 from soilscale.flow.units import AWAY, MARKER, Outcome, Receipt, Unit, give_up, markers, perform
+from soilscale.flow.workers import LOOK_EVERY, Workers
 from soilscale.flow.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -44,9 +47,6 @@ MOST_AWAY = 8
 
 MOST_KILLED = 20
 """Tasks of a stage that may lose their workers again and again before the stage is given up."""
-
-LOOK_EVERY = 5.0
-"""Seconds between two looks at how many threads the cluster has."""
 
 
 def run(
@@ -163,6 +163,14 @@ def _withdraw(workspace: Workspace, units: Sequence[Unit], found: set[str]) -> N
         storage.remove(workspace.state(units[0].stage), orphans)
 
 
+@dataclass(frozen=True)
+class _Task:
+    """Units that went out together."""
+
+    future: Future[list[Receipt]]
+    units: Sequence[Unit]
+
+
 @dataclass
 class _Stream:
     """Units on their way through a cluster, in tasks of about `TASK_SECONDS`."""
@@ -172,26 +180,33 @@ class _Stream:
     units: Sequence[Unit]
     taken: int = 0
     """Units that were submitted."""
-    threads: int = 1
-    looked: float = float("-inf")
-    """When the cluster was last asked for its threads."""
     seconds: float | None = None
     """Mean duration of a unit, of late; None before the first is back."""
-    flying: dict[str, Sequence[Unit]] = field(default_factory=dict)
-    """Key of a task in flight -> its units."""
+    flying: dict[str, _Task] = field(default_factory=dict)
+    """Tasks in flight, by their keys."""
+    landed: SimpleQueue[str] = field(default_factory=SimpleQueue)
+    """Keys of tasks that came to an end, be it that they were taken back."""
     suspects: deque[Unit] = field(default_factory=deque)
     """Units of tasks that lost their workers again and again."""
     lost: int = 0
     """Tasks that did."""
+    workers: Workers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.workers = Workers(self.client)
+
+    @property
+    def threads(self) -> int:
+        """Threads of the workers that take units."""
+        return self.workers.threads
 
     def receipts(self) -> Iterator[Receipt]:
         """Receipts as they come; only so many tasks are in flight that every thread has work."""
-        running = as_completed(self._more(), loop=self.client.loop)
         try:
-            for future in running:
-                yield from self._land(future)
-                for one in self._more():
-                    running.add(one)
+            self._more()
+            while self.flying:
+                yield from self._land(self._next())
+                self._more()
             while self.suspects:
                 yield self._alone(self.suspects.popleft())
         except (CancelledError, CommClosedError) as error:
@@ -199,20 +214,34 @@ class _Stream:
                 f"the Dask scheduler was lost ({error}); see that it runs, then run the same command again"
             ) from error
         finally:
-            for future in list(running.futures):
-                future.release()
+            for task in self.flying.values():
+                task.future.release()
 
-    def _more(self) -> list[Future[list[Receipt]]]:
-        """Tasks that are submitted, so that the cluster has its number again."""
-        if time.monotonic() - self.looked > LOOK_EVERY:
-            self.looked = time.monotonic()
-            self.threads = max(sum(self.client.nthreads().values()), 1)
-        added = []
+    def _more(self) -> None:
+        """Submit tasks, so that the cluster has its number again."""
+        self._look()
         while self.taken < len(self.units) and len(self.flying) < IN_FLIGHT * self.threads:
             batch = self.units[self.taken : self.taken + self._size()]
             self.taken += len(batch)
-            added.append(self._submit(batch))
-        return added
+            self._submit(batch)
+
+    def _look(self) -> None:
+        """See how the workers are, and give to others what waits for one that is paused."""
+        if self.workers.look():
+            for key in self.workers.stranded():
+                if key in self.flying:
+                    task = self.flying.pop(key)
+                    task.future.release()
+                    self._submit(task.units)
+
+    def _next(self) -> str:
+        """Key of a task in flight that came to an end."""
+        while True:
+            with suppress(Empty):
+                key = self.landed.get(timeout=LOOK_EVERY)
+                if key in self.flying:
+                    return key
+            self._look()
 
     def _size(self) -> int:
         """Units of the next task: many where they are short, and no more than leaves every thread its share."""
@@ -230,19 +259,39 @@ class _Stream:
         coming = self.units[self.taken : self.taken + max(1, min(MOST_TOGETHER, left // self.threads))]
         return sum(1 for _ in takewhile(lambda unit: unit.together == first.together, coming))
 
-    def _submit(self, batch: Sequence[Unit]) -> Future[list[Receipt]]:
+    def _submit(self, batch: Sequence[Unit]) -> None:
         unit = batch[0]
         key = f"{unit.stage}-{unit.name}-{unit.digest}-{time.monotonic_ns()}"
-        self.flying[key] = batch
-        return self.client.submit(_perform, pickle.dumps((self.workspace, batch)), key=key, pure=False)
+        future = self.client.submit(_perform, pickle.dumps((self.workspace, batch)), key=key, pure=False)
+        self.flying[key] = _Task(future, batch)
+        future.add_done_callback(lambda _: self.landed.put(key))
 
-    def _land(self, future: Future[list[Receipt]]) -> list[Receipt]:
-        """Receipts of a task; none if its units are suspected of killing their workers."""
-        batch = self.flying.pop(str(future.key))
+    def _take(self, key: str) -> list[Receipt] | None:
+        """Receipts of a task that came to an end; None, and it stays in flight, if its worker does not hand them over.
+
+        Raises
+        ------
+        KilledWorker
+            If it lost its workers again and again.
+        """
+        task = self.flying.pop(key)
         try:
-            receipts: list[Receipt] = future.result()
+            receipts: list[Receipt] = task.future.result(timeout=LOOK_EVERY)
+        except TimeoutError:
+            self.flying[key] = task
+            self.landed.put(key)
+            return None
+        return receipts
+
+    def _land(self, key: str) -> list[Receipt]:
+        """Receipts of a task; none if its units are suspected of killing their workers."""
+        batch = self.flying[key].units
+        try:
+            receipts = self._take(key)
         except KilledWorker as error:
             self._suspect(batch, error)
+            return []
+        if receipts is None:
             return []
         new = sum(receipt.seconds for receipt in receipts) / len(receipts)
         self.seconds = new if self.seconds is None else 0.7 * self.seconds + 0.3 * new
@@ -261,12 +310,15 @@ class _Stream:
 
     def _alone(self, unit: Unit) -> Receipt:
         """Try a suspect with nothing beside it, so that no other unit pays for it, nor it for another."""
+        self._submit([unit])
+        receipts = None
         try:
-            (receipt,) = self._submit([unit]).result()
+            while receipts is None:
+                receipts = self._take(self._next())
         except KilledWorker as error:
             advice = "give the workers more memory or choose a smaller grid.tile, then run the same command again"
             return give_up(self.workspace, unit, f"{_died(error)}; {advice}")
-        return receipt
+        return receipts[0]
 
 
 def _perform(packed: bytes) -> list[Receipt]:

@@ -1,0 +1,146 @@
+"""Workers of a Dask cluster as a stage sees them: how many threads take units; which workers do not, told with why."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from distributed import Client
+from distributed.comm.core import CommClosedError
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY = 5.0
+"""Seconds between two looks at the workers of the cluster."""
+
+SILENT = 20.0
+"""Seconds without a sign of life after which a worker is told to be silent; a sign comes every second or few."""
+
+REMIND = 60.0
+"""Seconds after which it is told again that no worker takes units."""
+
+NAMED = 3
+"""Workers that a message names at most."""
+
+PAUSED = (
+    "Dask pauses a worker beyond distributed.worker.memory.pause of its memory limit: start it anew, with more memory "
+    "(dask worker --memory-limit)"
+)
+"""What to do about paused workers."""
+
+GIVEN_UP = "what is silent for distributed.scheduler.worker-ttl is given up by the scheduler, and its units done again"
+"""What becomes of silent workers."""
+
+
+@dataclass
+class Workers:
+    """What is known of the workers, from one look to the next."""
+
+    client: Client
+    threads: int = 1
+    """Threads of the workers that take units, at least one."""
+    idle: frozenset[str] = frozenset()
+    """Paused workers that do not even run what they had begun."""
+    halted: frozenset[str] = frozenset()
+    """Those of them that were so at the look before too: what is given to them waits."""
+    looked: float = float("-inf")
+    """When the scheduler was last asked."""
+    alive: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Worker -> its last sign of life by the scheduler's clock, and when that was learnt by this one."""
+    told: frozenset[str] | None = None
+    """Workers of which it was told that they take no units; None if that all do."""
+    reminded: float = float("-inf")
+
+    def look(self) -> bool:
+        """Ask the scheduler, and tell what has changed.
+
+        Returns
+        -------
+        bool
+            False if it was asked less than `LOOK_EVERY` seconds ago, or does not answer at present.
+
+        Raises
+        ------
+        CommClosedError
+            If the scheduler is lost.
+        """
+        now = time.monotonic()
+        if now - self.looked < LOOK_EVERY:
+            return False
+        self.looked = now
+        found: Mapping[str, Mapping[str, Any]] | None = self.client.scheduler_info().get("workers")
+        if self.client.status in {"closing", "closed"}:
+            raise CommClosedError("it does not answer any more")
+        if found is None:
+            return False
+        ails = {address: said for address, worker in found.items() if (said := self._ailment(address, worker, now))}
+        self.threads = max(sum(worker["nthreads"] for name, worker in found.items() if name not in ails), 1)
+        idle = frozenset(address for address, worker in found.items() if _paused(worker) and not _runs(worker))
+        self.halted, self.idle = idle & self.idle, idle
+        self._tell(len(found), ails, now)
+        return True
+
+    def stranded(self) -> Collection[str]:
+        """Keys of the tasks that wait for a paused worker, where there is another to take them."""
+        if not self.halted or self.told is None or self.told >= self.alive.keys():
+            return ()
+        try:
+            waiting = self.client.processing(list(self.halted))
+        except OSError:
+            return ()
+        return [str(key) for keys in waiting.values() for key in keys]
+
+    def _ailment(self, address: str, worker: Mapping[str, Any], now: float) -> str:
+        """Why a worker takes no units; empty if it does."""
+        sign = worker["last_seen"]
+        if address not in self.alive or self.alive[address][0] != sign:
+            self.alive[address] = (sign, now)
+        if _paused(worker):
+            used, limit = worker["metrics"].get("memory", 0), worker["memory_limit"] or 0
+            return f"{address} is paused with {used / 2**20:.0f} of its {limit / 2**20:.0f} MiB in use"
+        silence = now - self.alive[address][1]
+        return f"{address} is silent since {silence:.0f} s" if silence > SILENT else ""
+
+    def _tell(self, count: int, ails: Mapping[str, str], now: float) -> None:
+        """Say what has changed; that nothing goes on is said again and again."""
+        known = frozenset(ails) if ails or not count else None
+        nothing = len(ails) == count
+        if known == self.told and not (nothing and now - self.reminded > REMIND):
+            return
+        if known is None:
+            logger.info("all workers of the Dask cluster, %d, take units again", count)
+        elif nothing:
+            logger.warning("%s; the run waits, and goes on when a worker takes units", _nobody(ails))
+        else:
+            going = f"{count - len(ails)} of {count} workers go on"
+            logger.warning("%s; %s. %s", _named(ails), going, _remedies(ails))
+        self.told, self.reminded = known, now
+
+
+def _paused(worker: Mapping[str, Any]) -> bool:
+    return bool(worker["status"] == "paused")
+
+
+def _runs(worker: Mapping[str, Any]) -> bool:
+    """Whether a task runs on a worker, by what it said at its last sign of life."""
+    return bool(worker["metrics"].get("task_counts", {}).get("executing"))
+
+
+def _nobody(ails: Mapping[str, str]) -> str:
+    """In words that no worker takes units, and what to do."""
+    if not ails:
+        return "the Dask cluster has no workers: start some with dask worker and the address of its scheduler"
+    return f"no worker of the Dask cluster takes units: {_named(ails)}. {_remedies(ails)}"
+
+
+def _named(ails: Mapping[str, str]) -> str:
+    first = ", ".join(list(ails.values())[:NAMED])
+    return first if len(ails) <= NAMED else f"{first} and {len(ails) - NAMED} more"
+
+
+def _remedies(ails: Mapping[str, str]) -> str:
+    kinds = {PAUSED: " is paused ", GIVEN_UP: " is silent "}
+    return "; ".join(remedy for remedy, sign in kinds.items() if any(sign in said for said in ails.values()))
