@@ -84,7 +84,7 @@ def test_a_judged_map_is_the_map_where_it_counts(first: Material, truth: bool) -
     run = first.run
     recipe, slot, entry = units_of(first)[4].arguments
     own = choose(run)[run.config.season_scheme.name(np.datetime64(entry.month))]
-    model = run.workspace.model(own.season, own.algorithm, "model.skops"), own.version
+    model = run.workspace.model(own.season, own.algorithm), own.version
     one = (entry.stations[0],)
     asked: Entry = replace(entry, model=model, stations=one, truth=entry.truth if truth else None)
     judging.judge(run.workspace, recipe, slot, replace(asked, algorithm="again"))
