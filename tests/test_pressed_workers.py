@@ -110,7 +110,8 @@ def test_a_frozen_worker_is_told_of_and_replaced_and_its_unit_done_elsewhere(
     assert "is silent since 2 s; 1 of 2 workers go on" in done.err
     assert "given up by the scheduler" in done.err
     assert files(run, without=OWN) == files(output, without=OWN)
-    assert sum(begun(tmp_path).values()) == len(markers(run / "state")) + 1, "the frozen unit alone is done again"
+    again = sum(begun(tmp_path).values()) - len(markers(run / "state"))
+    assert again in {0, 1}, "no unit but the frozen one is done again, and that not where its marker stood"
 
 
 def test_a_frozen_host_that_thaws_when_all_is_done_changes_nothing(
