@@ -43,7 +43,7 @@ def world(folder: Path) -> Path:
     if not told.exists():
         synthetic.write(folder)
     command = Path(sys.executable).with_name("soilscale")
-    for stage in ("cube", "samples"):
+    for stage in ("search", "cube", "samples"):
         subprocess.run([str(command), stage, str(told)], check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own
     return folder / "run"
 
