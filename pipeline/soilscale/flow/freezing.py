@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import yaml
@@ -17,7 +18,11 @@ from soilscale.errors import DataError, ServiceError
 from soilscale.flow.session import Run
 from soilscale.flow.units import FAILED, Receipt
 from soilscale.flow.workspace import Workspace, digest
+from soilscale.seasons import as_month, following
 from soilscale.sources import Source
+
+Item = dict[str, Any]
+"""A STAC item."""
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +37,8 @@ def write_resolved(run: Run) -> None:
         "hash": run.config_hash,
         "versions": run.versions,
     }
+    if run.renewal is not None:
+        content["renewal"] = asdict(run.renewal) | {"renewed": run.renewal.renewed and list(run.renewal.renewed)}
     storage.write_bytes(run.workspace.resolved, yaml.safe_dump(content, sort_keys=False).encode())
 
 
@@ -51,20 +58,52 @@ def freeze(run: Run) -> None:
     broken = Broken(run.workspace)
     for source in run.config.source_list:
         url = run.workspace.items(source.name)
-        made_from = digest(source, run.config.catalog(source), run.config.period, run.config.nested_grid)
+        frozen = storage.read_json(url) if storage.exists(url) else {}
+        made_from = digest(source, run.config.catalog(source), run.config.span, run.config.nested_grid)
         try:
             items = catalog.search(query(run.config, source), progress=run.progress, broken=broken.record(source.name))
         except ServiceError as error:
-            if not storage.exists(url) or storage.read_json(url).get("soilscale:query") != made_from:
+            if frozen.get("soilscale:query") != made_from:
                 raise
             logger.warning("%s; the items that were frozen before are used", error)
             continue
         if not items:
             raise DataError(no_items(run.config, source))
-        found = {"type": "FeatureCollection", "features": items, "soilscale:query": made_from}
-        if not storage.exists(url) or storage.read_json(url) != json.loads(json.dumps(found)):
+        asked = {"of": digest(source, run.config.catalog(source), run.config.span[0], run.config.nested_grid)}
+        earlier = frozen.get("soilscale:asked", {})
+        if earlier.get("of") == asked["of"]:
+            items = _renewed(run, source, items, frozen["features"], earlier["last"])
+        asked["last"] = run.config.span[1]
+        found = {
+            "type": "FeatureCollection",
+            "features": items,
+            "soilscale:query": made_from,
+            "soilscale:asked": asked,
+        }
+        if frozen != json.loads(json.dumps(found)):
             storage.write_json(url, found)
     broken.write()
+
+
+def _renewed(run: Run, source: Source, items: Sequence[Item], frozen: Sequence[Item], last: str) -> list[Item]:
+    """Items of a source, of which those that end before the months to bring up to date stay as they were frozen.
+
+    Parameters
+    ----------
+    items
+        What the catalog has.
+    last
+        Last month for which the catalog was asked when `frozen` was.
+    """
+    renewal = run.renewal
+    if renewal is None or renewal.revised or renewal.renewed is None:
+        return list(items)
+    since = min(as_month(renewal.renewed[0]), following(as_month(last))).astype("datetime64[s]")
+    early, kept = ({one.item for one in catalog.scenes(some, source) if one.end <= since} for some in (items, frozen))
+    reached = {item["id"] for item in frozen} - kept
+    fresh = [item for item in items if item["id"] not in early - reached]
+    both = fresh + [item for item in frozen if item["id"] in kept - {item["id"] for item in fresh}]
+    return sorted(both, key=lambda item: (item["properties"]["start_datetime"], item["id"]))
 
 
 @dataclass
@@ -102,7 +141,7 @@ def query(settings: Config, source: Source) -> catalog.Query:
 
 def no_items(config: Config, source: Source) -> str:
     """Message for a source of which nothing lies in the area and period."""
-    first, last = config.period
+    first, last = config.span
     area = config.area.geometry or list(config.area.bbox or ())
     return (
         f"source {source.name}: got no item of collection {source.collection!r} in the area {area} from {first} to "
