@@ -60,9 +60,27 @@ def settled(run: Run, today: date, *, afresh: bool) -> Run:
     """
     settings, renewal = resolve(run.config, today, afresh=afresh)
     if renewal is None:
+        if afresh:
+            _warn_of_loss(settings)
         return run
     logger.info(told(settings, renewal))
     return replace(run, config=settings, renewal=renewal)
+
+
+def _warn_of_loss(settings: Config) -> None:
+    """Tell which months of an output a fixed period leaves out."""
+    try:
+        held = _held(Workspace(settings.output))
+    except DataError:
+        return
+    if held is not None and (held.period[0] < settings.span[0] or held.period[1] > settings.span[1]):
+        logger.warning(
+            "%s holds the months %s to %s, of which the next release will hold those of the period, %s to %s, alone; "
+            "earlier releases stay",
+            settings.output,
+            *held.period,
+            *settings.span,
+        )
 
 
 def resolve(settings: Config, today: date, *, afresh: bool) -> tuple[Config, Renewal | None]:
@@ -161,7 +179,7 @@ def _held(workspace: Workspace) -> Held | None:
         )
     except (yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as error:
         raise DataError(
-            f"{workspace.resolved} does not tell the months that the output holds ({type(error).__name__}: {error}); "
+            f"{workspace.resolved} does not tell the months that the output holds ({type(error).__name__}); "
             "write it anew with a run of a fixed period, the months that the output holds"
         ) from error
 

@@ -181,6 +181,7 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
         name=settings.name,
         area=_area(settings),
         period=settings.span,
+        training=None if settings.training == settings.span else settings.training,
         months=len(run.plan.months),
         seasonal_maps=_seasonal_maps(run),
         seasonal=SEASONAL[settings.maps.seasonal],

@@ -183,7 +183,7 @@ def train(run: Run) -> None:
         counts = ", ".join(f"{name} {count}" for name, count in few.items())
         raise DataError(
             f"no season has the {samples.MIN_ROWS} training rows that a model needs (got {counts}); choose a longer "
-            "period, a larger area or a lower samples.min_valid_fraction, or join seasons"
+            "period or training, a larger area or a lower samples.min_valid_fraction, or join seasons"
         )
     for name, count in few.items():
         logger.warning(
