@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pystac
 import pytest
+import rasterio
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -343,21 +344,31 @@ def item_of(config: Path, month: str) -> Path:
     return path
 
 
+def file_of(config: Path, month: str) -> Path:
+    """COG of the same item."""
+    return item_of(config, month).parent / "1_km_monthly_NDVI.tif"
+
+
 @pytest.fixture
 def revise(world: Path) -> Iterator[Callable[[str], None]]:
-    """Revise an item of a month as a provider does; all are put back after the test."""
-    kept: dict[Path, str] = {}
+    """Revise an item of a month and its COG as a provider does; all are put back after the test."""
+    kept: dict[Path, bytes] = {}
 
     def work(month: str) -> None:
-        path = item_of(world, month)
-        kept.setdefault(path, path.read_text())
-        content = json.loads(kept[path])
+        item, cog = item_of(world, month), file_of(world, month)
+        kept.setdefault(item, item.read_bytes())
+        kept.setdefault(cog, cog.read_bytes())
+        with rasterio.open(cog) as file:
+            values, profile = file.read(1), file.profile
+        with rasterio.open(cog, "w", **profile) as file:
+            file.write(values[:, ::-1], 1)
+        content = json.loads(item.read_text())
         content["properties"]["updated"] = "2031-01-01T00:00:00Z"
-        path.write_text(json.dumps(content))
+        item.write_text(json.dumps(content))
 
     yield work
-    for path, text in kept.items():
-        path.write_text(text)
+    for path, before in kept.items():
+        path.write_bytes(before)
 
 
 def frozen(output: Path) -> dict[str, bool]:
@@ -492,11 +503,15 @@ def test_schedules_bring_an_output_up_to_date_month_by_month(
         assert done.status == 0, done.err
         return redone_units(before, state)
 
-    def months_of(release: int) -> list[str]:
+    def cogs(release: int) -> dict[str, Path]:
+        """Month -> its map in a release."""
         catalog = pystac.Catalog.from_file(str(maps / "releases" / str(release) / "catalog.json"))
         items = [item for item in catalog.get_items(recursive=True) if "-month-" in item.id]
-        assert all(Path(str(asset.get_absolute_href())).is_file() for item in items for asset in item.assets.values())
-        return sorted(item.id[-7:] for item in items)
+        return {item.id[-7:]: Path(str(item.assets["soil_moisture"].get_absolute_href())) for item in items}
+
+    def months_of(release: int) -> list[str]:
+        assert all(path.is_file() for path in cogs(release).values())
+        return sorted(cogs(release))
 
     run("2004-10-12")
     nine = [f"2004-{month:02d}" for month in range(1, 10)]
@@ -515,6 +530,9 @@ def test_schedules_bring_an_output_up_to_date_month_by_month(
     assert done["publish"] == hanging | {"season-2004-04"}
     assert set(done) == {"cube", "coarse", "predict", "residual", "conserve", "season", "publish"}
     assert months_of(2) == nine
+    with rasterio.open(cogs(1)["2004-09"]) as before, rasterio.open(cogs(2)["2004-09"]) as after:
+        assert np.nanmax(np.abs(before.read(1) - after.read(1))) > 1e-3
+    assert {month for month in nine if cogs(1)[month] != cogs(2)[month]} == {"2004-08", "2004-09"}
 
     done = run("2004-11-05")
     new = {f"{name}/2004-10_r000c000" for name in ("soil_moisture", "precipitation", "ndvi")}

@@ -156,7 +156,7 @@ def _nothing_to_go_on(settings: Config, word: str) -> str:
 
 def told(settings: Config, renewal: Renewal) -> str:
     """What a relative period means, in a line."""
-    new = "no further month" if renewal.renewed is None else " to ".join(renewal.renewed)
+    new = "no further month" if renewal.renewed is None else " to ".join(dict.fromkeys(renewal.renewed))
     also = ", and what was revised of the months before" if renewal.revised else ""
     return (
         f"period {renewal.asked} on {renewal.date}: to bring up to date: {new}{also}; "
