@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from commands import Ended, dask_cluster, edit, files, invoke, markers, redone_units, sparse_world, wait_until
-from soilscale import cli, config, flow, storage
+from soilscale import catalog, cli, config, flow, storage
 from soilscale.config import Config
 from soilscale.config.period import LAST, SINCE_RELEASE, first_of, last_complete
 from soilscale.errors import ConfigurationError, DataError
@@ -313,6 +313,51 @@ def test_a_fixed_period_that_leaves_out_months_of_the_output_says_so(
     assert "holds the months 2003-01 to 2013-01, of which the next release will hold those of the period" in caplog.text
 
 
+# Items
+
+
+def item(name: str, first: int, days: int, edition: int) -> dict[str, Any]:
+    start = datetime(2005, 1, 1, tzinfo=UTC) + timedelta(days=first)
+    end = start + timedelta(days=days, seconds=-1)
+    told = {"start_datetime": f"{start:%Y-%m-%dT%H:%M:%SZ}", "end_datetime": f"{end:%Y-%m-%dT%H:%M:%SZ}"}
+    return {"id": name, "properties": told | {"edition": edition}}
+
+
+def searches(edition: int) -> st.SearchStrategy[list[dict[str, Any]]]:
+    """Items as a search gives them, of few names and days so that those of two searches meet."""
+    spans = st.tuples(st.integers(0, 20), st.integers(1, 8))
+    found = st.dictionaries(st.sampled_from("abcdefgh"), spans, max_size=8)
+    return found.map(lambda items: [item(name, *span, edition) for name, span in items.items()])
+
+
+def ended(found: dict[str, Any], day: int) -> bool:
+    last = datetime.fromisoformat(found["properties"]["end_datetime"]) + timedelta(seconds=1)
+    return last <= datetime(2005, 1, 1, tzinfo=UTC) + timedelta(days=day)
+
+
+@given(searches(1), searches(2), st.integers(-1, 30))
+def test_items_that_ended_stay_and_all_others_are_the_catalogs(
+    frozen: list[dict[str, Any]], found: list[dict[str, Any]], day: int
+) -> None:
+    since = np.datetime64("2005-01-01", "s") + np.timedelta64(day, "D")
+    got = catalog.renew(frozen, found, since)
+    before, now = ({one["id"]: one for one in items} for items in (frozen, found))
+    for name in before.keys() | now.keys():
+        old, new = before.get(name), now.get(name)
+        if new is not None and not ended(new, day):
+            wanted = new
+        elif old is None:
+            wanted = None
+        else:
+            wanted = old if ended(old, day) else new
+        assert next((one for one in got if one["id"] == name), None) == wanted
+    assert len({one["id"] for one in got}) == len(got)
+    assert [one["properties"]["start_datetime"] for one in got] == sorted(
+        one["properties"]["start_datetime"] for one in got
+    )
+    assert catalog.renew(got, found, since) == got
+
+
 # The command on a world with a catalog
 
 NEWEST = ("month/collection.json", "season/collection.json")
@@ -505,8 +550,8 @@ def test_schedules_bring_an_output_up_to_date_month_by_month(
 
     def cogs(release: int) -> dict[str, Path]:
         """Month -> its map in a release."""
-        catalog = pystac.Catalog.from_file(str(maps / "releases" / str(release) / "catalog.json"))
-        items = [item for item in catalog.get_items(recursive=True) if "-month-" in item.id]
+        root = pystac.Catalog.from_file(str(maps / "releases" / str(release) / "catalog.json"))
+        items = [item for item in root.get_items(recursive=True) if "-month-" in item.id]
         return {item.id[-7:]: Path(str(item.assets["soil_moisture"].get_absolute_href())) for item in items}
 
     def months_of(release: int) -> list[str]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import yaml
@@ -20,9 +19,6 @@ from soilscale.flow.units import FAILED, Receipt
 from soilscale.flow.workspace import Workspace, digest
 from soilscale.seasons import as_month, following
 from soilscale.sources import Source
-
-Item = dict[str, Any]
-"""A STAC item."""
 
 logger = logging.getLogger(__name__)
 
@@ -69,41 +65,28 @@ def freeze(run: Run) -> None:
             continue
         if not items:
             raise DataError(no_items(run.config, source))
-        asked = {"of": digest(source, run.config.catalog(source), run.config.span[0], run.config.nested_grid)}
+        of = digest(source, run.config.catalog(source), run.config.span[0], run.config.nested_grid)
         earlier = frozen.get("soilscale:asked", {})
-        if earlier.get("of") == asked["of"]:
-            items = _renewed(run, source, items, frozen["features"], earlier["last"])
-        asked["last"] = run.config.span[1]
+        since = _since(run, earlier["last"]) if earlier.get("of") == of else None
+        if since is not None:
+            items = catalog.renew(frozen["features"], items, since)
         found = {
             "type": "FeatureCollection",
             "features": items,
             "soilscale:query": made_from,
-            "soilscale:asked": asked,
+            "soilscale:asked": {"of": of, "last": run.config.span[1]},
         }
         if frozen != json.loads(json.dumps(found)):
             storage.write_json(url, found)
     broken.write()
 
 
-def _renewed(run: Run, source: Source, items: Sequence[Item], frozen: Sequence[Item], last: str) -> list[Item]:
-    """Items of a source, of which those that end before the months to bring up to date stay as they were frozen.
-
-    Parameters
-    ----------
-    items
-        What the catalog has.
-    last
-        Last month for which the catalog was asked when `frozen` was.
-    """
+def _since(run: Run, last: str) -> np.datetime64 | None:
+    """First instant from which items are taken anew, None if all are; `last` is the last month asked for before."""
     renewal = run.renewal
     if renewal is None or renewal.revised or renewal.renewed is None:
-        return list(items)
-    since = min(as_month(renewal.renewed[0]), following(as_month(last))).astype("datetime64[s]")
-    early, kept = ({one.item for one in catalog.scenes(some, source) if one.end <= since} for some in (items, frozen))
-    reached = {item["id"] for item in frozen} - kept
-    fresh = [item for item in items if item["id"] not in early - reached]
-    both = fresh + [item for item in frozen if item["id"] in kept - {item["id"] for item in fresh}]
-    return sorted(both, key=lambda item: (item["properties"]["start_datetime"], item["id"]))
+        return None
+    return min(as_month(renewal.renewed[0]), following(as_month(last))).astype("datetime64[s]")
 
 
 @dataclass
