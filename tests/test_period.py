@@ -379,7 +379,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Configuration of a world of the year 2004 whose models learn from January to July."""
     path = sparse_world(tmp_path_factory.mktemp("world"), cells=5)
-    return edit(path, period="last-2-months", training=["2004-01", "2004-07"], models__ablation=False)
+    return edit(
+        path, period="last-2-months", training=["2004-01", "2004-07"], maps__interval=0.9, models__ablation=False
+    )
 
 
 def item_of(config: Path, month: str) -> Path:
@@ -533,6 +535,22 @@ def test_of_two_scheduled_runs_at_once_one_alone_goes_on(world: Path, cluster: s
     assert first.returncode == 0, told
     again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.slow
+def test_a_stage_after_midnight_makes_the_months_that_were_searched(
+    world: Path, cluster: str, tmp_path: Path, clock: Callable[[str], None]
+) -> None:
+    clock("2004-02-29")
+    options = ("-o", "training=[2004-01, 2004-01]")
+    searched(world, tmp_path, *options)
+    clock("2004-03-01")
+    done = invoke("cube", world, "--output", tmp_path, "--scheduler", cluster, *options)
+    assert done.status == 0, done.err
+    told = yaml.safe_load((tmp_path / "run.yaml").read_text())
+    assert told["config"]["period"] == ["2004-01", "2004-01"]
+    assert told["renewal"]["date"] == "2004-02-29"
+    assert not {name for name in markers(tmp_path / "state") if "2004-02" in name}
 
 
 @pytest.mark.slow
