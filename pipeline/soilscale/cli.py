@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -22,6 +23,9 @@ from soilscale.errors import ConfigurationError, IncompleteError, ServiceError, 
 
 USAGE = 64
 """Exit status of wrong usage; the parser's own is 2."""
+
+ASKING = ("run", "search")
+"""What asks the catalogs, and so says from which date on a relative period counts back; the other stages follow it."""
 
 MISSING = {
     "failed": "their input could not be used",
@@ -124,6 +128,11 @@ def _version(
     if version:
         out.print(__version__)
         raise typer.Exit
+
+
+def today() -> date:
+    """Date from which relative periods are counted back, UTC; each command asks for it once."""
+    return datetime.now(UTC).date()
 
 
 @contextmanager
@@ -244,12 +253,12 @@ def _execute(
 ) -> None:
     """Run stages of a configuration on a cluster, and leave with the status that their outcome asks for."""
     with _statuses(level, form), ExitStack() as stack:
-        settings = config.load(path, overrides or (), output)
+        day, settings = today(), config.load(path, overrides or (), output)
         address, port = metrics
         if port is not None:
             stack.callback(_serve(address, port))
         with _cluster(scheduler, workers) as connect, telling.progress(err, form) as progress:
-            outcome = _work(work, flow.Run(settings, connect, progress))
+            outcome = _work(work, flow.Run(settings, connect, progress), day)
         _conclude(outcome)
 
 
@@ -270,11 +279,19 @@ def _serve(address: str, port: int) -> Callable[[], None]:
     return end
 
 
-def _work(work: str, run: flow.Run) -> flow.Outcome:
+def _work(work: str, run: flow.Run, day: date) -> flow.Outcome:
     """Do what a function of the flow does, which is imported only now: help does not wait for it."""
     with flow.held(run.workspace):
-        outcome: flow.Outcome = getattr(flow, work)(run)
+        outcome: flow.Outcome = getattr(flow, work)(flow.period.settled(run, day, afresh=work in ASKING))
     return outcome
+
+
+def _settled(
+    path: str, output: str | None, overrides: list[str] | None, *, afresh: bool
+) -> tuple[config.Config, list[str]]:
+    """Configuration whose relative period is resolved, and a line that tells how."""
+    settings, renewal = flow.period.resolve(config.load(path, overrides or (), output), today(), afresh=afresh)
+    return settings, [] if renewal is None else [flow.period.told(settings, renewal)]
 
 
 def _conclude(outcome: flow.Outcome) -> None:
@@ -360,26 +377,27 @@ def _print(table: Table, lines: Sequence[str]) -> None:
 def status(path: ConfigPath, output: Output = None, override: Overrides = None, log_level: Level = "info") -> None:
     """How much of each stage is complete, without computing."""
     with _statuses(log_level):
-        told = flow.status(config.load(path, override or (), output))
+        settings, lines = _settled(path, output, override, afresh=False)
+        told = flow.status(settings)
         table = _table("stage", "complete", "of", "failed")
         for stage in told.stages:
             table.add_row(
                 stage.name, str(stage.done), "?" if stage.total is None else str(stage.total), str(stage.failed)
             )
-        _print(table, told.lines)
+        _print(table, [*lines, *told.lines])
 
 
 @app.command(epilog="Example: soilscale check moselle.yaml")
 def check(path: ConfigPath, output: Output = None, override: Overrides = None, log_level: Level = "info") -> None:
     """Validate the configuration and reach every catalog and the output; change nothing."""
     with _statuses(log_level):
-        settings = config.load(path, override or (), output)
+        settings, lines = _settled(path, output, override, afresh=True)
         with telling.progress(err, "text") as progress:
             told = flow.check(settings, progress)
         table = _table("source", "items", "months covered", "months missing", "state")
         for row in told.sources:
             table.add_row(row.name, str(row.items), row.covered, row.missing, row.state)
-        _print(table, told.lines)
+        _print(table, [*lines, *told.lines])
         _tell_sizing(told.sizing)
         if told.error is not None:
             raise told.error
@@ -395,15 +413,16 @@ def plan(
 ) -> None:
     """Tell what a run will take, stage by stage, from the configuration and the frozen items; ask no catalog."""
     with _statuses(log_level):
-        _tell_sizing(flow.foresee(config.load(path, override or (), output), memory * 2**20))
+        settings, lines = _settled(path, output, override, afresh=True)
+        _tell_sizing(flow.foresee(settings, memory * 2**20), lines)
 
 
-def _tell_sizing(told: flow.Sizing) -> None:
+def _tell_sizing(told: flow.Sizing, lines: Sequence[str] = ()) -> None:
     """Print what a run will take, and what to change where a worker has too little memory for it."""
     table = _table("stage", "units", "to read", "to write", "objects", "core-hours", "memory per worker")
     for row in (*told.sizes, told.total):
         table.add_row(*telling.figures(row))
-    _print(table, told.lines)
+    _print(table, [*lines, *told.lines])
 
 
 @app.command(epilog="Example: soilscale demo demo-run --seed 1")
@@ -422,5 +441,5 @@ def demo(
             path = synthetic.write(folder, seed=seed, progress=progress)
         settings = config.load(str(path))
         with _cluster(scheduler, workers) as connect, telling.progress(err, "text") as progress:
-            outcome = _work("run", flow.Run(settings, connect, progress))
+            outcome = _work("run", flow.Run(settings, connect, progress), today())
         _conclude(outcome)

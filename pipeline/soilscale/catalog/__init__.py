@@ -2,6 +2,7 @@
 
 from soilscale.catalog.frozen import search
 from soilscale.catalog.query import Broken, Item, Period, Progress, Query
+from soilscale.catalog.renewal import renew
 from soilscale.catalog.scene import Scene, is_static, scenes
 from soilscale.catalog.signing import sign
 
@@ -13,6 +14,7 @@ __all__ = [
     "Query",
     "Scene",
     "is_static",
+    "renew",
     "scenes",
     "search",
     "sign",

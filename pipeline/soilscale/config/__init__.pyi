@@ -1,5 +1,6 @@
+from . import period
 from .inputs import SourceSection
 from .reading import dump, load, validate
 from .sections import Config
 
-__all__ = ["Config", "SourceSection", "dump", "load", "validate"]
+__all__ = ["Config", "SourceSection", "dump", "load", "period", "validate"]

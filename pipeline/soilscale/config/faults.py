@@ -11,12 +11,16 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from soilscale.config.inputs import PARTS, SOURCE, FaultError, HarmonisedSection, SourceSection
+from soilscale.config.period import FIXED, RELATIVE
 from soilscale.config.sections import Config
 from soilscale.errors import nearest
 from soilscale.seasons import SCHEMES
 
 SOURCES: Mapping[str, type[BaseModel]] = {SOURCE: SourceSection, PARTS: HarmonisedSection}
 """What pydantic puts into the place of an error to say which section stands there -> the section."""
+
+FORMS = {*SOURCES, FIXED, RELATIVE}
+"""What pydantic puts into the place of an error to say which of two forms stands there."""
 
 KEY = "[key]"
 """What pydantic adds to the place of an error in the name of a key itself."""
@@ -40,8 +44,10 @@ EXPECTED: Mapping[str, str] = {
     "grid.coarse": "the side of a coarse cell in units of the CRS, such as 24000",
     "grid.ratio": "the number of fine cells along the side of a coarse one, 2 to 1000",
     "grid.origin": "two numbers, [x, y] of a corner of the coarse grid",
-    "period": "the first and the last month, such as [1990-01, 1993-12]",
+    "period": "the first and the last month, such as [1990-01, 1993-12], or last-3-months, or since-last-release",
     "period.*": "a month, YYYY-MM",
+    "training": "the first and the last month, such as [1990-01, 1993-12]",
+    "training.*": "a month, YYYY-MM",
     "seasons": f"one of {', '.join(SCHEMES)}, or the months of each season",
     "catalogs": "a url below the name of each catalog, such as {own: {url: catalog.json}}",
     "catalogs.*": "the key url, such as {url: catalog.json}",
@@ -107,7 +113,7 @@ def explain(error: ValidationError) -> Iterator[str]:
 
 
 def _lines(fault: ErrorDetails) -> Iterator[str]:
-    place = [part for part in fault["loc"] if part not in SOURCES]
+    place = [part for part in fault["loc"] if part not in FORMS]
     cause = fault.get("ctx", {}).get("error")
     if isinstance(cause, FaultError):
         for key, message in cause.faults:

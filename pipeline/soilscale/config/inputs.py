@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from soilscale.errors import nearest
+from soilscale.schema import MAP_ATTRS
 from soilscale.seasons import SCHEMES
 from soilscale.sources import (
     PROSE,
@@ -16,6 +17,7 @@ from soilscale.sources import (
     Harmonise,
     Kind,
     Matching,
+    QualityRule,
     ResamplingName,
     Role,
     Source,
@@ -165,6 +167,15 @@ class SourceSection(Section):
             raise FaultError(("lags", "a static source has no lags"))
         ascending("valid_range", self.valid_range)
         return self
+
+    def source(self, name: str) -> Source:
+        """The source as the stages take it."""
+        values = self.model_dump(exclude={"profile", "quality"})
+        if self.role == "target" and self.unit is None:
+            values["unit"] = MAP_ATTRS["units"]
+        rule = self.quality
+        quality = None if rule is None else QualityRule(rule.asset, rule.bits, rule.accept)
+        return Source(name=name, quality=quality, **values)
 
 
 class HarmonisedSection(Section):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
 from functools import cached_property
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -34,14 +33,14 @@ from soilscale.config.inputs import (
     ascending,
     faults,
 )
+from soilscale.config.period import Period, Span, month_faults
 from soilscale.cube import factor, feature_names, lagged
 from soilscale.errors import ConfigurationError, nearest
 from soilscale.grid import Grid, cover
-from soilscale.schema import KEYS, MAP, MAP_ATTRS, SPATIAL_REF, VALID_FRACTION
+from soilscale.schema import KEYS, MAP, SPATIAL_REF, VALID_FRACTION
 from soilscale.seasons import SCHEMES, Months, Seasons, month_range
 from soilscale.sources import (
     Catalog,
-    QualityRule,
     Sign,
     Source,
 )
@@ -53,11 +52,6 @@ HALF_TURN = 180
 """Degrees."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-def _as_text(value: Any) -> Any:
-    """Month as text: YAML reads 2005-01 as text, 2005-01-01 as a date."""
-    return f"{value:%Y-%m}" if isinstance(value, date) else value
 
 
 def _without_password(url: str) -> str:
@@ -72,8 +66,6 @@ def _without_password(url: str) -> str:
 
 Url = Annotated[str, AfterValidator(_without_password), PlainSerializer(storage.shown)]
 """Path or URL; written out without its query, which may hold a signature."""
-
-Month = Annotated[str, BeforeValidator(_as_text), Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
 
 
 class Area(Section):
@@ -234,7 +226,9 @@ class Config(Section):
     output: Url
     area: Area
     grid: GridSection
-    period: tuple[Month, Month]
+    period: Period
+    training: Span | None = None
+    """Months that the models learn from; None: those of the period."""
     seasons: Annotated[str | dict[Name, tuple[int, ...]], BeforeValidator(as_scheme)] = "meteorological"
     catalogs: Annotated[dict[str, CatalogSection], Field(min_length=1)]
     sources: dict[Name, AnySource]
@@ -250,9 +244,7 @@ class Config(Section):
         return self
 
     def _faults(self) -> Iterator[Fault]:
-        first, last = self.period
-        if first > last:
-            yield "period", f"{first} comes after {last}; expected the first and the last month"
+        yield from month_faults(self.period, self.training)
         try:
             yield from self._season_faults(self.season_scheme.names)
         except ValueError as error:
@@ -332,7 +324,19 @@ class Config(Section):
     @property
     def months(self) -> Months:
         """Every month of the period."""
-        return month_range(*self.period)
+        return month_range(*self.span)
+
+    @property
+    def training_months(self) -> Months:
+        """Every month that the models learn from."""
+        return month_range(*(self.training or self.span))
+
+    @property
+    def span(self) -> Span:
+        """First and last month of the period; of a relative one they are told by the date and the output."""
+        if isinstance(self.period, str):
+            raise TypeError(f"the period {self.period} is not resolved")
+        return self.period
 
     @property
     def target(self) -> Source:
@@ -350,7 +354,7 @@ class Config(Section):
     def source_list(self) -> tuple[Source, ...]:
         """All sources that have items, as the stages take them."""
         written = self.sources.items()
-        return tuple(_source(name, section) for name, section in written if isinstance(section, SourceSection))
+        return tuple(section.source(name) for name, section in written if isinstance(section, SourceSection))
 
     @cached_property
     def _harmonised(self) -> dict[str, HarmonisedSection]:
@@ -385,12 +389,3 @@ class Config(Section):
             return cover(area, section.crs, section.coarse, section.ratio, origin=section.origin, tile=section.tile)
         except ValueError as error:
             raise ConfigurationError(f"grid: {error}") from error
-
-
-def _source(name: str, section: SourceSection) -> Source:
-    values = section.model_dump(exclude={"profile", "quality"})
-    if section.role == "target" and section.unit is None:
-        values["unit"] = MAP_ATTRS["units"]
-    rule = section.quality
-    quality = None if rule is None else QualityRule(rule.asset, rule.bits, rule.accept)
-    return Source(name=name, quality=quality, **values)

@@ -1,4 +1,4 @@
-from . import commands, dispatch, plan
+from . import commands, dispatch, period, plan, releases
 from .commands import cube, make_maps, report, samples, search, train
 from .lease import held
 from .overview import check, status
@@ -19,7 +19,9 @@ __all__ = [
     "foresee",
     "held",
     "make_maps",
+    "period",
     "plan",
+    "releases",
     "report",
     "run",
     "samples",

@@ -114,14 +114,14 @@ def _harmonise(outlook: Outlook) -> Iterator[Demand]:
     how = outlook.config.target.harmonise
     if how is None:
         return
-    series = outlook.rows * FLOAT
+    series = math.prod(outlook.grid.shape) * len(outlook.months) * FLOAT
     merged, batches = [outlook.config.target.name], learn.months_in_batches(len(outlook.months), cube.TOGETHER)
     objects = len(batches) + _chunks(outlook.cube[COARSE], merged)
     if how.method != "none":
-        yield Demand(plan.RELATE, 1, len(how.needs) * series / 2, 0, 2, outlook.rows / 1e6, 8.0 * series, AREA)
+        yield Demand(plan.RELATE, 1, len(how.needs) * series / 2, 0, 2, series / FLOAT / 1e6, 8.0 * series, AREA)
     share = math.prod(outlook.grid.tile_shape) * len(outlook.months) * FLOAT
     needed = len(how.needs) * series / 2
-    yield Demand(plan.HARMONISE, outlook.tiles, needed, series / 2, outlook.tiles, outlook.rows / 1e6, 8.0 * share)
+    yield Demand(plan.HARMONISE, outlook.tiles, needed, series / 2, outlook.tiles, series / FLOAT / 1e6, 8.0 * share)
     yield Demand(plan.MERGE, len(batches), series / 2, series / 2, objects, series / 2e6, series, AREA)
 
 
@@ -145,12 +145,12 @@ def _gathered(outlook: Outlook) -> list[Hashable]:
 
 def _samples(outlook: Outlook) -> Demand:
     """Work: bytes of the training table, in millions."""
-    batches = learn.months_in_batches(len(outlook.months))
-    coarse = outlook.cube[COARSE]
+    batches = learn.months_in_batches(len(outlook.learned))
+    coarse, share = outlook.cube[COARSE], len(outlook.learned) / len(outlook.months)
     size = outlook.table
-    load = max(last - first for first, last in batches) / len(outlook.months) * size
+    load = max(last - first for first, last in batches) / len(outlook.learned) * size
     return Demand(
-        "samples", len(batches), _bytes(coarse, coarse.data_vars), 2 * size, 2 * len(batches) + 2, size / 1e6,
+        "samples", len(batches), share * _bytes(coarse, coarse.data_vars), 2 * size, 2 * len(batches) + 2, size / 1e6,
         load, AREA,
     )  # fmt: skip
 
@@ -178,7 +178,7 @@ def _count(value: float, rows: float) -> float:
 def _fits(outlook: Outlook) -> Iterator[tuple[models.Job, float, float]]:
     """Every fit, the rows that it learns from, and the size of its model."""
     seasons = outlook.config.season_scheme
-    months = [seasons.name(month) for month in outlook.months]
+    months = [seasons.name(month) for month in outlook.learned]
     cells = math.prod(outlook.grid.shape)
     settings = outlook.config.models
     for job in models.jobs([name for name in seasons.names if name in months], settings.algorithms, settings.folds):

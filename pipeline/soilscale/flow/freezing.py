@@ -17,6 +17,7 @@ from soilscale.errors import DataError, ServiceError
 from soilscale.flow.session import Run
 from soilscale.flow.units import FAILED, Receipt
 from soilscale.flow.workspace import Workspace, digest
+from soilscale.seasons import as_month, following
 from soilscale.sources import Source
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ def write_resolved(run: Run) -> None:
         "hash": run.config_hash,
         "versions": run.versions,
     }
+    if run.renewal is not None:
+        content["renewal"] = asdict(run.renewal) | {"renewed": run.renewal.renewed and list(run.renewal.renewed)}
     storage.write_bytes(run.workspace.resolved, yaml.safe_dump(content, sort_keys=False).encode())
 
 
@@ -51,20 +54,39 @@ def freeze(run: Run) -> None:
     broken = Broken(run.workspace)
     for source in run.config.source_list:
         url = run.workspace.items(source.name)
-        made_from = digest(source, run.config.catalog(source), run.config.period, run.config.nested_grid)
+        frozen = storage.read_json(url) if storage.exists(url) else {}
+        made_from = digest(source, run.config.catalog(source), run.config.span, run.config.nested_grid)
         try:
             items = catalog.search(query(run.config, source), progress=run.progress, broken=broken.record(source.name))
         except ServiceError as error:
-            if not storage.exists(url) or storage.read_json(url).get("soilscale:query") != made_from:
+            if frozen.get("soilscale:query") != made_from:
                 raise
             logger.warning("%s; the items that were frozen before are used", error)
             continue
         if not items:
             raise DataError(no_items(run.config, source))
-        found = {"type": "FeatureCollection", "features": items, "soilscale:query": made_from}
-        if not storage.exists(url) or storage.read_json(url) != json.loads(json.dumps(found)):
+        of = digest(source, run.config.catalog(source), run.config.span[0], run.config.nested_grid)
+        earlier = frozen.get("soilscale:asked", {})
+        since = _since(run, earlier["last"]) if earlier.get("of") == of else None
+        if since is not None:
+            items = catalog.renew(frozen["features"], items, since)
+        found = {
+            "type": "FeatureCollection",
+            "features": items,
+            "soilscale:query": made_from,
+            "soilscale:asked": {"of": of, "last": run.config.span[1]},
+        }
+        if frozen != json.loads(json.dumps(found)):
             storage.write_json(url, found)
     broken.write()
+
+
+def _since(run: Run, last: str) -> np.datetime64 | None:
+    """First instant from which items are taken anew, None if all are; `last` is the last month asked for before."""
+    renewal = run.renewal
+    if renewal is None or renewal.revised or renewal.renewed is None:
+        return None
+    return min(as_month(renewal.renewed[0]), following(as_month(last))).astype("datetime64[s]")
 
 
 @dataclass
@@ -102,7 +124,7 @@ def query(settings: Config, source: Source) -> catalog.Query:
 
 def no_items(config: Config, source: Source) -> str:
     """Message for a source of which nothing lies in the area and period."""
-    first, last = config.period
+    first, last = config.span
     area = config.area.geometry or list(config.area.bbox or ())
     return (
         f"source {source.name}: got no item of collection {source.collection!r} in the area {area} from {first} to "

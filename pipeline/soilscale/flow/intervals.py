@@ -37,6 +37,7 @@ def interval_units(run: Run, algorithms: Mapping[str, str], version: str) -> lis
         run.config.season_scheme,
         run.config.maps.valid_range,
         level,
+        run.config.training or run.config.span,
     )
     return [Unit(INTERVALS, "offsets", digest(version, told), measure, told)]
 
@@ -48,9 +49,10 @@ def measure(
     seasons: Seasons,
     limits: tuple[float, float],
     level: float,
+    months: tuple[str, str],
 ) -> None:
     """Measure the offsets of every season on a worker."""
-    observed = storage.open_group(workspace.cube, COARSE)[target].load()
+    observed = storage.open_group(workspace.cube, COARSE)[target].sel(time=slice(*months)).load()
     predictions = learn.read_table(workspace.predictions)
     found = {
         "predicted": reports.blocked_errors(predictions, algorithms),

@@ -99,7 +99,7 @@ def measure_units(run: Run) -> list[Unit]:
     """Units that measure how far the maps may be off."""
     algorithms = {season: model.algorithm for season, model in choose(run).items()}
     fits = [unit.digest for unit in train_units(run, run.config.season_scheme.names)]
-    return intervals.interval_units(run, algorithms, digest(fits, run.standing.units))
+    return intervals.interval_units(run, algorithms, digest(fits, run.standing.coarse(run.config.training_months)))
 
 
 def layout_digest(run: Run) -> str:

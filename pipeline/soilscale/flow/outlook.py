@@ -50,6 +50,11 @@ class Outlook:
         """Months of the period."""
         return self.config.months
 
+    @property
+    def learned(self) -> Months:
+        """Months that the models learn from."""
+        return self.config.training_months
+
     @cached_property
     def tiles(self) -> int:
         """Number of tiles."""
@@ -67,8 +72,8 @@ class Outlook:
 
     @cached_property
     def rows(self) -> int:
-        """Rows of the training table, if every cell and month is observed."""
-        return math.prod(self.grid.shape) * len(self.months)
+        """Rows of the training table, if every cell and month that is learned from is observed."""
+        return math.prod(self.grid.shape) * len(self.learned)
 
     @cached_property
     def inputs(self) -> tuple[Input, ...]:

@@ -180,7 +180,8 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
     return reports.Context(
         name=settings.name,
         area=_area(settings),
-        period=settings.period,
+        period=settings.span,
+        training=None if settings.training == settings.span else settings.training,
         months=len(run.plan.months),
         seasonal_maps=_seasonal_maps(run),
         seasonal=SEASONAL[settings.maps.seasonal],

@@ -20,6 +20,7 @@ from soilscale.flow.workspace import Workspace, digest
 if TYPE_CHECKING:
     from distributed import Client
 
+    from soilscale.flow.period import Renewal
     from soilscale.flow.plan import Plan, State
 
 PACKAGES = ("dask", "numpy", "rasterio", "scikit-learn", "stackstac", "xarray", "zarr")
@@ -54,6 +55,8 @@ class Run:
     connect: Callable[[], Client]
     """Gives the cluster's client; called only when there is something to do."""
     progress: Progress
+    renewal: Renewal | None = None
+    """How the months of a relative period were found."""
 
     @cached_property
     def workspace(self) -> Workspace:

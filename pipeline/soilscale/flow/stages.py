@@ -128,8 +128,9 @@ def _check_range(run: Run, observed: pd.Series[float]) -> None:
 
 
 def sample_units(run: Run) -> list[Unit]:
-    """One unit for each batch of months of the training table."""
-    settings, months = run.config, run.plan.months
+    """One unit for each batch of months that the models learn from."""
+    settings, months = run.config, run.config.training_months
+    before = int((months[0] - run.plan.months[0]).astype(int))
     options = {
         "min_valid_fraction": settings.samples.min_valid_fraction,
         "seed": settings.models.seed,
@@ -148,7 +149,7 @@ def sample_units(run: Run) -> list[Unit]:
                 run.plan.target.source.name,
                 run.features,
                 settings.season_scheme,
-                rows,
+                (before + rows[0], before + rows[1]),
                 options,
             ),
         )
@@ -182,7 +183,7 @@ def train(run: Run) -> None:
         counts = ", ".join(f"{name} {count}" for name, count in few.items())
         raise DataError(
             f"no season has the {samples.MIN_ROWS} training rows that a model needs (got {counts}); choose a longer "
-            "period, a larger area or a lower samples.min_valid_fraction, or join seasons"
+            "period or training, a larger area or a lower samples.min_valid_fraction, or join seasons"
         )
     for name, count in few.items():
         logger.warning(

@@ -39,6 +39,8 @@ class Context:
     """Where, in words or as a box in degrees."""
     period: tuple[str, str]
     """First and last month of the maps, such as 1990-01."""
+    training: tuple[str, str] | None = field(default=None, kw_only=True)
+    """First and last month that the models learned from, where those are others."""
     months: int
     """Number of monthly maps."""
     seasonal_maps: int = field(default=0, kw_only=True)

@@ -1,0 +1,42 @@
+"""Frozen items brought up to date from some instant on, and left as they are before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from soilscale.catalog import intervals
+from soilscale.catalog.query import Item
+
+
+def renew(frozen: Sequence[Item], found: Sequence[Item], since: np.datetime64) -> list[Item]:
+    """Items of a source, of which those that end before an instant stay as they were frozen.
+
+    Parameters
+    ----------
+    frozen
+        Items as an earlier search gave them.
+    found
+        Items as the search gives them that follows it, of the same source, area and first month.
+    since
+        First instant, UTC, from which the catalog counts: of an item that ends by then what was frozen stays, be it
+        revised, removed or new; one that reaches beyond it, then or before, is as the catalog has it.
+
+    Returns
+    -------
+    list of dict
+        Items by start and id, one per id.
+    """
+    early, kept = (_ended(items, since) for items in (found, frozen))
+    reached = {item["id"] for item in frozen} - kept
+    fresh = [item for item in found if item["id"] not in early - reached]
+    left = kept - {item["id"] for item in fresh}
+    both = [*fresh, *(item for item in frozen if item["id"] in left)]
+    return sorted(both, key=lambda item: (item["properties"]["start_datetime"], item["id"]))
+
+
+def _ended(items: Sequence[Item], since: np.datetime64) -> set[str]:
+    """Ids of the items that end by an instant."""
+    spans = intervals.resolve(items, None)
+    return {item["id"] for item, (_, end) in zip(items, spans, strict=True) if end <= since}
