@@ -8,13 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import xarray as xr
 
 import charts
 import soilscale
-from commands import Ended, counts, edit, free_port_of_nobody, invoke, wait_until
+from commands import Ended, counts, edit, free_port_of_nobody, wait_until
+from commands import files as contents
 from containers import Container, build, container
 from servers.seaweed import BUCKET, Seaweed
 from servers.stac_api import UnavailableError
@@ -23,6 +22,10 @@ from soilscale import synthetic
 pytestmark = [pytest.mark.container, pytest.mark.timeout(2400)]
 
 GIB = 2**30
+CONFIG = "/etc/soilscale/config/config.yaml"
+
+OWN = ("state", "run.yaml", "items", "maps/", "report/index.html")
+"""What tells of a run itself."""
 
 LOOK = """
 import asyncio, json, os, sys
@@ -159,7 +162,7 @@ def cluster(
 
 def runner(cluster: Cluster, files: Path, bucket: Seaweed, *words: str) -> Any:
     store = bucket.environment() | {"DASK_SCHEDULER_ADDRESS": cluster.address}
-    return container([*words, "/etc/soilscale/config/config.yaml"], environment=store, files=files)
+    return container([*words, CONFIG], environment=store, files=files)
 
 
 def test_the_image_says_what_it_is(image: dict[str, Any]) -> None:
@@ -194,9 +197,9 @@ def test_a_worker_takes_a_share_of_its_container_s_memory(cluster: Cluster) -> N
     assert cluster.look() == dict.fromkeys(cluster.workers, int(0.9 * 2 * GIB))
 
 
-def test_a_runner_that_is_stopped_says_so_and_the_next_one_completes_the_run(
-    cluster: Cluster, files: Path, bucket: Seaweed, world: Path, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def completed(cluster: Cluster, files: Path, bucket: Seaweed) -> str:
+    """Prefix of the products of a run that was stopped on the way, and then completed."""
     with runner(cluster, files, bucket, "run") as first:
         wait_until(lambda: bucket.keys(BUCKET, "run/state/cube/") or not first.running, "the first unit", 300)
         assert first.stop(60) == 75, first.logs()
@@ -206,26 +209,27 @@ def test_a_runner_that_is_stopped_says_so_and_the_next_one_completes_the_run(
         assert second.wait(1200) == 0, second.logs()[-3000:] + cluster.logs()
         assert f"s3://{BUCKET}/run/report/index.html" in second.logs()
     assert bucket.keys(BUCKET, "run/state/cube/").keys() >= standing
+    return "run"
+
+
+@pytest.mark.usefixtures("completed")
+def test_a_run_that_was_stopped_is_completed_by_the_next(cluster: Cluster, files: Path, bucket: Seaweed) -> None:
     with runner(cluster, files, bucket, "status") as third:
         assert third.wait(120) == 0, third.logs()
         for complete, of, failed in counts(Ended(0, third.logs(), "")).values():
             assert (complete, failed) == (of, "0")
 
-    done = invoke("run", world, "--workers", "2")
-    assert done.status == 0, done.err
-    maps = bucket.download(BUCKET, "run/maps.zarr", tmp_path / "maps.zarr")
-    for group in ("month", "season"):
-        _same(maps, world.parent / "run" / "maps.zarr", group)
 
-
-def _same(got: Path, expected: Path, group: str) -> None:
-    """Maps of a container are those of this machine, but for the last digits of other versions of libraries."""
-    with xr.open_zarr(got, group=group) as ours, xr.open_zarr(expected, group=group) as theirs:
-        assert set(ours.data_vars) == set(theirs.data_vars)
-        assert ours.sizes == theirs.sizes
-        moisture = ours.soil_moisture.to_numpy()
-        assert np.isfinite(moisture).any()
-        np.testing.assert_allclose(moisture, theirs.soil_moisture.to_numpy(), atol=1e-5)
+def test_workers_in_one_container_come_to_the_same_products_as_those_in_containers_of_their_own(
+    completed: str, files: Path, bucket: Seaweed, tmp_path: Path
+) -> None:
+    """The chart's mode `local`."""
+    words = ["run", CONFIG, "--workers", "2", "--output", f"s3://{BUCKET}/local"]
+    with container(words, environment=bucket.environment(), files=files, memory="4g") as one:
+        assert one.wait(1200) == 0, one.logs()[-3000:]
+    ours, theirs = (bucket.download(BUCKET, name, tmp_path / name) for name in ("local", completed))
+    assert contents(ours, without=OWN) == contents(theirs, without=OWN)
+    assert (theirs / "maps.zarr" / "month" / "soil_moisture").is_dir()
 
 
 def test_the_chart_s_command_retires_a_worker_before_it_is_stopped(
