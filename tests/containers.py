@@ -5,10 +5,13 @@ All of it lies in a folder of the checkout: base, layers and settings, which lat
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,13 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from commands import wait_until
 from servers.stac_api import UnavailableError
 
 ROOT = Path(__file__).parents[1]
 HOME = ROOT / ".tools" / "containers"
 """Ignored by git, removed by `make clean`."""
 
-PACKAGES = ("podman", "buildah", "runc", "conmon", "netavark", "uidmap", "iptables", "debootstrap")
+PACKAGES = (
+    *("podman", "buildah", "runc", "conmon", "netavark", "aardvark-dns", "uidmap", "iptables"),
+    "debootstrap",
+)
 BASE, IMAGE = "localhost/soilscale-base:trixie", "localhost/soilscale:tested"
 TRUSTED = Path("/etc/ssl/certs/ca-certificates.crt")
 
@@ -126,19 +133,59 @@ def build() -> dict[str, Any]:
     UnavailableError
         If this machine cannot build containers and what is missing cannot be installed.
     """
-    _install()
-    _settle()
-    if _do(["podman", "image", "exists", BASE], check=False).returncode:
-        _base()
     given = ["--build-arg", f"BASE={BASE}", "--file", "deploy/Dockerfile", "--tag", IMAGE]
-    _do(["buildah", "bud", "--isolation", "chroot", "--network", "host", "--layers", *given, "."], timeout=1500)
+    with _alone():
+        _install()
+        _settle()
+        if _do(["podman", "image", "exists", BASE], check=False).returncode:
+            _base()
+        _do(["buildah", "bud", "--isolation", "chroot", "--network", "host", "--layers", *given, "."], timeout=1500)
     told: list[dict[str, Any]] = json.loads(podman("inspect", IMAGE).stdout)
     return told[0]
 
 
+def build_store() -> str:
+    """Build an image of the object store, from the wheel that the tests have it by.
+
+    Returns
+    -------
+    str
+        Its name.
+    """
+    name = "localhost/seaweedfs:tested"
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(Path(sys.executable).with_name("weed"), folder)
+        (Path(folder) / "Dockerfile").write_text(f"FROM {BASE}\nCOPY weed /usr/bin/weed\n", encoding="utf-8")
+        _do(["buildah", "bud", "--isolation", "chroot", "--layers", "--tag", name, folder])
+    return name
+
+
+@contextmanager
+def docker_api(folder: Path) -> Iterator[str]:
+    """Serve podman to what speaks to Docker, by a socket in a folder; yields its URL."""
+    url = f"unix://{folder / 'docker.sock'}"
+    command = ["podman", "system", "service", "--time", "0", url]
+    with subprocess.Popen(command, env=os.environ | settings(), stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until((folder / "docker.sock").exists, "podman's service")
+            yield url
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let one process build at a time: the others then find its layers."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    with (HOME / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _install() -> None:
     """Install what builds and runs containers, where it is missing."""
-    if all(map(shutil.which, ("podman", "buildah", "runc", "debootstrap"))):
+    commands = ("podman", "buildah", "runc", "debootstrap", "/usr/lib/podman/aardvark-dns")
+    if all(map(shutil.which, commands)):
         return
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0:
@@ -152,7 +199,6 @@ def _install() -> None:
 
 def _settle() -> None:
     """Write the settings: everything below one folder, nothing of this machine's own containers."""
-    HOME.mkdir(parents=True, exist_ok=True)
     (HOME / "containers.conf").write_text(SETTINGS, encoding="utf-8")
     places = f'graphroot = "{HOME / "storage"}"\nrunroot = "{HOME / "run"}"\n'
     (HOME / "storage.conf").write_text(f'[storage]\ndriver = "overlay"\n{places}', encoding="utf-8")
@@ -175,11 +221,16 @@ def _base() -> None:
     shutil.rmtree(folder)
 
 
-def _do(command: Sequence[str], *, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {
+def settings() -> dict[str, str]:
+    """Environment by which buildah and podman keep to the folder."""
+    return {
         "CONTAINERS_CONF": str(HOME / "containers.conf"),
         "CONTAINERS_STORAGE_CONF": str(HOME / "storage.conf"),
     }
+
+
+def _do(command: Sequence[str], *, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | settings()
     done = subprocess.run(
         command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=timeout
     )
