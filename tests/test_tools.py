@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import subprocess
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tools import hadolint, helm, installed
+from tools import compose, hadolint, helm, installed, kubectl
 
 
-@pytest.mark.parametrize(("tool", "version"), [(helm, "v4.3.1"), (hadolint, "2.15.1")])
-def test_a_tool_is_there_and_of_its_version(tool: object, version: str) -> None:
-    assert callable(tool)
-    word = "version" if tool is helm else "--version"
-    assert version in subprocess.run([tool(), word], capture_output=True, text=True, check=True).stdout
+@pytest.mark.parametrize(
+    ("tool", "words", "version"),
+    [
+        (helm, ["version"], "v4.3.1"),
+        (kubectl, ["version", "--client"], "v1.37.1"),
+        (hadolint, ["--version"], "2.15.1"),
+        (compose, ["version"], "v2.40.3"),
+    ],
+)
+def test_a_tool_is_there_and_of_its_version(tool: Callable[[], Path], words: list[str], version: str) -> None:
+    assert version in subprocess.run([tool(), *words], capture_output=True, text=True, check=True).stdout
 
 
-def test_a_wheel_of_another_checksum_is_refused(tmp_path: Path) -> None:
+def test_a_package_of_another_checksum_is_refused(tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError):
         installed._download(installed.OPERATOR[0], "0" * 64, tmp_path)  # noqa: SLF001
-    assert list(tmp_path.glob("*.whl")) == []
+    assert list(tmp_path.rglob("*.whl")) == []
 
 
 def test_what_another_process_has_put_there_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installed, "HOME", tmp_path)
     place = tmp_path / "folder-1"
 
-    def unpack(_: zipfile.ZipFile, made: Path) -> None:
+    def unpack(_: Path, made: Path) -> None:
         for folder, text in ((made, "mine"), (place, "theirs")):
             folder.mkdir()
             (folder / "file").write_text(text, encoding="utf-8")
