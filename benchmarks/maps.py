@@ -34,7 +34,7 @@ import xarray as xr
 from dask_ml.wrappers import ParallelPostFit
 from distributed import Client, LocalCluster
 
-from soilscale import cli, config, kernels, maps, models, synthetic
+from soilscale import clusters, config, kernels, maps, models, synthetic
 from soilscale.flow import Run, mapping
 
 WAYS = {"soilscale, 1 worker": 1, "soilscale": 2, "script": 2}
@@ -156,7 +156,7 @@ def used() -> float:
 def measure(way: str, told: str, output: Path) -> dict[str, float]:
     """One case, on a cluster of its own."""
     with (
-        dask.config.set({} if way == "script" else cli.LOCAL),
+        dask.config.set({} if way == "script" else clusters.LOCAL),
         LocalCluster(n_workers=WAYS[way], threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):

@@ -40,7 +40,7 @@ from distributed import Client, LocalCluster, Worker, WorkerPlugin
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
-from soilscale import cli, config, flow
+from soilscale import clusters, config, flow
 from soilscale.flow import Run, plan
 from soilscale.flow.demands import REPORT, demands
 from soilscale.flow.outlook import Outlook
@@ -226,7 +226,7 @@ def measure(commands: str, path: str) -> dict[str, dict[str, float]]:
     """Run commands with one worker, and tell what each stage and this process took."""
     settings = config.load(path, (), None)
     with (
-        dask.config.set(cli.LOCAL),
+        dask.config.set(clusters.LOCAL),
         LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonschema import Draft202012Validator, FormatChecker
 
-from tools import helm
+from tools import definitions, helm
 
 CHART = Path(__file__).parents[1] / "helm" / "soilscale"
 DATA = Path(__file__).parent / "data" / "chart"
@@ -114,6 +115,37 @@ def pods(found: Sequence[Document]) -> Iterator[tuple[str, Document]]:
 
 def containers(pod: Document) -> list[Document]:
     return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+def closed(node: Any) -> Any:
+    """A definition's schema that takes no field which a server would prune, and knows Kubernetes' own words."""
+    if isinstance(node, list):
+        return [closed(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    made = {key: closed(value) for key, value in node.items()}
+    if node.get("x-kubernetes-int-or-string"):
+        return {"type": ["integer", "string"]}
+    if "properties" in node and isinstance(node["properties"], dict) and node.get("type") == "object":
+        made.setdefault("additionalProperties", node.get("x-kubernetes-preserve-unknown-fields", False))
+    return made
+
+
+def definition(kind: str, *metadata: str) -> Draft202012Validator:
+    """Strict check of a resource of the Dask operator; its metadata may have these fields beside name and labels."""
+    content = yaml.safe_load((definitions() / f"{kind.lower()}.yaml").read_text(encoding="utf-8"))
+    (version,) = content["spec"]["versions"]
+    schema = closed(version["schema"]["openAPIV3Schema"])
+    schema["properties"] |= {
+        "apiVersion": {"const": f"{content['spec']['group']}/{version['name']}"},
+        "kind": {"const": content["spec"]["names"]["kind"]},
+        "metadata": {
+            "type": "object",
+            "properties": {"name": {"type": "string"}, "labels": {"type": "object"}} | dict.fromkeys(metadata, True),
+            "additionalProperties": False,
+        },
+    }
+    return Draft202012Validator(schema, format_checker=FormatChecker())
 
 
 def golden(preset: str) -> Path:

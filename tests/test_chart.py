@@ -9,12 +9,11 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema import Draft202012Validator
 
 import charts
 from charts import CHART, MOSELLE, PRESETS, VERSIONS
 from soilscale import __version__
-from tools import definitions
 
 NOT_OURS = {"PodMonitor", "PrometheusRule"}
 """Kinds of other operators, of which Kubernetes has no schema."""
@@ -68,39 +67,9 @@ def test_a_field_that_kubernetes_does_not_know_would_be_found() -> None:
 # The Dask operator's definitions
 
 
-def closed(node: Any) -> Any:
-    """A definition's schema that takes no field which a server would prune, and knows Kubernetes' own words."""
-    if isinstance(node, list):
-        return [closed(one) for one in node]
-    if not isinstance(node, dict):
-        return node
-    made = {key: closed(value) for key, value in node.items()}
-    if node.get("x-kubernetes-int-or-string"):
-        return {"type": ["integer", "string"]}
-    if "properties" in node and isinstance(node["properties"], dict) and node.get("type") == "object":
-        made.setdefault("additionalProperties", node.get("x-kubernetes-preserve-unknown-fields", False))
-    return made
-
-
-def definition(kind: str) -> Draft202012Validator:
-    content = yaml.safe_load((definitions() / f"{kind.lower()}.yaml").read_text(encoding="utf-8"))
-    (version,) = content["spec"]["versions"]
-    schema = closed(version["schema"]["openAPIV3Schema"])
-    schema["properties"] |= {
-        "apiVersion": {"const": f"{content['spec']['group']}/{version['name']}"},
-        "kind": {"const": content["spec"]["names"]["kind"]},
-        "metadata": {
-            "type": "object",
-            "properties": {"name": {"type": "string"}, "labels": {"type": "object"}},
-            "additionalProperties": False,
-        },
-    }
-    return Draft202012Validator(schema, format_checker=FormatChecker())
-
-
 @pytest.fixture(scope="module")
 def validators() -> dict[str, Draft202012Validator]:
-    return {kind: definition(kind) for kind in ("DaskCluster", "DaskAutoscaler")}
+    return {kind: charts.definition(kind) for kind in ("DaskCluster", "DaskAutoscaler")}
 
 
 @pytest.mark.parametrize("preset", ["national", None])

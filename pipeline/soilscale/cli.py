@@ -1,25 +1,23 @@
-"""The command: parse, read the configuration, hand it to the flow; logging and the Dask client are set up here."""
+"""The command: parse, read the configuration, hand it to the flow; logging is set up here."""
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime
-from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from soilscale import __version__, config, flow, telling
-from soilscale.errors import ConfigurationError, IncompleteError, ServiceError, SoilscaleError
+from soilscale import __version__, clusters, config, flow, telling
+from soilscale.errors import ConfigurationError, IncompleteError, SoilscaleError
 
 USAGE = 64
 """Exit status of wrong usage; the parser's own is 2."""
@@ -35,35 +33,6 @@ MISSING = {
 
 WIDE = 1000
 """Characters of a line where no terminal limits it."""
-
-NOISY = (
-    "aiobotocore",
-    "asyncio",
-    "botocore",
-    "distributed",
-    "fsspec",
-    "matplotlib",
-    "rasterio",
-    "tornado",
-    "urllib3",
-)
-"""Libraries whose loggers tell with a traceback what the command tells in a sentence."""
-
-if TYPE_CHECKING:
-    from distributed import Client, LocalCluster
-
-LOCAL = {
-    "distributed.scheduler.worker-ttl": "60s",
-    "distributed.worker.memory.pause": False,
-    "distributed.worker.profile.enabled": False,
-    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 32 * 2**20,
-    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 16 * 2**20,
-}
-"""Dask's settings of a local cluster, where the user has set no others: a worker that is silent for a minute is started
-anew; so is one whose memory is nearly full, rather than paused before; arrays of one unit are given to the next, not
-back to the system."""
-
-logger = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="soilscale",
@@ -90,8 +59,20 @@ Scheduler = Annotated[
         help="An existing Dask scheduler, tcp://HOST:PORT; else DASK_SCHEDULER_ADDRESS; else a local cluster.",
     ),
 ]
+ClusterFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--cluster",
+        metavar="FILE",
+        envvar="SOILSCALE_CLUSTER",
+        help="In a Kubernetes Job: YAML of the DaskCluster and DaskAutoscaler to ask the Dask operator for.",
+    ),
+]
 Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Worker processes of the local cluster; default: one per core.")
+    int | None,
+    typer.Option(
+        "--workers", min=1, help="Worker processes of the local cluster, one per core by default; most of --cluster's."
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -140,7 +121,7 @@ def _statuses(level: LogLevel, form: telling.LogFormat = "text") -> Iterator[Non
     """Turn a failure into a message on stderr and its exit status; tracebacks only when debugging."""
     handler = telling.handler(err, form, paths=level == "debug")
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    _quieten()
+    telling.quieten()
     signal.signal(signal.SIGTERM, _stop)
     try:
         yield
@@ -156,14 +137,6 @@ def _statuses(level: LogLevel, form: telling.LogFormat = "text") -> Iterator[Non
         _fail(f"unexpected {type(error).__name__}: {error}; see --log-level debug", SoilscaleError.status, level)
 
 
-def _quieten() -> None:
-    """Set the least level that the libraries log; Dask gives some of its loggers a level of their own when loaded."""
-    level = logging.WARNING if logging.root.level == logging.DEBUG else logging.CRITICAL
-    for name in {*NOISY, *logging.root.manager.loggerDict}:
-        if name.partition(".")[0] in NOISY:
-            logging.getLogger(name).setLevel(level)
-
-
 def _fail(message: str, status: int, level: LogLevel) -> None:
     err.print(f"soilscale: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True)
     if level == "debug":
@@ -175,77 +148,11 @@ def _stop(_signum: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-@contextmanager
-def _cluster(scheduler: str | None, workers: int | None) -> Iterator[Callable[[], Client]]:
-    """Way to the Dask client, which starts or reaches the cluster at its first use, and leaves it at the end."""
-    with ExitStack() as stack:
-
-        @cache
-        def connect() -> Client:
-            from distributed import Client
-
-            _quieten()
-            address = scheduler or os.environ.get("DASK_SCHEDULER_ADDRESS")
-            try:
-                client = stack.enter_context(Client(address or _start(stack, workers), set_as_default=False))
-            except ValueError as error:
-                raise ConfigurationError(
-                    f"{address!r} is no address of a Dask scheduler ({error}); expected tcp://HOST:PORT"
-                ) from error
-            except (OSError, TimeoutError) as error:
-                raise ServiceError(f"no Dask scheduler answers at {address}: {error}; check --scheduler") from error
-            with suppress(KeyError):  # raised where the scheduler has no dashboard
-                logger.info("Dask dashboard: %s", client.dashboard_link)
-            return client
-
-        yield connect
-
-
-def _start(stack: ExitStack, workers: int | None) -> LocalCluster:
-    """Local cluster of single-threaded processes, on the loopback interface only."""
-    import dask
-    from distributed import LocalCluster
-
-    shipped = dask.config.merge(*dask.config.defaults)
-    unset = {
-        key: value
-        for key, value in LOCAL.items()
-        if dask.config.get(key, None) == dask.config.get(key, None, config=shipped)
-    }
-    with _held(), dask.config.set(unset):
-        return stack.enter_context(
-            LocalCluster(
-                n_workers=workers or os.cpu_count(),
-                threads_per_worker=1,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                silence_logs=logging.CRITICAL,
-            )
-        )
-
-
-@contextmanager
-def _held() -> Iterator[None]:
-    """Hold signals back while workers start: none stays half started, and all inherit that Ctrl-C is not theirs."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    came: list[int] = []
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if came:
-        raise KeyboardInterrupt
-
-
 def _execute(
     work: str,
     path: str,
     output: str | None,
-    scheduler: str | None,
-    workers: int | None,
+    choice: clusters.Choice,
     overrides: list[str] | None,
     level: LogLevel,
     form: telling.LogFormat,
@@ -257,8 +164,8 @@ def _execute(
         address, port = metrics
         if port is not None:
             stack.callback(_serve(address, port))
-        with _cluster(scheduler, workers) as connect, telling.progress(err, form) as progress:
-            outcome = _work(work, flow.Run(settings, connect, progress), day)
+        with clusters.chosen(choice) as dask, telling.progress(err, form) as progress:
+            outcome = _work(work, flow.Run(settings, dask.connect, dask.followed(progress)), day)
         _conclude(outcome)
 
 
@@ -314,6 +221,7 @@ def _command(name: str, work: str, text: str, example: str) -> None:
         output: Output = None,
         scheduler: Scheduler = None,
         workers: Workers = None,
+        cluster_file: ClusterFile = None,
         override: Overrides = None,
         log_level: Level = "info",
         log_format: Form = "text",
@@ -321,7 +229,8 @@ def _command(name: str, work: str, text: str, example: str) -> None:
         metrics_address: MetricsAddress = "127.0.0.1",
     ) -> None:
         metrics = metrics_address, metrics_port
-        _execute(work, path, output, scheduler, workers, override, log_level, log_format, metrics)
+        choice = clusters.Choice(scheduler, cluster_file, workers)
+        _execute(work, path, output, choice, override, log_level, log_format, metrics)
 
     app.command(name, help=text, epilog=f"Example: soilscale {name} {example}")(command)
 
@@ -440,6 +349,7 @@ def demo(
         with telling.progress(err, "text") as progress:
             path = synthetic.write(folder, seed=seed, progress=progress)
         settings = config.load(str(path))
-        with _cluster(scheduler, workers) as connect, telling.progress(err, "text") as progress:
-            outcome = _work("run", flow.Run(settings, connect, progress), today())
+        choice = clusters.Choice(scheduler, workers=workers)
+        with clusters.chosen(choice) as dask, telling.progress(err, "text") as progress:
+            outcome = _work("run", flow.Run(settings, dask.connect, progress), today())
         _conclude(outcome)

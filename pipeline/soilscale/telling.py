@@ -31,6 +31,22 @@ PLACE = re.compile(r"^(?:(?P<source>[^/]+)/)?(?:[a-z]+-)?(?P<month>\d{4}-\d{2}|s
 FIELDS = ("stage", "unit", "outcome", "done", "total")
 """Fields of a log record that are told beside the message, where they are known."""
 
+NOISY = (
+    "aiobotocore",
+    "asyncio",
+    "botocore",
+    "distributed",
+    "fsspec",
+    "httpcore",
+    "httpx",
+    "kr8s",
+    "matplotlib",
+    "rasterio",
+    "tornado",
+    "urllib3",
+)
+"""Libraries whose loggers tell with a traceback what the command tells in a sentence."""
+
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, message, and what is known of the unit."""
@@ -65,6 +81,14 @@ def handler(console: Console, form: LogFormat, *, paths: bool) -> logging.Handle
     made = logging.StreamHandler()
     made.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     return made
+
+
+def quieten() -> None:
+    """Set the least level that the libraries log; Dask gives some of its loggers a level of their own when loaded."""
+    level = logging.WARNING if logging.root.level == logging.DEBUG else logging.CRITICAL
+    for name in {*NOISY, *logging.root.manager.loggerDict}:
+        if name.partition(".")[0] in NOISY:
+            logging.getLogger(name).setLevel(level)
 
 
 class Pace:

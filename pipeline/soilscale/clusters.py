@@ -1,0 +1,182 @@
+"""Dask cluster that a command runs on: one that stands, one that the Dask operator makes, or processes started here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from soilscale import dask_operator, telling
+from soilscale.errors import ConfigurationError, ServiceError
+
+if TYPE_CHECKING:
+    from distributed import Client, LocalCluster
+
+    from soilscale.dask_operator import DaskCluster
+
+LOCAL = {
+    "distributed.scheduler.worker-ttl": "60s",
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.profile.enabled": False,
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 32 * 2**20,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 16 * 2**20,
+}
+"""Dask's settings of a local cluster, where the user has set no others: a worker that is silent for a minute is started
+anew; so is one whose memory is nearly full, rather than paused before; arrays of one unit are given to the next, not
+back to the system."""
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which cluster a user has chosen; without a choice, processes of this machine."""
+
+    scheduler: str | None = None
+    """Address of a scheduler that stands."""
+    file: Path | None = None
+    """YAML of a DaskCluster and a DaskAutoscaler, which the Dask operator is asked for."""
+    workers: int | None = None
+    """Worker processes of a local cluster, or most workers of one that is asked for."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Way to a Dask client, which starts or reaches the cluster at its first use."""
+
+    choice: Choice
+    stack: ExitStack
+    """What is left and removed at the end."""
+
+    @cached_property
+    def _asked(self) -> DaskCluster | None:
+        return None if self.choice.file is None else dask_operator.asked(self.choice.file, self.choice.workers)
+
+    @cached_property
+    def _client(self) -> Client:
+        import distributed  # noqa: F401 - sets levels of its loggers
+
+        telling.quieten()
+        client = _reached(self.choice, self.stack) if self._asked is None else _made(self._asked, self.stack)
+        with suppress(KeyError):  # raised where the scheduler has no dashboard
+            logger.info("Dask dashboard: %s", client.dashboard_link)
+        return client
+
+    def connect(self) -> Client:
+        """Client of the cluster.
+
+        Raises
+        ------
+        ConfigurationError
+            If the address is none, or Kubernetes refuses what is asked for.
+        ServiceError
+            If the scheduler or Kubernetes does not answer, or no worker comes.
+        """
+        return self._client
+
+    def followed(self, progress: Progress) -> Progress:
+        """Progress that also has the cluster scaled by the units that are left, where it can be."""
+        asked = self._asked
+        if asked is None:
+            return progress
+
+        def tell(doing: str, done: int, total: int | None) -> None:
+            progress(doing, done, total)
+            if total is not None:
+                asked.need(total - done)
+
+        return tell
+
+
+@contextmanager
+def chosen(choice: Choice) -> Iterator[Cluster]:
+    """Cluster of a choice, which is left at the end; what was started for it ends.
+
+    Raises
+    ------
+    ConfigurationError
+        If a scheduler that stands and a cluster to be made are both chosen.
+    """
+    if choice.scheduler is not None and choice.file is not None:
+        raise ConfigurationError(
+            f"got --scheduler {choice.scheduler} and --cluster {choice.file}, expected one of them"
+        )
+    with ExitStack() as stack:
+        yield Cluster(choice, stack)
+
+
+def _made(asked: DaskCluster, stack: ExitStack) -> Client:
+    """Client of a cluster of the Dask operator, which is removed at the end whatever happens."""
+
+    def end() -> None:
+        with _held():
+            asked.remove()
+
+    stack.callback(end)
+    asked.start()
+    client = stack.enter_context(asked.client())
+    stack.callback(asked.retire, client)
+    asked.need(asked.left)
+    return client
+
+
+def _reached(choice: Choice, stack: ExitStack) -> Client:
+    """Client of a scheduler that stands, or of a local cluster."""
+    from distributed import Client
+
+    address = choice.scheduler or os.environ.get("DASK_SCHEDULER_ADDRESS")
+    try:
+        return stack.enter_context(Client(address or _start(stack, choice.workers), set_as_default=False))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{address!r} is no address of a Dask scheduler ({error}); expected tcp://HOST:PORT"
+        ) from error
+    except (OSError, TimeoutError) as error:
+        raise ServiceError(f"no Dask scheduler answers at {address}: {error}; check --scheduler") from error
+
+
+def _start(stack: ExitStack, workers: int | None) -> LocalCluster:
+    """Local cluster of single-threaded processes, on the loopback interface only."""
+    import dask
+    from distributed import LocalCluster
+
+    shipped = dask.config.merge(*dask.config.defaults)
+    unset = {
+        key: value
+        for key, value in LOCAL.items()
+        if dask.config.get(key, None) == dask.config.get(key, None, config=shipped)
+    }
+    with _held(), dask.config.set(unset):
+        return stack.enter_context(
+            LocalCluster(
+                n_workers=workers or os.cpu_count(),
+                threads_per_worker=1,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,
+            )
+        )
+
+
+@contextmanager
+def _held() -> Iterator[None]:
+    """Hold signals back: workers that start are not left half started, and all inherit that Ctrl-C is not theirs."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    came: list[int] = []
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt

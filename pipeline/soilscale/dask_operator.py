@@ -1,0 +1,326 @@
+"""Dask clusters in Kubernetes that the Dask operator makes, each for one Job and gone with it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from soilscale.errors import ConfigurationError, IncompleteError, ServiceError
+from soilscale.manifests import TEMPLATE, VERSION, Document, Job, documents
+
+if TYPE_CHECKING:
+    import kr8s
+    from distributed import Client
+    from kr8s.objects import APIObject
+
+DEADLINE = 900.0
+"""Seconds until the first worker must be there, where SOILSCALE_WORKERS_DEADLINE says nothing."""
+
+LOOK_EVERY = 2.0
+"""Seconds between two looks at a cluster that comes up or goes."""
+
+SCALE_EVERY = 15.0
+"""Seconds between two changes of how many workers are wanted; the operator itself waits as long."""
+
+UNITS_FOR_A_WORKER = 4
+"""Units that are left for every worker that is asked for."""
+
+GOING = 60.0
+"""Seconds after which a cluster that was removed is waited for no longer; a Job's end takes it along."""
+
+RETIREMENT = 15.0
+"""Seconds that workers have for ending what they do."""
+
+ATTEMPTS = 3
+"""How often the removal of a cluster is tried."""
+
+STARTING = ("ContainerCreating", "PodInitializing")
+"""Reasons for which a container waits that pass by themselves."""
+
+TOLD = 5
+"""Things that Kubernetes said which a message repeats at most."""
+
+FORBIDDEN, NOT_FOUND, CLIENT, SERVER = 403, 404, 400, 500
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class DaskCluster:
+    """Dask cluster of a Job, from its making to its removal."""
+
+    job: Job
+    cluster: Document
+    autoscaler: Document
+    deadline: float = DEADLINE
+    """Seconds until the first worker must be there."""
+    address: str = ""
+    """Where the scheduler is reached; empty: by the name of its Service."""
+    stands: bool = False
+    left: int = 0
+    """Units that are left in the stage."""
+    minimum: int = 0
+    """Workers that the autoscaler was last told to keep."""
+    scaled: float = field(default=float("-inf"))
+    """When that was."""
+
+    def __post_init__(self) -> None:
+        self.minimum = self.autoscaler["spec"]["minimum"]
+        self.address = self.address or f"tcp://{self.name}-scheduler.{self.job.namespace}.svc:8786"
+
+    @property
+    def name(self) -> str:
+        """Name of the DaskCluster."""
+        return str(self.cluster["metadata"]["name"])
+
+    @cached_property
+    def api(self) -> kr8s.Api:
+        """Kubernetes, reached as a pod does or by a kubeconfig; its client forgets it where nobody holds it."""
+        import kr8s
+
+        return kr8s.api(namespace=self.job.namespace)
+
+    def _object(self, document: Document) -> APIObject:
+        from kr8s.objects import new_class
+
+        return new_class(document["kind"], VERSION, asyncio=False)(document, api=self.api)
+
+    def _found(self, document: Document) -> Document | None:
+        """Resource as it stands in Kubernetes; None if there is none."""
+        import kr8s
+
+        found = self._object(document)
+        try:
+            found.refresh()
+        except kr8s.NotFoundError:
+            return None
+        return dict(found.raw)
+
+    def start(self) -> None:
+        """Make the cluster, or take over the one that an earlier pod of the same Job has left.
+
+        Raises
+        ------
+        ConfigurationError
+            If Kubernetes refuses it: who asks may not, or its definition is wrong.
+        ServiceError
+            If Kubernetes does not answer, knows no such resource, or has no room for it.
+        """
+        with _asking(f"make the Dask cluster {self.name}"):
+            standing = self._standing()
+            if standing is not None:
+                logger.info("the Dask cluster %s stands from an earlier try of this Job; it is used again", self.name)
+            else:
+                self._object(self.cluster).create()
+                logger.info("asked the Dask operator for the cluster %s", self.name)
+            self.stands = True
+            autoscaler = self._object(self.autoscaler)
+            if autoscaler.exists():
+                autoscaler.patch({"spec": self.autoscaler["spec"]})
+            else:
+                autoscaler.create()
+
+    def _standing(self) -> Document | None:
+        """Cluster of this name and template; one that is going, or of another template, is waited for or removed."""
+        end = time.monotonic() + GOING
+        while True:
+            found = self._found(self.cluster)
+            if found is None:
+                return None
+            metadata = found["metadata"]
+            if metadata.get("deletionTimestamp") is None:
+                if metadata.get("annotations", {}).get(TEMPLATE) == self.cluster["metadata"]["annotations"][TEMPLATE]:
+                    return found
+                self._object(self.cluster).delete(propagation_policy="Foreground")
+            if time.monotonic() > end:
+                raise IncompleteError(
+                    f"the Dask cluster {self.name} of an earlier try is still going after {GOING:.0f} s; see "
+                    f"`kubectl describe daskcluster {self.name}`, then run the same command again"
+                )
+            time.sleep(LOOK_EVERY)
+
+    def client(self) -> Client:
+        """Client of the scheduler, once it has a worker.
+
+        Raises
+        ------
+        ServiceError
+            If it has none at the deadline; with what the operator, the pods and the events said.
+        """
+        from distributed import Client
+
+        end, told = time.monotonic() + self.deadline, ""
+        client: Client | None = None
+        while True:
+            try:
+                client = client or Client(self.address, timeout=LOOK_EVERY, set_as_default=False)
+                if client.scheduler_info()["workers"]:
+                    return client
+            except (OSError, TimeoutError):
+                pass
+            said = "; ".join(self.said()) or "its pods are starting"
+            if said != told:
+                logger.info("waiting for workers of the Dask cluster %s: %s", self.name, said)
+            told = said
+            if time.monotonic() > end:
+                break
+            time.sleep(LOOK_EVERY)
+        if client is not None:
+            client.close()
+        raise ServiceError(
+            f"the Dask cluster {self.name} has no worker after {self.deadline:.0f} s: {told}; mend that, or set "
+            "SOILSCALE_WORKERS_DEADLINE, then run the same command again"
+        )
+
+    def said(self) -> list[str]:
+        """What the operator, the pods and the events of the cluster say is the matter; never an error."""
+        try:
+            with _asking("look at the Dask cluster"):
+                found = self._found(self.cluster)
+                if found is None:
+                    return ["it is gone: someone or its idleTimeout has removed it"]
+                if not found.get("status", {}).get("phase"):
+                    return ["the Dask operator has not taken notice of it: see that it runs and watches this namespace"]
+                return [*self._pods(), *self._events()][:TOLD]
+        except (ConfigurationError, ServiceError) as error:
+            return [str(error)]
+
+    def _pods(self) -> Iterator[str]:
+        """What pods wait for."""
+        chosen = {"dask.org/cluster-name": self.name}
+        from kr8s.objects import Pod
+
+        pods: Iterator[Any] = self.api.get(Pod, namespace=self.job.namespace, label_selector=chosen, raw=True)
+        for pod in pods:
+            status, name = pod.get("status", {}), pod["metadata"]["name"]
+            for one in status.get("conditions", ()):
+                if one.get("type") == "PodScheduled" and one.get("status") == "False":
+                    yield f"pod {name}: {one.get('reason')}: {one.get('message')}"
+            for one in status.get("containerStatuses", ()):
+                waiting = one.get("state", {}).get("waiting", {})
+                if waiting and waiting.get("reason") not in STARTING:
+                    yield f"pod {name}: {waiting.get('reason')}: {waiting.get('message', '')}".rstrip(": ")
+
+    def _events(self) -> Iterator[str]:
+        """Warnings about the cluster and what belongs to it, each once."""
+        from kr8s.objects import Event
+
+        chosen = {"type": "Warning"}
+        found: Iterator[Any] = self.api.get(Event, namespace=self.job.namespace, field_selector=chosen, raw=True)
+        about = [one for one in found if one.get("involvedObject", {}).get("name", "").startswith(self.name)]
+        yield from dict.fromkeys(f"{one.get('reason')}: {one.get('message')}" for one in about)
+
+    def need(self, left: int) -> None:
+        """Ask for as many workers as the units that are left can use; at most every `SCALE_EVERY` seconds."""
+        self.left = left
+        now, spec = time.monotonic(), self.autoscaler["spec"]
+        wanted = min(max(math.ceil(left / UNITS_FOR_A_WORKER), spec["minimum"]), spec["maximum"])
+        if not self.stands or wanted == self.minimum or now - self.scaled < SCALE_EVERY:
+            return
+        self.scaled = now
+        try:
+            with _asking("scale the Dask cluster"):
+                self._object(self.autoscaler).patch({"spec": {"minimum": wanted}})
+        except (ConfigurationError, ServiceError) as error:
+            logger.warning("%s; the run goes on with the workers that are there", error)
+            return
+        logger.info("%d units are left: at least %d workers are wanted, were %d", left, wanted, self.minimum)
+        self.minimum = wanted
+
+    def retire(self, client: Client) -> None:
+        """Let the workers end what they do, as far as they and their scheduler still answer."""
+        try:
+            scheduler: Any = client.scheduler
+            workers = list(client.scheduler_info(n_workers=-1)["workers"])
+            client.sync(scheduler.retire_workers, workers=workers, callback_timeout=RETIREMENT)
+        except Exception as error:  # noqa: BLE001 - a lost scheduler has none to retire; the cluster is removed next
+            logger.debug("workers of the Dask cluster were not retired: %s", error)
+
+    def remove(self) -> None:
+        """Remove the cluster and wait until it is gone; that it stays is told, and its Job's end takes it along."""
+        for attempt in range(ATTEMPTS):
+            time.sleep(2**attempt - 1)
+            try:
+                with _asking(f"remove the Dask cluster {self.name}"):
+                    for document in (self.autoscaler, self.cluster):
+                        if self._found(document) is not None:
+                            self._object(document).delete(propagation_policy="Foreground")
+                    self._gone()
+            except (ConfigurationError, ServiceError) as error:
+                logger.warning("%s", error)
+            else:
+                return
+        logger.warning("the Dask cluster %s stays until its Job %s is removed", self.name, self.job.name)
+
+    def _gone(self) -> None:
+        end = time.monotonic() + GOING
+        while self._found(self.cluster) is not None:
+            if time.monotonic() > end:
+                logger.warning("the Dask cluster %s is still going after %.0f s", self.name, GOING)
+                return
+            time.sleep(LOOK_EVERY)
+
+
+def asked(file: Path, most: int | None) -> DaskCluster:
+    """Cluster of a file for the Job of this process.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file or the environment is wrong, or the client of Kubernetes is not installed.
+    """
+    try:
+        import kr8s  # noqa: F401 - an extra that may be missing
+    except ImportError as error:
+        raise ConfigurationError(
+            "--cluster needs the client of Kubernetes: pip install soilscale[kubernetes]"
+        ) from error
+    job = Job.of(os.environ)
+    told = os.environ.get("SOILSCALE_WORKERS_DEADLINE") or str(DEADLINE)
+    try:
+        deadline = float(told)
+    except ValueError as error:
+        raise ConfigurationError(f"SOILSCALE_WORKERS_DEADLINE: got {told!r}, expected seconds") from error
+    address = os.environ.get("SOILSCALE_SCHEDULER_ADDRESS", "")
+    return DaskCluster(job, *documents(file, job, most), deadline=deadline, address=address)
+
+
+@contextmanager
+def _asking(what: str) -> Iterator[None]:
+    """Tell in our words what Kubernetes says no to."""
+    import httpx
+    import kr8s
+
+    try:
+        yield
+    except kr8s.ServerError as error:
+        status = SERVER if error.response is None else error.response.status_code
+        raise _explained(what, status, str(error)) from error
+    except (kr8s.APITimeoutError, kr8s.ConnectionClosedError, httpx.HTTPError, OSError) as error:
+        told = str(error) or type(error).__name__
+        raise ServiceError(f"cannot {what}: the API of Kubernetes does not answer ({told})") from error
+
+
+def _explained(what: str, status: int, said: str) -> ConfigurationError | ServiceError:
+    """Error for an answer of Kubernetes that is none of success."""
+    if status == FORBIDDEN and "quota" not in said:
+        return ConfigurationError(
+            f"cannot {what}: Kubernetes forbids it ({said}); give the runner's service account the chart's Role "
+            "(rbac.create)"
+        )
+    if status == NOT_FOUND:
+        return ServiceError(
+            f"cannot {what}: Kubernetes knows no such resource ({said}); install the Dask operator, whose definitions "
+            f"({VERSION}) are missing, and see that the namespace is right"
+        )
+    if CLIENT <= status < SERVER and status not in (FORBIDDEN, 401, 409, 429):
+        return ConfigurationError(f"cannot {what}: Kubernetes refuses it ({said}); mend the file of --cluster")
+    return ServiceError(f"cannot {what}: Kubernetes says {status} ({said}); the same command tries it again")

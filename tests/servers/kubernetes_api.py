@@ -1,0 +1,257 @@
+"""The part of Kubernetes' API that the runner uses, with a Dask operator that starts real processes, on the loopback.
+
+Requests are held to a Role and resources to the Dask operator's own definitions, more strictly than a real server does:
+that one would prune a field it does not know. What a resource owns goes with it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import yaml
+
+import charts
+from charts import Document
+from servers.ports import free_ports
+
+TOKEN = "token-of-the-runner"  # noqa: S105 - of a server that lives for a test
+KINDS = {"daskclusters": "DaskCluster", "daskautoscalers": "DaskAutoscaler"}
+VERBS = {"POST": "create", "GET": "get", "PATCH": "patch", "DELETE": "delete"}
+REASONS = {403: "Forbidden", 404: "NotFound", 409: "AlreadyExists", 422: "Invalid", 401: "Unauthorized"}
+OWN = ("namespace", "ownerReferences", "annotations")
+
+
+class RefusedError(Exception):
+    """An answer that is none of success."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass
+class Operator:
+    """Makes Dask clusters of real processes on this machine."""
+
+    port: int
+    """Of every scheduler."""
+    folder: Path
+    processes: dict[str, list[subprocess.Popen[bytes]]] = field(default_factory=dict)
+    """Cluster -> its scheduler and its workers."""
+
+    def scale(self, name: str, workers: int) -> None:
+        """Start the scheduler, and workers that are missing."""
+        running = self.processes.setdefault(name, [])
+        if not running:
+            running.append(self._dask("scheduler", "--port", str(self.port)))
+        while len(running) < workers + 1:
+            running.append(self._dask("worker", f"tcp://127.0.0.1:{self.port}", "--nthreads", "1"))
+
+    def remove(self, name: str) -> None:
+        """End all processes of a cluster."""
+        running = self.processes.pop(name, [])
+        for process in reversed(running):
+            process.terminate()
+        for process in running:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _dask(self, *words: str) -> subprocess.Popen[bytes]:
+        command = [str(Path(sys.executable).with_name("dask")), *words, "--host", "127.0.0.1", "--no-dashboard"]
+        with (self.folder / "dask.log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, start_new_session=True)
+
+
+@dataclass
+class Kubernetes:
+    """State of the server."""
+
+    rules: Sequence[Document]
+    """Of the Role that the runner has."""
+    operator: Operator | None = None
+    """None: none runs."""
+    defined: bool = True
+    """Whether the Dask operator's definitions are installed."""
+    quota: str = ""
+    """Message with which no more resources are taken."""
+    pods: list[Document] = field(default_factory=list)
+    events: list[Document] = field(default_factory=list)
+    resources: dict[tuple[str, str], Document] = field(default_factory=dict)
+    """Plural and name -> resource."""
+    asked: list[tuple[str, str, Any]] = field(default_factory=list)
+    """Method, path and body of every request."""
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def answer(self, method: str, path: str, body: Any) -> Any:
+        """What the server says to a request."""
+        where = urlsplit(path)
+        with self.lock:
+            self.asked.append((method, where.path, body))
+            if where.path.strip("/") == "version":
+                return {"major": "1", "minor": "34", "gitVersion": "v1.34.0"}
+            group, namespace, plural, name = parts(where.path)
+            self._allow(VERBS[method] if name or method == "POST" else "list", group, plural)
+            if plural in {"pods", "events"}:
+                return self._listed(getattr(self, plural), parse_qs(where.query))
+            if not self.defined or plural not in KINDS:
+                raise RefusedError(404, "the server could not find the requested resource")
+            if method == "POST":
+                return self._create(plural, namespace, body)
+            key = plural, name
+            if key not in self.resources:
+                raise RefusedError(404, f'{plural}.kubernetes.dask.org "{name}" not found')
+            if method == "PATCH":
+                self._patch(key, body)
+            found = self.resources[key]
+            if method == "DELETE":
+                self._delete(key)
+            return found
+
+    def _allow(self, verb: str, group: str, plural: str) -> None:
+        for rule in self.rules:
+            if group in rule["apiGroups"] and plural in rule["resources"] and verb in rule["verbs"]:
+                return
+        raise RefusedError(403, f'{plural} is forbidden: User "runner" cannot {verb} resource "{plural}"')
+
+    def _listed(self, found: Sequence[Document], query: Mapping[str, list[str]]) -> Document:
+        wanted = dict(pair.split("=") for text in query.get("labelSelector", ()) for pair in text.split(","))
+        chosen = [one for one in found if wanted.items() <= one["metadata"].get("labels", {}).items()]
+        return {"kind": "List", "metadata": {}, "items": chosen}
+
+    def _create(self, plural: str, namespace: str, body: Document) -> Document:
+        name = body["metadata"]["name"]
+        if self.quota:
+            raise RefusedError(403, f'{plural} "{name}" is forbidden: {self.quota}')
+        if (plural, name) in self.resources:
+            raise RefusedError(409, f'{plural} "{name}" already exists')
+        checked(plural, body)
+        if body["metadata"].get("namespace") != namespace:
+            raise RefusedError(400, "the namespace of the object does not match the namespace of the request")
+        uid = f"uid-{len(self.asked)}"
+        made: Document = body | {"metadata": body["metadata"] | {"uid": uid}}
+        self.resources[plural, name] = made
+        self._operate(plural, made)
+        return made
+
+    def _patch(self, key: tuple[str, str], body: Document) -> None:
+        merged = merge(self.resources[key], body)
+        known = {word: value for word, value in merged["metadata"].items() if word not in {"uid", "deletionTimestamp"}}
+        checked(key[0], {word: value for word, value in merged.items() if word != "status"} | {"metadata": known})
+        self.resources[key] = merged
+        self._operate(key[0], merged)
+
+    def _operate(self, plural: str, made: Document) -> None:
+        """Do what the Dask operator does for a resource."""
+        if self.operator is None:
+            return
+        if plural == "daskclusters":
+            made["status"] = {"phase": "Running"}
+            self.operator.scale(made["metadata"]["name"], made["spec"]["worker"]["replicas"])
+        else:
+            self.operator.scale(made["spec"]["cluster"], made["spec"]["minimum"])
+
+    def _delete(self, key: tuple[str, str]) -> None:
+        plural, name = key
+        self.resources[key]["metadata"]["deletionTimestamp"] = datetime.now(UTC).isoformat()
+        if plural == "daskclusters" and self.operator is not None:
+            self.operator.remove(name)
+        del self.resources[key]
+
+
+def parts(path: str) -> tuple[str, str, str, str]:
+    """Group, namespace, plural and name of a path; an empty name where a collection is meant."""
+    words = path.strip("/").split("/")
+    group = "" if words[0] == "api" else words[1]
+    namespace, plural, *name = words[words.index("namespaces") + 1 :]
+    return group, namespace, plural, name[0] if name else ""
+
+
+def checked(plural: str, body: Document) -> None:
+    """Refuse what the operator's definition does not know."""
+    faults = [fault.message for fault in charts.definition(KINDS[plural], *OWN).iter_errors(body)]
+    if faults:
+        raise RefusedError(422, "; ".join(faults))
+
+
+def merge(old: Any, new: Any) -> Any:
+    """JSON merge patch (RFC 7386)."""
+    if not isinstance(new, dict) or not isinstance(old, dict):
+        return new
+    merged = old | {key: merge(old.get(key), value) for key, value in new.items()}
+    return {key: value for key, value in merged.items() if value is not None}
+
+
+@contextmanager
+def serving(kubernetes: Kubernetes, folder: Path, token: str = TOKEN) -> Iterator[str]:
+    """Serve the API; yields the path of a kubeconfig for it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length) or "null")
+            try:
+                if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+                    raise RefusedError(401, "Unauthorized")  # noqa: TRY301 - one way out
+                status, told = 200, kubernetes.answer(self.command, self.path, body)
+            except RefusedError as error:
+                status, reason = error.status, REASONS.get(error.status, "BadRequest")
+                told = {"kind": "Status", "status": "Failure", "message": str(error), "reason": reason, "code": status}
+            content = json.dumps(told).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815 - names that the server looks for
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield str(kubeconfig(folder, server.server_address[1], token))
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+        for name in [] if kubernetes.operator is None else list(kubernetes.operator.processes):
+            kubernetes.operator.remove(name)
+
+
+def kubeconfig(folder: Path, port: int, token: str) -> Path:
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "users": [{"name": "runner", "user": {"token": token}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "runner", "namespace": "maps"}}],
+    }
+    path = folder / "kubeconfig"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def operator(folder: Path) -> Operator:
+    """Operator whose schedulers take a free port."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return Operator(free_ports(1)[0], folder)
