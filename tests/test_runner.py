@@ -15,12 +15,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from kr8s._async_utils import as_sync_func
+from typer.main import get_command
 
 import charts
 from charts import MOSELLE, Document
 from commands import Ended, files, markers, soilscale, sparse_world, started, wait_until
 from servers.kubernetes_api import OWN, Kubernetes, Operator, operator, serving
-from soilscale import dask_operator, manifests
+from soilscale import cli, dask_operator, manifests
 from soilscale.dask_operator import DaskCluster
 from soilscale.errors import ConfigurationError
 from soilscale.manifests import Job
@@ -178,6 +179,36 @@ def test_one_cluster_only(config: Path, file: Path, tmp_path: Path) -> None:
     done = soilscale("run", config, *options)
     assert done.status == 78
     assert "expected one of them" in done.err
+
+
+@pytest.mark.parametrize("preset", charts.PRESETS)
+@pytest.mark.parametrize("mode", ["local", "operator"])
+def test_the_command_takes_every_argument_that_the_chart_gives_it(mode: str, preset: str) -> None:
+    found = charts.render(charts.files(preset), {"mode": mode})
+    runners = [one for name, pod in charts.pods(found) for one in charts.containers(pod) if name.startswith("Job ")]
+    commands = get_command(cli.app).commands  # type: ignore[attr-defined]
+    for runner in runners:
+        name, *words = runner["args"]
+        context = commands[name].make_context(name, words)
+        assert (context.params["cluster_file"] is not None) == (mode == "operator")
+    assert runners
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("SOILSCALE_WORKERS_DEADLINE", "soon", "got 'soon', expected seconds"),
+        ("SOILSCALE_SCHEDULER_ADDRESS", "dask:8786", "got 'dask:8786', expected tcp://HOST:PORT"),
+        ("SOILSCALE_SCHEDULER_ADDRESS", "tcp://dask:port", "expected tcp://HOST:PORT"),
+    ],
+)
+def test_a_variable_that_cannot_be_read_is_named(
+    variable: str, value: str, told: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, one in (JOB | {variable: value}).items():
+        monkeypatch.setenv(name, one)
+    with pytest.raises(ConfigurationError, match=f"{variable}: .*{told}"):
+        dask_operator.asked(file, None)
 
 
 # A run

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from soilscale.errors import ConfigurationError, IncompleteError, ServiceError
 from soilscale.manifests import TEMPLATE, VERSION, Document, Job, documents
@@ -161,6 +163,7 @@ class DaskCluster:
         client: Client | None = None
         while True:
             try:
+                self._knock()
                 client = client or Client(self.address, timeout=LOOK_EVERY, set_as_default=False)
                 if client.scheduler_info()["workers"]:
                     return client
@@ -179,6 +182,11 @@ class DaskCluster:
             f"the Dask cluster {self.name} has no worker after {self.deadline:.0f} s: {told}; mend that, or set "
             "SOILSCALE_WORKERS_DEADLINE, then run the same command again"
         )
+
+    def _knock(self) -> None:
+        """Raise OSError where no scheduler listens; a client that finds none leaves a thread behind."""
+        with socket.create_connection(_place(self.address), timeout=LOOK_EVERY):
+            pass
 
     def said(self) -> list[str]:
         """What the operator, the pods and the events of the cluster say is the matter; never an error."""
@@ -290,7 +298,18 @@ def asked(file: Path, most: int | None) -> DaskCluster:
     except ValueError as error:
         raise ConfigurationError(f"SOILSCALE_WORKERS_DEADLINE: got {told!r}, expected seconds") from error
     address = os.environ.get("SOILSCALE_SCHEDULER_ADDRESS", "")
+    if address:
+        _place(address)
     return DaskCluster(job, *documents(file, job, most), deadline=deadline, address=address)
+
+
+def _place(address: str) -> tuple[str, int]:
+    """Host and port of a scheduler."""
+    with suppress(ValueError):
+        found = urlsplit(address)
+        if found.hostname and found.port:
+            return found.hostname, found.port
+    raise ConfigurationError(f"SOILSCALE_SCHEDULER_ADDRESS: got {address!r}, expected tcp://HOST:PORT")
 
 
 @contextmanager
