@@ -357,4 +357,4 @@ def test_the_page_of_performance_is_made_from_the_results() -> None:
     figure = text("docs/performance.svg")
     assert all(name in figure for name in bars)
     for result in made["RESULTS"].glob("*.csv"):
-        assert f"benchmarks/{result.stem}.py" in page
+        assert f"benchmarks/{made['OPTIONS'].get(result.stem, result.stem + '.py')}" in page

@@ -134,3 +134,8 @@ def calendar_month(month: np.datetime64) -> int:
 def month_range(first: str | np.datetime64, last: str | np.datetime64) -> Months:
     """Every month from `first` to `last`, both inclusive, as ``datetime64[M]``, shape ``(n,)``."""
     return np.arange(as_month(first), as_month(last) + np.timedelta64(1, "M"))
+
+
+def position(months: Months, month: np.datetime64) -> int:
+    """Position of a month in a run of months; negative before the first."""
+    return int((month - months[0]).astype(int))

@@ -1,4 +1,4 @@
-from . import commands, dispatch, period, plan, releases
+from . import commands, dispatch, gathering, period, plan, releases
 from .commands import cube, make_maps, report, samples, search, train
 from .lease import held
 from .overview import check, status
@@ -17,6 +17,7 @@ __all__ = [
     "cube",
     "dispatch",
     "foresee",
+    "gathering",
     "held",
     "make_maps",
     "period",

@@ -19,7 +19,7 @@ from soilscale.flow.keeping import Arrays
 from soilscale.flow.workspace import Workspace
 from soilscale.grid import Grid, Tile
 from soilscale.schema import COARSE, FINE, VALID_FRACTION
-from soilscale.seasons import Months
+from soilscale.seasons import Months, position
 from soilscale.sources import Harmonise, Source
 
 Work = Callable[..., Arrays]
@@ -220,15 +220,13 @@ def _trio(how: Harmonise, series: Features, part: str, months: Months) -> harmon
 
 def reach(source: Source, months: Months, month: np.datetime64) -> list[int]:
     """Lags with which a source's month stands in a cube of some months, none of them 0."""
-    index = int((month - months[0]).astype(int))
+    index = position(months, month)
     return [lag for lag in (0, *source.lags) if 0 <= index + lag < len(months)]
 
 
 def _times(source: Source, months: Months, alike: Sequence[np.datetime64]) -> list[Place]:
     """Lags, and the index in time where some months of a source go with each, for those within the cube."""
-    return [
-        (lag, (int((month - months[0]).astype(int)) + lag,)) for month in alike for lag in reach(source, months, month)
-    ]
+    return [(lag, (position(months, month) + lag,)) for month in alike for lag in reach(source, months, month)]
 
 
 def _write(workspace: Workspace, tile: Tile, places: Sequence[Place], features: Features) -> None:

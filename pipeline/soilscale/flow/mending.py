@@ -8,12 +8,13 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from soilscale import cube, storage
-from soilscale.flow import mapping, plan
+from soilscale.flow import gathering, mapping, plan
 from soilscale.flow.session import Run
 from soilscale.flow.units import MARKER, Unit, markers
 from soilscale.grid import Tile
 from soilscale.maps import NODES
 from soilscale.schema import COARSE, FINE
+from soilscale.seasons import position
 from soilscale.storage import DamagedError
 
 P = ParamSpec("P")
@@ -83,7 +84,7 @@ def _makers(run: Run, store: str, group: str, name: str, index: int | None, tile
     if group != FINE:
         stage = plan.MERGE if group == COARSE and name == target.name and target.harmonise is not None else plan.GATHER
         at = None if index is None else index * cube.TOGETHER
-        return {stage: {"static" if at is None else plan.gathered_name(run.plan.months, at)}}
+        return {stage: {"static" if at is None else gathering.gathered_name(run.plan.months, at)}}
     source = cube.features(run.plan.inputs)[name].source.name
     return {plan.CUBE: {unit.name for unit in run.cube_units if _made(unit, source, name, index, tile)}}
 
@@ -98,4 +99,4 @@ def _made(unit: Unit, source: str, name: str, index: int | None, tile: Tile) -> 
     months, alike = rest
     bare = (source, *cube.feature_names(read.source))
     lag = next(lag for lag in (0, *read.source.lags) if name in {cube.lagged(one, lag) for one in bare})
-    return index in {int((month - months[0]).astype(int)) + lag for month in alike}
+    return index in {position(months, month) + lag for month in alike}

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import groupby
-from operator import itemgetter
 
 import numpy as np
 
@@ -18,7 +16,6 @@ from soilscale.config import Config
 from soilscale.cube import Input
 from soilscale.errors import ConfigurationError, DataError
 from soilscale.flow import fill, freezing
-from soilscale.flow.keeping import Piece
 from soilscale.flow.units import Unit, markers
 from soilscale.flow.workspace import Workspace, digest
 from soilscale.grid import Grid, Tile
@@ -320,88 +317,3 @@ def _origins(plan: Plan, unit: Unit) -> Iterator[tuple[str, str]]:
     for month in rest[1] if rest else (None,):
         own = None if month is None or constant(read.source, scenes, month) else month
         yield unit_name(read.source, month, tile), digest(plan.recipes[read.source.name], told, own)
-
-
-def gather_units(plan: Plan, units: Sequence[Unit], found: Collection[str]) -> list[Unit]:
-    """Units that write chunks of the coarse group from what the units of the cube keep: static ones, and some months.
-
-    Parameters
-    ----------
-    units
-        Units of the cube.
-    found
-        Names of the markers of those that are complete.
-    """
-    static: dict[str, list[Piece]] = {given.source.name: [] for given in plan.predictors if given.static}
-    batches: dict[int, list[Piece]] = defaultdict(list)
-    for unit in units:
-        if unit.marker not in found:
-            continue
-        source, tile, *rest = unit.arguments[0].source, *unit.arguments[3:]
-        piece = Piece(unit.stage, unit.marker, source.name, *tile.coarse)
-        if not rest:
-            static[source.name].append(piece)
-            continue
-        months, alike = rest
-        places = [(lag, _index(months, month) + lag) for month in alike for lag in fill.reach(source, months, month)]
-        for batch, some in groupby(sorted(places, key=itemgetter(1)), key=lambda place: place[1] // cube.TOGETHER):
-            batches[batch].append(replace(piece, places=tuple(some)))
-    known, shares = cube.features(plan.inputs), cube.fractions(plan.inputs)
-    whole = fill.Gathering(
-        pieces=tuple(piece for some in static.values() for piece in some),
-        coarse=tuple(name for name, given in known.items() if given.static),
-        shares=tuple(name for name, given in shares.items() if given.static),
-        shape=plan.grid.shape,
-    )
-    read = [given.source.name for given in plan.inputs if given.source.on_coarse and given.source.harmonise is None]
-    of_months = fill.Gathering(
-        pieces=(),
-        coarse=(*read, *(name for name, given in known.items() if not given.static)),
-        shares=tuple(name for name, given in shares.items() if not given.static),
-        shape=plan.grid.shape,
-        static=tuple((name, tuple(some)) for name, some in static.items()),
-    )
-    return [_gather(plan, GATHER, "static", whole)] * bool(static) + _gathered(plan, GATHER, of_months, batches)
-
-
-def merge_units(plan: Plan, standing: State, found: Collection[str]) -> list[Unit]:
-    """Units that write the harmonised target's chunks from what the units that harmonise it keep; or none."""
-    pieces = tuple(
-        Piece(HARMONISE, unit.marker, plan.target.source.name, *unit.arguments[-1].coarse)
-        for unit in harmonise_units(plan, standing)
-        if unit.marker in found
-    )
-    if plan.target.source.harmonise is None:
-        return []
-    what = fill.Gathering(pieces=(), coarse=(plan.target.source.name,), shares=(), shape=plan.grid.shape)
-    batches = dict.fromkeys(range(-(-len(plan.months) // cube.TOGETHER)), pieces)
-    return _gathered(plan, MERGE, what, batches)
-
-
-def _gathered(plan: Plan, stage: str, what: fill.Gathering, batches: Mapping[int, Sequence[Piece]]) -> list[Unit]:
-    """Units that gather some months each."""
-    found = []
-    for first in range(0, len(plan.months), cube.TOGETHER):
-        count = min(cube.TOGETHER, len(plan.months) - first)
-        pieces = tuple(batches.get(first // cube.TOGETHER, ()))
-        own = replace(what, pieces=pieces, shape=(count, *plan.grid.shape), first=first)
-        found.append(_gather(plan, stage, gathered_name(plan.months, first), own))
-    return found
-
-
-def gathered_name(months: Months, index: int) -> str:
-    """Name of the unit that gathers a month, such as ``2005-01_2005-12``."""
-    first = index // cube.TOGETHER * cube.TOGETHER
-    return f"{months[first]}_{months[min(first + cube.TOGETHER, len(months)) - 1]}"
-
-
-def _gather(plan: Plan, stage: str, name: str, what: fill.Gathering) -> Unit:
-    static = [piece.marker for _, some in what.static or () for piece in some]
-    own = [(piece.marker, piece.places) for piece in what.pieces]
-    made_from = digest(plan.layout, what.coarse, what.shares, what.shape, own, static)
-    return Unit(stage, name, made_from, fill.gather, (what,))
-
-
-def _index(months: Months, month: np.datetime64) -> int:
-    """Place of a month in time, which may lie before the first."""
-    return int((month - months[0]).astype(int))

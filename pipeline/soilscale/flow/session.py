@@ -92,12 +92,12 @@ class Run:
     @property
     def gather_units(self) -> list[Unit]:
         """Units that write the coarse group from what those keep that are complete."""
-        return flow.plan.gather_units(self.plan, self.cube_units, markers(self.workspace, flow.plan.CUBE))
+        return flow.gathering.gather_units(self.plan, self.cube_units, markers(self.workspace, flow.plan.CUBE))
 
     @property
     def merge_units(self) -> list[Unit]:
         """Units that write a harmonised target likewise."""
-        return flow.plan.merge_units(self.plan, self.standing, markers(self.workspace, flow.plan.HARMONISE))
+        return flow.gathering.merge_units(self.plan, self.standing, markers(self.workspace, flow.plan.HARMONISE))
 
     def forget(self) -> None:
         """Plan anew: the frozen items, or the classes found in them, have changed."""

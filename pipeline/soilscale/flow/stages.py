@@ -18,7 +18,7 @@ from soilscale.flow.units import Receipt, Unit
 from soilscale.flow.workspace import digest
 from soilscale.models import Job
 from soilscale.schema import MAP
-from soilscale.seasons import ALL
+from soilscale.seasons import ALL, position
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def _check_range(run: Run, observed: pd.Series[float]) -> None:
 def sample_units(run: Run) -> list[Unit]:
     """One unit for each batch of months that the models learn from."""
     settings, months = run.config, run.config.training_months
-    before = int((months[0] - run.plan.months[0]).astype(int))
+    before = position(run.plan.months, months[0])
     options = {
         "min_valid_fraction": settings.samples.min_valid_fraction,
         "seed": settings.models.seed,

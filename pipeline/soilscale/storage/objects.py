@@ -252,20 +252,13 @@ def stamps(url: str) -> dict[str, str]:
     ServiceError
         If the store cannot be reached, or has no such bucket.
     """
+    found = {name: _stamp(told) for name, told in _told_below(url).items()}
+    if found:
+        return found
     try:
-        fs, path = filesystem(url)
-        if isinstance(fs, S3FileSystem):
-            found = {name: _stamp(told) for name, told in _listed(fs, path)}
-        else:
-            below = fs.find(path, detail=True)
-            found = {posixpath.relpath(name, path): _stamp(told) for name, told in below.items()}
-        return found or {".": stamp(url)}
-    except FileNotFoundError as error:
-        if not has_bucket(error):
-            raise explain(error, url, "list") from error
+        return {".": stamp(url)}
+    except FileNotFoundError:
         return {}
-    except FAILURES as error:
-        raise explain(error, url, "list") from error
 
 
 def names_below(url: str) -> list[str]:
@@ -278,15 +271,20 @@ def names_below(url: str) -> list[str]:
     ServiceError
         If the store cannot be reached, or has no such bucket.
     """
+    return sorted(_told_below(url))
+
+
+def _told_below(url: str) -> dict[str, dict[str, Any]]:
+    """Name of each object below a folder, and what the store tells of it; none if there is no such folder."""
     try:
         fs, path = filesystem(url)
         if isinstance(fs, S3FileSystem):
-            return sorted(_below(fs, path))
-        return sorted(posixpath.relpath(found, path) for found in fs.find(path))
+            return dict(_listed(fs, path))
+        return {posixpath.relpath(name, path): told for name, told in fs.find(path, detail=True).items()}
     except FileNotFoundError as error:
         if not has_bucket(error):
             raise explain(error, url, "list") from error
-        return []
+        return {}
     except FAILURES as error:
         raise explain(error, url, "list") from error
 
