@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
     from soilscale.dask_operator import DaskCluster
+    from soilscale.flow import Progress
 
 LOCAL = {
     "distributed.scheduler.worker-ttl": "60s",
@@ -32,8 +33,6 @@ anew; so is one whose memory is nearly full, rather than paused before; arrays o
 back to the system."""
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)

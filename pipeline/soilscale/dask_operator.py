@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +71,7 @@ class DaskCluster:
     """Units that are left in the stage."""
     minimum: int = 0
     """Workers that the autoscaler was last told to keep."""
-    scaled: float = field(default=float("-inf"))
+    scaled: float = float("-inf")
     """When that was."""
 
     def __post_init__(self) -> None:
@@ -117,8 +117,7 @@ class DaskCluster:
             If Kubernetes does not answer, knows no such resource, or has no room for it.
         """
         with _asking(f"make the Dask cluster {self.name}"):
-            standing = self._standing()
-            if standing is not None:
+            if self._standing():
                 logger.info("the Dask cluster %s stands from an earlier try of this Job; it is used again", self.name)
             else:
                 self._object(self.cluster).create()
@@ -130,17 +129,17 @@ class DaskCluster:
             else:
                 autoscaler.create()
 
-    def _standing(self) -> Document | None:
-        """Cluster of this name and template; one that is going, or of another template, is waited for or removed."""
+    def _standing(self) -> bool:
+        """Whether the cluster stands; one that is going is waited for, and one of another template removed."""
         end = time.monotonic() + GOING
         while True:
             found = self._found(self.cluster)
             if found is None:
-                return None
+                return False
             metadata = found["metadata"]
             if metadata.get("deletionTimestamp") is None:
                 if metadata.get("annotations", {}).get(TEMPLATE) == self.cluster["metadata"]["annotations"][TEMPLATE]:
-                    return found
+                    return True
                 self._object(self.cluster).delete(propagation_policy="Foreground")
             if time.monotonic() > end:
                 raise IncompleteError(
@@ -163,8 +162,9 @@ class DaskCluster:
         client: Client | None = None
         while True:
             try:
-                self._knock()
-                client = client or Client(self.address, timeout=LOOK_EVERY, set_as_default=False)
+                if client is None:
+                    self._knock()
+                    client = Client(self.address, timeout=LOOK_EVERY, set_as_default=False)
                 if client.scheduler_info()["workers"]:
                     return client
             except (OSError, TimeoutError):
@@ -203,9 +203,9 @@ class DaskCluster:
 
     def _pods(self) -> Iterator[str]:
         """What pods wait for."""
-        chosen = {"dask.org/cluster-name": self.name}
         from kr8s.objects import Pod
 
+        chosen = {"dask.org/cluster-name": self.name}
         pods: Iterator[Any] = self.api.get(Pod, namespace=self.job.namespace, label_selector=chosen, raw=True)
         for pod in pods:
             status, name = pod.get("status", {}), pod["metadata"]["name"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +77,7 @@ def documents(file: Path, job: Job, most: int | None = None) -> tuple[Document, 
         raise ConfigurationError(
             f"--cluster {file}: got {kinds or 'nothing'}, expected one DaskCluster and one DaskAutoscaler of {VERSION}"
         )
-    autoscaler, cluster = (deepcopy(one) for one in sorted(found, key=lambda one: str(one["kind"])))
+    autoscaler, cluster = sorted(found, key=lambda one: str(one["kind"]))
     try:
         return _owned(cluster, autoscaler, job, most)
     except (KeyError, TypeError) as error:
