@@ -84,6 +84,7 @@ def test_metrics_are_served_until_the_run_ends() -> None:
         end()
     assert 'soilscale_units_planned{stage="served"} 5.0' in told
     assert 'soilscale_units_complete{stage="served"} 3.0' in told
+    assert 'soilscale_units_total{outcome="failed",stage="served"} 0.0' in told, "an increase from 1 would be none"
     assert 'soilscale_units_total{outcome="done",stage="served"} 1.0' in told
     assert 'soilscale_retries_total{stage="served"} 1.0' in told
     assert 'soilscale_unit_seconds_count{stage="served"} 2.0' in told

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from prometheus_client import Counter, Gauge, Histogram
 
-from soilscale.flow.units import Receipt
+from soilscale.flow.units import Outcome, Receipt
 
 PLANNED = Gauge("soilscale_units_planned", "Units of a stage, complete ones too.", ["stage"])
 COMPLETE = Gauge("soilscale_units_complete", "Units of a stage that are complete, from earlier runs too.", ["stage"])
@@ -19,10 +21,17 @@ RETRIES = Counter("soilscale_retries", "Units that are tried again since a servi
 
 
 def planned(stage: str, complete: int, total: int) -> None:
-    """Tell how large a stage is, and how much of it stands."""
+    """Tell how large a stage is, and how much of it stands.
+
+    What is counted begins at 0: of a series that begins with the first failed unit Prometheus sees no increase.
+    """
     if stage:
         PLANNED.labels(stage).set(total)
         COMPLETE.labels(stage).set(complete)
+        SECONDS.labels(stage)
+        RETRIES.labels(stage)
+        for outcome in get_args(Outcome):
+            TRIED.labels(stage, outcome)
 
 
 def tried(receipt: Receipt) -> None:
