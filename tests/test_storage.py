@@ -436,8 +436,19 @@ def test_gdal_finds_an_asset_where_it_lies(href: str, path: str) -> None:
     assert storage.gdal_path(href) == path
 
 
+AUTHORITIES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+
+
+@pytest.mark.parametrize("first", range(len(AUTHORITIES)))
+def test_gdal_trusts_whom_stores_and_catalogs_are_trusted_by(monkeypatch: pytest.MonkeyPatch, first: int) -> None:
+    """rasterio sets GDAL's own variable to certifi's file, and of the others GDAL knows none."""
+    for i, name in enumerate(AUTHORITIES):
+        monkeypatch.setenv(name, "" if i < first else f"/etc/{name}.pem")
+    assert storage.gdal_options()["GDAL_CURL_CA_BUNDLE"] == f"/etc/{AUTHORITIES[first]}.pem"
+
+
 def test_gdal_retries_and_does_not_list_folders(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", *AUTHORITIES):
         monkeypatch.delenv(name, raising=False)
     options = storage.gdal_options()
     assert int(options["GDAL_HTTP_MAX_RETRY"]) >= 3

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from rasterio.session import Session
 
 from soilscale.storage import stores
+
+BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+"""Variables that name a file of trusted authorities for stores and catalogs; GDAL itself reads none of them."""
 
 
 def gdal_path(href: str) -> str:
@@ -21,7 +25,7 @@ def gdal_path(href: str) -> str:
 
 
 def gdal_options() -> dict[str, str]:
-    """GDAL settings for reading ranges of remote files, with retries, and a custom S3 endpoint where one is set."""
+    """GDAL settings for reading ranges of remote files, with retries; endpoint and authorities where they are set."""
     options = {
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
         "GDAL_HTTP_MAX_RETRY": "5",
@@ -33,6 +37,8 @@ def gdal_options() -> dict[str, str]:
         "VSI_CACHE": "FALSE",
         "GDAL_NUM_THREADS": "1",
     }
+    if bundle := next(filter(None, map(os.environ.get, BUNDLES)), None):
+        options["GDAL_CURL_CA_BUNDLE"] = bundle
     endpoint = urlsplit(stores.endpoint() or "")
     if endpoint.netloc:
         options |= {
