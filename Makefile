@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DOCS := $(VENV)/.installed-docs
 PROCESSES ?= 2
+DEPLOYED := chart* image* compose deploy* operations runner
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -33,7 +34,7 @@ test: check browser ## check, then every test
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-deploy: check ## every proof of image and chart, the longer ones and those in containers too
-	$(BIN)/pytest -m "" -n $(PROCESSES) --dist loadfile $(wildcard tests/test_chart*.py tests/test_image*.py tests/test_compose.py)
+	$(BIN)/pytest -m "" -n $(PROCESSES) --dist loadfile $(wildcard $(DEPLOYED:%=tests/test_%.py))
 
 chart: $(INSTALLED) ## renew what is made from the chart: the table in its README and the golden renders of the tests
 	$(BIN)/python helm/document.py

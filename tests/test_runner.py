@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import kr8s
 import pytest
 import yaml
 from hypothesis import given
@@ -47,6 +48,7 @@ def rules(render: list[Document]) -> list[Document]:
 def asking(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., DaskCluster]]:
     """Makes what a runner's pod makes of the file, in this process, for a Kubernetes."""
     found: list[DaskCluster] = []
+    kr8s.Api._instances.clear()  # noqa: SLF001 - it would give the client of another test's server again
     with ExitStack() as stack:
 
         def ask(served: Kubernetes, most: int | None = None) -> DaskCluster:
