@@ -1,4 +1,8 @@
-"""Write the table of values in the README of the chart from its values and their schema: `python helm/document.py`."""
+"""Write what is made of other files: `python helm/document.py`.
+
+The sections of a configuration in the chart's schema are those that the package takes; the table of values in the
+chart's README comes from its values and that schema.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,25 @@ from typing import Any
 
 import yaml
 
+from soilscale.config import inputs, sections
+
 CHART = Path(__file__).parent / "soilscale"
+SCHEMA = CHART / "values.schema.json"
 BEGIN, END = "<!-- values -->\n", "<!-- /values -->\n"
 KEY = re.compile(r"^( *)([A-Za-z]\w*):")
+SECTIONS = {
+    "source": inputs.SourceSection,
+    "partedSource": inputs.HarmonisedSection,
+    "quality": inputs.QualitySection,
+    "samples": sections.SamplesSection,
+    "models": sections.Models,
+    "maps": sections.Maps,
+    "validation": sections.Validation,
+}
+"""Definition in the chart's schema -> the section of a configuration that it describes."""
+
+TOLD = {"title", "description", "default", "required", "$defs"}
+"""Of a section, what the chart's schema leaves out: a profile may give what is required, a schedule a part."""
 
 
 def comments(text: str) -> dict[tuple[str, ...], str]:
@@ -40,6 +60,30 @@ def comments(text: str) -> dict[tuple[str, ...], str]:
             found[tuple(path)] = " ".join(said)
         said = []
     return found
+
+
+def plain(node: Any) -> Any:
+    """A schema of pydantic's in the words of JSON Schema's draft 7, which Helm reads."""
+    if isinstance(node, list):
+        return [plain(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        of = node["$ref"].rpartition("/")[2]
+        (name,) = (name for name, section in SECTIONS.items() if section.__name__ == of)
+        return {"$ref": f"#/definitions/{name}"}
+    made = {key: plain(value) for key, value in node.items() if key not in TOLD}
+    if "properties" in node:
+        made["properties"] = {key: plain(value) for key, value in node["properties"].items()}
+    if "prefixItems" in made:
+        made["items"] = made.pop("prefixItems")[0]
+    return made
+
+
+def with_sections(schema: dict[str, Any]) -> dict[str, Any]:
+    """Schema of the chart's values with the sections of a configuration as the package takes them."""
+    made = {name: plain(section.model_json_schema()) for name, section in SECTIONS.items()}
+    return schema | {"definitions": schema["definitions"] | made}
 
 
 def resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +126,7 @@ def taken(node: dict[str, Any]) -> str:
 def table() -> str:
     """Values of the chart as a table in Markdown."""
     text = (CHART / "values.yaml").read_text(encoding="utf-8")
-    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     said = comments(text)
     lines = ["| value | default | takes | meaning |", "|---|---|---|---|"]
     for path, value, node in leaves(yaml.safe_load(text), schema, schema):
@@ -99,7 +143,9 @@ def written(readme: str) -> str:
 
 
 def main() -> None:
-    """Renew the table in the README."""
+    """Renew the schema, then the table in the README."""
+    schema = with_sections(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    SCHEMA.write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")
     readme = CHART / "README.md"
     readme.write_text(written(readme.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -184,6 +184,7 @@ def test_schedules_do_not_overlap_and_pass_their_period_and_configuration() -> N
         "0 3 15 * *", "Europe/Paris", False, "Forbid",
     ]  # fmt: skip
     assert [yearly["timeZone"], yearly["suspend"]] == ["Etc/UTC", True]
+    assert monthly["startingDeadlineSeconds"] == 86400, "better hours late than a month"
     first, second = (
         spec["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["args"] for spec in (monthly, yearly)
     )
@@ -246,9 +247,17 @@ def test_what_is_known_of_the_cluster_is_told_after_installing() -> None:
     assert "The Dask operator is not installed" in national
     assert f"kubectl logs --namespace maps --follow job/{job}" in national
     assert "helm test moselle --namespace maps --logs" in national
-    assert "--from=cronjob/moselle-soilscale-monthly" in national
+    again = "--from=cronjob/moselle-soilscale-monthly moselle-soilscale-monthly-$(date +%s)"
+    assert again in national, "a name that is given once could not be given again"
+    assert "`stages.overrides` is not used" not in national
+    assert "`stages.overrides` is not used" in notes(
+        *(word for path in charts.files("national") for word in ("--values", str(path))),
+        "--set",
+        "stages.separate=false",
+    )
     demo = notes()
     assert "`config` is empty" in demo
+    assert "helm upgrade moselle helm/soilscale --namespace maps" in demo
     assert "operator" not in demo
 
 

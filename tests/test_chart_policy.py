@@ -254,6 +254,45 @@ def test_the_policies_hold_for_the_labels_that_pods_have(operator: list[Document
     assert [sum(matches(budget["spec"]["selector"], one) for budget in budgets) for one in labels] == [1, 1, 0]
 
 
+def leaves(documents: list[Document], of: str, to: Document, port: int, protocol: str = "TCP") -> bool:
+    """Whether a pod reaches a port of a pod with these labels, or of what is outside, which has none."""
+    own = {"app.kubernetes.io/name": "soilscale", "app.kubernetes.io/instance": "moselle"}
+    target = own | {"app.kubernetes.io/component": of}
+    policies = [one["spec"] for one in charts.kind(documents, "NetworkPolicy")]
+    for policy in (one for one in policies if matches(one["podSelector"], target)):
+        if "Egress" not in policy["policyTypes"]:
+            return True
+        for rule in policy["egress"]:
+            there = any(to and matches(peer["podSelector"], to) for peer in rule["to"]) if "to" in rule else True
+            ports = {(one["port"], one["protocol"]) for one in rule.get("ports", [])}
+            if there and (not ports or (port, protocol) in ports):
+                return True
+        return False
+    return True
+
+
+def test_egress_is_open_unless_ports_are_named(operator: list[Document]) -> None:
+    own = {"app.kubernetes.io/name": "soilscale", "app.kubernetes.io/instance": "moselle"}
+    assert all(one["spec"]["policyTypes"] == ["Ingress"] for one in charts.kind(operator, "NetworkPolicy"))
+    closed = charts.render(charts.files("national"), {"networkPolicy": {"egressPorts": [443, 6443]}})
+    for of in ("runner", "worker", "scheduler", "check"):
+        assert leaves(closed, of, {}, 53, "UDP")
+        assert not leaves(closed, of, {}, 25)
+        assert leaves(closed, of, {}, 443) == leaves(closed, of, {}, 6443) == (of != "scheduler")
+        assert leaves(closed, of, own, 8786)
+        assert not leaves(closed, of, {"app.kubernetes.io/name": "other"}, 8786)
+
+
+def test_a_scheduler_that_is_there_is_reached_whatever_else_is_closed() -> None:
+    values = {
+        "mode": "external",
+        "external": {"scheduler": "tcp://[fd00::1]:18786"},
+        "networkPolicy": {"egressPorts": [443]},
+    }
+    closed = charts.render([MOSELLE], values)
+    assert [leaves(closed, "runner", {}, port) for port in (443, 18786, 8786)] == [True, True, False]
+
+
 # Metrics
 
 
@@ -295,7 +334,43 @@ def test_monitored_ports_are_those_that_pods_have(operator: list[Document]) -> N
     assert monitored == {"metrics", "http-dashboard"} <= ports
 
 
+@pytest.mark.parametrize("separate", [True, False])
+def test_a_pod_is_read_once_whatever_its_stages(separate: bool) -> None:
+    """Prometheus reads each port that a container names, and the stages answer at one, one after another."""
+    pod = runner(charts.render([MOSELLE], {"stages": {"separate": separate}}))
+    ports = [(one["name"], port["containerPort"]) for one in charts.containers(pod) for port in one.get("ports", [])]
+    assert ports == [("report" if separate else "run", 9090)]
+    for one in charts.containers(pod):
+        assert one["args"][one["args"].index("--metrics-port") + 1] == "9090"
+
+
+def test_each_schedule_that_runs_has_hours_of_its_own() -> None:
+    schedules = [
+        {"name": "weekly", "cron": "@weekly", "lateHours": 200},
+        {"name": "monthly", "cron": "@monthly", "suspend": False},
+        {"name": "yearly", "cron": "@yearly", "suspend": True},
+    ]
+    (group,) = charts.one(charts.render([MOSELLE], {"schedules": schedules}), "PrometheusRule")["spec"]["groups"]
+    late = [one["expr"] for one in group["rules"] if one["alert"] == "SoilscaleScheduleLate"]
+    assert [(re.findall(r'cronjob="(.+?)"', one)[0], one.split()[-3]) for one in late] == [
+        ("moselle-soilscale-weekly", "200"),
+        ("moselle-soilscale-monthly", "840"),
+    ]
+
+
 # The configuration
+
+
+def test_helm_test_checks_every_configuration_with_what_it_takes() -> None:
+    found = charts.render([MOSELLE], {"runner": {"podLabels": {"azure.workload.identity/use": "true"}}})
+    checks = charts.kind(found, "Pod")
+    told = [one["spec"]["containers"][0]["args"] for one in checks]
+    assert told == [["check", f"/etc/soilscale/config/{name}"] for name in ("config.yaml", "config-yearly.yaml")]
+    for one in checks:
+        assert one["metadata"]["annotations"]["helm.sh/hook"] == "test"
+        assert one["metadata"]["labels"]["azure.workload.identity/use"] == "true"
+        assert one["spec"]["containers"][0]["resources"]["limits"]["memory"] == "4Gi"
+        assert one["spec"]["serviceAccountName"] == runner(found)["serviceAccountName"]
 
 
 def test_the_rendered_configuration_is_the_one_that_was_given_and_is_accepted() -> None:

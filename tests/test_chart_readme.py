@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
@@ -31,6 +32,11 @@ def document() -> ModuleType:
 
 def test_the_table_of_values_is_what_make_chart_writes() -> None:
     assert document().written(README) == README, "run `make chart`"
+
+
+def test_the_schema_takes_the_sections_that_the_package_takes() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    assert document().with_sections(schema) == schema, "run `make chart`"
 
 
 def test_every_value_is_told_with_a_meaning() -> None:

@@ -75,6 +75,19 @@ ERRORS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"config": {"period": ["1990", "1993"]}}, ("/config/period",)),
     ({"config": {"seesons": "annual"}}, ("/config", "seesons")),
     ({"config": {"sources": None}}, ("/config", "sources")),
+    ({"config": {"sources": {"soil_moisture": {"rol": "target"}}}}, ("/config/sources/soil_moisture", "rol")),
+    ({"config": {"sources": {"elevation": {"lags": [0]}}}}, ("/config/sources/elevation/lags/0", "minimum")),
+    ({"config": {"sources": {"a": {"quality": {"bit": [0, 1]}}}}}, ("/config/sources/a/quality", "bit")),
+    ({"config": {"sources": {"a": {"parts": ["b", "c"], "asset": "d"}}}}, ("/config/sources/a", "asset")),
+    ({"config": {"models": {"seeds": 1}}}, ("/config/models", "seeds")),
+    ({"config": {"maps": {"releases": 0}}}, ("/config/maps/releases",)),
+    ({"config": {"validation": {"depht": [0, 1]}}}, ("/config/validation", "depht")),
+    ({"config": {"samples": {"min_valid_fraction": 2}}}, ("/config/samples/min_valid_fraction",)),
+    ({"config": {"seasons": {"wet": [13]}}}, ("/config/seasons/wet/0",)),
+    ({"runner": {"resources": {"memory": None}}}, ("/runner/resources", "memory")),
+    ({"job": {"activeDeadlineSeconds": None}}, ("/job", "activeDeadlineSeconds")),
+    ({"networkPolicy": {"egressPorts": ["https"]}}, ("/networkPolicy/egressPorts/0", "integer")),
+    ({"schedules": [{"name": "a", "cron": "@daily", "lateHours": 0}]}, ("/schedules/0/lateHours",)),
     ({"metrics": {"port": 80}}, ("/metrics/port",)),
     ({"user": 0}, ("/user",)),
 ]  # fmt: skip
@@ -159,6 +172,84 @@ def test_every_value_has_a_default_and_every_default_is_in_the_schema() -> None:
     assert list(Draft7Validator(SCHEMA).iter_errors(VALUES)) == []
 
 
+def test_a_value_that_is_taken_away_is_refused_by_its_key() -> None:
+    """`null` takes a default away: a limit of memory without one would be none."""
+
+    def kept(values: dict[str, Any], node: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+        for key, value in values.items():
+            below = resolved(resolved(node)["properties"][key])
+            if isinstance(value, dict) and "properties" in below and key not in {"config", "overrides"}:
+                yield from kept(value, below, (*path, key))
+            elif not isinstance(value, (dict, list)) and key != "user":
+                yield (*path, key)
+
+    paths = list(kept(VALUES, SCHEMA))
+    assert len(paths) > 50
+    for path in paths:
+        values = copy.deepcopy(VALUES)
+        node = values
+        for key in path[:-1]:
+            node = node[key]
+        del node[path[-1]]
+        (fault,) = Draft7Validator(SCHEMA).iter_errors(values)
+        assert (list(fault.path), path[-1] in fault.message) == ([*path[:-1]], True)
+
+
+NOTHING: list[dict[str, Any]] = [
+    {key: None} for key in ("files", "env", "schedules", "user")
+] + [
+    {"stages": {"separate": True, "overrides": None}},
+    {"networkPolicy": {"metricsFrom": None, "egressPorts": None}},
+    {"runner": dict.fromkeys(("nodeSelector", "tolerations", "podLabels", "podAnnotations"))},
+    {"worker": dict.fromkeys(("nodeSelector", "tolerations", "podLabels", "podAnnotations"))},
+    {"scheduler": dict.fromkeys(("nodeSelector", "tolerations", "podLabels", "podAnnotations"))},
+    {"job": {"labels": None}, "image": {"pullSecrets": None}},
+    {"serviceAccount": {"runner": {"annotations": None}, "worker": {"annotations": None}}},
+    {"metrics": {"podMonitor": {"labels": None}, "prometheusRule": {"labels": None}}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("values", NOTHING, ids=lambda one: json.dumps(one)[:60])
+@pytest.mark.parametrize("mode", ["local", "operator"])
+def test_lists_and_mappings_may_be_taken_away(mode: str, values: dict[str, Any]) -> None:
+    for document in charts.render(charts.files(None), {"mode": mode} | values):
+        if document["kind"] not in {"PodMonitor", "PrometheusRule"}:
+            kubernetes_validate.validate(document, "1.34", strict=True)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"image": {"repository": "registry.example.org:5000/a__b/c--d.e_f", "pullSecrets": ["quay.io-pull"]}},
+        {"mode": "external", "external": {"scheduler": "tcp://[fd00::1]:8786"}},
+        {"config": {"sources": {"elevation": {"nodata": -9999}, "land": {"profile": "MOD11A2", "catalog": "moselle"}}}},
+        {"config": {"validation": {"outliers": None}, "models": {"ablation": ["sand"]}}},
+    ],
+    ids=lambda one: json.dumps(one)[:60],
+)
+def test_what_is_unusual_and_right_is_taken(values: dict[str, Any]) -> None:
+    found = charts.render([MOSELLE], values)
+    if "config" in values:
+        data = yaml.safe_load(charts.one(found, "ConfigMap")["data"]["config.yaml"])
+        for section, changed in values["config"].items():
+            assert changed.items() <= data[section].items() or section == "sources"
+
+
+def test_a_tag_that_is_no_label_becomes_one() -> None:
+    labels = charts.one(charts.render([MOSELLE], {"image": {"tag": "_" + "a" * 61 + "-z."}}), "Job")["metadata"][
+        "labels"
+    ]
+    assert labels["app.kubernetes.io/version"] == "a" * 61
+
+
+def test_a_name_that_no_service_may_have_is_refused_where_there_would_be_one() -> None:
+    for release, mode, refused in (("1km", "operator", True), ("1km", "local", False), ("km", "operator", False)):
+        told = charts.template([MOSELLE], {"mode": mode}, release=release)
+        assert (told.returncode != 0) == refused
+        assert ("set fullnameOverride" in told.stderr) == refused
+    assert charts.template([MOSELLE], {"mode": "operator", "fullnameOverride": "km"}, release="1km").returncode == 0
+
+
 def test_the_configuration_has_the_keys_that_the_package_takes() -> None:
     known = SCHEMA["definitions"]["configuration"]
     fields = sections.Config.model_fields
@@ -167,7 +258,7 @@ def test_the_configuration_has_the_keys_that_the_package_takes() -> None:
     parts = {"area": sections.Area, "grid": sections.GridSection}
     for key, section in parts.items():
         assert set(known["properties"][key]["properties"]) == set(section.model_fields)
-    catalogs = known["properties"]["catalogs"]["additionalProperties"]
+    catalogs = resolved(known["properties"]["catalogs"]["additionalProperties"])
     assert set(catalogs["properties"]) == set(sections.CatalogSection.model_fields)
 
 
@@ -192,9 +283,19 @@ def amended(values: dict[str, Any]) -> dict[str, Any]:
     return values | {"schedules": schedules, "config": CONFIG, "stages": stages}
 
 
+def partial(node: Any) -> Any:
+    """A schema of values as a person writes them: what is left out has its default."""
+    if isinstance(node, list):
+        return [partial(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    left = {"required"} if "cron" not in node.get("properties", {}) else set()
+    return {key: partial(value) for key, value in node.items() if key not in left}
+
+
 # from_schema writes into the schema that it is given
 PARTS = {
-    key: from_schema(copy.deepcopy(resolved(node) | {"definitions": SCHEMA["definitions"]}))
+    key: from_schema(copy.deepcopy(partial(resolved(node)) | {"definitions": partial(SCHEMA["definitions"])}))
     for key, node in SCHEMA["properties"].items()
     if key not in {"config", "workers"}
 }

@@ -81,7 +81,8 @@ def test_no_secret_stands_in_it(of: str) -> None:
 
 def test_its_workers_have_the_memory_that_the_sizing_asks_for(of: str) -> None:
     values = merged(of)
-    sizing = flow.foresee(config.validate(values["config"] | {"output": "/nonexistent"}))
+    months = {"period": values["config"]["training"]}
+    sizing = flow.foresee(config.validate(values["config"] | months | {"output": "/nonexistent"}))
     for size in sizing.sizes:
         assert size.memory < _memory(values, size.stage), size.stage
 
@@ -109,3 +110,10 @@ def test_the_command_in_it_installs_it(of: str) -> None:
     told = charts.call("template", *(word for word in words[3:] if word != "--create-namespace"))
     assert told.returncode == 0, told.stderr
     assert charts.one(charts.documents(told.stdout), "Job")["metadata"]["name"].startswith(words[3])
+
+
+def test_a_run_that_is_started_again_takes_no_month_out_of_the_newest_release(of: str) -> None:
+    """A fixed period beside schedules that go on would, as after an upgrade of the image."""
+    values = yaml.safe_load(FILES[of][1].read_text(encoding="utf-8"))
+    assert values["config"]["period"] == "since-last-release"
+    assert values["config"]["training"]

@@ -10,7 +10,7 @@
 {{- define "soilscale.cluster" -}}
 {{- $root := .root -}}
 {{- $values := $root.Values -}}
-{{- $override := get $values.stages.overrides .stage | default dict -}}
+{{- $override := get ($values.stages.overrides | default dict) .stage | default dict -}}
 {{- $workers := merge dict ($override.workers | default dict) $values.workers -}}
 {{- $resources := merge dict ($override.worker | default dict) $values.worker.resources -}}
 {{- $name := include "soilscale.clusterName" . -}}
@@ -55,7 +55,7 @@ spec:
 
 {{- define "soilscale.autoscaler" -}}
 {{- $values := .root.Values -}}
-{{- $override := get $values.stages.overrides .stage | default dict -}}
+{{- $override := get ($values.stages.overrides | default dict) .stage | default dict -}}
 {{- $workers := merge dict ($override.workers | default dict) $values.workers -}}
 {{- $name := include "soilscale.clusterName" . -}}
 apiVersion: kubernetes.dask.org/v1

@@ -1,6 +1,6 @@
 {{/* The configuration, one more for each schedule that differs, and the files beside them: data of a ConfigMap. */}}
 {{- define "soilscale.files" -}}
-{{- $files := deepCopy .Values.files -}}
+{{- $files := deepCopy (.Values.files | default dict) -}}
 {{- with .Values.config -}}
 {{- $_ := set $files "config.yaml" (mustToYaml .) -}}
 {{- end -}}

@@ -89,8 +89,8 @@ envFrom:
 {{- define "soilscale.placement" -}}
 {{- $values := index .root.Values .of -}}
 {{- $spot := include "soilscale.spot" .root | fromYaml -}}
-{{- $selector := $values.nodeSelector -}}
-{{- $tolerations := $values.tolerations -}}
+{{- $selector := $values.nodeSelector | default dict -}}
+{{- $tolerations := $values.tolerations | default list -}}
 {{- if and $spot (eq .of "worker") -}}
 {{- $selector = merge (dict $spot.key $spot.value) $selector -}}
 {{- if $spot.tainted -}}
@@ -130,7 +130,7 @@ imagePullSecrets:
 {{- if .root.Values.podDisruptionBudget.enabled -}}
 {{- $stay = dict "cluster-autoscaler.kubernetes.io/safe-to-evict" "false" "karpenter.sh/do-not-disrupt" "true" -}}
 {{- end -}}
-{{- with merge dict (index .root.Values .of).podAnnotations $stay -}}
+{{- with merge dict ((index .root.Values .of).podAnnotations | default dict) $stay -}}
 {{- toYaml . -}}
 {{- end -}}
 {{- end -}}

@@ -11,6 +11,9 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if and (eq $values.mode "operator") (regexMatch "^[0-9]" (include "soilscale.fullname" .)) -}}
+{{- fail (printf "the name %s begins with a digit, which the name of a Dask cluster's Service must not: set fullnameOverride to one that begins with a letter" (include "soilscale.fullname" .)) -}}
+{{- end -}}
 {{- $names := list -}}
 {{- range $values.schedules -}}
 {{- if eq .name "once" -}}

@@ -51,10 +51,13 @@ app.kubernetes.io/component: runner
 soilscale/run: {{ .run | quote }}
 {{- end -}}
 
-{{/* A container that runs one stage, or all (`.stage` is `run`). */}}
+{{/*
+A container that runs one stage, or all (`.stage` is `run`). Only the last one names the port of the metrics: Prometheus reads a pod
+once for each that does, and the stages, which run one after another, share it.
+*/}}
 {{- define "soilscale.runner" -}}
 {{- $values := .root.Values -}}
-{{- $override := get $values.stages.overrides .stage | default dict -}}
+{{- $override := get ($values.stages.overrides | default dict) .stage | default dict -}}
 - name: {{ .stage }}
   image: {{ include "soilscale.image" .root | quote }}
   imagePullPolicy: {{ $values.image.pullPolicy }}
@@ -76,7 +79,7 @@ soilscale/run: {{ .run | quote }}
   {{- with include "soilscale.secretEnvironment" .root | trim }}
   {{- . | nindent 2 }}
   {{- end }}
-  {{- if and $values.metrics.enabled $values.config }}
+  {{- if and $values.metrics.enabled $values.config (has .stage (list "run" "report")) }}
   ports:
     - {name: metrics, containerPort: {{ int $values.metrics.port }}, protocol: TCP}
   {{- end }}
@@ -95,7 +98,7 @@ soilscale/run: {{ .run | quote }}
 {{/* The command line, as a list. */}}
 {{- define "soilscale.arguments" -}}
 {{- $values := .root.Values -}}
-{{- $override := get $values.stages.overrides .stage | default dict -}}
+{{- $override := get ($values.stages.overrides | default dict) .stage | default dict -}}
 {{- $workers := merge dict ($override.workers | default dict) $values.workers -}}
 {{- $arguments := list .stage (printf "/etc/soilscale/config/%s" .file) -}}
 {{- if not $values.config -}}

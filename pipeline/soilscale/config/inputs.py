@@ -127,7 +127,9 @@ class SourceSection(Section):
     kind: Kind = "continuous"
     scale: float | None = None
     offset: float | None = None
-    nodata: Annotated[tuple[float, ...] | None, BeforeValidator(_as_tuple)] = None
+    nodata: Annotated[
+        tuple[float, ...] | None, BeforeValidator(_as_tuple, json_schema_input_type=float | tuple[float, ...] | None)
+    ] = None
     valid_range: tuple[float, float] | None = None
     quality: QualitySection | None = None
     composite: float | None = Field(default=None, gt=0)
