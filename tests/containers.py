@@ -31,6 +31,7 @@ PACKAGES = (
     "debootstrap",
 )
 BASE, IMAGE = "localhost/soilscale-base:trixie", "localhost/soilscale:tested"
+ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 TRUSTED = Path("/etc/ssl/certs/ca-certificates.crt")
 
 SETTINGS = """\
@@ -92,6 +93,7 @@ def container(
     command: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     files: Path | None = None,
+    account: Path | None = None,
     memory: str = "2g",
 ) -> Iterator[Container]:
     """Run a container of the image on this machine's loopback interface until the context ends.
@@ -104,13 +106,16 @@ def container(
         As `command` of a pod: what is run instead of the image's own.
     files
         Folder that it sees as /etc/soilscale/config, where the chart puts the configuration.
+    account
+        Folder that it sees where Kubernetes mounts what a service account has.
     """
     one = Container(f"soilscale-{uuid.uuid4().hex[:12]}")
     words = ["run", "--detach", "--name", one.name, "--network", "host", "--memory", memory, *HARDENED]
     for name, value in (environment or {}).items():
         words += ["--env", f"{name}={value}"]
-    if files is not None:
-        words += ["--volume", f"{files}:/etc/soilscale/config:ro"]
+    for folder, place in ((files, "/etc/soilscale/config"), (account, ACCOUNT)):
+        if folder is not None:
+            words += ["--volume", f"{folder}:{place}:ro"]
     if command:
         words += ["--entrypoint", json.dumps(list(command))]
     podman(*words, IMAGE, *arguments)

@@ -55,7 +55,7 @@ def docker(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Co
 
         def run(*words: str, **further: str) -> subprocess.CompletedProcess[str]:
             return subprocess.run(
-                [*base, *words], env=environment | further, capture_output=True, text=True, check=False, timeout=900
+                [*base, *words], env=environment | further, capture_output=True, text=True, check=False, timeout=1800
             )
 
         try:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import charts
 import soilscale
 from commands import Ended, counts, edit, free_port_of_nobody, wait_until
 from commands import files as contents
 from containers import Container, build, container
+from servers.kubernetes_api import Kubernetes, serving_pods
 from servers.seaweed import BUCKET, Seaweed
 from servers.stac_api import UnavailableError
 from soilscale import synthetic
@@ -181,6 +184,36 @@ def test_the_entry_point_is_the_command(words: list[str], status: int) -> None:
     with container(words) as one:
         assert one.wait(60) == status
         assert (soilscale.__version__ if status == 0 else "none.yaml") in one.logs()
+
+
+@pytest.mark.usefixtures("image")
+def test_a_runner_reaches_kubernetes_by_its_pod_s_account_whose_token_changes(
+    files: Path, bucket: Seaweed, tmp_path: Path
+) -> None:
+    rendered = charts.render([charts.MOSELLE], {"mode": "operator", "operator": {"deadline": 5}})
+    served = Kubernetes(charts.one(rendered, "Role")["rules"])
+    account, config = tmp_path / "account", tmp_path / "config"
+    shutil.copytree(files, config)
+    edit(config / "config.yaml", output="/tmp/run")  # noqa: S108 - the container's own
+    (config / "cluster.yaml").write_text(yaml.safe_dump_all(charts.clusters(rendered)["cluster.yaml"]))
+    for path in (tmp_path, config, *config.iterdir()):
+        path.chmod(0o755)
+    (pod,) = charts.one(rendered, "Job")["spec"]["template"]["spec"]["containers"]
+    job = {"SOILSCALE_JOB_NAME": "moselle-1", "SOILSCALE_JOB_UID": "4f1d", "SOILSCALE_NAMESPACE": "maps"}
+    words = ["run", CONFIG, "--cluster", "/etc/soilscale/config/cluster.yaml", "--workers", "2"]
+    with (
+        serving_pods(served, account) as variables,
+        container(
+            words, environment=environment(pod) | job | bucket.environment() | variables, files=config, account=account
+        ) as one,
+    ):
+        wait_until(lambda: served.resources or not one.running, "the cluster", 300)
+        assert served.resources, one.logs()
+        served.token = "another-token"  # noqa: S105 - of a server that lives for a test
+        (account / "token").write_text(served.token)
+        assert one.wait(300) == 69, one.logs()
+        assert "the Dask operator has not taken notice of it" in one.logs().splitlines()[-1]
+    assert not served.resources, "it was removed by the new token"
 
 
 def test_what_runs_may_write_below_tmp_and_nothing_else(cluster: Cluster) -> None:

@@ -24,7 +24,7 @@ from commands import Ended, files, markers, soilscale, sparse_world, started, wa
 from servers.kubernetes_api import OWN, Kubernetes, Operator, operator, serving
 from soilscale import cli, dask_operator, manifests
 from soilscale.dask_operator import DaskCluster
-from soilscale.errors import ConfigurationError
+from soilscale.errors import ConfigurationError, IncompleteError
 from soilscale.manifests import Job
 
 pytestmark = pytest.mark.server
@@ -374,6 +374,48 @@ def test_a_cluster_of_another_template_is_replaced(
     assert [one["spec"]["idleTimeout"] for one in made(served)] == [3600, 60]
     changed.remove()
     assert not served.resources
+
+
+def test_a_cluster_goes_with_its_job(asking: Callable[..., DaskCluster], rules: list[Document]) -> None:
+    """What Kubernetes' garbage collector does by the reference, as after a SIGKILL that no pod follows."""
+    served = Kubernetes(rules)
+    asking(served).start()
+    served.collect("another job")
+    assert len(served.resources) == 2
+    served.collect(JOB["SOILSCALE_JOB_UID"])
+    assert not served.resources
+
+
+def test_a_cluster_that_does_not_go_is_told_and_not_waited_for_forever(
+    asking: Callable[..., DaskCluster],
+    rules: list[Document],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The Dask operator holds it by a finalizer, and is away."""
+    monkeypatch.setattr(dask_operator, "GOING", 0.1)
+    monkeypatch.setattr(dask_operator, "LOOK_EVERY", 0.05)
+    served = Kubernetes(rules, stuck=True)
+    first = asking(served)
+    first.start()
+    first.remove()
+    assert f"the Dask cluster {first.name} is still going" in caplog.text
+    assert served.resources["daskclusters", first.name]["metadata"]["deletionTimestamp"]
+    with pytest.raises(IncompleteError, match=r"still going after .* that the Dask operator runs"):
+        asking(served).start()
+    served.stuck = False
+    for kind in ("daskautoscalers", "daskclusters"):
+        served._delete((kind, first.name))  # noqa: SLF001 - what the operator does when it is back
+    served.rest()
+    asking(served).start()
+    assert len(made(served)) == 2
+
+
+def test_a_runner_that_no_one_lets_in_says_so(config: Path, file: Path, tmp_path: Path) -> None:
+    variables = environment(str(tmp_path / "none"), 1)
+    done = soilscale("run", config, "--cluster", file, "--output", tmp_path / "run", **variables)
+    assert done.status == 78, done.err
+    assert "no service account and no kubeconfig is there" in done.err.splitlines()[-1]
 
 
 def test_workers_follow_the_units_that_are_left(

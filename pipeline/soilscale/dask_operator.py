@@ -88,7 +88,13 @@ class DaskCluster:
         """Kubernetes, reached as a pod does or by a kubeconfig; its client forgets it where nobody holds it."""
         import kr8s
 
-        return kr8s.api(namespace=self.job.namespace)
+        try:
+            return kr8s.api(namespace=self.job.namespace)
+        except ValueError as error:
+            raise ConfigurationError(
+                "--cluster: no service account and no kubeconfig is there by which Kubernetes could be reached; run in "
+                "a pod whose token is mounted (automountServiceAccountToken), or set KUBECONFIG"
+            ) from error
 
     def _object(self, document: Document) -> APIObject:
         from kr8s.objects import new_class
@@ -144,7 +150,8 @@ class DaskCluster:
             if time.monotonic() > end:
                 raise IncompleteError(
                     f"the Dask cluster {self.name} of an earlier try is still going after {GOING:.0f} s; see "
-                    f"`kubectl describe daskcluster {self.name}`, then run the same command again"
+                    f"that the Dask operator runs, and `kubectl describe daskcluster {self.name}`, then run the same "
+                    "command again"
                 )
             time.sleep(LOOK_EVERY)
 

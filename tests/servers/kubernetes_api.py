@@ -1,12 +1,14 @@
 """The part of Kubernetes' API that the runner uses, with a Dask operator that starts real processes, on the loopback.
 
 Requests are held to a Role and resources to the Dask operator's own definitions, more strictly than a real server does:
-that one would prune a field it does not know. What a resource owns goes with it.
+that one would prune a field it does not know. As there, what is removed goes later: it is marked, the operator lets it
+go by its finalizer, and what it owns goes first.
 """
 
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
 import sys
 import threading
@@ -30,6 +32,10 @@ KINDS = {"daskclusters": "DaskCluster", "daskautoscalers": "DaskAutoscaler"}
 VERBS = {"POST": "create", "GET": "get", "PATCH": "patch", "DELETE": "delete"}
 REASONS = {403: "Forbidden", 404: "NotFound", 409: "AlreadyExists", 422: "Invalid", 401: "Unauthorized"}
 OWN = ("namespace", "ownerReferences", "annotations")
+SERVERS = ("uid", "resourceVersion", "deletionTimestamp", "finalizers")
+"""Metadata that the server and the operator write."""
+
+FINALIZER = "kopf.zalando.org/KopfFinalizerMarker"
 
 
 class RefusedError(Exception):
@@ -94,6 +100,13 @@ class Kubernetes:
     """Plural and name -> resource."""
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
     """Method, path and body of every request."""
+    token: str = TOKEN
+    """The one that is taken; another may follow it."""
+    stuck: bool = False
+    """Whether the operator is away, so that what has its finalizer does not go."""
+    version: int = 0
+    """Of the last change."""
+    going: list[threading.Thread] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def answer(self, method: str, path: str, body: Any) -> Any:
@@ -112,7 +125,7 @@ class Kubernetes:
             if method == "POST":
                 return self._create(plural, namespace, body)
             key = plural, name
-            if key not in self.resources:
+            if self.resources.get(key, {}).get("metadata", {}).get("namespace") != namespace:
                 raise RefusedError(404, f'{plural}.kubernetes.dask.org "{name}" not found')
             if method == "PATCH":
                 self._patch(key, body)
@@ -128,8 +141,14 @@ class Kubernetes:
         raise RefusedError(403, f'{plural} is forbidden: User "runner" cannot {verb} resource "{plural}"')
 
     def _listed(self, found: Sequence[Document], query: Mapping[str, list[str]]) -> Document:
-        wanted = dict(pair.split("=") for text in query.get("labelSelector", ()) for pair in text.split(","))
+        wanted, having = (
+            dict(pair.split("=") for text in query.get(name, ()) for pair in text.split(","))
+            for name in ("labelSelector", "fieldSelector")
+        )
+        if not having.keys() <= {"type"}:
+            raise RefusedError(400, f"field label not supported: {', '.join(having)}")
         chosen = [one for one in found if wanted.items() <= one["metadata"].get("labels", {}).items()]
+        chosen = [one for one in chosen if having.items() <= one.items()]
         return {"kind": "List", "metadata": {}, "items": chosen}
 
     def _create(self, plural: str, namespace: str, body: Document) -> Document:
@@ -141,15 +160,23 @@ class Kubernetes:
         checked(plural, body)
         if body["metadata"].get("namespace") != namespace:
             raise RefusedError(400, "the namespace of the object does not match the namespace of the request")
-        uid = f"uid-{len(self.asked)}"
-        made: Document = body | {"metadata": body["metadata"] | {"uid": uid}}
+        self.version += 1
+        own = {"uid": f"uid-{len(self.asked)}", "resourceVersion": str(self.version)}
+        if self.operator is not None or self.stuck:
+            own["finalizers"] = [FINALIZER]
+        made: Document = body | {"metadata": body["metadata"] | own}
         self.resources[plural, name] = made
         self._operate(plural, made)
         return made
 
     def _patch(self, key: tuple[str, str], body: Document) -> None:
+        given = body.get("metadata", {}).get("resourceVersion")
+        if given not in {None, self.resources[key]["metadata"]["resourceVersion"]}:
+            raise RefusedError(409, "the object has been modified; please apply your changes to the latest version")
+        self.version += 1
         merged = merge(self.resources[key], body)
-        known = {word: value for word, value in merged["metadata"].items() if word not in {"uid", "deletionTimestamp"}}
+        merged["metadata"]["resourceVersion"] = str(self.version)
+        known = {word: value for word, value in merged["metadata"].items() if word not in SERVERS}
         checked(key[0], {word: value for word, value in merged.items() if word != "status"} | {"metadata": known})
         self.resources[key] = merged
         self._operate(key[0], merged)
@@ -161,15 +188,45 @@ class Kubernetes:
         if plural == "daskclusters":
             made["status"] = {"phase": "Running"}
             self.operator.scale(made["metadata"]["name"], made["spec"]["worker"]["replicas"])
-        else:
+        elif ("daskclusters", made["spec"]["cluster"]) in self.resources:
+            cluster = self.resources["daskclusters", made["spec"]["cluster"]]
+            reference = {"kind": "DaskCluster", "name": made["spec"]["cluster"], "uid": cluster["metadata"]["uid"]}
+            made["metadata"]["ownerReferences"] = [
+                {"apiVersion": cluster["apiVersion"], **reference, "controller": True, "blockOwnerDeletion": True}
+            ]
             self.operator.scale(made["spec"]["cluster"], made["spec"]["minimum"])
 
     def _delete(self, key: tuple[str, str]) -> None:
+        """Mark what shall go; it goes at once if nothing holds it, else when the operator has done its part."""
+        metadata = self.resources[key]["metadata"]
+        metadata.setdefault("deletionTimestamp", datetime.now(UTC).isoformat())
+        if "finalizers" not in metadata:
+            self.collect(metadata["uid"])
+            del self.resources[key]
+        elif not self.stuck:
+            thread = threading.Thread(target=self._go, args=(key,))
+            thread.start()
+            self.going.append(thread)
+
+    def _go(self, key: tuple[str, str]) -> None:
         plural, name = key
-        self.resources[key]["metadata"]["deletionTimestamp"] = datetime.now(UTC).isoformat()
         if plural == "daskclusters" and self.operator is not None:
             self.operator.remove(name)
-        del self.resources[key]
+        with self.lock:
+            if found := self.resources.pop(key, None):
+                self.collect(found["metadata"]["uid"])
+
+    def collect(self, uid: str) -> None:
+        """Remove what a resource of this UID owned, as the garbage collector does when that one is gone."""
+        with self.lock:
+            for key, one in list(self.resources.items()):
+                if key in self.resources and uid in {it["uid"] for it in one["metadata"].get("ownerReferences", ())}:
+                    self._delete(key)
+
+    def rest(self) -> None:
+        """Wait until all that is going has gone."""
+        while self.going:
+            self.going.pop().join()
 
 
 def parts(path: str) -> tuple[str, str, str, str]:
@@ -196,8 +253,33 @@ def merge(old: Any, new: Any) -> Any:
 
 
 @contextmanager
-def serving(kubernetes: Kubernetes, folder: Path, token: str = TOKEN) -> Iterator[str]:
+def serving(kubernetes: Kubernetes, folder: Path) -> Iterator[str]:
     """Serve the API; yields the path of a kubeconfig for it."""
+    with _serving(kubernetes) as port:
+        yield str(kubeconfig(folder, port))
+
+
+@contextmanager
+def serving_pods(kubernetes: Kubernetes, folder: Path) -> Iterator[dict[str, str]]:
+    """Serve the API as to pods, by TLS and an account's files in a folder; yields the variables that a pod has."""
+    certificate, key = folder / "ca.crt", folder.with_name("key.pem")
+    folder.mkdir()
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=kubernetes"]
+    named = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command, *named], check=True, capture_output=True)
+    (folder / "token").write_text(kubernetes.token, encoding="utf-8")
+    (folder / "namespace").write_text("maps", encoding="utf-8")
+    for path in (folder, *folder.iterdir()):
+        path.chmod(0o755)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with _serving(kubernetes, context) as port:
+        yield {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(port)}
+
+
+@contextmanager
+def _serving(kubernetes: Kubernetes, tls: ssl.SSLContext | None = None) -> Iterator[int]:
+    """Serve the API; yields its port."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -206,8 +288,10 @@ def serving(kubernetes: Kubernetes, folder: Path, token: str = TOKEN) -> Iterato
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length) or "null")
             try:
-                if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+                if self.headers.get("Authorization") != f"Bearer {kubernetes.token}":
                     raise RefusedError(401, "Unauthorized")  # noqa: TRY301 - one way out
+                if self.command == "PATCH" and self.headers["Content-Type"] != "application/merge-patch+json":
+                    raise RefusedError(415, "the body of the request was in an unknown format")  # noqa: TRY301
                 status, told = 200, kubernetes.answer(self.command, self.path, body)
             except RefusedError as error:
                 status, reason = error.status, REASONS.get(error.status, "BadRequest")
@@ -225,25 +309,28 @@ def serving(kubernetes: Kubernetes, folder: Path, token: str = TOKEN) -> Iterato
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield str(kubeconfig(folder, server.server_address[1], token))
+        yield server.server_address[1]
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+        kubernetes.rest()
         for name in [] if kubernetes.operator is None else list(kubernetes.operator.processes):
             kubernetes.operator.remove(name)
 
 
-def kubeconfig(folder: Path, port: int, token: str) -> Path:
+def kubeconfig(folder: Path, port: int) -> Path:
     content = {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "test",
         "clusters": [{"name": "test", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-        "users": [{"name": "runner", "user": {"token": token}}],
+        "users": [{"name": "runner", "user": {"token": TOKEN}}],
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "runner", "namespace": "maps"}}],
     }
     path = folder / "kubeconfig"
