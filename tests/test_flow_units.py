@@ -20,7 +20,7 @@ from distributed import Client, LocalCluster
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soilscale import __version__, storage
+from soilscale import __version__, clusters, storage
 from soilscale.errors import ConfigurationError, IncompleteError, ServiceError
 from soilscale.flow import dispatch, ending, units
 from soilscale.flow.units import Receipt, Unit
@@ -54,7 +54,7 @@ def client() -> Iterator[Client]:
 def processes() -> Iterator[Client]:
     """Cluster of one process, on which a unit that kills its worker is not tried again."""
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        dask.config.set(clusters.LOCAL | {"distributed.scheduler.allowed-failures": 0}),
         LocalCluster(threads_per_worker=1, silence_logs=logging.CRITICAL, **LOCAL) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
