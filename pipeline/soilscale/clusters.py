@@ -29,10 +29,12 @@ LOCAL = {
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 32 * 2**20,
     "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 16 * 2**20,
 }
-"""Dask's settings of a local cluster, where the user has set no others: a worker that died is started anew by its nanny,
-however often it dies, where Dask closes the nanny if the worker is away some seconds after its first death; one that is
-silent for a minute is started anew; so is one whose memory is nearly full, rather than paused before; arrays of one unit
-are given to the next, not back to the system."""
+"""Dask's settings of a local cluster, where the user has set no others.
+
+A worker that died is started anew, however often it dies, where Dask closes the nanny of one that is away some seconds
+after its first death; one that is silent for a minute is started anew; so is one whose memory is nearly full, rather
+than paused before; arrays of one unit are given to the next, not back to the system.
+"""
 
 logger = logging.getLogger(__name__)
 
