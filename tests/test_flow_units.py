@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,13 +20,16 @@ from distributed import Client, LocalCluster
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soilscale import __version__, storage
+from soilscale import __version__, clusters, storage
 from soilscale.errors import ConfigurationError, IncompleteError, ServiceError
-from soilscale.flow import dispatch, units
+from soilscale.flow import dispatch, ending, units
 from soilscale.flow.units import Receipt, Unit
 from soilscale.flow.workspace import Workspace, digest
 
 STAGE = "stage"
+
+LINGERS = 0.5
+"""Seconds for which a unit runs that is not short."""
 
 
 @pytest.fixture
@@ -50,7 +54,7 @@ def client() -> Iterator[Client]:
 def processes() -> Iterator[Client]:
     """Cluster of one process, on which a unit that kills its worker is not tried again."""
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        dask.config.set(clusters.LOCAL | {"distributed.scheduler.allowed-failures": 0}),
         LocalCluster(threads_per_worker=1, silence_logs=logging.CRITICAL, **LOCAL) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
@@ -92,6 +96,11 @@ def reach_nothing_at_first(workspace: Workspace, name: str) -> None:
 def write_nowhere(workspace: Workspace, name: str) -> None:
     keep(workspace, name)
     raise ConfigurationError("cannot write /proc/x")
+
+
+def linger(workspace: Workspace, name: str) -> None:
+    keep(workspace, name)
+    time.sleep(LINGERS)
 
 
 def look_for_marker(workspace: Workspace, name: str) -> None:
@@ -343,6 +352,41 @@ def test_an_output_that_cannot_be_written_stops_the_stage(client: Client, worksp
         run(client, workspace, [unit("a", write_nowhere)])
 
 
+def test_what_runs_when_a_stage_ends_early_is_complete_before_the_stage_is_left_and_nothing_begins_after(
+    client: Client, workspace: Workspace
+) -> None:
+    names = [f"u{number}" for number in range(6)]
+    with pytest.raises(ConfigurationError):
+        run(client, workspace, [unit("first", linger), unit("bad", write_nowhere), *(unit(u, linger) for u in names)])
+    left = standing(workspace)
+    assert unit("first").marker in left
+    begun = {name for name in ("first", *names) if calls(workspace, name)}
+    assert left == {unit(name).marker for name in begun}
+    time.sleep(2 * LINGERS)
+    assert standing(workspace) == left
+    assert len(begun) < len(names)
+
+
+def test_what_runs_for_long_when_a_stage_ends_early_is_not_waited_for_and_it_is_told(
+    client: Client, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ending, "PATIENCE", 0.1)
+    with pytest.raises(ConfigurationError):
+        run(client, workspace, [unit("a", linger), unit("b", write_nowhere)])
+    assert "1 tasks still run on workers after 0.1 s" in caplog.text
+    assert standing(workspace) == set()
+    with ending.underway("other"):
+        ending.end(client, "another")
+    while not standing(workspace):
+        time.sleep(0.05)
+
+
+def test_units_that_go_together_end_with_their_stage(workspace: Workspace) -> None:
+    receipts = units.perform(workspace, [unit(name) for name in "abc"], lambda: calls(workspace, "b") > 0)
+    assert [receipt.name for receipt in receipts] == ["a", "b"]
+    assert standing(workspace) == {unit("a").marker, unit("b").marker}
+
+
 def test_a_bounded_number_of_units_is_in_flight(client: Client, workspace: Workspace) -> None:
     most = 0
 
@@ -394,7 +438,7 @@ def test_short_units_go_together_and_each_is_marked(
     submit = client.submit
 
     def watched(work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        tasks.append([one.name for one in pickle.loads(arguments[0])[1]])  # noqa: S301 - packed by the line under test
+        tasks.append([one.name for one in pickle.loads(arguments[0])[-1]])  # noqa: S301 - packed by the line under test
         return submit(work, *arguments, **options)
 
     monkeypatch.setattr(client, "submit", watched)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
 
-from commands import edit, sparse_world
+from commands import edit, redone, sparse_world, times
 from soilscale import config, flow, kernels, storage
 from soilscale.flow import judging
 from soilscale.flow.judging import Entry
@@ -84,11 +86,12 @@ def test_a_judged_map_is_the_map_where_it_counts(first: Material, truth: bool) -
     run = first.run
     recipe, slot, entry = units_of(first)[4].arguments
     own = choose(run)[run.config.season_scheme.name(np.datetime64(entry.month))]
-    model = run.workspace.model(own.season, own.algorithm), own.version
     one = (entry.stations[0],)
-    asked: Entry = replace(entry, model=model, stations=one, truth=entry.truth if truth else None)
+    asked: Entry = replace(entry, model=own, stations=one, truth=entry.truth if truth else None)
     judging.judge(run.workspace, recipe, slot, replace(asked, algorithm="again"))
-    told = storage.read_json(run.workspace.state(judging.JUDGE, f"again-{entry.month}.told.json"))
+    url = run.workspace.state(judging.JUDGE, f"again-{entry.month}.told.json")
+    told = storage.read_json(url)
+    storage.remove(url)
     here = first.months["soil_moisture"].isel(time=slot.index).to_numpy()
     assert told["stations"] == [pytest.approx(float(here[one[0]]), abs=1e-6)]
     assert ("truth" in told) == truth
@@ -132,6 +135,15 @@ def test_best_has_each_algorithm_too(first: Material, world: str) -> None:
     for season, algorithm in made.algorithm.items():
         if own and season in values.index:
             assert values.loc[season, "best"] == pytest.approx(values.loc[season, algorithm], rel=1e-6)
+
+
+def test_an_output_that_was_moved_is_complete(first: Material, world: str) -> None:
+    """Digests of units know no place but those that lie in the output."""
+    moved = Path(f"{first.run.config.output}-moved")
+    shutil.copytree(first.run.config.output, moved)
+    before = times(moved)
+    material(world, "maps.algorithm=random_forest", f"output={moved}")
+    assert {name for name in redone(before, moved) if not name.startswith("state/lease/")} == {"run.yaml"}
 
 
 def test_nothing_to_judge_by_makes_no_units(first: Material) -> None:

@@ -164,6 +164,18 @@ def test_a_lease_that_an_earlier_run_of_this_process_could_not_give_back_is_void
 
 
 @pytest.mark.usefixtures("brief")
+def test_a_lease_that_cannot_be_read_is_outlived(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    for number, content in enumerate(("", "{", '{"other": 1}'), start=1):
+        storage.write_bytes(workspace.state(lease.TERMS, f"{number:06}.json"), content.encode())
+        found = lease.holder(workspace)
+        assert "damaged" in str(found)
+        with lease.held(workspace):
+            assert lease.holder(workspace) != found
+        assert "damaged" in caplog.text
+        storage.remove(workspace.state(lease.TERMS))
+
+
+@pytest.mark.usefixtures("brief")
 def test_of_two_that_outlive_a_dead_run_one_alone_goes_on(workspace: Workspace) -> None:
     place(workspace, replace(lease.mine(), pid=dead(), identity="old"))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import Ended, dask_cluster, edit, files, invoke, redone, sparse_world, times
+from commands import Ended, dask_cluster, edit, files, invoke, markers, redone, redone_units, sparse_world, times
 
 pytestmark = pytest.mark.slow
 
@@ -167,6 +167,44 @@ def test_damaged_metadata_make_the_whole_store_again(again: Callable[[], Ended],
     assert again().status == 0
     assert not redone(before, tmp_path / "run" / "cube.zarr")
     assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)
+
+
+OBJECTS = {
+    "models/warm/random_forest/trees.npz": ("predict", {"train/warm-random_forest-seasonal-random"}),
+    "models/warm/random_forest/model.json": ("publish", {"train/warm-random_forest-seasonal-random"}),
+    "predictions.parquet": ("report", set()),
+    "items/ndvi.json": ("report", set()),
+}
+"""Object outside the Zarr stores, the stage whose markers are lost so that it is read, units that are done again."""
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_a_damaged_object_is_named_and_made_again(
+    again: Callable[[], Ended], output: Path, tmp_path: Path, name: str
+) -> None:
+    stage, makers = OBJECTS[name]
+    run = tmp_path / "run"
+    shutil.rmtree(run / "state" / stage)
+    before = markers(run / "state")
+    (run / name).write_bytes((run / name).read_bytes()[:-40])
+    done = again()
+    assert done.status == 75, done.err
+    assert f"{name} is damaged" in done.err
+    assert "made again by `soilscale run`: run it" in done.err
+    done = again()
+    assert done.status == 0, done.err
+    done_again = {f"{part}/{unit}" for part, names in redone_units(before, run / "state").items() for unit in names}
+    assert {unit for unit in done_again if not unit.startswith(f"{stage}/")} == makers
+    assert files(run, without=OWN) == files(output, without=OWN)
+
+
+def test_a_damaged_seal_is_none(again: Callable[[], Ended], tmp_path: Path) -> None:
+    seal = tmp_path / "run" / "state" / "seal.json"
+    for content in (b"", b"[1, 2]"):
+        seal.write_bytes(content)
+        done = again()
+        assert done.status == 0, done.err
+        assert json.loads(seal.read_text())["made_from"]
 
 
 KEEPERS = {"of a cell's mean": ("cube/ndvi", "coarse"), "of a prediction's mean": ("predict", "residual")}

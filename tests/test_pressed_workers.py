@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections import Counter
@@ -10,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shutil import copytree
 
+import dask
 import psutil
 import pytest
 from distributed import Client, LocalCluster
@@ -41,6 +43,17 @@ LIMIT = ("--memory-limit", "900MiB")
 
 STAGE = "cube"
 """What the runs do, and the stage in which workers are pressed."""
+
+
+ALLOWED_FAILURES = "distributed.scheduler.allowed-failures"
+
+
+def die(_workspace: Workspace) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def keep_nothing(_workspace: Workspace) -> None:
+    pass
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +165,19 @@ def test_a_local_cluster_pauses_no_worker_and_gives_up_a_silent_one_after_a_minu
         with Client(made, set_as_default=False) as client:
             (pause,) = client.run(lambda dask_worker: dask_worker.memory_manager.memory_pause_fraction).values()
     assert pause is False
+
+
+def test_a_local_cluster_starts_a_worker_anew_however_often_it_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dask's own patience, 15 s from the first death, is made to end while a worker is started anew."""
+    for settings in (dask.config.config, *dask.config.defaults):
+        if "distributed" in settings:
+            monkeypatch.setitem(settings["distributed"]["deploy"], "lost-worker-timeout", "500ms")
+    work = [Unit(STAGE, name, "0" * 16, work, ()) for name, work in (("a", die), ("b", keep_nothing))]
+    with clusters.chosen(clusters.Choice(workers=1)) as cluster, dask.config.set({ALLOWED_FAILURES: 0}):
+        (missing,) = dispatch.run(cluster.connect, Workspace(str(tmp_path)), work, lambda *_: None, "working")
+    assert (missing.name, missing.outcome) == ("a", "killed")
 
 
 def test_a_paused_worker_is_told_of_and_what_waits_for_it_is_done_by_the_others(

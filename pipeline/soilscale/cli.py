@@ -164,8 +164,7 @@ def _execute(
         address, port = metrics
         if port is not None:
             stack.callback(_serve(address, port))
-        with clusters.chosen(choice) as dask, telling.progress(err, form) as progress:
-            outcome = _work(work, flow.Run(settings, dask.connect, dask.followed(progress)), day)
+        outcome = _work(work, settings, choice, day, form)
         _conclude(outcome)
 
 
@@ -186,9 +185,19 @@ def _serve(address: str, port: int) -> Callable[[], None]:
     return end
 
 
-def _work(work: str, run: flow.Run, day: date) -> flow.Outcome:
-    """Do what a function of the flow does, which is imported only now: help does not wait for it."""
-    with flow.held(run.workspace):
+def _work(
+    work: str, settings: config.Config, choice: clusters.Choice, day: date, form: telling.LogFormat
+) -> flow.Outcome:
+    """Do what a function of the flow does, which is imported only now: help does not wait for it.
+
+    The output is held until what was started to write to it has ended.
+    """
+    with (
+        flow.held(flow.workspace.Workspace(settings.output)),
+        clusters.chosen(choice) as dask,
+        telling.progress(err, form) as progress,
+    ):
+        run = flow.Run(settings, dask.connect, dask.followed(progress))
         outcome: flow.Outcome = getattr(flow, work)(flow.period.settled(run, day, afresh=work in ASKING))
     return outcome
 
@@ -348,8 +357,4 @@ def demo(
     with _statuses(log_level):
         with telling.progress(err, "text") as progress:
             path = synthetic.write(folder, seed=seed, progress=progress)
-        settings = config.load(str(path))
-        choice = clusters.Choice(scheduler, workers=workers)
-        with clusters.chosen(choice) as dask, telling.progress(err, "text") as progress:
-            outcome = _work("run", flow.Run(settings, dask.connect, progress), today())
-        _conclude(outcome)
+        _conclude(_work("run", config.load(str(path)), clusters.Choice(scheduler, workers=workers), today(), "text"))

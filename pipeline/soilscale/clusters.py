@@ -22,15 +22,19 @@ if TYPE_CHECKING:
     from soilscale.flow import Progress
 
 LOCAL = {
+    "distributed.deploy.lost-worker-timeout": "365 days",
     "distributed.scheduler.worker-ttl": "60s",
     "distributed.worker.memory.pause": False,
     "distributed.worker.profile.enabled": False,
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 32 * 2**20,
     "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 16 * 2**20,
 }
-"""Dask's settings of a local cluster, where the user has set no others: a worker that is silent for a minute is started
-anew; so is one whose memory is nearly full, rather than paused before; arrays of one unit are given to the next, not
-back to the system."""
+"""Dask's settings of a local cluster, where the user has set no others.
+
+A worker that died is started anew, however often it dies, where Dask closes the nanny of one that is away some seconds
+after its first death; one that is silent for a minute is started anew; so is one whose memory is nearly full, rather
+than paused before; arrays of one unit are given to the next, not back to the system.
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +157,8 @@ def _start(stack: ExitStack, workers: int | None) -> LocalCluster:
         for key, value in LOCAL.items()
         if dask.config.get(key, None) == dask.config.get(key, None, config=shipped)
     }
-    with _held(), dask.config.set(unset):
+    stack.enter_context(dask.config.set(unset))
+    with _held():
         return stack.enter_context(
             LocalCluster(
                 n_workers=workers or os.cpu_count(),

@@ -1,4 +1,4 @@
-from . import commands, dispatch, gathering, period, plan, releases
+from . import commands, dispatch, gathering, period, plan, releases, workspace
 from .commands import cube, make_maps, report, samples, search, train
 from .lease import held
 from .overview import check, status
@@ -29,4 +29,5 @@ __all__ = [
     "search",
     "status",
     "train",
+    "workspace",
 ]

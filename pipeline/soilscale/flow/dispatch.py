@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import pickle
 import time
+import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from queue import Empty, SimpleQueue
@@ -19,7 +20,7 @@ from distributed.scheduler import KilledWorker
 
 from soilscale import storage
 from soilscale.errors import IncompleteError, ServiceError
-from soilscale.flow import metrics
+from soilscale.flow import ending, metrics
 from soilscale.flow.session import Progress
 from soilscale.flow.units import AWAY, MARKER, Outcome, Receipt, Unit, give_up, markers, perform
 from soilscale.flow.workers import LOOK_EVERY, Workers
@@ -124,17 +125,18 @@ class _Tally:
     def take(self, stream: _Stream) -> Outcome | None:
         """Count receipts as they come; what they say if so many say it in a row that the rest need not be tried."""
         row = 0
-        for receipt in stream.receipts():
-            metrics.tried(receipt)
-            row = row + 1 if receipt.outcome in AWAY else 0
-            if receipt.outcome in AWAY:
-                self.away[receipt.name] = receipt.message
-            else:
-                self._settle(receipt)
-            if receipt.outcome == "refused":
-                self.settled.add(receipt.name)
-            if row >= max(MOST_AWAY, stream.threads):
-                return receipt.outcome
+        with closing(stream.receipts()) as receipts:
+            for receipt in receipts:
+                metrics.tried(receipt)
+                row = row + 1 if receipt.outcome in AWAY else 0
+                if receipt.outcome in AWAY:
+                    self.away[receipt.name] = receipt.message
+                else:
+                    self._settle(receipt)
+                if receipt.outcome == "refused":
+                    self.settled.add(receipt.name)
+                if row >= max(MOST_AWAY, stream.threads):
+                    return receipt.outcome
         return None
 
     def _settle(self, receipt: Receipt) -> None:
@@ -178,6 +180,8 @@ class _Stream:
     client: Client
     workspace: Workspace
     units: Sequence[Unit]
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """By which workers know what it sent."""
     taken: int = 0
     """Units that were submitted."""
     seconds: float | None = None
@@ -200,8 +204,11 @@ class _Stream:
         """Threads of the workers that take units."""
         return self.workers.threads
 
-    def receipts(self) -> Iterator[Receipt]:
-        """Receipts as they come; only so many tasks are in flight that every thread has work."""
+    def receipts(self) -> Generator[Receipt]:
+        """Receipts as they come; only so many tasks are in flight that every thread has work.
+
+        When it is left early, no further unit begins, and those that run are waited for.
+        """
         try:
             self._more()
             while self.flying:
@@ -214,8 +221,14 @@ class _Stream:
                 f"the Dask scheduler was lost ({error}); see that it runs, then run the same command again"
             ) from error
         finally:
-            for task in self.flying.values():
-                task.future.release()
+            self._end()
+
+    def _end(self) -> None:
+        """Take back what is in flight."""
+        for task in self.flying.values():
+            task.future.release()
+        if self.flying:
+            ending.end(self.client, self.name)
 
     def _more(self) -> None:
         """Submit tasks, so that the cluster has its number again."""
@@ -262,7 +275,7 @@ class _Stream:
     def _submit(self, batch: Sequence[Unit]) -> None:
         unit = batch[0]
         key = f"{unit.stage}-{unit.name}-{unit.digest}-{time.monotonic_ns()}"
-        future = self.client.submit(_perform, pickle.dumps((self.workspace, batch)), key=key, pure=False)
+        future = self.client.submit(_perform, pickle.dumps((self.name, self.workspace, batch)), key=key, pure=False)
         self.flying[key] = _Task(future, batch)
         future.add_done_callback(lambda _: self.landed.put(key))
 
@@ -323,8 +336,9 @@ class _Stream:
 
 def _perform(packed: bytes) -> list[Receipt]:
     """Do units that the scheduler has passed on without a look into them."""
-    workspace, units = pickle.loads(packed)  # noqa: S301 - from the runner, over Dask's own connection
-    return perform(workspace, units)
+    name, workspace, units = pickle.loads(packed)  # noqa: S301 - from the runner, over Dask's own connection
+    with ending.underway(name) as ended:
+        return perform(workspace, units, ended)
 
 
 def _died(error: KilledWorker) -> str:

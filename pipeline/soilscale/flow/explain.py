@@ -169,7 +169,7 @@ def importance(
 ) -> None:
     """Measure the importance of a season's factors on a worker, on the rows that the stored model learned from."""
     rows, _ = models.partition(job, learn.table(workspace.samples, version), seed=seed)
-    estimator = models.loads(storage.read_bytes(workspace.model(job.season, job.algorithm, learn.MODEL)))
+    estimator = learn.estimator(workspace.model(job.season, job.algorithm))
     found = models.measure(estimator, rows[list(features)], rows[MAP], told, seed=seed)
     score = models.oob_r2(estimator, rows[list(features)], rows[MAP])
     found.insert(0, "season", job.season)

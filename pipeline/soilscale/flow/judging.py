@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from soilscale import kernels, maps, reports, storage
 from soilscale.flow import draw, learn
 from soilscale.flow.draw import Recipe, Slot
-from soilscale.flow.mapping import CONSERVE, choose, map_name, trained
+from soilscale.flow.mapping import CONSERVE, Chosen, choose, map_name, trained
 from soilscale.flow.material import Material, on_grid, truth
 from soilscale.flow.session import Run
 from soilscale.flow.units import FAILED, MARKER, Unit, markers
@@ -43,8 +43,8 @@ class Entry:
 
     month: str
     algorithm: str
-    model: tuple[str, str] | None
-    """URL and version of the model; None where the algorithm makes the map itself."""
+    model: Chosen | None
+    """None where the algorithm makes the map itself."""
     truth: str | None
     stations: tuple[tuple[int, int], ...]
     """Row and column of the fine cell of each station."""
@@ -94,9 +94,7 @@ def judge_units(material: Material, conserved: Sequence[Unit]) -> list[Unit]:
         for month, (recipe, slot, made_from) in whole.items():
             own = material.chosen[run.config.season_scheme.name(month)]
             model = fitted[own.season, algorithm]
-            url = run.workspace.model(model.season, algorithm)
-            told = None if model == own else (url, model.version)
-            entry = Entry(str(month), algorithm, told, known, stations)
+            entry = Entry(str(month), algorithm, None if model == own else model, known, stations)
             units.append(Unit(JUDGE, entry.name, digest(made_from, entry), judge, (recipe, slot, entry)))
     return units
 
@@ -136,11 +134,12 @@ def _map(workspace: Workspace, recipe: Recipe, slot: Slot, entry: Entry) -> Arra
     grid, ratio = recipe.grid, recipe.grid.ratio
     needed = np.ones(grid.shape, bool) if entry.truth is not None else around(entry.stations, grid.shape, ratio)
     tiles = [tile for tile in grid.tiles() if needed[tile.coarse].any()]
+    url = workspace.model(entry.model.season, entry.model.algorithm)
     predicted = np.full(grid.fine.shape, np.nan, "float32")
     for tile in tiles:
         features, _ = draw.mean_features(workspace, recipe, tile, slot)
         within = draw.inside(recipe, tile) & nearest(needed[tile.coarse], ratio)
-        predicted[tile.fine] = maps.predict(learn.load(*entry.model), features, within)
+        predicted[tile.fine] = maps.predict(learn.load(url, entry.model.version), features, within)
     observed = draw.observation(workspace, recipe, slot)
     nodes = kernels.residual_nodes(observed - kernels.block_mean(predicted, ratio)[0], ratio)
     for tile in tiles:

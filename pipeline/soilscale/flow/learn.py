@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from soilscale import models, samples, storage
+from soilscale.errors import DataError
 from soilscale.flow.workspace import Workspace
 from soilscale.models import Job
 from soilscale.schema import COARSE
@@ -58,8 +59,17 @@ def fit(
 
 
 def read_table(url: str) -> pd.DataFrame:
-    """Table from a Parquet object."""
-    return pd.read_parquet(io.BytesIO(storage.read_bytes(url)))
+    """Table from a Parquet object.
+
+    Raises
+    ------
+    storage.DamagedError
+        If it is no table any more.
+    """
+    try:
+        return pd.read_parquet(io.BytesIO(storage.read_bytes(url)))
+    except (ValueError, OSError) as error:
+        raise storage.damaged(url, error) from error
 
 
 def read_csv(url: str) -> pd.DataFrame:
@@ -86,14 +96,26 @@ def load(url: str, version: str) -> models.Predictor:  # noqa: ARG001 - likewise
 
     Raises
     ------
-    DataError
+    storage.DamagedError
         If it holds anything but a model of ours.
     """
     try:
         trees = storage.read_bytes(storage.join(url, TREES))
     except FileNotFoundError:
-        return models.ready(models.loads(storage.read_bytes(storage.join(url, MODEL))))
-    return models.unpack(trees)
+        return models.ready(estimator(url))
+    try:
+        return models.unpack(trees)
+    except DataError as error:
+        raise storage.damaged(storage.join(url, TREES), error) from error
+
+
+def estimator(url: str) -> models.Estimator:
+    """Model from its folder, as it was fitted; errors as `load`."""
+    stored = storage.join(url, MODEL)
+    try:
+        return models.loads(storage.read_bytes(stored))
+    except DataError as error:
+        raise storage.damaged(stored, error) from error
 
 
 def months_in_batches(n: int, size: int = 12) -> list[tuple[int, int]]:

@@ -68,6 +68,10 @@ class Lease:
         return f"process {self.pid} on {self.host}, since {self.since}"
 
 
+UNREADABLE = Lease("a host that its lease does not tell, for it is damaged", "", 0, 0.0, "an unknown time", "")
+"""Stands for a lease that cannot be read; a holder that is alive writes it anew."""
+
+
 def mine() -> Lease:
     """Lease of this process."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -91,9 +95,11 @@ def _last(workspace: Workspace) -> tuple[int, Lease | None]:
         return 0, None
     try:
         told = storage.read_json(_url(workspace, last))
+        return last, Lease(**told) if told else None
     except FileNotFoundError:  # a later term began, and swept this one away
         return _last(workspace)
-    return last, Lease(**told) if told else None
+    except (storage.DamagedError, TypeError):
+        return last, UNREADABLE
 
 
 def _terms(workspace: Workspace) -> list[int]:
@@ -227,7 +233,7 @@ class _Keeper(threading.Thread):
 
     def _lost(self) -> bool:
         found = holder(self.workspace)
-        self.robbed = found if found is not None and found.identity != self.lease.identity else None
+        self.robbed = None if found in {None, UNREADABLE} or found.identity == self.lease.identity else found
         return self.robbed is not None
 
     def stop(self) -> None:

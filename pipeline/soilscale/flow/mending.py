@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from soilscale import cube, storage
-from soilscale.flow import gathering, mapping, plan
+from soilscale.flow import gathering, mapping, plan, stages
 from soilscale.flow.session import Run
 from soilscale.flow.units import MARKER, Unit, markers
 from soilscale.grid import Tile
@@ -27,6 +27,10 @@ LAID = {"cube.zarr": "layout.json", "maps.zarr": "maps-layout.json"}
 """Store -> what tells, below `state/`, that it was laid; without it the whole store is made again."""
 
 
+JOINED = f"{stages.TRAIN}-joined.json"
+"""What tells, below `state/`, that the models are described; without it they are described anew."""
+
+
 def mended(work: Callable[Concatenate[Run, P], T]) -> Callable[Concatenate[Run, P], T]:
     """Have a command that meets something damaged see to it that the next one makes it again."""
 
@@ -42,8 +46,12 @@ def mended(work: Callable[Concatenate[Run, P], T]) -> Callable[Concatenate[Run, 
 
 def withdraw(run: Run, damaged: DamagedError) -> DamagedError:
     """Withdraw the markers of the units that made what is damaged, and say which they are."""
-    if damaged.key.startswith("state/"):
-        storage.remove(storage.join(damaged.store, damaged.key))
+    name = damaged.url.removeprefix(f"{run.workspace.output}/")
+    if not name.startswith(tuple(f"{store}/" for store in LAID)):
+        storage.remove(damaged.url)
+        if name.startswith("models/"):
+            storage.remove(run.workspace.state(JOINED))
+        _forget(run, _writers(name))
         return DamagedError(f"{damaged}; it is made again by `soilscale run`: run it", damaged.store, damaged.key)
     found = CHUNK.fullmatch(damaged.key)
     tile = None if found is None else _tile(run, int(found["row"]), int(found["column"]))
@@ -52,14 +60,28 @@ def withdraw(run: Run, damaged: DamagedError) -> DamagedError:
     if found is not None and tile is not None:
         index = None if found["time"] is None else int(found["time"])
         units = _makers(run, store, found["group"], found["name"], index, tile)
-    for stage, names in units.items():
-        standing = markers(run.workspace, stage)
-        storage.remove(run.workspace.state(stage), [one for one in standing if MARKER.sub("", one) in names])
+    _forget(run, units)
     told = ", ".join(sorted({name for names in units.values() for name in names}))
     if not told:
         storage.remove(run.workspace.state(LAID[store]))
     told = f"{told or store} is made again"
     return DamagedError(f"{damaged}; {told} by `soilscale run`: run it", damaged.store, damaged.key)
+
+
+def _forget(run: Run, units: Mapping[str, Collection[str]]) -> None:
+    """Remove the markers of units, by their stage."""
+    for stage, names in units.items():
+        standing = markers(run.workspace, stage)
+        storage.remove(run.workspace.state(stage), [one for one in standing if MARKER.sub("", one) in names])
+
+
+def _writers(name: str) -> dict[str, set[str]]:
+    """Stage -> names of the units that may have written an object of the output, none if no unit has."""
+    parts = name.split("/")
+    if parts[0] == "models":
+        _, season, algorithm, _ = parts
+        return {stages.TRAIN: {f"{season}-{algorithm}-{kind}-random" for kind in ("seasonal", "comprehensive")}}
+    return {"/".join(parts[1:-1]): {parts[-1].partition(".")[0]}} if parts[0] == "state" and parts[2:] else {}
 
 
 def _tile(run: Run, row: int, column: int) -> Tile | None:

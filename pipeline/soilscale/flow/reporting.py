@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 from pyproj import CRS
 
-from soilscale import __version__, config, kernels, reports, storage
+from soilscale import __version__, kernels, reports, storage
 from soilscale.config import Config
 from soilscale.cube import FRACTION
 from soilscale.flow import explain, judging, pictures, releases, stages
@@ -118,7 +118,7 @@ def _made_from(run: Run, stations: Sequence[tuple[str, str]]) -> str:
         sorted(markers(run.workspace, judging.JUDGE)),
         [sorted(markers(run.workspace, stage)) for stage in (stages.TRAIN, *explain.STAGES)],
         [(failure.name, failure.message) for failure in failures(run.workspace)],
-        config.dump(run.config),
+        run.config_hash,
         __version__,
     )
 

@@ -40,10 +40,11 @@ def _unbroken(given: Run) -> list[str] | None:
     """What the run told that sealed the output; None if it is not sealed, or something has changed."""
     try:
         seal = storage.read_json(given.workspace.state(SEAL))
-    except FileNotFoundError:
+        lines: list[str] = seal["lines"]
+        made_from = seal["made_from"]
+    except (FileNotFoundError, storage.DamagedError, LookupError, TypeError):
         return None
-    lines: list[str] = seal["lines"]
-    return lines if seal["made_from"] == _made_from(given) else None
+    return lines if made_from == _made_from(given) else None
 
 
 def _made_from(given: Run) -> str | None:

@@ -65,8 +65,10 @@ class Run:
 
     @cached_property
     def config_hash(self) -> str:
-        """Hash of the resolved configuration."""
-        return digest(config.dump(self.config))
+        """Hash of the resolved configuration, whatever the place of its output."""
+        told = config.dump(self.config)
+        del told["output"]
+        return digest(told)
 
     def do(self, work: Sequence[Unit], doing: str) -> list[Receipt]:
         """Do the units of a stage that are not complete, and tell of those that are missing at its end."""

@@ -62,10 +62,11 @@ class Receipt:
     seconds: float
 
 
-def perform(workspace: Workspace, units: Sequence[Unit]) -> list[Receipt]:
+def perform(workspace: Workspace, units: Sequence[Unit], ended: Callable[[], bool] = lambda: False) -> list[Receipt]:
     """Do units on a worker, one after the other; those that a worker lost on the way had completed are not repeated.
 
-    After one that a service was away for the rest is not tried, and has no receipt.
+    After one that a service was away for the rest is not tried, and has no receipt; nor is what is left when the stage
+    has ended.
 
     Raises
     ------
@@ -80,6 +81,8 @@ def perform(workspace: Workspace, units: Sequence[Unit]) -> list[Receipt]:
     begun = bool(others) and _complete(workspace, first)
     receipts: list[Receipt] = []
     for unit in units:
+        if ended():
+            break
         complete = begun and _complete(workspace, unit)
         receipts.append(Receipt(unit.stage, unit.name, "done", "", 0.0) if complete else _do(workspace, unit))
         if receipts[-1].outcome == "unreachable":

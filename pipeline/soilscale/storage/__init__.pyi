@@ -1,5 +1,5 @@
 from .arrays import create, grow, open_foreign, open_group, read_region, write_region
-from .damage import DamagedError
+from .damage import DamagedError, damaged
 from .gdal import gdal_options, gdal_path, gdal_session
 from .objects import (
     answers,
@@ -25,6 +25,7 @@ __all__ = [
     "answers",
     "check_writable",
     "create",
+    "damaged",
     "exists",
     "explain",
     "filesystem",

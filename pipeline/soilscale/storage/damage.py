@@ -11,9 +11,20 @@ class DamagedError(IncompleteError):
     def __init__(self, message: str, store: str, key: str) -> None:
         super().__init__(message, store, key)
         self.store = store
-        """URL of the Zarr store."""
+        """URL of the Zarr store, or of the folder."""
         self.key = key
         """Name of the object below it, such as ``fine/ndvi/c/3/0/0``."""
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+    @property
+    def url(self) -> str:
+        """URL of the object."""
+        return f"{self.store}/{self.key}"
+
+
+def damaged(url: str, error: Exception) -> DamagedError:
+    """What is told of an object outside a Zarr store that cannot be read for what was written."""
+    store, _, key = url.rpartition("/")
+    return DamagedError(f"{url} is damaged: {error}", store, key)

@@ -16,6 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 from s3fs import S3FileSystem
 
 from soilscale.errors import ServiceError
+from soilscale.storage.damage import damaged
 from soilscale.storage.stores import FAILURES, code, explain, filesystem, has_bucket, is_local, join
 
 PART = 16 * 2**20
@@ -190,8 +191,17 @@ def _replace_local(path: Path, fill: Callable[[BinaryIO], object]) -> None:
 
 
 def read_json(url: str) -> Any:
-    """Content of a JSON object; errors as `read_bytes`."""
-    return json.loads(read_bytes(url))
+    """Content of a JSON object that a run has written.
+
+    Raises
+    ------
+    DamagedError
+        If it is no JSON any more; other errors as `read_bytes`.
+    """
+    try:
+        return json.loads(read_bytes(url))
+    except ValueError as error:
+        raise damaged(url, error) from error
 
 
 def write_json(url: str, content: Any) -> None:
