@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -17,13 +16,13 @@ from rasterio.windows import Window
 
 from soilscale import storage
 from soilscale.cube import assets
-from soilscale.cube.ahead import fetchers, readers, reads_ahead
+from soilscale.cube.ahead import fetchers
 from soilscale.cube.assets import Bounds, Header
 
 NOMINAL_EPSG = 4326
 """What stackstac, which takes EPSG codes only, is told of a grid without one; nothing is warped, so it does nothing."""
 
-SPARE = 1.1
+SPARE = 1.15
 """Blocks that are read at once, over those that are needed; two reads of a file take longer than a few blocks more."""
 
 Rows = NDArray[np.int64]
@@ -99,9 +98,8 @@ def windows(
         reader=partial(NativeReader, needed=needed),
     )
     graph, keys = dict(stack.data.__dask_graph__()), stack.data.__dask_keys__()
-    if len(hrefs) > 1 and storage.gdal_path(hrefs[0]).startswith("/vsi"):
-        with nullcontext(fetchers()) if reads_ahead() else readers() as pool:
-            found = threaded.get(graph, keys, pool=pool)
+    if storage.gdal_path(hrefs[0]).startswith("/vsi"):
+        found = threaded.get(graph, keys, pool=fetchers())
     else:
         found = get_sync(graph, keys)
     # Chunk by chunk, since to put them into one array would copy them.
