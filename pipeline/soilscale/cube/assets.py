@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import rasterio
@@ -78,6 +79,12 @@ class Header:
     unit: str | None
     dtype: str = "float64"
     """Type that holds every stored value and what a mask inside the file takes away, which is NaN."""
+
+    @cached_property
+    def wkt(self) -> str:
+        """The CRS as text."""
+        found: str = self.crs.to_wkt()
+        return found
 
     @property
     def bounds(self) -> Bounds:

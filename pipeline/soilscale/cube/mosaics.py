@@ -113,7 +113,7 @@ def _check_place(scene: Scene, header: Header) -> None:
     west, south, east, north = scene.bbox
     east += 360 if west > east else 0
     near = west - STRAY, max(south - STRAY, -90), east + STRAY, min(north + STRAY, 90)
-    told = warping.reproject_bounds(near, LONLAT.to_wkt(), header.crs.to_wkt())
+    told = warping.reproject_bounds(near, str(LONLAT), header.wkt)
     if told is None or not any(assets.overlap(_shifted(told, turn), header.bounds) for turn in _turns(header)):
         raise DataError(
             f"item {scene.item} says that it lies within {[round(v, 3) for v in scene.bbox]} (degrees), but its file "
@@ -345,7 +345,7 @@ def _flags_elsewhere(reading: Reading, rule: QualityRule, scene: Scene, lattice:
     own = reading.header(scene, rule.asset)
     width, height = lattice.pixel
     shape = _shape(bounds, lattice)
-    geobox = GeoBox(shape, Affine(width, 0, bounds[0], 0, -height, bounds[3]), lattice.crs.to_wkt())
+    geobox = GeoBox(shape, Affine(width, 0, bounds[0], 0, -height, bounds[3]), lattice.wkt)
     inner = warping.bounds_on(geobox, own)
     if inner is None:
         return np.full(shape, np.nan)
