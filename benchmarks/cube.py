@@ -4,8 +4,9 @@
 Run as ``python benchmarks/cube.py``; ``--help`` lists the sizes. Six kinds of source (8-day land surface temperature,
 8-day evapotranspiration of 500 m, monthly NDVI, daily rain of 0.25 degrees, land cover of 500 m, elevation of 1/400
 degree) are read from the disk, and from a server on the loopback interface, a process of its own, that holds every
-answer back as a distant store does. Each round reads under new addresses, so that no cache knows them; the ways take
-turns; the first round, which compiles, is left out. All give the mean of masked and scaled composites, weighted by the
+answer back as a distant store does. Each way has a process of its own, since GDAL takes some settings from the first
+file that a process reads; they take turns. Each round reads under new addresses, so that no cache knows them; the first
+round, which compiles, is left out. All give the mean of masked and scaled composites, weighted by the
 days that they share with a month, each cell from its nearest pixels. On the disk every way has one thread, from the
 server each reads with eight.
 
@@ -27,6 +28,8 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,7 +46,6 @@ from numpy.typing import NDArray
 from soilscale import catalog, cube
 from soilscale.cube.ahead import READERS
 from soilscale.grid import Grid
-from soilscale.storage import gdal_options
 
 Months = dict[str, NDArray[Any]]
 """Month -> values of the grid."""
@@ -81,7 +83,6 @@ def with_stackstac(case: Case, place: str) -> Months:
         properties=False,
         band_coords=False,
         chunksize=512,
-        gdal_env=stackstac.DEFAULT_GDAL_ENV.updated(always=gdal_options()),
     )
     data = stack.groupby("time").map(partial(stackstac.mosaic, nodata=np.nan)).assign_coords(band=stack.band)
     quality = data.sel(band="quality").fillna(2) if case.kind.quality else None
@@ -128,22 +129,32 @@ WAYS: dict[str, Callable[[Case, str], Months]] = {
 }
 
 
-def measure(case: Case, place: str, rounds: int) -> dict[str, list[dict[str, float]]]:
+def timed(name: str, case: Case, place: str) -> tuple[Months, dict[str, float]]:
+    """Values of a way, and the seconds and the processor's seconds that it takes."""
+    start, worked = time.perf_counter(), time.process_time()
+    values = WAYS[name](case, place)
+    return values, {"seconds": time.perf_counter() - start, "work": time.process_time() - worked}
+
+
+def measure(
+    case: Case, place: str, rounds: int, processes: dict[str, ProcessPoolExecutor]
+) -> dict[str, list[dict[str, float]]]:
     """What each way takes in each round, and how far its values are from ours.
 
     Parameters
     ----------
     place
         Folder of the files, or address of their server.
+    processes
+        Process of each way.
     """
     found: dict[str, list[dict[str, float]]] = {name: [] for name in WAYS}
     for number in range(rounds + 1):
         reference: Months = {}
-        for name, way in WAYS.items():
+        for name, process in processes.items():
             part = f"{case.name}-{case.geobox.shape[0]}-{number}-{name}"
-            start, worked = time.perf_counter(), time.process_time()
-            values = way(case, f"{place}/{part}" if place.startswith("http") else place)
-            taken = {"seconds": time.perf_counter() - start, "work": time.process_time() - worked}
+            own = f"{place}/{part}" if place.startswith("http") else place
+            values, taken = process.submit(timed, name, case, own).result()
             reference = reference or values
             found[name].append({**taken, **_counts(place, part), **_differences(values, reference)})
     return {name: each[1:] for name, each in found.items()}
@@ -202,13 +213,13 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, default=Path("cube.csv"))
     sizes = parser.parse_args()
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as made:
+    spawn = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as made, ExitStack() as stack:
         folder = Path(made)
         ours, theirs = multiprocessing.Pipe()
-        process = multiprocessing.get_context("spawn").Process(
-            target=serve, args=(folder, sizes.latency / 1000, theirs), daemon=True
-        )
-        process.start()
+        server = spawn.Process(target=serve, args=(folder, sizes.latency / 1000, theirs), daemon=True)
+        server.start()
+        processes = {name: stack.enter_context(ProcessPoolExecutor(1, spawn)) for name in WAYS}
         places = {"disk": made, "http": f"http://127.0.0.1:{ours.recv()}"}
         for name in sizes.sources:
             for cells in sizes.cells:
@@ -220,9 +231,9 @@ def main() -> None:
                         "cells": cells * 25,
                         "place": f"{sizes.latency} ms" if kind == "http" else kind,
                     }
-                    some = report(measure(case, places[kind], sizes.rounds), needed(folder, case))
+                    some = report(measure(case, places[kind], sizes.rounds, processes), needed(folder, case))
                     rows.extend(told | row for row in some)
-        process.terminate()
+        server.terminate()
     with sizes.csv.open("w", newline="") as file:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()

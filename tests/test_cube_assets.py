@@ -20,6 +20,7 @@ from rasterio.windows import Window
 from servers.files import Files, serve
 from soilscale import storage
 from soilscale.cube import assets
+from soilscale.cube import windows as module
 from soilscale.cube.assets import Header, explain, header, overlap, snap
 from soilscale.cube.windows import NativeReader, windows
 from soilscale.errors import DataError, RefusedError, ServiceError
@@ -180,10 +181,14 @@ def test_stored_values_come_through_stackstac(tmp_path: Path, monkeypatch: pytes
     real_stack, real_read = stackstac.stack, NativeReader.read
     monkeypatch.setattr(stackstac, "stack", stack)
     monkeypatch.setattr(NativeReader, "read", fetch)
+    monkeypatch.setattr(module, "_plans", module._Plans())  # noqa: SLF001 - as of a thread that has read nothing yet
     assert (whole(written(tmp_path)) == numbers((40, 60))).all()
     assert made[0].dims == ("time", "band", "y", "x")
     assert any(str(key).startswith("fetch_raster_window") for layer in made[0].data.dask.layers for key in [layer])
     assert [(window.height, window.width) for window in read] == [(40, 60)]
+    other = str(write(tmp_path / "other.tif", 7 + numbers((40, 60)), HERE))
+    assert (whole(other) == 7 + numbers((40, 60))).all()
+    assert len(made) == 1, "the same window of another file is not planned anew"
 
 
 def test_a_window_outside_a_file_is_missing_there(tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
 """How much of a file is read, where a grid's cells lie in it, and that reading ahead changes nothing."""
 
+import os
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +15,12 @@ from hypothesis import strategies as st
 
 from servers.files import Files, serve
 from soilscale.cube import mesh, read_month, select
-from soilscale.cube.ahead import READERS, ahead, reads_ahead, turn
+from soilscale.cube.ahead import READERS, ahead, turn
 from soilscale.cube.windows import SPARE, strips
 from soilscale.sources import QualityRule
 from worlds import MODIS_1KM, SINUSOIDAL, around, box, cover, reading, scene, write
 
+GRID = box("EPSG:4326", 5.0, 48.0, 0.01, (40, 60))
 JANUARY = np.datetime64("2005-01")
 
 
@@ -82,18 +87,19 @@ def test_strips_hold_what_is_wanted_and_few_blocks_more(
 
 def test_jobs_come_in_order_and_so_many_at_once() -> None:
     met = threading.Barrier(READERS)
-    seen: set[bool] = set()
+    busy: list[int] = []
 
     def work(job: int) -> int:
         met.wait(timeout=30)
         with turn():
-            seen.add(reads_ahead())
+            busy.append(job)
+            time.sleep(0.001)
+            assert busy == [job], "one at a time works"
+            busy.clear()
         return job * job
 
     jobs = range(3 * READERS)
     assert list(ahead(work, jobs, distant=True)) == [(job, job * job) for job in jobs]
-    assert seen == {True}
-    assert not reads_ahead()
 
 
 @pytest.mark.parametrize("distant", [True, False])
@@ -113,23 +119,101 @@ def files() -> Any:
         yield found
 
 
-@pytest.mark.server
-def test_a_month_over_http_is_that_of_the_disk(files: Files, tmp_path: Path) -> None:
-    grid = box("EPSG:4326", 5.0, 48.0, 0.01, (40, 60))
+def test_what_fails_leaves_nothing_under_way() -> None:
+    begun: list[int] = []
+    ended: list[int] = []
+
+    def work(job: int) -> int:
+        begun.append(job)
+        time.sleep(0.01)
+        ended.append(job)
+        return 1 // job
+
+    with pytest.raises(ZeroDivisionError):
+        list(ahead(work, range(50), distant=True))
+    assert sorted(begun) == sorted(ended)
+    assert len(begun) < 2 * READERS
+
+
+def test_threads_that_read_serve_again_and_end_with_the_one_they_work_for() -> None:
+    def names() -> set[str]:
+        return {name for _, name in ahead(lambda _: threading.current_thread().name, range(100), distant=True)}
+
+    seen: list[set[str]] = []
+    other = threading.Thread(target=lambda: seen.extend([names(), names()]))
+    before = threading.active_count()
+    other.start()
+    other.join()
+    assert len(seen[0] | seen[1]) <= READERS
+    for _ in range(1000):
+        if threading.active_count() <= before:
+            return
+        time.sleep(0.01)
+    pytest.fail(f"{threading.active_count() - before} threads outlive the one that they read for")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_process_reads_ahead_with_threads_of_its_own() -> None:
+    """In a process of its own, since to fork one that has threads is not sound in general."""
+    script = """
+import os, signal
+from soilscale.cube.ahead import ahead
+read = lambda: [found for _, found in ahead(lambda job: job + 1, range(3), distant=True)]
+assert read() == [1, 2, 3]
+child = os.fork()
+signal.alarm(30)
+if not child:
+    os._exit(0 if read() == [1, 2, 3] else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=60)
+
+
+def composites(files: Files, folder: Path, count: int) -> tuple[list[Any], list[Any]]:
+    """Scenes of two days with flags, from the new year on, as they lie on the disk and on the server."""
     rng = np.random.default_rng(0)
     near, far = [], []
-    for number in range(12):
+    for number in range(count):
         start = np.datetime64("2005-01-01", "s") + np.timedelta64(2 * number, "D")
         names = f"{number}.tif", f"{number}-quality.tif"
         for name, most in zip(names, (1000, 4), strict=True):
-            path = write(tmp_path / name, rng.integers(0, most, (40, 60)).astype("uint16"), grid, nodata=0)
+            path = write(folder / name, rng.integers(0, most, GRID.shape).astype("uint16"), GRID, nodata=0)
             files.contents[name] = path.read_bytes()
         told: dict[str, Any] = {"start": start, "end": start + np.timedelta64(2, "D")}
-        near.append(scene(tmp_path / names[0], quality=tmp_path / names[1], **told))
+        near.append(scene(folder / names[0], quality=folder / names[1], **told))
         data, quality = (files.href(name) for name in names)
         far.append(scene(data, bbox=near[-1].bbox, quality=quality, **told))
+    return near, far
+
+
+def month_of(scenes: list[Any]) -> Any:
     masked = reading(quality=QualityRule("quality", (0, 1), (0, 1)))
-    found, expected = (read_month(masked, select(some, JANUARY), grid, JANUARY)["field"] for some in (far, near))
-    np.testing.assert_array_equal(found, expected)
+    return read_month(masked, select(scenes, JANUARY), GRID, JANUARY)["field"]
+
+
+@pytest.mark.server
+def test_a_month_over_http_is_that_of_the_disk(files: Files, tmp_path: Path) -> None:
+    near, far = composites(files, tmp_path, 12)
+    np.testing.assert_array_equal(month_of(far), month_of(near))
     opened = [name for name, wanted in files.ranges if wanted and wanted.startswith("bytes=0-")]
     assert len(opened) == len(set(opened)) == 24, "each file's header is asked for once"
+
+
+@pytest.mark.server
+def test_connections_are_few_and_used_again(files: Files, tmp_path: Path) -> None:
+    _, far = composites(files, tmp_path, 12)
+    month_of(far[:6])
+    month_of(far[6:])
+    assert len({name for name, _ in files.ranges}) == 24
+    assert len(files.connections) <= READERS
+
+
+@pytest.mark.server
+def test_flags_that_no_cell_needs_may_be_missing(files: Files, tmp_path: Path) -> None:
+    """Flags of a tile beside the grid are asked for with its data, before it is known that it holds no cell."""
+    near, far = composites(files, tmp_path, 1)
+    path = write(tmp_path / "beside.tif", np.ones((40, 60), "uint16"), box("EPSG:4326", 6.0, 48.0, 0.01, (40, 60)))
+    files.contents["beside.tif"] = path.read_bytes()
+    told = {"start": far[0].start, "end": far[0].end}
+    beside = scene(files.href("beside.tif"), bbox=(6.0, 47.6, 6.6, 48.0), quality=files.href("none.tif"), **told)
+    np.testing.assert_array_equal(month_of([*far, beside]), month_of(near))

@@ -19,6 +19,8 @@ class Files:
     url: str = ""
     ranges: list[tuple[str, str | None]] = field(default_factory=list)
     """Name and range of every request."""
+    connections: set[int] = field(default_factory=set)
+    """Ports from which requests came, one of each connection."""
 
     def href(self, name: str, query: str = "") -> str:
         """Address of a file."""
@@ -35,6 +37,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         name, wanted = self.path.lstrip("/").partition("?")[0], self.headers.get("Range")
         self.files.ranges.append((name, wanted))
+        self.files.connections.add(self.client_address[1])
         fault = self.files.faults.get(name) or (404 if name not in self.files.contents else None)
         if fault:
             self._answer(fault, b"", {})

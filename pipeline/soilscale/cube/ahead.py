@@ -1,15 +1,14 @@
-"""Reading ahead from a distant store: several files are asked for at once, their pixels worked on by turns."""
+"""Reading from a distant store: several dates under way at once, and the files of each fetched side by side."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
-
-import rasterio
 
 from soilscale.cube import assets
 
@@ -21,17 +20,19 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 
-class _Turn(threading.local):
-    """What a thread that reads for a unit holds while it works on what it read; None of any other thread."""
+class _Own(threading.local):
+    """Threads that work for a thread, as long as it lives: they keep their connections, and what PROJ looked up."""
 
-    lock: threading.Lock | None = None
+    turn: threading.Lock | None = None
+    """What one that reads for a unit holds while it works on what it read; None of any other thread."""
     readers: ThreadPoolExecutor | None = None
-    """Threads that read for this one, if it has any."""
+    """Each does whole dates."""
     fetchers: ThreadPoolExecutor | None = None
-    """Threads that fetch the files of one date side by side, for those that read for a unit."""
+    """Each fetches a file at a time, for this thread and its readers."""
 
 
-_turn = _Turn()
+_own = _Own()
+os.register_at_fork(after_in_child=_own.__dict__.clear)
 
 
 def turn() -> AbstractContextManager[object]:
@@ -39,64 +40,59 @@ def turn() -> AbstractContextManager[object]:
 
     Other threads enter it freely.
     """
-    return nullcontext() if _turn.lock is None else _turn.lock
+    return nullcontext() if _own.turn is None else _own.turn
 
 
-def reads_ahead() -> bool:
-    """Whether this thread is one of several that read for a unit."""
-    return _turn.lock is not None
+def fetchers() -> ThreadPoolExecutor:
+    """Threads that fetch files for this one side by side, and share those that it keeps open."""
+    if _own.fetchers is None:
+        _own.fetchers = ThreadPoolExecutor(READERS, "fetcher", assets.share, (assets.shelf(),))
+    return _own.fetchers
 
 
-def fetchers() -> ThreadPoolExecutor | None:
-    """Threads that fetch several files for this one side by side; None if it is not one that reads for a unit."""
-    return _turn.fetchers
-
-
-def ahead(work: Callable[[J], R], jobs: Iterable[J], *, distant: bool) -> Iterator[tuple[J, R]]:
-    """Jobs and their results in the order of the jobs; of a distant store `READERS` are under way at once.
-
-    Jobs of jobs are done one after the other.
+def side_by_side(work: Callable[[J], R], jobs: Sequence[J]) -> list[R]:
+    """Results of jobs, each of one file of a distant store, whose answers are waited for side by side.
 
     Raises
     ------
     Exception
         What the first job that fails raises.
     """
-    if not distant or reads_ahead():
-        for job in jobs:
-            yield job, work(job)
+    return [found for _, found in _in_order(fetchers(), work, jobs)]
+
+
+def ahead(work: Callable[[J], R], jobs: Sequence[J], *, distant: bool) -> Iterator[tuple[J, R]]:
+    """Jobs and their results in the order of the jobs; of a distant store `READERS` are under way at once.
+
+    Raises
+    ------
+    Exception
+        What the first job that fails raises.
+    """
+    if not distant or len(jobs) <= 1:
+        yield from ((job, work(job)) for job in jobs)
         return
+    if _own.readers is None:
+        _own.readers = ThreadPoolExecutor(READERS, "reader", _begin, (threading.Lock(), fetchers(), assets.shelf()))
+    yield from _in_order(_own.readers, work, jobs)
+
+
+def _begin(lock: threading.Lock, fetch: ThreadPoolExecutor, shelf: assets.Shelf) -> None:
+    _own.turn, _own.fetchers = lock, fetch
+    assets.share(shelf)
+
+
+def _in_order(pool: ThreadPoolExecutor, work: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R]]:
+    """Jobs and their results in order, `READERS` of them under way; none is any more when the last is taken."""
     waiting: deque[tuple[J, Future[R]]] = deque()
-    with readers() as pool:
+    try:
         for job in jobs:
             waiting.append((job, pool.submit(work, job)))
             if len(waiting) == READERS:
                 first, found = waiting.popleft()
                 yield first, found.result()
-        for job, found in waiting:
-            yield job, found.result()
-
-
-@contextmanager
-def readers() -> Iterator[ThreadPoolExecutor]:
-    """Threads that read for this one: they share the files that it keeps open, and take turns at other work.
-
-    Within the context, the same ones serve again, and with them their connections.
-    """
-    if _turn.readers is not None:
-        yield _turn.readers
-        return
-    files = assets.kept()
-    fetch = ThreadPoolExecutor(READERS, "fetcher", assets.keep, (files,))
-    _turn.readers = ThreadPoolExecutor(READERS, "reader", _begin, (threading.Lock(), files, fetch))
-    try:
-        yield _turn.readers
+        while waiting:
+            first, found = waiting.popleft()
+            yield first, found.result()
     finally:
-        _turn.readers.shutdown(cancel_futures=True)
-        fetch.shutdown(cancel_futures=True)
-        _turn.readers = None
-
-
-def _begin(lock: threading.Lock, files: dict[str, rasterio.DatasetReader] | None, fetch: ThreadPoolExecutor) -> None:
-    _turn.lock, _turn.fetchers = lock, fetch
-    assets.keep(files)
+        wait([found for _, found in waiting if not found.cancel()])

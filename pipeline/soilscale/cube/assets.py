@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import rasterio
@@ -46,13 +47,23 @@ MOST_OPEN = 32
 T = TypeVar("T")
 
 
-class _Kept(threading.local):
-    """Open files of a thread by path; None where none are kept."""
+class Shelf:
+    """Files that are kept open, and the threads that may share them."""
 
-    files: dict[str, rasterio.DatasetReader] | None = None
+    def __init__(self) -> None:
+        self.files: dict[str, rasterio.DatasetReader] | None = None
+        """By path, the last used ones last; none that a thread reads from. None where none are kept."""
+        self.lock = threading.Lock()
 
 
-_kept = _Kept()
+class _Own(threading.local):
+    """What belongs to a thread."""
+
+    def __init__(self) -> None:
+        self.shelf = Shelf()
+
+
+_own = _Own()
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,12 @@ class Header:
     unit: str | None
     dtype: str = "float64"
     """Type that holds every stored value and what a mask inside the file takes away, which is NaN."""
+
+    @cached_property
+    def wkt(self) -> str:
+        """The CRS as text."""
+        found: str = self.crs.to_wkt()
+        return found
 
     @property
     def bounds(self) -> Bounds:
@@ -136,45 +153,50 @@ def header(href: str, band: int = 1) -> Header:
 @contextmanager
 def kept_open() -> Iterator[None]:
     """Keep the files that this thread opens open until the context ends, so that each is opened once within it."""
-    if _kept.files is not None:
+    shelf = _own.shelf
+    if shelf.files is not None:
         yield
         return
-    _kept.files = {}
+    shelf.files = {}
     try:
         yield
     finally:
-        for file in _kept.files.values():
+        for file in shelf.files.values():
             file.close()
-        _kept.files = None
+        shelf.files = None
 
 
-def kept() -> dict[str, rasterio.DatasetReader] | None:
-    """Files that this thread keeps open; None where it keeps none."""
-    return _kept.files
+def shelf() -> Shelf:
+    """Where this thread keeps files open."""
+    return _own.shelf
 
 
-def keep(files: dict[str, rasterio.DatasetReader] | None) -> None:
+def share(shelf: Shelf) -> None:
     """Let this thread share the files that another keeps open; a file serves one thread at a time."""
-    _kept.files = files
+    _own.shelf = shelf
 
 
 @contextmanager
 def _file(path: str) -> Iterator[rasterio.DatasetReader]:
     """Open file; one that could not be read is not kept."""
-    files = _kept.files
-    if files is None:
+    shelf = _own.shelf
+    if shelf.files is None:
         with rasterio.open(path) as file:
             yield file
         return
-    file = files.pop(path, None) or rasterio.open(path)
+    with shelf.lock:
+        file = shelf.files.pop(path, None)
+    file = file or rasterio.open(path)
     try:
         yield file
     except BaseException:
         file.close()
         raise
-    files[path] = file
-    if len(files) > MOST_OPEN:
-        files.pop(next(iter(files))).close()
+    with shelf.lock:
+        shelf.files[path] = file
+        spare = shelf.files.pop(next(iter(shelf.files))) if len(shelf.files) > MOST_OPEN else None
+    if spare:
+        spare.close()
 
 
 def opened(href: str, read: Callable[[rasterio.DatasetReader], T]) -> T:

@@ -138,7 +138,7 @@ def _piecewise(
     """Fill a grid in pieces, lattice by lattice; what one leaves of a cell, the next ones fill."""
     totals = np.zeros((*((depth,) if depth is not None else ()), *geobox.shape))
     fraction = np.zeros(geobox.shape)
-    reading.read_headers(scenes)
+    reading.fetch_headers(scenes)
     for members in mosaics.lattices(reading, scenes):
         lattice = reading.header(members[0], reading.source.asset)
         reduce, factor = choose(lattice)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 
 import numpy as np
@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from soilscale import kernels
 from soilscale.catalog import Scene
 from soilscale.cube import assets
-from soilscale.cube.ahead import ahead, readers
+from soilscale.cube.ahead import ahead
 from soilscale.cube.layers import layer, terrain
 from soilscale.cube.mosaics import Reading
 from soilscale.cube.naming import ANGLE, TERRAIN, feature_names
@@ -76,7 +76,7 @@ def read_static(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> di
         Feature -> array of shape ``(Y, X)``; all NaN where no scene lies.
     """
     ordered = sorted(scenes, key=lambda scene: (scene.start, scene.item), reverse=True)
-    with _side_by_side(reading, ordered):
+    with _files(reading, ordered):
         features = _named(reading.source, layer(reading, ordered, geobox), geobox)
         found = terrain(reading, ordered, geobox) if reading.source.derive else None
     if reading.source.derive:
@@ -151,24 +151,17 @@ def _layers(
         return known.pop(key) if key in known else layer(reading, date[2], geobox)
 
     dates = list(_dates(scenes))
-    distant = reading.distant(scenes)
-    with _side_by_side(reading, [scene for date in dates if _key(date) not in known for scene in date[2]]):
-        for date, found in ahead(read, dates, distant=distant and len(dates) > 1):
+    with _files(reading, scenes):
+        for date, found in ahead(read, dates, distant=reading.distant(scenes)):
             start, end, _ = date
             if end > after:
                 kept[_key(date)] = found
             yield start, end, found
 
 
-@contextmanager
-def _side_by_side(reading: Reading, scenes: Sequence[Scene]) -> Iterator[None]:
-    """Read files of a distant store side by side, and keep them open; their headers are read first."""
-    with ExitStack() as stack:
-        if reading.distant(scenes):
-            stack.enter_context(assets.kept_open())
-            stack.enter_context(readers())
-            reading.read_headers(scenes)
-        yield
+def _files(reading: Reading, scenes: Sequence[Scene]) -> AbstractContextManager[None]:
+    """Context in which files of a distant store stay open, for all threads that read for this one."""
+    return assets.kept_open() if reading.distant(scenes) else nullcontext()
 
 
 def _key(date: Dated) -> tuple[object, ...]:

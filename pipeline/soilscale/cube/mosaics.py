@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, groupby
@@ -18,11 +19,11 @@ from odc.geo.geobox import GeoBox
 from soilscale import storage
 from soilscale.catalog import Scene
 from soilscale.cube import assets, warping, windows
-from soilscale.cube.ahead import ahead, fetchers
+from soilscale.cube.ahead import side_by_side
 from soilscale.cube.assets import ALIGNED, Bounds, Header
 from soilscale.cube.warping import Floats, Pixels
 from soilscale.cube.windows import Rows
-from soilscale.errors import DataError
+from soilscale.errors import DataError, SoilscaleError
 from soilscale.grid import LONLAT
 from soilscale.sources import QualityRule, Source
 
@@ -68,18 +69,25 @@ class Reading:
             self._headers[key] = found
         return self._headers[key]
 
-    def read_headers(self, scenes: Sequence[Scene]) -> None:
-        """Read the headers of scenes ahead, those of a distant store side by side."""
-        for _ in ahead(lambda scene: self.header(scene, self.source.asset), scenes, distant=self.distant(scenes)):
-            pass
-
     def fetch_headers(self, scenes: Sequence[Scene]) -> None:
-        """Read the headers of all assets of scenes side by side, if this thread has others that fetch files for it."""
-        pool = fetchers()
-        if pool is not None:
-            list(
-                pool.map(lambda one: self.header(*one), [(one, name) for one in scenes for name in self.source.assets])
-            )
+        """Fetch what headers a distant store's scenes may need, side by side; near files are asked one by one later.
+
+        Raises
+        ------
+        DataError, ServiceError
+            As `header`, for the data; whether the flags are needed is seen then only.
+        """
+
+        def fetch(one: tuple[Scene, str]) -> None:
+            with suppress(SoilscaleError) if one[1] != self.source.asset else nullcontext():
+                self.header(*one)
+
+        if self.distant(scenes):
+            wanted = [(scene, name) for scene in scenes for name in self.source.assets]
+            side_by_side(fetch, [(scene, name) for scene, name in wanted if not self._known(scene, name)])
+
+    def _known(self, scene: Scene, asset: str) -> bool:
+        return (scene.item, scene.hrefs.get(asset)) in self._headers
 
     def windows(
         self, wanted: Sequence[tuple[Scene, str]], lattice: Header, bounds: Bounds, **how: Any
@@ -105,7 +113,7 @@ def _check_place(scene: Scene, header: Header) -> None:
     west, south, east, north = scene.bbox
     east += 360 if west > east else 0
     near = west - STRAY, max(south - STRAY, -90), east + STRAY, min(north + STRAY, 90)
-    told = warping.reproject_bounds(near, LONLAT.to_wkt(), header.crs.to_wkt())
+    told = warping.reproject_bounds(near, str(LONLAT), header.wkt)
     if told is None or not any(assets.overlap(_shifted(told, turn), header.bounds) for turn in _turns(header)):
         raise DataError(
             f"item {scene.item} says that it lies within {[round(v, 3) for v in scene.bbox]} (degrees), but its file "
@@ -228,7 +236,6 @@ def _stored(
         rows, columns = _shape(whole, lattice)
         count = max(TOGETHER // (rows * columns * len(reading.source.assets)), 1)
         some, parts = parts[:count], parts[count:]
-        reading.fetch_headers([scene for scene, _ in some])
         wanted = [(scene, asset) for scene, _ in some for asset in reading.on(scene, lattice)]
         whole = whole if len(some) > 1 else some[0][1]
         dtype = np.result_type(*(reading.header(*one).dtype for one in wanted)).name
@@ -338,7 +345,7 @@ def _flags_elsewhere(reading: Reading, rule: QualityRule, scene: Scene, lattice:
     own = reading.header(scene, rule.asset)
     width, height = lattice.pixel
     shape = _shape(bounds, lattice)
-    geobox = GeoBox(shape, Affine(width, 0, bounds[0], 0, -height, bounds[3]), lattice.crs.to_wkt())
+    geobox = GeoBox(shape, Affine(width, 0, bounds[0], 0, -height, bounds[3]), lattice.wkt)
     inner = warping.bounds_on(geobox, own)
     if inner is None:
         return np.full(shape, np.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from affine import Affine
@@ -45,8 +46,12 @@ class Pixels:
         return round((top - self.bounds[3]) / height), round((self.bounds[0] - left) / width)
 
 
+@lru_cache(maxsize=1024)
 def reproject_bounds(bounds: Bounds, source: str, target: str) -> Bounds | None:
-    """Bounds in another CRS of all that lies within bounds; None if nothing of it can be expressed there."""
+    """Bounds in another CRS of all that lies within bounds; None if nothing of it can be expressed there.
+
+    Remembered, since a tile lies where it did on the date before.
+    """
     left, bottom, right, top = bounds
     x, y = np.meshgrid(np.linspace(left, right, MESH), np.linspace(bottom, top, MESH))
     found = np.stack(transformer(source, target).transform(x, y)).reshape(2, -1)
@@ -56,7 +61,7 @@ def reproject_bounds(bounds: Bounds, source: str, target: str) -> Bounds | None:
 
 def bounds_on(geobox: GeoBox, lattice: Header) -> Bounds | None:
     """Bounds of a grid on a file's lattice, grown to whole pixels and a margin of them."""
-    found = reproject_bounds(geobox.boundingbox.bbox, str(geobox.crs), lattice.crs.to_wkt())
+    found = reproject_bounds(geobox.boundingbox.bbox, str(geobox.crs), lattice.wkt)
     return None if found is None else assets.snap(lattice, found)
 
 
@@ -66,7 +71,7 @@ def pixels_per_cell(geobox: GeoBox, lattice: Header) -> float:
     # Both ways along each axis: one of them may leap over the edge of a map of the world.
     steps = np.array([(0, 1, -1, 0, 0), (0, 0, 0, 1, -1)])
     x, y = on_ground(geobox.transform, steps[0] + columns / 2, steps[1] + rows / 2)
-    found = np.stack(transformer(str(geobox.crs), lattice.crs.to_wkt()).transform(x, y))
+    found = np.stack(transformer(str(geobox.crs), lattice.wkt).transform(x, y))
     away = np.hypot(*((found[:, 1:] - found[:, :1]) / np.array(lattice.pixel)[:, None])).reshape(2, 2)
     longest = float(away.min(axis=1).max())
     return longest if np.isfinite(longest) else 1.0
@@ -84,7 +89,7 @@ def interpolate(pixels: Pixels, geobox: GeoBox, method: Interpolation) -> Floats
     """Values at the centres of a grid, shape ``(Y, X)``; missing where the nearest pixel is."""
     rows, columns = geobox.shape
     lattice = pixels.header
-    places = mesh.mesh(geobox, lattice.crs.to_wkt(), lattice.transform)
+    places = mesh.mesh(geobox, lattice.wkt, lattice.transform)
     return interpolation.interpolate(pixels.values, places, pixels.corner, (rows, columns), method)
 
 
@@ -95,7 +100,7 @@ def needed(pixels: Pixels, geobox: GeoBox) -> NDArray[np.int64] | None:
     """
     rows, columns = pixels.values.shape
     lattice = pixels.header
-    return mesh.needed(geobox, lattice.crs.to_wkt(), lattice.transform, pixels.corner, (rows, columns))
+    return mesh.needed(geobox, lattice.wkt, lattice.transform, pixels.corner, (rows, columns))
 
 
 def means(pixels: Pixels, geobox: GeoBox) -> Layer:
@@ -120,7 +125,7 @@ def _corners(pixels: Pixels, geobox: GeoBox) -> tuple[Floats, Floats]:
     """Corners of a grid's cells in columns and rows of the pixels, on the pixels' own corners where they nearly are."""
     rows, columns = geobox.shape
     x, y = on_ground(geobox.transform, *np.meshgrid(np.arange(columns + 1.0), np.arange(rows + 1.0)))
-    x, y = transformer(str(geobox.crs), pixels.header.crs.to_wkt()).transform(x, y)
+    x, y = transformer(str(geobox.crs), pixels.header.wkt).transform(x, y)
     corners = np.stack(on_ground(~pixels.transform, x, y))
     near = np.round(corners)
     column, row = np.where(np.abs(corners - near) < ALIGNED, near, corners)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
-from contextlib import nullcontext
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,22 @@ import stackstac
 from dask import threaded
 from dask.local import get_sync
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from soilscale import storage
 from soilscale.cube import assets
-from soilscale.cube.ahead import fetchers, readers, reads_ahead
+from soilscale.cube.ahead import fetchers
 from soilscale.cube.assets import Bounds, Header
 
 NOMINAL_EPSG = 4326
 """What stackstac, which takes EPSG codes only, is told of a grid without one; nothing is warped, so it does nothing."""
 
-SPARE = 1.1
+SPARE = 1.15
 """Blocks that are read at once, over those that are needed; two reads of a file take longer than a few blocks more."""
+
+PLANS = 16
+"""Plans that a thread remembers."""
 
 Rows = NDArray[np.int64]
 """First column that each row of a window needs, and the first after, shape ``(rows, 2)``; the same where none is."""
@@ -69,22 +74,52 @@ def windows(
     DataError, ServiceError
         As `assets.header`.
     """
-    epsg = lattice.crs.to_epsg() or NOMINAL_EPSG
-    kind = np.dtype(dtype)
+    files = [(href, int(own)) for href, own in zip(hrefs, np.broadcast_to(band, len(hrefs)), strict=True)]
+    asked, graph, keys = _plans.plan(len(files), lattice.wkt, lattice.pixel, bounds, dtype)
+    asked.files, asked.needed = files, needed
+    distant = any(storage.gdal_path(href).startswith("/vsi") for href in hrefs)
+    found = threaded.get(graph, keys, pool=fetchers()) if distant else get_sync(graph, keys)
+    # Chunk by chunk, since to put them into one array would copy them.
+    return [chunk[0][0][0][0, 0] for chunk in found]
+
+
+@dataclass
+class Asked:
+    """What a plan reads this time."""
+
+    files: Sequence[tuple[str, int]] = ()
+    """Files and the band of each."""
+    needed: Rows | None = None
+
+    def reader(self, *, url: str, **how: Any) -> NativeReader:
+        """Reader of one of the files, by its number."""
+        href, band = self.files[int(url)]
+        return NativeReader(url=f"{href}#{band}", needed=self.needed, **how)
+
+
+def _plan(
+    count: int, wkt: str, pixel: tuple[float, float], bounds: Bounds, dtype: str
+) -> tuple[Asked, dict[Any, Any], list[Any]]:
+    """Plan to read a window of so many files on a lattice: what to read, and the tasks and results of a stack of them.
+
+    The files are named when it is carried out: to plan takes longer than to read, and all dates of a source have the
+    same window.
+    """
+    epsg, kind, asked = CRS.from_wkt(wkt).to_epsg() or NOMINAL_EPSG, np.dtype(dtype), Asked()
     items = [
         {
             "id": str(number),
             "bbox": list(bounds),
             "properties": {"datetime": "2000-01-01T00:00:00Z", "proj:epsg": epsg, "proj:bbox": list(bounds)},
-            "assets": {"data": {"href": f"{href}#{own}"}},
+            "assets": {"data": {"href": str(number)}},
         }
-        for number, (href, own) in enumerate(zip(hrefs, np.broadcast_to(band, len(hrefs)), strict=True))
+        for number in range(count)
     ]
     stack = stackstac.stack(
         items,
         assets=["data"],
         epsg=epsg,
-        resolution=lattice.pixel,
+        resolution=pixel,
         bounds=bounds,
         snap_bounds=False,
         xy_coords=False,
@@ -96,16 +131,19 @@ def windows(
         band_coords=False,
         errors_as_nodata=(),
         chunksize=(1, 1, -1, -1),
-        reader=partial(NativeReader, needed=needed),
+        reader=asked.reader,
     )
-    graph, keys = dict(stack.data.__dask_graph__()), stack.data.__dask_keys__()
-    if len(hrefs) > 1 and storage.gdal_path(hrefs[0]).startswith("/vsi"):
-        with nullcontext(fetchers()) if reads_ahead() else readers() as pool:
-            found = threaded.get(graph, keys, pool=pool)
-    else:
-        found = get_sync(graph, keys)
-    # Chunk by chunk, since to put them into one array would copy them.
-    return [chunk[0][0][0][0, 0] for chunk in found]
+    return asked, dict(stack.data.__dask_graph__()), stack.data.__dask_keys__()
+
+
+class _Plans(threading.local):
+    """Plans of a thread, the last used ones; one is carried out at a time."""
+
+    def __init__(self) -> None:
+        self.plan = lru_cache(maxsize=PLANS)(_plan)
+
+
+_plans = _Plans()
 
 
 class NativeReader:

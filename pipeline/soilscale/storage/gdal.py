@@ -33,7 +33,10 @@ def gdal_options() -> dict[str, str]:
         "GDAL_HTTP_CONNECTTIMEOUT": "10",
         "GDAL_HTTP_MULTIRANGE": "YES",
         "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
-        # A block cache of 32 KiB pieces on top of vsicurl's own, which holds 16 KiB, would only read more than asked.
+        # What is asked for at once at least, headers among it; GDAL's own 16 KiB are more than many a window. The first
+        # file that a process reads decides for all.
+        "CPL_VSIL_CURL_CHUNK_SIZE": "4096",
+        # A block cache of 32 KiB pieces on top of that would only read more than asked.
         "VSI_CACHE": "FALSE",
         "GDAL_NUM_THREADS": "1",
     }
