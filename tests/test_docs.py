@@ -259,7 +259,8 @@ def test_every_parameter_is_told_with_its_default(name: str) -> None:
     params = ALGORITHMS[name].make({}, 12, 0).get_params()
     known = {key: value for key, value in params.items() if key not in RESERVED}
     if name == "random_forest":
-        known = {key: known[key] for key in ("n_estimators", "max_features", "min_samples_split", "min_samples_leaf")}
+        of_r = ("n_estimators", "max_features", "min_samples_split", "min_samples_leaf", "max_samples")
+        known = {key: known[key] for key in of_r}
     assert [key for key in known if key not in told] == []
     for key, value in known.items():
         assert not isinstance(value, int) or key == "max_features" or f"{value:,}" in told[key], key

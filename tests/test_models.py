@@ -30,7 +30,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from soilscale import models, samples
 from soilscale.errors import ConfigurationError, DataError
-from soilscale.models import ALGORITHMS, Job, TrendForest
+from soilscale.models import ALGORITHMS, Job, TrendForest, persistence
 from soilscale.seasons import METEOROLOGICAL, Seasons, month_range
 
 SEASONS = Seasons(METEOROLOGICAL)
@@ -97,6 +97,47 @@ def test_random_forest_has_the_defaults_of_r() -> None:
 
 
 @pytest.mark.parametrize("name", FORESTS)
+def test_a_tree_draws_no_more_rows_than_there_are(name: str, rows: Rows) -> None:
+    """Up to the bound a forest is that of scikit-learn's default, which draws as many rows as there are."""
+    X, y = rows
+
+    def fit(most: float | None) -> Any:
+        fitted = ALGORITHMS[name].make({**SMALL, "max_samples": most}, 3, 0).fit(X, y)
+        assert fitted.get_params()["max_samples"] == most
+        return getattr(fitted, "forest_", fitted)
+
+    whole, default = fit(None), ALGORITHMS[name].make(SMALL, 3, 0)
+    assert default.get_params()["max_samples"] == 20_000
+    for other in (fit(200), fit(20_000), getattr(default.fit(X, y), "forest_", default)):
+        assert models.pack(other) == models.pack(whole)
+        assert [len(bag) for bag in other.estimators_samples_] == [200] * len(whole.estimators_)
+    assert models.pack(fit(199)) != models.pack(whole)
+    if name == "random_forest":
+        theirs = RandomForestRegressor(max_features=1, min_samples_split=6, random_state=0, **SMALL).fit(X, y)
+        assert models.pack(theirs) == models.pack(whole)
+
+
+@pytest.mark.parametrize("name", FORESTS)
+def test_a_forest_does_not_grow_with_the_rows_beyond_the_bound_and_knows_them_all(name: str) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.random((2000, 3)).astype("float32")
+    y = (X[:, 0] + rng.normal(0, 0.1, 2000)).astype("float32")
+
+    def fit(rows: int) -> Any:
+        fitted = ALGORITHMS[name].make({"n_estimators": 60, "max_samples": 100}, 3, 0).fit(X[:rows], y[:rows])
+        return getattr(fitted, "forest_", fitted)
+
+    few, many = fit(500), fit(2000)
+    drawn = [bag for forest in (few, many) for bag in forest.estimators_samples_]
+    assert {len(bag) for bag in drawn} == {100}
+    sizes = [sum(tree.tree_.node_count for tree in forest.estimators_) for forest in (few, many)]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.1)
+    # 6,000 draws of 2,000 rows leave a row out with a probability of exp(-3)
+    seen = len(np.unique(np.concatenate(many.estimators_samples_)))
+    assert seen == pytest.approx(2000 * (1 - np.exp(-3)), rel=0.02)
+
+
+@pytest.mark.parametrize("name", FORESTS)
 @pytest.mark.parametrize(("p", "tried"), [(1, 1), (2, 1), (3, 1), (11, 3), (12, 4)])
 def test_a_third_of_the_features_is_tried_at_a_split_and_at_least_one(name: str, p: int, tried: int) -> None:
     assert ALGORITHMS[name].make({}, p, 0).get_params()["max_features"] == tried
@@ -113,7 +154,7 @@ def test_every_algorithm_keeps_the_registrys_contract(name: str, rows: Rows) -> 
     assert estimator.get_params()["random_state"] == 11
     fitted = algorithm.make(QUICK.get(name, {}), 3, 11).fit(X, y)
     assert np.corrcoef(fitted.predict(X), y)[0, 1] > 0.9
-    assert type(fitted) in models.persistence.MODELS
+    assert type(fitted) in persistence.MODELS
 
 
 def test_the_recommended_algorithms_exist_and_extrapolate_at_least_once() -> None:
@@ -176,6 +217,12 @@ def test_trend_forest_extrapolates_where_a_forest_cannot(rows: Rows) -> None:
         return float(np.sqrt(np.mean((predicted - truth) ** 2)))
 
     assert rmse(trend.predict(beyond)) < rmse(forest.predict(beyond)) / 4
+
+
+def test_without_bootstrap_every_tree_learns_from_every_row(rows: Rows) -> None:
+    X, y = rows
+    made = ALGORITHMS["random_forest"].make({"n_estimators": 2, "bootstrap": False, "max_samples": 20}, 3, 0)
+    assert [tree.tree_.n_node_samples[0] for tree in made.fit(X, y).estimators_] == [200, 200]
 
 
 def test_trend_forest_finds_a_linear_law_exactly() -> None:

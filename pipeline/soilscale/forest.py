@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numba
 import numpy as np
@@ -25,6 +25,9 @@ LEAF = -1
 
 NEVER = np.iinfo(np.int32).max
 """Node at which a row meets a feature that its path does not use."""
+
+SPAN = 10
+"""Trees of which it is known at once which rows are out of their bags; bounds memory."""
 
 STEP = np.uint64(0x9E3779B97F4A7C15)
 MIX = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -55,6 +58,16 @@ def _keep(save: Callable[..., None], *code: Any) -> None:
         save(*code)
     except OSError as error:
         logger.warning("compiled code cannot be kept: %s; free space, or set NUMBA_CACHE_DIR", error)
+
+
+class Outside(Protocol):
+    """Whether a row is out of a tree's bag: an array of shape ``(trees, n)``, or what gives a row of it when asked."""
+
+    def __len__(self) -> int:
+        """Return the number of trees."""
+
+    def __getitem__(self, tree: int, /) -> Bools:
+        """Whether each row is out of a tree's bag, shape ``(n,)``."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +105,7 @@ def permutation(count: int, seed: np.uint64) -> NDArray[np.int64]:
     return order
 
 
-def out_of_bag(forest: Forest, X: NDArray[np.float32], out: Bools) -> tuple[Float64s, NDArray[np.int64]]:
+def out_of_bag(forest: Forest, X: NDArray[np.float32], out: Outside) -> tuple[Float64s, NDArray[np.int64]]:
     """Mean prediction of each row by the trees that did not learn from it.
 
     Parameters
@@ -102,15 +115,18 @@ def out_of_bag(forest: Forest, X: NDArray[np.float32], out: Bools) -> tuple[Floa
     X
         Features, shape ``(n, p)``, finite.
     out
-        Whether a row is out of a tree's bag, shape ``(trees, n)``.
+        Rows out of each tree's bag.
 
     Returns
     -------
     mean, count
         Shape ``(n,)``: the mean, NaN where every tree learned from the row, and the number of trees that did not.
     """
-    total, count = np.zeros(len(X)), out.sum(axis=0)
-    _sum(forest.start, forest.feature, forest.threshold, forest.child, forest.value, X, out, total)
+    total, count = np.zeros(len(X)), np.zeros(len(X), np.int64)
+    for first in range(0, len(out), SPAN):
+        start, outside = _span(forest, out, first)
+        count += outside.sum(axis=0)
+        _sum(start, forest.feature, forest.threshold, forest.child, forest.value, X, outside, total)
     return np.divide(total, count, out=np.full(len(X), np.nan), where=count > 0), count
 
 
@@ -119,7 +135,7 @@ def permuted_errors(
     X: NDArray[np.float32],
     y: Float64s,
     slope: Float64s,
-    out: Bools,
+    out: Outside,
     units: Bools,
     seeds: NDArray[np.uint64],
     threads: int = 1,
@@ -142,7 +158,7 @@ def permuted_errors(
     slope
         Slope of the linear function, shape ``(p,)``; zeros for trees alone.
     out
-        Whether a row is out of a tree's bag, shape ``(trees, n)``.
+        Rows out of each tree's bag.
     units
         Features that are permuted together, shape ``(units, p)``.
     seeds
@@ -159,19 +175,28 @@ def permuted_errors(
     columns = [np.flatnonzero(unit) for unit in units]
     members = np.concatenate(columns)
     bounds = np.cumsum([0, *map(len, columns)])
-    trees = forest.start, forest.feature, forest.threshold, forest.child, forest.value
+    nodes = forest.feature, forest.threshold, forest.child, forest.value
 
-    def permute(span: Sequence[int]) -> None:
-        _permute(*trees, X, y, slope, out, units, members, bounds, seeds, span[0], span[-1] + 1, error, increase)
+    def permute(first: int) -> None:
+        some = slice(first, first + SPAN)
+        start, outside = _span(forest, out, first)
+        told = error[some], increase[some]
+        _permute(start, *nodes, X, y, slope, outside, units, members, bounds, seeds[some], *told)
 
-    spans = [range(first, min(first + 10, len(out))) for first in range(0, len(out), 10)]
+    firsts = range(0, len(out), SPAN)
     if threads == 1:
-        for span in spans:
-            permute(span)
+        for first in firsts:
+            permute(first)
     else:
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(permute, spans))
+            list(pool.map(permute, firsts))
     return error, increase
+
+
+def _span(forest: Forest, out: Outside, first: int) -> tuple[NDArray[np.int64], Bools]:
+    """Places of the roots of some trees, and the end of the last, and the rows out of their bags."""
+    last = min(first + SPAN, len(out))
+    return forest.start[first : last + 1], np.stack([out[tree] for tree in range(first, last)])
 
 
 @compiled
@@ -287,12 +312,10 @@ def _permute(
     members: Any,
     bounds: Any,
     seeds: Any,
-    begin: int,
-    end: int,
     error: Any,
     increase: Any,
 ) -> None:
-    for tree in range(begin, end):
+    for tree in range(len(out)):
         rows = np.flatnonzero(out[tree])
         count = len(rows)
         if count == 0:

@@ -19,7 +19,7 @@ from soilscale.seasons import Seasons
 MODEL, TREES = "model.skops", "trees.npz"
 """Files of a fitted model: the whole of it, and of a forest its trees laid out for prediction."""
 
-FORMAT = 2
+FORMAT = 3
 """Version of what a fit writes; a change redoes every fit."""
 
 

@@ -1,4 +1,5 @@
 from .algorithms import ALGORITHMS, RECOMMENDED, Algorithm, Estimator, find
+from .bagging import RandomForest
 from .boosting import BoostedTrees
 from .distance import NearestNeighbours, SupportVectors
 from .importance import has_importance, measure, oob_r2
@@ -19,6 +20,7 @@ __all__ = [
     "Job",
     "NearestNeighbours",
     "Predictor",
+    "RandomForest",
     "SupportVectors",
     "TrendForest",
     "describe",

@@ -82,10 +82,10 @@ class Algorithm:
 
 
 def _forest(p: int) -> Estimator:
-    from sklearn.ensemble import RandomForestRegressor
+    from soilscale.models.bagging import MOST, RandomForest
 
-    estimator: Estimator = RandomForestRegressor(
-        n_estimators=500, max_features=max(p // 3, 1), min_samples_split=6, bootstrap=True, n_jobs=1
+    estimator: Estimator = RandomForest(
+        n_estimators=500, max_features=max(p // 3, 1), min_samples_split=6, max_samples=MOST, n_jobs=1
     )
     return estimator
 
@@ -121,7 +121,8 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         Algorithm(
             "random_forest",
             "Random forest with the defaults of R's randomForest: 500 trees, a third of the features tried at each "
-            "split, nodes of 5 rows or fewer left whole, bootstrap (Breiman 2001, Machine Learning 45, 5-32).",
+            "split, nodes of 5 rows or fewer left whole, bootstrap (Breiman 2001, Machine Learning 45, 5-32). A tree "
+            "draws 20,000 rows at most.",
             _forest,
         ),
         Algorithm(

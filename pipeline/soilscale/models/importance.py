@@ -22,11 +22,30 @@ Float64s = NDArray[np.float64]
 COLUMNS = ("feature", "group", "inc_mse", "inc_node_purity", "rank")
 """Columns of a table of importance."""
 
+Bools = NDArray[np.bool_]
+
 CERTAIN = float(np.finfo(float).eps)
 """Standard error below which R divides by 1 instead."""
 
 MEANS = ("squared_error", "friedman_mse", "poisson")
 """Criteria whose trees hold the mean of their rows at the root."""
+
+
+class Outside:
+    """Which rows are out of each tree's bag, found when it is asked; all at once they would be trees times rows."""
+
+    def __init__(self, bags: Sequence[NDArray[np.integer]], n: int) -> None:
+        self._bags, self._n = bags, n
+
+    def __len__(self) -> int:
+        """Return the number of trees."""
+        return len(self._bags)
+
+    def __getitem__(self, tree: int) -> Bools:
+        """Whether each row is out of a tree's bag, shape ``(n,)``."""
+        out = np.ones(self._n, dtype=bool)
+        out[self._bags[tree]] = False
+        return out
 
 
 def has_importance(estimator: Estimator) -> bool:
@@ -193,7 +212,7 @@ def in_standard_errors(increase: Float64s) -> Float64s:
 
 def _prepare(
     estimator: Estimator, X: pd.DataFrame, y: pd.Series[Any] | NDArray[Any]
-) -> tuple[RandomForestRegressor, Float64s, NDArray[np.float32], Float64s, NDArray[np.bool_]]:
+) -> tuple[RandomForestRegressor, Float64s, NDArray[np.float32], Float64s, Outside]:
     """Forest, slope of the trend, features, what the forest learned of the target, and rows out of each tree's bag."""
     if not has_importance(estimator):
         raise ConfigurationError(
@@ -202,7 +221,7 @@ def _prepare(
         )
     check_is_fitted(estimator)
     forest: Any = estimator.forest_ if isinstance(estimator, TrendForest) else estimator
-    values, target = X.to_numpy(dtype=float), np.asarray(y, dtype=float)
+    values, target = X.to_numpy(), np.asarray(y, dtype=float)
     shape = forest._n_samples, forest.n_features_in_  # noqa: SLF001  # no public name says how many rows it learned from
     if values.shape != shape or target.shape != shape[:1]:
         raise DataError(
@@ -214,14 +233,12 @@ def _prepare(
     slope = np.zeros(shape[1])
     if isinstance(estimator, TrendForest):
         slope = estimator.coef_
-        target = target - (values @ slope + estimator.intercept_)
-    narrow = values.astype("float32")
+        target = target - (values.astype(float) @ slope + estimator.intercept_)
+    narrow = values.astype("float32", copy=False)
     bags = forest.estimators_samples_
     _check_rows(forest, narrow, target, np.bincount(bags[0], minlength=shape[0]))
-    out = np.ones((len(bags), shape[0]), dtype=bool)
-    for tree, bag in enumerate(bags):
-        out[tree, bag] = False
-    if not out.any():
+    out = Outside(bags, shape[0])
+    if not any(out[tree].any() for tree in range(len(out))):
         raise DataError("importance: every tree learned from every row; lower max_samples or train with more rows")
     return forest, slope, narrow, target, out
 

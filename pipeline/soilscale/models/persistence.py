@@ -19,6 +19,7 @@ from skops.io.exceptions import UntrustedTypesFoundException
 
 from soilscale.errors import DataError
 from soilscale.models.algorithms import ALGORITHMS, Estimator
+from soilscale.models.bagging import RandomForest
 from soilscale.models.boosting import BoostedTrees
 from soilscale.models.distance import NearestNeighbours, SupportVectors
 from soilscale.models.trend import TrendForest
@@ -26,7 +27,7 @@ from soilscale.models.trend import TrendForest
 CHECKED = (BoostedTrees, NearestNeighbours, SupportVectors)
 """Types of model that check themselves what they learned."""
 
-TRUSTED = tuple(f"{one.__module__}.{one.__qualname__}" for one in (Tree, TrendForest, *CHECKED))
+TRUSTED = tuple(f"{one.__module__}.{one.__qualname__}" for one in (Tree, RandomForest, TrendForest, *CHECKED))
 """Types that a stored model may hold beside those of NumPy and scikit-learn that skops knows to be harmless."""
 
 MODELS = tuple({type(algorithm.build(1)) for algorithm in ALGORITHMS.values()})
@@ -57,8 +58,9 @@ def dumps(estimator: Estimator) -> bytes:
     names files are replaced by their order, and the files carry no date.
     """
     target = io.BytesIO()
+    stored = skops.dumps(estimator, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
     with (
-        zipfile.ZipFile(io.BytesIO(skops.dumps(estimator))) as source,
+        zipfile.ZipFile(io.BytesIO(stored)) as source,
         zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
     ):
         schema, files = _renumber(source.read(SCHEMA))

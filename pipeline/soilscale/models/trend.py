@@ -8,15 +8,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from soilscale.models.bagging import MOST, RandomForest
+
 ALPHAS = tuple(10.0 ** (half / 2) for half in range(-4, 11))
 """Ridge penalties among which `TrendForest` chooses, for standardised features: 0.01 to 100,000."""
 
-OF_FOREST = ("n_estimators", "max_features", "min_samples_split", "min_samples_leaf", "max_depth")
+OF_FOREST = ("n_estimators", "max_features", "min_samples_split", "min_samples_leaf", "max_depth", "max_samples")
 """Parameters that `TrendForest` shares with its forest."""
 
 
@@ -32,8 +33,9 @@ class TrendForest(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sciki
     ----------
     alphas
         Ridge penalties to choose from.
-    n_estimators, max_features, min_samples_split, min_samples_leaf, max_depth
-        As in `sklearn.ensemble.RandomForestRegressor`; the defaults are those of R's randomForest.
+    n_estimators, max_features, min_samples_split, min_samples_leaf, max_depth, max_samples
+        As in `RandomForest`; the defaults are those of R's randomForest, but for a bound on what a tree draws. The
+        trend learns from every row.
     random_state, n_jobs
         Likewise.
 
@@ -45,13 +47,13 @@ class TrendForest(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         Value of the trend where every feature is 0.
     alpha_ : float
         Penalty that was chosen.
-    forest_ : RandomForestRegressor
+    forest_ : RandomForest
         Forest that predicts the residual.
     """
 
     _parameter_constraints: ClassVar[Mapping[str, Any]] = {
         "alphas": ["array-like"],
-        **{name: RandomForestRegressor._parameter_constraints[name] for name in OF_FOREST},  # noqa: SLF001 - the same
+        **{name: RandomForest._parameter_constraints[name] for name in OF_FOREST},  # noqa: SLF001 - the same
     }
 
     def __init__(
@@ -63,6 +65,7 @@ class TrendForest(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         min_samples_split: float = 6,
         min_samples_leaf: float = 1,
         max_depth: int | None = None,
+        max_samples: float | None = MOST,
         random_state: int | None = None,
         n_jobs: int | None = None,
     ) -> None:
@@ -72,6 +75,7 @@ class TrendForest(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         self.min_samples_split = min_samples_split
         self.min_samples_leaf = min_samples_leaf
         self.max_depth = max_depth
+        self.max_samples = max_samples
         self.random_state = random_state
         self.n_jobs = n_jobs
 
@@ -96,12 +100,13 @@ class TrendForest(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         self.alpha_ = float(ridge.alpha_)
         self.coef_ = ridge.coef_ / scaler.scale_
         self.intercept_ = float(ridge.intercept_ - self.coef_ @ scaler.mean_)
-        self.forest_ = RandomForestRegressor(
+        self.forest_: Any = RandomForest(
             n_estimators=self.n_estimators,
             max_features=self.max_features,
             min_samples_split=self.min_samples_split,
             min_samples_leaf=self.min_samples_leaf,
             max_depth=self.max_depth,
+            max_samples=self.max_samples,
             random_state=self.random_state,
             n_jobs=self.n_jobs,
         ).fit(X, y - self._trend(X))
