@@ -9,7 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from commands import Ended, dask_cluster, edit, files, invoke, markers, redone, redone_units, sparse_world, times
+from commands import (
+    Ended,
+    counts,
+    dask_cluster,
+    edit,
+    files,
+    invoke,
+    markers,
+    redone,
+    redone_units,
+    sparse_world,
+    times,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -196,6 +208,17 @@ def test_a_damaged_object_is_named_and_made_again(
     done_again = {f"{part}/{unit}" for part, names in redone_units(before, run / "state").items() for unit in names}
     assert {unit for unit in done_again if not unit.startswith(f"{stage}/")} == makers
     assert files(run, without=OWN) == files(output, without=OWN)
+
+
+def test_what_is_lost_of_the_report_is_made_again(
+    again: Callable[[], Ended], config: Path, output: Path, tmp_path: Path
+) -> None:
+    for name in ("index.html", "accuracy.csv"):
+        (tmp_path / "run" / "report" / name).unlink()
+        assert counts(invoke("status", config, "--output", tmp_path / "run"))["report"] == ["0", "1", "0"]
+        assert again().status == 0
+    assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)
+    assert (tmp_path / "run" / "report" / "index.html").exists()
 
 
 def test_a_damaged_seal_is_none(again: Callable[[], Ended], tmp_path: Path) -> None:

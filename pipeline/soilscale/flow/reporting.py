@@ -81,13 +81,18 @@ def write_report(run: Run) -> None:
     for name in set(storage.names_below(run.workspace.report(""))) - written:
         storage.remove(run.workspace.report(name))
     stations = stations_digest(run.config)
-    told = {"made_from": _made_from(run, stations), "stations": stations, "stamps": stations_stamps(run.config)}
+    told = {
+        "made_from": _made_from(run, stations),
+        "stations": stations,
+        "stamps": stations_stamps(run.config),
+        "files": sorted(written),
+    }
     storage.write_json(_marker(run), told)
     run.progress("report", 3, 3)
 
 
 def stands(run: Run, *, by_stamps: bool = False) -> bool:
-    """Whether the report was made from what the other stages hold, and from the same stations.
+    """Whether the report is whole, and was made from what the other stages hold and from the same stations.
 
     Parameters
     ----------
@@ -97,7 +102,9 @@ def stands(run: Run, *, by_stamps: bool = False) -> bool:
     if not storage.exists(_marker(run)):
         return False
     told = storage.read_json(_marker(run))
-    if not isinstance(told, dict):
+    if not isinstance(told, dict) or "files" not in told:
+        return False
+    if not set(told["files"]) <= set(storage.names_below(run.workspace.report(""))):
         return False
     stamps = [list(one) for one in stations_stamps(run.config)] if by_stamps else []
     known = by_stamps and stamps == told["stamps"] and all(stamp for _, stamp in stamps)
