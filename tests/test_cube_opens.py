@@ -150,6 +150,30 @@ def test_only_so_many_files_stay_open(tmp_path: Path, opened: Counter[str], monk
     assert opened == {"a.tif": 1, "b.tif": 2, "c.tif": 1}
 
 
+def test_a_file_that_a_thread_still_reads_when_the_context_ends_is_closed_after_that(tmp_path: Path) -> None:
+    href, under_way, ended = str(write(tmp_path / "a.tif", stored(0), GRID)), threading.Event(), threading.Event()
+    read: list[rasterio.DatasetReader] = []
+
+    def slow(file: rasterio.DatasetReader) -> None:
+        read.append(file)
+        under_way.set()
+        assert ended.wait(timeout=30)
+        assert not file.closed
+
+    def other(shelf: assets.Shelf) -> None:
+        assets.share(shelf)
+        assets.opened(href, slow)
+
+    with kept_open():
+        thread = threading.Thread(target=other, args=(assets.shelf(),))
+        thread.start()
+        assert under_way.wait(timeout=30)
+        header(href)
+    ended.set()
+    thread.join()
+    assert read[0].closed
+
+
 def test_a_file_that_fails_is_not_kept(tmp_path: Path) -> None:
     href = str(write(tmp_path / "a.tif", stored(0), GRID))
     content = Path(href).read_bytes()

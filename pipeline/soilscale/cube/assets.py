@@ -53,7 +53,27 @@ class Shelf:
     def __init__(self) -> None:
         self.files: dict[str, rasterio.DatasetReader] | None = None
         """By path, the last used ones last; none that a thread reads from. None where none are kept."""
-        self.lock = threading.Lock()
+        self._lock = threading.Lock()
+
+    def take(self, path: str) -> rasterio.DatasetReader | None:
+        """File for one thread to read from, if it is kept."""
+        with self._lock:
+            return None if self.files is None else self.files.pop(path, None)
+
+    def put(self, path: str, file: rasterio.DatasetReader) -> rasterio.DatasetReader | None:
+        """Keep a file, and return one to close: the one unused for longest of too many; this, if it is not to be kept."""
+        with self._lock:
+            if self.files is None or path in self.files:
+                return file
+            self.files[path] = file
+            return self.files.pop(next(iter(self.files))) if len(self.files) > MOST_OPEN else None
+
+    def clear(self) -> None:
+        """Close all files; those that threads still read from are closed when they are put back."""
+        with self._lock:
+            files, self.files = self.files, None
+        for file in (files or {}).values():
+            file.close()
 
 
 class _Own(threading.local):
@@ -161,9 +181,7 @@ def kept_open() -> Iterator[None]:
     try:
         yield
     finally:
-        for file in shelf.files.values():
-            file.close()
-        shelf.files = None
+        shelf.clear()
 
 
 def shelf() -> Shelf:
@@ -180,22 +198,14 @@ def share(shelf: Shelf) -> None:
 def _file(path: str) -> Iterator[rasterio.DatasetReader]:
     """Open file; one that could not be read is not kept."""
     shelf = _own.shelf
-    if shelf.files is None:
-        with rasterio.open(path) as file:
-            yield file
-        return
-    with shelf.lock:
-        file = shelf.files.pop(path, None)
-    file = file or rasterio.open(path)
+    file = shelf.take(path) or rasterio.open(path)
     try:
         yield file
     except BaseException:
         file.close()
         raise
-    with shelf.lock:
-        shelf.files[path] = file
-        spare = shelf.files.pop(next(iter(shelf.files))) if len(shelf.files) > MOST_OPEN else None
-    if spare:
+    spare = shelf.put(path, file)
+    if spare is not None:
         spare.close()
 
 
