@@ -462,6 +462,13 @@ def test_folds_do_not_depend_on_the_order_of_the_rows(blocks: list[str], seed: i
     assert shuffled.tolist() == fold[order].tolist()
 
 
+@settings(max_examples=30, deadline=None)
+@given(names, st.permutations([f"r{row:02d}c00-{year}" for row in range(4) for year in (1990, 1991)]))
+def test_folds_of_categories_are_those_of_their_words(blocks: list[str], order: list[str]) -> None:
+    words = pd.Series(blocks, dtype=object)
+    assert models.folds(words.astype(pd.CategoricalDtype(order)), 3, 1).tolist() == models.folds(words, 3, 1).tolist()
+
+
 def test_folds_are_dealt_at_random() -> None:
     blocks = pd.Series([f"b{i:02d}" for i in range(20)])
     dealt = {tuple(models.folds(blocks, 5, seed)) for seed in range(5)}
@@ -650,7 +657,8 @@ def test_a_fold_without_rows_predicts_nothing(table: pd.DataFrame) -> None:
 def describe(job: Job, table: pd.DataFrame) -> dict[str, Any]:
     estimator, predictions = run(job, table, parameters=QUICK.get(job.algorithm, {}))
     assert estimator is not None
-    return models.describe(job, estimator, table, FEATURES, UNITS, predictions, seed=3)
+    train, _ = models.partition(job, table, seed=3)
+    return models.describe(job, estimator, train, FEATURES, UNITS, predictions)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -79,7 +79,8 @@ class Descent:
 def lay(forest: Forest, p: int) -> Descent:
     """Lay a forest of `p` features out for prediction; it may have up to 2**29 nodes that split."""
     inner = forest.feature != LEAF
-    code = np.where(inner, 4 * (np.cumsum(inner) - 1), ~(np.cumsum(~inner) - 1)).astype(np.int32)
+    splits, leaf = (np.cumsum(kind, dtype=np.int32) - 1 for kind in (inner, ~inner))
+    code = np.where(inner, 4 * splits, ~leaf)
     root = np.repeat(forest.start[:-1], np.diff(forest.start))
     limit = rounded_down(forest.threshold[inner])
     node = np.empty((len(limit), 4), np.int32)

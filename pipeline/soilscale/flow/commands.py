@@ -45,7 +45,7 @@ def samples(given: Run) -> Outcome:
     _need_cube(given)
     freezing.write_resolved(given)
     stages.draw_samples(given)
-    count = len(learn.read_table(given.workspace.samples))
+    count = learn.count(given.workspace.samples)
     return _outcome(given, f"training table: {given.workspace.samples}, {count} rows")
 
 

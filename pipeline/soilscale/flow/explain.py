@@ -78,7 +78,7 @@ def select_units(run: Run, seasons: Sequence[str], samples: str) -> list[Unit]:
     units = []
     for season in seasons:
         task = _task(run, season, explained(run), _given(run, season, explained(run)))
-        units.append(Unit(SELECT, season, digest(samples, told, task), select, (told, task, samples)))
+        units.append(Unit(SELECT, season, digest(samples, told, task, learn.FORMAT), select, (told, task)))
     return units
 
 
@@ -90,8 +90,8 @@ def tune_units(run: Run, seasons: Sequence[str], samples: str) -> list[Unit]:
             task = _task(run, season, algorithm, _given(run, season, algorithm))
             features = features_of(run, season)
             name = f"{season}-{algorithm}"
-            made_from = digest(samples, features, task, choices)
-            units.append(Unit(TUNE, name, made_from, tune, (name, features, task, choices, samples)))
+            made_from = digest(samples, features, task, choices, learn.FORMAT)
+            units.append(Unit(TUNE, name, made_from, tune, (name, features, task, choices)))
     return units
 
 
@@ -106,9 +106,8 @@ def importance_units(run: Run, seasons: Sequence[str], fits: Sequence[Unit]) -> 
     for season in (*seasons, ALL):
         job = Job(season, algorithm, "comprehensive" if season == ALL else "seasonal", "random", None)
         fit = made[job.name]
-        version, seed = fit.arguments[-1], run.config.models.seed
         made_from = digest(fit.digest, told)
-        arguments = (job, features_of(run, season), told, seed, version)
+        arguments = (job, features_of(run, season), told, run.config.models.seed)
         units.append(Unit(IMPORTANCE, season, made_from, importance, arguments))
     return units
 
@@ -132,9 +131,9 @@ def ablation_units(run: Run, seasons: Sequence[str], samples: str) -> list[Unit]
                 Unit(
                     ABLATION,
                     f"{season}-without-{name}",
-                    digest(samples, own, task, name),
+                    digest(samples, own, task, name, learn.FORMAT),
                     ablate,
-                    (f"{season}-without-{name}", own, name, task, samples),
+                    (f"{season}-without-{name}", own, name, task),
                 )
             )
     return units
@@ -145,9 +144,14 @@ def _task(run: Run, season: str, algorithm: str, parameters: Mapping[str, Any]) 
     return Task(season, algorithm, parameters, settings.seed, settings.folds)
 
 
-def select(workspace: Workspace, told: Mapping[str, str], task: Task, version: str) -> None:
+def _rows(workspace: Workspace, task: Task) -> pd.DataFrame:
+    """Rows of a task's season."""
+    return learn.table(workspace.samples, task.season, task.seed, task.folds)
+
+
+def select(workspace: Workspace, told: Mapping[str, str], task: Task) -> None:
     """Choose a season's factors on a worker."""
-    steps = selection.forward(learn.table(workspace.samples, version), told, task)
+    steps = selection.forward(_rows(workspace, task), told, task)
     learn.write_table(workspace.state(SELECT, f"{task.season}.parquet"), steps)
 
 
@@ -157,18 +161,15 @@ def tune(
     features: Sequence[str],
     task: Task,
     choices: Mapping[str, Sequence[Any]],
-    version: str,
 ) -> None:
     """Tune an algorithm in a season on a worker."""
-    found = selection.tune(learn.table(workspace.samples, version), features, task, choices)
+    found = selection.tune(_rows(workspace, task), features, task, choices)
     storage.write_json(workspace.state(TUNE, f"{name}.json"), found.to_dict("records"))
 
 
-def importance(
-    workspace: Workspace, job: Job, features: Sequence[str], told: Mapping[str, str], seed: int, version: str
-) -> None:
+def importance(workspace: Workspace, job: Job, features: Sequence[str], told: Mapping[str, str], seed: int) -> None:
     """Measure the importance of a season's factors on a worker, on the rows that the stored model learned from."""
-    rows, _ = models.partition(job, learn.table(workspace.samples, version), seed=seed)
+    rows = learn.rows_of(workspace, job, seed)[0]
     estimator = learn.estimator(workspace.model(job.season, job.algorithm))
     found = models.measure(estimator, rows[list(features)], rows[MAP], told, seed=seed)
     score = models.oob_r2(estimator, rows[list(features)], rows[MAP])
@@ -177,9 +178,9 @@ def importance(
     learn.write_table(workspace.state(IMPORTANCE, f"{job.season}.parquet"), found)
 
 
-def ablate(workspace: Workspace, name: str, told: Mapping[str, str], left_out: str, task: Task, version: str) -> None:
+def ablate(workspace: Workspace, name: str, told: Mapping[str, str], left_out: str, task: Task) -> None:
     """Predict a season's rows without a factor, on a worker."""
-    found = selection.without(learn.table(workspace.samples, version), told, left_out, task)
+    found = selection.without(_rows(workspace, task), told, left_out, task)
     found = found.assign(season=task.season, without=left_out)
     learn.write_table(workspace.state(ABLATION, f"{name}.parquet"), found)
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from soilscale import models, samples, storage
 from soilscale.errors import DataError
 from soilscale.flow.workspace import Workspace
 from soilscale.models import Job
 from soilscale.schema import COARSE
-from soilscale.seasons import Seasons
+from soilscale.seasons import ALL, Seasons
 
 MODEL, TREES = "model.skops", "trees.npz"
 """Files of a fitted model: the whole of it, and of a forest its trees laid out for prediction."""
@@ -44,32 +50,100 @@ def fit(
     features: Sequence[str],
     units: Mapping[str, str],
     options: Mapping[str, Any],
-    version: str,
 ) -> None:
     """Fit one job; keep its predictions and, of a random one, the model and its description."""
-    rows = table(workspace.samples, version)
-    estimator, predictions = models.run(job, rows, features, **options)
+    train, held_out = rows_of(workspace, job, options["seed"], options["folds"])
+    fitting = {name: options[name] for name in ("parameters", "seed")}
+    estimator, predictions = models.learn(job, train, held_out, features, **fitting)
+    del held_out
     write_table(workspace.state("train", f"{job.name}.parquet"), predictions)
     if estimator is not None:
-        told = models.describe(job, estimator, rows, features, units, predictions, seed=options["seed"])
+        told = models.describe(job, estimator, train, features, units, predictions)
+        del train, predictions
         storage.write_bytes(workspace.model(job.season, job.algorithm, MODEL), models.dumps(estimator))
         if (trees := models.pack(estimator)) is not None:
             storage.write_bytes(workspace.model(job.season, job.algorithm, TREES), trees)
         storage.write_json(workspace.state("train", f"{job.name}.about.json"), told)
 
 
-def read_table(url: str) -> pd.DataFrame:
-    """Table from a Parquet object.
+@contextmanager
+def _parquet(url: str) -> Iterator[io.BytesIO]:
+    """Content of a Parquet object, to be read in the context.
 
     Raises
     ------
     storage.DamagedError
         If it is no table any more.
     """
+    content = io.BytesIO(storage.read_bytes(url))
     try:
-        return pd.read_parquet(io.BytesIO(storage.read_bytes(url)))
+        yield content
     except (ValueError, OSError) as error:
         raise storage.damaged(url, error) from error
+
+
+def read_table(url: str, columns: list[str] | None = None) -> pd.DataFrame:
+    """Table from a Parquet object, or some of its columns.
+
+    Raises
+    ------
+    storage.DamagedError
+        If it is no table any more; so do the functions below.
+    """
+    with _parquet(url) as content:
+        return pd.read_parquet(content, columns=columns)
+
+
+def count(url: str) -> int:
+    """Rows of a table."""
+    with _parquet(url) as content:
+        return int(pq.read_metadata(content).num_rows)
+
+
+def counts(url: str) -> pd.DataFrame:
+    """Season and split of every row of the training table, in memory as codes."""
+    names = ["season", "split"]
+    with _parquet(url) as content:
+        found = pq.read_table(content, columns=names, read_dictionary=names).to_pandas()
+    return found.astype("category")
+
+
+def put_together(parts: Sequence[str], url: str) -> None:
+    """Write tables one below the other as one, each a row group, with one of them in memory at a time."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, writer = Path(folder) / "table.parquet", None
+        for number, one in enumerate(parts):
+            with _parquet(one) as content:
+                part = pq.read_table(content)
+            if len(part) or (writer is None and number == len(parts) - 1):
+                writer = writer or pq.ParquetWriter(path, part.schema)
+                writer.write_table(part.cast(writer.schema))
+        if writer is not None:
+            writer.close()
+        storage.write_file(url, path)
+
+
+def row_groups(url: str, columns: list[str] | None = None) -> Iterator[pd.DataFrame]:
+    """Parts of a table, as `put_together` joined them, one after another."""
+    with _parquet(url) as content:
+        file = pq.ParquetFile(content)
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group, columns).to_pandas(ignore_metadata=True)
+
+
+def blocked_errors(url: str) -> dict[tuple[str, str], dict[str, float]]:
+    """Mean squared error on held-out blocks by season and model, and by algorithm, in that order."""
+    names = ["season", "model", "algorithm", "split", "observed", "predicted"]
+    sums: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for part in row_groups(url, names):
+        part["error"] = (part["predicted"].astype(float) - part["observed"].astype(float)) ** 2
+        blocked = part[part["split"] == "blocked"]
+        for keys, own in blocked.groupby(names[:3])["error"]:
+            season, model, algorithm = map(str, keys)
+            total = sums.setdefault((season, model), {}).setdefault(algorithm, [0.0, 0.0])
+            total[0] += own.sum()
+            total[1] += len(own)
+    return {key: {name: own[name][0] / own[name][1] for name in sorted(own)} for key, own in sums.items()}
 
 
 def read_csv(url: str) -> pd.DataFrame:
@@ -78,20 +152,44 @@ def read_csv(url: str) -> pd.DataFrame:
 
 
 def write_table(url: str, table: pd.DataFrame) -> None:
-    """Write a table as a Parquet object, whole or not at all."""
+    """Write a table as a Parquet object, whole or not at all; categories become words."""
     buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
+    words = table.select_dtypes("category").columns
+    table.astype(dict.fromkeys(words, object)).to_parquet(buffer, index=False)
     storage.write_bytes(url, buffer.getvalue())
 
 
-@lru_cache(maxsize=1)
-def table(url: str, version: str) -> pd.DataFrame:  # noqa: ARG001 - the version tells one table from the next
-    """Training table, remembered by this process until another version is asked for."""
-    return read_table(url)
+def rows_of(workspace: Workspace, job: Job, seed: int, folds: int = models.FOLDS) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows that a job learns from and rows that it predicts, of `models.partition`; no other is left in memory."""
+    return models.partition(job, table(workspace.samples, job.season, seed, folds), seed=seed, folds=folds)
+
+
+def table(url: str, season: str, seed: int, folds: int) -> pd.DataFrame:
+    """Rows of the training table of one season, or of `ALL`, in its order; words are categories.
+
+    A column `models.FOLD`, as the blocks of the whole table deal it, stands in place of the blocks.
+    """
+    parts: list[pa.Table] = []
+    with _parquet(url) as content:
+        file = pq.ParquetFile(content, read_dictionary=["season", "block", "split"])
+        blocks = file.read(["block"]).unify_dictionaries().column(0).to_pandas()
+        fold = models.folds(blocks, folds, seed).astype("int8")
+        del blocks
+        columns = [name for name in file.schema_arrow.names if name != "block"]
+        first = 0
+        for group in range(file.num_row_groups):
+            part = file.read_row_group(group, columns)
+            part = part.append_column(models.FOLD, pa.array(fold[first : first + len(part)]))
+            first += len(part)
+            parts.append(part if season == ALL else part.filter(pc.equal(part["season"], season)))
+    found = pa.concat_tables(parts).unify_dictionaries()
+    del parts
+    rows: pd.DataFrame = found.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
+    return rows
 
 
 @lru_cache(maxsize=2)
-def load(url: str, version: str) -> models.Predictor:  # noqa: ARG001 - likewise
+def load(url: str, version: str) -> models.Predictor:  # noqa: ARG001 - what is remembered is of one version
     """Model from its folder, ready to predict; remembered by this process, as one other is.
 
     Raises

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 
 from soilscale import __version__, cube, maps, samples, storage
 from soilscale.flow import draw, explain, intervals, learn, releases
@@ -42,16 +41,15 @@ class Chosen:
 def choose(run: Run) -> dict[str, Chosen]:
     """Model of each season: the configured algorithm, or the one with the least blocked RMSE."""
     settings = run.config
-    predictions = learn.read_table(run.workspace.predictions)
-    few = samples.check_counts(learn.read_table(run.workspace.samples), settings.season_scheme)
-    fitted = trained(run)
+    few = samples.check_counts(learn.counts(run.workspace.samples), settings.season_scheme)
+    fitted, errors = trained(run), learn.blocked_errors(run.workspace.predictions)
     chosen = {}
     for season in settings.season_scheme.names:
         kind = "comprehensive" if season in few else "seasonal"
         algorithm = settings.maps.algorithm
         if algorithm == "best":
-            rows = predictions[(predictions["season"] == season) & (predictions["model"] == kind)]
-            algorithm = _best(rows[rows["split"] == "blocked"], settings.models.algorithms)
+            own = errors.get((season, kind), {})
+            algorithm = min(own, key=own.__getitem__) if own else settings.models.algorithms[0]
         chosen[season] = fitted[ALL if season in few else season, algorithm]
     return chosen
 
@@ -64,11 +62,6 @@ def trained(run: Run) -> dict[tuple[str, str], Chosen]:
         for job, version in fits
         if job.split == "random"
     }
-
-
-def _best(blocked: pd.DataFrame, algorithms: Sequence[str]) -> str:
-    errors = ((blocked["predicted"] - blocked["observed"]) ** 2).groupby(blocked["algorithm"]).mean()
-    return str(errors.idxmin()) if len(errors) else algorithms[0]
 
 
 def draw_maps(run: Run) -> None:

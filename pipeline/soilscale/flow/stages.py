@@ -106,13 +106,13 @@ def draw_samples(run: Run) -> None:
     if not _stands(run, work, run.workspace.samples):
         _put_together(run, work, run.workspace.samples)
         _mark(run, work)
-    table = learn.read_table(run.workspace.samples)
-    if table.empty:
+    observed = learn.read_table(run.workspace.samples, [MAP])[MAP]
+    if observed.empty:
         raise DataError(
             "no coarse cell has an observation and enough valid predictors in any month, so nothing can be learned; "
             "see what is missing with `soilscale status` and `soilscale check`, or lower samples.min_valid_fraction"
         )
-    _check_range(run, table[MAP])
+    _check_range(run, observed)
 
 
 def _check_range(run: Run, observed: pd.Series[float]) -> None:
@@ -178,7 +178,7 @@ def train(run: Run) -> None:
         If no season has rows enough for a model.
     """
     settings = run.config
-    few = samples.check_counts(learn.read_table(run.workspace.samples), settings.season_scheme)
+    few = samples.check_counts(learn.counts(run.workspace.samples), settings.season_scheme)
     if len(few) == len(settings.season_scheme.names):
         counts = ", ".join(f"{name} {count}" for name, count in few.items())
         raise DataError(
@@ -211,8 +211,7 @@ def _stands(run: Run, work: Sequence[Unit], url: str) -> bool:
 def _put_together(run: Run, work: Sequence[Unit], url: str) -> None:
     """Write the tables of units as one."""
     storage.remove(_joined(run, work))
-    parts = [learn.read_table(run.workspace.state(unit.stage, f"{unit.name}.parquet")) for unit in work]
-    learn.write_table(url, pd.concat(parts, ignore_index=True))
+    learn.put_together([run.workspace.state(unit.stage, f"{unit.name}.parquet") for unit in work], url)
 
 
 def _mark(run: Run, work: Sequence[Unit]) -> None:
@@ -230,7 +229,7 @@ def _origin(work: Sequence[Unit]) -> str:
 
 def trained_seasons(run: Run) -> list[str]:
     """Seasons that have rows enough for a model of their own."""
-    few = samples.check_counts(learn.read_table(run.workspace.samples), run.config.season_scheme)
+    few = samples.check_counts(learn.counts(run.workspace.samples), run.config.season_scheme)
     return [name for name in run.config.season_scheme.names if name not in few]
 
 
@@ -246,7 +245,7 @@ def train_units(run: Run, seasons: Sequence[str]) -> list[Unit]:
         feature_units = {name: told[name] for name in features}
         options = {"parameters": parameters, "seed": settings.seed, "folds": settings.folds}
         origin = digest(made_from, job, parameters, settings.folds, features, learn.FORMAT)
-        units.append(Unit(TRAIN, job.name, origin, learn.fit, (job, features, feature_units, options, made_from)))
+        units.append(Unit(TRAIN, job.name, origin, learn.fit, (job, features, feature_units, options)))
     return units
 
 

@@ -6,11 +6,12 @@ from .importance import has_importance, measure, oob_r2
 from .packing import pack, unpack
 from .persistence import dumps, loads
 from .prediction import Predictor, predict, ready
-from .training import FOLDS, PREDICTIONS, Job, describe, folds, jobs, partition, run
+from .training import FOLD, FOLDS, PREDICTIONS, Job, describe, folds, jobs, learn, partition, run
 from .trend import TrendForest
 
 __all__ = [
     "ALGORITHMS",
+    "FOLD",
     "FOLDS",
     "PREDICTIONS",
     "RECOMMENDED",
@@ -29,6 +30,7 @@ __all__ = [
     "folds",
     "has_importance",
     "jobs",
+    "learn",
     "loads",
     "measure",
     "oob_r2",

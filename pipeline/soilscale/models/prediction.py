@@ -122,13 +122,18 @@ def lay(forest: RandomForestRegressor) -> Descent:
 def flat(forest: RandomForestRegressor) -> Forest:
     """Trees of a fitted forest, laid end to end."""
     trees = [one.tree_ for one in forest.estimators_]
-    feature = np.concatenate([tree.feature for tree in trees]).astype("int32")
-    left = np.concatenate([tree.children_left for tree in trees])
-    right = np.concatenate([tree.children_right for tree in trees])
-    return Forest(
-        start=np.cumsum([0, *(tree.node_count for tree in trees)]),
-        feature=np.maximum(feature, LEAF),
-        threshold=np.concatenate([tree.threshold for tree in trees]),
-        child=np.column_stack([left, right]).astype("int32"),
-        value=np.concatenate([tree.value[:, 0, 0] for tree in trees]),
+    start = np.cumsum([0, *(tree.node_count for tree in trees)])
+    nodes = int(start[-1])
+    found = Forest(
+        start=start,
+        feature=np.empty(nodes, np.int32),
+        threshold=np.empty(nodes),
+        child=np.empty((nodes, 2), np.int32),
+        value=np.empty(nodes),
     )
+    for tree, first, end in zip(trees, start[:-1], start[1:], strict=True):
+        found.feature[first:end] = np.maximum(tree.feature, LEAF)
+        found.threshold[first:end] = tree.threshold
+        found.child[first:end, 0], found.child[first:end, 1] = tree.children_left, tree.children_right
+        found.value[first:end] = tree.value[:, 0, 0]
+    return found

@@ -14,7 +14,7 @@ from sklearn.model_selection import PredefinedSplit
 
 from soilscale.errors import ConfigurationError, nearest
 from soilscale.models.algorithms import find
-from soilscale.models.training import FOLDS, Job, folds, matrix, run, seed_of
+from soilscale.models.training import FOLDS, Job, fold_of, matrix, run, seed_of
 from soilscale.samples import MIN_ROWS
 from soilscale.schema import MAP
 from soilscale.seasons import ALL
@@ -167,7 +167,7 @@ def tune(
     """
     of_season = (table["season"] == task.season).to_numpy() | (task.season == ALL)
     rows = table[of_season]
-    fold = folds(table["block"], task.folds, task.seed)[of_season]
+    fold = fold_of(table, task.folds, task.seed)[of_season]
     sizes = np.bincount(fold, minlength=task.folds)
     if len(rows) - sizes.max() < MIN_ROWS:
         return pd.DataFrame(columns=["season", "algorithm", "parameters", "metric", "value"])

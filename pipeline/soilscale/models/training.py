@@ -28,6 +28,9 @@ SplitName = Literal["random", "blocked"]
 FOLDS = 5
 """Folds of the blocked cross-validation."""
 
+FOLD = "fold"
+"""Column of a table that tells the fold of each row, dealt before by the whole table's blocks; int8."""
+
 PREDICTIONS = ("time", "season", "y", "x", "algorithm", "model", "split", "observed", "predicted")
 """Columns of the table of predictions."""
 
@@ -106,7 +109,9 @@ def folds(blocks: pd.Series[str], n: int = FOLDS, seed: int = 0) -> NDArray[np.i
     array
         Fold of each row, 0..n-1, in the order of `blocks`.
     """
-    codes, names = pd.factorize(blocks.to_numpy(), sort=True)
+    kinds = blocks.astype("category").cat.remove_unused_categories().cat
+    names = np.sort(kinds.categories.to_numpy())
+    codes = np.searchsorted(names, kinds.categories.to_numpy())[kinds.codes] if len(names) else np.empty(0, dtype=int)
     sizes = np.bincount(codes, minlength=len(names))
     rng = _generator(seed, "folds")
     order = rng.permutation(len(names))
@@ -132,7 +137,8 @@ def partition(job: Job, table: pd.DataFrame, *, seed: int, folds: int = FOLDS) -
     job
         Which fit.
     table
-        Training table (see `samples.draw`), rows in any order.
+        Training table (see `samples.draw`), rows in any order; of a seasonal job its season's are enough, if they have
+        a column `FOLD`.
     seed
         The project's seed, ``models.seed``.
     folds
@@ -145,14 +151,22 @@ def partition(job: Job, table: pd.DataFrame, *, seed: int, folds: int = FOLDS) -
     """
     of_season = (table["season"] == job.season).to_numpy() | (job.model == "comprehensive")
     learn = _learned(job, table, seed, folds)
-    train = table[of_season & learn].sort_values(["time", "y", "x"], ascending=[True, False, True])
+    rows = np.flatnonzero(of_season & learn)
+    time, y, x = (table[name].to_numpy()[rows] for name in ("time", "y", "x"))
+    rows = rows[np.lexsort((x, -y, time))]
     if job.model == "comprehensive":
-        counts = train["season"].value_counts()
+        counts = table["season"].iloc[rows].value_counts()
         enough = counts[counts >= MIN_ROWS]
         size = round(enough.mean()) if len(enough) else 0
         rng = _generator(seed, job.model, job.split, job.fold)
-        train = train.iloc[np.sort(rng.choice(len(train), size, replace=False))]
-    return train.reset_index(drop=True), table[of_season & ~learn].reset_index(drop=True)
+        rows = rows[np.sort(rng.choice(len(rows), size, replace=False))]
+    return _numbered(table.take(rows)), _numbered(table[of_season & ~learn])
+
+
+def _numbered(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows numbered from 0, themselves and no copy."""
+    rows.index = pd.RangeIndex(len(rows))
+    return rows
 
 
 def run(
@@ -199,8 +213,21 @@ def run(
     DataError
         If a random job has fewer than `samples.MIN_ROWS` rows to learn from.
     """
-    estimator = find(job.algorithm).make(parameters, len(features), seed_of(seed, job.name))
     train, held_out = partition(job, table, seed=seed, folds=folds)
+    return learn(job, train, held_out, features, parameters=parameters, seed=seed)
+
+
+def learn(
+    job: Job,
+    train: pd.DataFrame,
+    held_out: pd.DataFrame,
+    features: Sequence[str],
+    *,
+    parameters: Mapping[str, Any],
+    seed: int,
+) -> tuple[Estimator | None, pd.DataFrame]:
+    """Fit one model to the rows of `partition`, and predict those held out; returns and errors as those of `run`."""
+    estimator = find(job.algorithm).make(parameters, len(features), seed_of(seed, job.name))
     if len(train) < MIN_ROWS and job.split == "random":
         raise DataError(
             f"{job.name}: got {len(train)} rows to learn from, expected at least {MIN_ROWS}; choose a longer period, a "
@@ -219,12 +246,10 @@ def run(
 def describe(
     job: Job,
     estimator: Estimator,
-    table: pd.DataFrame,
+    train: pd.DataFrame,
     features: Sequence[str],
     units: Mapping[str, str],
     predictions: pd.DataFrame,
-    *,
-    seed: int,
 ) -> dict[str, Any]:
     """Describe a stored model; everything in it can be written as JSON.
 
@@ -232,8 +257,8 @@ def describe(
     ----------
     job, estimator, predictions
         A random job and what `run` made of it.
-    table, features, seed
-        As `run` took them.
+    train, features
+        As `learn` took them.
     units
         Unit of every feature.
 
@@ -245,9 +270,8 @@ def describe(
         where the algorithm has a cap, validation), ``sample_hash`` (SHA-256 of the
         training rows, whatever their order) and ``versions``.
     """
-    train, _ = partition(job, table, seed=seed)
-    values = matrix(train, features).astype(float)
-    low, high = values.min(axis=0).tolist(), values.max(axis=0).tolist()
+    values = matrix(train, features)
+    low, high = (ends.astype(float).tolist() for ends in (values.min(axis=0), values.max(axis=0)))
     return {
         "season": job.season,
         "algorithm": job.algorithm,
@@ -270,7 +294,12 @@ def _learned(job: Job, table: pd.DataFrame, seed: int, n: int) -> NDArray[np.boo
     """Rows of the table that a job of any season learns from, shape ``(rows,)``."""
     if job.split == "random":
         return np.asarray(table["split"] == TRAIN)
-    return folds(table["block"], n, seed) != job.fold
+    return fold_of(table, n, seed) != job.fold
+
+
+def fold_of(table: pd.DataFrame, n: int, seed: int) -> NDArray[np.integer]:
+    """Fold of each row of a table, as its column `FOLD` tells it, else as `folds` deals its blocks."""
+    return table[FOLD].to_numpy() if FOLD in table else folds(table["block"], n, seed)
 
 
 def _predictions(job: Job, rows: pd.DataFrame, predicted: NDArray[np.float32]) -> pd.DataFrame:

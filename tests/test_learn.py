@@ -1,0 +1,113 @@
+"""The training table as fits read it: joined part by part, and no more of it than a season needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from soilscale import models
+from soilscale.flow import learn
+from soilscale.flow.workspace import Workspace
+from soilscale.models import Job
+from soilscale.seasons import ALL
+
+SEASONS = ["winter", "summer", "spring"]
+
+
+def rows(months: int, first: int) -> pd.DataFrame:
+    """Part of a training table: 40 cells in each month, blocks of 20, seasons of a month each."""
+    rng = np.random.default_rng(first)
+    month = np.repeat(np.arange(first, first + months), 40)
+    cell = np.tile(np.arange(40), months)
+    return pd.DataFrame(
+        {
+            "time": (np.datetime64("2001-01", "M") + month).astype("datetime64[ns]"),
+            "season": np.array(SEASONS, object)[month % 3],
+            "y": 100.0 - cell // 8,
+            "x": 0.25 * (cell % 8),
+            "block": [f"r{place:02d}-{2001 + one // 12}" for place, one in zip(cell // 20, month, strict=True)],
+            "split": np.where(rng.random(len(cell)) < 0.7, "train", "validation").astype(object),
+            "rain": rng.random(len(cell), dtype="float32"),
+            "soil_moisture": rng.random(len(cell), dtype="float32"),
+        }
+    )
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """Workspace with a table of three parts, one of which is empty."""
+    found = Workspace(str(tmp_path))
+    parts = [rows(9, 0), rows(9, 9)[:0], rows(14, 9)]
+    for number, part in enumerate(parts):
+        learn.write_table(found.state("samples", f"{number}.parquet"), part)
+    learn.put_together([found.state("samples", f"{number}.parquet") for number in range(3)], found.samples)
+    return found
+
+
+@pytest.fixture
+def whole() -> pd.DataFrame:
+    """The same table, whole."""
+    return pd.concat([rows(9, 0), rows(14, 9)], ignore_index=True)
+
+
+def test_parts_are_joined_to_a_table_like_any_other(workspace: Workspace, whole: pd.DataFrame) -> None:
+    assert_frame_equal(pd.read_parquet(workspace.samples), whole)
+    assert learn.count(workspace.samples) == len(whole)
+    assert (
+        learn.counts(workspace.samples).value_counts().to_dict() == whole[["season", "split"]].value_counts().to_dict()
+    )
+
+
+def test_parts_without_rows_are_a_table_without_rows(tmp_path: Path) -> None:
+    url = str(tmp_path / "part.parquet")
+    learn.write_table(url, rows(1, 0)[:0])
+    learn.put_together([url, url], str(tmp_path / "whole.parquet"))
+    assert list(pd.read_parquet(tmp_path / "whole.parquet")) == list(rows(1, 0))
+
+
+@pytest.mark.parametrize("season", [*SEASONS, ALL])
+def test_only_the_rows_of_the_season_are_read(workspace: Workspace, whole: pd.DataFrame, season: str) -> None:
+    found = learn.table(workspace.samples, season, 3, 4)
+    own = whole if season == ALL else whole[whole["season"] == season]
+    assert_frame_equal(
+        found.drop(columns=models.FOLD).astype({"season": object, "split": object}),
+        own.drop(columns="block").reset_index(drop=True),
+    )
+    assert found[models.FOLD].tolist() == models.folds(whole["block"], 4, 3)[own.index].tolist()
+
+
+@pytest.mark.parametrize("fold", [None, 0, 3])
+@pytest.mark.parametrize("season", ["summer", ALL])
+def test_a_job_learns_from_the_same_rows_as_from_the_whole_table(
+    workspace: Workspace, whole: pd.DataFrame, season: str, fold: int | None
+) -> None:
+    model, split = "comprehensive" if season == ALL else "seasonal", "random" if fold is None else "blocked"
+    job = Job(season, "random_forest", model, split, fold)  # type: ignore[arg-type]
+    expected = models.partition(job, whole, seed=3, folds=4)
+    for ours, theirs in zip(learn.rows_of(workspace, job, 3, 4), expected, strict=True):
+        assert len(ours) > 20
+        assert_frame_equal(ours[["time", "y", "x", "rain"]], theirs[["time", "y", "x", "rain"]])
+
+
+def test_the_blocked_error_of_each_algorithm_is_the_mean_over_all_its_folds(tmp_path: Path) -> None:
+    def part(season: str, algorithm: str, split: str, errors: list[float]) -> str:
+        url = str(tmp_path / f"{season}-{algorithm}-{split}-{len(errors)}.parquet")
+        told = {"season": season, "algorithm": algorithm, "model": "seasonal", "split": split}
+        table = pd.DataFrame({"observed": np.zeros(len(errors), "float32"), "predicted": np.array(errors, "float32")})
+        learn.write_table(url, table.assign(**told))
+        return url
+
+    parts = [
+        part("summer", "svm", "blocked", [3.0]),
+        part("summer", "svm", "blocked", [0.0, 0.0]),
+        part("summer", "knn", "blocked", [1.0]),
+        part("summer", "knn", "random", [9.0]),
+        part("winter", "knn", "blocked", [2.0]),
+    ]
+    learn.put_together(parts, str(tmp_path / "all.parquet"))
+    found = learn.blocked_errors(str(tmp_path / "all.parquet"))
+    assert found == {("summer", "seasonal"): {"knn": 1.0, "svm": 3.0}, ("winter", "seasonal"): {"knn": 4.0}}
