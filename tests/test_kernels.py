@@ -75,6 +75,14 @@ def test_block_mean_of_an_empty_block_is_nan_and_its_share_is_zero() -> None:
     np.testing.assert_array_equal(fraction, [[0.75, 0.0]])
 
 
+def test_blocks_of_one_cell_are_the_cells_where_they_are_valid() -> None:
+    cells = np.array([[1.5, np.nan], [np.inf, -2.0]], "float32")
+    mean, fraction = kernels.block_mean(cells, 1)
+    assert mean.dtype == fraction.dtype == "float64"
+    np.testing.assert_array_equal(mean, [[1.5, np.nan], [np.nan, -2.0]])
+    np.testing.assert_array_equal(fraction, [[1.0, 0.0], [0.0, 1.0]])
+
+
 def test_infinite_values_are_missing_too() -> None:
     mean, fraction = kernels.block_mean(np.array([[np.inf, 1.0], [-np.inf, 2.0]]), 2)
     assert mean.item() == 1.5

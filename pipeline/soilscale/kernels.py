@@ -59,6 +59,9 @@ def block_mean(values: Floats, ratio: int) -> tuple[Float64s, Float64s]:
     mean, fraction
         Each of shape ``(..., Y // ratio, X // ratio)``; the mean is NaN where no cell is valid.
     """
+    if ratio == 1:
+        valid = np.isfinite(values)
+        return np.where(valid, values, np.nan).astype("float64", copy=False), valid.astype("float64")
     parts = blocks(values, ratio)
     valid = np.isfinite(parts)
     count = valid.sum(axis=(-3, -1))

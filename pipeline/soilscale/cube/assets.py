@@ -61,7 +61,7 @@ class Shelf:
             return None if self.files is None else self.files.pop(path, None)
 
     def put(self, path: str, file: rasterio.DatasetReader) -> rasterio.DatasetReader | None:
-        """Keep a file, and return one to close: of too many the one unused for longest; this one, if it is not kept."""
+        """Keep a file, and return one to close: of too many the one unused for longest; this, if it is not kept."""
         with self._lock:
             if self.files is None or path in self.files:
                 return file
