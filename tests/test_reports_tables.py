@@ -11,7 +11,7 @@ import xarray as xr
 
 from soilscale import kernels, reports
 from soilscale.reports import tables
-from soilscale.reports.scores import SCORES
+from soilscale.reports.scores import SCORES, moments
 from soilscale.seasons import METEOROLOGICAL, Seasons
 
 SEASONS = Seasons(METEOROLOGICAL)
@@ -300,3 +300,42 @@ def test_maps_on_disk_are_read_a_month_at_a_time(tmp_path: Path) -> None:
         reports.consistency(fine.to_dataset(), coarse, 2, SEASONS, "svm"),
     )
     assert tables.shared_months(stored["soil_moisture"], coarse) == [np.datetime64(time) for time in times]
+
+
+def test_a_table_of_chunks_is_that_of_the_whole_map() -> None:
+    """Also where chunks cut coarse cells, and with a truth that is chunked otherwise."""
+    rng = np.random.default_rng(3)
+    times = ["2001-01-01", "2001-07-01"]
+    coarse = grid(rng.random((2, 6, 8)), times, 12 * SIDE)
+    coarse[0, 2, 3] = coarse[1, 0, 0] = np.nan
+    whole = grid(rng.random((2, 24, 32)), times)
+    whole[0, :5, :9] = np.nan
+    known = whole + 0.1 * grid(rng.random((2, 24, 32)), times)
+    for chunks in ({"y": 8, "x": 12}, {"y": 6, "x": 10}):
+        parts = whole.chunk(time=1, **chunks)
+        months = [
+            reports.consistency(xr.Dataset({"soil_moisture": one}), coarse, 4, SEASONS, "knn") for one in (parts, whole)
+        ]
+        pd.testing.assert_frame_equal(*months)
+        skill = [reports.truth({"knn": one}, known.chunk(y=5), coarse, 4, SEASONS) for one in (parts, whole)]
+        pd.testing.assert_frame_equal(*skill)
+        means = [reports.area_means(one, coarse, "EPSG:3035") for one in (parts, whole)]
+        pd.testing.assert_frame_equal(*means)
+
+
+def test_pieces_are_the_chunks_made_whole_coarse_cells() -> None:
+    array = grid(np.zeros((1, 24, 32)), ["2001-01-01"])
+    assert tables.pieces(array, 4) == [(slice(0, 24), slice(0, 32))]
+    found = tables.pieces(array.chunk(y=12, x=10), 4)
+    assert [rows for rows, _ in found[::2]] == [slice(0, 12), slice(12, 24)]
+    assert [columns for _, columns in found[:2]] == [slice(0, 20), slice(20, 32)]
+
+
+def test_bilinear_on_a_piece_is_that_of_the_whole() -> None:
+    observed = np.random.default_rng(0).random((5, 7))
+    observed[2, 3] = np.nan
+    whole = kernels.bilinear(observed, 3)
+    for piece in ((slice(0, 6), slice(0, 9)), (slice(6, 15), slice(9, 21)), (slice(3, 9), slice(6, 12))):
+        expected = moments(whole[piece], whole[piece])
+        found = tables.beside_truth(whole[piece], observed, 3, {}, piece)["bilinear"]
+        assert (found.n, found.squares) == (expected.n, pytest.approx(0, abs=1e-12))

@@ -22,6 +22,7 @@ from soilscale.flow.session import Run
 from soilscale.flow.units import FAILED, Receipt, failures, markers
 from soilscale.flow.workspace import digest
 from soilscale.maps import SEASON
+from soilscale.reports.tables import pieces
 from soilscale.schema import MAP, QUALITY, Quality
 
 logger = logging.getLogger(__name__)
@@ -183,7 +184,7 @@ def _rain(material: Material) -> xr.DataArray | None:
 def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Mapping[str, bytes]) -> reports.Context:
     run = material.run
     grid, settings, flags = run.plan.grid, run.config, _flags(material)
-    covered = (material.months[MAP].count("time") > 0).to_numpy()
+    coarse_cells, fine_cells = _covered(material)
     return reports.Context(
         name=settings.name,
         area=_area(settings),
@@ -192,8 +193,8 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
         months=len(run.plan.months),
         seasonal_maps=_seasonal_maps(run),
         seasonal=SEASONAL[settings.maps.seasonal],
-        coarse_cells=int(kernels.block_mean(np.where(covered, 1.0, np.nan), grid.ratio)[1].astype(bool).sum()),
-        fine_cells=int(covered.sum()),
+        coarse_cells=coarse_cells,
+        fine_cells=fine_cells,
         cell_sides=(_side(grid.side, grid.crs), _side(grid.side / grid.ratio, grid.crs)),
         algorithm=material.algorithm,
         tables=tables,
@@ -278,11 +279,25 @@ def _masked(material: Material) -> dict[str, float]:
     return {name: float(1 - shares[name].fillna(0).mean()) for name in names if name in shares}
 
 
+def _covered(material: Material) -> tuple[int, int]:
+    """Coarse and fine cells that have a value in some month."""
+    array, ratio, counts = material.months[MAP], material.run.plan.grid.ratio, [0, 0]
+    for rows, columns in pieces(array, ratio):
+        part = array.isel(y=rows, x=columns)
+        covered = np.zeros(part.shape[1:], bool)
+        for index in range(part.sizes["time"]):
+            covered |= np.isfinite(part.isel(time=index).to_numpy())
+        counts[0] += int(kernels.block_mean(np.where(covered, 1.0, np.nan), ratio)[1].astype(bool).sum())
+        counts[1] += int(covered.sum())
+    return counts[0], counts[1]
+
+
 def _flags(material: Material) -> dict[Quality, int]:
     """How many cells and months carry each bit of the quality layer."""
-    counts = dict.fromkeys(Quality, 0)
-    for index in range(material.months.sizes["time"]):
-        flags = material.months[QUALITY].isel(time=index).to_numpy()
-        for bit in counts:
-            counts[bit] += int(((flags & bit.value) > 0).sum())
+    counts, array = dict.fromkeys(Quality, 0), material.months[QUALITY]
+    for rows, columns in pieces(array):
+        for index in range(array.sizes["time"]):
+            flags = array.isel(time=index, y=rows, x=columns).to_numpy()
+            for bit in counts:
+                counts[bit] += int(((flags & bit.value) > 0).sum())
     return counts

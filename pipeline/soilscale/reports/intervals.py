@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from soilscale.reports.tables import field, shared_months
+from soilscale.reports.tables import field, pieces, shared_months
 from soilscale.schema import LOWER, MAP, QUALITY, UPPER, Quality
 from soilscale.seasons import ALL, Seasons
 
@@ -83,14 +83,15 @@ def coverage(maps: xr.Dataset, known: xr.DataArray, level: float, season_of: Sea
     """
     tally: dict[tuple[str, str], NDArray[np.float64]] = {}
     for month in shared_months(known, maps[MAP]):
-        truth, lower, upper = (field(array, month) for array in (known, maps[LOWER], maps[UPPER]))
-        flags = field(maps[QUALITY], month).astype("uint8")
-        for bit, cells in ((Quality.OBSERVED, "observed"), (Quality.PREDICTED, "predicted")):
-            use = np.isfinite(truth) & np.isfinite(lower) & ((flags & bit) > 0)
-            within = (truth[use] >= lower[use]) & (truth[use] <= upper[use])
-            part = np.array([within.sum(), (upper[use] - lower[use]).sum(), use.sum()])
-            for season in (season_of.name(month), ALL):
-                tally[season, cells] = tally.get((season, cells), np.zeros(3)) + part
+        for piece in pieces(maps[MAP]):
+            truth, lower, upper = (field(array, month, piece) for array in (known, maps[LOWER], maps[UPPER]))
+            flags = field(maps[QUALITY], month, piece).astype("uint8")
+            for bit, cells in ((Quality.OBSERVED, "observed"), (Quality.PREDICTED, "predicted")):
+                use = np.isfinite(truth) & np.isfinite(lower) & ((flags & bit) > 0)
+                within = (truth[use] >= lower[use]) & (truth[use] <= upper[use])
+                part = np.array([within.sum(), (upper[use] - lower[use]).sum(), use.sum()])
+                for season in (season_of.name(month), ALL):
+                    tally[season, cells] = tally.get((season, cells), np.zeros(3)) + part
     rank = {name: place for place, name in enumerate((*season_of.names, ALL))}
     rows = [
         (season, cells, level, inside / n, width / n, int(n))

@@ -1,7 +1,8 @@
 """Tables of the report: accuracy, consistency with the coarse product, and skill beside nearest and bilinear.
 
 Every table is in the long form, one figure a row, and besides the seasons it has the season ``all``, in which the
-pairs of all of them are pooled. Maps are read month by month, so that a table needs the memory of one month.
+pairs of all of them are pooled. Maps are read month by month and chunk by chunk, so that a table needs the memory of
+one chunk, whatever the area.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ Algorithm = str | Mapping[str, str]
 
 Tally = dict[tuple[str, ...], Moments]
 """Season and further keys -> moments of the pairs found so far."""
+
+Piece = tuple[slice, slice]
+"""Rows and columns of a part of a map."""
 
 Fields = Mapping[str, NDArray[np.float64]]
 """Method -> its field on the cells of the reference."""
@@ -100,11 +104,13 @@ def consistency(
     largest: dict[str, float] = {}
     for month in shared_months(months[schema.MAP], coarse):
         season = season_of.name(month)
-        fine, observed = field(months[schema.MAP], month), field(coarse, month)
-        add(tally, season, (name,), moments(nearest(observed, ratio), fine))
-        difference = np.abs(kernels.block_mean(fine, ratio)[0] - observed)
-        for key in (season, ALL):
-            largest[key] = float(np.fmax.reduce(difference, axis=None, initial=largest.get(key, math.nan)))
+        whole = field(coarse, month)
+        for piece in pieces(months[schema.MAP], ratio):
+            fine, observed = field(months[schema.MAP], month, piece), whole[below(piece, ratio)]
+            add(tally, season, (name,), moments(nearest(observed, ratio), fine))
+            difference = np.abs(kernels.block_mean(fine, ratio)[0] - observed)
+            for key in (season, ALL):
+                largest[key] = float(np.fmax.reduce(difference, axis=None, initial=largest.get(key, math.nan)))
     table = long_form(tally, ["season", "algorithm"], season_of.names)
     extra = [(season, name, BLOCK_DIFFERENCE, largest[season]) for season in pd.unique(table["season"])]
     return pd.concat([table, pd.DataFrame(extra, columns=table.columns)], ignore_index=True)
@@ -140,35 +146,43 @@ def truth(
     """
     tally: Tally = {}
     for month in shared_months(known, coarse, *maps.values()):
-        fields = {name: field(array, month) for name, array in maps.items()}
-        found = beside_truth(field(known, month), field(coarse, month), ratio, fields)
-        for name, part in found.items():
-            add(tally, season_of.name(month), (name,), part)
+        observed = field(coarse, month)
+        for piece in pieces(next(iter(maps.values()), known), ratio):
+            fields = {name: field(array, month, piece) for name, array in maps.items()}
+            found = beside_truth(field(known, month, piece), observed, ratio, fields, piece)
+            for name, part in found.items():
+                add(tally, season_of.name(month), (name,), part)
     for month, name, part in others:
         add(tally, season_of.name(month), (name,), part)
     return long_form(tally, ["season", "method"], season_of.names)
 
 
 def beside_truth(
-    known: NDArray[np.float64], observed: NDArray[np.float64], ratio: int, fields: Fields
+    known: NDArray[np.float64],
+    observed: NDArray[np.float64],
+    ratio: int,
+    fields: Fields,
+    piece: Piece = (slice(None), slice(None)),
 ) -> dict[str, Moments]:
     """Moments of each method, nearest and bilinear among them, and the truth of one month.
 
     Parameters
     ----------
     known
-        True field, shape ``(Y, X)``, m3 m-3.
+        True field of the piece, shape ``(Y, X)``, m3 m-3.
     observed
-        The observation, shape ``(Y, X) / ratio``, NaN where missing.
+        The observation of the whole area, NaN where missing.
     fields
         Method -> its field, shape ``(Y, X)``.
+    piece
+        Rows and columns of the fine grid, whole coarse cells; by default all.
 
     Returns
     -------
     dict
         Method -> moments over the cells where all methods and the truth are finite.
     """
-    lowest = {NEAREST: nearest(observed, ratio), BILINEAR: kernels.bilinear(observed, ratio)}
+    lowest = {NEAREST: nearest(observed[below(piece, ratio)], ratio), BILINEAR: _bilinear(observed, ratio, piece)}
     return _on_shared_cells(known, lowest | dict(fields))
 
 
@@ -244,10 +258,41 @@ def shared_months(*arrays: xr.DataArray) -> list[np.datetime64]:
     return sorted(set.intersection(*months))
 
 
-def field(array: xr.DataArray, month: np.datetime64) -> NDArray[np.float64]:
-    """Values of one month, shape ``(y, x)``."""
+def field(array: xr.DataArray, month: np.datetime64, piece: Piece = (slice(None), slice(None))) -> NDArray[np.float64]:
+    """Values of one month, or of some rows and columns of it, shape ``(y, x)``."""
     here = array["time"].to_numpy().astype("datetime64[M]") == month
-    return array.isel(time=int(np.argmax(here))).to_numpy().astype("float64")
+    rows, columns = piece
+    return array.isel(time=int(np.argmax(here)), y=rows, x=columns).to_numpy().astype("float64")
+
+
+def pieces(array: xr.DataArray, ratio: int = 1) -> list[Piece]:
+    """Rows and columns of each chunk of a map as it is stored; all of one that is in memory.
+
+    A chunk is taken with what follows it up to whole coarse cells of `ratio` fine ones.
+    """
+    spans = []
+    for axis in ("y", "x"):
+        lengths = array.chunks[array.dims.index(axis)] if array.chunks else (array.sizes[axis],)
+        ends = [end for end in np.cumsum(lengths).tolist() if end % ratio == 0 or end == array.sizes[axis]]
+        spans.append([slice(first, end) for first, end in zip([0, *ends], ends, strict=False)])
+    return [(rows, columns) for rows in spans[0] for columns in spans[1]]
+
+
+def below(piece: Piece, ratio: int) -> Piece:
+    """Coarse rows and columns of a piece of the fine grid."""
+    rows, columns = (slice(part.start and part.start // ratio, part.stop and part.stop // ratio) for part in piece)
+    return rows, columns
+
+
+def _bilinear(observed: NDArray[np.float64], ratio: int, piece: Piece) -> NDArray[np.float64]:
+    """Coarse values interpolated bilinearly on a piece of the fine grid, by the cells of it and those around them."""
+    spans = [part.indices(n)[:2] for part, n in zip(below(piece, ratio), observed.shape, strict=True)]
+    wide = tuple(slice(max(first - 1, 0), end + 1) for first, end in spans)
+    inner = tuple(
+        slice((first - part.start) * ratio, (end - part.start) * ratio)
+        for (first, end), part in zip(spans, wide, strict=True)
+    )
+    return kernels.bilinear(observed[wide], ratio)[inner]
 
 
 def nearest(coarse: NDArray[Any], ratio: int) -> NDArray[Any]:
@@ -298,8 +343,11 @@ def _mean(array: xr.DataArray, month: np.datetime64, geographic: bool) -> float:
     """Mean of a month's valid cells, weighted by their size; NaN if the array has none."""
     if month not in shared_months(array):
         return float("nan")
-    values = field(array, month)
-    latitude = array["y"].to_numpy() if geographic else np.zeros(array.sizes["y"])
-    weight = np.where(np.isfinite(values), np.cos(np.radians(latitude))[:, None], 0.0)
-    total = float(weight.sum())
-    return float(np.where(weight > 0, values, 0.0).ravel() @ weight.ravel()) / total if total else float("nan")
+    total = sum_ = 0.0
+    for rows, columns in pieces(array):
+        values = field(array, month, (rows, columns))
+        latitude = array["y"].to_numpy()[rows] if geographic else np.zeros(len(values))
+        weight = np.where(np.isfinite(values), np.cos(np.radians(latitude))[:, None], 0.0)
+        total += float(weight.sum())
+        sum_ += float(np.where(weight > 0, values, 0.0).ravel() @ weight.ravel())
+    return sum_ / total if total else float("nan")
