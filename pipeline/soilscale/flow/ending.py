@@ -70,6 +70,8 @@ def end(client: Client, name: str) -> None:
     name
         Of what sent the units.
     """
+    if client.status != "running":
+        return
     try:
         left = client.run(_quiet, name, PATIENCE, on_error="ignore", callback_timeout=PATIENCE + 1)
     except (OSError, TimeoutError, RuntimeError):
