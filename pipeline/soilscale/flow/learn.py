@@ -95,6 +95,23 @@ def put_together(parts: Sequence[str], url: str) -> None:
         storage.write_file(url, path)
 
 
+def blocks(url: str) -> pd.DataFrame:
+    """Place, month and block of every row of the training table."""
+    file, names = io.BytesIO(storage.read_bytes(url)), ["time", "y", "x", "block"]
+    found: pd.DataFrame = pq.read_table(file, columns=names, read_dictionary=["block"]).unify_dictionaries().to_pandas()
+    return found
+
+
+def predictions(url: str) -> pd.DataFrame:
+    """Table of predictions, its words as categories: a third of the memory."""
+    words = ["season", "algorithm", "model", "split"]
+    found = pq.read_table(io.BytesIO(storage.read_bytes(url)), read_dictionary=words).unify_dictionaries()
+    rows: pd.DataFrame = found.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
+    del found
+    _give_back()
+    return rows.astype(dict.fromkeys(words, "category"))
+
+
 def row_groups(url: str, columns: list[str] | None = None) -> Iterator[pd.DataFrame]:
     """Parts of a table, as `put_together` joined them, one after another."""
     file = pq.ParquetFile(io.BytesIO(storage.read_bytes(url)))
@@ -132,7 +149,14 @@ def write_table(url: str, table: pd.DataFrame) -> None:
 
 def rows_of(workspace: Workspace, job: Job, seed: int, folds: int = models.FOLDS) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows that a job learns from and rows that it predicts, of `models.partition`; no other is left in memory."""
-    return models.partition(job, table(workspace.samples, job.season, seed, folds), seed=seed, folds=folds)
+    found = models.partition(job, table(workspace.samples, job.season, seed, folds), seed=seed, folds=folds)
+    _give_back()
+    return found
+
+
+def _give_back() -> None:
+    """Let go of memory that Arrow has freed, which it would keep for itself."""
+    pa.default_memory_pool().release_unused()
 
 
 def table(url: str, season: str, seed: int, folds: int) -> pd.DataFrame:
@@ -151,8 +175,10 @@ def table(url: str, season: str, seed: int, folds: int) -> pd.DataFrame:
         part = part.append_column(models.FOLD, pa.array(fold[first : first + len(part)]))
         first += len(part)
         parts.append(part if season == ALL else part.filter(pc.equal(part["season"], season)))
+        _give_back()
     found = pa.concat_tables(parts).unify_dictionaries()
-    del parts
+    del parts, part, file
+    _give_back()
     rows: pd.DataFrame = found.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
     return rows
 
