@@ -4,7 +4,8 @@
 Run as ``python benchmarks/memory.py``; ``--help`` lists the sizes. The real stages run on synthetic worlds of 1, 4 and
 16 tiles of the same size, each command in a process of its own with one worker of its own (search, cube and samples in
 one together). The rival is the smallest world: a stage is independent of the area where the peak of the largest is
-within a tenth of it.
+within a tenth of it. A tree draws fewer rows than the smallest world has, as by default it draws fewer than a nation
+has; what the fits take of a nation's table is measured by `fits.py`.
 
 Columns of the CSV: ``area`` (tiles), ``tile`` (coarse cells along its side), ``repetition``, ``stage`` (as in the names
 of markers; ``report`` is the process of that command, ``runner-COMMAND`` that of the others), ``tasks``, ``peak_mib``
@@ -64,6 +65,10 @@ ALIKE: Mapping[str, str] = {
     "merge": "coarse",
 }
 """Stages that these worlds do not have -> one that does alike work, whose rate stands for theirs."""
+
+COUNTED = ("train", "importance", REPORT)
+"""Stages whose load counts every byte that they hold, as `fits.py` has measured, so that their memory is it and a base.
+"""
 
 LEAST_SLOPE = 1.0
 """Least bytes of memory that a byte of a stage's load is taken to need."""
@@ -138,7 +143,14 @@ def items(folder: Path, name: str, across: int, tile: int) -> Iterator[dict[str,
                 }
 
 
-def world(folder: Path, area: int, tile: int, trees: int, algorithms: Sequence[str] = ("random_forest",)) -> Path:
+def world(
+    folder: Path,
+    area: int,
+    tile: int,
+    trees: int,
+    algorithms: Sequence[str] = ("random_forest",),
+    rows: int | None = None,
+) -> Path:
     """Write a world of so many tiles, a square number, and its configuration."""
     across = round(area**0.5)
     found = [item for name in PIXELS for item in items(folder, name, across, tile)]
@@ -159,7 +171,7 @@ def world(folder: Path, area: int, tile: int, trees: int, algorithms: Sequence[s
         "sources": sources,
         "models": {
             "algorithms": list(algorithms),
-            "parameters": {name: {"n_estimators": trees} for name in forest},
+            "parameters": {name: {"n_estimators": trees} | ({"max_samples": rows} if rows else {}) for name in forest},
             "ablation": False,
             "folds": 2,
         },
@@ -261,10 +273,10 @@ def asked(path: Path) -> dict[str, dict[str, float]]:
     }
 
 
-def case(folder: Path, area: int, repetition: int, tile: int, trees: int) -> list[dict[str, Any]]:
+def case(folder: Path, area: int, repetition: int, tile: int, trees: int, rows_drawn: int) -> list[dict[str, Any]]:
     """Make a world and run every command on it, each in a process of its own."""
     folder.mkdir()
-    path, rows = world(folder, area, tile, trees), []
+    path, rows = world(folder, area, tile, trees, rows=rows_drawn), []
     for command in COMMANDS:
         told = subprocess.run(  # noqa: S603 - this file
             [sys.executable, __file__, "--case", command, str(path)], check=True, stdout=subprocess.PIPE, text=True
@@ -288,7 +300,7 @@ def coefficients(rows: Sequence[dict[str, Any]], command: str) -> dict[str, Any]
         total = {name: sum(row[name] for row in alike) for name in COLUMNS[4:]}
         load, peaks = (np.array([row[name] for row in alike]) for name in ("load_mib", "peak_mib"))
         slope = LEAST_SLOPE
-        if np.ptp(load) > 1:
+        if np.ptp(load) > 1 and stage not in COUNTED:
             slope = max(slope, float(np.polyfit(load, peaks, 1)[0]))
         beyond = max(total["seconds"] - total["units"] * unit, 0.0)
         stages[stage] = {
@@ -373,6 +385,7 @@ def main() -> None:
         help=f"coarse cells of {RATIO} x {RATIO} along a tile's side; those after the first with one tile alone",
     )
     parser.add_argument("--trees", type=int, default=50)
+    parser.add_argument("--rows", type=int, default=300, help="most rows that a tree draws")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--scratch", help="folder for the worlds; default: the system's")
     parser.add_argument("--csv", default="memory.csv")
@@ -387,7 +400,7 @@ def main() -> None:
     for repetition in range(sizes.rounds):
         for area, tile in sorted(cases, key=lambda case: (case[0] * case[1] ** 2, case)):
             with tempfile.TemporaryDirectory(dir=sizes.scratch) as folder:
-                rows += case(Path(folder) / "world", area, repetition, tile, sizes.trees)
+                rows += case(Path(folder) / "world", area, repetition, tile, sizes.trees, sizes.rows)
             save(rows, sizes)
     grown = report(rows)
     sys.stdout.write(f"{machine()}; grow with the area: {', '.join(grown) or 'none'}\n")

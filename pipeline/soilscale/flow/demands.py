@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -14,7 +14,7 @@ from soilscale.cube import FRACTION, Input
 from soilscale.flow import explain, judging, learn, mapping, plan
 from soilscale.flow.outlook import Outlook
 from soilscale.maps import MONTH, SEASON
-from soilscale.models.selection import FORESTS
+from soilscale.models.selection import FORESTS, TREES
 from soilscale.schema import COARSE, FINE, PREDICTION, PREDICTION_QUALITY, QUALITY, RESIDUAL
 from soilscale.seasons import ALL
 
@@ -33,8 +33,20 @@ FLOAT = 8
 NODE = 72
 """Bytes of a node of a tree in scikit-learn: 64, and 8 of its value."""
 
-SHARE = 1 - math.exp(-1)
-"""Share of the rows that a bootstrap sample of as many rows holds."""
+STORED = 2.3
+"""Times its size that a forest takes while it is laid out for prediction and stored."""
+
+COPIES = 2.1
+"""Times its size that the table of a fit takes while it is read and parted into what is learned and held out."""
+
+PACKED = 0.2
+"""Share of the bytes of the training table that its file takes, which a fit reads whole."""
+
+PREDICTED = 72
+"""Bytes of a row of predictions."""
+
+PASSED, TOLD = 1 / 40, 1 / 15
+"""Work of a tree for a row that it may draw, and for one that it predicts, of that for one that it draws."""
 
 
 @dataclass(frozen=True)
@@ -155,19 +167,45 @@ def _samples(outlook: Outlook) -> Demand:
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Fit:
+    """A fit, as far as it is known before there is a table."""
+
+    job: models.Job
+    rows: float
+    """Rows that it learns from."""
+    held_out: float
+    """Rows that it predicts."""
+    drawn: float
+    """Rows that each tree draws."""
+    size: float
+    """Bytes of the model."""
+
+    @property
+    def work(self) -> float:
+        """Rows that each of its trees learns from, as much as all that a tree does for others is like."""
+        return self.drawn + self.rows * PASSED + self.held_out * TOLD
+
+
 def model_bytes(outlook: Outlook, algorithm: str, rows: float) -> float:
     """Size of a fitted model: the nodes of its trees, else its rows."""
-    told = outlook.parameters(algorithm)
+    told, drawn = outlook.parameters(algorithm), _drawn(outlook, algorithm, rows)
     if "n_estimators" not in told:
-        return rows * len(outlook.features) * FLOAT
-    most = told.get("max_samples")
-    drawn = rows if most is None else min(rows, most if isinstance(most, int) else most * rows)
+        return drawn * len(outlook.features) * FLOAT
     split, leaf = told.get("min_samples_split", 2), told.get("min_samples_leaf", 1)
     least = max(_count(split, drawn) / 2, _count(leaf, drawn) * 1.5, 1)
-    nodes = 2 * drawn / least
+    different = rows * -math.expm1(-drawn / rows) if rows else 0.0
+    nodes = 2 * different / least
     if told.get("max_depth"):
         nodes = min(nodes, 2.0 ** (told["max_depth"] + 1))
-    return told["n_estimators"] * nodes * NODE * SHARE
+    return float(told["n_estimators"] * nodes * NODE)
+
+
+def _drawn(outlook: Outlook, algorithm: str, rows: float) -> float:
+    """Rows that a tree draws, or of another algorithm that it learns from."""
+    told = outlook.parameters(algorithm)
+    most = told.get("max_samples") if told.get("bootstrap", True) else None
+    return rows if most is None else min(rows, most if isinstance(most, int) else most * rows)
 
 
 def _count(value: float, rows: float) -> float:
@@ -175,42 +213,53 @@ def _count(value: float, rows: float) -> float:
     return value if isinstance(value, int) else value * rows
 
 
-def _fits(outlook: Outlook) -> Iterator[tuple[models.Job, float, float]]:
-    """Every fit, the rows that it learns from, and the size of its model."""
+def _fits(outlook: Outlook) -> Iterator[Fit]:
+    """Every fit, if every cell and month is observed."""
     seasons = outlook.config.season_scheme
     months = [seasons.name(month) for month in outlook.learned]
-    cells = math.prod(outlook.grid.shape)
     settings = outlook.config.models
-    for job in models.jobs([name for name in seasons.names if name in months], settings.algorithms, settings.folds):
+    there = [name for name in seasons.names if name in months]
+    for job in models.jobs(there, settings.algorithms, settings.folds):
         share = 0.7 if job.split == "random" else 1 - 1 / settings.folds
-        rows = share * cells * (len(months) if job.season == ALL else months.count(job.season))
-        yield job, rows, model_bytes(outlook, job.algorithm, rows)
+        every = math.prod(outlook.grid.shape) * (len(months) if job.season == ALL else months.count(job.season))
+        rows = share * every / (len(there) if job.season == ALL else 1)
+        size = model_bytes(outlook, job.algorithm, rows)
+        yield Fit(job, rows, (1 - share) * every, _drawn(outlook, job.algorithm, rows), size)
+
+
+def _fit_load(outlook: Outlook, fits: Iterable[Fit]) -> float:
+    """Bytes that the largest fit holds: while it reads its rows, or while it lays out its model."""
+    found = [0.0]
+    for fit in fits:
+        table = outlook.row * (outlook.rows if fit.job.season == ALL else fit.rows + fit.held_out)
+        learned = outlook.row * (fit.rows + fit.held_out) + PREDICTED * fit.held_out
+        found += [PACKED * outlook.table + COPIES * table, learned + STORED * fit.size]
+    return max(found)
 
 
 def _learn(outlook: Outlook) -> Iterator[Demand]:
-    """Work: rows times trees that learn from them, in millions."""
+    """Work: rows times trees that learn from them, in millions; of importance those out of bag, for each feature."""
     fits = list(_fits(outlook))
     table = outlook.table
-    kept = [(job, size) for job, _, size in fits if job.split == "random"]
-    work = sum(rows * outlook.trees(job.algorithm) for job, rows, _ in fits) / 1e6
-    largest = max((size for _, _, size in fits), default=0.0)
+    kept = [fit for fit in fits if fit.job.split == "random"]
+    work = sum(fit.work * outlook.trees(fit.job.algorithm) for fit in fits) / 1e6
     objects = 2 * len(fits) + 3 * len(kept) + 2
     yield Demand(
-        "train", len(fits), len(fits) * table, sum(size for _, size in kept) + table, objects, work,
-        table + largest, MODELS,
+        "train", len(fits), len(fits) * table, sum(fit.size for fit in kept) + table, objects, work,
+        _fit_load(outlook, fits), MODELS,
     )  # fmt: skip
     _, after = explain.asked(outlook.config)
     algorithm = _explained(outlook)
-    own = [(job, rows, size) for job, rows, size in fits if job.split == "random" and job.algorithm == algorithm]
+    own = [fit for fit in kept if fit.job.algorithm == algorithm]
     if explain.IMPORTANCE in after:
-        read = sum(table + size for _, _, size in own)
-        grown = sum(rows for _, rows, _ in own) * outlook.trees(algorithm) / 1e6
+        read = sum(table + fit.size for fit in own)
+        out = sum(fit.rows * math.exp(-fit.drawn / fit.rows) for fit in own) * outlook.trees(algorithm) / 1e6
         yield Demand(
-            explain.IMPORTANCE, len(own), read, 0, 2 * len(own), grown * len(outlook.features), table + largest,
+            explain.IMPORTANCE, len(own), read, 0, 2 * len(own), out * len(outlook.features), _fit_load(outlook, own),
             MODELS,
         )  # fmt: skip
     if explain.ABLATION in after:
-        yield _ablation(outlook, fits, table, largest)
+        yield _ablation(outlook, fits, table)
 
 
 def _explained(outlook: Outlook) -> str:
@@ -219,20 +268,18 @@ def _explained(outlook: Outlook) -> str:
     return next((name for name in FORESTS if name in algorithms), algorithms[0])
 
 
-def _ablation(outlook: Outlook, fits: Sequence[tuple[models.Job, float, float]], table: float, most: float) -> Demand:
-    """Work: as that of the fits."""
+def _ablation(outlook: Outlook, fits: Sequence[Fit], table: float) -> Demand:
+    """Work: as that of the fits, by forests of fewer trees."""
     wanted = outlook.config.models.ablation
     left_out = set(cube.groups(outlook.inputs).values()) if isinstance(wanted, bool) else set(wanted)
     first = _explained(outlook)
-    own = [
-        (job, rows, size)
-        for job, rows, size in fits
-        if (job.split, job.model, job.algorithm) == ("blocked", "seasonal", first)
-    ]
-    seasons = {job.season for job, _, _ in own}
-    units = len(seasons) * (1 + len(left_out))
-    work = (1 + len(left_out)) * sum(rows * outlook.trees(first) for _, rows, _ in own) / 1e6
-    return Demand(explain.ABLATION, units, units * table, 0, 2 * units, work, table + most, MODELS)
+    own = [fit for fit in fits if (fit.job.split, fit.job.model, fit.job.algorithm) == ("blocked", "seasonal", first)]
+    trees = outlook.trees(first)
+    share = min(trees, TREES) / trees if first in FORESTS else 1.0
+    quick = [replace(fit, size=fit.size * share) for fit in own]
+    units = len({fit.job.season for fit in own}) * (1 + len(left_out))
+    work = (1 + len(left_out)) * sum(fit.work for fit in own) * trees * share / 1e6
+    return Demand(explain.ABLATION, units, units * table, 0, 2 * units, work, _fit_load(outlook, quick), MODELS)
 
 
 def _mapped(outlook: Outlook) -> list[str]:
@@ -281,8 +328,8 @@ def _predict(outlook: Outlook) -> Demand:
     settings = outlook.config
     named = settings.models.algorithms if settings.maps.algorithm == "best" else (settings.maps.algorithm,)
     trees = max(outlook.trees(algorithm) for algorithm in named)
-    fits = [(job, size) for job, _, size in _fits(outlook) if job.split == "random" and job.algorithm in named]
-    model = max((size for job, size in fits if job.season != ALL), default=0.0)
+    fits = [fit for fit in _fits(outlook) if fit.job.split == "random" and fit.job.algorithm in named]
+    model = max((fit.size for fit in fits if fit.job.season != ALL), default=0.0)
     features = len(outlook.features) * 4
     folded = 3 if outlook.predicts_seasons else 1
     read = cells * len(seasons) * features * folded
@@ -312,6 +359,13 @@ def _judge(outlook: Outlook) -> Iterator[Demand]:
 
 
 def _report(outlook: Outlook) -> Demand:
-    """Work: cells and months, in millions; done by the process of the command itself."""
+    """Work: cells and months, in millions; done by the process of the command itself.
+
+    It holds a chunk of the maps, the coarse observation, the predictions of the models with their words as codes, and
+    the blocks of the training table.
+    """
     cells = outlook.cells * len(outlook.months)
-    return Demand(REPORT, 1, 6.0 * 4 * cells, 0, 30, cells / 1e6, outlook.cells * 4.0, AREA)
+    rows = sum(fit.held_out for fit in _fits(outlook))
+    coarse = 4.0 * math.prod(outlook.grid.shape) * len(outlook.months)
+    load = outlook.tile_cells * 8.0 * FLOAT + coarse * 4 + rows * PREDICTED * 0.75
+    return Demand(REPORT, 1, 6.0 * 4 * cells, 0, 30, cells / 1e6, load, AREA)

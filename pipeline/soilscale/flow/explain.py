@@ -189,7 +189,7 @@ def tables(
     run: Run, seasons: Sequence[str], fits: Sequence[Unit], samples: str, predictions: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
     """Tables of what the models rest on, by the name of their file; those that nothing is known of are left out."""
-    order, seed, rows = run.config.season_scheme.names, run.config.models.seed, learn.read_table(run.workspace.samples)
+    order, seed, rows = run.config.season_scheme.names, run.config.models.seed, learn.blocks(run.workspace.samples)
     found = {
         "comparison": reports.comparison(predictions if len(order) > 1 else predictions[:0], rows, order, seed=seed),
         "importance": _joined(run, importance_units(run, seasons, fits)),

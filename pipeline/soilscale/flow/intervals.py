@@ -53,7 +53,7 @@ def measure(
 ) -> None:
     """Measure the offsets of every season on a worker."""
     observed = storage.open_group(workspace.cube, COARSE)[target].sel(time=slice(*months)).load()
-    predictions = learn.read_table(workspace.predictions)
+    predictions = learn.predictions(workspace.predictions)
     found = {
         "predicted": reports.blocked_errors(predictions, algorithms),
         "observed": reports.upscaled_errors(observed, predictions, seasons, algorithm=algorithms, limits=limits),

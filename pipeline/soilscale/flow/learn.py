@@ -123,6 +123,26 @@ def put_together(parts: Sequence[str], url: str) -> None:
         storage.write_file(url, path)
 
 
+def blocks(url: str) -> pd.DataFrame:
+    """Place, month and block of every row of the training table."""
+    with _parquet(url) as content:
+        found = pq.read_table(content, columns=["time", "y", "x", "block"], read_dictionary=["block"])
+    rows: pd.DataFrame = found.unify_dictionaries().to_pandas()
+    return rows
+
+
+def predictions(url: str) -> pd.DataFrame:
+    """Table of predictions, its words as categories: a third of the memory."""
+    words = ["season", "algorithm", "model", "split"]
+    with _parquet(url) as content:
+        found = pq.read_table(content, read_dictionary=words).unify_dictionaries()
+    del content
+    rows: pd.DataFrame = found.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
+    del found
+    _give_back()
+    return rows.astype(dict.fromkeys(words, "category"))
+
+
 def row_groups(url: str, columns: list[str] | None = None) -> Iterator[pd.DataFrame]:
     """Parts of a table, as `put_together` joined them, one after another."""
     with _parquet(url) as content:
@@ -161,7 +181,14 @@ def write_table(url: str, table: pd.DataFrame) -> None:
 
 def rows_of(workspace: Workspace, job: Job, seed: int, folds: int = models.FOLDS) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows that a job learns from and rows that it predicts, of `models.partition`; no other is left in memory."""
-    return models.partition(job, table(workspace.samples, job.season, seed, folds), seed=seed, folds=folds)
+    found = models.partition(job, table(workspace.samples, job.season, seed, folds), seed=seed, folds=folds)
+    _give_back()
+    return found
+
+
+def _give_back() -> None:
+    """Let go of memory that Arrow has freed, which it would keep for itself."""
+    pa.default_memory_pool().release_unused()
 
 
 def table(url: str, season: str, seed: int, folds: int) -> pd.DataFrame:
@@ -182,8 +209,10 @@ def table(url: str, season: str, seed: int, folds: int) -> pd.DataFrame:
             part = part.append_column(models.FOLD, pa.array(fold[first : first + len(part)]))
             first += len(part)
             parts.append(part if season == ALL else part.filter(pc.equal(part["season"], season)))
+            _give_back()
     found = pa.concat_tables(parts).unify_dictionaries()
-    del parts
+    del parts, part, file, content
+    _give_back()
     rows: pd.DataFrame = found.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
     return rows
 

@@ -72,7 +72,7 @@ class Material:
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """Predictions of rows that a model did not learn from."""
-        return learn.read_table(self.run.workspace.predictions)
+        return learn.predictions(self.run.workspace.predictions)
 
     @cached_property
     def truth(self) -> xr.DataArray | None:

@@ -128,6 +128,11 @@ class Outlook:
         """Bytes of the training table in memory: single precision, and eight bytes for each key."""
         return self.rows * (4 * (len(self.features) + 1) + 8 * len(KEYS))
 
+    @property
+    def row(self) -> int:
+        """Bytes of a row of the table as a fit holds it: season, split and fold as codes, and no block."""
+        return 4 * (len(self.features) + 1) + 8 * 3 + 3
+
     def with_parameters(self, parameters: Mapping[str, Mapping[str, Any]]) -> Outlook:
         """Outlook with further parameters of algorithms; all that does not go with models is kept."""
         settings = self.config.models

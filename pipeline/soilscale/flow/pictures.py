@@ -62,7 +62,8 @@ def draw(
         )
     rows = material.predictions
     rows = rows[(rows["split"] == "blocked") & (rows["model"] == "seasonal")]
-    if (rows["algorithm"] == rows["season"].map(material.algorithm)).any():
+    pairs = rows[["season", "algorithm"]].drop_duplicates().astype(object)
+    if (pairs["algorithm"] == pairs["season"].map(material.algorithm)).any():
         found["scatter"] = figures.scatter(rows, material.algorithm, seasons.names)
     return found | _of_tables(tables, seasons.names)
 
@@ -208,7 +209,9 @@ def _best(material: Material) -> list[str]:
     """Algorithms to draw, as the configuration orders them."""
     rows = material.predictions
     rows = rows[(rows["split"] == "blocked") & (rows["model"] == "seasonal")]
-    errors = ((rows["predicted"] - rows["observed"]) ** 2).groupby(rows["algorithm"]).mean().sort_values()
+    errors = (
+        ((rows["predicted"] - rows["observed"]) ** 2).groupby(rows["algorithm"], observed=True).mean().sort_values()
+    )
     least = set(errors.index[:MOST_ALGORITHMS])
     return [name for name in material.run.config.models.algorithms if name in least]
 

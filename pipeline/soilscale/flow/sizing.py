@@ -24,8 +24,8 @@ MIB = 2**20
 LIMIT = 2048 * MIB
 """Bytes that a worker may take by default."""
 
-LEAVES = (2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000, 2000, 5000, 10_000)
-"""Rows in a leaf that are proposed where models are too large."""
+DRAWS = (20_000, 10_000, 5000, 2000, 1000)
+"""Most rows of a tree that are proposed where models are too large."""
 
 
 @dataclass(frozen=True)
@@ -189,14 +189,14 @@ def _advice(outlook: Outlook, demand: Demand, found: Size, limit: float) -> str:
 
 
 def _smaller_models(outlook: Outlook, stage: str, limit: float) -> str:
-    """What makes models small enough: more rows in a leaf."""
+    """What makes models small enough: fewer rows that a tree draws."""
     forests = [name for name in outlook.config.models.algorithms if outlook.has_trees(name)]
-    for leaf in LEAVES if forests else ():
-        other = outlook.with_parameters({name: {"min_samples_leaf": leaf} for name in forests})
+    for most in DRAWS if forests else ():
+        other = outlook.with_parameters({name: {"max_samples": most} for name in forests})
         demand = next(demand for demand in demands(other) if demand.stage == stage)
         if measured(demand, rates()).memory <= limit:
-            keys = " and ".join(f"models.parameters.{name}.min_samples_leaf" for name in forests)
-            return f"it grows with the training rows: set {keys} to {leaf} or more, or give workers as much"
+            keys = " and ".join(f"models.parameters.{name}.max_samples" for name in forests)
+            return f"it grows with the training rows: set {keys} to {most} or less, or give workers as much"
     return "it grows with the training rows: give workers as much, or choose a shorter period or a smaller area"
 
 

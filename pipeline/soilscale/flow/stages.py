@@ -251,7 +251,7 @@ def train_units(run: Run, seasons: Sequence[str]) -> list[Unit]:
 
 def _describe(run: Run, jobs: Sequence[Job]) -> None:
     """Write every model's description, with its accuracy."""
-    accuracy = reports.accuracy(learn.read_table(run.workspace.predictions), run.config.season_scheme.names)
+    accuracy = reports.accuracy(learn.predictions(run.workspace.predictions), run.config.season_scheme.names)
     for job in jobs:
         if job.split != "random":
             continue

@@ -109,9 +109,9 @@ def folds(blocks: pd.Series[str], n: int = FOLDS, seed: int = 0) -> NDArray[np.i
     array
         Fold of each row, 0..n-1, in the order of `blocks`.
     """
-    kinds = blocks.astype("category").cat.remove_unused_categories().cat
-    names = np.sort(kinds.categories.to_numpy())
-    codes = np.searchsorted(names, kinds.categories.to_numpy())[kinds.codes] if len(names) else np.empty(0, dtype=int)
+    kinds = blocks.astype("category").cat.remove_unused_categories()
+    names = sorted(kinds.cat.categories)
+    codes = kinds.cat.reorder_categories(names).cat.codes.to_numpy()
     sizes = np.bincount(codes, minlength=len(names))
     rng = _generator(seed, "folds")
     order = rng.permutation(len(names))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -76,32 +76,46 @@ def comparison(
         interval (NaN with fewer than two blocks), ``n`` the number of rows.
     """
     order = {season: place for place, season in enumerate([*seasons, ALL])}
-    keys = ["season", "algorithm", "split"]
-    wide = predictions.pivot_table(
-        index=[*keys, *KEYS, "observed"], columns="model", values="predicted", aggfunc="first", observed=True
-    ).reset_index()
-    if not {"seasonal", "comprehensive"} <= set(wide):
-        return pd.DataFrame(columns=list(COLUMNS))
-    wide = wide.dropna(subset=["seasonal", "comprehensive"]).merge(blocks[[*KEYS, "block"]], on=KEYS, how="left")
-    if len(set(wide["season"])) > 1:
-        wide = pd.concat([wide, wide.assign(season=ALL)], ignore_index=True)
     rows = []
-    for (season, algorithm, split), pairs in wide.groupby(keys, sort=False):
-        resampled = _resampled(pairs["block"], seed)
-        samples = {model: _sums(pairs["observed"], pairs[model], resampled) for model in ("seasonal", "comprehensive")}
-        for metric, formula in METRICS.items():
-            values = [SCORES[metric].of(moments(pairs["observed"], pairs[model])) for model in samples]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                spread = formula(samples["seasonal"]) - formula(samples["comprehensive"])
-            lower, upper = _interval(spread)
-            rows.append((season, algorithm, split, metric, *values, values[0] - values[1], lower, upper, len(pairs)))
+    for algorithm in sorted(pd.unique(predictions["algorithm"])):
+        for split in sorted(pd.unique(predictions["split"])):
+            own = predictions[(predictions["algorithm"] == algorithm) & (predictions["split"] == split)]
+            parts = {season: found for season in order if len(found := _pairs(own, blocks, season))}
+            if len(parts) > 1:
+                parts[ALL] = pd.concat(parts.values(), ignore_index=True)
+            for season, pairs in parts.items():
+                rows += [(season, algorithm, split, *one) for one in _compared(pairs, seed)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.sort_values("season", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
+def _pairs(predictions: pd.DataFrame, blocks: pd.DataFrame, season: str) -> pd.DataFrame:
+    """observed, seasonal, comprehensive and block of a season's rows that both models predicted."""
+    rows = predictions[predictions["season"] == season]
+    names = [*KEYS, "observed", "predicted"]
+    ours, theirs = (rows.loc[rows["model"] == model, names] for model in ("seasonal", "comprehensive"))
+    both = ours.merge(theirs, on=[*KEYS, "observed"], suffixes=("_seasonal", "_comprehensive"))
+    both.columns = pd.Index([str(name).removeprefix("predicted_") for name in both])
+    pairs = both.dropna(subset=["seasonal", "comprehensive"]).merge(blocks[[*KEYS, "block"]], on=KEYS, how="left")
+    return pairs[["observed", "seasonal", "comprehensive", "block"]]
+
+
+def _compared(pairs: pd.DataFrame, seed: int) -> Iterator[tuple[object, ...]]:
+    """Each metric of both models, their difference and its interval, and the number of rows."""
+    resampled = _resampled(pairs["block"], seed)
+    samples = {model: _sums(pairs["observed"], pairs[model], resampled) for model in ("seasonal", "comprehensive")}
+    for metric, formula in METRICS.items():
+        values = [SCORES[metric].of(moments(pairs["observed"], pairs[model])) for model in samples]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            spread = formula(samples["seasonal"]) - formula(samples["comprehensive"])
+        yield (metric, *values, values[0] - values[1], *_interval(spread), len(pairs))
+
+
 def _resampled(blocks: pd.Series[str], seed: int) -> Callable[[Floats], Floats]:
     """Sum of a value of each row over each bootstrap sample of the blocks; no samples where there is one block."""
-    codes, names = pd.factorize(blocks, sort=True)
+    kinds = blocks.astype("category").cat.remove_unused_categories()
+    names = sorted(kinds.cat.categories)
+    codes = kinds.cat.reorder_categories(names).cat.codes.to_numpy()
     counts = np.zeros((0, len(names)))
     if len(names) > 1:
         rng = np.random.default_rng(seed)

@@ -71,9 +71,10 @@ def accuracy(predictions: pd.DataFrame, seasons: Iterable[str] = ()) -> pd.DataF
     """
     keys = ["season", "algorithm", "model", "split"]
     tally: Tally = {}
-    for (season, *rest), rows in predictions.groupby(keys, sort=False, observed=True):
+    own = predictions[[*keys, "observed", "predicted"]]
+    for (season, *rest), rows in own.groupby(keys, sort=False, observed=True):
         add(tally, str(season), tuple(map(str, rest)), moments(rows["observed"], rows["predicted"]))
-    order = dict.fromkeys([*seasons, *predictions["season"].astype(str)])
+    order = dict.fromkeys([*seasons, *map(str, pd.unique(predictions["season"]))])
     return long_form(tally, keys, order, count=True)
 
 

@@ -149,10 +149,10 @@ def scatter(predictions: pd.DataFrame, algorithm: Algorithm, seasons: Sequence[s
         Order of the panels; by default that in which seasons appear.
     """
     rows = predictions[(predictions["split"] == "blocked") & (predictions["model"] == "seasonal")]
-    present = pd.unique(rows["season"])
+    present = [str(name) for name in pd.unique(rows["season"])]
     seasons = [season for season in dict.fromkeys([*seasons, *present]) if season in present]
     of = {season: algorithm if isinstance(algorithm, str) else algorithm.get(season, "") for season in seasons}
-    rows = rows[rows["algorithm"] == rows["season"].map(of)]
+    rows = rows[rows["algorithm"].astype(object) == rows["season"].astype(object).map(of)]
     wide = min(len(seasons), 4)
     high = -(-len(seasons) // wide)
     figure = canvas(high * (WIDTH - 0.6) / wide + 0.35)
