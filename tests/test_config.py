@@ -686,7 +686,7 @@ def test_the_hemisphere_of_a_polygon_counts_too(tmp_path: Path, caplog: pytest.L
 
 def test_values_that_an_algorithm_cannot_have_are_refused(tmp_path: Path) -> None:
     told = refusal(tmp_path, models__parameters={"random_forest": {"n_estimators": -5}})
-    assert "The 'n_estimators' parameter of RandomForestRegressor must be an int in the range [1, inf)" in told
+    assert "The 'n_estimators' parameter of RandomForest must be an int in the range [1, inf)" in told
 
 
 def test_what_is_left_out_must_be_known(tmp_path: Path) -> None:
