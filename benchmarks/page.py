@@ -116,6 +116,18 @@ def memory(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
     return table(rows.reset_index()), {}
 
 
+def fits(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
+    """Fits of the tables of larger and larger areas."""
+    rows = found.assign(
+        rows=found["rows"].map("{:,}".format),
+        start_mib=found["start_mib"].map("{:.0f}".format),
+        peak_mib=found["peak_mib"].map("{:.0f}".format),
+        cpu_s=found["cpu_s"].map("{:.0f}".format),
+    )
+    names = {"rows": "rows of the season", "start_mib": "before, MiB", "peak_mib": "peak, MiB", "cpu_s": "CPU, s"}
+    return table(rows.rename(columns=names)), {}
+
+
 def scheduling(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
     """Units sent through a cluster."""
     shown = {
@@ -163,6 +175,7 @@ SECTIONS: Mapping[str, tuple[str, Section]] = {
     "efficiency": ("Map stage of eight years: what planning and the ends of stages take weighs less", efficiency),
     "cube": ("Cube: months of a source on a tile, from COGs on a disk and behind a server that waits", cube),
     "memory": ("Memory: greatest resident memory of a worker in a stage, and of each command's process", memory),
+    "fits": ("Fits of a nation's table, 500 trees, each in a process of its own", fits),
     "scheduling": ("Scheduling: units of the plan of a nation's cube, which sleep and leave their markers", scheduling),
     "resume": ("Going on: the same command again, beside one that begins anew", resume),
 }

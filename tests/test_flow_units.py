@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,10 @@ def reach_nothing_at_first(workspace: Workspace, name: str) -> None:
 def write_nowhere(workspace: Workspace, name: str) -> None:
     keep(workspace, name)
     raise ConfigurationError("cannot write /proc/x")
+
+
+def lack(_workspace: Workspace, _name: str) -> None:
+    import_module("nowhere")
 
 
 def linger(workspace: Workspace, name: str) -> None:
@@ -232,6 +237,13 @@ def test_a_unit_whose_input_is_bad_is_marked_as_failed(
 def test_a_unit_that_reaches_no_service_leaves_no_marker(workspace: Workspace) -> None:
     (receipt,) = units.perform(workspace, [unit("a", reach_nothing)])
     assert (receipt.outcome, receipt.message) == ("unreachable", "the store of a does not answer")
+    assert standing(workspace) == set()
+    assert units.failures(workspace) == []
+
+
+def test_what_a_worker_cannot_import_is_not_taken_for_bad_input(workspace: Workspace) -> None:
+    (receipt,) = units.perform(workspace, [unit("a", lack)])
+    assert (receipt.outcome, receipt.message.partition(";")[0]) == ("unreachable", "No module named 'nowhere'")
     assert standing(workspace) == set()
     assert units.failures(workspace) == []
 

@@ -69,19 +69,38 @@ def test_a_nation_is_sized_from_its_configuration_alone() -> None:
     assert told["predict"].written / rate.written == pytest.approx(months * cells * (4 + 1), rel=0.01)
 
 
+def test_every_stage_of_a_nation_has_memory_enough_by_default() -> None:
+    told = sizing.size(nation(), {})
+    assert told.fits
+    assert max(size.memory for size in told.sizes if size.stage != "report") == told.total.memory < LIMIT
+    assert any("every stage stays below 2,048 MiB" in line for line in told.lines)
+
+
 def test_what_grows_with_the_rows_of_a_nation_is_told_with_what_to_change() -> None:
-    told = sizing.size(nation(), {}, 4 * LIMIT)
+    forests = ("random_forest", "trend_forest")
+
+    def drawing(most: int | None) -> Sizing:
+        parameters = {name: {"max_samples": most} for name in forests}
+        return sizing.size(nation(models={"parameters": parameters}), {})
+
+    told = drawing(None)
     assert not told.fits
     (line,) = (line for line in told.lines if line.startswith("memory: train needs"))
-    assert "set models.parameters.random_forest.min_samples_leaf and models.parameters.trend_forest" in line
-    leaf = (
-        int(line.partition("leaf to ")[2].split()[0]) if "leaf to " in line else int(line.split(" to ")[-1].split()[0])
-    )
-    wide = {name: {"min_samples_leaf": leaf} for name in ("random_forest", "trend_forest")}
-    told = sizing.size(nation(models={"parameters": wide}), {}, 4 * LIMIT)
-    assert told.fits
-    assert any("every stage stays below 8,192 MiB" in line for line in told.lines)
-    assert told.total.memory == max(size.memory for size in told.sizes if size.stage != "report") < 4 * LIMIT
+    assert "set models.parameters.random_forest.max_samples and models.parameters.trend_forest.max_samples to" in line
+    most = int(line.partition("trend_forest.max_samples to ")[2].split()[0])
+    assert drawing(most).fits
+
+
+def test_a_model_goes_with_what_its_trees_draw() -> None:
+    def nodes(rows: float, **parameters: Any) -> float:
+        outlook = Outlook(nation(models={"parameters": {"random_forest": parameters}}), {})
+        return demands.model_bytes(outlook, "random_forest", rows) / 500 / demands.NODE
+
+    # of 300 rows that are drawn, 300 (1 - 1/e) differ; a leaf has three of them, and there are twice as many nodes
+    assert nodes(300) == pytest.approx(300 * (1 - np.exp(-1)) * 2 / 3)
+    assert nodes(1e9) == pytest.approx(20_000 * 2 / 3, rel=1e-3)
+    assert nodes(300, max_samples=0.5) == pytest.approx(300 * (1 - np.exp(-0.5)) * 2 / 3)
+    assert nodes(1e6, max_samples=10, bootstrap=False) == nodes(1e6, max_samples=None)
 
 
 def test_a_tile_that_is_too_large_is_told_with_one_that_is_not() -> None:
@@ -144,9 +163,9 @@ def test_rates_name_the_machine_and_the_benchmark_and_cover_every_stage() -> Non
 def test_plan_asks_no_catalog_and_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "china.yaml"
     path.write_text(yaml.safe_dump(NATION))
-    done = invoke("plan", path, "--memory", 4096)
+    done = invoke("plan", path, "--memory", 1024)
     assert done.status == 0, done.err
-    assert "more than 4,096 MiB" in done.out
+    assert "more than 1,024 MiB" in done.out
     assert "estimated: units and dates of " in done.out
     assert [one.name for one in tmp_path.iterdir()] == ["china.yaml"]
 

@@ -252,12 +252,9 @@ def _learn(outlook: Outlook) -> Iterator[Demand]:
     algorithm = _explained(outlook)
     own = [fit for fit in kept if fit.job.algorithm == algorithm]
     if explain.IMPORTANCE in after:
-        read = sum(table + fit.size for fit in own)
         out = sum(fit.rows * math.exp(-fit.drawn / fit.rows) for fit in own) * outlook.trees(algorithm) / 1e6
-        yield Demand(
-            explain.IMPORTANCE, len(own), read, 0, 2 * len(own), out * len(outlook.features), _fit_load(outlook, own),
-            MODELS,
-        )  # fmt: skip
+        work, load = out * len(outlook.features), _fit_load(outlook, own)
+        yield Demand(explain.IMPORTANCE, len(own), len(own) * table, 0, 2 * len(own), work, load, MODELS)
     if explain.ABLATION in after:
         yield _ablation(outlook, fits, table)
 

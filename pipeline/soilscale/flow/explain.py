@@ -107,7 +107,7 @@ def importance_units(run: Run, seasons: Sequence[str], fits: Sequence[Unit]) -> 
         job = Job(season, algorithm, "comprehensive" if season == ALL else "seasonal", "random", None)
         fit = made[job.name]
         made_from = digest(fit.digest, told)
-        arguments = (job, features_of(run, season), told, run.config.models.seed)
+        arguments = (job, features_of(run, season), told, fit.arguments[-1])
         units.append(Unit(IMPORTANCE, season, made_from, importance, arguments))
     return units
 
@@ -167,12 +167,19 @@ def tune(
     storage.write_json(workspace.state(TUNE, f"{name}.json"), found.to_dict("records"))
 
 
-def importance(workspace: Workspace, job: Job, features: Sequence[str], told: Mapping[str, str], seed: int) -> None:
-    """Measure the importance of a season's factors on a worker, on the rows that the stored model learned from."""
-    rows = learn.rows_of(workspace, job, seed)[0]
-    estimator = learn.estimator(workspace.model(job.season, job.algorithm))
-    found = models.measure(estimator, rows[list(features)], rows[MAP], told, seed=seed)
-    score = models.oob_r2(estimator, rows[list(features)], rows[MAP])
+def importance(
+    workspace: Workspace, job: Job, features: Sequence[str], told: Mapping[str, str], options: Mapping[str, Any]
+) -> None:
+    """Measure the importance of a season's factors on a worker, on the rows that the stored model learned from.
+
+    The forest is grown anew, the same to the byte: to read the stored one takes three times its memory.
+    """
+    seed, parameters = options["seed"], options["parameters"]
+    rows, _ = learn.rows_of(workspace, job, seed, options["folds"])
+    X, y = rows[list(features)], rows[MAP]
+    estimator = models.fit(job, rows, features, parameters=parameters, seed=seed)
+    del rows
+    found, score = models.measure(estimator, X, y, told, seed=seed), models.oob_r2(estimator, X, y)
     found.insert(0, "season", job.season)
     found = found.assign(algorithm=job.algorithm, oob_r2=score)
     learn.write_table(workspace.state(IMPORTANCE, f"{job.season}.parquet"), found)

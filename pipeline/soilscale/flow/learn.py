@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,6 +61,7 @@ def fit(
     if estimator is not None:
         told = models.describe(job, estimator, train, features, units, predictions)
         del train, predictions
+        give_back()
         storage.write_bytes(workspace.model(job.season, job.algorithm, MODEL), models.dumps(estimator))
         if (trees := models.pack(estimator)) is not None:
             storage.write_bytes(workspace.model(job.season, job.algorithm, TREES), trees)
@@ -139,7 +141,7 @@ def predictions(url: str) -> pd.DataFrame:
     del content
     rows: pd.DataFrame = found.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
     del found
-    _give_back()
+    give_back()
     return rows.astype(dict.fromkeys(words, "category"))
 
 
@@ -182,13 +184,15 @@ def write_table(url: str, table: pd.DataFrame) -> None:
 def rows_of(workspace: Workspace, job: Job, seed: int, folds: int = models.FOLDS) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows that a job learns from and rows that it predicts, of `models.partition`; no other is left in memory."""
     found = models.partition(job, table(workspace.samples, job.season, seed, folds), seed=seed, folds=folds)
-    _give_back()
+    give_back()
     return found
 
 
-def _give_back() -> None:
-    """Let go of memory that Arrow has freed, which it would keep for itself."""
+def give_back() -> None:
+    """Let go of memory that has been freed, which Arrow and the C library would keep for themselves."""
     pa.default_memory_pool().release_unused()
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 def table(url: str, season: str, seed: int, folds: int) -> pd.DataFrame:
@@ -209,10 +213,10 @@ def table(url: str, season: str, seed: int, folds: int) -> pd.DataFrame:
             part = part.append_column(models.FOLD, pa.array(fold[first : first + len(part)]))
             first += len(part)
             parts.append(part if season == ALL else part.filter(pc.equal(part["season"], season)))
-            _give_back()
+            give_back()
     found = pa.concat_tables(parts).unify_dictionaries()
     del parts, part, file, content
-    _give_back()
+    give_back()
     rows: pd.DataFrame = found.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
     return rows
 

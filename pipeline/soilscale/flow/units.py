@@ -110,6 +110,8 @@ def _do(workspace: Workspace, unit: Unit) -> Receipt:
             kept = unit.work(workspace, *unit.arguments)
         except (ConfigurationError, ServiceError, storage.DamagedError):
             raise
+        except ImportError as error:
+            return receipt("unreachable", f"{error}; see that workers have the packages that the runner has")
         except Exception as error:
             logger.debug("%s %s", unit.stage, unit.name, exc_info=True)
             made, marker, kept = receipt("failed", str(error) or repr(error)), f"{unit.name}{FAILED}", None

@@ -6,7 +6,7 @@ from .importance import has_importance, measure, oob_r2
 from .packing import pack, unpack
 from .persistence import dumps, loads
 from .prediction import Predictor, predict, ready
-from .training import FOLD, FOLDS, PREDICTIONS, Job, describe, folds, jobs, learn, partition, run
+from .training import FOLD, FOLDS, PREDICTIONS, Job, describe, fit, folds, jobs, learn, partition, run
 from .trend import TrendForest
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "describe",
     "dumps",
     "find",
+    "fit",
     "folds",
     "has_importance",
     "jobs",

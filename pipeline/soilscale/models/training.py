@@ -227,20 +227,34 @@ def learn(
     seed: int,
 ) -> tuple[Estimator | None, pd.DataFrame]:
     """Fit one model to the rows of `partition`, and predict those held out; returns and errors as those of `run`."""
-    estimator = find(job.algorithm).make(parameters, len(features), seed_of(seed, job.name))
     if len(train) < MIN_ROWS and job.split == "random":
         raise DataError(
             f"{job.name}: got {len(train)} rows to learn from, expected at least {MIN_ROWS}; choose a longer period, a "
             "larger area or a lower samples.min_valid_fraction, or join seasons"
         )
     if len(train) < MIN_ROWS or (job.split == "blocked" and held_out.empty):
+        find(job.algorithm).make(parameters, len(features), seed)
         return None, _predictions(job, held_out[:0], np.empty(0, dtype=np.float32))
-    try:
-        estimator.fit(matrix(train, features), train[MAP].to_numpy())
-    except InvalidParameterError as error:
-        raise ConfigurationError(f"models.parameters.{job.algorithm}: {error}") from error
+    estimator = fit(job, train, features, parameters=parameters, seed=seed)
     predicted = predict(estimator, matrix(held_out, features))
     return (estimator if job.split == "random" else None), _predictions(job, held_out, predicted)
+
+
+def fit(
+    job: Job, train: pd.DataFrame, features: Sequence[str], *, parameters: Mapping[str, Any], seed: int
+) -> Estimator:
+    """Fit a job's estimator, the same each time, to the rows that `partition` gives it to learn from.
+
+    Raises
+    ------
+    ConfigurationError
+        If a parameter is unknown or has a value that the algorithm refuses.
+    """
+    estimator = find(job.algorithm).make(parameters, len(features), seed_of(seed, job.name))
+    try:
+        return estimator.fit(matrix(train, features), train[MAP].to_numpy())
+    except InvalidParameterError as error:
+        raise ConfigurationError(f"models.parameters.{job.algorithm}: {error}") from error
 
 
 def describe(
