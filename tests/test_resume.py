@@ -272,13 +272,13 @@ def test_a_stop_between_the_rows_and_their_table_leaves_no_old_table(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(learn, "write_table", stop)
+        patch.setattr(learn, "put_together", stop)
         assert again("samples", "models.seed=1").status == 75
     assert again("samples", "models.seed=1").status == 0
     old, new = (pd.read_parquet(folder / "samples.parquet") for folder in (output, tmp_path / "run"))
     assert (old["split"] != new["split"]).any()
     with monkeypatch.context() as patch:
-        patch.setattr(learn, "write_table", stop)
+        patch.setattr(learn, "put_together", stop)
         assert again("train", "models.seed=1").status == 75
     assert again("train", "models.seed=1").status == 0
     old, new = (pd.read_parquet(folder / "predictions.parquet") for folder in (output, tmp_path / "run"))
