@@ -27,10 +27,6 @@ LAID = {"cube.zarr": "layout.json", "maps.zarr": "maps-layout.json"}
 """Store -> what tells, below `state/`, that it was laid; without it the whole store is made again."""
 
 
-JOINED = f"{stages.TRAIN}-joined.json"
-"""What tells, below `state/`, that the models are described; without it they are described anew."""
-
-
 def mended(work: Callable[Concatenate[Run, P], T]) -> Callable[Concatenate[Run, P], T]:
     """Have a command that meets something damaged see to it that the next one makes it again."""
 
@@ -50,7 +46,7 @@ def withdraw(run: Run, damaged: DamagedError) -> DamagedError:
     if not name.startswith(tuple(f"{store}/" for store in LAID)):
         storage.remove(damaged.url)
         if name.startswith("models/"):
-            storage.remove(run.workspace.state(JOINED))
+            storage.remove(stages.joined(run, stages.TRAIN))
         _forget(run, _writers(name))
         return DamagedError(f"{damaged}; it is made again by `soilscale run`: run it", damaged.store, damaged.key)
     found = CHUNK.fullmatch(damaged.key)

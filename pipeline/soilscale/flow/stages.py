@@ -204,23 +204,23 @@ def train(run: Run) -> None:
 
 def _stands(run: Run, work: Sequence[Unit], url: str) -> bool:
     """Whether a table was put together from these units, and what is written with it too."""
-    marker = _joined(run, work)
+    marker = joined(run, work[0].stage)
     return storage.exists(url) and storage.exists(marker) and storage.read_json(marker) == _origin(work)
 
 
 def _put_together(run: Run, work: Sequence[Unit], url: str) -> None:
     """Write the tables of units as one."""
-    storage.remove(_joined(run, work))
+    storage.remove(joined(run, work[0].stage))
     learn.put_together([run.workspace.state(unit.stage, f"{unit.name}.parquet") for unit in work], url)
 
 
 def _mark(run: Run, work: Sequence[Unit]) -> None:
-    storage.write_json(_joined(run, work), _origin(work))
+    storage.write_json(joined(run, work[0].stage), _origin(work))
 
 
-def _joined(run: Run, work: Sequence[Unit]) -> str:
+def joined(run: Run, stage: str) -> str:
     """Marker of a table that was put together, beside its units' own."""
-    return run.workspace.state(f"{work[0].stage}-joined.json")
+    return run.workspace.state(f"{stage}-joined.json")
 
 
 def _origin(work: Sequence[Unit]) -> str:
