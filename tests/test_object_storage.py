@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -23,7 +24,9 @@ from servers.seaweed import BUCKET, Seaweed
 from soilscale import storage
 from soilscale.cube import assets
 from soilscale.cube.windows import windows
-from soilscale.errors import ConfigurationError, DataError, ServiceError
+from soilscale.errors import ConfigurationError, DataError, IncompleteError, ServiceError
+from soilscale.flow import lease
+from soilscale.flow.workspace import Workspace
 
 pytestmark = pytest.mark.server
 
@@ -116,6 +119,49 @@ def test_an_object_takes_one_request(store: Faults) -> None:
     assert storage.names_below(f"{HOME}/nothing") == []
     assert store.requests == {"PUT": 1, "GET": 1, "LIST": 1}
     storage.remove(f"{RUN}/a")
+
+
+@pytest.mark.usefixtures("store")
+def test_one_writer_of_many_writes_a_new_object_and_the_store_is_known_to_see_to_it() -> None:
+    url = f"{HOME}/term.json"
+    with ThreadPoolExecutor(16) as pool:
+        wrote = list(pool.map(lambda number: storage.write_new(url, str(number).encode()), range(64)))
+    assert sum(wrote) == 1
+    assert storage.refuses_again(url, b"other")
+    assert storage.read_bytes(url) == str(wrote.index(True)).encode()
+
+
+@pytest.mark.usefixtures("store")
+def test_a_run_looks_again_only_where_a_store_does_not_honour_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[float] = []
+    monkeypatch.setattr(lease.time, "sleep", looks.append)
+    workspace = Workspace(f"{HOME}/held")
+    with lease.held(workspace):
+        assert looks == []
+    fs, _ = storage.filesystem(HOME)
+    heeding = fs.pipe_file
+    monkeypatch.setattr(fs, "pipe_file", lambda path, data, **_: heeding(path, data))
+    with lease.held(workspace):
+        assert looks == [lease.LOOK]
+    assert lease.holder(workspace) is None
+
+
+@pytest.mark.usefixtures("store")
+def test_of_runs_that_begin_at_once_one_alone_holds_the_output_and_the_others_are_told_to_wait() -> None:
+    workspace, refused = Workspace(f"{HOME}/wanted"), threading.Semaphore(0)
+
+    def attempt(_: int) -> int:
+        try:
+            with lease.held(workspace):
+                assert all(refused.acquire(timeout=30) for _ in range(7)), "the others are refused meanwhile"
+        except IncompleteError as error:
+            refused.release()
+            assert "is being written by another run" in str(error)
+            return error.status
+        return 0
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(attempt, range(8))) == [0] + 7 * [75]
 
 
 def test_many_markers_are_few_requests_and_no_other_run_is_looked_at(store: Faults, weed: Seaweed) -> None:

@@ -36,7 +36,8 @@ EXPIRY = 60.0
 """Seconds without renewal after which another host's lease is void."""
 
 LOOK = 1.0
-"""Seconds between looks at another host's lease, and after which one's own in an object store is looked at again."""
+"""Seconds between looks at another host's lease, and after which one's own is looked at again if another may have
+written over it."""
 
 TERM = re.compile(r"(\d+)\.json")
 """Name of a term."""
@@ -162,10 +163,9 @@ def _take(workspace: Workspace, lease: Lease) -> int:
     if found is not None:
         _outlive(workspace, found)
         logger.warning("%s was held by %s, which is gone; this run goes on from there", workspace.output, found)
-    own = term + 1
-    if not storage.write_new(_url(workspace, own), _content(lease)):
-        raise _refusal(workspace, holder(workspace) or lease)
-    if not storage.is_local(workspace.output):
+    own, told = term + 1, _content(lease)
+    new = storage.write_new(_url(workspace, own), told)
+    if new and not storage.refuses_again(_url(workspace, own), told):
         time.sleep(LOOK)
     last = _last(workspace)[1]
     if last is None or last.identity != lease.identity:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from s3fs import S3FileSystem
 
@@ -26,6 +27,9 @@ PARTS_AT_A_TIME = 4
 
 GONE, ANSWERED = ("404", "410"), ("400", "405", "406", "416", "InvalidRange")
 """Codes of a store that has no such object any more, and of one that has, but does not like how it was asked."""
+
+TAKEN = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
+"""Codes of a store that does not write an object as new, for it is there, or is being written by another."""
 
 MOST_LISTED = MOST_REMOVED = 1000
 """Objects that S3 lists, or removes, in one request."""
@@ -145,13 +149,33 @@ def write_new(url: str, data: bytes) -> bool:
         fs, path = filesystem(url)
         if isinstance(fs, LocalFileSystem):
             return _link_local(Path(path), data)
-        if fs.exists(path):
-            return False
+        return not fs.exists(path) and _create(fs, path, data)
+    except FAILURES as error:
+        raise explain(error, url, "write") from error
+
+
+def refuses_again(url: str, data: bytes) -> bool:
+    """Whether a store refuses to write an object that is there, and so lets only one of several `write_new` succeed.
+
+    A store that does not is left with these data. Errors as `write_bytes`.
+    """
+    try:
+        fs, path = filesystem(url)
+        return isinstance(fs, LocalFileSystem) or not _create(fs, path, data)
+    except FAILURES as error:
+        raise explain(error, url, "write") from error
+
+
+def _create(fs: AbstractFileSystem, path: str, data: bytes) -> bool:
+    """Write an object on condition that there is none, and say whether it was written."""
+    try:
         fs.pipe_file(path, data, mode="create")
     except FileExistsError:
         return False
-    except FAILURES as error:
-        raise explain(error, url, "write") from error
+    except OSError as error:
+        if code(error) not in TAKEN:
+            raise
+        return False
     return True
 
 
