@@ -21,7 +21,7 @@ from llvmlite import ir
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from soilscale.forest import LEAF, Forest, compiled
+from soilscale.forest import LEAF, Forest, compiled, rounded_down
 
 Float32s = NDArray[np.float32]
 Float64s = NDArray[np.float64]
@@ -78,17 +78,13 @@ class Descent:
 
 def lay(forest: Forest, p: int) -> Descent:
     """Lay a forest of `p` features out for prediction; it may have up to 2**29 nodes that split."""
-    inner = forest.feature != LEAF
-    splits, leaf = (np.cumsum(kind, dtype=np.int32) - 1 for kind in (inner, ~inner))
-    code = np.where(inner, 4 * splits, ~leaf)
-    root = np.repeat(forest.start[:-1], np.diff(forest.start))
-    limit = rounded_down(forest.threshold[inner])
-    node = np.empty((len(limit), 4), np.int32)
-    node[:, 0] = LANES * forest.feature[inner]
-    node[:, 1] = limit.view(np.int32)
-    node[:, 2:] = code[root[inner, None] + forest.child[inner]]
+    splits = int(np.count_nonzero(forest.feature != LEAF))
+    root, value = np.empty(len(forest.start) - 1, np.int32), np.empty(len(forest.feature) - splits)
+    node = _aligned(4 * splits, np.int32)
+    trees = forest.start, forest.feature, forest.threshold, forest.child, forest.value
+    _lay(*trees, root, node, node.view(np.float32), value)
     end = forest.start[min(SAMPLE, len(forest.start) - 1)]
-    leaves = _leaves(forest.feature[:end], forest.child[:end], root[:end])
+    leaves = _leaves(forest.start[: SAMPLE + 1], forest.feature, forest.child)
     steps, weight = np.zeros((p, STEPS), np.float32), np.zeros(p)
     for feature in range(p):
         nodes = np.flatnonzero(forest.feature[:end] == feature)
@@ -96,8 +92,8 @@ def lay(forest: Forest, p: int) -> Descent:
             order = nodes[np.argsort(forest.threshold[nodes])]
             total = np.cumsum(leaves[order])
             at = np.searchsorted(total, (np.arange(STEPS) + 0.5) / STEPS * total[-1])
-            steps[feature], weight[feature] = rounded_down(forest.threshold[order[at]]), total[-1]
-    return Descent(code[forest.start[:-1]], _aligned(node.ravel()), forest.value[~inner], steps, weight)
+            steps[feature], weight[feature] = [rounded_down(one) for one in forest.threshold[order[at]]], total[-1]
+    return Descent(root, node, value, steps, weight)
 
 
 def check(descent: Descent, p: int) -> None:
@@ -132,15 +128,9 @@ def check(descent: Descent, p: int) -> None:
 
 def align(descent: Descent) -> Descent:
     """Forest whose nodes begin a line of the cache, as `lay` lays them."""
-    return replace(descent, node=_aligned(descent.node))
-
-
-def rounded_down(threshold: Float64s) -> Float32s:
-    """Greatest float32 that is not above each threshold: the same float32 features are at most as great."""
-    with np.errstate(over="ignore"):
-        near = threshold.astype(np.float32)
-        below = np.nextafter(near, np.float32(-np.inf))
-    return np.where(near > threshold, below, near)
+    node = _aligned(len(descent.node), np.int32)
+    node[:] = descent.node
+    return replace(descent, node=node)
 
 
 def mean(descent: Descent, X: Float32s, threads: int = 1) -> Float64s:
@@ -184,7 +174,8 @@ def _sum(descent: Descent, X: Float32s) -> Float64s:
     _arrange(X, order, descent.steps, descent.weight)
     total = np.empty(len(X))
     batch = BATCH * LANES
-    features = _aligned(np.zeros(batch * X.shape[1], np.float32))
+    features = _aligned(batch * X.shape[1], np.float32)
+    features[:] = 0
     for first in range(0, len(X), batch):
         rows = order[first : first + batch]
         _gather(X, rows, features)
@@ -201,13 +192,12 @@ def _sum(descent: Descent, X: Float32s) -> Float64s:
     return total
 
 
-def _aligned(values: NDArray[Any]) -> NDArray[Any]:
-    """Copy whose first element begins a line of the cache, 64 bytes."""
-    room = np.empty(values.nbytes + 64, np.uint8)
+def _aligned(count: int, dtype: Any) -> NDArray[Any]:
+    """Array, not yet filled, whose first element begins a line of the cache, 64 bytes."""
+    size = count * np.dtype(dtype).itemsize
+    room = np.empty(size + 64, np.uint8)
     start = -room.ctypes.data % 64
-    found = room[start : start + values.nbytes].view(values.dtype)
-    found[:] = values
-    return found
+    return room[start : start + size].view(dtype)
 
 
 def _instruction(write: Callable[..., Any]) -> Any:
@@ -244,12 +234,40 @@ def _lowest(_: Any, __: Any) -> tuple[Any, Any]:
 
 
 @compiled
-def _leaves(feature: Any, child: Any, root: Any) -> Any:
-    """Number of leaves below each node; children stand behind their parents."""
-    found = np.ones(len(feature))
-    for node in range(len(feature) - 1, -1, -1):
-        if feature[node] != LEAF:
-            found[node] = found[root[node] + child[node, 0]] + found[root[node] + child[node, 1]]
+def _lay(
+    start: Any, feature: Any, threshold: Any, child: Any, value: Any, root: Any, node: Any, limit: Any, leaf: Any
+) -> None:
+    """Fill `root`, `node`, which `limit` is as float32, and the values of leaves."""
+    splits, leaves = 0, 0
+    code = np.empty(np.max(np.diff(start)), np.int32)
+    for tree in range(len(start) - 1):
+        first, end = start[tree], start[tree + 1]
+        before = splits
+        for place in range(first, end):
+            if feature[place] == LEAF:
+                code[place - first] = ~leaves
+                leaf[leaves] = value[place]
+                leaves += 1
+            else:
+                code[place - first] = 4 * splits
+                splits += 1
+        root[tree], splits = code[0], before
+        for place in range(first, end):
+            if feature[place] != LEAF:
+                node[4 * splits], limit[4 * splits + 1] = LANES * feature[place], rounded_down(threshold[place])
+                node[4 * splits + 2], node[4 * splits + 3] = code[child[place, 0]], code[child[place, 1]]
+                splits += 1
+
+
+@compiled
+def _leaves(start: Any, feature: Any, child: Any) -> Any:
+    """Number of leaves below each node of some trees; children stand behind their parents."""
+    found = np.ones(start[-1])
+    for tree in range(len(start) - 1):
+        root = start[tree]
+        for place in range(start[tree + 1] - 1, root - 1, -1):
+            if feature[place] != LEAF:
+                found[place] = found[root + child[place, 0]] + found[root + child[place, 1]]
     return found
 
 

@@ -212,21 +212,23 @@ def _sum(start: Any, feature: Any, threshold: Any, child: Any, value: Any, X: An
 
 
 @compiled
-def _lay(feature: Any, threshold: Any, child: Any, value: Any) -> tuple[Any, Any, Any, Any]:
-    """Lay a tree anew with siblings side by side: features, thresholds as float32, left children, values.
+def rounded_down(threshold: float) -> np.float32:
+    """Greatest float32 that is not above a threshold: the same float32 features are at most as great."""
+    near = np.float32(threshold)
+    return np.nextafter(near, np.float32(-np.inf)) if np.float64(near) > threshold else near
 
-    A threshold is rounded down, so that the same float32 features are greater than it.
-    """
+
+@compiled
+def _lay(feature: Any, threshold: Any, child: Any, value: Any) -> tuple[Any, Any, Any, Any]:
+    """Lay a tree anew with siblings side by side: features, thresholds as float32, left children, values."""
     count = len(feature)
     place, left = np.zeros(count, np.int32), np.zeros(count, np.int32)
     splits, limits, leaves = np.empty(count, np.int32), np.empty(count, np.float32), np.empty(count)
     following = 1
     for node in range(count):
         here = place[node]
-        splits[here], limits[here], leaves[here] = feature[node], threshold[node], value[node]
+        splits[here], limits[here], leaves[here] = feature[node], rounded_down(threshold[node]), value[node]
         if feature[node] != LEAF:
-            if np.float64(limits[here]) > threshold[node]:
-                limits[here] = np.nextafter(limits[here], np.float32(-np.inf))
             left[here] = following
             place[child[node, 0]], place[child[node, 1]] = following, following + 1
             following += 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -58,15 +59,16 @@ def dumps(estimator: Estimator) -> bytes:
     names files are replaced by their order, and the files carry no date.
     """
     target = io.BytesIO()
-    stored = skops.dumps(estimator, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
-    with (
-        zipfile.ZipFile(io.BytesIO(stored)) as source,
-        zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-    ):
-        schema, files = _renumber(source.read(SCHEMA))
-        for name, new in files.items():
-            archive.writestr(_entry(new), source.read(name))
-        archive.writestr(_entry(SCHEMA), schema)
+    with tempfile.TemporaryFile() as stored:  # on the disk, since a forest's archive can be some hundred MiB
+        skops.dump(estimator, stored, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
+        with (
+            zipfile.ZipFile(stored) as source,
+            zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        ):
+            schema, files = _renumber(source.read(SCHEMA))
+            for name, new in files.items():
+                archive.writestr(_entry(new), source.read(name))
+            archive.writestr(_entry(SCHEMA), schema)
     return target.getvalue()
 
 
