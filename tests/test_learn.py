@@ -62,6 +62,16 @@ def test_parts_are_joined_to_a_table_like_any_other(workspace: Workspace, whole:
     )
 
 
+@pytest.mark.parametrize("most", [1, 100, 359, 360, 10_000])
+def test_a_table_written_some_rows_at_a_time_is_whole_and_its_categories_are_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(learn, "ROWS", most)
+    url, told = str(tmp_path / "table.parquet"), rows(9, 0)
+    learn.write_table(url, told.astype(dict.fromkeys(["season", "block", "split"], "category")))
+    assert_frame_equal(learn.read_table(url), told)
+
+
 def test_parts_without_rows_are_a_table_without_rows(tmp_path: Path) -> None:
     url = str(tmp_path / "part.parquet")
     learn.write_table(url, rows(1, 0)[:0])

@@ -33,8 +33,11 @@ FLOAT = 8
 NODE = 72
 """Bytes of a node of a tree in scikit-learn: 64, and 8 of its value."""
 
-STORED = 2.3
+STORED = 1.65
 """Times its size that a forest takes while it is laid out for prediction and stored."""
+
+LAID = 0.6
+"""Times its size that forests take in which a worker predicts: one while it is read, beside the one before."""
 
 COPIES = 2.1
 """Times its size that the table of a fit takes while it is read and parted into what is learned and held out."""
@@ -42,8 +45,8 @@ COPIES = 2.1
 PACKED = 0.2
 """Share of the bytes of the training table that its file takes, which a fit reads whole."""
 
-PREDICTED = 72
-"""Bytes of a row of predictions."""
+PREDICTED, REPORTED = 40, 54
+"""Bytes of a row of predictions, in the worker that makes them and in the report."""
 
 PASSED, TOLD = 1 / 40, 1 / 15
 """Work of a tree for a row that it may draw, and for one that it predicts, of that for one that it draws."""
@@ -331,8 +334,9 @@ def _predict(outlook: Outlook) -> Demand:
     folded = 3 if outlook.predicts_seasons else 1
     read = cells * len(seasons) * features * folded
     held = outlook.tile_cells * (features * 5 * folded + 5 * FLOAT)
-    work, grows = cells * len(seasons) * trees / 1e6, MODELS if 2 * model > held else ""
-    return Demand(mapping.PREDICT, units, read, written, objects, work, held + 2 * model, grows)
+    work, known = cells * len(seasons) * trees / 1e6, model * (LAID if set(named) <= set(FORESTS) else 2)
+    grows = MODELS if known > held else ""
+    return Demand(mapping.PREDICT, units, read, written, objects, work, held + known, grows)
 
 
 def _publish(outlook: Outlook, layers: Sequence[str]) -> Demand:
@@ -364,5 +368,5 @@ def _report(outlook: Outlook) -> Demand:
     cells = outlook.cells * len(outlook.months)
     rows = sum(fit.held_out for fit in _fits(outlook))
     coarse = 4.0 * math.prod(outlook.grid.shape) * len(outlook.months)
-    load = outlook.tile_cells * 8.0 * FLOAT + coarse * 4 + rows * PREDICTED * 0.75
+    load = outlook.tile_cells * 8.0 * FLOAT + coarse * 4 + rows * REPORTED
     return Demand(REPORT, 1, 6.0 * 4 * cells, 0, 30, cells / 1e6, load, AREA)

@@ -26,6 +26,9 @@ from soilscale.seasons import ALL, Seasons
 MODEL, TREES = "model.skops", "trees.npz"
 """Files of a fitted model: the whole of it, and of a forest its trees laid out for prediction."""
 
+ROWS = 2**18
+"""Rows of a table that are written at once."""
+
 FORMAT = 3
 """Version of what a fit writes; a change redoes every fit."""
 
@@ -174,10 +177,18 @@ def read_csv(url: str) -> pd.DataFrame:
 
 
 def write_table(url: str, table: pd.DataFrame) -> None:
-    """Write a table as a Parquet object, whole or not at all; categories become words."""
+    """Write a table as a Parquet object, whole or not at all; categories become words, some rows at a time."""
     buffer = io.BytesIO()
-    words = table.select_dtypes("category").columns
-    table.astype(dict.fromkeys(words, object)).to_parquet(buffer, index=False)
+    writer: pq.ParquetWriter | None = None
+    words = dict.fromkeys(table.select_dtypes("category").columns, object)
+    for first in range(0, max(len(table), 1), ROWS):
+        part = pa.Table.from_pandas(table.iloc[first : first + ROWS].astype(words), preserve_index=False)
+        writer = writer or pq.ParquetWriter(buffer, part.schema)
+        writer.write_table(part.cast(writer.schema))
+        del part
+        give_back()
+    if writer is not None:
+        writer.close()
     storage.write_bytes(url, buffer.getvalue())
 
 
