@@ -72,6 +72,13 @@ def test_a_table_written_some_rows_at_a_time_is_whole_and_its_categories_are_wor
     assert_frame_equal(learn.read_table(url), told)
 
 
+def test_a_table_has_no_columns_from_the_names_of_folders(tmp_path: Path) -> None:
+    url = str(tmp_path / "area=one" / "table.parquet")
+    learn.write_table(url, rows(9, 0))
+    learn.put_together([url], str(tmp_path / "year=2001" / "whole.parquet"))
+    assert_frame_equal(learn.read_table(str(tmp_path / "year=2001" / "whole.parquet")), rows(9, 0))
+
+
 def test_parts_without_rows_are_a_table_without_rows(tmp_path: Path) -> None:
     url = str(tmp_path / "part.parquet")
     learn.write_table(url, rows(1, 0)[:0])

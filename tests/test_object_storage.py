@@ -121,6 +121,20 @@ def test_an_object_takes_one_request(store: Faults) -> None:
     storage.remove(f"{RUN}/a")
 
 
+def test_an_object_is_read_in_parts_from_a_copy_that_goes_again(store: Faults) -> None:
+    storage.write_bytes(f"{HOME}/table.parquet", b"rows")
+    store.heal()
+    with storage.local_copy(f"{HOME}/table.parquet") as path:
+        assert path.read_bytes() == b"rows"
+    assert not path.exists()
+    assert store.requests["GET"] == 1
+    assert sum(store.requests.values()) <= 2
+    with pytest.raises(FileNotFoundError), storage.local_copy(f"{HOME}/none.parquet"):
+        pass
+    with pytest.raises(ServiceError, match="there is no bucket 'no-such'"), storage.local_copy("s3://no-such/a.parquet"):
+        pass
+
+
 @pytest.mark.usefixtures("store")
 def test_one_writer_of_many_writes_a_new_object_and_the_store_is_known_to_see_to_it() -> None:
     url = f"{HOME}/term.json"

@@ -72,19 +72,20 @@ def fit(
 
 
 @contextmanager
-def _parquet(url: str) -> Iterator[io.BytesIO]:
-    """Content of a Parquet object, to be read in the context.
+def _parquet(url: str, words: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
+    """Parquet object, to be read in the context; columns of some words in memory as codes.
 
     Raises
     ------
     storage.DamagedError
         If it is no table any more.
     """
-    content = io.BytesIO(storage.read_bytes(url))
-    try:
-        yield content
-    except (ValueError, OSError) as error:
-        raise storage.damaged(url, error) from error
+    with storage.local_copy(url) as path:
+        try:
+            with pq.ParquetFile(path, read_dictionary=list(words)) as file:
+                yield file
+        except (ValueError, OSError) as error:
+            raise storage.damaged(url, error) from error
 
 
 def read_table(url: str, columns: list[str] | None = None) -> pd.DataFrame:
@@ -95,21 +96,21 @@ def read_table(url: str, columns: list[str] | None = None) -> pd.DataFrame:
     storage.DamagedError
         If it is no table any more; so do the functions below.
     """
-    with _parquet(url) as content:
-        return pd.read_parquet(content, columns=columns)
+    with _parquet(url) as file:
+        return file.read(columns).to_pandas()
 
 
 def count(url: str) -> int:
     """Rows of a table."""
-    with _parquet(url) as content:
-        return int(pq.read_metadata(content).num_rows)
+    with _parquet(url) as file:
+        return int(file.metadata.num_rows)
 
 
 def counts(url: str) -> pd.DataFrame:
     """Season and split of every row of the training table, in memory as codes."""
     names = ["season", "split"]
-    with _parquet(url) as content:
-        found = pq.read_table(content, columns=names, read_dictionary=names).to_pandas()
+    with _parquet(url, names) as file:
+        found = file.read(names).to_pandas()
     return found.astype("category")
 
 
@@ -118,8 +119,8 @@ def put_together(parts: Sequence[str], url: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path, writer = Path(folder) / "table.parquet", None
         for number, one in enumerate(parts):
-            with _parquet(one) as content:
-                part = pq.read_table(content)
+            with _parquet(one) as file:
+                part = file.read()
             if len(part) or (writer is None and number == len(parts) - 1):
                 writer = writer or pq.ParquetWriter(path, part.schema)
                 writer.write_table(part.cast(writer.schema))
@@ -130,8 +131,8 @@ def put_together(parts: Sequence[str], url: str) -> None:
 
 def blocks(url: str) -> pd.DataFrame:
     """Place, month and block of every row of the training table."""
-    with _parquet(url) as content:
-        found = pq.read_table(content, columns=["time", "y", "x", "block"], read_dictionary=["block"])
+    with _parquet(url, ["block"]) as file:
+        found = file.read(["time", "y", "x", "block"])
     rows: pd.DataFrame = found.unify_dictionaries().to_pandas()
     return rows
 
@@ -139,9 +140,8 @@ def blocks(url: str) -> pd.DataFrame:
 def predictions(url: str) -> pd.DataFrame:
     """Table of predictions, its words as categories: a third of the memory."""
     words = ["season", "algorithm", "model", "split"]
-    with _parquet(url) as content:
-        found = pq.read_table(content, read_dictionary=words).unify_dictionaries()
-    del content
+    with _parquet(url, words) as file:
+        found = file.read().unify_dictionaries()
     rows: pd.DataFrame = found.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
     del found
     give_back()
@@ -150,8 +150,7 @@ def predictions(url: str) -> pd.DataFrame:
 
 def row_groups(url: str, columns: list[str] | None = None) -> Iterator[pd.DataFrame]:
     """Parts of a table, as `put_together` joined them, one after another."""
-    with _parquet(url) as content:
-        file = pq.ParquetFile(content)
+    with _parquet(url) as file:
         for group in range(file.num_row_groups):
             yield file.read_row_group(group, columns).to_pandas(ignore_metadata=True)
 
@@ -212,8 +211,7 @@ def table(url: str, season: str, seed: int, folds: int) -> pd.DataFrame:
     A column `models.FOLD`, as the blocks of the whole table deal it, stands in place of the blocks.
     """
     parts: list[pa.Table] = []
-    with _parquet(url) as content:
-        file = pq.ParquetFile(content, read_dictionary=["season", "block", "split"])
+    with _parquet(url, ["season", "block", "split"]) as file:
         blocks = file.read(["block"]).unify_dictionaries().column(0).to_pandas()
         fold = models.folds(blocks, folds, seed).astype("int8")
         del blocks
@@ -226,7 +224,7 @@ def table(url: str, season: str, seed: int, folds: int) -> pd.DataFrame:
             parts.append(part if season == ALL else part.filter(pc.equal(part["season"], season)))
             give_back()
     found = pa.concat_tables(parts).unify_dictionaries()
-    del parts, part, file, content
+    del parts, part
     give_back()
     rows: pd.DataFrame = found.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
     return rows

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import posixpath
-import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from s3fs import S3FileSystem
 
 from soilscale.errors import ServiceError
+from soilscale.storage import files
 from soilscale.storage.damage import damaged
 from soilscale.storage.stores import FAILURES, code, explain, filesystem, has_bucket, is_local, join
 
@@ -55,6 +54,30 @@ def read_bytes(url: str) -> bytes:
     except FAILURES as error:
         raise explain(error, url, "read") from error
     return data
+
+
+@contextmanager
+def local_copy(url: str) -> Iterator[Path]:
+    """File of this machine that holds an object, to read parts of: itself, or a copy that goes when the context ends.
+
+    Errors as `read_bytes`.
+    """
+    with ExitStack() as stack:
+        try:
+            fs, path = filesystem(url)
+            if isinstance(fs, LocalFileSystem):
+                found = Path(path)
+                found.stat()
+            else:
+                found = Path(stack.enter_context(tempfile.TemporaryDirectory())) / posixpath.basename(path)
+                fs.get_file(path, str(found))
+        except FileNotFoundError as error:
+            if not has_bucket(error):
+                raise explain(error, url, "read") from error
+            raise
+        except FAILURES as error:
+            raise explain(error, url, "read") from error
+        yield found
 
 
 def read_many(folder: str, names: Sequence[str]) -> dict[str, bytes]:
@@ -116,7 +139,7 @@ def write_bytes(url: str, data: bytes) -> None:
     try:
         fs, path = filesystem(url)
         if isinstance(fs, LocalFileSystem):
-            _write_local(Path(path), data)
+            files.write(Path(path), data)
         elif isinstance(fs, S3FileSystem):
             fs.pipe_file(path, data, chunksize=PART, max_concurrency=PARTS_AT_A_TIME)
         else:
@@ -130,7 +153,7 @@ def write_file(url: str, path: Path) -> None:
     try:
         fs, target = filesystem(url)
         if isinstance(fs, LocalFileSystem):
-            _copy_local(Path(target), path)
+            files.copy(Path(target), path)
         elif isinstance(fs, S3FileSystem):
             fs.put_file(str(path), target, chunksize=PART, max_concurrency=PARTS_AT_A_TIME)
         else:
@@ -148,7 +171,7 @@ def write_new(url: str, data: bytes) -> bool:
     try:
         fs, path = filesystem(url)
         if isinstance(fs, LocalFileSystem):
-            return _link_local(Path(path), data)
+            return files.create(Path(path), data)
         return not fs.exists(path) and _create(fs, path, data)
     except FAILURES as error:
         raise explain(error, url, "write") from error
@@ -177,41 +200,6 @@ def _create(fs: AbstractFileSystem, path: str, data: bytes) -> bool:
             raise
         return False
     return True
-
-
-def _link_local(path: Path, data: bytes) -> bool:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
-    _write_local(draft, data)
-    try:
-        path.hardlink_to(draft)
-    except FileExistsError:
-        return False
-    finally:
-        draft.unlink()
-    return True
-
-
-def _write_local(path: Path, data: bytes) -> None:
-    _replace_local(path, lambda stream: stream.write(data))
-
-
-def _copy_local(path: Path, source: Path) -> None:
-    with source.open("rb") as content:
-        _replace_local(path, lambda stream: shutil.copyfileobj(content, stream))
-
-
-def _replace_local(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """Put a new file in the place of one, once it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            fill(stream)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def read_json(url: str) -> Any:
