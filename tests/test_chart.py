@@ -197,7 +197,8 @@ def test_schedules_do_not_overlap_and_pass_their_period_and_configuration() -> N
 
 
 def test_stages_run_one_after_another_with_resources_and_clusters_of_their_own() -> None:
-    found = charts.render(charts.files("national"))
+    larger = {"train": {"worker": {"memory": "12Gi"}}, "report": {"runner": {"memory": "16Gi"}}}
+    found = charts.render(charts.files("national"), {"stages": {"overrides": larger}})
     pod = charts.one(found, "Job")["spec"]["template"]["spec"]
     stages = [*pod["initContainers"], *pod["containers"]]
     assert [stage["name"] for stage in stages] == ["search", "cube", "samples", "train", "map", "report"]
