@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -178,8 +178,9 @@ def project(shape: BaseGeometry, source: CRS | str, target: CRS | str, points: i
     return shapely.transform(dense, transformer.transform, interleaved=False)
 
 
+@lru_cache(maxsize=64)
 def lonlat_bounds(geobox: GeoBox) -> tuple[float, float, float, float]:
-    """West, south, east, north in degrees of everything inside a geobox."""
+    """West, south, east, north in degrees of everything inside a geobox, remembered since every scene is held to it."""
     bounds = geobox.boundingbox
     shape = project(box(bounds.left, bounds.bottom, bounds.right, bounds.top), str(geobox.crs), LONLAT)
     west, south, east, north = shape.bounds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -14,7 +14,7 @@ from soilscale import kernels
 from soilscale.catalog import Scene
 from soilscale.cube import assets, mosaics, warping
 from soilscale.cube.ahead import ahead, turn
-from soilscale.cube.assets import Bounds, Header
+from soilscale.cube.assets import Header
 from soilscale.cube.interpolation import Interpolation
 from soilscale.cube.mosaics import Reading
 from soilscale.cube.warping import Layer, Pixels
@@ -191,15 +191,9 @@ def _cuts(size: int, side: int) -> list[int]:
     return [size * part // parts for part in range(parts + 1)]
 
 
-@lru_cache(maxsize=64)
-def _extent(geobox: GeoBox) -> Bounds:
-    """West, south, east, north of a grid, remembered because every scene is asked whether it meets it."""
-    return lonlat_bounds(geobox)
-
-
 def meets(scene: Scene, geobox: GeoBox) -> bool:
     """Whether a scene may hold pixels of a grid, by its bounding box, which some catalogs draw too small."""
-    west, south, east, north = _extent(geobox)
+    west, south, east, north = lonlat_bounds(geobox)
     left, bottom, right, top = scene.bbox
     if left > right:
         return bottom <= north and top >= south
