@@ -135,16 +135,6 @@ def test_what_fails_leaves_nothing_under_way() -> None:
     assert len(begun) < 2 * READERS
 
 
-def test_what_reads_for_another_does_its_own_jobs_one_by_one() -> None:
-    """Pieces of a date are read side by side only if it is alone, so that no more are under way than dates would be."""
-
-    def pieces(_: int) -> set[str]:
-        return {name for _, name in ahead(lambda _: threading.current_thread().name, range(50), distant=True)}
-
-    assert [len(names) for _, names in ahead(pieces, range(4), distant=True)] == [1] * 4
-    assert len(pieces(0)) > 1
-
-
 def test_threads_that_read_serve_again_and_end_with_the_one_they_work_for() -> None:
     def names() -> set[str]:
         return {name for _, name in ahead(lambda _: threading.current_thread().name, range(100), distant=True)}

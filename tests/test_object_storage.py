@@ -131,7 +131,10 @@ def test_an_object_is_read_in_parts_from_a_copy_that_goes_again(store: Faults) -
     assert sum(store.requests.values()) <= 2
     with pytest.raises(FileNotFoundError), storage.local_copy(f"{HOME}/none.parquet"):
         pass
-    with pytest.raises(ServiceError, match="there is no bucket 'no-such'"), storage.local_copy("s3://no-such/a.parquet"):
+    with (
+        pytest.raises(ServiceError, match="there is no bucket 'no-such'"),
+        storage.local_copy("s3://no-such/a.parquet"),
+    ):
         pass
 
 

@@ -1,4 +1,4 @@
-"""Reading from a distant store: several dates, or pieces of one, under way at once, and their files side by side."""
+"""Reading from a distant store: several dates under way at once, and the files of each fetched side by side."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Own(threading.local):
     turn: threading.Lock | None = None
     """What one that reads for a unit holds while it works on what it read; None of any other thread."""
     readers: ThreadPoolExecutor | None = None
-    """Each does whole dates, or of a date that is alone, whole pieces."""
+    """Each does whole dates."""
     fetchers: ThreadPoolExecutor | None = None
     """Each fetches a file at a time, for this thread and its readers."""
 
@@ -64,14 +64,12 @@ def side_by_side(work: Callable[[J], R], jobs: Sequence[J]) -> list[R]:
 def ahead(work: Callable[[J], R], jobs: Sequence[J], *, distant: bool) -> Iterator[tuple[J, R]]:
     """Jobs and their results in the order of the jobs; of a distant store `READERS` are under way at once.
 
-    A thread that itself reads for another does its jobs one by one, so that no more are under way.
-
     Raises
     ------
     Exception
         What the first job that fails raises.
     """
-    if not distant or len(jobs) <= 1 or _own.turn is not None:
+    if not distant or len(jobs) <= 1:
         yield from ((job, work(job)) for job in jobs)
         return
     if _own.readers is None:

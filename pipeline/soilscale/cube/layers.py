@@ -12,8 +12,8 @@ from odc.geo.geobox import GeoBox
 
 from soilscale import kernels
 from soilscale.catalog import Scene
-from soilscale.cube import assets, mosaics, warping
-from soilscale.cube.ahead import ahead, turn
+from soilscale.cube import assets, mosaics, sums, warping
+from soilscale.cube.ahead import turn
 from soilscale.cube.assets import Header
 from soilscale.cube.interpolation import Interpolation
 from soilscale.cube.mosaics import Reading
@@ -30,9 +30,6 @@ FIT = 0.02
 COARSE = 0.5
 """Pixels along a cell up to which a source is coarser than the grid, and interpolated linearly: no wave of a smoother
 curve then shows in the cells between its centres."""
-
-Part = tuple[slice, slice]
-"""Rows and columns of a grid."""
 
 Reduction = Callable[[Pixels, GeoBox], Layer]
 """Brings pixels to the cells of a grid."""
@@ -142,42 +139,23 @@ def _piecewise(
     totals = np.zeros((*((depth,) if depth is not None else ()), *geobox.shape))
     fraction = np.zeros(geobox.shape)
     reading.fetch_headers(scenes)
-    distant = reading.distant(scenes)
     for members in mosaics.lattices(reading, scenes):
         lattice = reading.header(members[0], reading.source.asset)
         reduce, factor = choose(lattice)
-        fill = partial(_piece, reading, members, lattice, reduce, geobox, halo)
-        for part, found in ahead(fill, list(_pieces(geobox, SUBGRID // factor)), distant=distant):
-            if found is None:
+        for part in _pieces(geobox, SUBGRID // factor):
+            piece = geobox[part].pad(halo) if halo else geobox[part]
+            stored = mosaics.read(reading, members, lattice, piece)
+            if stored is None:
                 continue
-            values, share = found
-            room = np.minimum(share, 1 - fraction[part])
-            totals[(..., *part)] += np.where(room > 0, values, 0) * room
-            fraction[part] += room
+            with turn():
+                values, share = reduce(mosaics.lay(stored), piece)
+            sums.add(totals[(..., *part)], fraction[part], values, share, most=1)
     if not fraction.any():
         return None
     return kernels.weighted_mean(totals, np.broadcast_to(fraction, totals.shape)), fraction
 
 
-def _piece(
-    reading: Reading,
-    scenes: Sequence[Scene],
-    lattice: Header,
-    reduce: Reduction,
-    geobox: GeoBox,
-    halo: int,
-    part: Part,
-) -> Layer | None:
-    """Values and fraction of a part of a grid; None if no scene meets it."""
-    piece = geobox[part].pad(halo) if halo else geobox[part]
-    stored = mosaics.read(reading, scenes, lattice, piece)
-    if stored is None:
-        return None
-    with turn():
-        return reduce(mosaics.lay(stored), piece)
-
-
-def _pieces(geobox: GeoBox, side: int) -> Iterator[Part]:
+def _pieces(geobox: GeoBox, side: int) -> Iterator[tuple[slice, slice]]:
     """Nearly equal pieces of a grid of at most `side` cells along each axis."""
     rows, columns = (_cuts(size, max(side, 1)) for size in geobox.shape)
     for top, bottom in pairwise(rows):

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from soilscale import kernels
 from soilscale.catalog import Scene
-from soilscale.cube import assets
+from soilscale.cube import assets, sums
 from soilscale.cube.ahead import ahead
 from soilscale.cube.layers import layer, terrain
 from soilscale.cube.mosaics import Reading
@@ -115,10 +115,9 @@ def read_month(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month:
             continue
         values, fraction = found
         days = float(kernels.shared_days(np.array([start]), np.array([end]), month)[0]) or 1.0
-        rate = values / _days(start, end) if source.aggregate == "sum" else values
-        part = np.where(fraction > 0, rate, 0) * (days * fraction)
-        total = part if total is None else total + part
-        weight = weight + days * fraction
+        total = np.zeros(values.shape) if total is None else total
+        per = _days(start, end) if source.aggregate == "sum" else 1.0
+        sums.add(total, weight, values, fraction, days=days, per=per)
     if total is None:
         return _named(source, None, geobox)
     mean = kernels.weighted_mean(total, np.broadcast_to(weight, total.shape))
