@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from servers.files import Files, serve
 from soilscale.cube import mesh, read_month, select
-from soilscale.cube.ahead import READERS, ahead, turn
+from soilscale.cube.ahead import READERS, ahead, next_ahead, turn
 from soilscale.cube.windows import SPARE, strips
 from soilscale.sources import QualityRule
 from worlds import MODIS_1KM, SINUSOIDAL, around, box, cover, reading, scene, write
@@ -102,8 +102,31 @@ def test_jobs_come_in_order_and_so_many_at_once() -> None:
     assert list(ahead(work, jobs, distant=True)) == [(job, job * job) for job in jobs]
 
 
+def test_the_next_job_is_under_way_and_no_other() -> None:
+    begun: list[int] = []
+
+    def work(job: int) -> int:
+        begun.append(job)
+        return job * job
+
+    for job, found in next_ahead(work, range(5), distant=True):
+        time.sleep(0.05)
+        assert found == job * job
+        assert begun == list(range(min(job + 2, 5)))
+
+
+def test_what_reads_for_another_has_no_next_job_under_way() -> None:
+    def threads(_: int) -> set[str]:
+        found = next_ahead(lambda _: threading.current_thread().name, range(5), distant=True)
+        return {name for _, name in found} | {threading.current_thread().name}
+
+    assert [len(names) for _, names in ahead(threads, range(4), distant=True)] == [1] * 4
+    assert len(threads(0)) > 1
+
+
+@pytest.mark.parametrize("ahead", [ahead, next_ahead])
 @pytest.mark.parametrize("distant", [True, False])
-def test_a_job_that_fails_says_so(*, distant: bool) -> None:
+def test_a_job_that_fails_says_so(ahead: Any, *, distant: bool) -> None:
     def work(job: int) -> int:
         if job == 3:
             raise ValueError("job 3")

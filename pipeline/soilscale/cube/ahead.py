@@ -26,7 +26,7 @@ class _Own(threading.local):
     turn: threading.Lock | None = None
     """What one that reads for a unit holds while it works on what it read; None of any other thread."""
     readers: ThreadPoolExecutor | None = None
-    """Each does whole dates."""
+    """Each does whole dates, or reads a piece of a date that is alone."""
     fetchers: ThreadPoolExecutor | None = None
     """Each fetches a file at a time, for this thread and its readers."""
 
@@ -72,9 +72,32 @@ def ahead(work: Callable[[J], R], jobs: Sequence[J], *, distant: bool) -> Iterat
     if not distant or len(jobs) <= 1:
         yield from ((job, work(job)) for job in jobs)
         return
+    yield from _in_order(_readers(), work, jobs)
+
+
+def next_ahead(work: Callable[[J], R], jobs: Sequence[J], *, distant: bool) -> Iterator[tuple[J, R]]:
+    """As `ahead`, but one job after another, so that files are read in order; of a distant store the next is under way.
+
+    It is not where this thread itself reads for another, so that no more are under way than there are readers.
+    """
+    if not distant or len(jobs) <= 1 or _own.turn is not None:
+        yield from ((job, work(job)) for job in jobs)
+        return
+    under_way = _readers().submit(work, jobs[0])
+    try:
+        for number, job in enumerate(jobs):
+            found = under_way.result()
+            if number + 1 < len(jobs):
+                under_way = _readers().submit(work, jobs[number + 1])
+            yield job, found
+    finally:
+        wait([under_way] if not under_way.cancel() else [])
+
+
+def _readers() -> ThreadPoolExecutor:
     if _own.readers is None:
         _own.readers = ThreadPoolExecutor(READERS, "reader", _begin, (threading.Lock(), fetchers(), assets.shelf()))
-    yield from _in_order(_own.readers, work, jobs)
+    return _own.readers
 
 
 def _begin(lock: threading.Lock, fetch: ThreadPoolExecutor, shelf: assets.Shelf) -> None:

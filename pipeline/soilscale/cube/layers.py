@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from soilscale import kernels
 from soilscale.catalog import Scene
 from soilscale.cube import assets, mosaics, sums, warping
-from soilscale.cube.ahead import turn
+from soilscale.cube.ahead import next_ahead, turn
 from soilscale.cube.assets import Header
 from soilscale.cube.interpolation import Interpolation
 from soilscale.cube.mosaics import Reading
@@ -139,12 +139,14 @@ def _piecewise(
     totals = np.zeros((*((depth,) if depth is not None else ()), *geobox.shape))
     fraction = np.zeros(geobox.shape)
     reading.fetch_headers(scenes)
+    distant = reading.distant(scenes)
     for members in mosaics.lattices(reading, scenes):
         lattice = reading.header(members[0], reading.source.asset)
         reduce, factor = choose(lattice)
-        for part in _pieces(geobox, SUBGRID // factor):
-            piece = geobox[part].pad(halo) if halo else geobox[part]
-            stored = mosaics.read(reading, members, lattice, piece)
+        parts = list(_pieces(geobox, SUBGRID // factor))
+        pieces = [geobox[part].pad(halo) if halo else geobox[part] for part in parts]
+        read = partial(mosaics.read, reading, members, lattice)
+        for part, (piece, stored) in zip(parts, next_ahead(read, pieces, distant=distant), strict=True):
             if stored is None:
                 continue
             with turn():
