@@ -6,10 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from pystac_client import ItemSearch
-from pystac_client.exceptions import APIError
-from pystac_client.stac_api_io import StacApiIO
-from urllib3.util.retry import Retry
 
 from soilscale import storage
 from soilscale.catalog import documents
@@ -97,13 +93,25 @@ def collections(query: Query, url: str, landing: Mapping[str, Any]) -> set[str]:
 
 
 def _pages(query: Query, url: str, landing: Mapping[str, Any], span: Span | None) -> Iterator[dict[str, Any]]:
+    from pystac_client import ItemSearch
+    from pystac_client.exceptions import APIError
+    from pystac_client.stac_api_io import StacApiIO
+    from urllib3.util.retry import Retry
+
     href, method = _endpoint(url, landing)
+    retry = Retry(
+        total=len(documents.DELAYS),
+        backoff_factor=documents.DELAYS[0],
+        status_forcelist=(429, 500, 502, 503, 504),
+        allowed_methods=None,
+        raise_on_status=False,
+    )
     try:
         for area in pieces(query.bbox):
             search = ItemSearch(
                 href,
                 method=method,
-                stac_io=StacApiIO(timeout=storage.TIMEOUT, max_retries=_retry()),
+                stac_io=StacApiIO(timeout=storage.TIMEOUT, max_retries=retry),
                 limit=PAGE,
                 collections=[query.source.collection],
                 bbox=area,
@@ -127,16 +135,6 @@ def _endpoint(url: str, landing: Mapping[str, Any]) -> tuple[str, str]:
     return documents.resolve(url, offers.get(method, f"{url.split('?', maxsplit=1)[0].rstrip('/')}/search")), method
 
 
-def _retry() -> Retry:
-    return Retry(
-        total=len(documents.DELAYS),
-        backoff_factor=documents.DELAYS[0],
-        status_forcelist=(429, 500, 502, 503, 504),
-        allowed_methods=None,
-        raise_on_status=False,
-    )
-
-
 def _interval(span: Span) -> str:
     """Period as RFC 3339, where both ends are inclusive."""
     return f"{span[0]}Z/{span[1] - np.timedelta64(1, 's')}Z"
@@ -148,7 +146,7 @@ def _matched(page: Mapping[str, Any]) -> int | None:
     return count if isinstance(count, int) else None
 
 
-def _failure(error: APIError, query: Query, href: str) -> SoilscaleError:
+def _failure(error: Exception, query: Query, href: str) -> SoilscaleError:
     """Say of a failed search what a person can do about it."""
     status = getattr(error, "status_code", None)
     if status in (401, 403):

@@ -9,9 +9,6 @@ import time
 from typing import Any
 from urllib.parse import urljoin
 
-import aiohttp
-from botocore.exceptions import BotoCoreError, NoCredentialsError
-
 from soilscale import storage
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
 
@@ -100,7 +97,7 @@ def _attempt(url: str, where: str, *, last: bool) -> bytes | SoilscaleError:
         raise ConfigurationError(
             f"{where}: {storage.shown(url)} cannot be opened ({storage.shown(error)}); give an http, s3 or file URL"
         ) from None
-    except (OSError, aiohttp.ClientError, BotoCoreError) as error:
+    except storage.failures() as error:
         failure = _failure(error, url, where)
         if last or _on_s3(url) or not _may_pass(error):
             raise failure from None
@@ -122,7 +119,7 @@ def _may_pass(error: BaseException) -> bool:
     status = _status(error)
     if status is not None:
         return status in _WAIT or status >= _ERROR
-    lasting = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NoCredentialsError)
+    lasting = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
     return not isinstance(error, lasting)
 
 
@@ -132,7 +129,7 @@ def _failure(error: Exception, url: str, where: str) -> SoilscaleError:
     if _on_s3(url) and not (isinstance(error, FileNotFoundError) and storage.has_bucket(error)):
         told = storage.explain(error, url, "read")
         return type(told)(f"{where}: {told}", *told.args[1:])
-    if status in _DENIED or isinstance(error, (PermissionError, NoCredentialsError)):
+    if status in _DENIED or isinstance(error, PermissionError):
         return denied(where, url, status)
     if isinstance(error, FileNotFoundError) or status in _GONE:
         return DataError(f"{at} is not there; check the URL and the links that lead to it")

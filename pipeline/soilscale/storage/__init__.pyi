@@ -19,7 +19,7 @@ from .objects import (
     write_json,
     write_new,
 )
-from .stores import TIMEOUT, explain, filesystem, has_bucket, is_local, join, resolve, shown
+from .stores import TIMEOUT, explain, failures, filesystem, has_bucket, is_local, join, resolve, shown
 
 __all__ = [
     "TIMEOUT",
@@ -30,6 +30,7 @@ __all__ = [
     "damaged",
     "exists",
     "explain",
+    "failures",
     "filesystem",
     "gdal_options",
     "gdal_path",

@@ -21,7 +21,7 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore
 from soilscale.errors import DataError
 from soilscale.storage.damage import DamagedError
 from soilscale.storage.objects import remove, write_bytes
-from soilscale.storage.stores import FAILURES, explain, filesystem, has_bucket, is_local, options
+from soilscale.storage.stores import explain, failures, filesystem, has_bucket, is_local, options
 
 CODEC = ZstdCodec(level=0, checksum=True)
 """Compression of every chunk: plain Zstandard, whose frames end with a checksum of what they hold."""
@@ -54,7 +54,7 @@ def _told(url: str, doing: str) -> Iterator[None]:
     """Tell in a person's words what a store fails at."""
     try:
         yield
-    except FAILURES as error:
+    except failures() as error:
         raise explain(error, url, doing) from error
 
 
@@ -254,5 +254,5 @@ def _opened(store: _Folder | _Bucket | str, url: str, group: str, **how: Any) ->
         return xr.open_zarr(store, group=group, consolidated=False, chunks={}, **how)
     except FileNotFoundError:
         raise
-    except FAILURES as error:
+    except failures() as error:
         raise explain(error, f"{url}/{group}", "read") from error

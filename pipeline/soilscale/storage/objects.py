@@ -12,12 +12,11 @@ from typing import Any
 
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
-from s3fs import S3FileSystem
 
 from soilscale.errors import ServiceError
 from soilscale.storage import files
 from soilscale.storage.damage import damaged
-from soilscale.storage.stores import FAILURES, code, explain, filesystem, has_bucket, is_local, join
+from soilscale.storage.stores import code, explain, failures, filesystem, has_bucket, is_local, is_s3, join
 
 PART = 16 * 2**20
 """Bytes of a part of an object that is sent in several."""
@@ -51,7 +50,7 @@ def read_bytes(url: str) -> bytes:
         if not has_bucket(error):
             raise explain(error, url, "read") from error
         raise
-    except FAILURES as error:
+    except failures() as error:
         raise explain(error, url, "read") from error
     return data
 
@@ -75,7 +74,7 @@ def local_copy(url: str) -> Iterator[Path]:
             if not has_bucket(error):
                 raise explain(error, url, "read") from error
             raise
-        except FAILURES as error:
+        except failures() as error:
             raise explain(error, url, "read") from error
         yield found
 
@@ -92,7 +91,7 @@ def read_many(folder: str, names: Sequence[str]) -> dict[str, bytes]:
         fs, path = filesystem(folder)
         paths = {posixpath.join(path, name): name for name in names}
         found = fs.cat(list(paths), on_error="return") if paths else {}
-    except FAILURES as error:
+    except failures() as error:
         raise explain(error, folder, "read") from error
     told: dict[str, bytes] = {}
     for place, data in found.items():
@@ -119,7 +118,7 @@ def answers(url: str) -> bool:
         if not has_bucket(error):
             raise explain(error, url, "read") from error
         return False
-    except FAILURES as error:
+    except failures() as error:
         told = code(error)
         if told in GONE:
             return False
@@ -140,11 +139,11 @@ def write_bytes(url: str, data: bytes) -> None:
         fs, path = filesystem(url)
         if isinstance(fs, LocalFileSystem):
             files.write(Path(path), data)
-        elif isinstance(fs, S3FileSystem):
+        elif is_s3(url):
             fs.pipe_file(path, data, chunksize=PART, max_concurrency=PARTS_AT_A_TIME)
         else:
             fs.pipe_file(path, data)
-    except FAILURES as error:
+    except failures() as error:
         raise explain(error, url, "write") from error
 
 
@@ -154,11 +153,11 @@ def write_file(url: str, path: Path) -> None:
         fs, target = filesystem(url)
         if isinstance(fs, LocalFileSystem):
             files.copy(Path(target), path)
-        elif isinstance(fs, S3FileSystem):
+        elif is_s3(url):
             fs.put_file(str(path), target, chunksize=PART, max_concurrency=PARTS_AT_A_TIME)
         else:
             fs.put_file(str(path), target)
-    except FAILURES as error:
+    except failures() as error:
         raise explain(error, url, "write") from error
 
 
@@ -173,7 +172,7 @@ def write_new(url: str, data: bytes) -> bool:
         if isinstance(fs, LocalFileSystem):
             return files.create(Path(path), data)
         return not fs.exists(path) and _create(fs, path, data)
-    except FAILURES as error:
+    except failures() as error:
         raise explain(error, url, "write") from error
 
 
@@ -185,7 +184,7 @@ def refuses_again(url: str, data: bytes) -> bool:
     try:
         fs, path = filesystem(url)
         return isinstance(fs, LocalFileSystem) or not _create(fs, path, data)
-    except FAILURES as error:
+    except failures() as error:
         raise explain(error, url, "write") from error
 
 
@@ -231,10 +230,10 @@ def exists(url: str) -> bool:
     """
     try:
         fs, path = filesystem(url)
-        if not isinstance(fs, S3FileSystem):
+        if not is_s3(url):
             return bool(fs.exists(path))
         return answers(url) or any(_below(fs, path, most=1))
-    except FAILURES as error:
+    except failures() as error:
         raise explain(error, url, "reach") from error
 
 
@@ -253,7 +252,7 @@ def stamp(url: str) -> str:
         told = fs.info(path)
     except FileNotFoundError:
         raise
-    except FAILURES as error:
+    except failures() as error:
         raise explain(error, url, "reach") from error
     return _stamp(told)
 
@@ -300,23 +299,23 @@ def _told_below(url: str) -> dict[str, dict[str, Any]]:
     """Name of each object below a folder, and what the store tells of it; none if there is no such folder."""
     try:
         fs, path = filesystem(url)
-        if isinstance(fs, S3FileSystem):
+        if is_s3(url):
             return dict(_listed(fs, path))
         return {posixpath.relpath(name, path): told for name, told in fs.find(path, detail=True).items()}
     except FileNotFoundError as error:
         if not has_bucket(error):
             raise explain(error, url, "list") from error
         return {}
-    except FAILURES as error:
+    except failures() as error:
         raise explain(error, url, "list") from error
 
 
-def _below(fs: S3FileSystem, path: str, most: int = MOST_LISTED) -> Iterator[str]:
+def _below(fs: AbstractFileSystem, path: str, most: int = MOST_LISTED) -> Iterator[str]:
     """Names of the objects below a folder of S3, so many in each request."""
     return (name for name, _ in _listed(fs, path, most))
 
 
-def _listed(fs: S3FileSystem, path: str, most: int = MOST_LISTED) -> Iterator[tuple[str, dict[str, Any]]]:
+def _listed(fs: AbstractFileSystem, path: str, most: int = MOST_LISTED) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name of each object below a folder of S3, and what the store tells of it, so many in each request."""
     bucket, _, key = path.rstrip("/").partition("/")
     prefix = f"{key}/" if key else ""
@@ -345,18 +344,18 @@ def remove(url: str, names: Iterable[str] | None = None) -> None:
     """
     try:
         fs, path = filesystem(url)
-        if isinstance(fs, S3FileSystem):
+        if is_s3(url):
             below = ["", *_below(fs, path)] if names is None else names
             _remove_s3(fs, url, [posixpath.join(path, name).rstrip("/") for name in below])
             return
         for found in [path] if names is None else [posixpath.join(path, name) for name in names]:
             if fs.exists(found):
                 fs.rm(found, recursive=True)
-    except FAILURES as error:
+    except failures() as error:
         raise explain(error, url, "remove") from error
 
 
-def _remove_s3(fs: S3FileSystem, url: str, paths: list[str]) -> None:
+def _remove_s3(fs: AbstractFileSystem, url: str, paths: list[str]) -> None:
     """Remove objects, and see that the store did so; s3fs itself takes no notice of those that it did not."""
     for first in range(0, len(paths), MOST_REMOVED):
         bucket = paths[0].partition("/")[0]

@@ -7,30 +7,18 @@ import posixpath
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-import aiohttp
-import botocore.session
 import fsspec
-from botocore.configprovider import ConfiguredEndpointProvider
-from botocore.credentials import Credentials
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    TokenRetrievalError,
-)
 from fsspec import AbstractFileSystem
 
 from soilscale.errors import ConfigurationError, RefusedError, ServiceError, SoilscaleError
 
-FAILURES = (OSError, BotoCoreError, ClientError, aiohttp.ClientError)
-"""What a store raises when it cannot do what is asked of it."""
+if TYPE_CHECKING:
+    from botocore.credentials import Credentials
+    from botocore.session import Session
 
 UNWRITABLE = (
     errno.EACCES,
@@ -64,8 +52,6 @@ DENIED = frozenset(
 )
 """Codes by which a store refuses the one who asks."""
 
-NO_CREDENTIALS = (CredentialRetrievalError, NoCredentialsError, PartialCredentialsError, TokenRetrievalError)
-
 NO_BUCKET = "NoSuchBucket"
 
 S3 = ("s3", "s3a")
@@ -82,9 +68,22 @@ ROUNDS = 3
 _SECRETS = re.compile(r"(?<=\?)[^\s'\"<>]+|(?<=://)[^\s/@'\"]+@")
 
 
+def failures() -> tuple[type[Exception], ...]:
+    """What a store raises when it cannot do what is asked of it."""
+    from aiohttp import ClientError as HTTPError
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return OSError, BotoCoreError, ClientError, HTTPError
+
+
 def is_local(url: str) -> bool:
     """Whether a URL is a path of this machine."""
     return urlsplit(url).scheme in {"", "file"}
+
+
+def is_s3(url: str) -> bool:
+    """Whether a URL is in object storage that speaks S3."""
+    return urlsplit(url).scheme in S3
 
 
 def join(url: str, *parts: str) -> str:
@@ -118,7 +117,7 @@ def filesystem(url: str, **more: Any) -> tuple[AbstractFileSystem, str]:
         If the environment names a profile that is not there.
     """
     store, path = fsspec.url_to_fs(url, **options(url), **more)
-    if urlsplit(url).scheme in S3:
+    if is_s3(url):
         store.retries = ROUNDS
     return store, path
 
@@ -151,15 +150,19 @@ def options(url: str) -> dict[str, Any]:
             "config_kwargs": {"connect_timeout": connect, "read_timeout": wait, "retries": retries},
         }
     if scheme in {"http", "https"}:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=wait)
+        from aiohttp import ClientTimeout
+
+        timeout = ClientTimeout(total=None, sock_connect=connect, sock_read=wait)
         return {"client_kwargs": {"timeout": timeout, "trust_env": True}}
     return {}
 
 
 @cache
-def session() -> botocore.session.Session:
+def session() -> Session:
     """What botocore knows of the environment and of the files of its profile."""
-    return botocore.session.get_session()
+    from botocore.session import get_session
+
+    return get_session()
 
 
 @cache
@@ -171,6 +174,8 @@ def credentials() -> Credentials | None:
     ConfigurationError
         If the environment names a profile that is not there.
     """
+    from botocore.exceptions import ProfileNotFound
+
     try:
         return session().get_credentials()
     except ProfileNotFound as error:
@@ -184,6 +189,9 @@ def region() -> str | None:
 
 def endpoint() -> str | None:
     """URL of the S3 store that the environment or the profile names; None: that of AWS."""
+    from botocore.configprovider import ConfiguredEndpointProvider
+    from botocore.exceptions import ProfileNotFound
+
     known = session()
     try:
         if known.get_config_variable("ignore_configured_endpoint_urls"):
@@ -216,8 +224,16 @@ def has_bucket(error: BaseException) -> bool:
 
 def explain(error: Exception, url: str, doing: str) -> SoilscaleError:
     """Failure of a store in a person's words: what cannot be done where, and whether a rerun may mend it."""
+    from botocore import exceptions as known
+
+    unknown = (
+        known.CredentialRetrievalError,
+        known.NoCredentialsError,
+        known.PartialCredentialsError,
+        known.TokenRetrievalError,
+    )
     text, told = f"cannot {doing} {shown(url)}: {shown(error)}", code(error)
-    if isinstance(error, NO_CREDENTIALS) or told in DENIED:
+    if isinstance(error, unknown) or told in DENIED:
         return RefusedError(
             f"{text}{_named(told)}; access is denied: renew {_asking(url)}, see that they may {doing} there, then run "
             "the same command again",
@@ -239,7 +255,7 @@ def explain(error: Exception, url: str, doing: str) -> SoilscaleError:
 
 def _asking(url: str) -> str:
     """Where the credentials for a store come from."""
-    if urlsplit(url).scheme not in S3:
+    if not is_s3(url):
         return "the credentials (a signed URL, or a login)"
     none = ", where there are none" if credentials() is None else ""
     return f"the credentials (AWS_* in the environment, or the profile that AWS_PROFILE names{none})"
