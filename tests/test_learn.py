@@ -14,6 +14,7 @@ from soilscale.flow import learn
 from soilscale.flow.workspace import Workspace
 from soilscale.models import Job
 from soilscale.seasons import ALL
+from soilscale.storage import DamagedError
 
 SEASONS = ["winter", "summer", "spring"]
 
@@ -70,6 +71,21 @@ def test_a_table_written_some_rows_at_a_time_is_whole_and_its_categories_are_wor
     url, told = str(tmp_path / "table.parquet"), rows(9, 0)
     learn.write_table(url, told.astype(dict.fromkeys(["season", "block", "split"], "category")))
     assert_frame_equal(learn.read_table(url), told)
+
+
+def test_a_bit_that_flipped_in_a_table_is_found_wherever_its_values_lie(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    learn.write_table(str(path), rows(9, 0))
+    learn.put_together([str(path)], str(path))
+    content = path.read_bytes()
+    values = rows(9, 0)["rain"].to_numpy().tobytes()
+    found = content.index(values[:8])
+    for place in (found, found + 3):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(DamagedError, match=r"table\.parquet is damaged"):
+            learn.read_table(str(path))
+        with pytest.raises(DamagedError, match=r"table\.parquet is damaged"):
+            learn.table(str(path), ALL, 0, 5)
 
 
 def test_a_table_has_no_columns_from_the_names_of_folders(tmp_path: Path) -> None:

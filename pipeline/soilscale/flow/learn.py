@@ -82,7 +82,7 @@ def _parquet(url: str, words: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
     """
     with storage.local_copy(url) as path:
         try:
-            with pq.ParquetFile(path, read_dictionary=list(words)) as file:
+            with pq.ParquetFile(path, read_dictionary=list(words), page_checksum_verification=True) as file:
                 yield file
         except (ValueError, OSError) as error:
             raise storage.damaged(url, error) from error
@@ -122,7 +122,7 @@ def put_together(parts: Sequence[str], url: str) -> None:
             with _parquet(one) as file:
                 part = file.read()
             if len(part) or (writer is None and number == len(parts) - 1):
-                writer = writer or pq.ParquetWriter(path, part.schema)
+                writer = writer or pq.ParquetWriter(path, part.schema, write_page_checksum=True)
                 writer.write_table(part.cast(writer.schema))
         if writer is not None:
             writer.close()
@@ -182,7 +182,7 @@ def write_table(url: str, table: pd.DataFrame) -> None:
     words = dict.fromkeys(table.select_dtypes("category").columns, object)
     for first in range(0, max(len(table), 1), ROWS):
         part = pa.Table.from_pandas(table.iloc[first : first + ROWS].astype(words), preserve_index=False)
-        writer = writer or pq.ParquetWriter(buffer, part.schema)
+        writer = writer or pq.ParquetWriter(buffer, part.schema, write_page_checksum=True)
         writer.write_table(part.cast(writer.schema))
         del part
         give_back()
