@@ -7,6 +7,8 @@ import logging
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -246,6 +248,38 @@ def test_what_a_worker_cannot_import_is_not_taken_for_bad_input(workspace: Works
     assert (receipt.outcome, receipt.message.partition(";")[0]) == ("unreachable", "No module named 'nowhere'")
     assert standing(workspace) == set()
     assert units.failures(workspace) == []
+
+
+def test_threads_that_begin_at_once_import_what_they_need_whole(workspace: Workspace) -> None:
+    """In a process of its own, which has imported none of it: a store is opened beside what names one of its codecs."""
+    script = """
+import pickle, sys, threading
+from importlib import import_module
+from soilscale.flow import dispatch
+from soilscale.flow.units import Unit
+from soilscale.flow.workspace import Workspace
+
+def work(workspace, name):
+    import_module(name)
+
+def perform(name):
+    meet.wait()
+    receipts.extend(dispatch._perform(pickle.dumps(("run", workspace, [Unit("stage", name, "0" * 16, work, (name,))]))))
+
+names = ["soilscale.storage.arrays", "zarr.codecs.zstd", "zarr.core.group", "zarr.core.array"]
+workspace, meet, receipts = Workspace(sys.argv[1]), threading.Barrier(len(names)), []
+sys.setswitchinterval(1e-5)
+assert "zarr" not in sys.modules
+threads = [threading.Thread(target=perform, args=(name,)) for name in names]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert [receipt.outcome for receipt in receipts] == ["done"] * len(names), receipts
+"""
+    command = [sys.executable, "-W", "ignore", "-c", script, workspace.output]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_unit_that_cannot_write_stops_all(workspace: Workspace) -> None:

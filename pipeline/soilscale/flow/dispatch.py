@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import threading
 import time
 import uuid
 from collections import deque
@@ -11,6 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import takewhile
 from queue import Empty, SimpleQueue
 
@@ -48,6 +50,9 @@ MOST_AWAY = 8
 
 MOST_KILLED = 20
 """Tasks of a stage that may lose their workers again and again before the stage is given up."""
+
+
+_importing = threading.Lock()
 
 
 def run(
@@ -336,6 +341,8 @@ class _Stream:
 
 def _perform(packed: bytes) -> list[Receipt]:
     """Do units that the scheduler has passed on without a look into them."""
+    with _importing:  # zarr's modules import each other: of two threads that begin at once one gets halves of them
+        import_module("zarr")
     name, workspace, units = pickle.loads(packed)  # noqa: S301 - from the runner, over Dask's own connection
     with ending.underway(name) as ended:
         return perform(workspace, units, ended)
