@@ -16,6 +16,7 @@ import csv
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -121,7 +122,12 @@ def line(name: str, rows: int, seconds: dict[str, Array], difference: float) -> 
 def main() -> None:
     """Print seconds of both (median, least and greatest), their ratio and difference, and write them as CSV."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--world", type=Path, default=Path("benchmark-world"), help="folder of the synthetic world")
+    parser.add_argument(
+        "--world",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "soilscale-prediction",
+        help="folder of the synthetic world, made there at the first run (%(default)s)",
+    )
     parser.add_argument("--csv", type=Path, default=Path("prediction.csv"))
     for name, default in (("rows", 9600), ("trees", 500), ("threads", os.cpu_count() or 1), ("rounds", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
