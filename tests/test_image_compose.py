@@ -65,7 +65,7 @@ def docker(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Co
 
 
 def test_a_run_ends_with_its_status_and_its_products_are_there_for_the_next(docker: Compose) -> None:
-    first = docker("run", "--rm", "runner")
+    first = docker("run", "runner")
     assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-3000:]
     assert "report: s3://soilscale/run/report/index.html" in first.stdout
     again = docker("run", "--rm", "runner", "run", "/etc/soilscale/config/config.yaml")
@@ -85,6 +85,6 @@ def test_a_configuration_that_is_wrong_ends_with_its_status(docker: Compose, wor
     edit(wrong, perod=["2004-01", "2004-12"])
     for path in (tmp_path, wrong):
         path.chmod(0o755)
-    told = docker("run", "--rm", "--no-deps", "runner", SOILSCALE_CONFIG=str(tmp_path))
+    told = docker("run", "--no-deps", "runner", SOILSCALE_CONFIG=str(tmp_path))
     assert told.returncode == 78, told.stdout + told.stderr
     assert "perod: unknown key; did you mean 'period'?" in told.stdout + told.stderr
