@@ -46,6 +46,7 @@ from soilscale.flow import Run, plan
 from soilscale.flow.demands import REPORT, demands
 from soilscale.flow.outlook import Outlook
 from soilscale.flow.workspace import Workspace
+from soilscale.seasons import following
 
 SIDE, RATIO = 0.25, 24
 WEST, NORTH = 90.0, 45.0
@@ -100,7 +101,7 @@ def dates(name: str) -> Iterator[tuple[str, str]]:
     if name == "elevation":
         yield "2000-02-11", "2000-02-21"
     for month in MONTHS if name != "elevation" else ():
-        last = int(str(np.datetime64(month, "M") + 1 - np.timedelta64(1, "D"))[-2:])
+        last = int(str(following(np.datetime64(month, "M")) - np.timedelta64(1, "D"))[-2:])
         starts = (1, 9, 17, 25) if name == "temperature" else (1,)
         for start, end in zip(starts, (*(start - 1 for start in starts[1:]), last), strict=True):
             yield f"{month}-{start:02d}", f"{month}-{end:02d}"

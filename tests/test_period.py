@@ -278,9 +278,9 @@ def test_no_run_drops_a_month_or_what_is_learned_from(
     tmp_path_factory: pytest.TempPathFactory, begun: tuple[int, int], runs: list[tuple[date, str]]
 ) -> None:
     output = tmp_path_factory.mktemp("out")
-    first = np.datetime64("2010-01")
     month, length = begun
-    own = str(first + month), str(first + month + length)
+    first, last = (np.datetime64("2010-01") + np.timedelta64(one, "M") for one in (month, month + length))
+    own = str(first), str(last)
     held = go(configured(output, list(own)), "2020-01-01")
     for day, word in runs:
         told, renewal = meaning(configured(output, word), day)

@@ -16,7 +16,7 @@ from soilscale.flow.outlook import Outlook
 from soilscale.maps import MONTH, SEASON
 from soilscale.models.selection import FORESTS, TREES
 from soilscale.schema import COARSE, FINE, PREDICTION, PREDICTION_QUALITY, QUALITY, RESIDUAL
-from soilscale.seasons import ALL
+from soilscale.seasons import ALL, following
 
 AREA, MODELS = "area", "models"
 """What the memory of a stage grows with, where that is not the tile: the whole area, or the rows and the models."""
@@ -104,7 +104,7 @@ def _unit_count(outlook: Outlook, given: Input) -> int:
     if given.static:
         return outlook.tiles
     lag = np.timedelta64(max(source.lags, default=0), "M")
-    months = np.arange(outlook.months[0] - lag, outlook.months[-1] + 1)
+    months = np.arange(outlook.months[0] - lag, following(outlook.months[-1]))
     return outlook.tiles * (plan.count_runs(source, known, months) if known else len(months))
 
 
