@@ -23,6 +23,7 @@ from rasterio.warp import transform_bounds
 from soilscale import kernels, schema
 from soilscale.catalog import Scene, sign
 from soilscale.cube import Reading
+from soilscale.seasons import following
 from soilscale.sources import Source
 
 Array = NDArray[np.float64]
@@ -261,7 +262,7 @@ def _item(
     """Item of one raster, of a month or of one date."""
     path = write(folder / f"{name}.tif", values.astype("float32"), geobox, nodata=-9999)
     first = np.datetime64("2000-01") if month is None else month
-    last = str((first + 1).astype("datetime64[s]") - 1)
+    last = str(following(first).astype("datetime64[s]") - np.timedelta64(1, "s"))
     times = {"start_datetime": f"{first}-01T00:00:00Z", "end_datetime": f"{last}Z"}
     west, south, east, north = geobox.boundingbox.bbox
     ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
