@@ -81,13 +81,11 @@ def lay(forest: Forest, p: int) -> Descent:
     splits = int(np.count_nonzero(forest.feature != LEAF))
     root, value = np.empty(len(forest.start) - 1, np.int32), np.empty(len(forest.feature) - splits)
     node = _aligned(4 * splits, np.int32)
-    trees = forest.start, forest.feature, forest.threshold, forest.child, forest.value
-    _lay(*trees, root, node, node.view(np.float32), value)
-    end = forest.start[min(SAMPLE, len(forest.start) - 1)]
+    _lay(forest.start, forest.feature, forest.threshold, forest.child, forest.value, root, node, value)
     leaves = _leaves(forest.start[: SAMPLE + 1], forest.feature, forest.child)
     steps, weight = np.zeros((p, STEPS), np.float32), np.zeros(p)
     for feature in range(p):
-        nodes = np.flatnonzero(forest.feature[:end] == feature)
+        nodes = np.flatnonzero(forest.feature[: len(leaves)] == feature)
         if len(nodes):
             order = nodes[np.argsort(forest.threshold[nodes])]
             total = np.cumsum(leaves[order])
@@ -175,7 +173,6 @@ def _sum(descent: Descent, X: Float32s) -> Float64s:
     total = np.empty(len(X))
     batch = BATCH * LANES
     features = _aligned(batch * X.shape[1], np.float32)
-    features[:] = 0
     for first in range(0, len(X), batch):
         rows = order[first : first + batch]
         _gather(X, rows, features)
@@ -193,9 +190,9 @@ def _sum(descent: Descent, X: Float32s) -> Float64s:
 
 
 def _aligned(count: int, dtype: Any) -> NDArray[Any]:
-    """Array, not yet filled, whose first element begins a line of the cache, 64 bytes."""
+    """Zeros, the first of which begins a line of the cache, 64 bytes."""
     size = count * np.dtype(dtype).itemsize
-    room = np.empty(size + 64, np.uint8)
+    room = np.zeros(size + 64, np.uint8)
     start = -room.ctypes.data % 64
     return room[start : start + size].view(dtype)
 
@@ -234,29 +231,25 @@ def _lowest(_: Any, __: Any) -> tuple[Any, Any]:
 
 
 @compiled
-def _lay(
-    start: Any, feature: Any, threshold: Any, child: Any, value: Any, root: Any, node: Any, limit: Any, leaf: Any
-) -> None:
-    """Fill `root`, `node`, which `limit` is as float32, and the values of leaves."""
-    splits, leaves = 0, 0
+def _lay(start: Any, feature: Any, threshold: Any, child: Any, value: Any, root: Any, node: Any, leaf: Any) -> None:
+    """Fill `root`, `node` and the values of leaves."""
+    splits, leaves, limit = 0, 0, node.view(np.float32)
     code = np.empty(np.max(np.diff(start)), np.int32)
     for tree in range(len(start) - 1):
         first, end = start[tree], start[tree + 1]
-        before = splits
         for place in range(first, end):
             if feature[place] == LEAF:
-                code[place - first] = ~leaves
-                leaf[leaves] = value[place]
+                code[place - first], leaf[leaves] = ~leaves, value[place]
                 leaves += 1
             else:
                 code[place - first] = 4 * splits
                 splits += 1
-        root[tree], splits = code[0], before
+        root[tree] = code[0]
         for place in range(first, end):
-            if feature[place] != LEAF:
-                node[4 * splits], limit[4 * splits + 1] = LANES * feature[place], rounded_down(threshold[place])
-                node[4 * splits + 2], node[4 * splits + 3] = code[child[place, 0]], code[child[place, 1]]
-                splits += 1
+            own = code[place - first]
+            if own >= 0:
+                node[own], limit[own + 1] = LANES * feature[place], rounded_down(threshold[place])
+                node[own + 2], node[own + 3] = code[child[place, 0]], code[child[place, 1]]
 
 
 @compiled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from soilscale.catalog.extents import pieces
 from soilscale.catalog.items import add, skip
 from soilscale.catalog.query import Broken, Found, Progress, Query, Span, links, portable
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
+
+if TYPE_CHECKING:
+    from pystac_client.exceptions import APIError
 
 PAGE = 250
 """Items asked for at a time."""
@@ -146,7 +149,7 @@ def _matched(page: Mapping[str, Any]) -> int | None:
     return count if isinstance(count, int) else None
 
 
-def _failure(error: Exception, query: Query, href: str) -> SoilscaleError:
+def _failure(error: APIError, query: Query, href: str) -> SoilscaleError:
     """Say of a failed search what a person can do about it."""
     status = getattr(error, "status_code", None)
     if status in (401, 403):

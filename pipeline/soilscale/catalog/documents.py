@@ -99,14 +99,9 @@ def _attempt(url: str, where: str, *, last: bool) -> bytes | SoilscaleError:
         ) from None
     except storage.failures() as error:
         failure = _failure(error, url, where)
-        if last or _on_s3(url) or not _may_pass(error):
+        if last or storage.is_s3(url) or not _may_pass(error):  # a store on S3 has tried again by itself
             raise failure from None
         return failure
-
-
-def _on_s3(url: str) -> bool:
-    """Whether a document lies in a store that tries again by itself."""
-    return url.startswith(("s3://", "s3a://"))
 
 
 def _status(error: BaseException) -> int | None:
@@ -126,7 +121,7 @@ def _may_pass(error: BaseException) -> bool:
 def _failure(error: Exception, url: str, where: str) -> SoilscaleError:
     """Say of a failed request what a person can do about it."""
     status, at = _status(error), f"{where}: {storage.shown(url)}"
-    if _on_s3(url) and not (isinstance(error, FileNotFoundError) and storage.has_bucket(error)):
+    if storage.is_s3(url) and not (isinstance(error, FileNotFoundError) and storage.has_bucket(error)):
         told = storage.explain(error, url, "read")
         return type(told)(f"{where}: {told}", *told.args[1:])
     if status in _DENIED or isinstance(error, PermissionError):

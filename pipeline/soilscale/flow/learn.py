@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import io
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -116,17 +116,30 @@ def counts(url: str) -> pd.DataFrame:
 
 def put_together(parts: Sequence[str], url: str) -> None:
     """Write tables one below the other as one, each a row group, with one of them in memory at a time."""
-    with tempfile.TemporaryDirectory() as folder:
-        path, writer = Path(folder) / "table.parquet", None
+
+    def tables() -> Iterator[pa.Table]:
+        empty = True
         for number, one in enumerate(parts):
             with _parquet(one) as file:
                 part = file.read()
-            if len(part) or (writer is None and number == len(parts) - 1):
-                writer = writer or pq.ParquetWriter(path, part.schema, write_page_checksum=True)
-                writer.write_table(part.cast(writer.schema))
-        if writer is not None:
-            writer.close()
+            if len(part) or (empty and number == len(parts) - 1):
+                empty = False
+                yield part
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.parquet"
+        _write(path, tables())
         storage.write_file(url, path)
+
+
+def _write(target: Path | io.BytesIO, parts: Iterable[pa.Table]) -> None:
+    """Write tables one below the other, with a checksum on each page; at least one."""
+    writer: pq.ParquetWriter | None = None
+    for part in parts:
+        writer = writer or pq.ParquetWriter(target, part.schema, write_page_checksum=True)
+        writer.write_table(part.cast(writer.schema))
+    if writer is not None:
+        writer.close()
 
 
 def blocks(url: str) -> pd.DataFrame:
@@ -177,17 +190,15 @@ def read_csv(url: str) -> pd.DataFrame:
 
 def write_table(url: str, table: pd.DataFrame) -> None:
     """Write a table as a Parquet object, whole or not at all; categories become words, some rows at a time."""
-    buffer = io.BytesIO()
-    writer: pq.ParquetWriter | None = None
     words = dict.fromkeys(table.select_dtypes("category").columns, object)
-    for first in range(0, max(len(table), 1), ROWS):
-        part = pa.Table.from_pandas(table.iloc[first : first + ROWS].astype(words), preserve_index=False)
-        writer = writer or pq.ParquetWriter(buffer, part.schema, write_page_checksum=True)
-        writer.write_table(part.cast(writer.schema))
-        del part
-        give_back()
-    if writer is not None:
-        writer.close()
+
+    def parts() -> Iterator[pa.Table]:
+        for first in range(0, max(len(table), 1), ROWS):
+            yield pa.Table.from_pandas(table.iloc[first : first + ROWS].astype(words), preserve_index=False)
+            give_back()
+
+    buffer = io.BytesIO()
+    _write(buffer, parts())
     storage.write_bytes(url, buffer.getvalue())
 
 

@@ -19,7 +19,7 @@ from .objects import (
     write_json,
     write_new,
 )
-from .stores import TIMEOUT, explain, failures, filesystem, has_bucket, is_local, join, resolve, shown
+from .stores import TIMEOUT, explain, failures, filesystem, has_bucket, is_local, is_s3, join, resolve, shown
 
 __all__ = [
     "TIMEOUT",
@@ -38,6 +38,7 @@ __all__ = [
     "grow",
     "has_bucket",
     "is_local",
+    "is_s3",
     "join",
     "local_copy",
     "names_below",

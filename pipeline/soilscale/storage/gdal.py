@@ -17,7 +17,7 @@ BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 def gdal_path(href: str) -> str:
     """Name by which GDAL opens an asset where it lies, without copying it."""
     parts = urlsplit(href)
-    if parts.scheme in stores.S3:
+    if stores.is_s3(href):
         return f"/vsis3/{parts.netloc}{parts.path}"
     if parts.scheme in {"http", "https"}:
         return f"/vsicurl/{href}"
@@ -69,4 +69,4 @@ class _S3Session(Session):  # type: ignore[misc]  # rasterio has no types
 
 def gdal_session(href: str) -> Session | None:
     """Credentials with which GDAL reads an asset; None where its store takes none from the environment."""
-    return _S3Session() if urlsplit(href).scheme in stores.S3 else None
+    return _S3Session() if stores.is_s3(href) else None

@@ -43,15 +43,9 @@ def read_bytes(url: str) -> bytes:
     ServiceError
         If the store cannot be reached, or has no such bucket.
     """
-    try:
+    with _reading(url):
         fs, path = filesystem(url)
         data: bytes = fs.cat_file(path)
-    except FileNotFoundError as error:
-        if not has_bucket(error):
-            raise explain(error, url, "read") from error
-        raise
-    except failures() as error:
-        raise explain(error, url, "read") from error
     return data
 
 
@@ -62,7 +56,7 @@ def local_copy(url: str) -> Iterator[Path]:
     Errors as `read_bytes`.
     """
     with ExitStack() as stack:
-        try:
+        with _reading(url):
             fs, path = filesystem(url)
             if isinstance(fs, LocalFileSystem):
                 found = Path(path)
@@ -70,13 +64,20 @@ def local_copy(url: str) -> Iterator[Path]:
             else:
                 found = Path(stack.enter_context(tempfile.TemporaryDirectory())) / posixpath.basename(path)
                 fs.get_file(path, str(found))
-        except FileNotFoundError as error:
-            if not has_bucket(error):
-                raise explain(error, url, "read") from error
-            raise
-        except failures() as error:
-            raise explain(error, url, "read") from error
         yield found
+
+
+@contextmanager
+def _reading(url: str) -> Iterator[None]:
+    """Tell in a person's words why an object cannot be read; that there is none stays what it is."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if not has_bucket(error):
+            raise explain(error, url, "read") from error
+        raise
+    except failures() as error:
+        raise explain(error, url, "read") from error
 
 
 def read_many(folder: str, names: Sequence[str]) -> dict[str, bytes]:

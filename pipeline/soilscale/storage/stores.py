@@ -135,8 +135,7 @@ def options(url: str) -> dict[str, Any]:
         If the environment names a profile that is not there.
     """
     connect, wait = TIMEOUT
-    scheme = urlsplit(url).scheme
-    if scheme in S3:
+    if is_s3(url):
         unsigned = credentials() is None
         mode = session().get_config_variable("retry_mode")
         retries = {
@@ -149,7 +148,7 @@ def options(url: str) -> dict[str, Any]:
             "max_concurrency": 1,
             "config_kwargs": {"connect_timeout": connect, "read_timeout": wait, "retries": retries},
         }
-    if scheme in {"http", "https"}:
+    if urlsplit(url).scheme in {"http", "https"}:
         from aiohttp import ClientTimeout
 
         timeout = ClientTimeout(total=None, sock_connect=connect, sock_read=wait)
@@ -224,16 +223,16 @@ def has_bucket(error: BaseException) -> bool:
 
 def explain(error: Exception, url: str, doing: str) -> SoilscaleError:
     """Failure of a store in a person's words: what cannot be done where, and whether a rerun may mend it."""
-    from botocore import exceptions as known
+    from botocore import exceptions
 
-    unknown = (
-        known.CredentialRetrievalError,
-        known.NoCredentialsError,
-        known.PartialCredentialsError,
-        known.TokenRetrievalError,
+    no_credentials = (
+        exceptions.CredentialRetrievalError,
+        exceptions.NoCredentialsError,
+        exceptions.PartialCredentialsError,
+        exceptions.TokenRetrievalError,
     )
     text, told = f"cannot {doing} {shown(url)}: {shown(error)}", code(error)
-    if isinstance(error, unknown) or told in DENIED:
+    if isinstance(error, no_credentials) or told in DENIED:
         return RefusedError(
             f"{text}{_named(told)}; access is denied: renew {_asking(url)}, see that they may {doing} there, then run "
             "the same command again",
