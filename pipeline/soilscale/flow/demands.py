@@ -42,9 +42,6 @@ LAID = 0.6
 COPIES = 2.1
 """Times its size that the table of a fit takes while it is read and parted into what is learned and held out."""
 
-PACKED = 0.2
-"""Share of the bytes of the training table that its file takes, which a fit reads whole."""
-
 PREDICTED, REPORTED = 40, 54
 """Bytes of a row of predictions, in the worker that makes them and in the report."""
 
@@ -236,7 +233,7 @@ def _fit_load(outlook: Outlook, fits: Iterable[Fit]) -> float:
     for fit in fits:
         table = outlook.row * (outlook.rows if fit.job.season == ALL else fit.rows + fit.held_out)
         learned = outlook.row * (fit.rows + fit.held_out) + PREDICTED * fit.held_out
-        found += [PACKED * outlook.table + COPIES * table, learned + STORED * fit.size]
+        found += [COPIES * table, learned + STORED * fit.size]
     return max(found)
 
 
