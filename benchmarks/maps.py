@@ -66,7 +66,8 @@ def settings(told: str, output: Path) -> config.Config:
 
 def warm() -> None:
     """Import on a worker what maps need, as the stages before have, and have the forest's prediction compiled."""
-    importlib.import_module("soilscale.flow.draw").predict  # noqa: B018 - what it is made of is imported with it
+    for module, name in (("flow.draw", "predict"), ("publish", "write_cog")):
+        getattr(importlib.import_module(f"soilscale.{module}"), name)  # what it is made of is imported with it
     table = np.random.default_rng(0).random((50, 2), dtype="float32")
     forest: Any = models.algorithms.ALGORITHMS["random_forest"].make({"n_estimators": 2}, 2, 0)
     models.ready(forest.fit(table, table[:, 0])).predict(table)

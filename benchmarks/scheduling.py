@@ -138,6 +138,7 @@ def measure(way: str, count: int, workers: int, milliseconds: float, folder: str
         Client(cluster, set_as_default=False) as client,
     ):
         client.wait_for_workers(workers)
+        client.upload_file(__file__)
         before, scheduler, start = cpu(), client.run_on_scheduler(cpu), time.perf_counter()
         if way == "all at once":
             submit_all(client, workspace, work)
@@ -210,4 +211,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    import scheduling  # as workers know it, to whom `nap` is sent by its name
+
+    scheduling.main()

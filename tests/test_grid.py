@@ -195,7 +195,7 @@ def test_centres_run_down_and_to_the_right() -> None:
 @pytest.mark.parametrize(("crs", "side"), [(EUROPE, 24_000.0), ("EPSG:4326", 0.25), (EASE, EASE_SIDE)])
 def test_lonlat_bounds_hold_every_corner_of_every_cell(crs: str, side: float) -> None:
     found = grid.cover(box(-10, 40, 30, 60), crs, side, 2).coarse
-    west, south, east, north = grid.lonlat_bounds(found)
+    west, south, east, north = grid.lonlat_bounds(found.boundingbox.bbox, crs)
     transform: Affine = found.transform
     x = transform.c + transform.a * np.arange(found.shape[1] + 1)
     y = transform.f + transform.e * np.arange(found.shape[0] + 1)

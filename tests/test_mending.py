@@ -146,6 +146,75 @@ def test_a_lost_chunk_is_named_and_made_again(
     assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)
 
 
+ALTERED = {
+    "a COG": ("maps/month/*2004-07/*/soil_moisture.tif", {"publish/month-2004-07"}),
+    "an item": ("maps/season/*2004-04/*/*.json", {"publish/season-2004-04"}),
+    "the catalog": ("maps/catalog.json", set()),
+    "a collection": ("maps/month/collection.json", set()),
+    "a release's catalog": ("maps/releases/1/catalog.json", set()),
+    "a chunk of the cube": ("cube.zarr/fine/ndvi/c/4/0/1", {"cube/ndvi/2004-05_r000c001"}),
+    "a chunk of coarse cells": ("cube.zarr/coarse/sand/c/0/0", {"coarse/static"}),
+    "a chunk of the maps": (
+        "maps.zarr/month/soil_moisture/c/6/0/0",
+        {
+            "residual/month-2004-07",
+            *(f"{stage}/month-2004-07_r000c000" for stage in ("predict", "conserve")),
+        },
+    ),
+    "the training table": ("samples.parquet", set()),
+    "a model": ("models/warm/random_forest/model.skops", {"train/warm-random_forest-seasonal-random"}),
+    "a table of the report": ("report/accuracy.csv", set()),
+}
+"""Object that a complete run has left, and the units that are done again when it is not what it was."""
+
+
+@pytest.mark.parametrize("how", ["lost", "altered"])
+@pytest.mark.parametrize("which", ALTERED)
+def test_what_another_hand_takes_or_alters_after_a_complete_run_is_made_again_at_once(
+    again: Callable[[], Ended], output: Path, tmp_path: Path, which: str, how: str
+) -> None:
+    run = tmp_path / "run"
+    pattern, makers = ALTERED[which]
+    (path,) = run.glob(pattern)
+    content, before = path.read_bytes(), markers(run / "state")
+    path.unlink()
+    if how == "altered":
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    done = again()
+    assert done.status == 0, done.err
+    assert f"{path.relative_to(run)}: lost or altered since the last complete run; made again: " in done.err
+    done_again = {f"{part}/{unit}" for part, names in redone_units(before, run / "state").items() for unit in names}
+    assert done_again == makers
+    for maker in makers:
+        assert maker.partition("/")[2] in done.err
+    assert files(run, without=OWN) == files(output, without=OWN)
+
+
+def test_lost_metadata_have_their_store_made_again_at_once(
+    again: Callable[[], Ended], output: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run" / "maps.zarr" / "season" / "zarr.json").unlink()
+    (tmp_path / "run" / "maps.zarr" / "month" / "quality" / "c" / "3" / "0" / "0").unlink()
+    before = times(tmp_path / "run" / "cube.zarr")
+    done = again()
+    assert done.status == 0, done.err
+    assert "made again: maps.zarr\n" in done.err
+    assert not redone(before, tmp_path / "run" / "cube.zarr")
+    assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)
+
+
+def test_an_output_that_was_copied_without_its_dates_stands(
+    again: Callable[[], Ended], output: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "run")
+    shutil.copytree(output, tmp_path / "run", copy_function=shutil.copyfile)
+    before = times(tmp_path / "run")
+    done = again()
+    assert done.status == 0, done.err
+    assert "lost or altered" not in done.err
+    assert not [name for name in redone(before, tmp_path / "run") if not name.startswith(("state/", "run.yaml"))]
+
+
 def test_predictions_made_again_alone_leave_the_maps_as_they_are(
     again: Callable[[], Ended], output: Path, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from soilscale import dask_operator, telling
+from soilscale import telling
 from soilscale.errors import ConfigurationError, ServiceError
 
 if TYPE_CHECKING:
@@ -61,7 +61,11 @@ class Cluster:
 
     @cached_property
     def _asked(self) -> DaskCluster | None:
-        return None if self.choice.file is None else dask_operator.asked(self.choice.file, self.choice.workers)
+        if self.choice.file is None:
+            return None
+        from soilscale import dask_operator  # only where it is asked for
+
+        return dask_operator.asked(self.choice.file, self.choice.workers)
 
     @cached_property
     def _client(self) -> Client:

@@ -6,17 +6,19 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from pyproj import CRS, Geod, Transformer
 from pyproj.exceptions import CRSError
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
+
+if TYPE_CHECKING:  # it imports Dask, which a run that finds nothing to do has no use for
+    from odc.geo.geobox import GeoBox
 
 TILE_PIXELS = 768
 """Fine cells along the side of a tile, at most, where the configuration names no tile size."""
@@ -30,6 +32,9 @@ SNAP = 1e-6
 LONLAT = CRS.from_epsg(4326)
 
 Slices = tuple[slice, slice]
+
+Bounds = tuple[float, float, float, float]
+"""West, south, east and north, or left, bottom, right and top."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +85,25 @@ class Grid:
     @cached_property
     def coarse(self) -> GeoBox:
         """Geometry of the coarse grid: shape, affine transform and CRS."""
-        return GeoBox(self.shape, Affine(self.side, 0, self.left, 0, -self.side, self.top), self.crs)
+        return self._geobox(1)
 
     @cached_property
     def fine(self) -> GeoBox:
         """Geometry of the fine grid: `ratio` times the rows and columns of the coarse one."""
-        step = self.side / self.ratio
-        shape = (self.shape[0] * self.ratio, self.shape[1] * self.ratio)
+        return self._geobox(self.ratio)
+
+    def _geobox(self, factor: int) -> GeoBox:
+        from odc.geo.geobox import GeoBox
+
+        step = self.side / factor
+        shape = self.shape[0] * factor, self.shape[1] * factor
         return GeoBox(shape, Affine(step, 0, self.left, 0, -step, self.top), self.crs)
+
+    @property
+    def bounds(self) -> Bounds:
+        """Left, bottom, right and top, in units of the CRS."""
+        rows, columns = self.shape
+        return self.left, self.top - rows * self.side, self.left + columns * self.side, self.top
 
     @cached_property
     def tile_shape(self) -> tuple[int, int]:
@@ -179,10 +195,9 @@ def project(shape: BaseGeometry, source: CRS | str, target: CRS | str, points: i
 
 
 @lru_cache(maxsize=64)
-def lonlat_bounds(geobox: GeoBox) -> tuple[float, float, float, float]:
-    """West, south, east, north in degrees of everything inside a geobox, remembered since every scene is held to it."""
-    bounds = geobox.boundingbox
-    shape = project(box(bounds.left, bounds.bottom, bounds.right, bounds.top), str(geobox.crs), LONLAT)
+def lonlat_bounds(bounds: Bounds, crs: str) -> Bounds:
+    """Bounds in degrees of everything inside bounds in a CRS, remembered since every scene is held to them."""
+    shape = project(box(*bounds), crs, LONLAT)
     west, south, east, north = shape.bounds
     return west, south, east, north
 

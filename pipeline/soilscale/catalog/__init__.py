@@ -1,21 +1,5 @@
 """Source, area and period -> frozen items and scenes: STAC APIs, static catalogs, ItemCollections, signing."""
 
-from soilscale.catalog.frozen import search
-from soilscale.catalog.query import Broken, Item, Period, Progress, Query
-from soilscale.catalog.renewal import renew
-from soilscale.catalog.scene import Scene, is_static, scenes
-from soilscale.catalog.signing import sign
+import lazy_loader as lazy
 
-__all__ = [
-    "Broken",
-    "Item",
-    "Period",
-    "Progress",
-    "Query",
-    "Scene",
-    "is_static",
-    "renew",
-    "scenes",
-    "search",
-    "sign",
-]
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

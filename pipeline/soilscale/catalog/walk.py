@@ -145,7 +145,8 @@ def _read(
         except DataError as error:
             return error
 
-    return zip(pages, pool.map(read, pages), strict=True)
+    near = all(storage.is_local(page.url) for page in pages)
+    return zip(pages, (map if near else pool.map)(read, pages), strict=True)
 
 
 def _take(walk: _Walk, page: _Page, document: dict[str, Any] | DataError) -> None:

@@ -61,6 +61,24 @@ def side_by_side(work: Callable[[J], R], jobs: Sequence[J]) -> list[R]:
     return [found for _, found in _in_order(fetchers(), work, jobs)]
 
 
+def spread(pool: ThreadPoolExecutor, here: Callable[[J], R], there: Callable[[J], R], jobs: Sequence[J]) -> Iterator[R]:
+    """Results of jobs, in order: one done `here`, the others `there`, by what threads of a pool are free meanwhile.
+
+    What none has begun is done here as well, so that a thread of the pool may itself spread its work over it.
+
+    Raises
+    ------
+    Exception
+        What the first job that fails raises.
+    """
+    waiting = [(job, pool.submit(there, job)) for job in jobs[1:]]
+    try:
+        yield from map(here, jobs[:1])
+        yield from (here(job) if found.cancel() else found.result() for job, found in waiting)
+    finally:
+        wait([found for _, found in waiting if not found.cancel()])
+
+
 def ahead(work: Callable[[J], R], jobs: Sequence[J], *, distant: bool) -> Iterator[tuple[J, R]]:
     """Jobs and their results in the order of the jobs; of a distant store `READERS` are under way at once.
 

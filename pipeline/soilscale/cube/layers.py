@@ -136,11 +136,12 @@ def _piecewise(
     halo: int = 0,
 ) -> Layer | None:
     """Fill a grid in pieces, lattice by lattice; what one leaves of a cell, the next ones fill."""
-    totals = np.zeros((*((depth,) if depth is not None else ()), *geobox.shape))
-    fraction = np.zeros(geobox.shape)
     reading.fetch_headers(scenes)
-    distant = reading.distant(scenes)
-    for members in mosaics.lattices(reading, scenes):
+    distant, lattices = reading.distant(scenes), mosaics.lattices(reading, scenes)
+    alone = len(lattices) == 1
+    totals = np.full((*((depth,) if depth is not None else ()), *geobox.shape), np.nan if alone else 0.0)
+    fraction = np.zeros(geobox.shape)
+    for members in lattices:
         lattice = reading.header(members[0], reading.source.asset)
         reduce, factor = choose(lattice)
         parts = list(_pieces(geobox, SUBGRID // factor))
@@ -151,9 +152,14 @@ def _piecewise(
                 continue
             with turn():
                 values, share = reduce(mosaics.lay(stored), piece)
-            sums.add(totals[(..., *part)], fraction[part], values, share, most=1)
+            if alone:
+                totals[(..., *part)], fraction[part] = values, share
+            else:
+                sums.add(totals[(..., *part)], fraction[part], values, share, most=1)
     if not fraction.any():
         return None
+    if alone:
+        return totals, fraction
     return kernels.weighted_mean(totals, np.broadcast_to(fraction, totals.shape)), fraction
 
 
@@ -173,7 +179,7 @@ def _cuts(size: int, side: int) -> list[int]:
 
 def meets(scene: Scene, geobox: GeoBox) -> bool:
     """Whether a scene may hold pixels of a grid, by its bounding box, which some catalogs draw too small."""
-    west, south, east, north = lonlat_bounds(geobox)
+    west, south, east, north = lonlat_bounds(geobox.boundingbox.bbox, str(geobox.crs))
     left, bottom, right, top = scene.bbox
     if left > right:
         return bottom <= north and top >= south

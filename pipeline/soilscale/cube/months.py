@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import groupby
+from itertools import chain, groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ SECONDS_PER_DAY = 86400
 
 Dated = tuple[np.datetime64, np.datetime64, list[Scene]]
 """First instant, first instant after, and the tiles of one date."""
+
+Shown = tuple[np.datetime64, np.datetime64, Layer | None]
+"""First instant, first instant after, and what one date shows of a grid, None if nothing."""
 
 
 class _Crossing(threading.local):
@@ -77,7 +80,8 @@ def read_static(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> di
     """
     ordered = sorted(scenes, key=lambda scene: (scene.start, scene.item), reverse=True)
     with _files(reading, ordered):
-        features = _named(reading.source, layer(reading, ordered, geobox), geobox)
+        values = layer(reading, ordered, geobox)
+        features = _named(reading.source, None if values is None else values[0], geobox)
         found = terrain(reading, ordered, geobox) if reading.source.derive else None
     if reading.source.derive:
         known = feature_names(reading.source)
@@ -108,36 +112,45 @@ def read_month(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month:
         Feature -> array of shape ``(Y, X)``; NaN where nothing valid was seen.
     """
     source = reading.source
-    total: Floats | None = None
-    weight = np.zeros(geobox.shape)
-    for start, end, found in _layers(reading, scenes, geobox, month):
-        if found is None:
-            continue
-        values, fraction = found
-        days = float(kernels.shared_days(np.array([start]), np.array([end]), month)[0]) or 1.0
-        total = np.zeros(values.shape) if total is None else total
-        per = _days(start, end) if source.aggregate == "sum" else 1.0
-        sums.add(total, weight, values, fraction, days=days, per=per)
-    if total is None:
-        return _named(source, None, geobox)
-    mean = kernels.weighted_mean(total, np.broadcast_to(weight, total.shape))
-    if source.aggregate != "mean":
+    mean = _mean(_layers(reading, scenes, geobox, month), month, totals=source.aggregate == "sum")
+    if mean is not None and source.aggregate != "mean":
         first = month.astype("datetime64[M]")
         mean = mean * _days(first, first + np.timedelta64(1, "M"))
-    return _named(source, (mean, weight), geobox)
+    return _named(source, mean, geobox)
 
 
-def _named(source: Source, found: tuple[Floats, Floats] | None, geobox: GeoBox) -> dict[str, Floats]:
+def _mean(layers: Iterator[Shown], month: np.datetime64, *, totals: bool) -> Floats | None:
+    """Mean of the layers that are there, weighted by days and by what they see of a cell; None if there is none.
+
+    Parameters
+    ----------
+    totals
+        Whether layers are totals, of which the mean daily rate is wanted.
+    """
+    there = ((start, end, *found) for start, end, found in layers if found is not None)
+    first = next(there, None)
+    if first is None:
+        return None
+    second = next(there, None)
+    if second is None:
+        start, end, values, _ = first
+        return values / _days(start, end) if totals else values
+    total, weight = np.zeros(first[2].shape), np.zeros(first[3].shape)
+    for start, end, values, fraction in chain((first, second), there):
+        days = float(kernels.shared_days(np.array([start]), np.array([end]), month)[0]) or 1.0
+        sums.add(total, weight, values, fraction, days=days, per=_days(start, end) if totals else 1.0)
+    return kernels.weighted_mean(total, np.broadcast_to(weight, total.shape))
+
+
+def _named(source: Source, found: Floats | None, geobox: GeoBox) -> dict[str, Floats]:
     names = feature_names(source) if source.kind == "categorical" else (source.name,)
     if found is None:
         return {name: np.full(geobox.shape, np.nan) for name in names}
-    values = found[0] if source.kind == "categorical" else found[0][None]
+    values = found if source.kind == "categorical" else found[None]
     return dict(zip(names, values, strict=True))
 
 
-def _layers(
-    reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month: np.datetime64
-) -> Iterator[tuple[np.datetime64, np.datetime64, Layer | None]]:
+def _layers(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month: np.datetime64) -> Iterator[Shown]:
     """Dates on a grid, in the order of time; those that reach beyond the month are kept for the next."""
     same = _crossing.reading is reading and _crossing.geobox == geobox
     known = (_crossing.layers if same else None) or {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,7 +20,7 @@ from rasterio.windows import Window
 
 from soilscale import storage
 from soilscale.cube import assets
-from soilscale.cube.ahead import fetchers
+from soilscale.cube.ahead import fetchers, spread
 from soilscale.cube.assets import Bounds, Header
 
 NOMINAL_EPSG = 4326
@@ -76,9 +77,9 @@ def windows(
     """
     files = [(href, int(own)) for href, own in zip(hrefs, np.broadcast_to(band, len(hrefs)), strict=True)]
     asked, graph, keys = _plans.plan(len(files), lattice.wkt, lattice.pixel, bounds, dtype)
-    asked.files, asked.needed = files, needed
     distant = any(storage.gdal_path(href).startswith("/vsi") for href in hrefs)
-    found = threaded.get(graph, keys, pool=fetchers()) if distant else get_sync(graph, keys)
+    asked.files, asked.needed, asked.pool = files, needed, fetchers() if distant else None
+    found = get_sync(graph, keys) if asked.pool is None else threaded.get(graph, keys, pool=asked.pool)
     # Chunk by chunk, since to put them into one array would copy them.
     return [chunk[0][0][0][0, 0] for chunk in found]
 
@@ -90,11 +91,13 @@ class Asked:
     files: Sequence[tuple[str, int]] = ()
     """Files and the band of each."""
     needed: Rows | None = None
+    pool: ThreadPoolExecutor | None = None
+    """Threads that read from a distant store."""
 
     def reader(self, *, url: str, **how: Any) -> NativeReader:
         """Reader of one of the files, by its number."""
         href, band = self.files[int(url)]
-        return NativeReader(url=f"{href}#{band}", needed=self.needed, **how)
+        return NativeReader(url=f"{href}#{band}", needed=self.needed, pool=self.pool, **how)
 
 
 def _plan(
@@ -154,13 +157,22 @@ class NativeReader:
     """
 
     def __init__(
-        self, *, url: str, spec: Any, dtype: np.dtype[Any], fill_value: float, needed: Rows | None = None, **_: Any
+        self,
+        *,
+        url: str,
+        spec: Any,
+        dtype: np.dtype[Any],
+        fill_value: float,
+        needed: Rows | None = None,
+        pool: ThreadPoolExecutor | None = None,
+        **_: Any,
     ) -> None:
         self.url = url
         self.spec = spec
         self.dtype = dtype
         self.fill_value = fill_value
         self.needed = needed
+        self.pool = pool
 
     def read(self, window: Window, **_: object) -> NDArray[Any]:
         """Stored values of a window of the stack's grid; `fill_value` outside the file, and where nothing is needed."""
@@ -170,9 +182,9 @@ class NativeReader:
             row = round((self.spec.bounds[3] - file.transform.f) / file.transform.e) + int(window.row_off)
             column = round((self.spec.bounds[0] - file.transform.c) / file.transform.a) + int(window.col_off)
             values = np.full((window.height, window.width), self.fill_value, self.dtype)
-            for strip in self._strips(file, int(band), (row, row + window.height), (column, column + window.width)):
-                inner = _shift(strip[0], row), _shift(strip[1], column)
-                values[inner] = self._stored(file, int(band), Window.from_slices(*strip))
+            strips = self._strips(file, int(band), (row, row + window.height), (column, column + window.width))
+            for strip, stored in zip(strips, self._read(file, href, int(band), strips), strict=True):
+                values[_shift(strip[0], row), _shift(strip[1], column)] = stored
             return values
 
         found: NDArray[Any] = assets.opened(href, read)
@@ -190,6 +202,20 @@ class NativeReader:
             return [(slice(first, last), slice(left, right))]
         wanted = np.clip(self.needed[first - rows[0] : last - rows[0]] + columns[0], left, right)
         return strips(wanted, first, file.block_shapes[band - 1])
+
+    def _read(
+        self, file: rasterio.DatasetReader, href: str, band: int, strips: Sequence[Strip]
+    ) -> Iterator[NDArray[Any]]:
+        """Stored values of each strip, those of a distant file fetched side by side where threads are free for it."""
+
+        def here(strip: Strip) -> NDArray[Any]:
+            return self._stored(file, band, Window.from_slices(*strip))
+
+        def there(strip: Strip) -> NDArray[Any]:
+            stored: NDArray[Any] = assets.opened(href, lambda own: self._stored(own, band, Window.from_slices(*strip)))
+            return stored
+
+        return map(here, strips) if self.pool is None else spread(self.pool, here, there, strips)
 
     def _stored(self, file: rasterio.DatasetReader, band: int, window: Window) -> NDArray[Any]:
         stored: NDArray[Any] = file.read(band, window=window)

@@ -11,16 +11,20 @@ from datetime import UTC, datetime
 import numpy as np
 import yaml
 
-from soilscale import catalog, config, grid, storage
+from soilscale import catalog, config, storage
 from soilscale.config import Config
 from soilscale.errors import DataError, ServiceError
 from soilscale.flow.session import Run
 from soilscale.flow.units import FAILED, Receipt
 from soilscale.flow.workspace import Workspace, digest
+from soilscale.grid import lonlat_bounds
 from soilscale.seasons import as_month, following
 from soilscale.sources import Source
 
 logger = logging.getLogger(__name__)
+
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""The one that is compiled, where there is one."""
 
 SEARCH = "search"
 """Stage of the documents of catalogs."""
@@ -35,7 +39,7 @@ def write_resolved(run: Run) -> None:
     }
     if run.renewal is not None:
         content["renewal"] = asdict(run.renewal) | {"renewed": run.renewal.renewed and list(run.renewal.renewed)}
-    storage.write_bytes(run.workspace.resolved, yaml.safe_dump(content, sort_keys=False).encode())
+    storage.write_bytes(run.workspace.resolved, yaml.dump(content, Dumper=DUMPER, sort_keys=False).encode())
 
 
 def freeze(run: Run) -> None:
@@ -117,7 +121,7 @@ def query(settings: Config, source: Source) -> catalog.Query:
     return catalog.Query(
         source=source,
         catalog=settings.catalog(source),
-        bbox=grid.lonlat_bounds(settings.nested_grid.coarse),
+        bbox=lonlat_bounds(settings.nested_grid.bounds, settings.nested_grid.crs),
         period=period(settings, max(source.lags, default=0)),
     )
 

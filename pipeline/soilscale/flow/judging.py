@@ -16,7 +16,7 @@ from soilscale import kernels, maps, reports, storage
 from soilscale.flow import draw, learn
 from soilscale.flow.draw import Recipe, Slot
 from soilscale.flow.mapping import CONSERVE, Chosen, choose, map_name, trained
-from soilscale.flow.material import Material, on_grid, truth
+from soilscale.flow.material import Material, on_grid, truth, truth_stamp
 from soilscale.flow.session import Run
 from soilscale.flow.units import FAILED, MARKER, Unit, markers
 from soilscale.flow.workspace import Workspace, digest
@@ -89,13 +89,13 @@ def judge_units(material: Material, conserved: Sequence[Unit]) -> list[Unit]:
     stations = () if places is None else tuple(zip(places["row"].tolist(), places["column"].tolist(), strict=True))
     makes_all = set(material.algorithm.values()) if len(set(material.algorithm.values())) == 1 else set()
     fitted, whole = trained(run), _whole(run, conserved)
-    units = []
+    state, units = truth_stamp(run.config), []
     for algorithm in (name for name in run.config.models.algorithms if name not in makes_all):
         for month, (recipe, slot, made_from) in whole.items():
             own = material.chosen[run.config.season_scheme.name(month)]
             model = fitted[own.season, algorithm]
             entry = Entry(str(month), algorithm, None if model == own else model, known, stations)
-            units.append(Unit(JUDGE, entry.name, digest(made_from, entry), judge, (recipe, slot, entry)))
+            units.append(Unit(JUDGE, entry.name, digest(made_from, entry, state), judge, (recipe, slot, entry)))
     return units
 
 

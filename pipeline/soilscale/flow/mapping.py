@@ -77,8 +77,9 @@ def draw_maps(run: Run) -> None:
         intervals=settings.maps.interval is not None,
     )
     lay(Layout(run.workspace, run.workspace.maps, "maps-layout.json", layout_digest(run), months), templates, STAGES)
-    run.do(measure_units(run), "map: intervals")
-    work = map_units(run)
+    chosen = choose(run)
+    run.do(measure_units(run, chosen), "map: intervals")
+    work = map_units(run, chosen)
     broken: set[str] = set()
     doings = {PREDICT: "map: predict", SOLVE: "map: residuals", CONSERVE: "map: conserve", FOLD: "map: seasons"}
     for stage, doing in doings.items():
@@ -88,9 +89,9 @@ def draw_maps(run: Run) -> None:
     releases.release(run.workspace, settings.name, run.config_hash, work[MAPS], settings.maps.releases)
 
 
-def measure_units(run: Run) -> list[Unit]:
-    """Units that measure how far the maps may be off."""
-    algorithms = {season: model.algorithm for season, model in choose(run).items()}
+def measure_units(run: Run, chosen: Mapping[str, Chosen]) -> list[Unit]:
+    """Units that measure how far the maps of the chosen models may be off."""
+    algorithms = {season: model.algorithm for season, model in chosen.items()}
     fits = [unit.digest for unit in train_units(run, run.config.season_scheme.names)]
     return intervals.interval_units(run, algorithms, digest(fits, run.standing.coarse(run.config.training_months)))
 
@@ -144,10 +145,10 @@ def recipe(run: Run, model: Chosen, offsets: maps.Offsets | None) -> draw.Recipe
     )
 
 
-def map_units(run: Run) -> dict[str, list[Unit]]:
-    """Units of the maps, by their stage."""
+def map_units(run: Run, chosen: Mapping[str, Chosen] | None = None) -> dict[str, list[Unit]]:
+    """Units of the maps, by their stage; the models are chosen first where they are not given."""
     settings, months, tiles = run.config, run.plan.months, list(run.plan.grid.tiles())
-    chosen = choose(run)
+    chosen = choose(run) if chosen is None else chosen
     units: dict[str, list[Unit]] = {stage: [] for stage in STAGES}
     made: dict[str, str] = {}
     wanted = [(maps.MONTH, index, month, np.array([month])) for index, month in enumerate(months)]
@@ -222,7 +223,6 @@ def _model_units(
 def _publish_units(run: Run, chosen: Mapping[str, Chosen], made: Mapping[str, str]) -> list[Unit]:
     """One unit for each map that is published."""
     settings, seasons = run.config, run.config.season_scheme
-    hrefs = _hrefs(run)
     accuracy = {season: _accuracy(run, model, season) for season, model in chosen.items()}
     wanted = {
         maps.MONTH: [(index, month, np.array([month])) for index, month in enumerate(run.plan.months)],
@@ -246,7 +246,7 @@ def _publish_units(run: Run, chosen: Mapping[str, Chosen], made: Mapping[str, st
                     "soilscale:accuracy": accuracy[seasons.name(start)],
                     "soilscale:version": __version__,
                 },
-                sources=_origins(run, members, hrefs),
+                sources=_origins(run, members),
                 intervals=settings.maps.interval is not None,
             )
             made_from = digest(made[f"{every}-{start}"], edition, run.plan.grid)
@@ -265,22 +265,7 @@ def _accuracy(run: Run, model: Chosen, season: str) -> dict[str, float]:
     }
 
 
-def _hrefs(run: Run) -> dict[str, dict[str, str]]:
-    """Source -> item -> where the item itself lies, else its first asset."""
-    found: dict[str, dict[str, str]] = {}
-    for source in run.config.source_list:
-        items = storage.read_json(run.workspace.items(source.name))["features"]
-        found[source.name] = {
-            item["id"]: next(
-                (link["href"] for link in item.get("links", ()) if link.get("rel") == "self"),
-                next((asset["href"] for asset in item["assets"].values()), item["id"]),
-            )
-            for item in items
-        }
-    return found
-
-
-def _origins(run: Run, months: Months, hrefs: Mapping[str, Mapping[str, str]]) -> list[dict[str, str]]:
+def _origins(run: Run, months: Months) -> list[dict[str, str]]:
     """Items that the maps of some months are made from, those that lags reach back to among them."""
     origins = {}
     for given in run.plan.inputs:
@@ -289,7 +274,7 @@ def _origins(run: Run, months: Months, hrefs: Mapping[str, Mapping[str, str]]) -
         wanted = [month - lag for month in months for lag in back]
         used = scenes if given.static else [scene for month in wanted for scene in cube.select(scenes, month)]
         for scene in used:
-            href = hrefs[given.source.name][scene.item].partition("?")[0]
+            href = run.plan.hrefs[given.source.name][scene.item].partition("?")[0]
             title = f"{given.source.name}: {scene.item}"
             origins[href, title] = {"href": href, "title": title}
     return list(origins.values())

@@ -21,6 +21,7 @@ from soilscale.flow.mapping import STAGES, Chosen, choose
 from soilscale.flow.session import Run
 from soilscale.flow.stages import brief
 from soilscale.flow.units import failures
+from soilscale.flow.workspace import digest
 from soilscale.maps import MONTH
 from soilscale.reports import insitu
 from soilscale.schema import COARSE, FINE, MAP
@@ -270,6 +271,12 @@ def truth(url: str) -> xr.DataArray:
             f"validation.truth: {url} has no {MAP!r} in its group {MONTH!r}, but {found}; {wanted}"
         )
     return group[MAP]
+
+
+def truth_stamp(settings: Config) -> str:
+    """What tells one state of the known truth from another, by the `storage.stamps` of its objects."""
+    url = settings.validation.truth
+    return "" if url is None else digest(storage.stamps(url))
 
 
 def on_grid(known: xr.DataArray, maps: xr.DataArray, url: str) -> xr.DataArray:

@@ -1,14 +1,16 @@
-"""What is damaged or lost in a store is made again: the markers of the units that made it are withdrawn."""
+"""What is damaged or lost of the output is made again: the markers of the units that made it are withdrawn."""
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from soilscale import cube, storage
-from soilscale.flow import gathering, mapping, plan, stages
+from soilscale.flow import gathering, inventory, mapping, plan, releases, stages
 from soilscale.flow.session import Run
 from soilscale.flow.units import MARKER, Unit, markers
 from soilscale.grid import Tile
@@ -17,21 +19,30 @@ from soilscale.schema import COARSE, FINE
 from soilscale.seasons import position
 from soilscale.storage import DamagedError
 
+logger = logging.getLogger(__name__)
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 CHUNK = re.compile(r"(?P<group>[^/]+)/(?P<name>[^/]+)/c/(?:(?P<time>\d+)/)?(?P<row>\d+)/(?P<column>\d+)")
 """Key of a chunk of a variable on a grid."""
 
+DOCUMENTS = ("catalog.json", "collection.json")
+"""Names of the documents that lead to the published maps."""
+
+EDITION = 5
+"""Parts of the name of a file of a published map: ``maps``, then those of `draw.Edition.place`."""
+
 LAID = {"cube.zarr": "layout.json", "maps.zarr": "maps-layout.json"}
 """Store -> what tells, below `state/`, that it was laid; without it the whole store is made again."""
 
 
 def mended(work: Callable[Concatenate[Run, P], T]) -> Callable[Concatenate[Run, P], T]:
-    """Have a command that meets something damaged see to it that the next one makes it again."""
+    """Have a command make again what was lost since the last complete run; what it meets damaged, the next one does."""
 
     @wraps(work)
     def careful(given: Run, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        restore(given)
         try:
             return work(given, *args, **kwargs)
         except DamagedError as error:
@@ -40,28 +51,95 @@ def mended(work: Callable[Concatenate[Run, P], T]) -> Callable[Concatenate[Run, 
     return careful
 
 
+def restore(run: Run) -> None:
+    """Withdraw the markers of the units that made what is lost, or was altered, since the output was complete."""
+    names = inventory.altered(run.workspace)
+    anew = {
+        store for store in LAID for name in names if name.startswith(f"{store}/") and not CHUNK.fullmatch(_key(name))
+    }
+    again: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        if _store(name) not in anew:
+            for stage, units in _take_back(run, name).items():
+                again[stage] |= units
+    for store in anew:
+        storage.remove(run.workspace.state(LAID[store]))
+    _forget(run, again)
+    if names:
+        told = [*sorted(anew), *sorted({name for units in again.values() for name in units})]
+        logger.warning(
+            "%s: lost or altered since the last complete run; made again: %s",
+            stages.brief(names, "objects"),
+            stages.brief(told, "units") or "what it takes to replace them",
+        )
+
+
 def withdraw(run: Run, damaged: DamagedError) -> DamagedError:
     """Withdraw the markers of the units that made what is damaged, and say which they are."""
     name = damaged.url.removeprefix(f"{run.workspace.output}/")
-    if not name.startswith(tuple(f"{store}/" for store in LAID)):
-        storage.remove(damaged.url)
-        if name.startswith("models/"):
-            storage.remove(stages.joined(run, stages.TRAIN))
-        _forget(run, _writers(name))
-        return DamagedError(f"{damaged}; it is made again by `soilscale run`: run it", damaged.store, damaged.key)
-    found = CHUNK.fullmatch(damaged.key)
-    tile = None if found is None else _tile(run, int(found["row"]), int(found["column"]))
-    store = damaged.store.rstrip("/").rpartition("/")[2]
-    units: dict[str, set[str]] = {}
-    if found is not None and tile is not None:
-        index = None if found["time"] is None else int(found["time"])
-        units = _makers(run, store, found["group"], found["name"], index, tile)
+    store, units = _store(name), _take_back(run, name)
     _forget(run, units)
-    told = ", ".join(sorted({name for names in units.values() for name in names}))
+    told = ", ".join(sorted({name for names in units.values() for name in names})) if store else "it"
     if not told:
         storage.remove(run.workspace.state(LAID[store]))
-    told = f"{told or store} is made again"
-    return DamagedError(f"{damaged}; {told} by `soilscale run`: run it", damaged.store, damaged.key)
+    return DamagedError(
+        f"{damaged}; {told or store} is made again by `soilscale run`: run it", damaged.store, damaged.key
+    )
+
+
+def _store(name: str) -> str:
+    """Zarr store that an object of the output belongs to, empty if it belongs to none."""
+    store = name.partition("/")[0]
+    return store if store in LAID else ""
+
+
+def _key(name: str) -> str:
+    """Name of an object below its Zarr store."""
+    return name.partition("/")[2]
+
+
+def _take_back(run: Run, name: str) -> dict[str, set[str]]:
+    """Stage -> names of the units that made an object of the output; one that no unit makes alone is removed.
+
+    Of what is removed the run sees by itself that it is not there.
+    """
+    store = _store(name)
+    if not store:
+        return _take_back_object(run, name)
+    found = CHUNK.fullmatch(_key(name))
+    tile = None if found is None else _tile(run, int(found["row"]), int(found["column"]))
+    if found is None or tile is None:
+        return {}
+    index = None if found["time"] is None else int(found["time"])
+    return _makers(run, store, found["group"], found["name"], index, tile)
+
+
+def _take_back_object(run: Run, name: str) -> dict[str, set[str]]:
+    """As `_take_back`, of an object outside the Zarr stores."""
+    parts = name.split("/")
+    if parts[0] == "maps" and not _is_of_now(run, parts):
+        return _publishers(run, parts)
+    storage.remove(storage.join(run.workspace.output, name))
+    if parts[0] == "models":
+        storage.remove(stages.joined(run, stages.TRAIN))
+        _, season, algorithm, _ = parts
+        return {stages.TRAIN: {f"{season}-{algorithm}-{kind}-random" for kind in ("seasonal", "comprehensive")}}
+    return {"/".join(parts[1:-1]): {parts[-1].partition(".")[0]}} if parts[0] == "state" and parts[2:] else {}
+
+
+def _is_of_now(run: Run, parts: Sequence[str]) -> bool:
+    """Whether a document below the published maps is a catalog or collection that leads to those of now."""
+    last = releases.numbers(run.workspace)[-1:]
+    return parts[-1] in DOCUMENTS and (parts[1] != releases.RELEASES or [int(parts[2])] == last)
+
+
+def _publishers(run: Run, parts: Sequence[str]) -> dict[str, set[str]]:
+    """Unit that published a file of a map, if the map is one of now; one of an earlier release cannot be made again."""
+    if len(parts) != EDITION:
+        return {}
+    _, every, identifier, version, _ = parts
+    name = f"{every}-{identifier.rpartition(f'-{every}-')[2]}"
+    return {mapping.MAPS: {name}} if f"{name}.{version}.json" in markers(run.workspace, mapping.MAPS) else {}
 
 
 def _forget(run: Run, units: Mapping[str, Collection[str]]) -> None:
@@ -69,15 +147,6 @@ def _forget(run: Run, units: Mapping[str, Collection[str]]) -> None:
     for stage, names in units.items():
         standing = markers(run.workspace, stage)
         storage.remove(run.workspace.state(stage), [one for one in standing if MARKER.sub("", one) in names])
-
-
-def _writers(name: str) -> dict[str, set[str]]:
-    """Stage -> names of the units that may have written an object of the output, none if no unit has."""
-    parts = name.split("/")
-    if parts[0] == "models":
-        _, season, algorithm, _ = parts
-        return {stages.TRAIN: {f"{season}-{algorithm}-{kind}-random" for kind in ("seasonal", "comprehensive")}}
-    return {"/".join(parts[1:-1]): {parts[-1].partition(".")[0]}} if parts[0] == "state" and parts[2:] else {}
 
 
 def _tile(run: Run, row: int, column: int) -> Tile | None:
@@ -103,7 +172,10 @@ def _makers(run: Run, store: str, group: str, name: str, index: int | None, tile
         stage = plan.MERGE if group == COARSE and name == target.name and target.harmonise is not None else plan.GATHER
         at = None if index is None else index * cube.TOGETHER
         return {stage: {"static" if at is None else gathering.gathered_name(run.plan.months, at)}}
-    source = cube.features(run.plan.inputs)[name].source.name
+    feature = cube.features(run.plan.inputs).get(name)
+    if feature is None:
+        return {}
+    source = feature.source.name
     return {plan.CUBE: {unit.name for unit in run.cube_units if _made(unit, source, name, index, tile)}}
 
 

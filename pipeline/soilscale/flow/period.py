@@ -23,6 +23,9 @@ from soilscale.seasons import as_month, following
 
 logger = logging.getLogger(__name__)
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The one that is compiled, where there is one."""
+
 Span = tuple[str, str]
 """First and last month, inclusive."""
 
@@ -171,7 +174,7 @@ def _held(workspace: Workspace) -> Held | None:
     except FileNotFoundError:
         return None
     try:
-        content = yaml.safe_load(data)
+        content = yaml.load(data, Loader=LOADER)  # noqa: S506 - a safe one
         period = _span(content["config"]["period"])
         training = content["config"].get("training")
         return Held(

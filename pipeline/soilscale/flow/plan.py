@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from itertools import groupby
+from itertools import chain, groupby
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,8 @@ class Plan:
     """Source -> all its scenes."""
     grid: Grid
     months: Months
+    hrefs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Source -> item -> where the item itself lies, else its first asset."""
 
     @property
     def target(self) -> Input:
@@ -99,16 +102,19 @@ def make(config: Config, workspace: Workspace) -> Plan:
         If the items show that the parts of a target do not go together.
     """
     scenes: dict[str, list[Scene]] = {}
+    hrefs: dict[str, dict[str, str]] = {}
     inputs: list[Input] = []
     for source in config.source_list:
-        found = frozen(config, workspace, source)
+        items = _items(workspace, source)
+        found = _scenes(config, source, items)
+        hrefs[source.name] = {item["id"]: _href(item) for item in items}
         static = source.role == "predictor" and catalog.is_static(found, source, freezing.period(config))
         scenes[source.name] = found
         inputs.append(Input(source, static, _unit(config, source, found)))
     inputs = [_with_classes(workspace, given) for given in inputs]
     if config.target.harmonise is not None:
         inputs.append(_harmonised(config.target, config.target.harmonise, inputs))
-    return Plan(tuple(inputs), scenes, config.nested_grid, config.months)
+    return Plan(tuple(inputs), scenes, config.nested_grid, config.months, hrefs)
 
 
 def _harmonised(target: Source, how: Harmonise, inputs: Sequence[Input]) -> Input:
@@ -130,11 +136,27 @@ def _harmonised(target: Source, how: Harmonise, inputs: Sequence[Input]) -> Inpu
 
 def frozen(config: Config, workspace: Workspace, source: Source) -> list[Scene]:
     """Scenes of a source from its frozen items."""
+    return _scenes(config, source, _items(workspace, source))
+
+
+def _items(workspace: Workspace, source: Source) -> list[dict[str, Any]]:
+    """Items of a source, as they were frozen."""
     try:
-        collection = storage.read_json(workspace.items(source.name))
+        found: list[dict[str, Any]] = storage.read_json(workspace.items(source.name))["features"]
     except FileNotFoundError as error:
         raise DataError(f"source {source.name}: its items are not frozen yet; run `soilscale search` first") from error
-    found = catalog.scenes(collection["features"], source)
+    return found
+
+
+def _href(item: Mapping[str, Any]) -> str:
+    """Where an item itself lies, else its first asset."""
+    own = (link["href"] for link in item.get("links", ()) if link.get("rel") == "self")
+    assets = (asset["href"] for asset in item["assets"].values())
+    return next(chain(own, assets), item["id"])
+
+
+def _scenes(config: Config, source: Source, items: list[dict[str, Any]]) -> list[Scene]:
+    found = catalog.scenes(items, source)
     if not found:
         raise DataError(freezing.no_items(config, source))
     return found

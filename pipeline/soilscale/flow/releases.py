@@ -83,7 +83,7 @@ def release(workspace: Workspace, name: str, config: str, work: Sequence[Unit], 
     made_from = digest(name, [unit.marker for unit in standing])
     last, kept = newest(workspace), numbers(workspace)
     stands = last is not None and last.made_from == made_from
-    if stands and (keep is None or len(kept) <= keep) and storage.exists(workspace.published("catalog.json")):
+    if last is not None and stands and (keep is None or len(kept) <= keep) and _is_whole(workspace, last):
         return
     items = _items(workspace, standing)
     if last is None or not stands:
@@ -96,6 +96,13 @@ def release(workspace: Workspace, name: str, config: str, work: Sequence[Unit], 
     storage.write_json(_record(workspace, last.number), asdict(last))
     storage.remove(workspace.state(RELEASES), [f"{number}.json" for number in withdrawn])
     _sweep(workspace, last, kept)
+
+
+def _is_whole(workspace: Workspace, last: Release) -> bool:
+    """Whether all documents are there that lead to the maps of the newest release."""
+    own = ["catalog.json", *(f"{kind}/collection.json" for kind in last.maps)]
+    wanted = {*own, *(f"{RELEASES}/{last.number}/{name}" for name in own)}
+    return wanted <= set(storage.names_below(workspace.published()))
 
 
 def _items(workspace: Workspace, standing: Sequence[Unit]) -> Items:

@@ -17,7 +17,7 @@ from soilscale.config import Config
 from soilscale.cube import FRACTION
 from soilscale.flow import explain, judging, pictures, releases, stages
 from soilscale.flow.mapping import CONSERVE, MAPS, MAPS_MEAN, PREDICTORS, map_units
-from soilscale.flow.material import Material, check_stations, stations_digest, stations_stamps, truth
+from soilscale.flow.material import Material, check_stations, stations_digest, stations_stamps, truth, truth_stamp
 from soilscale.flow.session import Run
 from soilscale.flow.units import FAILED, Receipt, failures, markers
 from soilscale.flow.workspace import digest
@@ -121,6 +121,7 @@ def _made_from(run: Run, stations: Sequence[tuple[str, str]]) -> str:
     return digest(
         run.standing.units,
         stations,
+        truth_stamp(run.config),
         sorted(markers(run.workspace, CONSERVE)),
         sorted(markers(run.workspace, MAPS)),
         sorted(markers(run.workspace, judging.JUDGE)),

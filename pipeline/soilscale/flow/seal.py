@@ -2,22 +2,17 @@
 
 The seal holds a digest of all that lies in the output, as its store lists it, and of what the output hangs on beside:
 the configuration, this version, the files that the maps are judged by. It says nothing that the units' markers do not
-say; it saves planning them, and importing what they are planned with.
+say; it saves planning them, and importing what they are planned with. Beside it lies an inventory of the output, by
+which the next run that the seal does not fit sees what is lost (`mending.restore`).
 """
 
 from __future__ import annotations
 
 from soilscale import __version__, flow, storage
-from soilscale.flow import freezing
-from soilscale.flow.lease import TERMS
+from soilscale.flow import freezing, inventory
+from soilscale.flow.inventory import SEAL, Stamps
 from soilscale.flow.session import Outcome, Run
 from soilscale.flow.workspace import digest
-
-SEAL = "seal.json"
-"""Name of the seal below `state/`."""
-
-PASSING = ("run.yaml", f"state/{SEAL}", f"state/{TERMS}/")
-"""Names, or how they begin, of what every run writes anew."""
 
 
 def run(given: Run) -> Outcome:
@@ -30,10 +25,17 @@ def run(given: Run) -> Outcome:
         if lines is not None:
             return Outcome(lines, ())
     outcome = flow.commands.run(given, searched=searched)
-    made_from = _made_from(given)
-    if outcome.status == 0 and made_from is not None:
-        storage.write_json(given.workspace.state(SEAL), {"made_from": made_from, "lines": list(outcome.lines)})
+    if outcome.status == 0:
+        _seal(given, outcome)
     return outcome
+
+
+def _seal(given: Run, outcome: Outcome) -> None:
+    standing = inventory.take(given.workspace)
+    made_from = _made_from(given, standing)
+    if made_from is not None:
+        inventory.write(given.workspace, standing)
+        storage.write_json(given.workspace.state(SEAL), {"made_from": made_from, "lines": list(outcome.lines)})
 
 
 def _unbroken(given: Run) -> list[str] | None:
@@ -44,13 +46,11 @@ def _unbroken(given: Run) -> list[str] | None:
         made_from = seal["made_from"]
     except (FileNotFoundError, storage.DamagedError, LookupError, TypeError):
         return None
-    return lines if made_from == _made_from(given) else None
+    return lines if made_from == _made_from(given, inventory.take(given.workspace)) else None
 
 
-def _made_from(given: Run) -> str | None:
+def _made_from(given: Run, standing: Stamps) -> str | None:
     """Digest of the output and of what it hangs on; None if a store does not tell when an object was written."""
-    output = storage.stamps(given.workspace.output)
-    standing = {name: stamp for name, stamp in output.items() if not name.startswith(PASSING)}
     judges = [given.config.validation.stations, given.config.validation.truth]
     beside = [storage.stamps(url) for url in judges if url is not None]
     if not all(stamp for found in (standing, *beside) for stamp in found.values()) or not all(beside):

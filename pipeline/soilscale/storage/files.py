@@ -6,7 +6,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,6 +34,16 @@ def copy(path: Path, source: Path) -> None:
     """Write a file with the content of another."""
     with source.open("rb") as content:
         _replace(path, lambda stream: shutil.copyfileobj(content, stream))
+
+
+def below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Every file below a folder, by its path relative to it; one that goes meanwhile is left out."""
+    root = os.path.join(folder, "")  # noqa: PTH118 - so many paths as objects would take seconds
+    for place, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            path = os.path.join(place, name)  # noqa: PTH118 - likewise
+            with suppress(FileNotFoundError):
+                yield path.removeprefix(root), os.stat(path)  # noqa: PTH116 - likewise
 
 
 def _replace(path: Path, fill: Callable[[BinaryIO], object]) -> None:

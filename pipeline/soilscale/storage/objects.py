@@ -302,6 +302,8 @@ def _told_below(url: str) -> dict[str, dict[str, Any]]:
         fs, path = filesystem(url)
         if is_s3(url):
             return dict(_listed(fs, path))
+        if isinstance(fs, LocalFileSystem):
+            return {name: {"size": stat.st_size, "mtime": stat.st_mtime} for name, stat in files.below(Path(path))}
         return {posixpath.relpath(name, path): told for name, told in fs.find(path, detail=True).items()}
     except FileNotFoundError as error:
         if not has_bucket(error):

@@ -1,0 +1,49 @@
+"""What a complete run left, object by object: by it the next one sees what another hand has taken or altered since."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from soilscale import storage
+from soilscale.flow.lease import TERMS
+from soilscale.flow.workspace import Workspace
+
+NAME, SEAL = "inventory.json", "seal.json"
+"""Names of the inventory and of the seal below `state/`."""
+
+PASSING = ("run.yaml", f"state/{NAME}", f"state/{SEAL}", f"state/{TERMS}/")
+"""Names, or how they begin, of what every run writes anew."""
+
+SOURCES = ("state/", "items/")
+"""How names begin of what products are made from: markers, and items, which every run asks for again."""
+
+Stamps = Mapping[str, str]
+"""Name of each object, and its `storage.stamp`."""
+
+
+def take(workspace: Workspace) -> Stamps:
+    """List what lies in an output, but for what every run writes anew."""
+    found = storage.stamps(workspace.output)
+    return {name: stamp for name, stamp in found.items() if not name.startswith(PASSING)}
+
+
+def write(workspace: Workspace, standing: Stamps) -> None:
+    """Write down what a complete run left."""
+    storage.write_json(workspace.state(NAME), standing)
+
+
+def altered(workspace: Workspace) -> list[str]:
+    """Names of the products that are gone, or not what a complete run left, sorted.
+
+    None is told where markers have come or gone since: then a run has been at work, and has made products anew; nor
+    where items are gone, without which nobody can tell what a product was made from.
+    """
+    try:
+        then = storage.read_json(workspace.state(NAME))
+        now = take(workspace)
+        changed = {name for name in {*then, *now} if then.get(name) != now.get(name)}
+    except (FileNotFoundError, storage.DamagedError, AttributeError, TypeError):
+        return []
+    if any(name.startswith("state/") or (name.startswith("items/") and name not in now) for name in changed):
+        return []
+    return sorted(name for name in changed & then.keys() if not name.startswith(SOURCES))

@@ -1,0 +1,33 @@
+"""The benchmarks run, and write the tables that the page of performance is made from."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+
+SMALL = {
+    "scheduling": ["--units", "60", "--most-at-once", "60", "--rounds", "1"],
+    "cube": ["--cells", "4", "--months", "1", "--rounds", "1", "--sources", "ndvi"],
+}
+"""Benchmark -> options by which it takes seconds; memory's own test is with the sizes that it measures."""
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_benchmark_writes_a_table_with_the_columns_of_its_results(name: str, tmp_path: Path) -> None:
+    table = tmp_path / f"{name}.csv"
+    command = [sys.executable, "-W", "ignore", ROOT / "benchmarks" / f"{name}.py", *SMALL[name], "--csv", table]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    kept = ROOT / "benchmarks" / "results" / f"{name}.csv"
+    made, stands = (list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) for path in (table, kept))
+    assert made[0].keys() == stands[0].keys()
+    assert {row["way"] for row in made} == {row["way"] for row in stands}
+    assert all(value != "nan" for row in made for value in row.values())
