@@ -278,6 +278,14 @@ def test_a_terminal_gets_bars_and_folded_tables(config: Path, tmp_path: Path) ->
     assert "".join(row.split("│")[1].strip() for row in rows).startswith("".join(SOURCES))
 
 
+def test_a_pipe_gets_lines_even_where_colours_are_forced(config: Path, tmp_path: Path) -> None:
+    command = [PROGRAMS / "soilscale", "check", config, "--output", tmp_path / "run"]
+    environment = os.environ | {"FORCE_COLOR": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert "\x1b[2K" not in done.stderr
+    assert re.search(r"^[\d-]+ [\d:,]+ INFO .*: reading the catalog: \d+ of \d+", done.stderr, re.MULTILINE)
+
+
 # What is written
 
 

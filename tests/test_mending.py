@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import zarr
 
 from commands import (
     Ended,
@@ -201,6 +202,15 @@ def test_lost_metadata_have_their_store_made_again_at_once(
     assert "made again: maps.zarr\n" in done.err
     assert not redone(before, tmp_path / "run" / "cube.zarr")
     assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)
+
+
+def test_consolidated_metadata_stand(again: Callable[[], Ended], tmp_path: Path) -> None:
+    zarr.consolidate_metadata(tmp_path / "run" / "maps.zarr", path="month")
+    before = times(tmp_path / "run")
+    done = again()
+    assert done.status == 0, done.err
+    assert "lost or altered" not in done.err
+    assert not [name for name in redone(before, tmp_path / "run") if not name.startswith(("state/", "run.yaml"))]
 
 
 def test_an_output_that_was_copied_without_its_dates_stands(

@@ -74,13 +74,18 @@ def handler(console: Console, form: LogFormat, *, paths: bool) -> logging.Handle
         made = logging.StreamHandler()
         made.setFormatter(JsonFormatter())
         return made
-    if console.is_terminal:
+    if _is_watched(console):
         rich = RichHandler(console=console, show_path=paths, markup=False)
         rich.setFormatter(logging.Formatter("%(message)s", "%H:%M:%S"))
         return rich
     made = logging.StreamHandler()
     made.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     return made
+
+
+def _is_watched(console: Console) -> bool:
+    """Whether a console is a terminal; rich takes it for one wherever ``FORCE_COLOR`` is set, as notebooks do."""
+    return console.is_terminal and console.file.isatty()
 
 
 def quieten() -> None:
@@ -120,7 +125,7 @@ def span(seconds: float) -> str:
 @contextmanager
 def progress(console: Console, form: LogFormat) -> Iterator[Progress]:
     """Bars on a terminal; elsewhere a line of the log when something is done, and every few seconds until then."""
-    if form == "json" or not console.is_terminal:
+    if form == "json" or not _is_watched(console):
         yield _lines()
         return
     columns = (

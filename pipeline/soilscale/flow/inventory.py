@@ -14,6 +14,9 @@ NAME, SEAL = "inventory.json", "seal.json"
 PASSING = ("run.yaml", f"state/{NAME}", f"state/{SEAL}", f"state/{TERMS}/")
 """Names, or how they begin, of what every run writes anew."""
 
+METADATA = "/zarr.json"
+"""End of the name of what describes a Zarr group or array."""
+
 SOURCES = ("state/", "items/")
 """How names begin of what products are made from: markers, and items, which every run asks for again."""
 
@@ -35,8 +38,9 @@ def write(workspace: Workspace, standing: Stamps) -> None:
 def altered(workspace: Workspace) -> list[str]:
     """Names of the products that are gone, or not what a complete run left, sorted.
 
-    None is told where markers have come or gone since: then a run has been at work, and has made products anew; nor
-    where items are gone, without which nobody can tell what a product was made from.
+    Metadata of a Zarr store may have been consolidated: they are told only if they are gone. None is told where markers
+    have come or gone since: then a run has been at work, and has made products anew; nor where items are gone, without
+    which nobody can tell what a product was made from.
     """
     try:
         then = storage.read_json(workspace.state(NAME))
@@ -46,4 +50,5 @@ def altered(workspace: Workspace) -> list[str]:
         return []
     if any(name.startswith("state/") or (name.startswith("items/") and name not in now) for name in changed):
         return []
-    return sorted(name for name in changed & then.keys() if not name.startswith(SOURCES))
+    kept = {name for name in changed & now.keys() if name.endswith(METADATA)}
+    return sorted(name for name in changed & then.keys() - kept if not name.startswith(SOURCES))
