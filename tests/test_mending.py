@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,32 @@ def test_lost_metadata_have_their_store_made_again_at_once(
     assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)
 
 
+OWN_FILES = ("notes.txt", "cube.zarr/.DS_Store", "models/notes/of/mine.txt", "maps/month/legend.qml", "report.odt")
+"""What a user may keep in an output, or a system may leave there."""
+
+
+def test_files_of_a_users_own_are_left_alone(config: Path, cluster: str, output: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(output, run)
+    (run / "state" / "seal.json").unlink()
+    for name in OWN_FILES:
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("mine")
+    again = partial(invoke, "run", config, "--output", run, "--scheduler", cluster)
+    assert again().status == 0
+    for name in OWN_FILES[:3]:
+        (run / name).write_text("edited")
+    for name in OWN_FILES[3:]:
+        (run / name).unlink()
+    before = times(run)
+    done = again()
+    assert done.status == 0, done.err
+    assert "lost or altered" not in done.err
+    assert [(run / name).read_text() for name in OWN_FILES[:3]] == ["edited"] * 3
+    assert not [name for name in redone(before, run) if not name.startswith(("state/", "run.yaml"))]
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
 def test_consolidated_metadata_stand(again: Callable[[], Ended], tmp_path: Path) -> None:
     zarr.consolidate_metadata(tmp_path / "run" / "maps.zarr", path="month")
     before = times(tmp_path / "run")

@@ -99,22 +99,8 @@ def test_a_complete_run_tells_the_same_again_and_writes_nothing_but_what_tells_o
     assert changed <= {"run.yaml", "state/seal.json"}
 
 
-LOST = {
-    "a COG": ("maps/month", "*/*/soil_moisture.tif"),
-    "the catalog": ("maps", "catalog.json"),
-    "a table of the report": ("report", "accuracy.csv"),
-    "the page": ("report", "index.html"),
-    "a marker": ("state/conserve", "*2004-07*.json"),
-    "a model": ("models", "*/random_forest/model.skops"),
-}
-
-
-@pytest.mark.parametrize("which", LOST)
-def test_what_is_lost_breaks_the_seal(config: Path, again: Callable[..., Ended], which: str) -> None:
-    output = config.parent / "run"
-    folder, pattern = LOST[which]
-    path = next(iter(sorted((output / folder).glob(pattern))))
-    path.unlink()
+def test_a_marker_that_is_lost_breaks_the_seal(config: Path, again: Callable[..., Ended]) -> None:
+    next(iter(sorted((config.parent / "run" / "state" / "conserve").glob("*2004-07*.json")))).unlink()
     assert "xarray" in imported("run", config)
     del again
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import yaml
@@ -55,10 +56,10 @@ def freeze(run: Run) -> None:
         If a catalog cannot be reached and its items are not frozen.
     """
     write_resolved(run)
-    broken = Broken(run.workspace)
+    broken, standing = Broken(run.workspace), _standing(run)
     for source in run.config.source_list:
         url = run.workspace.items(source.name)
-        frozen = storage.read_json(url) if storage.exists(url) else {}
+        frozen = _parsed(url, standing.pop(source.name, b"{}"))
         made_from = digest(source, run.config.catalog(source), run.config.span, run.config.nested_grid)
         try:
             items = catalog.search(query(run.config, source), progress=run.progress, broken=broken.record(source.name))
@@ -83,6 +84,23 @@ def freeze(run: Run) -> None:
         if frozen != json.loads(json.dumps(found)):
             storage.write_json(url, found)
     broken.write()
+
+
+def _standing(run: Run) -> dict[str, bytes]:
+    """What was frozen before, by source: asked for side by side, since each answer of a store takes its time."""
+    urls = {run.workspace.items(source.name): source.name for source in run.config.source_list}
+    names = {url.rpartition("/")[2]: source for url, source in urls.items()}
+    folder = next(iter(urls)).rpartition("/")[0]
+    return {names[name]: data for name, data in storage.read_many(folder, list(names)).items()}
+
+
+def _parsed(url: str, data: bytes) -> dict[str, Any]:
+    """Collection of items; `DamagedError` if it is none any more."""
+    try:
+        found: dict[str, Any] = json.loads(data)
+    except ValueError as error:
+        raise storage.damaged(url, error) from error
+    return found
 
 
 def _since(run: Run, last: str) -> np.datetime64 | None:

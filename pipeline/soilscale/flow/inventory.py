@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from soilscale import storage
@@ -17,8 +18,12 @@ PASSING = ("run.yaml", f"state/{NAME}", f"state/{SEAL}", f"state/{TERMS}/")
 METADATA = "/zarr.json"
 """End of the name of what describes a Zarr group or array."""
 
-SOURCES = ("state/", "items/")
-"""How names begin of what products are made from: markers, and items, which every run asks for again."""
+PRODUCT = re.compile(
+    r"(cube|maps)\.zarr/(.+/)?(zarr\.json|c(/\d+)*)|(samples|predictions)\.parquet|report/[^/]+\.(csv|png|html)"
+    r"|models/[^/]+/[^/]+/(model\.skops|model\.json|trees\.npz)"
+    r"|maps/(releases/\d+/)?([^/]+/)?(catalog|collection)\.json|maps/[^/]+/[^/]+/[0-9a-f]{16}/[^/]+\.(tif|json)"
+)
+"""Name of a product; what else lies in the output is a user's own, and none of a run's business."""
 
 Stamps = Mapping[str, str]
 """Name of each object, and its `storage.stamp`."""
@@ -51,4 +56,4 @@ def altered(workspace: Workspace) -> list[str]:
     if any(name.startswith("state/") or (name.startswith("items/") and name not in now) for name in changed):
         return []
     kept = {name for name in changed & now.keys() if name.endswith(METADATA)}
-    return sorted(name for name in changed & then.keys() - kept if not name.startswith(SOURCES))
+    return sorted(name for name in changed & then.keys() - kept if PRODUCT.fullmatch(name))
