@@ -536,6 +536,29 @@ def test_a_url_with_a_password_is_refused_without_repeating_it(tmp_path: Path, k
     assert "hunter2" not in message
 
 
+@pytest.mark.parametrize("url", ["ftp://host/runs", "gs://bucket/runs", "s3:/bucket/runs", "s3://", "s3:bucket"])
+def test_an_output_where_nothing_can_be_written_is_refused(tmp_path: Path, url: str) -> None:
+    forest = {"random_forest": {"n_estimators": 5}}
+    message = refusal(tmp_path, output=url, models__parameters=forest)
+    assert f"output: got {url!r}; expected a folder or s3://bucket/prefix" in message
+
+
+def test_parameters_of_models_are_not_checked_where_they_were_proven(tmp_path: Path) -> None:
+    path = written(tmp_path, changed(models={"parameters": {"random_forest": {"n_estimatorz": 5}}}))
+    asked: list[str] = []
+
+    def proven(output: str) -> bool:
+        asked.append(output)
+        return True
+
+    found = config.load(path, proven=proven)
+    assert asked == [str(tmp_path / "runs" / "moselle")]
+    with pytest.raises(ConfigurationError, match=r"models.parameters.random_forest.n_estimatorz: .*'n_estimators'"):
+        config.validate(config.dump(found))
+    with pytest.raises(ConfigurationError, match="there is no algorithm 'forest'"):
+        config.load(path, ["models.algorithms=[forest]"], proven=proven)
+
+
 def test_what_is_written_out_holds_no_signature(tmp_path: Path) -> None:
     found = load(tmp_path, catalogs__own__url="https://stac.example.org/catalog.json?sig=hunter2&se=2030")
     assert found.catalog(found.target).url.endswith("?sig=hunter2&se=2030")
@@ -567,6 +590,11 @@ def test_paths_in_the_file_are_relative_to_the_file(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("url", ["s3://bucket/prefix", "/absolute/folder", "https://example.org/x"])
 def test_absolute_paths_and_urls_stay(tmp_path: Path, url: str) -> None:
+    assert load(tmp_path, validation__stations=url).validation.stations == url
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/prefix", "/absolute/folder"])
+def test_an_absolute_output_stays(tmp_path: Path, url: str) -> None:
     assert load(tmp_path, output=url).output == url
 
 

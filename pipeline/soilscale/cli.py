@@ -160,7 +160,8 @@ def _execute(
 ) -> None:
     """Run stages of a configuration on a cluster, and leave with the status that their outcome asks for."""
     with _statuses(level, form), ExitStack() as stack:
-        day, settings = today(), config.load(path, overrides or (), output)
+        proven = {"proven": flow.is_sealed} if work == "run" else {}
+        day, settings = today(), config.load(path, overrides or (), output, **proven)
         address, port = metrics
         if port is not None:
             stack.callback(_serve(address, port))

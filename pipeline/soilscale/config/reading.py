@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from soilscale import storage
 from soilscale.config import document, faults
-from soilscale.config.sections import Config
+from soilscale.config.sections import PROVEN, Config, is_home
 from soilscale.errors import ConfigurationError
 from soilscale.seasons import METEOROLOGICAL
 
@@ -29,7 +29,12 @@ SOUTHERN: Mapping[str, tuple[int, ...]] = {
 """What the meteorological seasons are called south of the equator."""
 
 
-def load(path: str, overrides: Sequence[str] = (), output: str | None = None) -> Config:
+def load(
+    path: str,
+    overrides: Sequence[str] = (),
+    output: str | None = None,
+    proven: Callable[[str], bool] = lambda _output: False,
+) -> Config:
     """Read and check a configuration.
 
     Parameters
@@ -40,6 +45,9 @@ def load(path: str, overrides: Sequence[str] = (), output: str | None = None) ->
         ``KEY=VALUE``, keys with dots, values in YAML; paths among them are relative to the working directory.
     output
         Overrides the key ``output``; relative to the working directory.
+    proven
+        Says of an output whether a run of it is complete, perhaps of this configuration: then the parameters of models
+        are not checked, and `validate` is to be called with `dump` if it turns out to be another.
 
     Raises
     ------
@@ -67,16 +75,22 @@ def load(path: str, overrides: Sequence[str] = (), output: str | None = None) ->
     if output is not None:
         content["output"] = storage.resolve(output, here)
     given = "".join(f" -o {'.'.join(keys)}" for keys, _ in written)
-    found = validate(content, f"{path} with{given}" if given else path)
+    found = validate(
+        content,
+        f"{path} with{given}" if given else path,
+        lambda: is_home(content.get("output")) and proven(content["output"]),
+    )
     if (note := names_of_the_north(found)) is not None:
         logger.warning(note)
     return found
 
 
-def validate(content: Mapping[str, Any], path: str = "the configuration") -> Config:
-    """Check a configuration that has been read; errors as `load`."""
+def validate(
+    content: Mapping[str, Any], path: str = "the configuration", proven: Callable[[], bool] = lambda: False
+) -> Config:
+    """Check a configuration that has been read; `proven` and errors as of `load`."""
     try:
-        return Config.model_validate(content)
+        return Config.model_validate(content, context={PROVEN: proven})
     except ValidationError as error:
         lines = "\n".join(f"  {line}" for line in faults.explain(error))
         raise ConfigurationError(f"{path} is wrong:\n{lines}") from error

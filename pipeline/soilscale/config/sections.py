@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainSerializer,
+    ValidationInfo,
     model_validator,
 )
 from pyproj import CRS
@@ -68,6 +69,22 @@ Url = Annotated[str, AfterValidator(_without_password), PlainSerializer(storage.
 """Path or URL; written out without its query, which may hold a signature."""
 
 
+def is_home(url: object) -> bool:
+    """Whether products can be written to what is given as output: a folder, or a bucket."""
+    return isinstance(url, str) and (storage.is_local(url) or (storage.is_s3(url) and bool(urlsplit(url).netloc)))
+
+
+def _as_home(url: str) -> str:
+    """Refuse a URL that products cannot be written to."""
+    if is_home(url):
+        return url
+    raise ValueError(f"got {storage.shown(url)!r}; expected a folder or s3://bucket/prefix")
+
+
+Home = Annotated[Url, AfterValidator(_as_home)]
+"""Where products are written to."""
+
+
 class Area(Section):
     """Where: a box in degrees, or a polygon to which the maps are masked."""
 
@@ -115,6 +132,11 @@ class CatalogSection(Section):
     sign: Sign = "none"
 
 
+PROVEN = "proven"
+"""Key of the context of validation under which stands what says whether the parameters of models were checked before:
+to check them takes a second, for scikit-learn is imported."""
+
+
 class Models(Section):
     """Which algorithms are fitted, with what parameters, and what is asked of them."""
 
@@ -132,9 +154,12 @@ class Models(Section):
     folds: int = Field(default=5, ge=2, le=20)
 
     @model_validator(mode="after")
-    def _known(self) -> Models:
+    def _known(self, info: ValidationInfo) -> Models:
         for name in self.algorithms:
             self._try(name, {}, "algorithms")
+        given = self.parameters or self.season_parameters or self.tune
+        if not given or (info.context is not None and info.context[PROVEN]()):
+            return self
         for name, values in self.parameters.items():
             self._try(name, values, "parameters")
         for season, given in self.season_parameters.items():
@@ -223,7 +248,7 @@ class Config(Section):
     """The whole configuration."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    output: Url
+    output: Home
     area: Area
     grid: GridSection
     period: Period

@@ -2,7 +2,7 @@ from . import commands, dispatch, gathering, period, plan, releases, workspace
 from .commands import cube, make_maps, report, samples, search, train
 from .lease import held
 from .overview import check, status
-from .seal import run
+from .seal import is_sealed, run
 from .session import Outcome, Progress, Run
 from .sizing import Size, Sizing, foresee
 
@@ -19,6 +19,7 @@ __all__ = [
     "foresee",
     "gathering",
     "held",
+    "is_sealed",
     "make_maps",
     "period",
     "plan",

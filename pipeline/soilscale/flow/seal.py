@@ -8,15 +8,21 @@ which the next run that the seal does not fit sees what is lost (`mending.restor
 
 from __future__ import annotations
 
-from soilscale import __version__, flow, storage
+from soilscale import __version__, config, flow, storage
 from soilscale.flow import freezing, inventory
 from soilscale.flow.inventory import SEAL, Stamps
 from soilscale.flow.session import Outcome, Run
-from soilscale.flow.workspace import digest
+from soilscale.flow.workspace import Workspace, digest
 
 
 def run(given: Run) -> Outcome:
-    """Do all stages, in their order, or none where the catalogs have nothing new for an output that is sealed."""
+    """Do all stages, in their order, or none where the catalogs have nothing new for an output that is sealed.
+
+    Raises
+    ------
+    ConfigurationError
+        If the configuration, taken for that of the sealed output (`is_sealed`), is another and wrong.
+    """
     lines = _unbroken(given)
     searched = lines is not None
     if lines is not None:
@@ -24,10 +30,16 @@ def run(given: Run) -> Outcome:
         lines = _unbroken(given)
         if lines is not None:
             return Outcome(lines, ())
+    config.validate(config.dump(given.config))
     outcome = flow.commands.run(given, searched=searched)
     if outcome.status == 0:
         _seal(given, outcome)
     return outcome
+
+
+def is_sealed(output: str) -> bool:
+    """Whether a run of an output was complete; errors as `storage.exists`."""
+    return storage.exists(Workspace(output).state(SEAL))
 
 
 def _seal(given: Run, outcome: Outcome) -> None:
