@@ -43,8 +43,8 @@ def write_resolved(run: Run) -> None:
     storage.write_bytes(run.workspace.resolved, yaml.dump(content, Dumper=DUMPER, sort_keys=False).encode())
 
 
-def freeze(run: Run) -> None:
-    """Ask the catalogs for the items of every source, and freeze them.
+def freeze(run: Run) -> bool:
+    """Ask the catalogs for the items of every source, freeze them, and say whether any is new, or cannot be used.
 
     A catalog that cannot be reached is survived where its items are frozen already: those are used, with a warning.
 
@@ -56,7 +56,7 @@ def freeze(run: Run) -> None:
         If a catalog cannot be reached and its items are not frozen.
     """
     write_resolved(run)
-    broken, standing = Broken(run.workspace), _standing(run)
+    broken, standing, new = Broken(run.workspace), _standing(run), False
     for source in run.config.source_list:
         url = run.workspace.items(source.name)
         frozen = _parsed(url, standing.pop(source.name, b"{}"))
@@ -83,7 +83,9 @@ def freeze(run: Run) -> None:
         }
         if frozen != json.loads(json.dumps(found)):
             storage.write_json(url, found)
+            new = True
     broken.write()
+    return new or bool(broken.found)
 
 
 def _standing(run: Run) -> dict[str, bytes]:

@@ -25,11 +25,8 @@ def run(given: Run) -> Outcome:
     """
     lines = _unbroken(given)
     searched = lines is not None
-    if lines is not None:
-        freezing.freeze(given)
-        lines = _unbroken(given)
-        if lines is not None:
-            return Outcome(lines, ())
+    if lines is not None and not freezing.freeze(given):
+        return Outcome(lines, ())
     config.validate(config.dump(given.config))
     outcome = flow.commands.run(given, searched=searched)
     if outcome.status == 0:
