@@ -70,8 +70,11 @@ Url = Annotated[str, AfterValidator(_without_password), PlainSerializer(storage.
 
 
 def is_home(url: object) -> bool:
-    """Whether products can be written to what is given as output: a folder, or a bucket."""
-    return isinstance(url, str) and (storage.is_local(url) or (storage.is_s3(url) and bool(urlsplit(url).netloc)))
+    """Whether products can be written to what is given as output: a folder, or a bucket without a password."""
+    if not isinstance(url, str):
+        return False
+    parts = urlsplit(url)
+    return storage.is_local(url) or (storage.is_s3(url) and bool(parts.netloc) and parts.password is None)
 
 
 def _as_home(url: str) -> str:

@@ -9,6 +9,7 @@ which the next run that the seal does not fit sees what is lost (`mending.restor
 from __future__ import annotations
 
 from soilscale import __version__, config, flow, storage
+from soilscale.errors import ServiceError
 from soilscale.flow import freezing, inventory
 from soilscale.flow.inventory import SEAL, Stamps
 from soilscale.flow.session import Outcome, Run
@@ -35,8 +36,11 @@ def run(given: Run) -> Outcome:
 
 
 def is_sealed(output: str) -> bool:
-    """Whether a run of an output was complete; errors as `storage.exists`."""
-    return storage.exists(Workspace(output).state(SEAL))
+    """Whether a run of an output is known to have been complete; what its store does not tell, the run will meet."""
+    try:
+        return storage.exists(Workspace(output).state(SEAL))
+    except ServiceError:
+        return False
 
 
 def _seal(given: Run, outcome: Outcome) -> None:
