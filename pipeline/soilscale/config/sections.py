@@ -6,14 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import shapely
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
-    PlainSerializer,
     ValidationInfo,
     model_validator,
 )
@@ -35,6 +32,7 @@ from soilscale.config.inputs import (
     faults,
 )
 from soilscale.config.period import Period, Span, month_faults
+from soilscale.config.urls import Home, Url
 from soilscale.cube import factor, feature_names, lagged
 from soilscale.errors import ConfigurationError, nearest
 from soilscale.grid import Grid, cover
@@ -53,39 +51,6 @@ HALF_TURN = 180
 """Degrees."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-def _without_password(url: str) -> str:
-    """Refuse a URL that holds a password; the message does not repeat it."""
-    if urlsplit(url).password is not None:
-        raise ValueError(
-            "the URL holds a password, which would be written into the products; leave it out, and give the "
-            "credentials in the environment (AWS_* for s3) or in ~/.netrc (http)"
-        )
-    return url
-
-
-Url = Annotated[str, AfterValidator(_without_password), PlainSerializer(storage.shown)]
-"""Path or URL; written out without its query, which may hold a signature."""
-
-
-def is_home(url: object) -> bool:
-    """Whether products can be written to what is given as output: a folder, or a bucket without a password."""
-    if not isinstance(url, str):
-        return False
-    parts = urlsplit(url)
-    return storage.is_local(url) or (storage.is_s3(url) and bool(parts.netloc) and parts.password is None)
-
-
-def _as_home(url: str) -> str:
-    """Refuse a URL that products cannot be written to."""
-    if is_home(url):
-        return url
-    raise ValueError(f"got {storage.shown(url)!r}; expected a folder or s3://bucket/prefix")
-
-
-Home = Annotated[Url, AfterValidator(_as_home)]
-"""Where products are written to."""
 
 
 class Area(Section):
@@ -160,9 +125,12 @@ class Models(Section):
     def _known(self, info: ValidationInfo) -> Models:
         for name in self.algorithms:
             self._try(name, {}, "algorithms")
-        given = self.parameters or self.season_parameters or self.tune
-        if not given or (info.context is not None and info.context[PROVEN]()):
-            return self
+        asked = self.parameters or self.season_parameters or self.tune
+        if asked and not (info.context is not None and info.context[PROVEN]()):
+            self._try_parameters()
+        return self
+
+    def _try_parameters(self) -> None:
         for name, values in self.parameters.items():
             self._try(name, values, "parameters")
         for season, given in self.season_parameters.items():
@@ -174,7 +142,6 @@ class Models(Section):
             for parameter, options in choices.items():
                 for option in options:
                     self._try(name, {parameter: option}, "tune")
-        return self
 
     def _try(self, name: str, values: dict[str, Any], where: str) -> None:
         """Refuse an algorithm or a parameter that does not exist."""

@@ -20,9 +20,7 @@ from rasterio.errors import CRSError, RasterioError
 
 from soilscale import storage
 from soilscale.errors import DataError, RefusedError, ServiceError, SoilscaleError
-
-Bounds = tuple[float, float, float, float]
-"""Left, bottom, right, top."""
+from soilscale.grid import Bounds
 
 ALIGNED = 1e-3
 """Share of a pixel by which two files may differ and still lie on one grid."""

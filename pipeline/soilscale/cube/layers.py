@@ -135,7 +135,10 @@ def _piecewise(
     depth: int | None,
     halo: int = 0,
 ) -> Layer | None:
-    """Fill a grid in pieces, lattice by lattice; what one leaves of a cell, the next ones fill."""
+    """Fill a grid in pieces, lattice by lattice; what one leaves of a cell, the next ones fill.
+
+    What a lattice that is alone shows is taken as it is, without sums.
+    """
     reading.fetch_headers(scenes)
     distant, lattices = reading.distant(scenes), mosaics.lattices(reading, scenes)
     alone = len(lattices) == 1

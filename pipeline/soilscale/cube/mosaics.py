@@ -20,11 +20,11 @@ from soilscale import storage
 from soilscale.catalog import Scene
 from soilscale.cube import assets, warping, windows
 from soilscale.cube.ahead import side_by_side
-from soilscale.cube.assets import ALIGNED, Bounds, Header
+from soilscale.cube.assets import ALIGNED, Header
 from soilscale.cube.warping import Floats, Pixels
 from soilscale.cube.windows import Rows
 from soilscale.errors import DataError, SoilscaleError
-from soilscale.grid import LONLAT
+from soilscale.grid import LONLAT, Bounds
 from soilscale.sources import QualityRule, Source
 
 STRAY = 1.0

@@ -12,9 +12,10 @@ from odc.geo.geobox import GeoBox
 
 from soilscale import kernels
 from soilscale.cube import areas, assets, interpolation, mesh
-from soilscale.cube.assets import ALIGNED, Bounds, Header
+from soilscale.cube.assets import ALIGNED, Header
 from soilscale.cube.interpolation import Interpolation
 from soilscale.cube.mesh import on_ground, transformer
+from soilscale.grid import Bounds
 
 MESH = 65
 """Points along each side of a mesh that shows where bounds lie in another CRS."""

@@ -21,7 +21,8 @@ from rasterio.windows import Window
 from soilscale import storage
 from soilscale.cube import assets
 from soilscale.cube.ahead import fetchers, spread
-from soilscale.cube.assets import Bounds, Header
+from soilscale.cube.assets import Header
+from soilscale.grid import Bounds
 
 NOMINAL_EPSG = 4326
 """What stackstac, which takes EPSG codes only, is told of a grid without one; nothing is warped, so it does nothing."""

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import yaml
@@ -59,7 +58,7 @@ def freeze(run: Run) -> bool:
     broken, standing, new = Broken(run.workspace), _standing(run), False
     for source in run.config.source_list:
         url = run.workspace.items(source.name)
-        frozen = _parsed(url, standing.pop(source.name, b"{}"))
+        frozen = storage.parsed(url, standing.pop(source.name, b"{}"))
         made_from = digest(source, run.config.catalog(source), run.config.span, run.config.nested_grid)
         try:
             items = catalog.search(query(run.config, source), progress=run.progress, broken=broken.record(source.name))
@@ -94,15 +93,6 @@ def _standing(run: Run) -> dict[str, bytes]:
     names = {url.rpartition("/")[2]: source for url, source in urls.items()}
     folder = next(iter(urls)).rpartition("/")[0]
     return {names[name]: data for name, data in storage.read_many(folder, list(names)).items()}
-
-
-def _parsed(url: str, data: bytes) -> dict[str, Any]:
-    """Collection of items; `DamagedError` if it is none any more."""
-    try:
-        found: dict[str, Any] = json.loads(data)
-    except ValueError as error:
-        raise storage.damaged(url, error) from error
-    return found
 
 
 def _since(run: Run, last: str) -> np.datetime64 | None:

@@ -54,9 +54,7 @@ def mended(work: Callable[Concatenate[Run, P], T]) -> Callable[Concatenate[Run, 
 def restore(run: Run) -> None:
     """Withdraw the markers of the units that made what is lost, or was altered, since the output was complete."""
     names = inventory.altered(run.workspace)
-    anew = {
-        store for store in LAID for name in names if name.startswith(f"{store}/") and not CHUNK.fullmatch(_key(name))
-    }
+    anew = {_store(name) for name in names if _store(name) and not CHUNK.fullmatch(_key(name))}
     again: dict[str, set[str]] = defaultdict(set)
     for name in names:
         if _store(name) not in anew:

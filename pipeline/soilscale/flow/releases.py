@@ -98,10 +98,15 @@ def release(workspace: Workspace, name: str, config: str, work: Sequence[Unit], 
     _sweep(workspace, last, kept)
 
 
+def _documents(release: Release) -> set[str]:
+    """Names of the documents that lead to the maps of a release."""
+    return {"catalog.json", *(f"{kind}/collection.json" for kind in release.maps)}
+
+
 def _is_whole(workspace: Workspace, last: Release) -> bool:
     """Whether all documents are there that lead to the maps of the newest release."""
-    own = ["catalog.json", *(f"{kind}/collection.json" for kind in last.maps)]
-    wanted = {*own, *(f"{RELEASES}/{last.number}/{name}" for name in own)}
+    own = _documents(last)
+    wanted = own | {f"{RELEASES}/{last.number}/{name}" for name in own}
     return wanted <= set(storage.names_below(workspace.published()))
 
 
@@ -152,7 +157,7 @@ def _write(
 def _sweep(workspace: Workspace, last: Release, kept: Sequence[int]) -> None:
     """Remove what is of no release that is kept: its catalogs, and maps that no other one has."""
     found = storage.names_below(workspace.published())
-    catalogs = {"catalog.json", *(f"{kind}/collection.json" for kind in last.maps)}
+    catalogs = _documents(last)
     catalogs |= {name for name in found if name.startswith(tuple(f"{RELEASES}/{number}/" for number in kept))}
     editions = {
         link["href"].removeprefix("../../../").rpartition("/")[0]

@@ -1,5 +1,5 @@
 from .arrays import create, grow, open_foreign, open_group, read_region, write_region
-from .damage import DamagedError, damaged
+from .damage import DamagedError, damaged, parsed
 from .gdal import gdal_options, gdal_path, gdal_session
 from .objects import (
     answers,
@@ -44,6 +44,7 @@ __all__ = [
     "names_below",
     "open_foreign",
     "open_group",
+    "parsed",
     "read_bytes",
     "read_json",
     "read_many",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from soilscale.errors import IncompleteError
 
 
@@ -28,3 +31,11 @@ def damaged(url: str, error: Exception) -> DamagedError:
     """What is told of an object outside a Zarr store that cannot be read for what was written."""
     store, _, key = url.rpartition("/")
     return DamagedError(f"{url} is damaged: {error}", store, key)
+
+
+def parsed(url: str, data: bytes) -> Any:
+    """Content of a JSON object that a run has written; `DamagedError` if it is no JSON any more."""
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise damaged(url, error) from error

@@ -15,7 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from soilscale.errors import ServiceError
 from soilscale.storage import files
-from soilscale.storage.damage import damaged
+from soilscale.storage.damage import parsed
 from soilscale.storage.stores import code, explain, failures, filesystem, has_bucket, is_local, is_s3, join
 
 PART = 16 * 2**20
@@ -210,10 +210,7 @@ def read_json(url: str) -> Any:
     DamagedError
         If it is no JSON any more; other errors as `read_bytes`.
     """
-    try:
-        return json.loads(read_bytes(url))
-    except ValueError as error:
-        raise damaged(url, error) from error
+    return parsed(url, read_bytes(url))
 
 
 def write_json(url: str, content: Any) -> None:

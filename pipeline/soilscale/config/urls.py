@@ -1,0 +1,46 @@
+"""Paths and URLs of a configuration: none holds a password, and products go to a folder or a bucket."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, PlainSerializer
+
+from soilscale import storage
+
+
+def _has_password(url: str) -> bool:
+    return urlsplit(url).password is not None
+
+
+def _without_password(url: str) -> str:
+    """Refuse a URL that holds a password; the message does not repeat it."""
+    if _has_password(url):
+        raise ValueError(
+            "the URL holds a password, which would be written into the products; leave it out, and give the "
+            "credentials in the environment (AWS_* for s3) or in ~/.netrc (http)"
+        )
+    return url
+
+
+Url = Annotated[str, AfterValidator(_without_password), PlainSerializer(storage.shown)]
+"""Path or URL; written out without its query, which may hold a signature."""
+
+
+def is_home(url: object) -> bool:
+    """Whether products can be written to what is given as output: a folder, or a bucket without a password."""
+    if not isinstance(url, str):
+        return False
+    return storage.is_local(url) or (storage.is_s3(url) and bool(urlsplit(url).netloc) and not _has_password(url))
+
+
+def _as_home(url: str) -> str:
+    """Refuse a URL that products cannot be written to."""
+    if is_home(url):
+        return url
+    raise ValueError(f"got {storage.shown(url)!r}; expected a folder or s3://bucket/prefix")
+
+
+Home = Annotated[Url, AfterValidator(_as_home)]
+"""Where products are written to."""
