@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+import rasterio
 import yaml
 
 from commands import (
@@ -35,7 +37,9 @@ from commands import (
     wait_until,
 )
 from servers.static_catalog import static_catalog
-from soilscale.catalog import documents
+from soilscale import storage
+from soilscale.catalog import documents, signing
+from soilscale.schema import FINE
 
 pytestmark = pytest.mark.slow
 
@@ -45,9 +49,23 @@ COMMANDS = (*STAGES, "status", "check", "plan", "demo")
 SOURCES = ("soil_moisture", "precipitation", "ndvi", "elevation", "sand")
 
 
+def state_in_file_alone(folder: Path, unit: str) -> None:
+    """Take the unit of an item out of its metadata, and write it into its file."""
+    (item,) = folder.glob("*.json")
+    content = json.loads(item.read_text())
+    for asset in content["assets"].values():
+        for described in (asset, *asset.get("bands", ()), *asset.get("raster:bands", ())):
+            described.pop("unit", None)
+    item.write_text(json.dumps(content))
+    (raster,) = folder.glob("*.tif")
+    with rasterio.open(raster, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+        file.units = (unit,)
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = sparse_world(tmp_path_factory.mktemp("world"))
+    state_in_file_alone(path.parent / "catalog" / "dem" / "dem", "m")
     return edit(path, seasons={"year": list(range(1, 13))}, period=["2004-03", "2004-08"], models__ablation=False)
 
 
@@ -342,6 +360,42 @@ def test_status_knows_what_a_change_would_redo(config: Path, output: Path) -> No
     assert found["cube"][0] == found["cube"][1]
     assert found["samples"][0] == "0"
     assert files(output) == before
+
+
+@pytest.fixture
+def cut_off(config: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make every source unreachable: its files are gone, nothing is signed or opened, and no socket connects."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a source was asked for")
+
+    for owner, name in ((rasterio, "open"), (socket.socket, "connect"), (signing, "sign"), (documents, "read")):
+        monkeypatch.setattr(owner, name, refuse)
+    here, away = config.parent / "catalog", config.parent / "away"
+    here.rename(away)
+    yield
+    away.rename(here)
+
+
+@pytest.mark.usefixtures("cut_off")
+def test_status_and_plan_of_a_complete_run_touch_no_source(config: Path, output: Path) -> None:
+    assert storage.open_group(str(output / "cube.zarr"), FINE)["elevation"].attrs["units"] == "m"
+    for command in ("status", "plan"):
+        done = invoke(command, config)
+        assert done.status == 0, done.err
+    assert all(done == of for done, of, _ in counts(invoke("status", config)).values())
+
+
+@pytest.mark.usefixtures("output", "cut_off")
+def test_items_frozen_without_the_unit_of_their_files_are_to_be_searched_again(config: Path, tmp_path: Path) -> None:
+    shutil.copytree(config.parent / "run" / "items", tmp_path / "items")
+    items = tmp_path / "items" / "elevation.json"
+    content = json.loads(items.read_text())
+    del content["soilscale:unit"]
+    items.write_text(json.dumps(content))
+    done = invoke("status", config, "--output", tmp_path)
+    assert done.status == 65
+    assert "source elevation: its items were frozen without the unit of their files; run `soilscale search`" in done.err
 
 
 def rows_of(told: Ended) -> dict[str, list[str]]:

@@ -36,18 +36,6 @@ SERIES = 3
 """Dimensions of what has months."""
 
 
-def unit_of(reading: Reading, scenes: Sequence[Scene]) -> str:
-    """Unit that the first readable file of a source tells; ``1`` if none does."""
-    for scene in scenes[:3]:
-        try:
-            told = reading.header(scene, reading.source.asset).unit
-        except DataError:
-            continue
-        if told:
-            return told
-    return "1"
-
-
 def classes(workspace: Workspace, reading: Reading, scenes: Sequence[Scene], grid: Grid, tile: Tile) -> None:
     """Look up the class codes that a categorical source holds in a tile."""
     found = sorted(cube.codes(reading, scenes, grid.fine[tile.fine]))

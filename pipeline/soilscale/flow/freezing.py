@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 import numpy as np
 import yaml
 
-from soilscale import catalog, config, storage
+from soilscale import catalog, config, cube, storage
+from soilscale.catalog import Scene
 from soilscale.config import Config
 from soilscale.errors import DataError, ServiceError
 from soilscale.flow.session import Run
@@ -28,6 +31,15 @@ DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 SEARCH = "search"
 """Stage of the documents of catalogs."""
+
+UNIT = "soilscale:unit"
+"""Member of frozen items: the unit that a file of theirs states, and the digest of the scene whose file it is."""
+
+UNIT_NAMES = {"Kelvin": "K", "kelvin": "K", "none": "1", "": "1"}
+"""Units as catalogs write them -> as CF writes them."""
+
+TRIED = 3
+"""Scenes of which at least one must be readable for its file to state the unit."""
 
 
 def write_resolved(run: Run) -> None:
@@ -62,29 +74,82 @@ def freeze(run: Run) -> bool:
         made_from = digest(source, run.config.catalog(source), run.config.span, run.config.nested_grid)
         try:
             items = catalog.search(query(run.config, source), progress=run.progress, broken=broken.record(source.name))
+            if not items:
+                raise DataError(no_items(run.config, source))
+            of = digest(source, run.config.catalog(source), run.config.span[0], run.config.nested_grid)
+            earlier = frozen.get("soilscale:asked", {})
+            since = _since(run, earlier["last"]) if earlier.get("of") == of else None
+            if since is not None:
+                items = catalog.renew(frozen["features"], items, since)
+            stated = _unit_of_file(run.config, source, catalog.scenes(items, source), frozen.get(UNIT))
         except ServiceError as error:
             if frozen.get("soilscale:query") != made_from:
                 raise
             logger.warning("%s; the items that were frozen before are used", error)
             continue
-        if not items:
-            raise DataError(no_items(run.config, source))
-        of = digest(source, run.config.catalog(source), run.config.span[0], run.config.nested_grid)
-        earlier = frozen.get("soilscale:asked", {})
-        since = _since(run, earlier["last"]) if earlier.get("of") == of else None
-        if since is not None:
-            items = catalog.renew(frozen["features"], items, since)
         found = {
             "type": "FeatureCollection",
             "features": items,
             "soilscale:query": made_from,
             "soilscale:asked": {"of": of, "last": run.config.span[1]},
+            UNIT: stated,
         }
         if frozen != json.loads(json.dumps(found)):
             storage.write_json(url, found)
             new = True
     broken.write()
     return new or bool(broken.found)
+
+
+def unit(source: Source, scenes: Sequence[Scene], frozen: Mapping[str, Any]) -> str:
+    """Unit of a source: as configured, else as its items say, else as a file said when they were frozen; else ``1``.
+
+    Raises
+    ------
+    DataError
+        If a version that did not freeze the unit has frozen the items.
+    """
+    stated = _unit_of_items(source, scenes)
+    if stated is None:
+        if UNIT not in frozen:
+            raise DataError(
+                f"source {source.name}: its items were frozen without the unit of their files; run `soilscale search`"
+            )
+        stated = (frozen[UNIT] or {}).get("unit", "1")
+    return UNIT_NAMES.get(stated, stated)
+
+
+def _unit_of_items(source: Source, scenes: Sequence[Scene]) -> str | None:
+    return source.unit or next((scene.decoding["unit"] for scene in scenes if scene.decoding.get("unit")), None)
+
+
+def _unit_of_file(
+    settings: Config, source: Source, scenes: Sequence[Scene], earlier: Mapping[str, str] | None
+) -> dict[str, str] | None:
+    """Unit that the first readable file states, as `UNIT` holds it.
+
+    None if the configuration or an item states it, or no file can be read, which the next search tries again. The unit
+    of an earlier search holds as long as its scene is among the scenes.
+    """
+    if _unit_of_items(source, scenes) is not None:
+        return None
+    if earlier is not None and any(scene.digest == earlier["scene"] for scene in scenes):
+        return dict(earlier)
+    read, silent = reading(settings, source), None
+    for scene in scenes[:TRIED]:
+        try:
+            stated = read.header(scene, source.asset).unit
+        except DataError:
+            continue
+        if stated:
+            return {"unit": stated, "scene": scene.digest}
+        silent = silent or {"unit": "1", "scene": scene.digest}
+    return silent
+
+
+def reading(settings: Config, source: Source) -> cube.Reading:
+    """Source with the way to its assets."""
+    return cube.Reading(source, partial(catalog.sign, sign=settings.catalog(source).sign))
 
 
 def _standing(run: Run) -> dict[str, bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain, groupby
 from typing import Any
 
@@ -33,9 +33,6 @@ RELATE, HARMONISE, MERGE = "relate", "harmonise", "merge"
 
 ALGORITHM = 1
 """Version of how pixels become months; a change redoes every unit of every cube."""
-
-UNIT_NAMES = {"Kelvin": "K", "kelvin": "K", "none": "1", "": "1"}
-"""Units as catalogs write them -> as CF writes them."""
 
 MISSING = "missing"
 
@@ -105,12 +102,13 @@ def make(config: Config, workspace: Workspace) -> Plan:
     hrefs: dict[str, dict[str, str]] = {}
     inputs: list[Input] = []
     for source in config.source_list:
-        items = _items(workspace, source)
+        frozen = _frozen(workspace, source)
+        items = frozen["features"]
         found = _scenes(config, source, items)
         hrefs[source.name] = {item["id"]: _href(item) for item in items}
         static = source.role == "predictor" and catalog.is_static(found, source, freezing.period(config))
         scenes[source.name] = found
-        inputs.append(Input(source, static, _unit(config, source, found)))
+        inputs.append(Input(source, static, freezing.unit(source, found, frozen)))
     inputs = [_with_classes(workspace, given) for given in inputs]
     if config.target.harmonise is not None:
         inputs.append(_harmonised(config.target, config.target.harmonise, inputs))
@@ -136,13 +134,13 @@ def _harmonised(target: Source, how: Harmonise, inputs: Sequence[Input]) -> Inpu
 
 def frozen(config: Config, workspace: Workspace, source: Source) -> list[Scene]:
     """Scenes of a source from its frozen items."""
-    return _scenes(config, source, _items(workspace, source))
+    return _scenes(config, source, _frozen(workspace, source)["features"])
 
 
-def _items(workspace: Workspace, source: Source) -> list[dict[str, Any]]:
-    """Items of a source, as they were frozen."""
+def _frozen(workspace: Workspace, source: Source) -> dict[str, Any]:
+    """Items of a source, and what else the search has frozen of it."""
     try:
-        found: list[dict[str, Any]] = storage.read_json(workspace.items(source.name))["features"]
+        found: dict[str, Any] = storage.read_json(workspace.items(source.name))
     except FileNotFoundError as error:
         raise DataError(f"source {source.name}: its items are not frozen yet; run `soilscale search` first") from error
     return found
@@ -160,19 +158,6 @@ def _scenes(config: Config, source: Source, items: list[dict[str, Any]]) -> list
     if not found:
         raise DataError(freezing.no_items(config, source))
     return found
-
-
-def _unit(config: Config, source: Source, scenes: Sequence[Scene]) -> str:
-    """Unit of a source: as configured, else as its items, else as its first readable file says."""
-    told = source.unit or next((scene.decoding.get("unit") for scene in scenes if scene.decoding.get("unit")), None)
-    if told is None:
-        told = fill.unit_of(reading(config, source), scenes)
-    return UNIT_NAMES.get(told, told)
-
-
-def reading(config: Config, source: Source) -> cube.Reading:
-    """Source with the way to its assets."""
-    return cube.Reading(source, partial(catalog.sign, sign=config.catalog(source).sign))
 
 
 def _with_classes(workspace: Workspace, given: Input) -> Input:
@@ -197,7 +182,7 @@ def _source_units(config: Config, plan: Plan, given: Input, tile: Tile) -> list[
     source = given.source
     geobox = plan.grid.coarse[tile.coarse] if source.on_coarse else plan.grid.fine[tile.fine]
     near = [scene for scene in plan.scenes[source.name] if cube.meets(scene, geobox)]
-    read = reading(config, source)
+    read = freezing.reading(config, source)
     if given.static:
         return [_unit_of(plan, source, unit_name(source, None, tile), near, fill.static, (read, near, plan.grid, tile))]
     work = fill.target if source.on_coarse else fill.month

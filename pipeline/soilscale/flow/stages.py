@@ -74,7 +74,7 @@ def _find_classes(run: Run) -> None:
     for source in run.config.source_list:
         if source.kind != "categorical" or source.classes:
             continue
-        scenes, read = run.plan.scenes[source.name], plan.reading(run.config, source)
+        scenes, read = run.plan.scenes[source.name], freezing.reading(run.config, source)
         made_from = digest([scene.digest for scene in scenes], source, run.plan.grid)
         work = [
             Unit(f"classes/{source.name}", tile.name, made_from, fill.classes, (read, scenes, run.plan.grid, tile))
