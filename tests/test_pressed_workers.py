@@ -216,19 +216,20 @@ def keep(workspace: Workspace, name: str) -> None:
     path.write_text(name)
 
 
+@pytest.mark.parametrize("local", [True, False], ids=["of the command", "of another"])
 def test_a_cluster_without_workers_is_told_of_again_and_again_and_waited_for(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, *, local: bool
 ) -> None:
     monkeypatch.setattr(dispatch, "LOOK_EVERY", 0.1)
     monkeypatch.setattr(workers, "LOOK_EVERY", 0.0)
     monkeypatch.setattr(workers, "REMIND", 0.3)
     caplog.set_level("INFO", workers.logger.name)
-    workspace, told = Workspace(str(tmp_path / "run")), "the Dask cluster has no workers: start some with dask worker"
+    workspace, told = Workspace(str(tmp_path / "run")), workers.NO_LOCAL_WORKERS if local else workers.NO_WORKERS
     work = [Unit("stage", name, "0" * 16, keep, (name,)) for name in "abcdefghijkl"]
     options = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "protocol": "tcp"}
     with (
         LocalCluster(n_workers=0, threads_per_worker=1, processes=False, **options) as made,
-        Client(made, set_as_default=False) as client,
+        Client(made if local else made.scheduler_address, set_as_default=False) as client,
     ):
         come = threading.Thread(
             target=lambda: (wait_until(lambda: caplog.text.count(told) > 1, "a warning again"), made.scale(1))
@@ -237,6 +238,7 @@ def test_a_cluster_without_workers_is_told_of_again_and_again_and_waited_for(
         assert dispatch.run(lambda: client, workspace, work, lambda *_: None, "working") == []
         come.join()
     assert "all workers of the Dask cluster, 1, take units again" in caplog.text
+    assert ("dask worker" in caplog.text) is not local
     assert all(Path(workspace.output, name).exists() for name in "abcdefghijkl")
 
 

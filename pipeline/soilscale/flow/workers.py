@@ -25,11 +25,26 @@ REMIND = 60.0
 NAMED = 3
 """Workers that a message names at most."""
 
+NO_WORKERS = (
+    "the Dask cluster has no workers: start some with dask worker and the address of its scheduler, where no operator "
+    "starts them"
+)
+"""What to do where a scheduler that the command was given has no workers."""
+
+NO_LOCAL_WORKERS = "all worker processes of this command have ended, and new ones are being started"
+"""What becomes of a cluster that the command started itself."""
+
 PAUSED = (
     "Dask pauses a worker beyond distributed.worker.memory.pause of its memory limit: start it anew, with more memory "
     "(dask worker --memory-limit)"
 )
 """What to do about paused workers."""
+
+PAUSED_LOCAL = (
+    "Dask pauses a worker beyond distributed.worker.memory.pause of its share of this machine's memory: run with fewer "
+    "--workers, whose shares are larger"
+)
+"""What to do about paused workers of a cluster that the command started itself."""
 
 GIVEN_UP = "what is silent for distributed.scheduler.worker-ttl is given up by the scheduler, and its units done again"
 """What becomes of silent workers."""
@@ -113,11 +128,26 @@ class Workers:
         if known is None:
             logger.info("all workers of the Dask cluster, %d, take units again", count)
         elif nothing:
-            logger.warning("%s; the run waits, and goes on when a worker takes units", _nobody(ails))
+            logger.warning("%s; the run waits, and goes on when a worker takes units", self._nobody(ails))
         else:
             going = f"{count - len(ails)} of {count} workers go on"
-            logger.warning("%s; %s. %s", _named(ails), going, _remedies(ails))
+            logger.warning("%s; %s. %s", _named(ails), going, self._remedies(ails))
         self.told, self.reminded = known, now
+
+    @property
+    def local(self) -> bool:
+        """Whether the command has started the cluster itself, which then replaces workers that end."""
+        return self.client.cluster is not None
+
+    def _nobody(self, ails: Mapping[str, str]) -> str:
+        """In words that no worker takes units, and what to do."""
+        if not ails:
+            return NO_LOCAL_WORKERS if self.local else NO_WORKERS
+        return f"no worker of the Dask cluster takes units: {_named(ails)}. {self._remedies(ails)}"
+
+    def _remedies(self, ails: Mapping[str, str]) -> str:
+        kinds = {" is paused ": PAUSED_LOCAL if self.local else PAUSED, " is silent ": GIVEN_UP}
+        return "; ".join(remedy for sign, remedy in kinds.items() if any(sign in said for said in ails.values()))
 
 
 def _paused(worker: Mapping[str, Any]) -> bool:
@@ -129,18 +159,6 @@ def _runs(worker: Mapping[str, Any]) -> bool:
     return bool(worker["metrics"].get("task_counts", {}).get("executing"))
 
 
-def _nobody(ails: Mapping[str, str]) -> str:
-    """In words that no worker takes units, and what to do."""
-    if not ails:
-        return "the Dask cluster has no workers: start some with dask worker and the address of its scheduler"
-    return f"no worker of the Dask cluster takes units: {_named(ails)}. {_remedies(ails)}"
-
-
 def _named(ails: Mapping[str, str]) -> str:
     first = ", ".join(list(ails.values())[:NAMED])
     return first if len(ails) <= NAMED else f"{first} and {len(ails) - NAMED} more"
-
-
-def _remedies(ails: Mapping[str, str]) -> str:
-    kinds = {PAUSED: " is paused ", GIVEN_UP: " is silent "}
-    return "; ".join(remedy for remedy, sign in kinds.items() if any(sign in said for said in ails.values()))
