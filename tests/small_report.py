@@ -177,6 +177,7 @@ def context(made: World, images: Mapping[str, bytes]) -> reports.Context:
         figures=images,
         product="esa-cci",
         failed=[("precipitation r000c001 2001-03", "rain.tif is not a TIFF; fetch it again & rerun")],
+        failed_units=1,
         without_input={"soil_moisture": ["2001-07", "2001-08"]},
         flags={Quality.OBSERVED: 6000, Quality.PREDICTED: 1234, Quality.OUTSIDE: 5},
         empty=200,

@@ -214,9 +214,8 @@ def _settled(
 def _conclude(outcome: flow.Outcome) -> None:
     for line in outcome.lines:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
-    for failure in outcome.failures:
-        message = f"{failure.stage} {failure.name}: {failure.message}"
-        err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    for cause in outcome.causes:
+        err.print(cause, style="red", markup=False, highlight=False, soft_wrap=True)
     for kind, reason in MISSING.items():
         count = sum(failure.outcome == kind for failure in outcome.failures)
         if count:

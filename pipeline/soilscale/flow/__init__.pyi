@@ -1,4 +1,4 @@
-from . import commands, dispatch, gathering, period, plan, releases, workspace
+from . import causes, commands, dispatch, gathering, period, plan, releases, units, workspace
 from .commands import cube, make_maps, report, samples, search, train
 from .lease import held
 from .overview import check, status
@@ -12,6 +12,7 @@ __all__ = [
     "Run",
     "Size",
     "Sizing",
+    "causes",
     "check",
     "commands",
     "cube",
@@ -30,5 +31,6 @@ __all__ = [
     "search",
     "status",
     "train",
+    "units",
     "workspace",
 ]

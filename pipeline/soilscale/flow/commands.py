@@ -21,7 +21,7 @@ def run(given: Run, *, searched: bool = False) -> Outcome:
     stages.train(given)
     mapping.draw_maps(given)
     reporting.write_report(given)
-    return Outcome([*_places(given), *accuracy_lines(given)], failures(given.workspace))
+    return given.ended([*_places(given), *accuracy_lines(given)])
 
 
 def search(given: Run) -> Outcome:
@@ -36,7 +36,7 @@ def cube(given: Run) -> Outcome:
     """Fill the cube."""
     freezing.write_resolved(given)
     stages.fill_cube(given)
-    return _outcome(given, f"cube: {given.workspace.cube}")
+    return given.ended([f"cube: {given.workspace.cube}"])
 
 
 @mended
@@ -46,7 +46,7 @@ def samples(given: Run) -> Outcome:
     freezing.write_resolved(given)
     stages.draw_samples(given)
     count = learn.count(given.workspace.samples)
-    return _outcome(given, f"training table: {given.workspace.samples}, {count} rows")
+    return given.ended([f"training table: {given.workspace.samples}, {count} rows"])
 
 
 @mended
@@ -56,7 +56,7 @@ def train(given: Run) -> Outcome:
     _need(given.workspace.samples, "samples")
     freezing.write_resolved(given)
     stages.train(given)
-    return _outcome(given, f"models: {storage.join(given.workspace.output, 'models')}")
+    return given.ended([f"models: {storage.join(given.workspace.output, 'models')}"])
 
 
 @mended
@@ -66,7 +66,7 @@ def make_maps(given: Run) -> Outcome:
     _need(given.workspace.predictions, "train")
     freezing.write_resolved(given)
     mapping.draw_maps(given)
-    return _outcome(given, f"maps: {given.workspace.maps} and {given.workspace.published('catalog.json')}")
+    return given.ended([f"maps: {given.workspace.maps} and {given.workspace.published('catalog.json')}"])
 
 
 @mended
@@ -76,7 +76,7 @@ def report(given: Run) -> Outcome:
     _need(given.workspace.published("catalog.json"), "map")
     freezing.write_resolved(given)
     reporting.write_report(given)
-    return _outcome(given, f"report: {given.workspace.report('index.html')}", *accuracy_lines(given))
+    return given.ended([f"report: {given.workspace.report('index.html')}", *accuracy_lines(given)])
 
 
 def _need_cube(given: Run) -> None:
@@ -102,10 +102,6 @@ def _need(url: str, command: str) -> None:
     """Refuse to go on without a product of the command before."""
     if not storage.exists(url):
         raise DataError(f"there is no {url} yet; run `soilscale {command}` first")
-
-
-def _outcome(given: Run, *lines: str) -> Outcome:
-    return Outcome(lines, failures(given.workspace))
 
 
 def _places(given: Run) -> list[str]:

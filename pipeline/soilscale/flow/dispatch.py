@@ -23,6 +23,7 @@ from distributed.scheduler import KilledWorker
 from soilscale import storage
 from soilscale.errors import IncompleteError, ServiceError
 from soilscale.flow import ending, metrics
+from soilscale.flow.causes import kind
 from soilscale.flow.session import Progress
 from soilscale.flow.units import AWAY, MARKER, Outcome, Receipt, Unit, give_up, markers, perform
 from soilscale.flow.workers import LOOK_EVERY, Workers
@@ -117,6 +118,8 @@ class _Tally:
     done: int
     """Units that need not be tried again, those that are missing among them."""
     missing: list[Receipt] = field(default_factory=list)
+    kinds: set[tuple[str, ...]] = field(default_factory=set)
+    """Kinds of failure that the log has named; the command's end counts the units of each."""
     settled: set[str] = field(default_factory=set)
     """Names of the units that are not tried again in this run."""
     away: dict[str, str] = field(default_factory=dict)
@@ -151,9 +154,11 @@ class _Tally:
         self.done += 1
         self.progress(self.done)
         if receipt.outcome != "done":
+            level = logging.DEBUG if kind(receipt) in self.kinds else logging.ERROR
+            self.kinds.add(kind(receipt))
             self.missing.append(receipt)
             told = {"stage": receipt.stage, "unit": receipt.name, "outcome": receipt.outcome}
-            logger.error("%s %s: %s", receipt.stage, receipt.name, receipt.message, extra=told)
+            logger.log(level, "%s %s: %s", receipt.stage, receipt.name, receipt.message, extra=told)
 
     def left(self, units: Sequence[Unit]) -> list[Unit]:
         """Those of the units that are to be tried, what was not tried yet first."""

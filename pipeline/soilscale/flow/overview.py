@@ -12,7 +12,7 @@ from soilscale import catalog, cube, storage
 from soilscale.catalog import Scene
 from soilscale.config import Config
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
-from soilscale.flow import explain, freezing, judging, lease, mapping, plan, releases, reporting, stages
+from soilscale.flow import causes, explain, freezing, judging, lease, mapping, plan, releases, reporting, stages
 from soilscale.flow.material import stations_on_grid
 from soilscale.flow.plan import CUBE, GATHER, HARMONISE, MERGE, RELATE
 from soilscale.flow.session import Progress, Run
@@ -68,7 +68,7 @@ def status(config: Config) -> Status:
             _count(failed, reporting.REPORT),
         )
     )
-    lines = [f"missing: {failure.stage} {failure.name}: {failure.message}" for failure in failed]
+    lines = [f"missing: {line}" for line in causes.lines(failed, run.items if failed and expected else {})]
     last = releases.newest(workspace)
     lines += [f"{last}; kept: {', '.join(map(str, releases.numbers(workspace)))}"] if last is not None else []
     writer = lease.holder(workspace)

@@ -16,6 +16,7 @@ from soilscale import __version__, kernels, reports, storage
 from soilscale.config import Config
 from soilscale.cube import FRACTION
 from soilscale.flow import explain, judging, pictures, releases, stages
+from soilscale.flow.causes import causes
 from soilscale.flow.mapping import CONSERVE, MAPS, MAPS_MEAN, PREDICTORS, map_units
 from soilscale.flow.material import Material, check_stations, stations_digest, stations_stamps, truth, truth_stamp
 from soilscale.flow.session import Run
@@ -186,6 +187,7 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
     run = material.run
     grid, settings, flags = run.plan.grid, run.config, _flags(material)
     coarse_cells, fine_cells = _covered(material)
+    failed = failures(run.workspace)
     return reports.Context(
         name=settings.name,
         area=_area(settings),
@@ -203,12 +205,13 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
         figures=figures,
         product=run.plan.target.source.collection,
         conserved=settings.maps.conserve,
-        failed=[(f"{failure.stage} {failure.name}", failure.message) for failure in failures(run.workspace)],
+        failed=[(cause.unit, cause.why(run.items)) for cause in causes(failed)],
+        failed_units=len(failed),
         without_input=_without_input(material),
         flags=flags,
         empty=int(np.prod(grid.fine.shape)) * len(run.plan.months) - sum(flags[bit] for bit in VALUED),
         masked=_masked(material),
-        items={name: len(scenes) for name, scenes in run.plan.scenes.items()},
+        items=run.items,
         collections={source.name: source.collection for source in settings.source_list},
         versions=run.versions,
     )

@@ -5,8 +5,8 @@ Dask and what plans the cube are imported at their first use: a command that fin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -38,6 +38,13 @@ class Outcome:
     """What to tell."""
     failures: Sequence[Receipt]
     """Units that are missing: their input could not be used, or they killed their workers."""
+    items: Mapping[str, int] = field(default_factory=dict)
+    """Source -> number of its items, where units are missing."""
+
+    @property
+    def causes(self) -> list[str]:
+        """Why units are missing, a line for each source and cause."""
+        return flow.causes.lines(self.failures, self.items)
 
     @property
     def status(self) -> int:
@@ -100,6 +107,16 @@ class Run:
     def merge_units(self) -> list[Unit]:
         """Units that write a harmonised target likewise."""
         return flow.gathering.merge_units(self.plan, self.standing, markers(self.workspace, flow.plan.HARMONISE))
+
+    @property
+    def items(self) -> dict[str, int]:
+        """Number of frozen items of each source."""
+        return {name: len(scenes) for name, scenes in self.plan.scenes.items()}
+
+    def ended(self, lines: Sequence[str]) -> Outcome:
+        """How a command ended: what it tells, and the units that are missing."""
+        failed = flow.units.failures(self.workspace)
+        return Outcome(lines, failed, self.items if failed else {})
 
     def forget(self) -> None:
         """Plan anew: the frozen items, or the classes found in them, have changed."""

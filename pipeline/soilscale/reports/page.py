@@ -67,7 +67,9 @@ class Context:
     conserved: bool = True
     """Whether the maps were brought to agree with the coarse product."""
     failed: Sequence[tuple[str, str]] = ()
-    """Units of work that could not be made, and why."""
+    """Units of work that could not be made, and why, an entry for each cause."""
+    failed_units: int = 0
+    """How many units these are."""
     without_input: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Source -> months for which it has no item."""
     flags: Mapping[Quality, int] = field(default_factory=dict)
@@ -229,7 +231,7 @@ def _tables(context: Context) -> dict[str, pd.DataFrame]:
 
 def _missing(context: Context) -> str:
     """What is missing, in words."""
-    told = summary.missing_words(len(context.failed), context.without_input)
+    told = summary.missing_words(context.failed_units, context.without_input)
     empty, masked = summary.empty_words(context.empty, _valued(context)), summary.masked_words(context.masked)
     return " ".join(filter(None, (told, empty, masked, summary.quality_words(context.flags, _valued(context)))))
 
