@@ -145,7 +145,12 @@ FAULTS = {
         "cube precipitation/2004-09_r000c000",
         "rain/rain-2004-09/precipitation.tif",
         lambda path: path.write_text("<!DOCTYPE html><html><body>503 Service Unavailable</body></html>") and None,
-        ("rain-2004-09/precipitation.tif", "not recognized as being in a supported file format", "replace the file"),
+        (
+            "rain-2004-09/precipitation.tif",
+            "not recognized as being in a supported",
+            "it is a web page",
+            "replace the file",
+        ),
     ),
     "another CRS than its item says": Fault(
         "cube soil_moisture/2004-06_r000c000",

@@ -328,6 +328,36 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert message.endswith("replace the file, then run the same command again")
 
 
+@pytest.mark.parametrize(
+    ("head", "what", "remedy"),
+    [
+        (b"\x0e\x03\x13\x01", "it is HDF4, which this GDAL lacks", "convert it to GeoTIFF"),
+        (b"PK\x03\x04", "it is a ZIP archive", "unpack it"),
+        (b"\x1f\x8b\x08", "it is compressed with gzip", "unpack it"),
+        (b"\n<!DOCTYPE html><html>Earthdata Login", "it is a web page", "see that its credentials"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it is a pointer of Git LFS", "git lfs pull"),
+        (b"", "it is empty", "replace the file"),
+        (b"nobody knows", "not recognized as being in a supported file format", "replace the file"),
+    ],
+    ids=["HDF4", "ZIP", "gzip", "web page", "Git LFS", "empty", "unknown"],
+)
+def test_a_file_of_no_format_of_gdal_is_told_what_it_is_and_what_to_do(
+    tmp_path: Path, head: bytes, what: str, remedy: str
+) -> None:
+    path = tmp_path / "scene.hdf"
+    path.write_bytes(head + bytes(1000) * bool(head))
+    message = failure(str(path), DataError)
+    assert message.startswith(f"{path} cannot be read: ")
+    assert what in message
+    assert remedy in message.partition(what)[2]
+
+
+def test_what_a_served_file_is_is_told_too() -> None:
+    with serve() as files:
+        files.contents["a.tif"] = b"\x0e\x03\x13\x01" + bytes(1000)
+        assert "it is HDF4, which this GDAL lacks; convert it" in failure(files.href("a.tif"), DataError)
+
+
 @pytest.mark.parametrize("kept", [0.5, 0.99])
 def test_data_that_are_cut_off_are_no_silent_gap(tmp_path: Path, kept: float) -> None:
     content = cog(tmp_path)

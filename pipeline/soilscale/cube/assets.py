@@ -19,6 +19,7 @@ from rasterio.enums import MaskFlags
 from rasterio.errors import CRSError, RasterioError
 
 from soilscale import storage
+from soilscale.cube import formats
 from soilscale.errors import DataError, RefusedError, ServiceError, SoilscaleError
 from soilscale.grid import Bounds
 
@@ -259,7 +260,9 @@ def explain(error: BaseException, href: str) -> SoilscaleError:
         )
     if TRANSIENT.search(reason):
         return ServiceError(f"{shown} cannot be reached: {text}; run the same command again")
-    return DataError(f"{shown} cannot be read: {text}; replace the file, then run the same command again")
+    what, remedy = formats.diagnosis(href, reason)
+    text = f"{text.rstrip('.')}; {what}" if what else text
+    return DataError(f"{shown} cannot be read: {text}; {remedy}, then run the same command again")
 
 
 def _reason(error: BaseException) -> str:

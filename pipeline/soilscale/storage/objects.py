@@ -49,6 +49,14 @@ def read_bytes(url: str) -> bytes:
     return data
 
 
+def read_head(url: str, size: int) -> bytes:
+    """First bytes of an object, as many as it has of `size`; errors as `read_bytes`."""
+    with _reading(url):
+        fs, path = filesystem(url)
+        data: bytes = fs.cat_file(path, start=0, end=size)
+    return data
+
+
 @contextmanager
 def local_copy(url: str) -> Iterator[Path]:
     """File of this machine that holds an object, to read parts of: itself, or a copy that goes when the context ends.

@@ -1,0 +1,92 @@
+"""What a file is that GDAL cannot open, by its first bytes, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+
+from soilscale import storage
+from soilscale.errors import SoilscaleError
+
+HEAD = 512
+"""Bytes that tell what a file is."""
+
+UNKNOWN = re.compile(r"not recognized as being in a supported file format|no driver", re.IGNORECASE)
+"""How GDAL says that it knows no way to read a file."""
+
+REPLACE = "replace the file"
+
+CONVERT = "convert it to GeoTIFF, or choose a catalog that offers the product as COG"
+
+SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
+    (b"\x0e\x03\x13\x01", "it is HDF4, which this GDAL lacks", CONVERT),
+    (b"\x89HDF\r\n\x1a\n", "it is HDF5 or netCDF-4 of a kind that GDAL cannot open", CONVERT),
+    (b"CDF", "it is netCDF of a kind that GDAL cannot open", CONVERT),
+    (b"GRIB", "it is GRIB of a kind that GDAL cannot open", CONVERT),
+    (b"BUFR", "it is BUFR, which is no raster", CONVERT),
+    (b"PK\x03\x04", "it is a ZIP archive", "unpack it, and let the item name the raster in it"),
+    (b"\x1f\x8b", "it is compressed with gzip", "unpack it, and let the item name the unpacked file"),
+    (b"BZh", "it is compressed with bzip2", "unpack it, and let the item name the unpacked file"),
+    (b"7z\xbc\xaf", "it is a 7z archive", "unpack it, and let the item name the raster in it"),
+    (b"\x28\xb5\x2f\xfd", "it is compressed with zstd", "unpack it, and let the item name the unpacked file"),
+    (b"PAR1", "it is Parquet, a table", "choose another asset"),
+    (b"%PDF", "it is a PDF", "choose another asset"),
+    (
+        b"version https://git-lfs",
+        "it is a pointer of Git LFS, not the file itself",
+        "fetch the files with `git lfs pull`",
+    ),
+)
+"""How a file begins -> what it is, and what to do."""
+
+TEXTS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
+    (
+        re.compile(rb"<(!doctype )?html", re.IGNORECASE),
+        "it is a web page, such as a login form or an error",
+        "replace the file; if it comes from a server, see that its credentials and the catalog's `sign` are right",
+    ),
+    (
+        re.compile(rb"<\?xml|<Error>"),
+        "it is XML, perhaps a server's error",
+        "replace the file, or choose another asset",
+    ),
+    (re.compile(rb"^\s*[{\[]"), "it is JSON", "choose the asset that holds the raster"),
+)
+"""What text files hold -> what they are, and what to do."""
+
+
+def diagnosis(href: str, reason: str) -> tuple[str, str]:
+    """What is wrong with a file that cannot be read, beyond what GDAL says, and what to do.
+
+    Parameters
+    ----------
+    href
+        Where the file lies, signed if it must be.
+    reason
+        What GDAL says.
+
+    Returns
+    -------
+    str
+        What the file is; empty if that is not known, or not what is wrong.
+    str
+        What to do.
+    """
+    if not UNKNOWN.search(reason):
+        return "", REPLACE
+    with suppress(SoilscaleError, OSError, ValueError):
+        return identify(storage.read_head(href, HEAD))
+    return "", REPLACE
+
+
+def identify(head: bytes) -> tuple[str, str]:
+    """What a file is that begins so, and what to do; an empty text if that is not known."""
+    if not head:
+        return "it is empty", REPLACE
+    for start, what, remedy in SIGNATURES:
+        if head.startswith(start):
+            return what, remedy
+    for pattern, what, remedy in TEXTS:
+        if pattern.search(head):
+            return what, remedy
+    return "", REPLACE
