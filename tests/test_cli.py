@@ -39,6 +39,8 @@ from commands import (
 from servers.static_catalog import static_catalog
 from soilscale import storage
 from soilscale.catalog import documents, signing
+from soilscale.cube import assets
+from soilscale.flow import probing
 from soilscale.schema import FINE
 
 pytestmark = pytest.mark.slow
@@ -412,9 +414,9 @@ def test_check_tells_items_and_months_of_each_source_and_changes_nothing(config:
     found = rows_of(done)
     assert tuple(found) == SOURCES
     for name in ("soil_moisture", "ndvi", "precipitation"):
-        assert found[name][1:] == ["2 of 4, 2004-11..2004-12", "2: 2005-01, 2005-02", "reached"]
+        assert found[name][1:] == ["2 of 4, 2004-11..2004-12", "2: 2005-01, 2005-02", "read"]
     assert [found[name][0] for name in SOURCES] == ["2", "3", "4", "1", "1"]
-    assert found["sand"][1:] == ["static", "0", "reached"]
+    assert found["sand"][1:] == ["static", "0", "read"]
     assert "grid EPSG:4326: 3 x 3 coarse cells of 0.25, 75 x 75 fine cells of 0.01, 1 tiles, 4 months" in done.out
     assert f"output {tmp_path}/sub/run can be written" in done.out
     assert files(config.parent) == before
@@ -434,11 +436,72 @@ def test_check_names_every_source_that_is_wrong_and_ends_with_the_gravest(
         done = invoke("check", config, "--output", tmp_path / "run", *options)
         assert done.status == status, done.err
         told[status] = rows_of(done)
-        assert told[status]["soil_moisture"][-1] == "reached"
+        assert told[status]["soil_moisture"][-1] == "read"
     assert told[65]["ndvi"] == ["0", "none", "all", "no items in the area and period"]
     assert "cannot be reached" in told[69]["sand"][-1]
     assert "has no collection 'dme'; did you mean 'dem'?" in told[78]["elevation"][-1]
     assert "cannot be reached" in told[78]["sand"][-1]
+
+
+def test_check_shows_what_will_be_read(config: Path, tmp_path: Path) -> None:
+    done = invoke("check", config, "--output", tmp_path / "run")
+    assert done.status == 0, done.err
+    rows = [line for line in done.out.splitlines() if "GTiff" in line]
+    shown = {cells[0]: cells[1:] for line in rows for cells in [[cell.strip() for cell in line.split("│")[1:-1]]]}
+    assert tuple(shown) == SOURCES
+    file, stored, unit, values = shown["elevation"]
+    assert (file, stored, unit) == (
+        "GTiff, EPSG:4326, 0.00416667 x 0.00416667 degrees",
+        "int16, nodata -32768",
+        "m",
+    )
+    numbers = [float(number) for number in re.findall(r"[-+]?\d+\.?\d*", values)]
+    assert 0 < numbers[0] < numbers[1] < numbers[2] < 5000
+    assert "Sinusoidal, 926.625 x 926.625 metre" in shown["ndvi"][0]
+    least, median, greatest = (float(number) for number in shown["ndvi"][3].partition(",")[0].split(" .. "))
+    assert -0.2 <= least < median < greatest <= 1.0, "decoded, not as stored"
+
+
+def test_check_fails_where_an_asset_cannot_be_read_and_names_source_item_and_remedy(
+    config: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "world"
+    shutil.copytree(config.parent, folder, ignore=shutil.ignore_patterns("run"))
+    (folder / "catalog" / "dem" / "dem" / "elevation.tif").write_bytes(b"\x0e\x03\x13\x01" + bytes(1000))
+    for path in (folder / "catalog" / "rain").glob("*/*.tif"):
+        path.unlink()
+    done = invoke("check", folder / config.name)
+    assert done.status == 65
+    found = rows_of(done)
+    assert found["elevation"][-1] == "1 of 1 items opened cannot be read"
+    assert found["precipitation"][-1] == "3 of 3 items opened cannot be read"
+    assert found["sand"][-1] == "read"
+    lines = [line for line in done.out.splitlines() if line.startswith("source ")]
+    assert len(lines) == 2, "one for each source and cause"
+    assert lines[0].startswith("source precipitation, item rain-2004-0")
+    assert "cannot be read" in lines[0]
+    assert "No such file" in lines[0]
+    assert lines[1].startswith("source elevation, item dem: ")
+    assert "it is HDF4, which this GDAL lacks; convert it to GeoTIFF" in lines[1]
+    assert "Traceback" not in done.err
+
+
+def test_check_of_a_store_that_is_away_or_silent_ends_with_69(
+    config: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assets, "PAUSES", ())
+    monkeypatch.setattr(probing, "PATIENCE", 3.0)
+    item = json.loads((output / "items" / "sand.json").read_text())["features"][0]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for port, said in ((free_port_of_nobody(), "cannot be"), (silent.getsockname()[1], "read within 3 s")):
+            item["assets"]["sand"]["href"] = f"http://127.0.0.1:{port}/sand.tif"
+            (tmp_path / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
+            away = ["-o", f"catalogs.away={{url: '{tmp_path}/items.json'}}", "-o", "sources.sand.catalog=away"]
+            done = invoke("check", config, "--output", tmp_path / "run", *away)
+            assert done.status == 69, done.err
+            assert rows_of(done)["sand"][-1] == "1 of 1 items opened cannot be read"
+            assert f"source sand, item {item['id']}: " in done.err
+            assert said in done.err
 
 
 def test_check_reaches_the_output_and_reads_the_references(config: Path, tmp_path: Path) -> None:

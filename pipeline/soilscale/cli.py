@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +32,14 @@ MISSING = {
 }
 """Outcome of a unit -> why it is missing."""
 
+DEMO = (70.0, 110.0)
+"""Seconds that a demo takes on a quiet machine: for its world, start and end, and of the run's work, which workers
+share."""
+
 WIDE = 1000
 """Characters of a line where no terminal limits it."""
+
+logger = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="soilscale",
@@ -307,7 +314,7 @@ def status(path: ConfigPath, output: Output = None, override: Overrides = None, 
 
 @app.command(epilog="Example: soilscale check moselle.yaml")
 def check(path: ConfigPath, output: Output = None, override: Overrides = None, log_level: Level = "info") -> None:
-    """Validate the configuration and reach every catalog and the output; change nothing."""
+    """Validate the configuration, reach every catalog and the output, open assets of every source; change nothing."""
     with _statuses(log_level):
         settings, lines = _settled(path, output, override, afresh=True)
         with telling.progress(err, "text") as progress:
@@ -315,7 +322,11 @@ def check(path: ConfigPath, output: Output = None, override: Overrides = None, l
         table = _table("source", "items", "months covered", "months missing", "state")
         for row in told.sources:
             table.add_row(row.name, str(row.items), row.covered, row.missing, row.state)
-        _print(table, [*lines, *told.lines])
+        out.print(table)
+        inputs = _table("source", "file", "stored values", "unit", "values: least .. median .. greatest")
+        for entry in told.inputs:
+            inputs.add_row(*entry)
+        _print(inputs, [*lines, *told.lines])
         _tell_sizing(told.sizing)
         if told.error is not None:
             raise told.error
@@ -349,12 +360,15 @@ def demo(
     scheduler: Scheduler = None,
     workers: Workers = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the world.")] = 0,
-    log_level: Level = "warning",
+    log_level: Level = "info",
 ) -> None:
     """Write an embedded world (STAC catalog, COGs, stations, the true fine maps, CONFIG) and run it."""
     from soilscale import synthetic
 
     with _statuses(log_level):
+        count = workers or os.cpu_count() or 1
+        lasts = telling.span(DEMO[0] + DEMO[1] / count)
+        logger.info("this takes about %s with %d workers, longer where the machine has other work", lasts, count)
         with telling.progress(err, "text") as progress:
             path = synthetic.write(folder, seed=seed, progress=progress)
         _conclude(_work("run", config.load(str(path)), clusters.Choice(scheduler, workers=workers), today(), "text"))

@@ -2,14 +2,18 @@ from .layers import codes, meets
 from .months import is_constant, read_month, read_static, select
 from .mosaics import Reading
 from .naming import factor, feature_names, lagged
+from .probes import Place, Probe, crs_name, probe
 from .variables import FRACTION, TOGETHER, Input, feature_units, features, fractions, groups, template
 
 __all__ = [
     "FRACTION",
     "TOGETHER",
     "Input",
+    "Place",
+    "Probe",
     "Reading",
     "codes",
+    "crs_name",
     "factor",
     "feature_names",
     "feature_units",
@@ -19,6 +23,7 @@ __all__ = [
     "is_constant",
     "lagged",
     "meets",
+    "probe",
     "read_month",
     "read_static",
     "select",

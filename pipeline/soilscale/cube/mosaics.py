@@ -114,7 +114,7 @@ def _check_place(scene: Scene, header: Header) -> None:
     east += 360 if west > east else 0
     near = west - STRAY, max(south - STRAY, -90), east + STRAY, min(north + STRAY, 90)
     told = warping.reproject_bounds(near, str(LONLAT), header.wkt)
-    if told is None or not any(assets.overlap(_shifted(told, turn), header.bounds) for turn in _turns(header)):
+    if told is None or not any(assets.overlap(_shifted(told, turn), header.bounds) for turn in turns(header)):
         raise DataError(
             f"item {scene.item} says that it lies within {[round(v, 3) for v in scene.bbox]} (degrees), but its file "
             f"lies within {[round(v, 3) for v in header.bounds]} of {header.crs}; correct the item or the file's CRS"
@@ -187,7 +187,7 @@ def lay(found: Stored) -> Pixels:
     """Scenes side by side, masked and scaled."""
     lattice, values = found.empty.header, found.empty.values.copy()
     for turned, scene, common, stored in found.parts:
-        decode = _decoder(found.reading, scene, lattice, common, stored)
+        decode = decoder(found.reading, scene, lattice, common, stored)
         here = values[_place(common, turned, lattice)]
         for part in _bands(here.shape, _within((turned, found.needed), common, lattice)):
             np.copyto(here[part], decode(*(each[part] for each in stored)), where=np.isnan(here[part]))
@@ -214,7 +214,7 @@ def _parts(
     """Bounds, turned as a scene shows the place, the scene, and the part of them that it holds."""
     for scene in scenes:
         own = reading.header(scene, reading.source.asset)
-        for turned in (_shifted(bounds, turn) for turn in _turns(own)):
+        for turned in (_shifted(bounds, turn) for turn in turns(own)):
             common = assets.overlap(own.bounds, turned)
             if common is not None and min(_shape(common, lattice)) > 0:
                 yield turned, scene, common
@@ -266,7 +266,7 @@ def _place(part: Bounds, whole: Bounds, lattice: Header) -> tuple[slice, slice]:
     return slice(row, row + rows), slice(column, column + columns)
 
 
-def _turns(header: Header) -> tuple[float, ...]:
+def turns(header: Header) -> tuple[float, ...]:
     """Shifts in x under which a file shows the same place: whole turns of a grid in degrees that has whole pixels."""
     turn = 360 / header.pixel[0]
     whole = header.crs.is_geographic and abs(turn - round(turn)) < ALIGNED
@@ -285,7 +285,7 @@ def _bands(shape: tuple[int, ...], needed: Rows | None) -> Iterator[tuple[slice,
         yield rows, slice(max(left, 0), max(right, 0))
 
 
-def _decoder(
+def decoder(
     reading: Reading, scene: Scene, lattice: Header, bounds: Bounds, stored: list[NDArray[Any]]
 ) -> Callable[..., Floats]:
     """Way from stored values to physical ones: fill codes, valid range and quality masked, then scaled.

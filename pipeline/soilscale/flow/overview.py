@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from distributed import Client
@@ -12,7 +12,19 @@ from soilscale import catalog, cube, storage
 from soilscale.catalog import Scene
 from soilscale.config import Config
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
-from soilscale.flow import causes, explain, freezing, judging, lease, mapping, plan, releases, reporting, stages
+from soilscale.flow import (
+    causes,
+    explain,
+    freezing,
+    judging,
+    lease,
+    mapping,
+    plan,
+    probing,
+    releases,
+    reporting,
+    stages,
+)
 from soilscale.flow.material import stations_on_grid
 from soilscale.flow.plan import CUBE, GATHER, HARMONISE, MERGE, RELATE
 from soilscale.flow.session import Progress, Run
@@ -142,6 +154,8 @@ class Check:
     """What could be reached."""
 
     sources: Sequence[SourceCheck]
+    inputs: Sequence[tuple[str, ...]]
+    """Source, file, stored values, unit and decoded values of the assets that were opened."""
     lines: Sequence[str]
     sizing: Sizing
     """What a run will take."""
@@ -150,7 +164,7 @@ class Check:
 
 
 def check(config: Config, progress: Progress) -> Check:
-    """Reach every catalog and the output; change nothing."""
+    """Reach every catalog, an asset or few of every source, and the output; change nothing."""
     rows: list[SourceCheck] = []
     errors: list[SoilscaleError] = []
     seen: dict[str, Sequence[Scene]] = {}
@@ -164,7 +178,9 @@ def check(config: Config, progress: Progress) -> Check:
         except SoilscaleError as error:
             errors.append(error)
             rows.append(SourceCheck(source.name, 0, "", "", str(error)))
-    lines = _grid_lines(config) + _parts_lines(config, seen)
+    inputs, faults = _probe(config, seen, rows)
+    errors += faults
+    lines = [*map(str, faults), *_grid_lines(config), *_parts_lines(config, seen)]
     try:
         reporting.check_references(config)
         told = stations_on_grid(config)
@@ -176,7 +192,25 @@ def check(config: Config, progress: Progress) -> Check:
         lines.append(f"output {config.output} can be written")
     except SoilscaleError as error:
         errors.append(error)
-    return Check(rows, lines, size(config, seen), _gravest(errors))
+    return Check(rows, inputs, lines, size(config, seen), _gravest(errors))
+
+
+def _probe(
+    config: Config, seen: Mapping[str, Sequence[Scene]], rows: list[SourceCheck]
+) -> tuple[list[tuple[str, ...]], list[SoilscaleError]]:
+    """Open assets of every source: what will be read, and what is wrong, of which the rows tell the number."""
+    looked = probing.look(config, seen)
+    inputs: list[tuple[str, ...]] = []
+    faults: list[SoilscaleError] = []
+    for place, row in enumerate(rows):
+        own = [one for one in looked if one.source.name == row.name]
+        failed = sum(one.error is not None for one in own)
+        if failed:
+            rows[place] = replace(row, state=f"{failed} of {len(own)} items opened cannot be read")
+        faults += probing.errors(own)
+        shown = probing.row(own)
+        inputs += [] if shown is None else [(row.name, *shown)]
+    return inputs, faults
 
 
 def _parts_lines(config: Config, seen: Mapping[str, Sequence[Scene]]) -> list[str]:
@@ -207,7 +241,7 @@ def _describe(config: Config, source: Source, scenes: Sequence[Scene]) -> Source
     if not scenes:
         return SourceCheck(source.name, 0, "none", "all", "no items in the area and period")
     lacking = [scene for scene in scenes if scene.missing]
-    state = f"{len(lacking)} of {len(scenes)} items lack {', '.join(lacking[0].missing)}" if lacking else "reached"
+    state = f"{len(lacking)} of {len(scenes)} items lack {', '.join(lacking[0].missing)}" if lacking else "read"
     if source.role == "predictor" and catalog.is_static(scenes, source, freezing.period(config)):
         return SourceCheck(source.name, len(scenes), "static", "0", state)
     covered = np.array([month for month in config.months if cube.select(scenes, month)], dtype="datetime64[M]")

@@ -1,0 +1,84 @@
+"""One asset of a source opened before a run: what its file is, and what a window of it decodes to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pyproj import CRS, Transformer
+
+from soilscale.catalog import Scene
+from soilscale.cube import assets, mosaics
+from soilscale.cube.assets import Header
+from soilscale.cube.mosaics import Reading
+from soilscale.grid import LONLAT, Bounds
+
+SIDE = 256
+"""Pixels along the side of the window that is sampled."""
+
+Place = tuple[float, float]
+"""Longitude and latitude."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was seen of an asset."""
+
+    item: str
+    driver: str
+    """Format, as GDAL names it."""
+    header: Header
+    values: NDArray[np.floating]
+    """Decoded values of the window, NaN where missing."""
+
+
+def probe(reading: Reading, scene: Scene, place: Place) -> Probe:
+    """Open the assets of a scene, and decode a window of them.
+
+    Parameters
+    ----------
+    reading
+        The source and the way to its assets.
+    place
+        Where the window is to lie; where the scene does not reach, it lies at its nearest edge.
+
+    Raises
+    ------
+    DataError, ServiceError
+        If an asset cannot be read.
+    """
+    name = reading.source.asset
+    with assets.kept_open():
+        header = reading.header(scene, name)
+        driver = assets.opened(reading.sign(scene.hrefs[name]), lambda file: str(file.driver))
+        bounds = _window(header, place)
+        here = reading.on(scene, header)
+        stored = reading.windows([(scene, asset) for asset in here], header, bounds)
+        values = mosaics.decoder(reading, scene, header, bounds, stored)(*stored)
+    return Probe(scene.item, driver, header, values)
+
+
+def crs_name(header: Header) -> str:
+    """Name of a file's CRS that has no code; that of its projection where it has no name either."""
+    found = CRS.from_wkt(header.wkt)
+    operation = found.coordinate_operation
+    return str(operation.method_name if found.name == "unknown" and operation else found.name)
+
+
+def _window(header: Header, place: Place) -> Bounds:
+    """Window of `SIDE` pixels of a file around a place, or as near to it as the file reaches."""
+    x, y = Transformer.from_crs(LONLAT, header.wkt, always_xy=True).transform(*place)
+    left, bottom, right, top = header.bounds
+    width, height = header.pixel
+    if not (math.isfinite(x) and math.isfinite(y)):
+        x, y = (left + right) / 2, (bottom + top) / 2
+    x = min((x + turn for turn in mosaics.turns(header)), key=lambda turned: abs(turned - (left + right) / 2))
+    rows, columns = header.shape
+    first = [
+        min(max(round(middle - SIDE / 2), 0), max(count - SIDE, 0))
+        for middle, count in (((top - y) / height, rows), ((x - left) / width, columns))
+    ]
+    last = [min(start + SIDE, count) for start, count in zip(first, (rows, columns), strict=True)]
+    return left + first[1] * width, top - last[0] * height, left + last[1] * width, top - first[0] * height

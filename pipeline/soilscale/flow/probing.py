@@ -1,0 +1,188 @@
+"""One or few assets of every source opened before a run, side by side: what `check` shows of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+import numpy as np
+
+from soilscale import cube
+from soilscale.catalog import Scene
+from soilscale.config import Config
+from soilscale.cube import Probe
+from soilscale.errors import DataError, ServiceError, SoilscaleError
+from soilscale.flow import freezing
+from soilscale.grid import lonlat_bounds
+from soilscale.sources import Source
+
+SAMPLED = 3
+"""Items of a source that are opened: the first, the middle and the last of the period."""
+
+READERS = 8
+"""Threads that open assets; they mostly wait for stores."""
+
+PATIENCE = 60.0
+"""Seconds within which all assets are to be read."""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What came of opening an asset."""
+
+    source: Source
+    scene: Scene
+    probe: Probe | None
+    error: SoilscaleError | None
+
+
+def look(config: Config, scenes: Mapping[str, Sequence[Scene]]) -> list[Looked]:
+    """Open assets of every source that has items, and read a window of each.
+
+    What is not read within `PATIENCE` counts as a service that does not answer.
+
+    Parameters
+    ----------
+    scenes
+        Source -> its scenes.
+    """
+    west, south, east, north = lonlat_bounds(config.nested_grid.bounds, config.nested_grid.crs)
+    middle = (west + (east + 360 * (west > east))) / 2, (south + north) / 2
+    jobs: SimpleQueue[tuple[Source, Scene]] = SimpleQueue()
+    ended: SimpleQueue[Looked] = SimpleQueue()
+    waiting = {}
+    for source in config.source_list:
+        for scene in sampled(config, scenes.get(source.name, ())):
+            waiting[source.name, scene.item] = source, scene
+            jobs.put((source, scene))
+
+    def work() -> None:
+        while True:
+            try:
+                source, scene = jobs.get_nowait()
+            except Empty:
+                return
+            ended.put(_looked(config, source, scene, middle))
+
+    # Daemons, since a server that never answers must not keep the command from ending.
+    for number in range(min(READERS, len(waiting))):
+        threading.Thread(target=work, name=f"check-{number}", daemon=True).start()
+    found = _collect(ended, waiting)
+    late = [Looked(source, scene, None, _silent(source, scene)) for source, scene in waiting.values()]
+    order = [source.name for source in config.source_list]
+    return sorted([*found, *late], key=lambda one: (order.index(one.source.name), one.scene.start, one.scene.item))
+
+
+def _collect(ended: SimpleQueue[Looked], waiting: dict[tuple[str, str], tuple[Source, Scene]]) -> list[Looked]:
+    """What has been read within the time; it is taken out of what is waited for."""
+    found: list[Looked] = []
+    until = time.monotonic() + PATIENCE
+    while waiting:
+        try:
+            looked = ended.get(timeout=max(until - time.monotonic(), 0))
+        except Empty:
+            break
+        del waiting[looked.source.name, looked.scene.item]
+        found.append(looked)
+    return found
+
+
+def sampled(config: Config, scenes: Sequence[Scene]) -> list[Scene]:
+    """Items to open: the first, the middle and the last of the period, or of all where none lies in it."""
+    first, after = config.months[0], config.months[-1] + np.timedelta64(1, "M")
+    within = [scene for scene in scenes if scene.start < after and scene.end > first] or list(scenes)
+    places = np.unique(np.linspace(0, len(within) - 1, min(SAMPLED, len(within))).round().astype(int))
+    return [within[place] for place in places]
+
+
+def _looked(config: Config, source: Source, scene: Scene, place: cube.Place) -> Looked:
+    try:
+        return Looked(source, scene, cube.probe(freezing.reading(config, source), scene, place), None)
+    except SoilscaleError as error:
+        return Looked(source, scene, None, _named(source, scene, error))
+    except Exception as error:  # noqa: BLE001 - whatever an odd file makes a library raise is told as a fault of that file
+        return Looked(source, scene, None, _named(source, scene, DataError(f"{type(error).__name__}: {error}")))
+
+
+def _named(source: Source, scene: Scene, error: SoilscaleError) -> SoilscaleError:
+    """Error whose message names source and item."""
+    text = str(error)
+    item = "" if f"item {scene.item}" in text else f", item {scene.item}"
+    kind = ServiceError if isinstance(error, ServiceError) else type(error)
+    return error if text.startswith(f"source {source.name}") else kind(f"source {source.name}{item}: {text}")
+
+
+def _silent(source: Source, scene: Scene) -> ServiceError:
+    where = scene.hrefs.get(source.asset, "its asset").partition("?")[0]
+    return ServiceError(
+        f"source {source.name}, item {scene.item}: {where} could not be read within {PATIENCE:g} s; see that its "
+        "store answers, and the service that signs it"
+    )
+
+
+def errors(looked: Sequence[Looked]) -> list[SoilscaleError]:
+    """What is wrong, once for each source and cause."""
+    found: dict[tuple[str, type[SoilscaleError], str], SoilscaleError] = {}
+    for one in looked:
+        if one.error is not None:
+            cause = str(one.error).replace(one.scene.item, "")
+            for href in one.scene.hrefs.values():
+                cause = cause.replace(href.partition("?")[0], "")
+            found.setdefault((one.source.name, type(one.error), cause), one.error)
+    return list(found.values())
+
+
+def row(looked: Sequence[Looked]) -> tuple[str, ...] | None:
+    """What will be read of a source: file, stored values, unit, and decoded values of all items that were opened.
+
+    None if none could be.
+    """
+    probes = [one.probe for one in looked if one.probe is not None]
+    if not probes:
+        return None
+    source, scene = next((one.source, one.scene) for one in looked if one.probe is not None)
+    return (
+        "; ".join(dict.fromkeys(map(_file, probes))),
+        "; ".join(dict.fromkeys(map(_stored, probes))),
+        _unit(source, scene, probes[0]),
+        _values(source, probes),
+    )
+
+
+def _file(probe: Probe) -> str:
+    header = probe.header
+    code = header.crs.to_epsg()
+    name = f"EPSG:{code}" if code else cube.crs_name(header)
+    unit = "degrees" if header.crs.is_geographic else header.crs.linear_units
+    width, height = header.pixel
+    return f"{probe.driver}, {name}, {width:.6g} x {height:.6g} {unit}"
+
+
+def _stored(probe: Probe) -> str:
+    header = probe.header
+    nodata = "no nodata" if header.nodata is None else f"nodata {header.nodata:g}"
+    scaled = f", scale {header.scale:g}, offset {header.offset:g}" if (header.scale, header.offset) != (1, 0) else ""
+    return f"{header.dtype}, {nodata}{scaled}"
+
+
+def _unit(source: Source, scene: Scene, probe: Probe) -> str:
+    stated = scene.decoding.get("unit") or probe.header.unit
+    wanted = freezing.UNIT_NAMES.get(source.unit or stated or "1", source.unit or stated or "1")
+    return wanted if stated is None or stated == wanted else f"{stated} -> {wanted}"
+
+
+def _values(source: Source, probes: Sequence[Probe]) -> str:
+    """Least, median and greatest decoded value, and the share missing."""
+    values = np.concatenate([probe.values.ravel() for probe in probes])
+    valid = values[np.isfinite(values)]
+    share = f"{100 * (1 - valid.size / values.size):.3g} % missing"
+    if not valid.size:
+        return f"none, {share}"
+    if source.kind == "categorical":
+        codes = np.unique(valid)
+        shown = ", ".join(f"{code:g}" for code in codes[:8])
+        return f"classes {shown}{f' and {len(codes) - 8} more' if len(codes) > 8 else ''}; {share}"  # noqa: PLR2004
+    return f"{valid.min():.4g} .. {np.median(valid):.4g} .. {valid.max():.4g}, {share}"
