@@ -1,7 +1,8 @@
 from .layers import codes, meets
 from .months import is_constant, read_month, read_static, select
-from .mosaics import Reading
 from .naming import factor, feature_names, lagged
+from .quantities import cube_unit
+from .reading import Reading
 from .variables import FRACTION, TOGETHER, Input, feature_units, features, fractions, groups, template
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Input",
     "Reading",
     "codes",
+    "cube_unit",
     "factor",
     "feature_names",
     "feature_units",

@@ -13,6 +13,7 @@ import numpy as np
 from soilscale import cube, harmonisation, kernels, storage
 from soilscale.catalog import Scene
 from soilscale.cube import FRACTION, Reading
+from soilscale.cube.decoding import Statement
 from soilscale.errors import DataError, ServiceError
 from soilscale.flow import keeping
 from soilscale.flow.keeping import Arrays
@@ -36,16 +37,16 @@ SERIES = 3
 """Dimensions of what has months."""
 
 
-def unit_of(reading: Reading, scenes: Sequence[Scene]) -> str:
-    """Unit that the first readable file of a source tells; ``1`` if none does."""
+def file_units(reading: Reading, scenes: Sequence[Scene]) -> list[str]:
+    """Unit that the first readable file of a source states; none if it states none."""
     for scene in scenes[:3]:
         try:
-            told = reading.header(scene, reading.source.asset).unit
+            stated = Statement.of_file(reading.header(scene, reading.source.asset), reading.source).unit
         except DataError:
             continue
-        if told:
-            return told
-    return "1"
+        if stated:
+            return [stated]
+    return []
 
 
 def classes(workspace: Workspace, reading: Reading, scenes: Sequence[Scene], grid: Grid, tile: Tile) -> None:

@@ -31,11 +31,8 @@ CUBE, GATHER = "cube", "coarse"
 RELATE, HARMONISE, MERGE = "relate", "harmonise", "merge"
 """Stages of a target of several parts: their relation over the area, the tiles of the target, and all together."""
 
-ALGORITHM = 1
+ALGORITHM = 2
 """Version of how pixels become months; a change redoes every unit of every cube."""
-
-UNIT_NAMES = {"Kelvin": "K", "kelvin": "K", "none": "1", "": "1"}
-"""Units as catalogs write them -> as CF writes them."""
 
 MISSING = "missing"
 
@@ -110,7 +107,7 @@ def make(config: Config, workspace: Workspace) -> Plan:
         hrefs[source.name] = {item["id"]: _href(item) for item in items}
         static = source.role == "predictor" and catalog.is_static(found, source, freezing.period(config))
         scenes[source.name] = found
-        inputs.append(Input(source, static, _unit(config, source, found)))
+        inputs.append(Input(source, static, unit_of(config, source, found)))
     inputs = [_with_classes(workspace, given) for given in inputs]
     if config.target.harmonise is not None:
         inputs.append(_harmonised(config.target, config.target.harmonise, inputs))
@@ -162,17 +159,23 @@ def _scenes(config: Config, source: Source, items: list[dict[str, Any]]) -> list
     return found
 
 
-def _unit(config: Config, source: Source, scenes: Sequence[Scene]) -> str:
-    """Unit of a source: as configured, else as its items, else as its first readable file says."""
-    told = source.unit or next((scene.decoding.get("unit") for scene in scenes if scene.decoding.get("unit")), None)
-    if told is None:
-        told = fill.unit_of(reading(config, source), scenes)
-    return UNIT_NAMES.get(told, told)
+def unit_of(config: Config, source: Source, scenes: Sequence[Scene]) -> str:
+    """Unit of a source in the cube: as configured, as it is used, else as its items or its first readable file state.
+
+    Raises
+    ------
+    ConfigurationError
+        If the configured unit cannot be what the source is used for.
+    """
+    stated = [scene.decoding["unit"] for scene in scenes if scene.decoding["unit"]]
+    if not stated and source.unit is None and source.kind == "continuous":
+        stated = fill.file_units(reading(config, source), scenes)
+    return cube.cube_unit(source, stated)
 
 
-def reading(config: Config, source: Source) -> cube.Reading:
-    """Source with the way to its assets."""
-    return cube.Reading(source, partial(catalog.sign, sign=config.catalog(source).sign))
+def reading(config: Config, source: Source, unit: str | None = None) -> cube.Reading:
+    """Source with the way to its assets, and its unit in the cube."""
+    return cube.Reading(source, partial(catalog.sign, sign=config.catalog(source).sign), unit)
 
 
 def _with_classes(workspace: Workspace, given: Input) -> Input:
@@ -197,7 +200,7 @@ def _source_units(config: Config, plan: Plan, given: Input, tile: Tile) -> list[
     source = given.source
     geobox = plan.grid.coarse[tile.coarse] if source.on_coarse else plan.grid.fine[tile.fine]
     near = [scene for scene in plan.scenes[source.name] if cube.meets(scene, geobox)]
-    read = reading(config, source)
+    read = reading(config, source, given.unit if source.kind == "continuous" else None)
     if given.static:
         return [_unit_of(plan, source, unit_name(source, None, tile), near, fill.static, (read, near, plan.grid, tile))]
     work = fill.target if source.on_coarse else fill.month
