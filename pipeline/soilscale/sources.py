@@ -22,17 +22,6 @@ Matching = Literal["cdf", "linear", "none"]
 PROSE = ("about", "reference", "class_names")
 """Keys of a profile that are for its reader: what the product is, and who says how it decodes."""
 
-CONVERSIONS: Mapping[tuple[str, str], float] = {
-    (told, wanted): factor
-    for names, wanted, factor in (
-        (("%", "vol%", "vol %", "percent"), "m3 m-3", 0.01),
-        (("mm/h", "mm/hr", "mm/hour", "mm h-1", "mm hr-1"), "mm day-1", 24.0),
-        (("mm/day", "mm/d", "mm d-1"), "mm day-1", 1.0),
-    )
-    for told in names
-}
-"""Unit that an item or a file tells, unit that is wanted -> factor between them."""
-
 
 @dataclass(frozen=True)
 class Catalog:
@@ -98,12 +87,14 @@ class Source:
     role: Role = "predictor"
     kind: Kind = "continuous"
     scale: float | None = None
-    """Physical value = stored value x scale + offset; None: as the item, or else the file, says."""
+    """Physical value = stored value x scale + offset; None: as the item, or else the file, states."""
     offset: float | None = None
     nodata: tuple[float, ...] | None = None
+    """Stored values that are missing, beside those that the item or the file states."""
     valid_range: tuple[float, float] | None = None
     """Least and greatest stored value, before scale and offset."""
-    quality: QualityRule | None = None
+    quality: tuple[QualityRule, ...] = ()
+    """Rules that a pixel must all meet."""
     composite: float | None = None
     """Days a composite covers, where an item has no interval of its own."""
     aggregate: Aggregate = "mean"
@@ -118,9 +109,12 @@ class Source:
     classes: tuple[int, ...] | None = None
     """Codes of a categorical source; None: those that its items hold."""
     unit: str | None = None
-    """Unit in the cube."""
+    """Unit in the cube, and with a scale that of the scaled values; None: as it is used, else as items or files
+    state."""
     band: int = 1
     query: Mapping[str, Any] = field(default_factory=dict)
+    profile: str | None = None
+    """Product profile that the keys which the configuration leaves out are from."""
     harmonise: Harmonise | None = None
     """Of a target that has no items of its own: what it is made from."""
 
@@ -136,18 +130,15 @@ class Source:
 
     @property
     def assets(self) -> tuple[str, ...]:
-        """Names of the assets that are read."""
-        return (self.asset, self.quality.asset) if self.quality else (self.asset,)
+        """Names of the assets that are read, the data before the quality bands."""
+        return tuple(dict.fromkeys((self.asset, *(rule.asset for rule in self.quality))))
 
-    def conversion(self, told: str | None) -> float:
-        """Factor from the unit that an item or a file tells to the one that the pixels are wanted in.
-
-        A scale that the source itself gives leads to its own unit: the factor is 1, as between units unknown.
-        """
-        if self.scale is not None or told is None or self.unit is None:
-            return 1.0
-        wanted = self.unit.replace(" month-1", " day-1") if self.aggregate == "rate" else self.unit
-        return CONVERSIONS.get((told.strip(), wanted), 1.0)
+    def states(self, key: str) -> str:
+        """Who states a key of the source, as messages name it: the configuration, or the profile that it names."""
+        profile = profiles().get(self.profile or "", {})
+        if key in profile and profile[key] == getattr(self, key):
+            return f"profile {self.profile}"
+        return "configuration"
 
 
 @cache

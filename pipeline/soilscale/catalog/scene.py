@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,13 @@ import numpy as np
 from soilscale.catalog import intervals
 from soilscale.catalog.extents import Box
 from soilscale.catalog.items import area_of
+from soilscale.catalog.placement import Placement, placement
 from soilscale.catalog.query import Item, Period, Span, to_span
 from soilscale.sources import Source
+from soilscale.units import stated
 
 _STATED = ("updated", "created")
+_NODATA = ("nodata", "raster:nodata", "file:nodata")
 _CHECKSUMS = ("file:checksum", "checksum:multihash", "file:size")
 
 
@@ -35,12 +39,16 @@ class Scene:
     bbox: Box
     """West, south, east, north in degrees; west > east across the antimeridian."""
     decoding: Mapping[str, Any]
-    """``scale``, ``offset``, ``nodata`` (float), ``unit`` (str) and ``valid_range`` (two stored values) of the data
-    asset, as the item's metadata say; None where they say nothing."""
+    """``scale``, ``offset``, ``unit`` (str), ``valid_range`` (two stored values) of the data asset, as the item's
+    metadata state; None where they are silent. ``nodata``: every stored value that they call missing."""
     missing: tuple[str, ...]
     """Wanted assets that the item lacks."""
     digest: str
-    """SHA-256 of all the above and of the item's times of change and checksums."""
+    """SHA-256 of all that follows too, and of the item's times of change and checksums."""
+    placements: Mapping[str, Placement] = field(default_factory=dict)
+    """Asset name -> where the item states that its pixels lie; only of assets of which it does."""
+    masks: Mapping[str, str] = field(default_factory=dict)
+    """Asset name -> href of the mask beside its file, of those that the item lists."""
 
 
 def scenes(items: Sequence[Item], source: Source) -> list[Scene]:
@@ -83,6 +91,9 @@ def _scene(item: Item, interval: Span, source: Source) -> Scene:
     assets = {name: item["assets"][name] for name in source.assets if name in item["assets"]}
     hrefs = {name: str(asset["href"]) for name, asset in assets.items()}
     found = decoding(assets.get(source.asset, {}), item["properties"], source.band)
+    places = {name: placement(asset, item["properties"]) for name, asset in assets.items()}
+    placements = {name: place for name, place in places.items() if place is not None}
+    masks = _masks(hrefs, item["assets"])
     return Scene(
         item=item["id"],
         hrefs=hrefs,
@@ -91,8 +102,22 @@ def _scene(item: Item, interval: Span, source: Source) -> Scene:
         bbox=area_of(item),
         decoding=found,
         missing=tuple(name for name in source.assets if name not in assets),
-        digest=_digest(item, assets, found, interval),
+        digest=_digest(item, assets, (found, placements, masks), interval),
+        placements=placements,
+        masks=masks,
     )
+
+
+def _masks(hrefs: Mapping[str, str], assets: Mapping[str, Any]) -> dict[str, str]:
+    """Masks beside files, ``x.tif.msk`` of ``x.tif``, that are assets too."""
+    listed = {_bare(str(asset["href"])): str(asset["href"]) for asset in assets.values()}
+    beside = {name: listed.get(f"{_bare(href)}.msk") for name, href in hrefs.items()}
+    return {name: href for name, href in beside.items() if href is not None}
+
+
+def _bare(href: str) -> str:
+    """Href without what signs it."""
+    return href.partition("?")[0]
 
 
 def decoding(asset: Mapping[str, Any], properties: Mapping[str, Any], band: int) -> dict[str, Any]:
@@ -112,8 +137,8 @@ def decoding(asset: Mapping[str, Any], properties: Mapping[str, Any], band: int)
     Returns
     -------
     dict
-        ``scale``, ``offset``, ``nodata``: float or None; ``unit``: str or None; ``valid_range``: two stored values
-        or None.
+        ``scale``, ``offset``: float or None; ``unit``: str or None; ``valid_range``: two stored values or None;
+        ``nodata``: every stored value that any of these places calls missing, ascending.
     """
     bands = [_band(asset, key, band) for key in ("raster:bands", "bands")]
     wider, jaxa = [asset, properties], _jaxa(asset, band)
@@ -121,14 +146,27 @@ def decoding(asset: Mapping[str, Any], properties: Mapping[str, Any], band: int)
         key: _first(bands, f"raster:{key}", key, default=_first(wider, f"raster:{key}", default=jaxa.get(key)))
         for key in ("scale", "offset")
     }
-    unit = _first([*bands, *wider, jaxa], "unit")
+    units = (stated(place.get("unit")) for place in (*bands, *wider, jaxa))
     return {
         "scale": _number(factors["scale"]),
         "offset": _number(factors["offset"]),
-        "nodata": _number(_first([*bands, *wider, jaxa], "nodata")),
-        "unit": unit if isinstance(unit, str) else None,
+        "nodata": _codes([*bands, *wider, jaxa]),
+        "unit": next(filter(None, units), None),
         "valid_range": jaxa.get("valid_range"),
     }
+
+
+def _codes(places: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
+    """Stored values that mean missing, of every place and every way to write them; NaN is missing anyway."""
+    written: list[Any] = []
+    for place in places:
+        values = [place.get(key) for key in _NODATA]
+        classes = place.get("classification:classes")
+        entries = [entry for entry in classes if isinstance(entry, dict)] if isinstance(classes, list) else []
+        values += [entry.get("value") for entry in entries if entry.get("nodata") is True]
+        written += [code for value in values for code in (value if isinstance(value, list) else [value])]
+    numbers = {_number(code) for code in written}
+    return tuple(sorted(number for number in numbers if number is not None and math.isfinite(number)))
 
 
 def _band(asset: Mapping[str, Any], key: str, band: int) -> Mapping[str, Any]:
@@ -168,7 +206,8 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _digest(item: Item, assets: Mapping[str, Any], found: Mapping[str, Any], interval: Span) -> str:
+def _digest(item: Item, assets: Mapping[str, Any], stated: tuple[Mapping[str, Any], ...], interval: Span) -> str:
+    found, placements, masks = stated
     frozen = {
         "id": item["id"],
         "bbox": item.get("bbox"),
@@ -176,6 +215,8 @@ def _digest(item: Item, assets: Mapping[str, Any], found: Mapping[str, Any], int
         "hrefs": {name: asset["href"] for name, asset in assets.items()},
         "checksums": {name: [asset.get(key) for key in _CHECKSUMS] for name, asset in assets.items()},
         "decoding": found,
+        "placements": {name: asdict(place) for name, place in placements.items()},
+        "masks": masks,
         "interval": [str(instant) for instant in interval],
     }
     return hashlib.sha256(json.dumps(frozen, sort_keys=True).encode()).hexdigest()

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from soilscale.errors import nearest
-from soilscale.schema import MAP_ATTRS
 from soilscale.seasons import SCHEMES
 from soilscale.sources import (
     PROSE,
@@ -61,6 +60,12 @@ def ascending(key: str, values: tuple[float, float] | None) -> None:
 
 def _as_tuple(value: Any) -> Any:
     return value if isinstance(value, (list, tuple)) or value is None else (value,)
+
+
+def _as_rules(value: Any) -> Any:
+    if value is None:
+        return ()
+    return value if isinstance(value, (list, tuple)) else (value,)
 
 
 def as_scheme(value: Any) -> Any:
@@ -131,7 +136,10 @@ class SourceSection(Section):
         tuple[float, ...] | None, BeforeValidator(_as_tuple, json_schema_input_type=float | tuple[float, ...] | None)
     ] = None
     valid_range: tuple[float, float] | None = None
-    quality: QualitySection | None = None
+    quality: Annotated[
+        tuple[QualitySection, ...],
+        BeforeValidator(_as_rules, json_schema_input_type=QualitySection | tuple[QualitySection, ...] | None),
+    ] = ()
     composite: float | None = Field(default=None, gt=0)
     aggregate: Aggregate = "mean"
     resampling: ResamplingName = "auto"
@@ -172,11 +180,8 @@ class SourceSection(Section):
 
     def source(self, name: str) -> Source:
         """The source as the stages take it."""
-        values = self.model_dump(exclude={"profile", "quality"})
-        if self.role == "target" and self.unit is None:
-            values["unit"] = MAP_ATTRS["units"]
-        rule = self.quality
-        quality = None if rule is None else QualityRule(rule.asset, rule.bits, rule.accept)
+        values = self.model_dump(exclude={"quality"})
+        quality = tuple(QualityRule(rule.asset, rule.bits, rule.accept) for rule in self.quality)
         return Source(name=name, quality=quality, **values)
 
 

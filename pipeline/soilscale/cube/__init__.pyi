@@ -1,8 +1,9 @@
 from .layers import codes, meets
 from .months import is_constant, read_month, read_static, select
-from .mosaics import Reading
 from .naming import factor, feature_names, lagged
 from .probes import Place, Probe, crs_name, probe
+from .quantities import cube_unit
+from .reading import Reading
 from .variables import FRACTION, TOGETHER, Input, feature_units, features, fractions, groups, template
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Reading",
     "codes",
     "crs_name",
+    "cube_unit",
     "factor",
     "feature_names",
     "feature_units",

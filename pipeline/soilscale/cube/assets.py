@@ -12,19 +12,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
+import numpy as np
 import rasterio
 from affine import Affine
+from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.enums import MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import CRSError, RasterioError
+from rasterio.windows import Window
 
-from soilscale import storage
-from soilscale.cube import formats
+from soilscale import storage, units
+from soilscale.catalog.placement import Placement
+from soilscale.cube import formats, georeference
+from soilscale.cube.georeference import ALIGNED
 from soilscale.errors import DataError, RefusedError, ServiceError, SoilscaleError
 from soilscale.grid import Bounds
-
-ALIGNED = 1e-3
-"""Share of a pixel by which two files may differ and still lie on one grid."""
 
 FRESH = {"CPL_VSIL_CURL_NON_CACHED": "/vsi"}
 """GDAL setting that makes it ask a store again, although it remembers what that answered, failures too."""
@@ -39,6 +41,11 @@ ABSENT = re.compile(r"does not exist|No such file|HTTP response code: 404", re.I
 CREDENTIALS = re.compile(
     r"HTTP response code: (401|403)|AccessDenied|InvalidAccessKey|ExpiredToken|SignatureDoesNotMatch", re.IGNORECASE
 )
+
+MISSING_TAGS = ("_FillValue", "missing_value")
+"""Attributes of a NetCDF variable, kept by GDAL as tags of its band, that state what is missing."""
+
+NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 MOST_OPEN = 32
 """Files that a thread keeps open at once, the last used ones."""
@@ -97,7 +104,16 @@ class Header:
     offset: float
     unit: str | None
     dtype: str = "float64"
-    """Type that holds every stored value and what a mask inside the file takes away, which is NaN."""
+    """Type that holds every stored value and what a mask takes away, which is NaN."""
+    band: int = 1
+    fills: tuple[float, ...] = ()
+    """Further stored values that are missing, as attributes of the band state."""
+    flipped: bool = False
+    """Whether the file stores its rows from south to north; `transform` is north-up all the same."""
+    height_unit: str | None = None
+    """Unit of the vertical axis of its CRS, if that has one."""
+    mask: str | None = None
+    """Href of the mask beside the file, signed if it must be, where GDAL does not see that itself."""
 
     @cached_property
     def wkt(self) -> str:
@@ -135,7 +151,7 @@ class Header:
         )
 
 
-def header(href: str, band: int = 1) -> Header:
+def header(href: str, band: int = 1, placement: Placement | None = None, mask: str | None = None) -> Header:
     """Header of an asset.
 
     Parameters
@@ -144,6 +160,10 @@ def header(href: str, band: int = 1) -> Header:
         Where the asset lies, signed if it must be.
     band
         Band of the file, counted from 1.
+    placement
+        What its item states of its place, for what the file itself does not.
+    mask
+        Href of a mask beside a remote file, signed if it must be.
 
     Raises
     ------
@@ -154,16 +174,24 @@ def header(href: str, band: int = 1) -> Header:
     """
 
     def read(file: rasterio.DatasetReader) -> Header:
-        _check(file, href, band)
+        shown = href.partition("?")[0]
+        _check_band(file, shown, band)
+        place = georeference.locate(file, shown, placement)
+        tags = file.tags(band)
         return Header(
-            crs=file.crs,
-            transform=file.transform,
+            crs=place.crs,
+            transform=place.transform,
             shape=file.shape,
             nodata=file.nodatavals[band - 1],
             scale=float(file.scales[band - 1]),
             offset=float(file.offsets[band - 1]),
-            unit=file.units[band - 1] or None,
-            dtype="float64" if is_masked(file, band) else file.dtypes[band - 1],
+            unit=units.stated(file.units[band - 1]) or units.stated(tags.get("units")),
+            dtype="float64" if mask or is_masked(file, band) else file.dtypes[band - 1],
+            band=band,
+            fills=tuple(float(code) for key in MISSING_TAGS for code in NUMBER.findall(tags.get(key, ""))),
+            flipped=place.flipped,
+            height_unit=place.height_unit,
+            mask=mask,
         )
 
     return opened(href, read)
@@ -214,7 +242,8 @@ def opened(href: str, read: Callable[[rasterio.DatasetReader], T]) -> T:
 
     def attempt(options: dict[str, str]) -> T:
         session = storage.gdal_session(href)
-        with rasterio.Env(session, **storage.gdal_options(), **options), _file(path) as file:
+        options = storage.gdal_options() | storage.gdal_beside(path) | options
+        with rasterio.Env(session, **options), _file(path) as file:
             return read(file)
 
     try:
@@ -235,18 +264,45 @@ def opened(href: str, read: Callable[[rasterio.DatasetReader], T]) -> T:
 
 
 def is_masked(file: rasterio.DatasetReader, band: int) -> bool:
-    """Whether a mask inside the file takes away pixels of a band."""
-    return MaskFlags.per_dataset in file.mask_flag_enums[band - 1]
+    """Whether a mask inside or beside the file, or its alpha band, takes away pixels of a band."""
+    return _has_mask(file, band) or _alpha(file, band) is not None
 
 
-def _check(file: rasterio.DatasetReader, href: str, band: int) -> None:
-    shown = href.partition("?")[0]
+def _has_mask(file: rasterio.DatasetReader, band: int) -> bool:
+    """Whether GDAL masks by more than the band's nodata, which `Decoding` knows."""
+    flags = set(file.mask_flag_enums[band - 1])
+    return not flags or bool(flags - {MaskFlags.all_valid, MaskFlags.nodata})
+
+
+def _alpha(file: rasterio.DatasetReader, band: int) -> int | None:
+    """Alpha band of a file, which GDAL passes over where nodata is set too; None if it has none."""
+    if file.count == 1 or ColorInterp.alpha not in file.colorinterp:
+        return None
+    alpha = file.colorinterp.index(ColorInterp.alpha) + 1
+    return None if alpha == band else alpha
+
+
+def masked(file: rasterio.DatasetReader, header: Header, window: Window) -> NDArray[np.bool_] | None:
+    """Pixels of a window, as the file stores it, that a mask takes away; None if there is no mask."""
+    masks = [file.read_masks(header.band, window=window)] if _has_mask(file, header.band) else []
+    alpha = _alpha(file, header.band)
+    if alpha is not None:
+        masks.append(file.read(alpha, window=window))
+    if header.mask is not None:
+        masks.append(opened(header.mask, lambda beside: beside.read(min(header.band, beside.count), window=window)))
+    return np.logical_or.reduce([mask == 0 for mask in masks]) if masks else None
+
+
+def _check_band(file: rasterio.DatasetReader, shown: str, band: int) -> None:
+    if file.count == 0 and file.subdatasets:
+        names = [name.rsplit(":", 1)[-1].lstrip("/") for name in file.subdatasets]
+        raise DataError(
+            f"{shown} holds {len(names)} variables, {', '.join(names)}, and a source reads files of one; write the one "
+            f"that you need to a file of its own, as by `gdal_translate {file.subdatasets[0]} {names[0]}.tif`, and let "
+            "the item's asset name that"
+        )
     if not 1 <= band <= file.count:
         raise DataError(f"{shown} has {file.count} bands, but band {band} was asked for; check the key `band`")
-    if file.crs is None or file.transform.is_identity:
-        raise DataError(f"{shown} is not georeferenced: it has no CRS or no transform; give it both, or replace it")
-    if file.transform.b or file.transform.d or file.transform.a <= 0 or file.transform.e >= 0:
-        raise DataError(f"{shown} is rotated or not north-up: {tuple(file.transform)[:6]}; warp it first")
 
 
 def explain(error: BaseException, href: str) -> SoilscaleError:

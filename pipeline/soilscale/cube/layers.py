@@ -16,7 +16,7 @@ from soilscale.cube import assets, mosaics, sums, warping
 from soilscale.cube.ahead import next_ahead, turn
 from soilscale.cube.assets import Header
 from soilscale.cube.interpolation import Interpolation
-from soilscale.cube.mosaics import Reading
+from soilscale.cube.reading import Reading
 from soilscale.cube.warping import Layer, Pixels
 from soilscale.grid import lonlat_bounds, metres_per_cell
 from soilscale.sources import Source

@@ -16,8 +16,8 @@ from soilscale.catalog import Scene
 from soilscale.cube import assets, sums
 from soilscale.cube.ahead import ahead
 from soilscale.cube.layers import layer, terrain
-from soilscale.cube.mosaics import Reading
 from soilscale.cube.naming import ANGLE, TERRAIN, feature_names
+from soilscale.cube.reading import Reading
 from soilscale.cube.warping import Floats, Layer
 from soilscale.seasons import following
 from soilscale.sources import Source

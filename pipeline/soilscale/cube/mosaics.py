@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter
@@ -16,19 +14,14 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from soilscale import storage
 from soilscale.catalog import Scene
-from soilscale.cube import assets, warping, windows
-from soilscale.cube.ahead import side_by_side
-from soilscale.cube.assets import ALIGNED, Header
+from soilscale.cube import assets, warping
+from soilscale.cube.assets import Header
+from soilscale.cube.reading import Reading, shifted, turns
 from soilscale.cube.warping import Floats, Pixels
 from soilscale.cube.windows import Rows
-from soilscale.errors import DataError, SoilscaleError
-from soilscale.grid import LONLAT, Bounds
-from soilscale.sources import QualityRule, Source
-
-STRAY = 1.0
-"""Degrees by which an item's bounding box may miss its file."""
+from soilscale.grid import Bounds
+from soilscale.sources import QualityRule
 
 TOGETHER = 2**23
 """Stored values, 8 bytes each, that are read at once from several scenes; one window alone may hold more."""
@@ -40,85 +33,6 @@ BAND = 64
 """Rows that are decoded at once."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A source and the way to its assets: what every function below needs to know."""
-
-    source: Source
-    sign: Callable[[str], str]
-    _headers: dict[tuple[str, str], Header] = field(default_factory=dict, repr=False, compare=False)
-    """Headers read so far; a replaced file is seen by the next `Reading`."""
-
-    def header(self, scene: Scene, asset: str) -> Header:
-        """Header of one of a scene's assets.
-
-        Raises
-        ------
-        DataError
-            If the item has no such asset, or its file lies elsewhere than the item says.
-        """
-        if asset not in scene.hrefs:
-            have = ", ".join(sorted(scene.hrefs)) or "none of those wanted"
-            raise DataError(f"item {scene.item} has no asset {asset!r} (it has {have}); check the key `asset`")
-        key = scene.item, scene.hrefs[asset]
-        if key not in self._headers:
-            found = assets.header(self.sign(scene.hrefs[asset]), self._band(asset))
-            _check_place(scene, found)
-            self._headers[key] = found
-        return self._headers[key]
-
-    def fetch_headers(self, scenes: Sequence[Scene]) -> None:
-        """Fetch what headers a distant store's scenes may need, side by side; near files are asked one by one later.
-
-        Raises
-        ------
-        DataError, ServiceError
-            As `header`, for the data; whether the flags are needed is seen then only.
-        """
-
-        def fetch(one: tuple[Scene, str]) -> None:
-            with suppress(SoilscaleError) if one[1] != self.source.asset else nullcontext():
-                self.header(*one)
-
-        if self.distant(scenes):
-            wanted = [(scene, name) for scene in scenes for name in self.source.assets]
-            side_by_side(fetch, [(scene, name) for scene, name in wanted if not self._known(scene, name)])
-
-    def _known(self, scene: Scene, asset: str) -> bool:
-        return (scene.item, scene.hrefs.get(asset)) in self._headers
-
-    def windows(
-        self, wanted: Sequence[tuple[Scene, str]], lattice: Header, bounds: Bounds, **how: Any
-    ) -> list[NDArray[Any]]:
-        """Stored values of assets of scenes on one lattice, an array for each; see `windows.windows`."""
-        hrefs = [self.sign(scene.hrefs[asset]) for scene, asset in wanted]
-        return windows.windows(hrefs, lattice, bounds, [self._band(asset) for _, asset in wanted], **how)
-
-    def distant(self, scenes: Sequence[Scene]) -> bool:
-        """Whether files of scenes lie in a store that each request has to travel to."""
-        return any(storage.gdal_path(href).startswith("/vsi") for scene in scenes for href in scene.hrefs.values())
-
-    def on(self, scene: Scene, lattice: Header) -> tuple[str, ...]:
-        """Assets of a scene that lie on a lattice, the data before the quality."""
-        return tuple(asset for asset in self.source.assets if self.header(scene, asset).shares_grid(lattice))
-
-    def _band(self, asset: str) -> int:
-        return self.source.band if asset == self.source.asset else 1
-
-
-def _check_place(scene: Scene, header: Header) -> None:
-    """Refuse a file that lies nowhere near the place its item tells."""
-    west, south, east, north = scene.bbox
-    east += 360 if west > east else 0
-    near = west - STRAY, max(south - STRAY, -90), east + STRAY, min(north + STRAY, 90)
-    told = warping.reproject_bounds(near, str(LONLAT), header.wkt)
-    if told is None or not any(assets.overlap(_shifted(told, turn), header.bounds) for turn in turns(header)):
-        raise DataError(
-            f"item {scene.item} says that it lies within {[round(v, 3) for v in scene.bbox]} (degrees), but its file "
-            f"lies within {[round(v, 3) for v in header.bounds]} of {header.crs}; correct the item or the file's CRS"
-        )
 
 
 def lattices(reading: Reading, scenes: Sequence[Scene]) -> list[list[Scene]]:
@@ -214,7 +128,7 @@ def _parts(
     """Bounds, turned as a scene shows the place, the scene, and the part of them that it holds."""
     for scene in scenes:
         own = reading.header(scene, reading.source.asset)
-        for turned in (_shifted(bounds, turn) for turn in turns(own)):
+        for turned in (shifted(bounds, turn) for turn in turns(own)):
             common = assets.overlap(own.bounds, turned)
             if common is not None and min(_shape(common, lattice)) > 0:
                 yield turned, scene, common
@@ -266,17 +180,6 @@ def _place(part: Bounds, whole: Bounds, lattice: Header) -> tuple[slice, slice]:
     return slice(row, row + rows), slice(column, column + columns)
 
 
-def turns(header: Header) -> tuple[float, ...]:
-    """Shifts in x under which a file shows the same place: whole turns of a grid in degrees that has whole pixels."""
-    turn = 360 / header.pixel[0]
-    whole = header.crs.is_geographic and abs(turn - round(turn)) < ALIGNED
-    return (0.0, 360.0, -360.0) if whole else (0.0,)
-
-
-def _shifted(bounds: Bounds, shift: float) -> Bounds:
-    return bounds[0] + shift, bounds[1], bounds[2] + shift, bounds[3]
-
-
 def _bands(shape: tuple[int, ...], needed: Rows | None) -> Iterator[tuple[slice, slice]]:
     """Parts of a window that hold what is needed of it, of so few rows that the processor's caches hold them."""
     for first in range(0, shape[0], BAND):
@@ -292,27 +195,24 @@ def decoder(
 
     Flags that lie on another lattice are added to the stored values.
     """
-    source, told, own = reading.source, scene.decoding, reading.header(scene, reading.source.asset)
-    fills = _fills(source, told.get("nodata"), own.nodata)
-    valid_range = source.valid_range or told.get("valid_range")
-    scale = _first(source.scale, told.get("scale"), own.scale) or 1.0
-    offset = _first(source.offset, told.get("offset"), own.offset) or 0.0
-    factor = source.conversion(_first(told.get("unit"), own.unit))
+    value = _by_code(reading.decoding(scene).physical, stored[0])
+    bands = reading.source.assets[1:]
+    here = dict(zip(reading.on(scene, lattice), stored, strict=True))
+    stored[1:] = [
+        here[band] if band in here else _flags_elsewhere(reading, band, scene, lattice, bounds) for band in bands
+    ]
+    accepted = [
+        _by_code(partial(_accepted, [rule for rule in reading.source.quality if rule.asset == band]), flags)
+        for band, flags in zip(bands, stored[1:], strict=True)
+    ]
 
-    def physical(raw: NDArray[Any]) -> Floats:
-        codes = raw.astype("float64")
-        valid = np.isfinite(codes) & ~np.isin(codes, fills)
-        if valid_range is not None:
-            valid &= (codes >= valid_range[0]) & (codes <= valid_range[1])
-        return np.where(valid, (codes * scale + offset) * factor, np.nan)
+    def decode(raw: NDArray[Any], *flags: NDArray[Any]) -> Floats:
+        values = value(raw)
+        for accept, band in zip(accepted, flags, strict=True):
+            values = np.where(accept(band), values, np.nan)
+        return values
 
-    value = _by_code(physical, stored[0])
-    if source.quality is None:
-        return value
-    if len(stored) == 1:
-        stored.append(_flags_elsewhere(reading, source.quality, scene, lattice, bounds))
-    accepted = _by_code(partial(_accepted, source.quality), stored[1])
-    return lambda raw, flags: np.where(accepted(flags), value(raw), np.nan)
+    return decode
 
 
 def _by_code(work: Callable[[NDArray[Any]], NDArray[Any]], stored: NDArray[Any]) -> Callable[..., NDArray[Any]]:
@@ -325,37 +225,24 @@ def _by_code(work: Callable[[NDArray[Any]], NDArray[Any]], stored: NDArray[Any])
     return lambda codes: table[codes.view(unsigned)]
 
 
-def _fills(source: Source, told: float | None, own: float | None) -> list[float]:
-    """Stored values that mean nothing, as the source says, else the item, else the file; in single precision too."""
-    if source.nodata is not None:
-        fills = list(source.nodata)
-    else:
-        fills = [value for value in (told, own) if value is not None and not math.isnan(value)][:1]
-    with np.errstate(over="ignore"):
-        return fills + np.array(fills, "float32").astype("float64").tolist()
-
-
-def _first(*values: T | None) -> T | None:
-    """First value that is said."""
-    return next((value for value in values if value is not None), None)
-
-
-def _flags_elsewhere(reading: Reading, rule: QualityRule, scene: Scene, lattice: Header, bounds: Bounds) -> Floats:
+def _flags_elsewhere(reading: Reading, band: str, scene: Scene, lattice: Header, bounds: Bounds) -> Floats:
     """Flags of a quality band on another lattice, laid on this one by its nearest pixel."""
-    own = reading.header(scene, rule.asset)
+    own = reading.header(scene, band)
     width, height = lattice.pixel
     shape = _shape(bounds, lattice)
     geobox = GeoBox(shape, Affine(width, 0, bounds[0], 0, -height, bounds[3]), lattice.wkt)
     inner = warping.bounds_on(geobox, own)
     if inner is None:
         return np.full(shape, np.nan)
-    stored = reading.windows([(scene, rule.asset)], own, inner)[0]
+    stored = reading.windows([(scene, band)], own, inner)[0]
     return warping.interpolate(Pixels(stored, own, inner), geobox, "nearest")
 
 
-def _accepted(rule: QualityRule, flags: Floats) -> NDArray[np.bool_]:
-    """Pixels that the quality band accepts."""
-    first, last = rule.bits
-    known = np.isfinite(flags)
-    bits = (np.where(known, flags, 0).astype("int64") >> first) & (2 ** (last - first + 1) - 1)
-    return known & np.isin(bits, rule.accept)
+def _accepted(rules: Sequence[QualityRule], flags: Floats) -> NDArray[np.bool_]:
+    """Pixels that all rules of a quality band accept."""
+    accepted = np.isfinite(flags)
+    codes = np.where(accepted, flags, 0).astype("int64")
+    for rule in rules:
+        first, last = rule.bits
+        accepted &= np.isin((codes >> first) & (2 ** (last - first + 1) - 1), rule.accept)
+    return accepted

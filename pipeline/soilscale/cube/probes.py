@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +14,8 @@ from pyproj import CRS, Transformer
 from soilscale.catalog import Scene
 from soilscale.cube import assets, mosaics
 from soilscale.cube.assets import Header
-from soilscale.cube.mosaics import Reading
+from soilscale.cube.decoding import Decoding, Statement, is_fill
+from soilscale.cube.reading import Reading, turns
 from soilscale.grid import LONLAT, Bounds
 
 SIDE = 256
@@ -30,8 +33,15 @@ class Probe:
     driver: str
     """Format, as GDAL names it."""
     header: Header
+    unit: str | None
+    """Unit that the item, else the file, states."""
+    decoding: Decoding
     values: NDArray[np.floating]
     """Decoded values of the window, NaN where missing."""
+    missing: Mapping[str, float]
+    """Cause -> share of the window that is missing for it: ``mask`` (and NaN), ``fill``, ``range``, ``quality``."""
+    warnings: tuple[str, ...]
+    """What does not go together in what configuration, item and file state."""
 
 
 def probe(reading: Reading, scene: Scene, place: Place) -> Probe:
@@ -56,8 +66,28 @@ def probe(reading: Reading, scene: Scene, place: Place) -> Probe:
         bounds = _window(header, place)
         here = reading.on(scene, header)
         stored = reading.windows([(scene, asset) for asset in here], header, bounds)
+        data = stored[0]
         values = mosaics.decoder(reading, scene, header, bounds, stored)(*stored)
-    return Probe(scene.item, driver, header, values)
+    decoding = reading.decoding(scene)
+    unit = scene.decoding["unit"] or Statement.of_file(header, reading.source).unit
+    causes = _causes(data, values, decoding)
+    return Probe(scene.item, driver, header, unit, decoding, values, causes, tuple(reading.warnings.values()))
+
+
+def _causes(stored: NDArray[Any], values: NDArray[np.floating], decoding: Decoding) -> dict[str, float]:
+    """Share of a window that each cause takes away, the first that does; none that takes nothing."""
+    left = np.isnan(values)
+    low, high = decoding.valid_range or (-math.inf, math.inf)
+    found = {}
+    for cause, where in (
+        ("mask", ~np.isfinite(stored)),
+        ("fill", is_fill(stored, decoding.fills)),
+        ("range", (stored < low) | (stored > high)),
+        ("quality", left),
+    ):
+        found[cause] = float((left & where).mean())
+        left &= ~where
+    return {cause: share for cause, share in found.items() if share}
 
 
 def crs_name(header: Header) -> str:
@@ -74,7 +104,7 @@ def _window(header: Header, place: Place) -> Bounds:
     width, height = header.pixel
     if not (math.isfinite(x) and math.isfinite(y)):
         x, y = (left + right) / 2, (bottom + top) / 2
-    x = min((x + turn for turn in mosaics.turns(header)), key=lambda turned: abs(turned - (left + right) / 2))
+    x = min((x + turn for turn in turns(header)), key=lambda turned: abs(turned - (left + right) / 2))
     rows, columns = header.shape
     first = [
         min(max(round(middle - SIDE / 2), 0), max(count - SIDE, 0))

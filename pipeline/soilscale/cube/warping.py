@@ -12,7 +12,8 @@ from odc.geo.geobox import GeoBox
 
 from soilscale import kernels
 from soilscale.cube import areas, assets, interpolation, mesh
-from soilscale.cube.assets import ALIGNED, Header
+from soilscale.cube.assets import Header
+from soilscale.cube.georeference import ALIGNED
 from soilscale.cube.interpolation import Interpolation
 from soilscale.cube.mesh import on_ground, transformer
 from soilscale.grid import Bounds

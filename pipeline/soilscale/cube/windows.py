@@ -36,15 +36,17 @@ PLANS = 16
 Rows = NDArray[np.int64]
 """First column that each row of a window needs, and the first after, shape ``(rows, 2)``; the same where none is."""
 
+File = tuple[str, Header]
+"""Href, signed if it must be, and header of what is read there."""
+
 Strip = tuple[slice, slice]
 """Rows and columns of a file."""
 
 
 def windows(
-    hrefs: Sequence[str],
+    files: Sequence[File],
     lattice: Header,
     bounds: Bounds,
-    band: int | Sequence[int],
     dtype: str = "float64",
     needed: Rows | None = None,
 ) -> list[NDArray[Any]]:
@@ -52,14 +54,12 @@ def windows(
 
     Parameters
     ----------
-    hrefs
-        Files, all on the lattice.
+    files
+        Href of each, signed if it must be, and its header; all on the lattice.
     lattice
         Header of one of them.
     bounds
         Left, bottom, right, top, on the lattice (`assets.snap`).
-    band
-        Band of every file, or of each.
     dtype
         Type that holds the values of all (`Header.dtype`); in double precision every integer code stays exact.
     needed
@@ -76,9 +76,8 @@ def windows(
     DataError, ServiceError
         As `assets.header`.
     """
-    files = [(href, int(own)) for href, own in zip(hrefs, np.broadcast_to(band, len(hrefs)), strict=True)]
     asked, graph, keys = _plans.plan(len(files), lattice.wkt, lattice.pixel, bounds, dtype)
-    distant = any(storage.gdal_path(href).startswith("/vsi") for href in hrefs)
+    distant = any(storage.gdal_path(href).startswith("/vsi") for href, _ in files)
     asked.files, asked.needed, asked.pool = files, needed, fetchers() if distant else None
     found = get_sync(graph, keys) if asked.pool is None else threaded.get(graph, keys, pool=asked.pool)
     # Chunk by chunk, since to put them into one array would copy them.
@@ -89,16 +88,15 @@ def windows(
 class Asked:
     """What a plan reads this time."""
 
-    files: Sequence[tuple[str, int]] = ()
-    """Files and the band of each."""
+    files: Sequence[File] = ()
     needed: Rows | None = None
     pool: ThreadPoolExecutor | None = None
     """Threads that read from a distant store."""
 
     def reader(self, *, url: str, **how: Any) -> NativeReader:
         """Reader of one of the files, by its number."""
-        href, band = self.files[int(url)]
-        return NativeReader(url=f"{href}#{band}", needed=self.needed, pool=self.pool, **how)
+        href, header = self.files[int(url)]
+        return NativeReader(url=href, header=header, needed=self.needed, pool=self.pool, **how)
 
 
 def _plan(
@@ -164,6 +162,7 @@ class NativeReader:
         spec: Any,
         dtype: np.dtype[Any],
         fill_value: float,
+        header: Header,
         needed: Rows | None = None,
         pool: ThreadPoolExecutor | None = None,
         **_: Any,
@@ -172,57 +171,59 @@ class NativeReader:
         self.spec = spec
         self.dtype = dtype
         self.fill_value = fill_value
+        self.header = header
         self.needed = needed
         self.pool = pool
 
     def read(self, window: Window, **_: object) -> NDArray[Any]:
         """Stored values of a window of the stack's grid; `fill_value` outside the file, and where nothing is needed."""
-        href, band = self.url.rsplit("#", 1)
+        left, top = self.header.transform.c, self.header.transform.f
+        row = round((self.spec.bounds[3] - top) / self.header.transform.e) + int(window.row_off)
+        column = round((self.spec.bounds[0] - left) / self.header.transform.a) + int(window.col_off)
+        needed = self.needed
+        if self.header.flipped:
+            row = self.header.shape[0] - row - int(window.height)
+            needed = None if needed is None else needed[::-1]
 
         def read(file: rasterio.DatasetReader) -> NDArray[Any]:
-            row = round((self.spec.bounds[3] - file.transform.f) / file.transform.e) + int(window.row_off)
-            column = round((self.spec.bounds[0] - file.transform.c) / file.transform.a) + int(window.col_off)
             values = np.full((window.height, window.width), self.fill_value, self.dtype)
-            strips = self._strips(file, int(band), (row, row + window.height), (column, column + window.width))
-            for strip, stored in zip(strips, self._read(file, href, int(band), strips), strict=True):
+            strips = self._strips(file, needed, (row, row + window.height), (column, column + window.width))
+            for strip, stored in zip(strips, self._read(file, strips), strict=True):
                 values[_shift(strip[0], row), _shift(strip[1], column)] = stored
             return values
 
-        found: NDArray[Any] = assets.opened(href, read)
-        return found
+        found: NDArray[Any] = assets.opened(self.url, read)
+        return found[::-1] if self.header.flipped else found
 
     def _strips(
-        self, file: rasterio.DatasetReader, band: int, rows: tuple[int, int], columns: tuple[int, int]
+        self, file: rasterio.DatasetReader, needed: Rows | None, rows: tuple[int, int], columns: tuple[int, int]
     ) -> list[Strip]:
         """Windows within a file that hold all that is wanted of a window."""
         first, last = max(rows[0], 0), min(rows[1], file.height)
         left, right = max(columns[0], 0), min(columns[1], file.width)
         if first >= last or left >= right:
             return []
-        if self.needed is None:
+        if needed is None:
             return [(slice(first, last), slice(left, right))]
-        wanted = np.clip(self.needed[first - rows[0] : last - rows[0]] + columns[0], left, right)
-        return strips(wanted, first, file.block_shapes[band - 1])
+        wanted = np.clip(needed[first - rows[0] : last - rows[0]] + columns[0], left, right)
+        return strips(wanted, first, file.block_shapes[self.header.band - 1])
 
-    def _read(
-        self, file: rasterio.DatasetReader, href: str, band: int, strips: Sequence[Strip]
-    ) -> Iterator[NDArray[Any]]:
+    def _read(self, file: rasterio.DatasetReader, strips: Sequence[Strip]) -> Iterator[NDArray[Any]]:
         """Stored values of each strip, those of a distant file fetched side by side where threads are free for it."""
 
         def here(strip: Strip) -> NDArray[Any]:
-            return self._stored(file, band, Window.from_slices(*strip))
+            return self._stored(file, Window.from_slices(*strip))
 
         def there(strip: Strip) -> NDArray[Any]:
-            stored: NDArray[Any] = assets.opened(href, lambda own: self._stored(own, band, Window.from_slices(*strip)))
+            stored: NDArray[Any] = assets.opened(self.url, lambda own: self._stored(own, Window.from_slices(*strip)))
             return stored
 
         return map(here, strips) if self.pool is None else spread(self.pool, here, there, strips)
 
-    def _stored(self, file: rasterio.DatasetReader, band: int, window: Window) -> NDArray[Any]:
-        stored: NDArray[Any] = file.read(band, window=window)
-        if not assets.is_masked(file, band):
-            return stored
-        return np.where(file.read_masks(band, window=window) > 0, stored.astype(self.dtype), self.fill_value)
+    def _stored(self, file: rasterio.DatasetReader, window: Window) -> NDArray[Any]:
+        stored: NDArray[Any] = file.read(self.header.band, window=window)
+        masked = assets.masked(file, self.header, window)
+        return stored if masked is None else np.where(masked, self.fill_value, stored.astype(self.dtype))
 
     def close(self) -> None:
         """Nothing is held open between reads."""

@@ -122,6 +122,8 @@ class _Tally:
     """Kinds of failure that the log has named; the command's end counts the units of each."""
     settled: set[str] = field(default_factory=set)
     """Names of the units that are not tried again in this run."""
+    noted: set[str] = field(default_factory=set)
+    """Topics of which the user was warned."""
     away: dict[str, str] = field(default_factory=dict)
     """Unit that could not be done for want of a service -> what it was told."""
 
@@ -149,6 +151,9 @@ class _Tally:
 
     def _settle(self, receipt: Receipt) -> None:
         """Count a unit that is done, or will be missing."""
+        for topic in receipt.notes.keys() - self.noted:
+            logger.warning("%s", receipt.notes[topic])
+        self.noted |= receipt.notes.keys()
         self.settled.add(receipt.name)
         self.away.pop(receipt.name, None)
         self.done += 1

@@ -16,6 +16,7 @@ import yaml
 from soilscale import catalog, config, cube, storage
 from soilscale.catalog import Scene
 from soilscale.config import Config
+from soilscale.cube.decoding import Statement
 from soilscale.errors import DataError, ServiceError
 from soilscale.flow.session import Run
 from soilscale.flow.units import FAILED, Receipt
@@ -34,9 +35,6 @@ SEARCH = "search"
 
 UNIT = "soilscale:unit"
 """Member of frozen items: the unit that a file of theirs states, and the digest of the scene whose file it is."""
-
-UNIT_NAMES = {"Kelvin": "K", "kelvin": "K", "none": "1", "": "1"}
-"""Units as catalogs write them -> as CF writes them."""
 
 TRIED = 3
 """Scenes of which at least one must be readable for its file to state the unit."""
@@ -81,7 +79,7 @@ def freeze(run: Run) -> bool:
             since = _since(run, earlier["last"]) if earlier.get("of") == of else None
             if since is not None:
                 items = catalog.renew(frozen["features"], items, since)
-            stated = _unit_of_file(run.config, source, catalog.scenes(items, source), frozen.get(UNIT))
+            stated = unit_of_file(run.config, source, catalog.scenes(items, source), frozen.get(UNIT))
         except ServiceError as error:
             if frozen.get("soilscale:query") != made_from:
                 raise
@@ -102,54 +100,58 @@ def freeze(run: Run) -> bool:
 
 
 def unit(source: Source, scenes: Sequence[Scene], frozen: Mapping[str, Any]) -> str:
-    """Unit of a source: as configured, else as its items say, else as a file said when they were frozen; else ``1``.
+    """Unit of a source in the cube: see `cube.cube_unit`; what its files state is what the search has frozen of them.
 
     Raises
     ------
+    ConfigurationError
+        If the configured unit cannot be what the source is used for.
     DataError
-        If a version that did not freeze the unit has frozen the items.
+        If a version that did not freeze the unit of files has frozen the items.
     """
-    stated = _unit_of_items(source, scenes)
-    if stated is None:
+    stated = [text for scene in scenes if (text := scene.decoding["unit"])]
+    if _rests_on_files(source, scenes):
         if UNIT not in frozen:
             raise DataError(
                 f"source {source.name}: its items were frozen without the unit of their files; run `soilscale search`"
             )
-        stated = (frozen[UNIT] or {}).get("unit", "1")
-    return UNIT_NAMES.get(stated, stated)
+        stated = [text for text in ((frozen[UNIT] or {}).get("unit"),) if text]
+    return cube.cube_unit(source, stated)
 
 
-def _unit_of_items(source: Source, scenes: Sequence[Scene]) -> str | None:
-    return source.unit or next((scene.decoding["unit"] for scene in scenes if scene.decoding.get("unit")), None)
+def _rests_on_files(source: Source, scenes: Sequence[Scene]) -> bool:
+    """Whether neither the configuration nor an item states the unit of a source that has one."""
+    stated = source.unit or any(scene.decoding["unit"] for scene in scenes)
+    return source.kind == "continuous" and not stated
 
 
-def _unit_of_file(
-    settings: Config, source: Source, scenes: Sequence[Scene], earlier: Mapping[str, str] | None
-) -> dict[str, str] | None:
+def unit_of_file(
+    settings: Config, source: Source, scenes: Sequence[Scene], earlier: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
     """Unit that the first readable file states, as `UNIT` holds it.
 
     None if the configuration or an item states it, or no file can be read, which the next search tries again. The unit
     of an earlier search holds as long as its scene is among the scenes.
     """
-    if _unit_of_items(source, scenes) is not None:
+    if not _rests_on_files(source, scenes):
         return None
     if earlier is not None and any(scene.digest == earlier["scene"] for scene in scenes):
         return dict(earlier)
     read, silent = reading(settings, source), None
     for scene in scenes[:TRIED]:
         try:
-            stated = read.header(scene, source.asset).unit
+            stated = Statement.of_file(read.header(scene, source.asset), source).unit
         except DataError:
             continue
         if stated:
             return {"unit": stated, "scene": scene.digest}
-        silent = silent or {"unit": "1", "scene": scene.digest}
+        silent = silent or {"unit": None, "scene": scene.digest}
     return silent
 
 
-def reading(settings: Config, source: Source) -> cube.Reading:
-    """Source with the way to its assets."""
-    return cube.Reading(source, partial(catalog.sign, sign=settings.catalog(source).sign))
+def reading(settings: Config, source: Source, unit: str | None = None) -> cube.Reading:
+    """Source with the way to its assets, and its unit in the cube."""
+    return cube.Reading(source, partial(catalog.sign, sign=settings.catalog(source).sign), unit)
 
 
 def _standing(run: Run) -> dict[str, bytes]:

@@ -178,9 +178,11 @@ def check(config: Config, progress: Progress) -> Check:
         except SoilscaleError as error:
             errors.append(error)
             rows.append(SourceCheck(source.name, 0, "", "", str(error)))
-    inputs, faults = _probe(config, seen, rows)
+    looked = probing.look(config, seen)
+    inputs, faults = _shown(looked, rows)
     errors += faults
-    lines = [*map(str, faults), *_grid_lines(config), *_parts_lines(config, seen)]
+    warnings = [f"warning: {text}" for text in probing.warnings(looked)]
+    lines = [*map(str, faults), *warnings, *_grid_lines(config), *_parts_lines(config, seen)]
     try:
         reporting.check_references(config)
         told = stations_on_grid(config)
@@ -195,11 +197,10 @@ def check(config: Config, progress: Progress) -> Check:
     return Check(rows, inputs, lines, size(config, seen), _gravest(errors))
 
 
-def _probe(
-    config: Config, seen: Mapping[str, Sequence[Scene]], rows: list[SourceCheck]
+def _shown(
+    looked: Sequence[probing.Looked], rows: list[SourceCheck]
 ) -> tuple[list[tuple[str, ...]], list[SoilscaleError]]:
-    """Open assets of every source: what will be read, and what is wrong, of which the rows tell the number."""
-    looked = probing.look(config, seen)
+    """What will be read of each source, and what is wrong, of which the rows tell the number."""
     inputs: list[tuple[str, ...]] = []
     faults: list[SoilscaleError] = []
     for place, row in enumerate(rows):

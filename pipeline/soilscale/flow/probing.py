@@ -29,12 +29,18 @@ PATIENCE = 60.0
 """Seconds within which all assets are to be read."""
 
 
+CAUSES = ("mask", "fill", "range", "quality")
+"""Why values are missing, in the order in which they are looked at."""
+
+
 @dataclass(frozen=True)
 class Looked:
     """What came of opening an asset."""
 
     source: Source
     scene: Scene
+    unit: str | None
+    """Unit of the source in the cube; None of classes, or if it is not known."""
     probe: Probe | None
     error: SoilscaleError | None
 
@@ -65,13 +71,13 @@ def look(config: Config, scenes: Mapping[str, Sequence[Scene]]) -> list[Looked]:
                 source, scene = jobs.get_nowait()
             except Empty:
                 return
-            ended.put(_looked(config, source, scene, middle))
+            ended.put(_looked(config, source, scenes[source.name], scene, middle))
 
     # Daemons, since a server that never answers must not keep the command from ending.
     for number in range(min(READERS, len(waiting))):
         threading.Thread(target=work, name=f"check-{number}", daemon=True).start()
     found = _collect(ended, waiting)
-    late = [Looked(source, scene, None, _silent(source, scene)) for source, scene in waiting.values()]
+    late = [Looked(source, scene, None, None, _silent(source, scene)) for source, scene in waiting.values()]
     order = [source.name for source in config.source_list]
     return sorted([*found, *late], key=lambda one: (order.index(one.source.name), one.scene.start, one.scene.item))
 
@@ -98,13 +104,15 @@ def sampled(config: Config, scenes: Sequence[Scene]) -> list[Scene]:
     return [within[place] for place in places]
 
 
-def _looked(config: Config, source: Source, scene: Scene, place: cube.Place) -> Looked:
+def _looked(config: Config, source: Source, scenes: Sequence[Scene], scene: Scene, place: cube.Place) -> Looked:
     try:
-        return Looked(source, scene, cube.probe(freezing.reading(config, source), scene, place), None)
+        stated = {freezing.UNIT: freezing.unit_of_file(config, source, scenes)}
+        unit = freezing.unit(source, scenes, stated) if source.kind == "continuous" else None
+        return Looked(source, scene, unit, cube.probe(freezing.reading(config, source, unit), scene, place), None)
     except SoilscaleError as error:
-        return Looked(source, scene, None, _named(source, scene, error))
+        return Looked(source, scene, None, None, _named(source, scene, error))
     except Exception as error:  # noqa: BLE001 - whatever an odd file makes a library raise is told as a fault of that file
-        return Looked(source, scene, None, _named(source, scene, DataError(f"{type(error).__name__}: {error}")))
+        return Looked(source, scene, None, None, _named(source, scene, DataError(f"{type(error).__name__}: {error}")))
 
 
 def _named(source: Source, scene: Scene, error: SoilscaleError) -> SoilscaleError:
@@ -135,6 +143,15 @@ def errors(looked: Sequence[Looked]) -> list[SoilscaleError]:
     return list(found.values())
 
 
+def warnings(looked: Sequence[Looked]) -> list[str]:
+    """What does not go together in what is stated of the items that were opened, once for each kind."""
+    kinds: dict[str, str] = {}
+    for one in looked:
+        for text in one.probe.warnings if one.probe is not None else ():
+            kinds.setdefault(text.replace(one.scene.item, ""), text)
+    return list(kinds.values())
+
+
 def row(looked: Sequence[Looked]) -> tuple[str, ...] | None:
     """What will be read of a source: file, stored values, unit, and decoded values of all items that were opened.
 
@@ -143,12 +160,12 @@ def row(looked: Sequence[Looked]) -> tuple[str, ...] | None:
     probes = [one.probe for one in looked if one.probe is not None]
     if not probes:
         return None
-    source, scene = next((one.source, one.scene) for one in looked if one.probe is not None)
+    looked = [one for one in looked if one.probe is not None]
     return (
         "; ".join(dict.fromkeys(map(_file, probes))),
         "; ".join(dict.fromkeys(map(_stored, probes))),
-        _unit(source, scene, probes[0]),
-        _values(source, probes),
+        "; ".join(dict.fromkeys(_unit(one.unit, one.probe) for one in looked if one.probe is not None)),
+        _values(looked[0].source, probes),
     )
 
 
@@ -162,23 +179,32 @@ def _file(probe: Probe) -> str:
 
 
 def _stored(probe: Probe) -> str:
-    header = probe.header
-    nodata = "no nodata" if header.nodata is None else f"nodata {header.nodata:g}"
-    scaled = f", scale {header.scale:g}, offset {header.offset:g}" if (header.scale, header.offset) != (1, 0) else ""
-    return f"{header.dtype}, {nodata}{scaled}"
+    how = probe.decoding
+    parts = [probe.header.dtype]
+    parts += [f"missing {', '.join(f'{code:g}' for code in how.fills)}"] if how.fills else ["no fill"]
+    parts += [f"valid {how.valid_range[0]:g}..{how.valid_range[1]:g}"] if how.valid_range else []
+    parts += [f"x {how.scale:g}"] if how.scale != 1 else []
+    parts += [f"{how.offset:+g}"] if how.offset else []
+    return ", ".join(parts)
 
 
-def _unit(source: Source, scene: Scene, probe: Probe) -> str:
-    stated = scene.decoding.get("unit") or probe.header.unit
-    wanted = freezing.UNIT_NAMES.get(source.unit or stated or "1", source.unit or stated or "1")
-    return wanted if stated is None or stated == wanted else f"{stated} -> {wanted}"
+def _unit(wanted: str | None, probe: Probe) -> str:
+    """Unit in the cube, and how what is stated is brought to it."""
+    if wanted is None:
+        return "classes"
+    way = probe.decoding.conversion
+    offset = f" {way.offset:+g}" if way.offset else ""
+    converted = f" (x {way.factor:g}{offset})" if (way.factor, way.offset) != (1, 0) else ""
+    return f"{probe.unit} -> {wanted}{converted}" if probe.unit and (converted or probe.unit != wanted) else wanted
 
 
 def _values(source: Source, probes: Sequence[Probe]) -> str:
     """Least, median and greatest decoded value, and the share missing."""
     values = np.concatenate([probe.values.ravel() for probe in probes])
     valid = values[np.isfinite(values)]
-    share = f"{100 * (1 - valid.size / values.size):.3g} % missing"
+    causes = {cause: float(np.mean([probe.missing.get(cause, 0.0) for probe in probes])) for cause in CAUSES}
+    named = ", ".join(f"{cause} {100 * share:.2g} %" for cause, share in causes.items() if share)
+    share = f"{100 * (1 - valid.size / values.size):.3g} % missing{f' ({named})' if named else ''}"
     if not valid.size:
         return f"none, {share}"
     if source.kind == "categorical":

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from soilscale import __version__, storage
@@ -60,6 +60,8 @@ class Receipt:
     outcome: Outcome
     message: str
     seconds: float
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Topic -> what of its input was used with a warning, such as an item and a file that contradict each other."""
 
 
 def perform(workspace: Workspace, units: Sequence[Unit], ended: Callable[[], bool] = lambda: False) -> list[Receipt]:
@@ -103,7 +105,8 @@ def _do(workspace: Workspace, unit: Unit) -> Receipt:
     start = time.monotonic()
 
     def receipt(outcome: Outcome, message: str = "") -> Receipt:
-        return Receipt(unit.stage, unit.name, outcome, message, round(time.monotonic() - start, 3))
+        notes = next((dict(made.warnings) for made in unit.arguments if hasattr(made, "warnings")), {})
+        return Receipt(unit.stage, unit.name, outcome, message, round(time.monotonic() - start, 3), notes)
 
     try:
         try:

@@ -1,6 +1,6 @@
 from .arrays import create, grow, open_foreign, open_group, read_region, write_region
 from .damage import DamagedError, damaged, parsed
-from .gdal import gdal_options, gdal_path, gdal_session
+from .gdal import gdal_beside, gdal_options, gdal_path, gdal_session
 from .objects import (
     answers,
     check_writable,
@@ -33,6 +33,7 @@ __all__ = [
     "explain",
     "failures",
     "filesystem",
+    "gdal_beside",
     "gdal_options",
     "gdal_path",
     "gdal_session",

@@ -24,6 +24,15 @@ def gdal_path(href: str) -> str:
     return url2pathname(href.removeprefix("file://")) if parts.scheme == "file" else href
 
 
+def gdal_beside(path: str) -> dict[str, str]:
+    """GDAL settings with which it sees what lies beside a local file: masks, georeference, metadata.
+
+    It asks for each by its name and lists no folder, which may hold very many. Of a remote file every name would be a
+    request.
+    """
+    return {} if path.startswith("/vsi") else {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
+
+
 def gdal_options() -> dict[str, str]:
     """GDAL settings for reading ranges of remote files, with retries; endpoint and authorities where they are set."""
     options = {

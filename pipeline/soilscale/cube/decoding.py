@@ -1,0 +1,344 @@
+"""How stored values become physical ones, where configuration, profile, item and file each state a part of it.
+
+`resolve` is the one rule for all readers: it is pure, and opens nothing. The cube decodes by what it returns; whoever
+checks inputs without reading them all shows its contradictions. The rules stand in docs/inputs.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soilscale import units
+from soilscale.cube.assets import Header
+from soilscale.cube.quantities import Interval, conversion
+from soilscale.sources import Source
+from soilscale.units import Linear, UnitError
+
+SAME = 1e-6
+"""Relative difference up to which two scales or offsets are the same, one of them often kept in single precision."""
+
+HUGE = 1e30
+"""Magnitude that no physical value has; a fill code beyond it stands for all of them, however it was rounded."""
+
+AS_IT_IS = Linear()
+
+What = Literal["scale and offset", "unit", "place"]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What an item or a file states of the stored values of a band; None, or nothing, where it is silent."""
+
+    scale: float | None = None
+    offset: float | None = None
+    unit: str | None = None
+    nodata: tuple[float, ...] = ()
+    valid_range: tuple[float, float] | None = None
+
+    @classmethod
+    def of_item(cls, decoding: Mapping[str, Any]) -> Statement:
+        """What an item states, of `Scene.decoding`."""
+        return cls(
+            decoding["scale"],
+            decoding["offset"],
+            decoding["unit"],
+            tuple(decoding["nodata"] or ()),
+            decoding["valid_range"],
+        )
+
+    @classmethod
+    def of_file(cls, header: Header, source: Source) -> Statement:
+        """What a file states; of heights, the unit of its vertical axis if it states no other.
+
+        Scale 1 and offset 0 are what files have that state none.
+        """
+        scaled = (header.scale, header.offset) != (1.0, 0.0)
+        unit = header.unit or (header.height_unit if source.derive else None)
+        codes = [code for code in (header.nodata, *header.fills) if code is not None and math.isfinite(code)]
+        return cls(
+            header.scale if scaled else None, header.offset if scaled else None, unit, tuple(dict.fromkeys(codes))
+        )
+
+    @property
+    def factors(self) -> tuple[float, float] | None:
+        """Scale and offset, if either is stated."""
+        if self.scale is None and self.offset is None:
+            return None
+        return 1.0 if self.scale is None else self.scale, self.offset or 0.0
+
+    def __str__(self) -> str:
+        """Scale, offset and unit as a message names them."""
+        factors = None if self.factors is None else f"scale {self.factors[0]:g}, offset {self.factors[1]:g}"
+        return ", ".join(filter(None, (factors, self.unit and f"unit {self.unit!r}")))
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """Two statements that cannot both hold, and what becomes of it."""
+
+    source: str
+    item: str
+    what: What
+    statements: tuple[tuple[str, str], ...]
+    """Who states something (``configuration``, ``profile MOD11A2``, ``item``, ``file``), and what."""
+    consequence: str
+    remedy: str
+    grave: bool
+    """Whether values cannot be trusted, so that the item is not read; else one statement is used, with a warning."""
+
+    @property
+    def topic(self) -> str:
+        """What all contradictions of this kind share, whatever the item: one message is enough for them."""
+        return f"{self.source} {self.what} {self.statements}"
+
+    def __str__(self) -> str:
+        """Message for a person."""
+        what = "; ".join(f"the {who} states {text}" for who, text in self.statements)
+        return f"source {self.source}, item {self.item}: {what}; {self.consequence}; {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Physical value = conversion(stored value x scale + offset), of what is neither fill nor out of range."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+    conversion: Linear = AS_IT_IS
+    """From the unit that scale and offset lead to, to the unit of the cube; of totals and rates to what a month is
+    made from: the total of the composite, or the mean per day."""
+    fills: tuple[float, ...] = ()
+    """Stored values that are missing, whoever states them."""
+    valid_range: tuple[float, float] | None = None
+
+    def physical(self, stored: NDArray[Any]) -> NDArray[np.floating]:
+        """Physical values, NaN where missing, float64 of the shape of `stored`."""
+        codes = stored.astype("float64")
+        valid = np.isfinite(codes) & ~is_fill(stored, self.fills)
+        if self.valid_range is not None:
+            valid &= (codes >= self.valid_range[0]) & (codes <= self.valid_range[1])
+        values = codes * self.scale + self.offset
+        return np.where(valid, values * self.conversion.factor + self.conversion.offset, np.nan)
+
+
+def is_fill(stored: NDArray[Any], fills: tuple[float, ...]) -> NDArray[np.bool_]:
+    """Where stored values are fill codes, in single precision too if they are no integers."""
+    codes = stored.astype("float64")
+    where: NDArray[np.bool_] = np.isin(codes, fills)
+    if stored.dtype.kind != "f" or not fills:
+        return where
+    with np.errstate(over="ignore"):
+        where |= np.isin(codes.astype("float32"), np.array(fills).astype("float32")) & np.isfinite(codes)
+    for sign in {math.copysign(1, fill) for fill in fills if abs(fill) >= HUGE}:
+        where |= codes * sign >= HUGE
+    return where
+
+
+def resolve(
+    source: Source, unit: str | None, item: str, stated: Mapping[str, Statement], interval: Interval
+) -> tuple[Decoding, tuple[Contradiction, ...]]:
+    """Bring together what configuration, profile, item and file state of an item's stored values.
+
+    Parameters
+    ----------
+    source
+        Holds what the configuration and its profile state; `Source.states` says which of the two.
+    unit
+        Unit of the source in the cube; None if it does not matter, as of classes.
+    item
+        Its id, for messages.
+    stated
+        ``item`` and ``file`` -> what they state; either may be absent, as before a file is opened.
+    interval
+        First instant of the item and first after it: the days that a total or a rate per month is of.
+
+    Returns
+    -------
+    Decoding
+        Every stated fill counts. Scale and offset are the configuration's, else the profile's, else the item's, else
+        the file's.
+    tuple of Contradiction
+        What does not go together and changes values. If one is `grave`, the decoding must not be used.
+    """
+    said = {who: statement for who, statement in stated.items() if who in ("item", "file")}
+    fills = sorted({code for codes in (source.nodata or (), *(s.nodata for s in said.values())) for code in codes})
+    ranges = (source.valid_range, *(statement.valid_range for statement in said.values()))
+    case = _Case(source, unit, item, said, interval)
+    scale, offset, way, problems = case.configured() if case.is_configured else case.read()
+    valid_range = next((limits for limits in ranges if limits is not None), None)
+    return Decoding(scale, offset, way, tuple(fills), valid_range), tuple(problems)
+
+
+Answer = tuple[float, float, Linear, list[Contradiction]]
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One item of `resolve`."""
+
+    source: Source
+    unit: str | None
+    item: str
+    stated: Mapping[str, Statement]
+    interval: Interval
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether the configuration or its profile states scale or offset."""
+        return self.source.scale is not None or self.source.offset is not None
+
+    def configured(self) -> Answer:
+        """Scale and offset of the configuration or profile; a unit beside them is that of the scaled values."""
+        source = self.source
+        factors = [statement.factors for statement in self.stated.values() if statement.factors]
+        base = factors[0] if factors else (1.0, 0.0)
+        scale = base[0] if source.scale is None else source.scale
+        offset = base[1] if source.offset is None else source.offset
+        if source.unit is not None and source.scale is not None:
+            against = [
+                self._problem("scale and offset", {self._who("scale"): self._configured_text(scale, offset), who: s})
+                for who, s in self.stated.items()
+                if not self._agrees(s, scale, offset)
+            ]
+            return scale, offset, AS_IT_IS, against
+        who, text = self._unit_stated()
+        problems = [
+            self._problem("scale and offset", {self._who("scale"): self._configured_text(scale, offset), party: s})
+            for party, s in self.stated.items()
+            if s.factors is not None and not _close(s.factors, (scale, offset))
+        ]
+        way, wrong = self._to_cube(who, text)
+        if source.scale is not None and _close(_after((1.0, 0.0), way), (scale, offset)):
+            way = AS_IT_IS  # The scale is the conversion, as 24 is from mm/h to mm a day.
+        if source.scale is not None and way != AS_IT_IS:
+            both = {self._who("scale"): f"scale {scale:g} but no unit", who: f"unit {text!r}"}
+            how = f"whether scaled values are in {text!r} or in {self.unit!r} is not known"
+            wrong = [self._problem("unit", both, how, f"write unit beside scale under sources.{source.name}")]
+        return scale, offset, way, [*problems, *wrong]
+
+    def read(self) -> Answer:
+        """Scale and offset of the item, else the file."""
+        factors = {who: s.factors for who, s in self.stated.items() if s.factors is not None}
+        chosen = next(iter(factors), None)
+        problems: list[Contradiction] = []
+        if len(factors) > 1 and not self._same_values():
+            chosen, problem = self._choose_factors(factors)
+            problems.append(problem)
+        scale, offset = factors[chosen] if chosen else (1.0, 0.0)
+        own = chosen if chosen and self.stated[chosen].unit else None
+        who, text = self._unit_stated() if own is None else (own, self.stated[own].unit)
+        if not problems and not self._same_values():
+            who, text, problem = self._choose_unit()
+            problems.append(problem)
+        way, wrong = (AS_IT_IS, []) if any(problem.grave for problem in problems) else self._to_cube(who, text)
+        return scale, offset, way, [*problems, *wrong]
+
+    def _same_values(self) -> bool:
+        """Whether all who state scale, offset or unit lead to the same values in the cube."""
+        known = [s for s in self.stated.values() if s.factors or s.unit]
+        if len(known) < len(("item", "file")):
+            return True
+        fallback = next((s.factors for s in known if s.factors), (1.0, 0.0))
+        text = next((s.unit for s in known if s.unit), None)
+        ways = [(s.factors or fallback, s.unit or text) for s in known]
+        if len({way[1] and units.canonical(way[1]) for way in ways}) == 1:
+            return _close(ways[0][0], ways[1][0])
+        try:
+            return _close(*(_after(factors, self._conversion(way)) for factors, way in ways))
+        except UnitError:
+            return False
+
+    def _choose_factors(self, factors: Mapping[str, tuple[float, float]]) -> tuple[str, Contradiction]:
+        """Between the scales of item and file: what generators write by default gives way to what a file states."""
+        texts = {who: self.stated[who] for who in factors}
+        if _close(factors["item"], (1.0, 0.0)):
+            how = "the file's is used, since 1 and 0 are what generators of items write by default"
+            return "file", self._problem("scale and offset", texts, how, grave=False)
+        return "item", self._problem("scale and offset", texts, "its values are not known")
+
+    def _choose_unit(self) -> tuple[str, str | None, Contradiction]:
+        """Between the units of item and file: that which is also the configuration's."""
+        texts: dict[str, object] = {who: f"unit {s.unit!r}" for who, s in self.stated.items() if s.unit}
+        wanted = self.source.unit and units.canonical(self.source.unit)
+        for who, statement in self.stated.items():
+            if statement.unit and units.canonical(statement.unit) == wanted:
+                how = f"{wanted!r} is used, which is the {self._who('unit')}'s unit too"
+                return who, statement.unit, self._problem("unit", texts, how, grave=False)
+        return "item", None, self._problem("unit", texts, "its values are not known")
+
+    def _agrees(self, statement: Statement, scale: float, offset: float) -> bool:
+        """Whether a statement leads to the same values as scale and offset in the configured unit."""
+        try:
+            way = self._conversion(statement.unit)
+        except UnitError:
+            if statement.unit is not None and units.is_known(statement.unit):
+                return False
+            way = AS_IT_IS
+        if statement.factors is not None:
+            return _close(_after(statement.factors, way), (scale, offset))
+        # A file may state only the unit of its scaled values, or of those that it stores.
+        return way == AS_IT_IS or _close(_after((1.0, 0.0), way), (scale, offset))
+
+    def _unit_stated(self) -> tuple[str, str | None]:
+        """Who states a unit first, and which."""
+        return next(((who, s.unit) for who, s in self.stated.items() if s.unit), ("item", None))
+
+    def _conversion(self, text: str | None) -> Linear:
+        if text is None or self.unit is None:
+            return AS_IT_IS
+        return conversion(text, self.unit, self.source.aggregate, self.interval)
+
+    def _to_cube(self, who: str, text: str | None) -> tuple[Linear, list[Contradiction]]:
+        """Way from a stated unit to the cube's, and what is wrong with it."""
+        try:
+            return self._conversion(text), []
+        except UnitError as error:
+            cube = {self._who("unit") if self.source.unit else "cube": f"unit {self.unit!r}"}
+            texts = {who: f"unit {text!r}"} | cube
+            return AS_IT_IS, [self._problem("unit", texts, f"{error}, so its values cannot be used")]
+
+    def _who(self, key: str) -> str:
+        return self.source.states(key)
+
+    def _configured_text(self, scale: float, offset: float) -> str:
+        return str(Statement(scale, offset, self.source.unit))
+
+    def _problem(
+        self,
+        what: What,
+        statements: Mapping[str, object],
+        consequence: str | None = None,
+        remedy: str | None = None,
+        *,
+        grave: bool | None = None,
+    ) -> Contradiction:
+        """Contradiction of this item; by default one that the configuration decides."""
+        first = next(iter(statements))
+        decided = consequence is None
+        keys = "scale, offset and unit" if what == "unit" else "scale and offset"
+        return Contradiction(
+            source=self.source.name,
+            item=self.item,
+            what=what,
+            statements=tuple((who, str(text)) for who, text in statements.items()),
+            consequence=consequence or f"the {first}'s is used",
+            remedy=remedy or f"to decide otherwise, write {keys} under sources.{self.source.name}",
+            grave=not decided if grave is None else grave,
+        )
+
+
+def _close(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether two scales and offsets lead to the same values."""
+    scale = max(abs(one[0]), abs(other[0]))
+    offset = max(abs(one[1]), abs(other[1]), scale)
+    return abs(one[0] - other[0]) <= SAME * scale and abs(one[1] - other[1]) <= SAME * offset
+
+
+def _after(factors: tuple[float, float], way: Linear) -> tuple[float, float]:
+    """Scale and offset with a conversion after them."""
+    return factors[0] * way.factor, way(factors[1])

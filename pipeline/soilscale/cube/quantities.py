@@ -1,0 +1,163 @@
+"""Units of sources: in which a source stands in the cube, and the way there from what an item or a file states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from soilscale import units
+from soilscale.errors import ConfigurationError
+from soilscale.schema import MAP_ATTRS
+from soilscale.seasons import following
+from soilscale.sources import Aggregate, Source
+from soilscale.units import Linear, UnitError
+
+Interval = tuple[np.datetime64, np.datetime64]
+"""First instant, and the first after."""
+
+PER_MONTH = " month-1"
+RATES = (" s-1", " h-1", " min-1", " day-1", " year-1")
+
+MONTH_LONG = (27.5, 31.5)
+"""Days of an item that is of a month."""
+
+NOMINAL = (0.6, 1.4)
+"""Days of a composite over those of the period that its unit names, such as 5 over 8 at a year's end."""
+
+SECONDS_PER_DAY = 86400
+
+
+def cube_unit(source: Source, stated: Iterable[str]) -> str:
+    """Unit of a source in the cube.
+
+    Parameters
+    ----------
+    source
+        The configuration's unit counts first, then what the source is used for: soil moisture is m3 m-3, elevation
+        of which something is derived m, and totals and rates of water mm month-1.
+    stated
+        Units that its items, else its files, state; the first that needs converting to nothing else counts.
+
+    Raises
+    ------
+    ConfigurationError
+        If the configuration's unit cannot be what the source is used for.
+    """
+    text = next(iter(stated), None)
+    if source.unit is not None:
+        return _fitting(source, units.canonical(source.unit))
+    if source.role == "target" or (source.on_coarse and (text is None or _leads(text, "m3 m-3"))):
+        return str(MAP_ATTRS["units"])
+    if source.derive:
+        return "m"
+    if text is None or source.kind == "categorical" or source.aggregate == "mean":
+        return "1" if text is None or source.kind == "categorical" else units.canonical(text)
+    return _monthly(source, text)
+
+
+def _leads(text: str, wanted: str) -> bool:
+    """Whether a unit can be converted to another."""
+    try:
+        units.linear(text, wanted)
+    except UnitError:
+        return False
+    return True
+
+
+def _monthly(source: Source, text: str) -> str:
+    """Unit of a month's total, from that of its composites."""
+    if _leads(text, "mm") or _leads(text, "mm day-1"):
+        return "mm month-1"
+    total = units.canonical(text)
+    if not units.is_known(text) or (source.aggregate == "sum" and not total.endswith(RATES)):
+        return total.removesuffix(PER_MONTH)
+    raise ConfigurationError(
+        f"sources.{source.name}.unit: items state {text!r}, and aggregate: {source.aggregate} makes totals of months; "
+        "write their unit, such as MJ m-2 for W m-2"
+    )
+
+
+def _fitting(source: Source, unit: str) -> str:
+    """Configured unit, if the source can be used in it."""
+    wanted = "m3 m-3" if source.role == "target" else "m" if source.derive else None
+    if wanted is not None and _leads(unit, wanted) and units.linear(unit, wanted) == Linear():
+        return wanted
+    if wanted is not None:
+        need = "soil moisture is mapped in m3 m-3" if wanted == "m3 m-3" else f"{', '.join(source.derive)} need metres"
+        raise ConfigurationError(
+            f"sources.{source.name}.unit: got {source.unit!r}, but {need}; leave unit out, and what items or files "
+            f"state is converted, or write unit: {wanted} and the scale that leads to it"
+        )
+    if source.aggregate != "mean" and unit.endswith(RATES):
+        raise ConfigurationError(
+            f"sources.{source.name}.unit: got {source.unit!r}, but aggregate: {source.aggregate} makes totals of "
+            "months; write a total such as mm or mm month-1"
+        )
+    return unit
+
+
+def conversion(stated: str, unit: str, aggregate: Aggregate, interval: Interval) -> Linear:
+    """Way from the unit of an item's values to what a month is made from.
+
+    Parameters
+    ----------
+    stated
+        Unit of the values.
+    unit
+        Unit of the source in the cube.
+    aggregate
+        A mean is made from values in that unit; a sum from totals of the composites; a rate from means per day.
+    interval
+        Of the item; rates per month or year are of the month or year in its middle.
+
+    Raises
+    ------
+    UnitError
+        If there is no way.
+    """
+    days = (interval[1] - interval[0]) / np.timedelta64(SECONDS_PER_DAY, "s")
+    middle = interval[0] + (interval[1] - interval[0]) / 2
+    month, year = (_days_of(middle.astype(f"datetime64[{kind}]")) for kind in ("M", "Y"))
+    total = units.canonical(unit).removesuffix(PER_MONTH)
+    if aggregate == "mean":
+        return _mean(stated, unit, total, float(days), (month, year))
+    daily = _try(stated, f"{total} day-1", month, year)
+    if daily is None:
+        found = units.linear(stated, total)
+        return found if aggregate == "sum" else Linear(found.factor / float(days), 0.0)
+    if aggregate == "rate":
+        return daily
+    period = units.period(stated)
+    if period is None:
+        return Linear(daily.factor * float(days), 0.0)
+    if not NOMINAL[0] < days / period < NOMINAL[1]:
+        raise UnitError(f"a total of {period:g} days, as {stated!r} states, is not one of the item's {days:g} days")
+    length = month if period == units.MONTH else year if period == units.YEAR else period
+    return Linear(daily.factor * length, 0.0)
+
+
+def _mean(stated: str, unit: str, total: str, days: float, calendar: tuple[float, float]) -> Linear:
+    """Way to a unit; for an item of a month its total is its rate per month."""
+    try:
+        return units.linear(stated, unit, month=calendar[0], year=calendar[1])
+    except UnitError:
+        if not MONTH_LONG[0] < days < MONTH_LONG[1]:
+            raise
+        there = _try(stated, total, *calendar) if total != units.canonical(unit) else None
+        there = there or _try(stated, f"{total}{PER_MONTH}", *calendar)
+        if there is None:
+            raise
+        return there
+
+
+def _try(stated: str, wanted: str, month: float, year: float) -> Linear | None:
+    try:
+        return units.linear(stated, wanted, month=month, year=year)
+    except UnitError:
+        return None
+
+
+def _days_of(period: np.datetime64) -> float:
+    """Days of a month or year."""
+    return float((following(period).astype("datetime64[D]") - period.astype("datetime64[D]")).astype(int))

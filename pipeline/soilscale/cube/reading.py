@@ -1,0 +1,192 @@
+"""A source and the way to its assets: their headers, how their values decode, and windows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from soilscale import storage
+from soilscale.catalog import Scene
+from soilscale.cube import assets, georeference, warping, windows
+from soilscale.cube.ahead import side_by_side
+from soilscale.cube.assets import Header
+from soilscale.cube.decoding import Contradiction, Decoding, Statement, resolve
+from soilscale.cube.georeference import ALIGNED, Georeference
+from soilscale.errors import DataError, SoilscaleError
+from soilscale.grid import LONLAT, Bounds
+from soilscale.sources import Source
+
+STRAY = 1.0
+"""Degrees by which an item's bounding box may miss its file."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A source and the way to its assets: what every function below needs to know."""
+
+    source: Source
+    sign: Callable[[str], str]
+    unit: str | None = None
+    """Unit of the source in the cube; None: whichever its values are in."""
+    warnings: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """What does not go together in the items read so far, by topic; see `Contradiction`."""
+    _decodings: dict[tuple[str, str], Decoding] = field(default_factory=dict, repr=False, compare=False)
+    _masks: dict[str, bool] = field(default_factory=dict, repr=False, compare=False)
+    """Asset -> whether a mask lies beside the first file of it that was read from a distant store."""
+    _headers: dict[tuple[str, str], Header] = field(default_factory=dict, repr=False, compare=False)
+    """Headers read so far; a replaced file is seen by the next `Reading`."""
+
+    def header(self, scene: Scene, asset: str) -> Header:
+        """Header of one of a scene's assets.
+
+        Raises
+        ------
+        DataError
+            If the item has no such asset, or its file lies elsewhere than the item says.
+        """
+        if asset not in scene.hrefs:
+            have = ", ".join(sorted(scene.hrefs)) or "none of those wanted"
+            raise DataError(f"item {scene.item} has no asset {asset!r} (it has {have}); {self._remedy(asset)}")
+        key = scene.item, scene.hrefs[asset]
+        if key not in self._headers:
+            placement = scene.placements.get(asset)
+            href = self.sign(scene.hrefs[asset])
+            found = assets.header(href, self._band(asset), placement, self._mask(scene, asset, href))
+            _check_place(scene, found)
+            place = Georeference(found.crs, found.transform)
+            elsewhere = georeference.apart(place, found.shape, placement)
+            if elsewhere is not None:
+                self._note(_apart(self.source.name, scene.item, elsewhere, found))
+            self._headers[key] = found
+        return self._headers[key]
+
+    def decoding(self, scene: Scene) -> Decoding:
+        """How the stored values of a scene's data become physical ones.
+
+        Raises
+        ------
+        DataError
+            If what the item and the file state cannot both hold, or does not lead to the unit of the cube.
+        """
+        key = scene.item, scene.hrefs[self.source.asset]
+        if key not in self._decodings:
+            stated = {
+                "item": Statement.of_item(scene.decoding),
+                "file": Statement.of_file(self.header(scene, self.source.asset), self.source),
+            }
+            found, problems = resolve(self.source, self.unit, scene.item, stated, (scene.start, scene.end))
+            for problem in problems:
+                if problem.grave:
+                    raise DataError(str(problem))
+                self._note(problem)
+            self._decodings[key] = found
+        return self._decodings[key]
+
+    def _note(self, problem: Contradiction) -> None:
+        self.warnings.setdefault(problem.topic, str(problem))
+
+    def _remedy(self, asset: str) -> str:
+        if asset == self.source.asset:
+            return "check the key `asset`"
+        return "check the key `quality`; `quality: null` reads the source without a quality band"
+
+    def _mask(self, scene: Scene, asset: str, href: str) -> str | None:
+        """Mask beside a remote file: as the item lists it, else if the first file of the source has one."""
+        if asset in scene.masks:
+            return self.sign(scene.masks[asset])
+        if asset != self.source.asset or not storage.gdal_path(href).startswith("/vsi"):
+            return None
+        address, question, query = href.partition("?")
+        beside = f"{address}.msk{question}{query}"
+        if asset not in self._masks:
+            self._masks[asset] = _answers(beside)
+            return beside if self._masks[asset] else None
+        return beside if self._masks[asset] and _answers(beside) else None
+
+    def fetch_headers(self, scenes: Sequence[Scene]) -> None:
+        """Fetch what headers a distant store's scenes may need, side by side; near files are asked one by one later.
+
+        Raises
+        ------
+        DataError, ServiceError
+            As `header`, for the data; whether the flags are needed is seen then only.
+        """
+
+        def fetch(one: tuple[Scene, str]) -> None:
+            with suppress(SoilscaleError) if one[1] != self.source.asset else nullcontext():
+                self.header(*one)
+
+        if self.distant(scenes):
+            wanted = [(scene, name) for scene in scenes for name in self.source.assets]
+            side_by_side(fetch, [(scene, name) for scene, name in wanted if not self._known(scene, name)])
+
+    def _known(self, scene: Scene, asset: str) -> bool:
+        return (scene.item, scene.hrefs.get(asset)) in self._headers
+
+    def windows(
+        self, wanted: Sequence[tuple[Scene, str]], lattice: Header, bounds: Bounds, **how: Any
+    ) -> list[NDArray[Any]]:
+        """Stored values of assets of scenes on one lattice, an array for each; see `windows.windows`."""
+        files = [(self.sign(scene.hrefs[asset]), self.header(scene, asset)) for scene, asset in wanted]
+        return windows.windows(files, lattice, bounds, **how)
+
+    def distant(self, scenes: Sequence[Scene]) -> bool:
+        """Whether files of scenes lie in a store that each request has to travel to."""
+        return any(storage.gdal_path(href).startswith("/vsi") for scene in scenes for href in scene.hrefs.values())
+
+    def on(self, scene: Scene, lattice: Header) -> tuple[str, ...]:
+        """Assets of a scene that lie on a lattice, the data before the quality."""
+        return tuple(asset for asset in self.source.assets if self.header(scene, asset).shares_grid(lattice))
+
+    def _band(self, asset: str) -> int:
+        return self.source.band if asset == self.source.asset else 1
+
+
+def _answers(url: str) -> bool:
+    """Whether a file is there; one that its store refuses to show is as good as none."""
+    try:
+        return storage.answers(url)
+    except SoilscaleError:
+        return False
+
+
+def _apart(source: str, item: str, stated: str, header: Header) -> Contradiction:
+    place = f"CRS {header.crs}, transform {[float(f'{number:.12g}') for number in header.transform[:6]]}"
+    return Contradiction(
+        source=source,
+        item=item,
+        what="place",
+        statements=(("file", place), ("item", stated)),
+        consequence="the file's is used",
+        remedy="correct the item's proj:* or the file",
+        grave=False,
+    )
+
+
+def _check_place(scene: Scene, header: Header) -> None:
+    """Refuse a file that lies nowhere near the place its item tells."""
+    west, south, east, north = scene.bbox
+    east += 360 if west > east else 0
+    near = west - STRAY, max(south - STRAY, -90), east + STRAY, min(north + STRAY, 90)
+    told = warping.reproject_bounds(near, str(LONLAT), header.wkt)
+    if told is None or not any(assets.overlap(shifted(told, turn), header.bounds) for turn in turns(header)):
+        raise DataError(
+            f"item {scene.item} says that it lies within {[round(v, 3) for v in scene.bbox]} (degrees), but its file "
+            f"lies within {[round(v, 3) for v in header.bounds]} of {header.crs}; correct the item or the file's CRS"
+        )
+
+
+def turns(header: Header) -> tuple[float, ...]:
+    """Shifts in x under which a file shows the same place: whole turns of a grid in degrees that has whole pixels."""
+    turn = 360 / header.pixel[0]
+    whole = header.crs.is_geographic and abs(turn - round(turn)) < ALIGNED
+    return (0.0, 360.0, -360.0) if whole else (0.0,)
+
+
+def shifted(bounds: Bounds, shift: float) -> Bounds:
+    """Bounds moved east."""
+    return bounds[0] + shift, bounds[1], bounds[2] + shift, bounds[3]
