@@ -121,6 +121,10 @@ class Source:
     """Unit in the cube."""
     band: int = 1
     query: Mapping[str, Any] = field(default_factory=dict)
+    platform: tuple[str, ...] = ()
+    """Platforms whose items count; none: all."""
+    min_coverage: float | None = None
+    """Least share of a month's days that valid composites must cover; None: see `least_coverage`."""
     harmonise: Harmonise | None = None
     """Of a target that has no items of its own: what it is made from."""
 
@@ -138,6 +142,13 @@ class Source:
     def assets(self) -> tuple[str, ...]:
         """Names of the assets that are read."""
         return (self.asset, self.quality.asset) if self.quality else (self.asset,)
+
+    @property
+    def least_coverage(self) -> float:
+        """Least share of a month's days that a month rests on: half of them for totals, unless the source says."""
+        if self.min_coverage is not None:
+            return self.min_coverage
+        return 0.0 if self.aggregate == "mean" else 0.5
 
     def conversion(self, told: str | None) -> float:
         """Factor from the unit that an item or a file tells to the one that the pixels are wanted in.

@@ -41,6 +41,9 @@ FEW = 3
 REACH = 400.0
 """Days beyond the period in which the neighbours of few dates are looked for."""
 
+INFERRED = "soilscale:interval_inferred"
+"""Property of a frozen item whose interval is inferred."""
+
 Instants = NDArray[np.datetime64]
 
 
@@ -114,12 +117,18 @@ def margin(items: Sequence[Item], composite: float | None) -> timedelta:
     return timedelta(0) if _monthly(marks, spacing) else timedelta(days=min(spacing, REACH))
 
 
+def states(properties: Mapping[str, Any]) -> bool:
+    """Whether an item states its interval itself; of a frozen one, whether it did before it was frozen."""
+    return not properties.get(INFERRED) and _own(properties) is not None
+
+
 def stamp(item: Item, interval: Span) -> Item:
     """Copy of an item that names its interval itself, so that it means the same without its neighbours."""
     first, end = interval
     whole = end == end.astype("datetime64[m]")
     last = end - np.timedelta64(1, "s") if whole else end
-    return item | {"properties": item["properties"] | {"start_datetime": f"{first}Z", "end_datetime": f"{last}Z"}}
+    properties = item["properties"] | {"start_datetime": f"{first}Z", "end_datetime": f"{last}Z"}
+    return item | {"properties": properties if states(item["properties"]) else properties | {INFERRED: True}}
 
 
 def _second(moment: datetime) -> np.datetime64:

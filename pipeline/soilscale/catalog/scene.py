@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from soilscale.catalog import intervals
 from soilscale.catalog.extents import Box
 from soilscale.catalog.items import area_of
 from soilscale.catalog.query import Item, Period, Span, to_span
+from soilscale.catalog.relations import Relations, relate
 from soilscale.sources import Source
 
 _STATED = ("updated", "created")
@@ -41,10 +41,13 @@ class Scene:
     """Wanted assets that the item lacks."""
     digest: str
     """SHA-256 of all the above and of the item's times of change and checksums."""
+    series: str = ""
+    """Scenes of one interval and series lie side by side; of several series the mean counts. Begins with the platform,
+    where the item is known to be of one."""
 
 
 def scenes(items: Sequence[Item], source: Source) -> list[Scene]:
-    """Read frozen items of one source as scenes, by start and id.
+    """Read those frozen items of one source that count as scenes, by start, series and place.
 
     Parameters
     ----------
@@ -59,9 +62,20 @@ def scenes(items: Sequence[Item], source: Source) -> list[Scene]:
     DataError
         If an item names no time.
     """
-    spans = intervals.resolve(items, source.composite)
-    found = [_scene(item, interval, source) for item, interval in zip(items, spans, strict=True)]
-    return sorted(found, key=lambda scene: (scene.start, scene.item))
+    return scenes_of(items, relate(items, source), source)
+
+
+def scenes_of(items: Sequence[Item], relations: Relations, source: Source) -> list[Scene]:
+    """Scenes of items of which it is known what they are to each other; see `scenes`."""
+    both = zip(items, relations.spans, relations.verdicts, strict=True)
+    found = [_scene(item, interval, verdict.series, source) for item, interval, verdict in both if verdict.counts]
+    return sorted(found, key=_order)
+
+
+def _order(scene: Scene) -> tuple[Any, ...]:
+    """By time, then from north to south and west to east: which of two tiles counts is no matter of their ids."""
+    west, _, _, north = scene.bbox
+    return scene.start, scene.end, scene.series, -north, west, scene.item
 
 
 def is_static(scenes: Sequence[Scene], source: Source, period: Period) -> bool:
@@ -79,7 +93,7 @@ def is_static(scenes: Sequence[Scene], source: Source, period: Period) -> bool:
     return len(dates) == 1 or not any(scene.start < after and scene.end > first for scene in scenes)
 
 
-def _scene(item: Item, interval: Span, source: Source) -> Scene:
+def _scene(item: Item, interval: Span, series: str, source: Source) -> Scene:
     assets = {name: item["assets"][name] for name in source.assets if name in item["assets"]}
     hrefs = {name: str(asset["href"]) for name, asset in assets.items()}
     found = decoding(assets.get(source.asset, {}), item["properties"], source.band)
@@ -91,7 +105,8 @@ def _scene(item: Item, interval: Span, source: Source) -> Scene:
         bbox=area_of(item),
         decoding=found,
         missing=tuple(name for name in source.assets if name not in assets),
-        digest=_digest(item, assets, found, interval),
+        digest=_digest(item, assets, found, interval, series),
+        series=series,
     )
 
 
@@ -168,7 +183,7 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _digest(item: Item, assets: Mapping[str, Any], found: Mapping[str, Any], interval: Span) -> str:
+def _digest(item: Item, assets: Mapping[str, Any], found: Mapping[str, Any], interval: Span, series: str) -> str:
     frozen = {
         "id": item["id"],
         "bbox": item.get("bbox"),
@@ -177,5 +192,6 @@ def _digest(item: Item, assets: Mapping[str, Any], found: Mapping[str, Any], int
         "checksums": {name: [asset.get(key) for key in _CHECKSUMS] for name, asset in assets.items()},
         "decoding": found,
         "interval": [str(instant) for instant in interval],
+        "series": series,
     }
     return hashlib.sha256(json.dumps(frozen, sort_keys=True).encode()).hexdigest()

@@ -178,13 +178,13 @@ def _files(reading: Reading, scenes: Sequence[Scene]) -> AbstractContextManager[
 
 def _key(date: Dated) -> tuple[object, ...]:
     start, end, tiles = date
-    return start, end, *(scene.item for scene in tiles)
+    return start, end, *((scene.item, scene.digest, scene.series) for scene in tiles)
 
 
 def _dates(scenes: Sequence[Scene]) -> Iterator[Dated]:
-    """Scenes grouped by interval: the tiles of one date."""
-    ordered = sorted(scenes, key=lambda scene: (scene.start, scene.end, scene.item))
-    for (start, end), tiles in groupby(ordered, key=lambda scene: (scene.start, scene.end)):
+    """Scenes grouped by interval and series: the tiles of one date, which keep their order."""
+    ordered = sorted(scenes, key=lambda scene: (scene.start, scene.end, scene.series))
+    for (start, end, _), tiles in groupby(ordered, key=lambda scene: (scene.start, scene.end, scene.series)):
         yield start, end, list(tiles)
 
 
