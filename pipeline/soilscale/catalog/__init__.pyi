@@ -1,3 +1,4 @@
+from .account import account, refuse_unclear
 from .frozen import search
 from .query import Broken, Item, Period, Progress, Query
 from .relations import Relations, Verdict, relate
@@ -14,7 +15,9 @@ __all__ = [
     "Relations",
     "Scene",
     "Verdict",
+    "account",
     "is_static",
+    "refuse_unclear",
     "relate",
     "renew",
     "scenes",

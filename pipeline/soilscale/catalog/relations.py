@@ -75,6 +75,9 @@ class Relations:
     """Number of items whose id another item has too, of another place or time."""
     lengths: Mapping[float, int] = field(default_factory=dict)
     """Days that an interval covers, to a tenth -> number of items that count."""
+    overlap: tuple[str, str] | None = None
+    """Ids of two items of one place that count, no longer than a month, whose intervals overlap and differ in length:
+    the longer one and the shorter one."""
 
     def having(self, standing: Standing) -> list[tuple[Verdict, Span]]:
         """Items of one standing, with their intervals."""
@@ -121,6 +124,7 @@ def relate(items: Sequence[Item], source: Source) -> Relations:
         wanted(source),
         sum(count for count in ids.values() if count > 1),
         days,
+        found.overlap,
     )
 
 
@@ -137,6 +141,7 @@ class _Judge:
         self.platforms = [platform(item) for item in items]
         self.places = [places.place(item, source.asset) for item in items]
         self.verdicts: dict[int, Verdict] = {}
+        self.overlap: tuple[str, str] | None = None
 
     def judge(self) -> None:
         """Reach a verdict on every item."""
@@ -246,21 +251,33 @@ class _Judge:
             self.verdicts[index] = Verdict(self.items[index]["id"], standing, series, beside)
 
     def _judge_lengths(self) -> None:
-        """Let what is longer than a month give way to what is shorter, of its place and within its interval."""
-        counting = [index for index, verdict in self.verdicts.items() if verdict.counts]
-        counting = [index for index in counting if self.places[index] is not None]
-        starts = np.array([self.spans[index][0] for index in counting], dtype="datetime64[s]")
-        ends = np.array([self.spans[index][1] for index in counting], dtype="datetime64[s]")
-        lengths = (ends - starts).astype("float64")
+        """Let what is longer than a month give way to what is shorter, of its place and within its interval.
+
+        What is no longer than a month is left to each month; a pair of it is kept as an example.
+        """
+        counting = [i for i, verdict in self.verdicts.items() if verdict.counts and self.places[i] is not None]
+        counting.sort(key=lambda index: self.spans[index])
+        starts, ends = (np.array([self.spans[i][side] for i in counting], dtype="datetime64[s]") for side in (0, 1))
+        lengths = ends - starts
         if not counting or lengths.max() < LONGER * lengths.min():
             return
-        for number in np.flatnonzero(lengths > MONTH.astype("timedelta64[s]").astype("float64")):
-            within = (starts >= starts[number]) & (ends <= ends[number]) & (lengths * LONGER <= lengths[number])
-            shorter = self._rival(counting[number], [counting[other] for other in np.flatnonzero(within)])
-            if shorter is not None:
-                days = [float((self.spans[i][1] - self.spans[i][0]) / DAY) for i in (counting[number], shorter)]
+        for number in np.flatnonzero(lengths >= LONGER * lengths.min()):
+            whole = lengths[number] > MONTH
+            if not whole and self.overlap is not None:
+                continue
+            reach = starts[number] if whole else starts[number] - lengths[number]
+            window = slice(*np.searchsorted(starts, [reach, ends[number]]))
+            fits = (ends[window] <= ends[number]) if whole else (ends[window] > starts[number])
+            fits &= lengths[window] * LONGER <= lengths[number]
+            shorter = self._rival(counting[number], [counting[window.start + i] for i in np.flatnonzero(fits)])
+            if shorter is None:
+                continue
+            days = [float((self.spans[i][1] - self.spans[i][0]) / DAY) for i in (counting[number], shorter)]
+            if whole:
                 reason = f"{days[0]:g} days beside {days[1]:g}"
                 self._give_way(counting[number], shorter, "longer interval", reason)
+            else:
+                self.overlap = self.items[counting[number]]["id"], self.items[shorter]["id"]
 
     def _rival(self, index: int, others: Iterable[int]) -> int | None:
         """First of some items that is of the place of another, and of no other platform."""

@@ -45,6 +45,11 @@ class Scene:
     """Scenes of one interval and series lie side by side; of several series the mean counts. Begins with the platform,
     where the item is known to be of one."""
 
+    @property
+    def platform(self) -> str:
+        """Platform, if it is known, else nothing."""
+        return self.series.partition("#")[0]
+
 
 def scenes(items: Sequence[Item], source: Source) -> list[Scene]:
     """Read those frozen items of one source that count as scenes, by start, series and place.

@@ -1,7 +1,8 @@
 from .layers import codes, meets
-from .months import is_constant, read_month, read_static, select
+from .months import read_month, read_static
 from .mosaics import Reading
 from .naming import factor, feature_names, lagged
+from .selection import covered_days, days_of, is_constant, select
 from .variables import FRACTION, TOGETHER, Input, feature_units, features, fractions, groups, template
 
 __all__ = [
@@ -10,6 +11,8 @@ __all__ = [
     "Input",
     "Reading",
     "codes",
+    "covered_days",
+    "days_of",
     "factor",
     "feature_names",
     "feature_units",
