@@ -11,10 +11,10 @@ from soilscale.errors import DataError
 from soilscale.sources import Source
 
 REASONS: dict[Standing, str] = {
-    "lacks an asset": "lack an asset that another item of the same place and time has",
-    "duplicate": "hold the same file as another item of the same place and time",
-    "older version": "give way to newer versions of the same place and time",
-    "longer interval": "cover more than a month, and give way to shorter ones within it",
+    "lacks an asset": "without an asset that another of the same place and time has",
+    "duplicate": "holding the same file as another of the same place and time",
+    "older version": "older than another of the same place and time",
+    "longer interval": "longer than a month, with shorter ones of the same place within",
 }
 """Why items are left out, beside those of other platforms."""
 
@@ -65,7 +65,7 @@ def _lines(source: Source, relations: Relations) -> Iterator[str]:
             first, span = left[0]
             because = f" ({first.reason})" if first.reason else ""
             yield (
-                f"{_items(len(left))} left out that {reason}: in {_months(left)}, such as {first.item!r} of "
+                f"{_items(len(left))} left out, {reason}: in {_months(left)}, such as {first.item!r} of "
                 f"{str(span[0])[:10]} for {first.beside!r}{because}"
             )
     yield from _unclear(source, relations.having("unclear"))

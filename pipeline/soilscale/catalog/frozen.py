@@ -19,9 +19,6 @@ from soilscale.errors import ConfigurationError, DataError
 
 logger = logging.getLogger(__name__)
 
-ZONES = 1.0
-"""Days by which what is dated by a local clock may lie outside a period in UTC."""
-
 SHOWN = 40
 """Names that a message lists at most."""
 
@@ -48,7 +45,8 @@ def search(query: Query, *, progress: Progress | None = None, broken: Broken | N
     Returns
     -------
     list of dict
-        STAC items, one per id, by start and id: absolute hrefs, the wanted assets only, the link ``self`` only,
+        STAC items, one per id, place and start, by start and id: absolute hrefs, the wanted assets only, the links
+        ``self`` and to later versions only,
         and ``start_datetime`` and ``end_datetime`` that say what the item covers, inferred from its neighbours
         where it has no interval of its own (see `soilscale.catalog.intervals`). Empty if nothing lies in the area.
 
@@ -107,7 +105,7 @@ def _in_period(query: Query, gather: Gather) -> tuple[Found, list[Item]]:
     if query.source.static:
         found = gather(None)
         return found, _resolved(query, found, None)
-    reach = _widened(query.span, timedelta(days=max(composite or 0, ZONES)))
+    reach = _widened(query.span, timedelta(days=composite or 0))
     found = gather(reach)
     margin = timedelta(0) if found.complete else intervals.margin(_members(query, found), composite)
     if margin and reach != (wider := _widened(query.span, margin)):

@@ -201,17 +201,28 @@ def backwards(properties: Mapping[str, Any]) -> bool:
 def margin(items: Sequence[Item], composite: float | None) -> timedelta:
     """How far beyond the period a catalog must be searched to tell what the items found in it cover.
 
-    Zero where every item has its own interval, or the dates found are spaced as months.
+    Zero where every item has its own interval, or the dates found are spaced as months, and a day where those are
+    months by another clock than that of UTC.
     """
     if all(_own(item["properties"]) for item in items):
         return timedelta(0)
     if composite is not None:
         return timedelta(days=composite)
-    marks = _marks(starts(items), "D")
+    firsts = starts(items)
+    marks = _marks(firsts, "D")
     if len(marks) < FEW:
         return timedelta(days=REACH)
     days = _median_days(marks)
-    return timedelta(0) if _monthly(marks, days) else timedelta(days=min(days, REACH))
+    if not _monthly(marks, days):
+        return timedelta(days=min(days, REACH))
+    local = before_months(firsts) is not None or any(_is_local(item["properties"]) for item in items)
+    return timedelta(days=int(local))
+
+
+def _is_local(properties: Mapping[str, Any]) -> bool:
+    """Whether an item is dated by another clock than that of UTC."""
+    moment = _moment(properties.get("datetime"))
+    return moment is not None and bool(moment.utcoffset())
 
 
 def states(properties: Mapping[str, Any]) -> bool:

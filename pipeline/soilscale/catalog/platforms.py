@@ -16,7 +16,7 @@ PLATFORMS: Mapping[str, str] = {
     "suominpp": "suomi-npp",
     "jpss1": "noaa-20",
     "jpss2": "noaa-21",
-    "gcomw1": "gcom-w",
+    "gcomw1": "gcomw",
 }
 """Further names of platforms, letters and digits alone -> the name that is used here."""
 
