@@ -115,7 +115,7 @@ def test_items_are_frozen_as_they_are(url: str) -> None:
     assert first["assets"]["day"]["href"] == "https://example.org/terra-2005-01-01-east.tif"
     assert [link["href"] for link in first["links"]] == [f"{url}collections/lst/items/terra-2005-01-01-east"]
     assert first["collection"] == "lst"
-    scene = scenes(items, wanted.source)[0]
+    scene = next(scene for scene in scenes(items, wanted.source) if scene.item == first["id"])
     assert scene.bbox == TILES["east"]
     assert scene.decoding == {"scale": 0.02, "offset": None, "nodata": 0.0, "unit": "K", "valid_range": None}
     assert (scene.start, scene.end) == (np.datetime64("2005-01-01"), np.datetime64("2005-01-09"))

@@ -452,7 +452,7 @@ def test_check_shows_what_will_be_read(config: Path, tmp_path: Path) -> None:
     file, stored, unit, values = shown["elevation"]
     assert (file, stored, unit) == (
         "GTiff, EPSG:4326, 0.00416667 x 0.00416667 degrees",
-        "int16, nodata -32768",
+        "int16, missing -32768",
         "m",
     )
     numbers = [float(number) for number in re.findall(r"[-+]?\d+\.?\d*", values)]

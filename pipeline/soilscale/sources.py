@@ -115,6 +115,10 @@ class Source:
     query: Mapping[str, Any] = field(default_factory=dict)
     profile: str | None = None
     """Product profile that the keys which the configuration leaves out are from."""
+    platform: tuple[str, ...] = ()
+    """Platforms whose items count; none: all."""
+    min_coverage: float | None = None
+    """Least share of a month's days that valid composites must cover; None: see `least_coverage`."""
     harmonise: Harmonise | None = None
     """Of a target that has no items of its own: what it is made from."""
 
@@ -139,6 +143,13 @@ class Source:
         if key in profile and profile[key] == getattr(self, key):
             return f"profile {self.profile}"
         return "configuration"
+
+    @property
+    def least_coverage(self) -> float:
+        """Least share of a month's days that a month rests on: half of them for totals, unless the source says."""
+        if self.min_coverage is not None:
+            return self.min_coverage
+        return 0.0 if self.aggregate == "mean" else 0.5
 
 
 @cache

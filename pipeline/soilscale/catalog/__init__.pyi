@@ -1,7 +1,9 @@
+from .account import account, refuse_unclear
 from .frozen import search
 from .query import Broken, Item, Period, Progress, Query
+from .relations import Relations, Verdict, relate
 from .renewal import renew
-from .scene import Scene, is_static, scenes
+from .scene import Scene, is_static, scenes, scenes_of
 from .signing import sign
 
 __all__ = [
@@ -10,10 +12,16 @@ __all__ = [
     "Period",
     "Progress",
     "Query",
+    "Relations",
     "Scene",
+    "Verdict",
+    "account",
     "is_static",
+    "refuse_unclear",
+    "relate",
     "renew",
     "scenes",
+    "scenes_of",
     "search",
     "sign",
 ]

@@ -45,7 +45,8 @@ def search(query: Query, *, progress: Progress | None = None, broken: Broken | N
     Returns
     -------
     list of dict
-        STAC items, one per id, by start and id: absolute hrefs, the wanted assets only, the link ``self`` only,
+        STAC items, one per id, place and start, by start and id: absolute hrefs, the wanted assets only, the links
+        ``self`` and to later versions only,
         and ``start_datetime`` and ``end_datetime`` that say what the item covers, inferred from its neighbours
         where it has no interval of its own (see `soilscale.catalog.intervals`). Empty if nothing lies in the area.
 
@@ -68,6 +69,8 @@ def search(query: Query, *, progress: Progress | None = None, broken: Broken | N
     if not items:
         _explain(query, url, root, found)
     _check_assets(query, found, items)
+    frozen = {item["id"] for item in items}
+    _check_times(query, [item for item in _members(query, found) if item["id"] in frozen])
     _warn_of_no_place(query, items)
     return items
 
@@ -161,6 +164,44 @@ def _check_assets(query: Query, found: Found, items: Sequence[Item]) -> None:
                 f"{query.where}: none of the {len(items)} items of {query.source.collection!r} has the asset "
                 f"{name!r}; they have {_list(found.assets)}"
             )
+
+
+def _check_times(query: Query, items: Sequence[Item]) -> None:
+    """Refuse totals of a length that nothing states, and say what was concluded from the items' times."""
+    source = query.source
+    if wrong := [item["id"] for item in items if intervals.backwards(item["properties"])]:
+        logger.warning(
+            "%s: %d items end before they start; what they cover is inferred from their start; the first is %r",
+            query.where,
+            len(wrong),
+            wrong[0],
+        )
+    away = intervals.before_months(intervals.starts(items)) if items else None
+    if away is not None:
+        logger.info(
+            "%s: all items start %g hours before a month, as local midnights do that are written in UTC, and count as "
+            "that month; the first is %r",
+            query.where,
+            away / np.timedelta64(1, "h"),
+            items[0]["id"],
+        )
+    dated = [item for item in items if not intervals.states(item["properties"])]
+    if source.aggregate != "sum" or source.static or not dated:
+        return
+    apart = intervals.spacing(dated)
+    if source.composite is None and not intervals.by_calendar(dated):
+        raise ConfigurationError(
+            f"{query.where}: item {dated[0]['id']!r} does not state the interval that its total covers"
+            + (f"; items of one place are {apart:g} days apart" if np.isfinite(apart) else "")
+            + f"; set sources.{source.name}.composite to the days that a total covers, such as "
+            f"{apart if np.isfinite(apart) else 1:g}, or give the items start_datetime and end_datetime"
+        )
+    if source.composite is not None and source.composite > intervals.CUT * apart:
+        raise ConfigurationError(
+            f"{query.where}: sources.{source.name}.composite says that a total covers {source.composite:g} days, but "
+            f"items of one place, such as {dated[0]['id']!r}, are {apart:g} days apart; correct composite, or give "
+            "the items start_datetime and end_datetime"
+        )
 
 
 def _warn_of_no_place(query: Query, items: Sequence[Item]) -> None:

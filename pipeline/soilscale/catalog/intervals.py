@@ -1,6 +1,9 @@
 """What time an item covers: its own interval, or one inferred from the dates of the whole source.
 
-The rules, in order; intervals are half open, ``[start, end)``, in UTC to the second.
+The rules, in order; intervals are half open, ``[start, end)``, to the second, by the clock that the item is written
+in: the month of ``2005-01-01T00:00:00+08:00`` is January. Where all starts of a source lie one a month, or one a year,
+at most 14 hours before the first of a month, at one hour but for daylight saving, they are local midnights that were
+written in UTC, and count as the first of that month.
 
 1. ``start_datetime`` and ``end_datetime``, where both are there and differ. An end in the last minute of a day is
    the next midnight, an end in the last second of a minute the next minute. An end at midnight is exclusive,
@@ -14,12 +17,15 @@ The rules, in order; intervals are half open, ``[start, end)``, in UTC to the se
    and a median spacing of 27 to 32 days, the calendar month; a median of 300 days or more, the calendar year;
    else the median spacing, cut at the next date. A single date is one day.
 
-Tiles of one date share the date.
+Tiles of one date share the date. Where one place has several instants a day, at most 18 hours apart, instants count
+instead of dates. Spacings are those of one platform, where a source holds several.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,6 +33,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from soilscale.catalog.extents import box
+from soilscale.catalog.platforms import platform
 from soilscale.catalog.query import Item, Span
 from soilscale.errors import DataError
 from soilscale.seasons import following
@@ -38,8 +46,21 @@ YEARLY = 300.0
 """Least median days between the dates of a yearly product."""
 FEW = 3
 """Fewer distinct dates than these tell nothing of their spacing."""
+HALF_DAY, ZONES = np.timedelta64(12, "h"), np.timedelta64(14, "h")
+"""Hours before a month: of what is noon rather than a midnight elsewhere, and of the easternmost time zone."""
+QUARTER = np.timedelta64(15, "m")
+"""What clocks of time zones differ by, or a multiple of it."""
+SAVING = np.timedelta64(1, "h")
+"""What daylight saving moves clocks by."""
+FREQUENT = 0.75
+"""Median days between the instants of one place below which there are several a day."""
+CUT = 1.5
+"""How many times as long as the spacing of its dates a composite must be for the two to contradict each other."""
 REACH = 400.0
 """Days beyond the period in which the neighbours of few dates are looked for."""
+
+INFERRED = "soilscale:interval_inferred"
+"""Property of a frozen item whose interval is inferred."""
 
 Instants = NDArray[np.datetime64]
 
@@ -66,9 +87,17 @@ def instant(text: Any) -> datetime | None:
 
 
 def start(properties: Mapping[str, Any]) -> np.datetime64 | None:
-    """First instant that an item's properties name, ``datetime64[s]``; None if they name none."""
-    moment = instant(properties.get("start_datetime")) or instant(properties.get("datetime"))
+    """First instant that an item's properties name, by their own clock, ``datetime64[s]``; None if they name none."""
+    moment = _moment(properties.get("start_datetime")) or _moment(properties.get("datetime"))
     return None if moment is None else _second(moment)
+
+
+def _moment(text: Any) -> datetime | None:
+    """Read an RFC 3339 date and time as it is written, with its offset from UTC, none meaning UTC; see `instant`."""
+    if instant(text) is None:
+        return None
+    moment = datetime.fromisoformat(text.strip().upper())
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def resolve(items: Sequence[Item], composite: float | None) -> list[Span]:
@@ -91,27 +120,114 @@ def resolve(items: Sequence[Item], composite: float | None) -> list[Span]:
     DataError
         If an item names no time.
     """
-    starts = _starts(items)
+    firsts = starts(items)
     own = [_own(item["properties"]) for item in items]
+    if before_months(firsts) is not None:
+        firsts = _next_months(firsts)
+        own = [interval and _at_midnight(interval) for interval in own]
     dated = _dates_inclusive([interval for interval in own if interval])
-    infer = _inference(starts, composite)
-    return [_span(interval, first, infer, dated=dated) for interval, first in zip(own, starts, strict=True)]
+    infer = _inferences(items, firsts, composite)
+    return [_span(interval, first, rule, dated=dated) for interval, first, rule in zip(own, firsts, infer, strict=True)]
+
+
+def _inferences(
+    items: Sequence[Item], firsts: Instants, composite: float | None
+) -> list[Callable[[np.datetime64], Span]]:
+    """Rule for each item by which its start becomes an interval: that of its platform, where each has dates enough."""
+    unit = "s" if composite is None and spacing(items, firsts) < FREQUENT else _unit(composite)
+    names = [platform(item) for item in items]
+    members = {name: firsts[[other == name for other in names]] for name in set(names)}
+    if any(len(_marks(some, unit)) < FEW for some in members.values()):
+        members = dict.fromkeys(members, firsts)
+    rules = {name: _inference(_marks(some, unit), composite, unit) for name, some in members.items()}
+    return [rules[name] for name in names]
+
+
+def spacing(items: Sequence[Item], firsts: Instants | None = None) -> float:
+    """Median days between the instants of one place and platform, of the place that has most; infinite without any."""
+    firsts = starts(items) if firsts is None else firsts
+    found: dict[Hashable, set[np.datetime64]] = defaultdict(set)
+    for item, first in zip(items, firsts, strict=True):
+        found[box(item.get("bbox")), platform(item)].add(first)
+    most = max(found.values(), key=len, default=set())
+    return _median_days(np.array(sorted(most))) if len(most) >= FEW else np.inf
+
+
+def before_months(firsts: Instants) -> np.timedelta64 | None:
+    """How long before a month the starts of a source lie that are local midnights written in UTC; None: they are not.
+
+    The least time, where daylight saving makes two of them. Noon is a label of the day, and no midnight of an island.
+    """
+    marks = np.unique(firsts)
+    if len(marks) < 2:  # noqa: PLR2004 - a single instant is no series
+        return None
+    away = _next_months(marks) - marks
+    months = marks.astype("datetime64[M]")
+    days = _median_days(marks)
+    series = len(np.unique(months)) == len(marks) and (MONTHLY[0] <= days <= MONTHLY[1] or days >= YEARLY)
+    close = away.max() <= ZONES and away.max() - away.min() <= SAVING
+    clocks = not (away % QUARTER.astype("timedelta64[s]")).any() and not (away == HALF_DAY).all()
+    return away.min() if series and close and clocks else None
+
+
+def _next_months(instants: Instants) -> Instants:
+    """First instants of the months after those in which instants lie."""
+    months: Instants = (instants.astype("datetime64[M]") + np.timedelta64(1, "M")).astype("datetime64[s]")
+    return months
+
+
+def _at_midnight(own: _Own) -> _Own:
+    """Interval that starts at a local midnight, by that clock; its end moves with it where it is one too."""
+    first, end = _next_months(np.array([own.start, own.end]))
+    ends = end - own.end <= ZONES
+    return _Own(first, end if ends else own.end + (first - own.start), own.at_midnight or bool(ends))
+
+
+def by_calendar(items: Sequence[Item]) -> bool:
+    """Whether the dates of items are one a month or one a year, so that the calendar says what each covers."""
+    firsts = starts(items)
+    firsts = firsts if before_months(firsts) is None else _next_months(firsts)
+    marks = _marks(firsts, "s")
+    days = _median_days(marks) if len(marks) > 1 else 0.0
+    return _monthly(marks, days) or days >= YEARLY
+
+
+def backwards(properties: Mapping[str, Any]) -> bool:
+    """Whether an item ends before it starts; what it covers is then inferred from its start alone."""
+    first, last = instant(properties.get("start_datetime")), instant(properties.get("end_datetime"))
+    return first is not None and last is not None and last < first
 
 
 def margin(items: Sequence[Item], composite: float | None) -> timedelta:
     """How far beyond the period a catalog must be searched to tell what the items found in it cover.
 
-    Zero where every item has its own interval, or the dates found are spaced as months.
+    Zero where every item has its own interval, or the dates found are spaced as months, and a day where those are
+    months by another clock than that of UTC.
     """
     if all(_own(item["properties"]) for item in items):
         return timedelta(0)
     if composite is not None:
         return timedelta(days=composite)
-    marks = _marks(_starts(items), None)
+    firsts = starts(items)
+    marks = _marks(firsts, "D")
     if len(marks) < FEW:
         return timedelta(days=REACH)
-    spacing = _median_days(marks)
-    return timedelta(0) if _monthly(marks, spacing) else timedelta(days=min(spacing, REACH))
+    days = _median_days(marks)
+    if not _monthly(marks, days):
+        return timedelta(days=min(days, REACH))
+    local = before_months(firsts) is not None or any(_is_local(item["properties"]) for item in items)
+    return timedelta(days=int(local))
+
+
+def _is_local(properties: Mapping[str, Any]) -> bool:
+    """Whether an item is dated by another clock than that of UTC."""
+    moment = _moment(properties.get("datetime"))
+    return moment is not None and bool(moment.utcoffset())
+
+
+def states(properties: Mapping[str, Any]) -> bool:
+    """Whether an item states its interval itself; of a frozen one, whether it did before it was frozen."""
+    return not properties.get(INFERRED) and _own(properties) is not None
 
 
 def stamp(item: Item, interval: Span) -> Item:
@@ -119,25 +235,29 @@ def stamp(item: Item, interval: Span) -> Item:
     first, end = interval
     whole = end == end.astype("datetime64[m]")
     last = end - np.timedelta64(1, "s") if whole else end
-    return item | {"properties": item["properties"] | {"start_datetime": f"{first}Z", "end_datetime": f"{last}Z"}}
+    properties = item["properties"] | {"start_datetime": f"{first}Z", "end_datetime": f"{last}Z"}
+    return item | {"properties": properties if states(item["properties"]) else properties | {INFERRED: True}}
 
 
 def _second(moment: datetime) -> np.datetime64:
     return np.datetime64(moment.replace(tzinfo=None, microsecond=0), "s")
 
 
-def _starts(items: Sequence[Item]) -> Instants:
-    starts = [start(item["properties"]) for item in items]
-    for item, first in zip(items, starts, strict=True):
+def starts(items: Sequence[Item]) -> Instants:
+    """First instant that each item names, by its own clock; errors as `resolve`."""
+    found = [start(item["properties"]) for item in items]
+    for item, first in zip(items, found, strict=True):
         if first is None:
             raise DataError(f"item {item['id']!r} has neither datetime nor start_datetime; leave it out of the catalog")
-    return np.array(starts, dtype="datetime64[s]")
+    return np.array(found, dtype="datetime64[s]")
 
 
 def _own(properties: Mapping[str, Any]) -> _Own | None:
-    first, last = instant(properties.get("start_datetime")), instant(properties.get("end_datetime"))
+    first, last = _moment(properties.get("start_datetime")), _moment(properties.get("end_datetime"))
     if first is None or last is None or last < first:
         return None
+    with suppress(OverflowError):
+        last = last.astimezone(first.tzinfo)
     at_midnight = not any((last.hour, last.minute, last.second, last.microsecond))
     if last == first and not at_midnight:
         return None
@@ -178,20 +298,19 @@ def _span(own: _Own | None, first: np.datetime64, infer: Callable[[np.datetime64
     return infer(first)
 
 
-def _inference(starts: Instants, composite: float | None) -> Callable[[np.datetime64], Span]:
-    """Rule by which a start becomes an interval, from all starts of the source."""
-    marks = _marks(starts, composite)
+def _inference(marks: Instants, composite: float | None, unit: str) -> Callable[[np.datetime64], Span]:
+    """Rule by which a start becomes an interval, from all dates, or instants, of a series."""
     if composite is not None:
         return _composites(marks, composite)
     if len(marks) < 2:  # noqa: PLR2004 - a spacing needs two
         return lambda first: _units(first, "D")
-    spacing = _median_days(marks)
-    if _monthly(marks, spacing):
+    days = _median_days(marks)
+    if _monthly(marks, days):
         return lambda first: _units(first, "M")
-    if spacing >= YEARLY:
+    if days >= YEARLY:
         return lambda first: _units(first, "Y")
-    length = np.timedelta64(round(spacing * 86400), "s")
-    return lambda first: _until_next(first.astype("datetime64[D]"), length, marks)
+    length = np.timedelta64(max(round(days * 86400), 1), "s")
+    return lambda first: _until_next(first.astype(f"datetime64[{unit}]"), length, marks)
 
 
 def _composites(marks: Instants, composite: float) -> Callable[[np.datetime64], Span]:
@@ -224,15 +343,15 @@ def _unit(composite: float | None) -> str:
     return "s" if composite is not None and composite < 1 else "D"
 
 
-def _marks(starts: Instants, composite: float | None) -> Instants:
-    """Distinct dates of a source, ascending; distinct instants where composites are shorter than a day."""
-    return np.unique(starts.astype(f"datetime64[{_unit(composite)}]")).astype("datetime64[s]")
+def _marks(instants: Instants, unit: str) -> Instants:
+    """Distinct dates of a source, ascending, or distinct instants."""
+    return np.unique(instants.astype(f"datetime64[{unit}]")).astype("datetime64[s]")
 
 
 def _median_days(marks: Instants) -> float:
     return float(np.median(np.diff(marks) / DAY))
 
 
-def _monthly(marks: Instants, spacing: float) -> bool:
+def _monthly(marks: Instants, days: float) -> bool:
     months = np.unique(marks.astype("datetime64[M]"))
-    return len(months) == len(marks) and MONTHLY[0] <= spacing <= MONTHLY[1]
+    return len(months) == len(marks) and MONTHLY[0] <= days <= MONTHLY[1]

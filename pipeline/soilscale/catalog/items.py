@@ -10,7 +10,8 @@ from typing import Any
 from soilscale.catalog.documents import resolve
 from soilscale.catalog.extents import WORLD, Box, box, geometry_box, intersects
 from soilscale.catalog.intervals import instant, start
-from soilscale.catalog.query import Broken, Found, Item, Query, satisfies
+from soilscale.catalog.query import Broken, Found, Item, Query, links, satisfies
+from soilscale.catalog.versions import SUCCESSORS
 from soilscale.errors import DataError
 from soilscale.storage import shown
 
@@ -35,8 +36,8 @@ def freeze(raw: Mapping[str, Any], url: str, assets: Iterable[str]) -> Item:
     Returns
     -------
     dict
-        The item with absolute asset hrefs, only the wanted assets, the link ``self`` only and a bbox of four
-        numbers, which is absent where the item has neither a bbox nor a geometry.
+        The item with absolute asset hrefs, only the wanted assets, the link ``self`` and those to later versions, and
+        a bbox of four numbers, which is absent where the item has neither a bbox nor a geometry.
 
     Raises
     ------
@@ -55,7 +56,8 @@ def freeze(raw: Mapping[str, Any], url: str, assets: Iterable[str]) -> Item:
     if area:
         item["bbox"] = list(area)
     item["properties"] = properties
-    item["links"] = [{"rel": "self", "href": url, "type": "application/geo+json"}]
+    newer = [{"rel": link["rel"], "href": resolve(url, link["href"])} for link in links(raw, *SUCCESSORS)]
+    item["links"] = [{"rel": "self", "href": url, "type": "application/geo+json"}, *newer]
     item["assets"] = {
         name: asset | {"href": resolve(url, asset["href"])}
         for name in assets
@@ -105,12 +107,16 @@ def skip(found: Found, query: Query, url: str, reason: str, broken: Broken) -> N
 
 
 def deduplicate(items: Iterable[Item]) -> list[Item]:
-    """One item per id: the one with the newest ``updated`` or else ``created``, the last among equals."""
-    newest: dict[str, Item] = {}
+    """One item per id, place and start: the one with the newest ``updated`` or else ``created``, the last among equals.
+
+    Some catalogs name items by their date alone, tile by tile, or by their tile alone, date by date.
+    """
+    newest: dict[tuple[object, ...], Item] = {}
     for item in items:
-        known = newest.get(item["id"])
+        key = item["id"], area_of(item), start(item["properties"])
+        known = newest.get(key)
         if known is None or _age(item) >= _age(known):
-            newest[item["id"]] = item
+            newest[key] = item
     return list(newest.values())
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from soilscale.catalog import intervals
 from soilscale.catalog.extents import Box
 from soilscale.catalog.items import area_of
 from soilscale.catalog.placement import Placement, placement
 from soilscale.catalog.query import Item, Period, Span, to_span
+from soilscale.catalog.relations import Relations, relate
 from soilscale.sources import Source
 from soilscale.units import stated
 
@@ -49,10 +49,18 @@ class Scene:
     """Asset name -> where the item states that its pixels lie; only of assets of which it does."""
     masks: Mapping[str, str] = field(default_factory=dict)
     """Asset name -> href of the mask beside its file, of those that the item lists."""
+    series: str = ""
+    """Scenes of one interval and series lie side by side; of several series the mean counts. Begins with the platform,
+    where the item is known to be of one."""
+
+    @property
+    def platform(self) -> str:
+        """Platform, if it is known, else nothing."""
+        return self.series.partition("#")[0]
 
 
 def scenes(items: Sequence[Item], source: Source) -> list[Scene]:
-    """Read frozen items of one source as scenes, by start and id.
+    """Read those frozen items of one source that count as scenes, by start, series and place.
 
     Parameters
     ----------
@@ -67,9 +75,20 @@ def scenes(items: Sequence[Item], source: Source) -> list[Scene]:
     DataError
         If an item names no time.
     """
-    spans = intervals.resolve(items, source.composite)
-    found = [_scene(item, interval, source) for item, interval in zip(items, spans, strict=True)]
-    return sorted(found, key=lambda scene: (scene.start, scene.item))
+    return scenes_of(items, relate(items, source), source)
+
+
+def scenes_of(items: Sequence[Item], relations: Relations, source: Source) -> list[Scene]:
+    """Scenes of items of which it is known what they are to each other; see `scenes`."""
+    both = zip(items, relations.spans, relations.verdicts, strict=True)
+    found = [_scene(item, interval, verdict.series, source) for item, interval, verdict in both if verdict.counts]
+    return sorted(found, key=_order)
+
+
+def _order(scene: Scene) -> tuple[Any, ...]:
+    """By time, then from north to south and west to east: which of two tiles counts is no matter of their ids."""
+    west, _, _, north = scene.bbox
+    return scene.start, scene.end, scene.series, -north, west, scene.item
 
 
 def is_static(scenes: Sequence[Scene], source: Source, period: Period) -> bool:
@@ -87,7 +106,7 @@ def is_static(scenes: Sequence[Scene], source: Source, period: Period) -> bool:
     return len(dates) == 1 or not any(scene.start < after and scene.end > first for scene in scenes)
 
 
-def _scene(item: Item, interval: Span, source: Source) -> Scene:
+def _scene(item: Item, interval: Span, series: str, source: Source) -> Scene:
     assets = {name: item["assets"][name] for name in source.assets if name in item["assets"]}
     hrefs = {name: str(asset["href"]) for name, asset in assets.items()}
     found = decoding(assets.get(source.asset, {}), item["properties"], source.band)
@@ -102,9 +121,10 @@ def _scene(item: Item, interval: Span, source: Source) -> Scene:
         bbox=area_of(item),
         decoding=found,
         missing=tuple(name for name in source.assets if name not in assets),
-        digest=_digest(item, assets, (found, placements, masks), interval),
+        digest=_digest(item, assets, (found, placements, masks), interval, series),
         placements=placements,
         masks=masks,
+        series=series,
     )
 
 
@@ -206,7 +226,9 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _digest(item: Item, assets: Mapping[str, Any], stated: tuple[Mapping[str, Any], ...], interval: Span) -> str:
+def _digest(
+    item: Item, assets: Mapping[str, Any], stated: tuple[Mapping[str, Any], ...], interval: Span, series: str
+) -> str:
     found, placements, masks = stated
     frozen = {
         "id": item["id"],
@@ -218,5 +240,6 @@ def _digest(item: Item, assets: Mapping[str, Any], stated: tuple[Mapping[str, An
         "placements": {name: asdict(place) for name, place in placements.items()},
         "masks": masks,
         "interval": [str(instant) for instant in interval],
+        "series": series,
     }
     return hashlib.sha256(json.dumps(frozen, sort_keys=True).encode()).hexdigest()

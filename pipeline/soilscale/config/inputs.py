@@ -68,6 +68,10 @@ def _as_rules(value: Any) -> Any:
     return value if isinstance(value, (list, tuple)) else (value,)
 
 
+def _as_names(value: Any) -> Any:
+    return () if value is None else _as_tuple(value)
+
+
 def as_scheme(value: Any) -> Any:
     """Refuse what is neither a scheme's name nor a list of months for each season."""
     if isinstance(value, str):
@@ -151,6 +155,10 @@ class SourceSection(Section):
     unit: str | None = None
     band: int = Field(default=1, ge=1)
     query: dict[str, Any] = {}
+    platform: Annotated[
+        tuple[str, ...], BeforeValidator(_as_names, json_schema_input_type=str | tuple[str, ...] | None)
+    ] = ()
+    min_coverage: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="before")
     @classmethod

@@ -1,9 +1,10 @@
 from .layers import codes, meets
-from .months import is_constant, read_month, read_static, select
+from .months import read_month, read_static
 from .naming import factor, feature_names, lagged
 from .probes import Place, Probe, crs_name, probe
 from .quantities import cube_unit
 from .reading import Reading
+from .selection import covered_days, days_of, is_constant, select
 from .variables import FRACTION, TOGETHER, Input, feature_units, features, fractions, groups, template
 
 __all__ = [
@@ -14,8 +15,10 @@ __all__ = [
     "Probe",
     "Reading",
     "codes",
+    "covered_days",
     "crs_name",
     "cube_unit",
+    "days_of",
     "factor",
     "feature_names",
     "feature_units",

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import chain, groupby
 
 import numpy as np
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from soilscale import kernels
@@ -18,14 +17,10 @@ from soilscale.cube.ahead import ahead
 from soilscale.cube.layers import layer, terrain
 from soilscale.cube.naming import ANGLE, TERRAIN, feature_names
 from soilscale.cube.reading import Reading
+from soilscale.cube.selection import SLACK, days_of, length, spans
 from soilscale.cube.warping import Floats, Layer
 from soilscale.seasons import following
 from soilscale.sources import Source
-
-SLOW = np.timedelta64(180, "D")
-"""Interval from which on a source counts as slow (yearly), so that the nearest one holds where none is given."""
-
-SECONDS_PER_DAY = 86400
 
 Dated = tuple[np.datetime64, np.datetime64, list[Scene]]
 """First instant, first instant after, and the tiles of one date."""
@@ -43,26 +38,6 @@ class _Crossing(threading.local):
 
 
 _crossing = _Crossing()
-
-
-def select(scenes: Sequence[Scene], month: np.datetime64) -> list[Scene]:
-    """Scenes that count for a month: those that share days with it, else, of a slow source, the nearest in time."""
-    starts, ends = _intervals(scenes)
-    shared = kernels.shared_days(starts, ends, month) > 0
-    if not shared.any() and len(scenes) and np.median(ends - starts) >= SLOW:
-        middle = month.astype("datetime64[M]").astype("datetime64[s]") + np.timedelta64(15, "D")
-        away = np.maximum(np.maximum(starts - middle, middle - ends), np.timedelta64(0, "s"))
-        shared = away == away.min()
-    return [scene for scene, take in zip(scenes, shared, strict=True) if take]
-
-
-def is_constant(source: Source, scenes: Sequence[Scene], month: np.datetime64) -> bool:
-    """Whether scenes give the same values in this month as in any other that they cover: all span the whole of it."""
-    starts, ends = _intervals(scenes)
-    first = month.astype("datetime64[M]")
-    days = _days(first, first + np.timedelta64(1, "M"))
-    shared = kernels.shared_days(starts, ends, month)
-    return source.aggregate == "mean" and len(scenes) > 0 and bool(((shared == days) | (shared == 0)).all())
 
 
 def read_static(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> dict[str, Floats]:
@@ -96,7 +71,7 @@ def read_month(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month:
 
     Each date counts by the days that it shares with the month and by the part of a cell that it sees. A source
     whose composites are totals, or mean daily rates, gives the mean daily rate of its valid composites times the
-    days of the month.
+    days of the month. A pixel whose valid composites cover less than the source's least share of the days is missing.
 
     A date that reaches into the next month is read once for both if this thread reads them one after the other with
     one `Reading`.
@@ -112,20 +87,23 @@ def read_month(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month:
         Feature -> array of shape ``(Y, X)``; NaN where nothing valid was seen.
     """
     source = reading.source
-    mean = _mean(_layers(reading, scenes, geobox, month), month, totals=source.aggregate == "sum")
+    layers = _layers(reading, scenes, geobox, month)
+    share = source.least_coverage if kernels.shared_days(*spans(scenes), month).any() else 0.0
+    mean = _mean(layers, month, totals=source.aggregate == "sum", least=share * days_of(month))
     if mean is not None and source.aggregate != "mean":
-        first = month.astype("datetime64[M]")
-        mean = mean * _days(first, first + np.timedelta64(1, "M"))
+        mean = mean * days_of(month)
     return _named(source, mean, geobox)
 
 
-def _mean(layers: Iterator[Shown], month: np.datetime64, *, totals: bool) -> Floats | None:
+def _mean(layers: Iterator[Shown], month: np.datetime64, *, totals: bool, least: float) -> Floats | None:
     """Mean of the layers that are there, weighted by days and by what they see of a cell; None if there is none.
 
     Parameters
     ----------
     totals
         Whether layers are totals, of which the mean daily rate is wanted.
+    least
+        Days that what is seen of a pixel must cover.
     """
     there = ((start, end, *found) for start, end, found in layers if found is not None)
     first = next(there, None)
@@ -134,12 +112,39 @@ def _mean(layers: Iterator[Shown], month: np.datetime64, *, totals: bool) -> Flo
     second = next(there, None)
     if second is None:
         start, end, values, _ = first
-        return values / _days(start, end) if totals else values
+        if _shared(start, end, month) + SLACK < least:
+            return None
+        return values / length(start, end) if totals else values
     total, weight = np.zeros(first[2].shape), np.zeros(first[3].shape)
+    seen = _Seen(month, first[3].shape) if least > 0 else None
     for start, end, values, fraction in chain((first, second), there):
-        days = float(kernels.shared_days(np.array([start]), np.array([end]), month)[0]) or 1.0
-        sums.add(total, weight, values, fraction, days=days, per=_days(start, end) if totals else 1.0)
-    return kernels.weighted_mean(total, np.broadcast_to(weight, total.shape))
+        days = _shared(start, end, month) or 1.0
+        sums.add(total, weight, values, fraction, days=days, per=length(start, end) if totals else 1.0)
+        if seen is not None:
+            seen.add(start, end, fraction)
+    mean = kernels.weighted_mean(total, np.broadcast_to(weight, total.shape))
+    return mean if seen is None else np.where(seen.days + SLACK >= least, mean, np.nan)
+
+
+def _shared(start: np.datetime64, end: np.datetime64, month: np.datetime64) -> float:
+    """Days that an interval shares with a month."""
+    return float(kernels.shared_days(np.array([start]), np.array([end]), month)[0])
+
+
+class _Seen:
+    """Days of a month that are seen of each pixel, those that several dates cover counted once."""
+
+    def __init__(self, month: np.datetime64, shape: tuple[int, ...]) -> None:
+        self._first = month.astype("datetime64[M]").astype("datetime64[s]")
+        self._whole = days_of(month)
+        self._until = np.zeros(shape)
+        self.days: Floats = np.zeros(shape)
+
+    def add(self, start: np.datetime64, end: np.datetime64, fraction: Floats) -> None:
+        """Add a date that starts no earlier than those before it."""
+        begin, last = (min(max(length(self._first, moment), 0.0), self._whole) for moment in (start, end))
+        self.days += np.where(fraction > 0, np.maximum(last - np.maximum(self._until, begin), 0), 0)
+        np.maximum(self._until, last, out=self._until, where=fraction > 0)
 
 
 def _named(source: Source, found: Floats | None, geobox: GeoBox) -> dict[str, Floats]:
@@ -178,24 +183,11 @@ def _files(reading: Reading, scenes: Sequence[Scene]) -> AbstractContextManager[
 
 def _key(date: Dated) -> tuple[object, ...]:
     start, end, tiles = date
-    return start, end, *(scene.item for scene in tiles)
+    return start, end, *((scene.item, scene.digest, scene.series) for scene in tiles)
 
 
 def _dates(scenes: Sequence[Scene]) -> Iterator[Dated]:
-    """Scenes grouped by interval: the tiles of one date."""
-    ordered = sorted(scenes, key=lambda scene: (scene.start, scene.end, scene.item))
-    for (start, end), tiles in groupby(ordered, key=lambda scene: (scene.start, scene.end)):
+    """Scenes grouped by interval and series: the tiles of one date, which keep their order."""
+    ordered = sorted(scenes, key=lambda scene: (scene.start, scene.end, scene.series))
+    for (start, end, _), tiles in groupby(ordered, key=lambda scene: (scene.start, scene.end, scene.series)):
         yield start, end, list(tiles)
-
-
-def _days(start: np.datetime64, end: np.datetime64) -> float:
-    """Length of an interval in days."""
-    seconds = end.astype("datetime64[s]") - start.astype("datetime64[s]")
-    return float(seconds.astype("int64")) / SECONDS_PER_DAY
-
-
-def _intervals(scenes: Sequence[Scene]) -> tuple[NDArray[np.datetime64], NDArray[np.datetime64]]:
-    return (
-        np.array([scene.start for scene in scenes], dtype="datetime64[s]"),
-        np.array([scene.end for scene in scenes], dtype="datetime64[s]"),
-    )

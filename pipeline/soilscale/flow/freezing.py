@@ -79,7 +79,7 @@ def freeze(run: Run) -> bool:
             since = _since(run, earlier["last"]) if earlier.get("of") == of else None
             if since is not None:
                 items = catalog.renew(frozen["features"], items, since)
-            stated = unit_of_file(run.config, source, catalog.scenes(items, source), frozen.get(UNIT))
+            stated = _stated(run.config, source, items, frozen.get(UNIT))
         except ServiceError as error:
             if frozen.get("soilscale:query") != made_from:
                 raise
@@ -123,6 +123,15 @@ def _rests_on_files(source: Source, scenes: Sequence[Scene]) -> bool:
     """Whether neither the configuration nor an item states the unit of a source that has one."""
     stated = source.unit or any(scene.decoding["unit"] for scene in scenes)
     return source.kind == "continuous" and not stated
+
+
+def _stated(
+    settings: Config, source: Source, items: Sequence[catalog.Item], earlier: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """Unit of a file of items, where it may be needed; see `unit_of_file`."""
+    if source.unit is not None or source.kind != "continuous":
+        return None
+    return unit_of_file(settings, source, catalog.scenes(items, source), earlier)
 
 
 def unit_of_file(

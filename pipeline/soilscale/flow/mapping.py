@@ -272,7 +272,8 @@ def _origins(run: Run, months: Months) -> list[dict[str, str]]:
         scenes = run.plan.scenes.get(given.source.name, ())
         back = [np.timedelta64(lag, "M") for lag in (0, *given.source.lags)]
         wanted = [month - lag for month in months for lag in back]
-        used = scenes if given.static else [scene for month in wanted for scene in cube.select(scenes, month)]
+        least = given.source.least_coverage
+        used = scenes if given.static else [scene for month in wanted for scene in cube.select(scenes, month, least)]
         for scene in used:
             href = run.plan.hrefs[given.source.name][scene.item].partition("?")[0]
             title = f"{given.source.name}: {scene.item}"

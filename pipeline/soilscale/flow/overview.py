@@ -85,6 +85,7 @@ def status(config: Config) -> Status:
     lines += [f"{last}; kept: {', '.join(map(str, releases.numbers(workspace)))}"] if last is not None else []
     writer = lease.holder(workspace)
     lines += [f"being written by {writer}"] if writer is not None else []
+    lines += stages.gap_lines(run.plan) if expected else []
     return Status(found, failed, lines)
 
 
@@ -168,10 +169,12 @@ def check(config: Config, progress: Progress) -> Check:
     rows: list[SourceCheck] = []
     errors: list[SoilscaleError] = []
     seen: dict[str, Sequence[Scene]] = {}
+    notes: list[str] = []
     for source in config.source_list:
         try:
-            items = catalog.search(freezing.query(config, source), progress=progress)
-            scenes = seen[source.name] = catalog.scenes(items, source)
+            scenes, lines = _look_at(config, source, progress)
+            seen[source.name] = scenes
+            notes += lines
             rows.append(_describe(config, source, scenes))
             if not scenes:
                 errors.append(DataError(freezing.no_items(config, source)))
@@ -182,7 +185,7 @@ def check(config: Config, progress: Progress) -> Check:
     inputs, faults = _shown(looked, rows)
     errors += faults
     warnings = [f"warning: {text}" for text in probing.warnings(looked)]
-    lines = [*map(str, faults), *warnings, *_grid_lines(config), *_parts_lines(config, seen)]
+    lines = [*map(str, faults), *warnings, *_grid_lines(config), *_parts_lines(config, seen), *notes]
     try:
         reporting.check_references(config)
         told = stations_on_grid(config)
@@ -214,12 +217,26 @@ def _shown(
     return inputs, faults
 
 
+def _look_at(config: Config, source: Source, progress: Progress) -> tuple[list[Scene], list[str]]:
+    """Scenes that a catalog has for a source, and what there is to say of them."""
+    items = catalog.search(freezing.query(config, source), progress=progress)
+    relations = catalog.relate(items, source)
+    scenes = plan.scenes_of(config, source, items, relations) if items else []
+    if source.role == "predictor" and catalog.is_static(scenes, source, freezing.period(config)):
+        catalog.refuse_unclear(source.name, relations)
+    return scenes, catalog.account(source, relations)
+
+
 def _parts_lines(config: Config, seen: Mapping[str, Sequence[Scene]]) -> list[str]:
     """What a target of several parts is made of."""
     how = config.target.harmonise
     if how is None:
         return []
-    months = {part: {month for month in config.months if cube.select(seen.get(part, ()), month)} for part in how.order}
+    parts = {source.name: source.least_coverage for source in config.source_list if source.name in how.order}
+    months = {
+        part: {month for month in config.months if cube.select(seen.get(part, ()), month, least)}
+        for part, least in parts.items()
+    }
     shared = [
         f"{part} shares {len(months[part] & months[how.reference])} months with {how.reference}"
         for part in how.order[1:]
@@ -245,7 +262,8 @@ def _describe(config: Config, source: Source, scenes: Sequence[Scene]) -> Source
     state = f"{len(lacking)} of {len(scenes)} items lack {', '.join(lacking[0].missing)}" if lacking else "read"
     if source.role == "predictor" and catalog.is_static(scenes, source, freezing.period(config)):
         return SourceCheck(source.name, len(scenes), "static", "0", state)
-    covered = np.array([month for month in config.months if cube.select(scenes, month)], dtype="datetime64[M]")
+    least = source.least_coverage
+    covered = np.array([month for month in config.months if cube.select(scenes, month, least)], dtype="datetime64[M]")
     missing = [str(month) for month in config.months if month not in covered]
     text = f"{len(missing)}: {stages.brief(missing)}" if missing else "0"
     return SourceCheck(source.name, len(scenes), f"{len(covered)} of {len(config.months)}{_span(covered)}", text, state)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from soilscale import catalog, cube, storage
-from soilscale.catalog import Scene
+from soilscale.catalog import Relations, Scene
 from soilscale.config import Config
 from soilscale.cube import Input
 from soilscale.errors import ConfigurationError, DataError
@@ -48,6 +48,8 @@ class Plan:
     months: Months
     hrefs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Source -> item -> where the item itself lies, else its first asset."""
+    relations: Mapping[str, Relations] = field(default_factory=dict)
+    """Source -> what its items are to each other; those that give way are no scenes."""
 
     @property
     def target(self) -> Input:
@@ -81,11 +83,27 @@ class Plan:
             given.source.name: [
                 str(month)
                 for month in self.months
-                if not any(cube.select(self.scenes[name], month) for name in given.source.origins)
+                if not any(self.select(name, month) for name in given.source.origins)
             ]
             for given in self.inputs
             if not given.static and given.source.role != "part"
         }
+
+    def select(self, name: str, month: np.datetime64) -> list[Scene]:
+        """Scenes of a source that make one of its months."""
+        source = next(given.source for given in self.inputs if given.source.name == name)
+        return cube.select(self.scenes[name], month, source.least_coverage)
+
+    def short(self) -> dict[str, dict[str, float]]:
+        """Months of each source that are missing because its items cover too few of their days -> those days."""
+        found: dict[str, dict[str, float]] = {}
+        for given in self.inputs:
+            scenes = self.scenes.get(given.source.name, ())
+            for month in () if given.static or not given.source.least_coverage else self.months:
+                days = cube.covered_days(scenes, month)
+                if days and not self.select(given.source.name, month):
+                    found.setdefault(given.source.name, {})[str(month)] = days
+        return found
 
 
 def make(config: Config, workspace: Workspace) -> Plan:
@@ -100,19 +118,23 @@ def make(config: Config, workspace: Workspace) -> Plan:
     """
     scenes: dict[str, list[Scene]] = {}
     hrefs: dict[str, dict[str, str]] = {}
+    relations: dict[str, Relations] = {}
     inputs: list[Input] = []
     for source in config.source_list:
         frozen = _frozen(workspace, source)
         items = frozen["features"]
-        found = _scenes(config, source, items)
+        relations[source.name] = catalog.relate(items, source)
+        found = scenes_of(config, source, items, relations[source.name])
         hrefs[source.name] = {item["id"]: _href(item) for item in items}
         static = source.role == "predictor" and catalog.is_static(found, source, freezing.period(config))
+        if static:
+            catalog.refuse_unclear(source.name, relations[source.name])
         scenes[source.name] = found
         inputs.append(Input(source, static, freezing.unit(source, found, frozen)))
     inputs = [_with_classes(workspace, given) for given in inputs]
     if config.target.harmonise is not None:
         inputs.append(_harmonised(config.target, config.target.harmonise, inputs))
-    return Plan(tuple(inputs), scenes, config.nested_grid, config.months, hrefs)
+    return Plan(tuple(inputs), scenes, config.nested_grid, config.months, hrefs, relations)
 
 
 def _harmonised(target: Source, how: Harmonise, inputs: Sequence[Input]) -> Input:
@@ -134,7 +156,8 @@ def _harmonised(target: Source, how: Harmonise, inputs: Sequence[Input]) -> Inpu
 
 def frozen(config: Config, workspace: Workspace, source: Source) -> list[Scene]:
     """Scenes of a source from its frozen items."""
-    return _scenes(config, source, _frozen(workspace, source)["features"])
+    items = _frozen(workspace, source)["features"]
+    return scenes_of(config, source, items, catalog.relate(items, source))
 
 
 def _frozen(workspace: Workspace, source: Source) -> dict[str, Any]:
@@ -153,10 +176,23 @@ def _href(item: Mapping[str, Any]) -> str:
     return next(chain(own, assets), item["id"])
 
 
-def _scenes(config: Config, source: Source, items: list[dict[str, Any]]) -> list[Scene]:
-    found = catalog.scenes(items, source)
-    if not found:
+def scenes_of(config: Config, source: Source, items: Sequence[dict[str, Any]], relations: Relations) -> list[Scene]:
+    """Scenes of a source from its items and what they are to each other.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    found = catalog.scenes_of(items, relations, source)
+    if not items:
         raise DataError(freezing.no_items(config, source))
+    if not found:
+        raise DataError(
+            f"source {source.name}: got {len(items)} items, none of the platform {' or '.join(relations.wanted)} (the "
+            f"first, {items[0]['id']!r}, is of {relations.verdicts[0].reason}); correct "
+            f"sources.{source.name}.platform, or set it to null to take all"
+        )
     return found
 
 
@@ -205,12 +241,12 @@ def _alike(
     """Runs of months that hold the same values, as a yearly source's do, and their scenes; most are of one month."""
 
     def key(month: np.datetime64) -> tuple[object, ...]:
-        chosen = cube.select(scenes, month)
-        return tuple(scene.item for scene in chosen), None if constant(source, chosen, month) else month
+        chosen = cube.select(scenes, month, source.least_coverage)
+        return tuple(scene.digest for scene in chosen), None if constant(source, chosen, month) else month
 
     for _, run in groupby(months, key):
         alike = tuple(run)
-        yield alike, cube.select(scenes, alike[0])
+        yield alike, cube.select(scenes, alike[0], source.least_coverage)
 
 
 def count_runs(source: Source, scenes: Sequence[Scene], months: Months) -> int:

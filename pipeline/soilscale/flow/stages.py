@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from soilscale import cube, models, reports, samples, storage
+from soilscale import catalog, cube, models, reports, samples, storage
 from soilscale.errors import DataError, IncompleteError
 from soilscale.flow import explain, fill, freezing, learn, plan
 from soilscale.flow.layout import Layout, lay
@@ -34,9 +34,28 @@ def search(run: Run, *, searched: bool = False) -> None:
     if not searched:
         freezing.freeze(run)
     run.forget()
-    for name, months in run.plan.gaps().items():
-        if months:
-            logger.warning("source %s: no item in %s", name, brief(months))
+    sources = {source.name: source for source in run.config.source_list}
+    for name, relations in run.plan.relations.items():
+        for line in catalog.account(sources[name], relations):
+            logger.warning("%s", line)
+    for line in gap_lines(run.plan):
+        logger.warning("%s", line)
+
+
+def gap_lines(made: plan.Plan) -> list[str]:
+    """What months sources lack, because no item covers them or items cover too few of their days."""
+    short, lines = made.short(), []
+    for name, months in made.gaps().items():
+        without = [month for month in months if month not in short.get(name, {})]
+        lines += [f"source {name}: no item in {brief(without)}"] if without else []
+    for name, found in short.items():
+        least = next(given.source.least_coverage for given in made.inputs if given.source.name == name)
+        listed = [f"{month} ({days:g} days)" for month, days in found.items()]
+        lines.append(
+            f"source {name}: {len(found)} of {len(made.months)} months are missing, since items cover less than "
+            f"{least:g} of their days (min_coverage): {brief(listed)}"
+        )
+    return lines
 
 
 def brief(names: Sequence[str], what: str = "months", most: int = 6) -> str:

@@ -1,0 +1,102 @@
+"""Where items lie, and which of them lie in one place: their boxes nearly agree."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from soilscale.catalog.extents import Box, box, geometry_box
+
+APART = 0.1
+"""Share of a side by which edges of one place may differ; neighbours of MODIS's grid differ by a fifth and more."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Box of an item in degrees and, where the item states it, in the units of its projection."""
+
+    bbox: Box
+    crs: str | None = None
+    projected: Box | None = None
+
+
+def place(item: Mapping[str, Any], asset: str) -> Place | None:
+    """Place of an item; None if it has neither bbox nor geometry."""
+    bbox = box(item.get("bbox")) or geometry_box(item.get("geometry"))
+    if bbox is None:
+        return None
+    if bbox[2] < bbox[0]:
+        bbox = bbox[0], bbox[1], bbox[2] + 360, bbox[3]
+    data = item["assets"].get(asset, {})
+    known = {key: data.get(key, item["properties"].get(key)) for key in _PROJECTION}
+    crs = next((str(known[key]) for key in _PROJECTION[:4] if known[key] is not None), None)
+    return Place(bbox, crs, box(known["proj:bbox"]) or _placed(known["proj:transform"], known["proj:shape"]))
+
+
+_PROJECTION = ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson", "proj:bbox", "proj:transform", "proj:shape")
+
+
+def _placed(transform: Any, shape: Any) -> Box | None:
+    """Box of a raster from its affine transform and its rows and columns."""
+    try:
+        a, b, c, d, e, f = (float(value) for value in transform[:6])
+        rows, columns = (int(value) for value in shape)
+    except (TypeError, ValueError):
+        return None
+    x = [c + a * i + b * j for i in (0, columns) for j in (0, rows)]
+    y = [f + d * i + e * j for i in (0, columns) for j in (0, rows)]
+    return min(x), min(y), max(x), max(y)
+
+
+def same(one: Place | None, other: Place | None) -> bool:
+    """Whether two places are one: each edge differs by less than a tenth of a side; a turn of the globe is nothing."""
+    if one is None or other is None:
+        return False
+    if one.projected and other.projected and one.crs == other.crs:
+        return _agree(one.projected, other.projected)
+    turn = round((one.bbox[0] - other.bbox[0]) / 360) * 360
+    west, south, east, north = other.bbox
+    return _agree(one.bbox, (west + turn, south, east + turn, north))
+
+
+def covers(one: Box, other: Box) -> bool:
+    """Whether a box holds another, but for a tenth of the other's sides."""
+    turn = round((one[0] + one[2] - other[0] - other[2]) / 720) * 360
+    wide, high = APART * (other[2] - other[0]), APART * (other[3] - other[1])
+    return (
+        one[0] - wide <= other[0] + turn
+        and one[2] + wide >= other[2] + turn
+        and one[1] - high <= other[1]
+        and one[3] + high >= other[3]
+    )
+
+
+def _agree(one: Box, other: Box) -> bool:
+    sides = [min(area[2] - area[0] for area in (one, other)), min(area[3] - area[1] for area in (one, other))]
+    return all(abs(one[edge] - other[edge]) <= APART * sides[edge % 2] for edge in range(4))
+
+
+def together(places: Sequence[Place]) -> Iterator[list[int]]:
+    """Indices of places, grouped by those that are one."""
+    exact: dict[Place, list[int]] = defaultdict(list)
+    for index, known in enumerate(places):
+        exact[known].append(index)
+    groups: list[tuple[Place, list[int]]] = []
+    for known, members in sorted(exact.items(), key=lambda entry: (entry[0].bbox[1], entry[0].bbox)):
+        home = next((group for first, group in _near(groups, known.bbox) if same(first, known)), None)
+        if home is None:
+            groups.append((known, list(members)))
+        else:
+            home += members
+    yield from (members for _, members in groups)
+
+
+def _near(groups: Sequence[tuple[Place, list[int]]], bbox: Box) -> Iterator[tuple[Place, list[int]]]:
+    """Groups, from north to south, whose southern edge may be that of a box further north."""
+    lowest = bbox[1] - 2 * APART * (bbox[3] - bbox[1])
+    for first, members in reversed(groups):
+        if first.bbox[1] < lowest:
+            return
+        yield first, members

@@ -1,0 +1,335 @@
+"""What the items of a source are to each other: tiles, versions, platforms, duplicates, or more than can be told.
+
+Decided by place, interval and properties, never by the order of ids; `docs/months.md` states the rules. Two items are
+of one place if the edges of their boxes differ by less than a tenth of a side, so that tiles that overlap by some
+pixels stay tiles; they are of one time if they share most of their intervals.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from soilscale.catalog import intervals, places, versions
+from soilscale.catalog.intervals import DAY
+from soilscale.catalog.platforms import canonical, platform
+from soilscale.catalog.query import Item, Span
+from soilscale.sources import Source
+
+Standing = Literal[
+    "counts", "other platform", "lacks an asset", "duplicate", "older version", "longer interval", "unclear"
+]
+"""What an item is: it counts; it gives way to another; or it counts beside another that nothing tells it from."""
+
+ALIKE = 0.85
+"""Least share of the time of two intervals together that both cover, for them to be of one time."""
+
+LONGER = 1.5
+"""How many times as long an interval is that gives way to a shorter one, or a shorter one to it."""
+
+MONTH = np.timedelta64(32, "D")
+"""Greatest length of an interval that counts as no longer than a month."""
+
+CHECKSUMS = ("file:checksum", "checksum:multihash")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one item is to the others of its source."""
+
+    item: str
+    """Id of the item."""
+    standing: Standing
+    series: str
+    """Items of one interval that lie side by side have one series; of several series the mean counts."""
+    beside: str | None = None
+    """Id of the item that counts in its place, or from which nothing tells it apart."""
+    reason: str = ""
+    """What decided."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether the item is read."""
+        return self.standing in ("counts", "unclear")
+
+
+@dataclass(frozen=True)
+class Relations:
+    """What every item of a source is to the others."""
+
+    verdicts: tuple[Verdict, ...]
+    """One for each item, in their order."""
+    spans: tuple[Span, ...]
+    """Start and end (exclusive) of each item."""
+    platforms: Mapping[str, int]
+    """Platform -> number of items that count; ``""``: of those that name none, if others do."""
+    versions: Mapping[str, int]
+    """Version -> number of items that count."""
+    wanted: tuple[str, ...] = ()
+    """Platforms that the source asks for."""
+    same_ids: int = 0
+    """Number of items whose id another item has too, of another place or time."""
+    lengths: Mapping[float, int] = field(default_factory=dict)
+    """Days that an interval covers, to a tenth -> number of items that count."""
+    overlap: tuple[str, str] | None = None
+    """Ids of two items of one place that count, no longer than a month, whose intervals overlap and differ in length:
+    the longer one and the shorter one."""
+
+    def having(self, standing: Standing) -> list[tuple[Verdict, Span]]:
+        """Items of one standing, with their intervals."""
+        both = zip(self.verdicts, self.spans, strict=True)
+        return [(verdict, span) for verdict, span in both if verdict.standing == standing]
+
+
+def relate(items: Sequence[Item], source: Source) -> Relations:
+    """Decide what the items of a source are to each other.
+
+    Pure: the same items give the same answer in any order, but for the order of the answer.
+
+    Parameters
+    ----------
+    items
+        All items of the source, frozen or as a catalog has them.
+    source
+        The source that they belong to: its assets, its platform, and whether it is static.
+
+    Returns
+    -------
+    Relations
+        A verdict for each item, and how many count by platform, version and length.
+
+    Raises
+    ------
+    DataError
+        If an item names no time.
+    """
+    spans = intervals.resolve(items, source.composite)
+    found = _Judge(items, spans, source)
+    found.judge()
+    verdicts = tuple(found.verdicts[index] for index in range(len(items)))
+    counting = [index for index, verdict in enumerate(verdicts) if verdict.counts]
+    platforms = Counter(found.platforms[index] or "" for index in counting)
+    named = Counter(text for index in counting if (text := versions.version(items[index])) is not None)
+    ids = Counter(item["id"] for item in items)
+    days = Counter(round(float((spans[index][1] - spans[index][0]) / DAY), 1) for index in counting)
+    return Relations(
+        verdicts,
+        tuple(spans),
+        platforms if any(platforms) else {},
+        named,
+        wanted(source),
+        sum(count for count in ids.values() if count > 1),
+        days,
+        found.overlap,
+    )
+
+
+def wanted(source: Source) -> tuple[str, ...]:
+    """Platforms that a source asks for, as they are compared; none: all."""
+    return tuple(sorted({canonical(name) for name in source.platform}))
+
+
+class _Judge:
+    """Verdicts as they are reached."""
+
+    def __init__(self, items: Sequence[Item], spans: Sequence[Span], source: Source) -> None:
+        self.items, self.spans, self.source = items, spans, source
+        self.platforms = [platform(item) for item in items]
+        self.places = [places.place(item, source.asset) for item in items]
+        self.verdicts: dict[int, Verdict] = {}
+        self.overlap: tuple[str, str] | None = None
+
+    def judge(self) -> None:
+        """Reach a verdict on every item."""
+        names = wanted(self.source)
+        left = []
+        for index, name in enumerate(self.platforms):
+            if names and name is not None and name not in names:
+                self._give_way(index, None, "other platform", name)
+            else:
+                left.append(index)
+        for group in self._groups(left):
+            self._judge_group(group)
+        if not self.source.static:
+            self._judge_lengths()
+
+    def _groups(self, indices: Iterable[int]) -> Iterator[list[int]]:
+        """Items of one place and time; those whose place is unknown, of one time and file."""
+        times: dict[Span, list[int]] = defaultdict(list)
+        for index in indices:
+            times[self.spans[index]].append(index)
+        for spans in _alike(sorted(times)):
+            members = [index for span in spans for index in times[span]]
+            placed = [(index, known) for index in members if (known := self.places[index]) is not None]
+            for group in places.together([known for _, known in placed]):
+                yield [placed[number][0] for number in group]
+            nowhere: dict[object, list[int]] = defaultdict(list)
+            for index in members:
+                if self.places[index] is None:
+                    nowhere[self._file(index)].append(index)
+            yield from nowhere.values()
+
+    def _judge_group(self, group: list[int]) -> None:
+        if len(group) > 1:
+            group = self._complete(group)
+            group = self._different(group)
+        for name, members in self._series(group).items():
+            moments = self._moments(members)
+            left = [self._newest(part) for part in moments]
+            self._count(name, left)
+
+    def _complete(self, group: list[int]) -> list[int]:
+        """Items that have every wanted asset, if any has."""
+        whole = [i for i in group if all(name in self.items[i]["assets"] for name in self.source.assets)]
+        for index in group if whole else ():
+            if index not in whole:
+                self._give_way(index, whole[0], "lacks an asset", "")
+        return whole or group
+
+    def _different(self, group: list[int]) -> list[int]:
+        """One of all items that hold the same file: the newest."""
+        left = group
+        for key in (self._file, self._checksum):
+            files: dict[object, list[int]] = defaultdict(list)
+            for index in left:
+                files[key(index)].append(index)
+            left = []
+            for members in files.values():
+                found = versions.newest([self.items[index] for index in members])
+                kept = members[found[0]] if found else min(members, key=lambda index: str(self.items[index]["id"]))
+                left += [kept, *self._others(members, kept, "duplicate", "the same file")]
+        return left
+
+    def _others(self, members: Iterable[int], kept: int, standing: Standing, reason: str) -> list[int]:
+        """Let all but one give way; none is left."""
+        for index in members:
+            if index != kept:
+                self._give_way(index, kept, standing, reason)
+        return []
+
+    def _series(self, group: list[int]) -> dict[str, list[int]]:
+        """Items by platform; those that name none are of the only one that others name."""
+        known = sorted({name for index in group if (name := self.platforms[index]) is not None})
+        alone = known[0] if len(known) == 1 else ""
+        found: dict[str, list[int]] = defaultdict(list)
+        for index in group:
+            found[self.platforms[index] or alone].append(index)
+        return found
+
+    def _moments(self, members: list[int]) -> list[list[int]]:
+        """Items by the instant that they name, where their interval was inferred: several of one day all count."""
+        if len(members) == 1 or any(intervals.states(self.items[index]["properties"]) for index in members):
+            return [members]
+        found: dict[object, list[int]] = defaultdict(list)
+        for index in members:
+            found[intervals.instant(self.items[index]["properties"].get("datetime"))].append(index)
+        return list(found.values()) if None not in found else [members]
+
+    def _newest(self, members: list[int]) -> list[int]:
+        """The newest of several items; all of them if nothing tells them apart."""
+        if len(members) == 1:
+            return members
+        found = versions.newest([self.items[index] for index in members])
+        if found is None:
+            return members
+        kept = members[found[0]]
+        return [kept, *self._others(members, kept, "older version", found[1])]
+
+    def _count(self, name: str, moments: list[list[int]]) -> None:
+        """Let items of one place, time and platform count, each in a series of its own."""
+        ordered = sorted((index for part in moments for index in part), key=self._order)
+        unclear = {index: part for part in moments if len(part) > 1 for index in part}
+        for number, index in enumerate(ordered):
+            series = name if number == 0 else f"{name}#{number + 1}"
+            rivals = [self.items[other]["id"] for other in unclear.get(index, ()) if other != index]
+            standing: Standing = "unclear" if rivals else "counts"
+            beside = min(rivals, default=None)
+            self.verdicts[index] = Verdict(self.items[index]["id"], standing, series, beside)
+
+    def _judge_lengths(self) -> None:
+        """Let what is longer than a month give way to what is shorter, of its place and within its interval.
+
+        What is no longer than a month is left to each month; a pair of it is kept as an example.
+        """
+        counting = [i for i, verdict in self.verdicts.items() if verdict.counts and self.places[i] is not None]
+        counting.sort(key=lambda index: self.spans[index])
+        starts, ends = (np.array([self.spans[i][side] for i in counting], dtype="datetime64[s]") for side in (0, 1))
+        lengths = ends - starts
+        if not counting or lengths.max() < LONGER * lengths.min():
+            return
+        for number in np.flatnonzero(lengths >= LONGER * lengths.min()):
+            whole = lengths[number] > MONTH
+            if not whole and self.overlap is not None:
+                continue
+            reach = starts[number] if whole else starts[number] - lengths[number]
+            window = slice(*np.searchsorted(starts, [reach, ends[number]]))
+            fits = (ends[window] <= ends[number]) if whole else (ends[window] > starts[number])
+            fits &= lengths[window] * LONGER <= lengths[number]
+            shorter = self._rival(counting[number], [counting[window.start + i] for i in np.flatnonzero(fits)])
+            if shorter is None:
+                continue
+            days = [float((self.spans[i][1] - self.spans[i][0]) / DAY) for i in (counting[number], shorter)]
+            if whole:
+                reason = f"{days[0]:g} days beside {days[1]:g}"
+                self._give_way(counting[number], shorter, "longer interval", reason)
+            else:
+                self.overlap = self.items[counting[number]]["id"], self.items[shorter]["id"]
+
+    def _rival(self, index: int, others: Iterable[int]) -> int | None:
+        """First of some items that is of the place of another, and of no other platform."""
+        name = self.platforms[index]
+        for other in others:
+            if None not in (name, self.platforms[other]) and name != self.platforms[other]:
+                continue
+            if places.same(self.places[index], self.places[other]):
+                return other
+        return None
+
+    def _give_way(self, index: int, kept: int | None, standing: Standing, reason: str) -> None:
+        beside = None if kept is None else self.items[kept]["id"]
+        self.verdicts[index] = Verdict(self.items[index]["id"], standing, "", beside, reason)
+
+    def _file(self, index: int) -> object:
+        """Where the data of an item lie; an item without them is like no other."""
+        asset = self.items[index]["assets"].get(self.source.asset)
+        return ("without", index) if asset is None else str(asset["href"])
+
+    def _checksum(self, index: int) -> object:
+        asset = self.items[index]["assets"].get(self.source.asset, {})
+        known = next((asset[key] for key in CHECKSUMS if isinstance(asset.get(key), str)), None)
+        return ("without", index) if known is None else known
+
+    def _order(self, index: int) -> tuple[str, str]:
+        properties = self.items[index]["properties"]
+        return str(properties.get("datetime")), str(self._file(index))
+
+
+def _alike(spans: Sequence[Span]) -> Iterator[list[Span]]:
+    """Intervals, in the order of their starts, that share most of their time."""
+    open_: list[list[Span]] = []
+    for span in spans:
+        open_, closed = _split(open_, span)
+        yield from closed
+        home = next((group for group in open_ if _shared(group[0], span) >= ALIKE), None)
+        if home is None:
+            open_.append([span])
+        else:
+            home.append(span)
+    yield from open_
+
+
+def _split(groups: list[list[Span]], span: Span) -> tuple[list[list[Span]], list[list[Span]]]:
+    """Groups that an interval, or one that starts later, may still join, and the others."""
+    late = [group for group in groups if group[0][1] <= span[0]]
+    return [group for group in groups if group[0][1] > span[0]], late
+
+
+def _shared(one: Span, other: Span) -> float:
+    """Share of the time of two intervals together that both cover."""
+    both = min(one[1], other[1]) - max(one[0], other[0])
+    either = max(one[1], other[1]) - min(one[0], other[0])
+    return max(float(both / either), 0.0)
