@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from servers.static_catalog import StaticCatalog, static_catalog
 from soilscale import storage
 from soilscale.catalog import Scene, documents, is_static, scenes, sign, signing
-from soilscale.catalog.extents import WORLD, box, geometry_box, intersects, padded, pieces
 from soilscale.catalog.query import to_span
 from soilscale.catalog.scene import decoding
 from soilscale.errors import DataError, ServiceError
+from soilscale.extents import WORLD, box, geometry_box, intersects, padded, pieces
 from soilscale.sources import QualityRule, Source
 
 PERIOD = (datetime(2005, 1, 1, tzinfo=UTC), datetime(2006, 1, 1, tzinfo=UTC))

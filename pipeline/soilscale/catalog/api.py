@@ -9,10 +9,10 @@ import numpy as np
 
 from soilscale import storage
 from soilscale.catalog import documents
-from soilscale.catalog.extents import pieces
 from soilscale.catalog.items import add, skip
 from soilscale.catalog.query import Broken, Found, Progress, Query, Span, links, portable
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
+from soilscale.extents import pieces
 
 if TYPE_CHECKING:
     from pystac_client.exceptions import APIError

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from soilscale.catalog.documents import resolve
-from soilscale.catalog.extents import WORLD, Box, box, geometry_box, intersects
 from soilscale.catalog.intervals import instant, start
 from soilscale.catalog.query import Broken, Found, Item, Query, satisfies
 from soilscale.errors import DataError
+from soilscale.extents import WORLD, Box, box, geometry_box, intersects
 from soilscale.storage import shown
 
 logger = logging.getLogger(__name__)

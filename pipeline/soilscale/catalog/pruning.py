@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from soilscale.catalog.extents import Box, box, intersects, padded
 from soilscale.catalog.intervals import instant
 from soilscale.catalog.query import Span
+from soilscale.extents import Box, box, intersects, padded
 from soilscale.seasons import following
 
 PAD_DEGREES = 1.0

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from soilscale.catalog.extents import Box
 from soilscale.errors import ConfigurationError
+from soilscale.extents import Box
 from soilscale.sources import Catalog, Source
 
 Item = dict[str, Any]

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from soilscale.catalog import intervals
-from soilscale.catalog.extents import Box
 from soilscale.catalog.items import area_of
 from soilscale.catalog.query import Item, Period, Span, to_span
+from soilscale.extents import Box
 from soilscale.sources import Source
 
 _STATED = ("updated", "created")

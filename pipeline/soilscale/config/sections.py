@@ -35,6 +35,7 @@ from soilscale.config.period import Period, Span, month_faults
 from soilscale.config.urls import Home, Url
 from soilscale.cube import factor, feature_names, lagged
 from soilscale.errors import ConfigurationError, nearest
+from soilscale.extents import TURN, width
 from soilscale.grid import Grid, cover
 from soilscale.schema import KEYS, MAP, SPATIAL_REF, VALID_FRACTION
 from soilscale.seasons import SCHEMES, Months, Seasons, month_range
@@ -47,8 +48,8 @@ from soilscale.sources import (
 Fault = tuple[str, str]
 """Key, and what is wrong there."""
 
-HALF_TURN = 180
-"""Degrees."""
+QUARTER = 90
+"""Degrees from the equator to a pole."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -57,7 +58,7 @@ class Area(Section):
     """Where: a box in degrees, or a polygon to which the maps are masked."""
 
     bbox: tuple[float, float, float, float] | None = None
-    """West, south, east, north."""
+    """West, south, east, north; longitudes may count 0..360, and west > east crosses the antimeridian."""
     geometry: Url | None = None
     """GeoJSON file."""
 
@@ -65,12 +66,27 @@ class Area(Section):
     def _one(self) -> Area:
         if (self.bbox is None) == (self.geometry is None):
             raise FaultError(("", "give either bbox: [west, south, east, north] or geometry: FILE.geojson"))
-        if self.bbox is not None:
-            west, south, east, north = self.bbox
-            if not (-HALF_TURN <= west < east <= HALF_TURN and -HALF_TURN / 2 <= south < north <= HALF_TURN / 2):
-                fault = f"{list(self.bbox)} is not [west, south, east, north] in degrees, west < east and south < north"
-                raise FaultError(("bbox", fault))
+        if self.bbox is not None and (fault := _box_fault(*self.bbox)):
+            raise FaultError(("bbox", f"{list(self.bbox)} {fault}"))
         return self
+
+
+def _box_fault(west: float, south: float, east: float, north: float) -> str | None:
+    """What is wrong with a box in degrees."""
+    if not (abs(west) <= TURN and abs(east) <= TURN and -QUARTER <= south < north <= QUARTER):
+        fault = "is not [west, south, east, north] in degrees, south < north"
+        fits = max(abs(west), abs(east)) <= QUARTER and max(abs(south), abs(north)) <= TURN
+        swapped = f"; are latitude and longitude exchanged? Then write {[south, west, north, east]}"
+        return fault + (swapped if fits and max(abs(south), abs(north)) > QUARTER else "")
+    if west == east or east - west > TURN:
+        return "is not [west, south, east, north] in degrees: it is 0 or more than 360 degrees wide"
+    if west > east and width((west, south, east, north)) > TURN / 2:
+        east_too = [west, south, east + TURN, north]
+        return (
+            f"has west > east, so that it crosses the antimeridian and is {east - west + TURN:g} degrees wide; write "
+            f"{[east, south, west, north]} if west and east are exchanged, {east_too} if it is meant so"
+        )
+    return None
 
 
 class GridSection(Section):
@@ -378,7 +394,10 @@ class Config(Section):
     @cached_property
     def nested_grid(self) -> Grid:
         """Grid of every coarse cell that the area touches."""
-        area = self.geometry if self.area.bbox is None else box(*self.area.bbox)
+        area = self.geometry
+        if self.area.bbox is not None:
+            west, south, _, north = self.area.bbox
+            area = box(west, south, west + width(self.area.bbox), north)
         section = self.grid
         try:
             return cover(area, section.crs, section.coarse, section.ratio, origin=section.origin, tile=section.tile)

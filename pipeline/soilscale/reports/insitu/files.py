@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from soilscale.errors import DataError
+from soilscale.extents import TURN, turned
 
 COLUMNS = ("station", "longitude", "latitude", "time", "value")
 """Columns that a table of stations must have."""
@@ -116,6 +117,7 @@ def read_csv(data: bytes, name: str, *, needed: Sequence[str] = COLUMNS) -> pd.D
         _refuse(
             beyond, frame[axis], name, f"is no {axis} in degrees; see that longitude and latitude are not exchanged"
         )
+    records["longitude"] = turned(records["longitude"], 0.0, TURN)
     _refuse(records["station"] == "", frame["station"], name, "is no name; every row names its station")
     return records
 
