@@ -156,11 +156,11 @@ def check(config: Config, progress: Progress) -> Check:
     seen: dict[str, Sequence[Scene]] = {}
     for source in config.source_list:
         try:
-            items = catalog.search(freezing.query(config, source), progress=progress)
+            items, found = catalog.find(freezing.query(config, source), progress=progress)
             scenes = seen[source.name] = catalog.scenes(items, source)
             rows.append(_describe(config, source, scenes))
             if not scenes:
-                errors.append(DataError(freezing.no_items(config, source)))
+                errors.append(DataError(freezing.no_items(config, source, found)))
         except SoilscaleError as error:
             errors.append(error)
             rows.append(SourceCheck(source.name, 0, "", "", str(error)))
