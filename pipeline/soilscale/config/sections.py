@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-import shapely
 from pydantic import (
     BeforeValidator,
     Field,
@@ -18,7 +17,9 @@ from pyproj import CRS
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from soilscale import models, storage
+from soilscale import models
+from soilscale.config import geojson
+from soilscale.config.area import Area
 from soilscale.config.inputs import (
     AnySource,
     FaultError,
@@ -35,7 +36,7 @@ from soilscale.config.period import Period, Span, month_faults
 from soilscale.config.urls import Home, Url
 from soilscale.cube import factor, feature_names, lagged
 from soilscale.errors import ConfigurationError, nearest
-from soilscale.extents import TURN, width
+from soilscale.extents import width
 from soilscale.grid import Grid, cover
 from soilscale.schema import KEYS, MAP, SPATIAL_REF, VALID_FRACTION
 from soilscale.seasons import SCHEMES, Months, Seasons, month_range
@@ -48,45 +49,7 @@ from soilscale.sources import (
 Fault = tuple[str, str]
 """Key, and what is wrong there."""
 
-QUARTER = 90
-"""Degrees from the equator to a pole."""
-
 Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class Area(Section):
-    """Where: a box in degrees, or a polygon to which the maps are masked."""
-
-    bbox: tuple[float, float, float, float] | None = None
-    """West, south, east, north; longitudes may count 0..360, and west > east crosses the antimeridian."""
-    geometry: Url | None = None
-    """GeoJSON file."""
-
-    @model_validator(mode="after")
-    def _one(self) -> Area:
-        if (self.bbox is None) == (self.geometry is None):
-            raise FaultError(("", "give either bbox: [west, south, east, north] or geometry: FILE.geojson"))
-        if self.bbox is not None and (fault := _box_fault(*self.bbox)):
-            raise FaultError(("bbox", f"{list(self.bbox)} {fault}"))
-        return self
-
-
-def _box_fault(west: float, south: float, east: float, north: float) -> str | None:
-    """What is wrong with a box in degrees."""
-    if not (abs(west) <= TURN and abs(east) <= TURN and -QUARTER <= south < north <= QUARTER):
-        fault = "is not [west, south, east, north] in degrees, south < north"
-        fits = max(abs(west), abs(east)) <= QUARTER and max(abs(south), abs(north)) <= TURN
-        swapped = f"; are latitude and longitude exchanged? Then write {[south, west, north, east]}"
-        return fault + (swapped if fits and max(abs(south), abs(north)) > QUARTER else "")
-    if west == east or east - west > TURN:
-        return "is not [west, south, east, north] in degrees: it is 0 or more than 360 degrees wide"
-    if west > east and width((west, south, east, north)) > TURN / 2:
-        east_too = [west, south, east + TURN, north]
-        return (
-            f"has west > east, so that it crosses the antimeridian and is {east - west + TURN:g} degrees wide; write "
-            f"{[east, south, west, north]} if west and east are exchanged, {east_too} if it is meant so"
-        )
-    return None
 
 
 class GridSection(Section):
@@ -382,14 +345,7 @@ class Config(Section):
         """Polygon to which the maps are masked, longitude and latitude; None where the area is a box."""
         if self.area.geometry is None:
             return None
-        try:
-            text = storage.read_bytes(self.area.geometry).decode()
-            shape = shapely.union_all(shapely.get_parts(shapely.from_geojson(text)))
-        except (FileNotFoundError, UnicodeDecodeError, shapely.errors.GEOSException) as error:
-            raise ConfigurationError(f"area.geometry: {self.area.geometry} is not a GeoJSON file: {error}") from error
-        if shape.is_empty or shape.area == 0:
-            raise ConfigurationError(f"area.geometry: {self.area.geometry} holds no polygon")
-        return shape
+        return geojson.polygon(self.area.geometry)
 
     @cached_property
     def nested_grid(self) -> Grid:
