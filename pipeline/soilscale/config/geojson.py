@@ -77,7 +77,7 @@ def _read(url: str, where: str) -> list[Any]:
     try:
         data = storage.read_bytes(url)
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise ConfigurationError(f"{where} is not there or is a folder; give a GeoJSON file") from error
+        raise ConfigurationError(f"{where} is not a GeoJSON file: it is not there, or a folder") from error
     try:
         text = data.decode(json.detect_encoding(data))
     except UnicodeDecodeError:
