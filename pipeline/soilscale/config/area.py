@@ -39,9 +39,9 @@ def _box_fault(west: float, south: float, east: float, north: float) -> str | No
     if west == east or east - west > TURN:
         return "is not [west, south, east, north] in degrees: it is 0 or more than 360 degrees wide"
     if west > east and width((west, south, east, north)) > TURN / 2:
-        across, swapped, meant = east - west + TURN, [east, south, west, north], [west, south, east + TURN, north]
+        across, other, meant = east - west + TURN, [east, south, west, north], [west, south, east + TURN, north]
         return (
             "is not [west, south, east, north] in degrees: west > east, so that it crosses the antimeridian and is "
-            f"{across:g} degrees wide; write {swapped} if west and east are exchanged, {meant} if it is meant so"
+            f"{across:g} degrees wide; write {other} if west and east are exchanged, {meant} if it is meant so"
         )
     return None
