@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from servers.static_catalog import StaticCatalog, static_catalog
-from soilscale.catalog import Query, documents, scenes, search
+from soilscale.catalog import Query, documents, find, scenes, search, walk
 from soilscale.errors import ConfigurationError, DataError, ServiceError
 from soilscale.sources import Catalog, QualityRule, Source
 
@@ -131,16 +131,20 @@ def test_over_http_only_the_dates_of_the_period_are_read(served: StaticCatalog) 
     items = search(query(f"{served.url}/catalog.json", period=("2005-03-01", "2005-05-01")))
     assert ids(items) == ["2005-03", "2005-04"]
     assert items[0]["assets"]["value"]["href"] == f"{served.url}/rain/2005/2005-03/2005-03.tif"
-    assert sorted(served.requests) == [
+    assert sorted(path for path in set(served.requests) if "/2004/" not in path) == [
         "/catalog.json",
         "/rain/2005/2005-03/catalog.json",
         "/rain/2005/2005-03/tile.json",
         "/rain/2005/2005-04/catalog.json",
         "/rain/2005/2005-04/tile.json",
+        # The farthest of the months that are left out shows that the names are dates.
+        "/rain/2005/2005-12/catalog.json",
+        "/rain/2005/2005-12/tile.json",
         "/rain/2005/catalog.json",
         "/rain/collection.json",
         "/snow/collection.json",
     ]
+    assert served.count("/2004/") == 5  # its first and its last month
 
 
 def test_progress_counts_the_documents(served: StaticCatalog) -> None:
@@ -153,12 +157,91 @@ def test_progress_counts_the_documents(served: StaticCatalog) -> None:
 
 def test_a_collection_far_away_or_long_ago_is_not_descended(served: StaticCatalog) -> None:
     rain = served.documents["/rain/collection.json"]
-    rain["extent"] = extent([-70.0, -10.0, -60.0, 0.0], None, None)
-    assert search(query(f"{served.url}/catalog.json")) == []
-    assert sorted(served.requests) == ["/catalog.json", "/rain/collection.json", "/snow/collection.json"]
-    rain["extent"] = extent([-180.0, -90.0, 180.0, 90.0], "1990-01-01T00:00:00Z", "1999-12-31T00:00:00Z")
-    assert search(query(f"{served.url}/catalog.json", static=False)) == []
-    assert served.count("/2005/") == 0
+    catalog = Catalog("lab", f"{served.url}/catalog.json")
+    for place, years, why in (
+        ([-70.0, -10.0, -60.0, 0.0], (None, None), "extent.spatial"),
+        ([-180.0, -90.0, 180.0, 90.0], ("1990", "1999"), "extent.temporal"),
+    ):
+        rain["extent"] = extent(place, *(year and f"{year}-01-01T00:00:00Z" for year in years))
+        served.requests.clear()
+        found = walk.gather(
+            query(catalog.url),
+            catalog.url,
+            served.documents["/catalog.json"],
+            query(catalog.url).span,
+            progress=lambda *_: None,
+            broken=lambda *_: None,
+        )
+        assert found.items == []
+        assert [why in part.why for part in found.pruned] == [True]
+        assert sorted(served.requests) == ["/rain/collection.json", "/snow/collection.json"]
+
+
+@pytest.mark.parametrize("role", ["target", "predictor"])
+@pytest.mark.parametrize(
+    "stale",
+    [
+        extent([-70.0, -10.0, -60.0, 0.0], None, None),
+        extent([-180.0, -90.0, 180.0, 90.0], "1990-01-01T00:00:00Z", "1999-12-31T00:00:00Z"),
+    ],
+    ids=["area", "period"],
+)
+def test_an_extent_that_is_out_of_date_hides_nothing(
+    stale: Json, role: Any, served: StaticCatalog, caplog: pytest.LogCaptureFixture
+) -> None:
+    served.documents["/rain/collection.json"]["extent"] = stale
+    items, found = find(query(f"{served.url}/catalog.json", role=role))
+    assert len(items) == 12
+    assert len(found.pruned) == 1
+    assert "12 items were found where extents or names say that there are none" in caplog.text
+    assert "/rain/collection.json: its extent." in caplog.text
+
+
+@pytest.mark.parametrize("tiles", [("0905", "1905"), ("1905", "2005"), ("195012", "200501"), ("2004", "2005")])
+def test_folders_that_only_look_like_dates_are_all_read(tiles: tuple[str, str], tmp_path: Path) -> None:
+    """Tiles by row and column: the items below them are of other dates than their names."""
+    months = [f"{year}-{m:02}" for year in (2004, 2005) for m in range(1, 13)]
+    tree = {"/catalog.json": folder("Catalog", "lab", children=("./rain/collection.json",))}
+    tree["/rain/collection.json"] = folder("Collection", "rain", children=tuple(f"{t}/catalog.json" for t in tiles))
+    for tile in tiles:
+        names = tuple(f"{text}.json" for text in months)
+        tree[f"/rain/{tile}/catalog.json"] = folder("Catalog", tile, items=names)
+        for text in months:
+            tree[f"/rain/{tile}/{text}.json"] = month(text) | {"id": f"{tile}-{text}"}
+    found = search(query(write(tmp_path, tree), period=("2005-01-01", "2005-03-01")))
+    assert sorted(ids(found)) == sorted(f"{tile}-2005-0{m}" for tile in tiles for m in (1, 2))
+
+
+def test_tiles_in_a_dated_folder_are_no_levels(tmp_path: Path) -> None:
+    tree = {"/catalog.json": folder("Catalog", "lab", children=("./rain/collection.json",))}
+    tree["/rain/collection.json"] = folder("Collection", "rain", children=("2005-01/catalog.json",))
+    tree["/rain/2005-01/catalog.json"] = folder("Catalog", "m", children=tuple(f"{i}/catalog.json" for i in range(3)))
+    for i in range(3):
+        tree[f"/rain/2005-01/{i}/catalog.json"] = folder("Catalog", f"{i}", items=("i.json",))
+        tree[f"/rain/2005-01/{i}/i.json"] = month("2005-01") | {"id": f"tile-{i}"}
+    assert ids(search(query(write(tmp_path, tree)))) == ["tile-0", "tile-1", "tile-2"]
+
+
+@pytest.mark.parametrize("above", ["Collection", "Catalog"])
+def test_a_collection_below_another_collection_is_found(above: str, tmp_path: Path) -> None:
+    tree = {
+        "/catalog.json": folder("Catalog", "lab", children=("./modis/collection.json",)),
+        "/modis/collection.json": folder("Collection", "modis", children=("./deep/index.json",)),
+        "/modis/deep/index.json": folder(above, "deep", children=("./rain/collection.json",)),
+        "/modis/deep/rain/collection.json": folder("Collection", "rain", items=("1.json",)),
+        "/modis/deep/rain/1.json": month("2005-01"),
+    }
+    url = write(tmp_path, tree)
+    assert ids(search(query(url))) == ["2005-01"]
+    with pytest.raises(ConfigurationError, match="has no collection 'rian'; did you mean 'rain'"):
+        search(query(url, collection="rian"))
+
+
+def test_a_query_that_nothing_meets_is_counted_with_the_values_there(served: StaticCatalog) -> None:
+    items, found = find(query(f"{served.url}/catalog.json", query={"platform": "Terra", "gsd": {"lt": 5}}))
+    assert items == []
+    assert found.refused == 24
+    assert found.values == {"platform": [None], "gsd": [None]}
 
 
 def test_a_collection_just_beside_the_area_is_descended(served: StaticCatalog) -> None:
@@ -180,7 +263,7 @@ def test_a_composite_that_began_before_the_period_is_found(served: StaticCatalog
     found = search(query(f"{served.url}/catalog.json", period=("2005-01-01", "2005-02-01"), composite=8))
     assert ids(found) == ["late", "next"]
     assert found[0]["properties"]["end_datetime"] == "2005-01-03T23:59:59Z"
-    assert served.count("/2004/2004-") == 2
+    assert served.count("/2004/2004-") == 5  # and January, to see that the names are dates
 
 
 def test_cycles_end(tmp_path: Path) -> None:
@@ -351,7 +434,7 @@ def test_an_object_store_is_read_with_the_endpoint_of_the_environment(monkeypatc
         items = search(query("s3://bucket/catalog.json"))
         assert items[0]["assets"]["value"]["href"] == "s3://bucket/rain/2005/2005-01/2005-01.tif"
         assert len(items) == 12
-        assert not store.count("/rain/2004/2004-")
+        assert store.count("/rain/2004/2004-") == 4  # its first and its last month show that the name is a date
         with pytest.raises(ConfigurationError, match=r"s3://bucket/other\.json is not there"):
             search(query("s3://bucket/other.json"))
         store.faults["/bucket/catalog.json"] = [-403]

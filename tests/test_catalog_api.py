@@ -11,7 +11,7 @@ import pytest
 
 from servers.stac_api import UnavailableError, stac_api
 from servers.static_catalog import static_catalog
-from soilscale.catalog import Query, api, documents, is_static, scenes, search
+from soilscale.catalog import Query, documents, is_static, paging, scenes, search
 from soilscale.errors import ConfigurationError, ServiceError
 from soilscale.sources import Catalog, QualityRule, Source
 
@@ -96,7 +96,7 @@ def query(url: str, name: str = "lst", period: tuple[str, str] = YEAR, **keys: A
 
 def test_every_page_is_read(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """184 items in the area, 50 a page."""
-    monkeypatch.setattr(api, "PAGE", 50)
+    monkeypatch.setattr(paging, "SIZES", (50,))
     told: list[tuple[str, int, int | None]] = []
     items = search(query(url), progress=lambda *news: told.append(news))
     assert len(items) == len({found["id"] for found in items}) == 46 * 2 * 2

@@ -4,7 +4,9 @@ import pickle
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -14,10 +16,10 @@ from hypothesis import strategies as st
 from servers.static_catalog import StaticCatalog, static_catalog
 from soilscale import storage
 from soilscale.catalog import Scene, documents, is_static, scenes, sign, signing
-from soilscale.catalog.extents import WORLD, box, geometry_box, intersects, padded, pieces
 from soilscale.catalog.query import to_span
 from soilscale.catalog.scene import decoding
 from soilscale.errors import DataError, ServiceError
+from soilscale.extents import WORLD, box, geometry_box, intersects, padded, pieces
 from soilscale.sources import QualityRule, Source
 
 PERIOD = (datetime(2005, 1, 1, tzinfo=UTC), datetime(2006, 1, 1, tzinfo=UTC))
@@ -283,13 +285,57 @@ def test_boxes_and_geometries_are_read() -> None:
         ("https://h/c/catalog.json?sig=1", "../x.tif", "https://h/x.tif"),
         ("https://h/c/catalog.json", "/x.tif?v=2", "https://h/x.tif?v=2"),
         ("https://h/c/catalog.json", "//g/x.tif", "https://g/x.tif"),
-        ("https://h/c/catalog.json", "/vsicurl/https://g/x.tif", "/vsicurl/https://g/x.tif"),
+        ("https://h/c/catalog.json", "/vsicurl/https://g/x.tif", "https://g/x.tif"),
+        ("/data/c/catalog.json", "/vsis3/bucket/a b.tif", "s3://bucket/a b.tif"),
+        ("/data/c/catalog.json", "/vsizip//vsicurl/https://g/x.zip/x.tif", "/vsizip//vsicurl/https://g/x.zip/x.tif"),
+        ("/data/c/catalog.json", "file:/other/a%20b.tif", "/other/a b.tif"),
+        ("/data/c/catalog.json", "file://localhost/other/%E5%B1%B1%20%E8%A5%BF.tif", "/other/山 西.tif"),
+        ("/data/c/catalog.json", "FILE:///other/a%2520b%23c%3Fd+e.tif", "/other/a%20b#c?d+e.tif"),
+        ("https://h/c/catalog.json", "a b/山.tif", "https://h/c/a%20b/%E5%B1%B1.tif"),
+        ("https://h/c/catalog.json", "a%20b/100%.tif", "https://h/c/a%20b/100%25.tif"),
+        ("https://h/c/catalog.json", "https://g/a b.tif?sig=a%2Bb%3D&t=1+2", "https://g/a%20b.tif?sig=a%2Bb%3D&t=1+2"),
+        ("https://h/a b/catalog.json", "x.tif", "https://h/a%20b/x.tif"),
+        ("s3://bucket/a b/catalog.json", "c d.tif", "s3://bucket/a b/c d.tif"),
+        ("s3://bucket/a/catalog.json", "s3://other/a%20b?c#d.tif", "s3://other/a%20b?c#d.tif"),
         ("s3://bucket/c/catalog.json", "./a/../x.tif", "s3://bucket/c/x.tif"),
         ("s3://bucket/c/catalog.json", "/x.tif", "s3://bucket/x.tif"),
     ],
 )
 def test_links_are_resolved(base: str, href: str, expected: str) -> None:
     assert documents.resolve(base, href) == expected
+
+
+@pytest.mark.parametrize("real", ["a b.tif", "a%20b.tif", "山 西.tif", "a#1.tif", "a?b.tif", "a+b.tif", "100%.tif"])
+def test_a_local_name_is_found_however_it_is_written(real: str, tmp_path: Path) -> None:
+    """A catalog written by hand, one copied from the web, and the URI that Python writes."""
+    path = tmp_path / real
+    path.touch()
+    base = str(tmp_path / "catalog.json")
+    hrefs = [f"./{real}", quote(real), str(path), quote(str(path)), path.as_uri(), f"file://{path}"]
+    if "%20" in real:  # to be encoded once more, it would be another name
+        hrefs = [f"./{real}", str(path), path.as_uri(), f"file://{path}"]
+    for href in hrefs:
+        assert documents.resolve(base, href) == str(path), href
+    assert documents.rooted(path.as_uri()) == storage.resolve(path.as_uri(), "/") == str(path)
+    assert documents.resolve("/elsewhere/c.json", storage.as_href(str(path))) == str(path)
+
+
+def test_the_query_of_a_signed_url_is_no_part_of_a_file_that_was_copied(tmp_path: Path) -> None:
+    (tmp_path / "a b.tif").touch()
+    assert documents.resolve(str(tmp_path / "c.json"), "a%20b.tif?sig=x%2By") == str(tmp_path / "a b.tif")
+
+
+@pytest.mark.parametrize(
+    ("href", "expected"),
+    [
+        ("https://h/a b.tif?sig=a%2Bb", "/vsicurl/https://h/a%20b.tif?sig=a%2Bb"),
+        ("s3://bucket/a b#c?d.tif", "/vsis3/bucket/a b#c?d.tif"),
+        ("file:///data/a%20b.tif", "/data/a b.tif"),
+        ("/data/a%20b.tif", "/data/a%20b.tif"),
+    ],
+)
+def test_gdal_opens_an_asset_by_its_name_there(href: str, expected: str) -> None:
+    assert storage.gdal_path(href) == expected
 
 
 def test_messages_show_no_secret() -> None:

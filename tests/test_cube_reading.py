@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.crs import CRS
 
 from servers.files import Files, serve
-from soilscale.cube import mesh, read_month, select
+from soilscale.cube import assets, mesh, read_month, select, warping
 from soilscale.cube.ahead import READERS, ahead, next_ahead, turn
 from soilscale.cube.windows import SPARE, strips
 from soilscale.sources import QualityRule
@@ -33,7 +34,7 @@ def test_every_pixel_that_a_cell_lies_in_is_needed(place: tuple[float, float], c
     geobox = around(*place, crs, 1000 if crs == "EPSG:6933" else 0.01, 150)
     (part,) = cover(geobox, SINUSOIDAL, MODIS_1KM)
     wkt = part.crs.to_wkt()
-    found = mesh.needed(geobox, wkt, part.transform, (0, 0), tuple(part.shape))
+    found = mesh.needed(geobox, wkt, part.transform, part.boundingbox.bbox[0], (0, 0), tuple(part.shape))
     assert found is not None
     rows, columns = geobox.shape
     x, y = geobox.transform @ np.meshgrid(np.arange(columns + 1), np.arange(rows + 1))
@@ -44,15 +45,21 @@ def test_every_pixel_that_a_cell_lies_in_is_needed(place: tuple[float, float], c
     assert np.diff(found).sum() < 1.3 * np.ptp(found) * part.shape[0]
 
 
-@pytest.mark.parametrize(
-    ("crs", "longitude"), [("+proj=ortho +lat_0=0 +lon_0=0", 88.0), ("EPSG:4326", 179.8)], ids=["edge", "leap"]
-)
-def test_what_is_needed_is_not_known_beyond_the_edge_of_a_map(crs: str, longitude: float) -> None:
-    geobox = box("EPSG:32660" if crs == "EPSG:4326" else "EPSG:4326", longitude, 5, 0.1, (100, 100))
-    if crs == "EPSG:4326":
-        geobox = around(longitude, 5.0, "EPSG:32660", 1000, 100)
-    side = 0.01 if crs == "EPSG:4326" else 1000
-    assert mesh.needed(geobox, crs, box(crs, 0, 0, side, (9, 9)).transform, (0, 0), (9, 9)) is None
+def test_what_is_needed_is_not_known_beyond_the_edge_of_a_map() -> None:
+    crs, geobox = "+proj=ortho +lat_0=0 +lon_0=0", box("EPSG:4326", 88.0, 5, 0.1, (100, 100))
+    assert mesh.needed(geobox, crs, box(crs, 0, 0, 1000, (9, 9)).transform, 0.0, (0, 0), (9, 9)) is None
+
+
+@pytest.mark.parametrize("left", [-180.0, 0.0])
+def test_a_grid_across_the_seam_of_a_file_needs_few_columns_of_it(left: float) -> None:
+    """From 32660 the longitudes leap at 180 degrees; they are counted on, whichever way the file counts."""
+    geobox = around(179.8, 5.0, "EPSG:32660", 1000, 100)
+    file = box("EPSG:4326", left, 90.0, 0.01, (18_000, 36_000))
+    header = assets.Header(CRS.from_epsg(4326), file.transform, tuple(file.shape), None, 1.0, 0.0, None)
+    found = warping.bounds_on(geobox, header)
+    assert found is not None
+    assert found[0] < 179.8 < found[2] if left == 0 else found[0] < -180.2 < found[2] or found[0] < 179.8 < found[2]
+    assert found[2] - found[0] < 1.1
 
 
 @given(

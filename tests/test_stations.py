@@ -130,7 +130,7 @@ def test_a_value_may_be_missing(nothing: str) -> None:
         ),
         (
             f"{HEADER}\nA,6,48,2004-03-01,0.2\nA,6,48,March,0.2",
-            r"row 2 below the header \(1 such\): 'March' is no time",
+            r"line 3 \(1 such\): 'March' is no time",
         ),
         (f"{HEADER}\nA,6,48,01/03/2004,0.2", "'01/03/2004' is no time; write 2004-03-01"),
         (f"{HEADER}\nA,6,48,,0.2", "'' is no time"),
@@ -139,7 +139,12 @@ def test_a_value_may_be_missing(nothing: str) -> None:
         (f"{HEADER}\nA,6E,48,2004-03-01,0.2", "'6E' is no longitude"),
         (f"{HEADER},depth\nA,6,48,2004-03-01,0.2,5 cm", "'5 cm' is no depth"),
         (f"{HEADER}\n ,6,48,2004-03-01,0.2", "is no name; every row names its station"),
-        (f"{HEADER}\nA,6,48,2004-03-01,0.2,9,9", "every row must have as many fields as the header"),
+        (f"{HEADER}\nA,6,48,2004-03-01,0.2,9,9", "line 2 has 7 fields, its header 5: .*as many fields as the header"),
+        (f"{HEADER}\nA,6,48,2004-03-01,0.2\n\nA,6,48,2004-03-02", "line 4 has 4 fields, its header 5"),
+        (f"{HEADER}\nA,6,48,2004-03-01,0,2", "line 2 has 6 fields, its header 5: .*write 0.23 and not 0,23"),
+        (f"{HEADER}\nWei, upper,6,48,2004-03-01,0.2", "line 2 has 6 fields.* a name that holds a comma in quotation"),
+        (f'{HEADER}\n"A,6,48,2004-03-01,0.2', "line 2: is no row of a table"),
+        (f"{HEADER},value\nA,6,48,2004-03-01,0.2,0.3", "names a column twice"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused_with_the_place_and_the_remedy(text: str, said: str) -> None:
@@ -185,6 +190,19 @@ def test_a_file_of_several_sensors_is_refused() -> None:
         insitu.read_stm("\n".join([row.format(1, "Site"), row.format(2, "Other")]).encode(), STM)
 
 
+def test_a_ceop_line_that_lacks_a_column_is_refused_with_its_number() -> None:
+    row = "2004/03/0{} 00:00 2004/03/01 00:07 CSE NET Site 48.50000 6.25000 {}0.05 0.08 0.2 G M"
+    with pytest.raises(DataError, match=r"line 2 lacks a column: 'CSE NET Site 48.50000 6.25000 0.05"):
+        insitu.read_stm("\n".join([row.format(1, "210.00 "), row.format(2, "")]).encode(), STM)
+
+
+def test_names_with_commas_tabs_and_empty_fields_at_the_end_are_read() -> None:
+    assert csv('"Wei, upper",6,48,2004-03-01,0.2')["station"].tolist() == ["Wei, upper"]
+    assert csv("A,6,48,2004-03-01,0.2,,")["value"].tolist() == [0.2]
+    assert csv("A\t6\t48\t2004-03-01\t0.2", header=HEADER.replace(",", "\t"))["value"].tolist() == [0.2]
+    assert csv("A,246,48,2004-03-01,0.2")["longitude"].tolist() == [-114.0]
+
+
 def test_station_names_of_several_words_and_lines_without_the_providers_flag() -> None:
     place = PLACE.replace("Site", "Upper Meadow 2")
     records = insitu.read_stm("\n".join([place, *lines("0.23 G", "0.24 U M")]).encode(), STM)
@@ -204,8 +222,11 @@ def test_a_header_alone_is_a_sensor_without_records() -> None:
     [
         ("", STM, "is empty; download it again"),
         ("station,value\nA,0.2", STM, "'station,value' is no header of ISMN"),
-        (f"{PLACE}\n2004/03/01 00:00 wet G M", STM, r"row 1 below the header \(1 such\): 'wet' is no value"),
-        (f"{PLACE}\n2004/03/01 0", STM, "is no time"),
+        (f"{PLACE}\n2004/03/01 00:00 wet G M", STM, r"line 2 \(1 such\): 'wet' is no value"),
+        (f"{PLACE}\n2004/03/01 0", STM, "line 2 has 2 words, expected 4 or 5: '2004/03/01 0'"),
+        (f"{PLACE}\n2004/03/01 00:00 0.2 G M\n2004/03/02 00:00 0.2", STM, "line 3 has 3 words, expected 4 or 5"),
+        (f"{PLACE}\n2004/03/01 00:00 0.2 G M 7", STM, "line 2 has 6 words, expected 4 or 5"),
+        (f"{PLACE}\n2004/03/01 00:00 G M", STM, r"line 2 \(1 such\): 'G' is no value"),
         (f"{PLACE}\n2004/13/01 00:00 0.2 G M", STM, "'2004/13/01 00:00' is no time; write 2004/03/01 12:00"),
         (PLACE, "site.stm", "the name does not say that the file holds soil moisture"),
         (PLACE, STM.replace("_sm_", "_ts_"), "the name does not say that the file holds soil moisture"),

@@ -14,8 +14,9 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS, Geod, Transformer
 from pyproj.exceptions import CRSError
-from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
+
+from soilscale import extents
 
 if TYPE_CHECKING:  # it imports Dask, which a run that finds nothing to do has no use for
     from odc.geo.geobox import GeoBox
@@ -32,6 +33,12 @@ SNAP = 1e-6
 LONLAT = CRS.from_epsg(4326)
 
 Slices = tuple[slice, slice]
+
+MESH = 65
+"""Points along each side of a mesh that shows where bounds lie in another CRS."""
+
+HALF_EARTH = 20_004_000.0
+"""Metres from pole to pole, and hardly less than half the equator."""
 
 Bounds = tuple[float, float, float, float]
 """West, south, east and north, or left, bottom, right and top."""
@@ -134,7 +141,7 @@ def cover(
     Parameters
     ----------
     area
-        Polygon in longitude and latitude, degrees.
+        Polygon in longitude and latitude, degrees, cut at the antimeridian or not; longitudes may count 0..360.
     crs, side, ratio
         As in `Grid`.
     origin
@@ -155,19 +162,24 @@ def cover(
         raise ValueError(f"the CRS {crs!r} is unknown; use a code such as EPSG:3035 or EPSG:4326") from error
     if area.is_empty or not area.area:
         raise ValueError(f"the area {area.wkt} (degrees) covers nothing; give a box or a polygon")
-    west, south, east, north = project(area, LONLAT, parsed).bounds
+    west, south, east, north = on_map(area, crs).bounds
     if not all(map(math.isfinite, (west, south, east, north))):
         raise ValueError(f"the area {area.bounds} (degrees) cannot be expressed in {crs}; choose another CRS")
+    unit = parsed.axis_info[0]
+    if side * unit.unit_conversion_factor > (math.pi if parsed.is_geographic else HALF_EARTH):
+        raise ValueError(
+            f"a coarse cell of {side:g} {unit.unit_name} is larger than the Earth; is `coarse` given in the unit of "
+            f"{crs}, the {unit.unit_name}?"
+        )
     x0, y0 = origin
     first = math.floor((west - x0) / side + SNAP)
     last = math.ceil((east - x0) / side - SNAP)
     bottom = math.floor((south - y0) / side + SNAP)
     top = math.ceil((north - y0) / side - SNAP)
     if (top - bottom) * (last - first) > MOST_CELLS:
-        unit = parsed.axis_info[0].unit_name
         raise ValueError(
-            f"the area takes {top - bottom} x {last - first} coarse cells of {side:g} {unit}; "
-            f"is `coarse` given in the unit of {crs}, the {unit}?"
+            f"the area takes {top - bottom} x {last - first} coarse cells of {side:g} {unit.unit_name}; "
+            f"is `coarse` given in the unit of {crs}, the {unit.unit_name}?"
         )
     return Grid(
         crs=crs,
@@ -194,12 +206,76 @@ def project(shape: BaseGeometry, source: CRS | str, target: CRS | str, points: i
     return shapely.transform(dense, transformer.transform, interleaved=False)
 
 
+def on_map(area: BaseGeometry, crs: str) -> BaseGeometry:
+    """Area given in longitude and latitude as it lies on a map: in one piece, also where it crosses the map's edge.
+
+    On a map that repeats itself (`extents.turn`) x goes on beyond the edge.
+
+    Raises
+    ------
+    ValueError
+        If another map tears it apart.
+    """
+    whole = extents.joined(area)
+    shape, width = project(whole, LONLAT, crs), extents.turn(crs)
+    if width is None:
+        if _torn(shape):
+            raise ValueError(
+                f"the area, longitudes {whole.bounds[0]:.6g} to {whole.bounds[2]:.6g}, crosses the edge of the map of "
+                f"{crs}, which tears it apart; choose a CRS whose edge lies elsewhere, such as EPSG:4326 or EPSG:6933"
+            )
+        return shape
+    middle = (whole.bounds[0] + whole.bounds[2]) / 2
+    near, _ = Transformer.from_crs(LONLAT, crs, always_xy=True).transform(middle, 0.0)
+    return shapely.transform(shape, lambda x, y: (extents.turned(x, near, width), y), interleaved=False)
+
+
 @lru_cache(maxsize=64)
-def lonlat_bounds(bounds: Bounds, crs: str) -> Bounds:
-    """Bounds in degrees of everything inside bounds in a CRS, remembered since every scene is held to them."""
-    shape = project(box(*bounds), crs, LONLAT)
-    west, south, east, north = shape.bounds
+def _transformer(source: CRS | str, target: CRS | str) -> Transformer:
+    """Transformer between two CRS, x before y, remembered because it is slow to make."""
+    return Transformer.from_crs(source, target, always_xy=True)
+
+
+def _torn(shape: BaseGeometry) -> bool:
+    """Whether neighbouring points of a shape with many of them lie at both ends of it."""
+    width = shape.bounds[2] - shape.bounds[0]
+    rings = (shapely.get_coordinates(ring)[:, 0] for ring in shapely.get_parts(shapely.get_rings(shape)))
+    return math.isfinite(width) and any(np.abs(np.diff(x)).max() > width / 2 for x in rings)
+
+
+@lru_cache(maxsize=1024)
+def lonlat_bounds(bounds: Bounds, crs: str) -> extents.Box:
+    """Box in degrees of everything inside bounds in a CRS; west > east where it crosses the antimeridian.
+
+    Remembered since every scene is held to it.
+
+    Raises
+    ------
+    ValueError
+        If nothing of it lies on the Earth.
+    """
+    left, bottom, right, top = bounds
+    to_lonlat = _transformer(crs, LONLAT)
+    edges = np.linspace(0, 1, 8 * MESH)
+    inner_x, inner_y = np.meshgrid(np.linspace(0, 1, MESH), np.linspace(0, 1, MESH))
+    across = np.concatenate([inner_x.ravel(), edges, edges, np.zeros_like(edges), np.ones_like(edges)])
+    along = np.concatenate([inner_y.ravel(), np.zeros_like(edges), np.ones_like(edges), edges, edges])
+    found = np.stack(to_lonlat.transform(left + across * (right - left), bottom + along * (top - bottom)))
+    found = found[:, np.isfinite(found).all(axis=0)]
+    if not found.size:
+        raise ValueError(f"no place within {bounds} of {crs} has a longitude and latitude")
+    west, south, east, north = extents.around(*found)
+    poles = [pole for pole in (-90.0, 90.0) if _holds_pole(bounds, crs, pole)]
+    if poles:
+        return -180.0, min(south, *poles), 180.0, max(north, *poles)
     return west, south, east, north
+
+
+def _holds_pole(bounds: Bounds, crs: str, pole: float) -> bool:
+    """Whether a pole lies within bounds; where a map shows it as a line, if all of that lies within them."""
+    x, y = _transformer(LONLAT, crs).transform(np.array([-179.0, -90.0, 0.0, 90.0, 179.0]), np.full(5, pole))
+    left, bottom, right, top = bounds
+    return bool(((left <= x) & (x <= right) & (bottom <= y) & (y <= top)).all())
 
 
 def centres(geobox: GeoBox) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
@@ -216,7 +292,7 @@ def inside(geobox: GeoBox, area: BaseGeometry) -> NDArray[np.bool_]:
     """Cells whose centre lies in an area given in longitude and latitude, shape ``(rows, columns)``."""
     y, x = centres(geobox)
     grid_x, grid_y = np.meshgrid(x, y)
-    shape = project(area, LONLAT, str(geobox.crs))
+    shape = on_map(area, str(geobox.crs))
     shapely.prepare(shape)
     found: NDArray[np.bool_] = shapely.contains_xy(shape, grid_x, grid_y)
     return found

@@ -1,6 +1,7 @@
 from .account import account, refuse_unclear
-from .frozen import search
-from .query import Broken, Item, Period, Progress, Query
+from .frozen import find, search
+from .intervals import start
+from .query import Broken, Found, Item, Period, Progress, Query
 from .relations import Relations, Verdict, relate
 from .renewal import renew
 from .scene import Scene, is_static, scenes, scenes_of
@@ -8,6 +9,7 @@ from .signing import sign
 
 __all__ = [
     "Broken",
+    "Found",
     "Item",
     "Period",
     "Progress",
@@ -16,6 +18,7 @@ __all__ = [
     "Scene",
     "Verdict",
     "account",
+    "find",
     "is_static",
     "refuse_unclear",
     "relate",
@@ -24,4 +27,5 @@ __all__ = [
     "scenes_of",
     "search",
     "sign",
+    "start",
 ]

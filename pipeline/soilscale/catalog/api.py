@@ -1,29 +1,33 @@
-"""A STAC API with item search, asked through pystac-client."""
+"""A STAC API with item search: its pages, and what it says it has."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from soilscale import storage
-from soilscale.catalog import documents
-from soilscale.catalog.extents import pieces
-from soilscale.catalog.items import add, skip
+from soilscale.catalog import documents, paging
+from soilscale.catalog.items import add, refuse, skip
 from soilscale.catalog.query import Broken, Found, Progress, Query, Span, links, portable
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
+from soilscale.extents import Box, pieces
 
 if TYPE_CHECKING:
     from pystac_client.exceptions import APIError
-
-PAGE = 250
-"""Items asked for at a time."""
 
 LISTING_PAGES = 50
 """Pages of the list of collections that are read at most."""
 
 _REFUSED = range(400, 500)
+
+_UNKNOWN = (400, 422, 501)
+"""HTTP statuses by which an API refuses what it does not know."""
+
+logger = logging.getLogger(__name__)
 
 
 def is_api(document: Mapping[str, Any]) -> bool:
@@ -40,6 +44,7 @@ def gather(
     *,
     progress: Progress,
     broken: Broken,
+    prune: bool = True,  # noqa: ARG001 - nothing is pruned here
 ) -> Found:
     """Search an API for the items of a query.
 
@@ -55,6 +60,8 @@ def gather(
         Told the items read, and of how many where the API says so.
     broken
         Told each item that cannot be used; the search goes on without it.
+    prune
+        As of `walk.gather`; an API leaves nothing out by extents.
 
     Raises
     ------
@@ -62,19 +69,65 @@ def gather(
         If the API cannot be reached, or denies access.
     ConfigurationError
         If the API refuses the search.
+    DataError
+        If its pages go in circles.
     """
     found = Found(complete=span is None)
-    done = 0
-    for page in _pages(query, url, landing, span):
+    for area in pieces(query.bbox):
+        _search(found, query, area, url, landing, span, progress, broken)
+    if not found.items and query.source.query and not found.broken:
+        _count_without_query(found, query, url, landing, span)
+    return found
+
+
+def _search(
+    found: Found,
+    query: Query,
+    area: Box,
+    url: str,
+    landing: Mapping[str, Any],
+    span: Span | None,
+    progress: Progress,
+    broken: Broken,
+) -> None:
+    """Add the items in a box to what was found, and hold their number against the one that the server says it has."""
+    ids, total = set(), None
+    for page in _pages(query, area, url, landing, span):
         for raw in page.get("features") or ():
-            href = documents.resolve(url, next((link["href"] for link in links(raw, "self")), url))
+            known = links(raw, "self") if isinstance(raw, dict) else iter(())
+            href = documents.resolve(url, next((link["href"] for link in known), url))
             try:
                 add(found, raw, href, query, inside=False)
             except DataError as error:
                 skip(found, query, href, str(error), broken)
-            done += 1
-        progress(f"{query.source.name}: searching the catalog", done, _matched(page))
-    return found
+            ids.add((raw.get("collection"), raw.get("id")) if isinstance(raw, dict) else (None, repr(raw)))
+        total = max(filter(None, (total, paging.matched(page))), default=None)
+        progress(f"{query.source.name}: searching the catalog", found.received + len(ids), total)
+    found.received += len(ids)
+    if total is not None:
+        found.matched = (found.matched or 0) + total
+        if len(ids) < total:
+            logger.warning(
+                "%s: %s says that it has %d items of %r here, but sent %d; what is missing is not mapped: search "
+                "again, and ask its operator if it stays so",
+                query.where,
+                storage.shown(url),
+                total,
+                query.source.collection,
+                len(ids),
+            )
+
+
+def _count_without_query(found: Found, query: Query, url: str, landing: Mapping[str, Any], span: Span | None) -> None:
+    """Note how many items there are that do not meet the query, as far as a first page shows them."""
+    free, count = replace(query, source=replace(query.source, query={})), 0
+    for area in pieces(query.bbox):
+        page = next(_pages(free, area, url, landing, span), {})
+        features = [raw for raw in page.get("features") or () if isinstance(raw, dict)]
+        for raw in features:
+            refuse(found, raw.get("properties") or {}, query)
+        count += max(len(features), paging.matched(page) or 0)
+    found.refused = max(found.refused, count)
 
 
 def collections(query: Query, url: str, landing: Mapping[str, Any]) -> set[str]:
@@ -95,7 +148,10 @@ def collections(query: Query, url: str, landing: Mapping[str, Any]) -> set[str]:
     return names
 
 
-def _pages(query: Query, url: str, landing: Mapping[str, Any], span: Span | None) -> Iterator[dict[str, Any]]:
+def _pages(
+    query: Query, area: Box, url: str, landing: Mapping[str, Any], span: Span | None
+) -> Iterator[dict[str, Any]]:
+    """Pages of the items in a box; without the query where the API does not know the extension of that name."""
     from pystac_client import ItemSearch
     from pystac_client.exceptions import APIError
     from pystac_client.stac_api_io import StacApiIO
@@ -109,19 +165,32 @@ def _pages(query: Query, url: str, landing: Mapping[str, Any], span: Span | None
         allowed_methods=None,
         raise_on_status=False,
     )
+    io = StacApiIO(timeout=storage.TIMEOUT, max_retries=retry)
+
+    def request(conditions: dict[str, Any] | None) -> paging.Request:
+        search = ItemSearch(
+            href,
+            method=method,
+            stac_io=io,
+            limit=paging.SIZES[0],
+            collections=[query.source.collection],
+            bbox=area,
+            datetime=_interval(span) if span else None,
+            query=conditions,
+        )
+        return paging.Request(href, method, search.get_parameters())
+
+    conditions = portable(query.source.query) or None
     try:
-        for area in pieces(query.bbox):
-            search = ItemSearch(
-                href,
-                method=method,
-                stac_io=StacApiIO(timeout=storage.TIMEOUT, max_retries=retry),
-                limit=PAGE,
-                collections=[query.source.collection],
-                bbox=area,
-                datetime=_interval(span) if span else None,
-                query=portable(query.source.query) or None,
+        try:
+            yield from paging.pages(io, request(conditions), query.where)
+        except APIError as error:
+            if conditions is None or getattr(error, "status_code", None) not in _UNKNOWN:
+                raise
+            logger.warning(
+                "%s: %s refuses a query; all items are read and held to it", query.where, storage.shown(href)
             )
-            yield from search.pages_as_dicts()
+            yield from paging.pages(io, request(None), query.where)
     except APIError as error:
         raise _failure(error, query, href) from None
     except ValueError as error:
@@ -141,12 +210,6 @@ def _endpoint(url: str, landing: Mapping[str, Any]) -> tuple[str, str]:
 def _interval(span: Span) -> str:
     """Period as RFC 3339, where both ends are inclusive."""
     return f"{span[0]}Z/{span[1] - np.timedelta64(1, 's')}Z"
-
-
-def _matched(page: Mapping[str, Any]) -> int | None:
-    context = page.get("context")
-    count = page.get("numberMatched", context.get("matched") if isinstance(context, dict) else None)
-    return count if isinstance(count, int) else None
 
 
 def _failure(error: APIError, query: Query, href: str) -> SoilscaleError:

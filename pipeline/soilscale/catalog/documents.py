@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from typing import Any
-from urllib.parse import urljoin
 
 from soilscale import storage
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
@@ -15,15 +13,12 @@ from soilscale.errors import ConfigurationError, DataError, ServiceError, Soilsc
 DELAYS = (0.5, 1.0, 2.0)
 """Seconds to wait before each further try of a request that failed in a way that may pass."""
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _DENIED, _GONE, _WAIT, _ERROR = (401, 403), (404, 410), (408, 425, 429), 500
 
 
 def rooted(url: str) -> str:
-    """Make a catalog's URL absolute: a local path or ``file://`` URL becomes an absolute path."""
-    if url.startswith("file://"):
-        return os.path.abspath(re.sub(r"^file://(localhost(?=/))?", "", url))  # noqa: PTH100 - symlinks stay
-    return url if _SCHEME.match(url) else os.path.abspath(url)  # noqa: PTH100 - symlinks stay
+    """Make a catalog's URL absolute: a local path or ``file:`` URL becomes an absolute path."""
+    return storage.absolute(url, os.path.join(os.getcwd(), "catalog.json"))  # noqa: PTH109, PTH118 - symlinks stay
 
 
 def resolve(base: str, href: str) -> str:
@@ -36,15 +31,15 @@ def resolve(base: str, href: str) -> str:
     href
         The link: absolute, or relative to the document.
     """
-    if href.startswith("file://"):
-        return rooted(href)
-    if _SCHEME.match(href) or href.startswith("/vsi"):
-        return href
-    scheme = _SCHEME.match(base)
-    if scheme is None:
-        return os.path.normpath(os.path.join(os.path.dirname(base), href))  # noqa: PTH118, PTH120 - strings
-    joined = urljoin("http://" + base[scheme.end() :], href)
-    return scheme.group(0) + joined.removeprefix("http://")
+    return storage.absolute(href, base, _is_there)
+
+
+def _is_there(url: str) -> bool:
+    """Whether a store has an object; one that does not answer is met again when the object is read."""
+    try:
+        return storage.answers(url)
+    except SoilscaleError:
+        return False
 
 
 def read(url: str, where: str) -> dict[str, Any]:

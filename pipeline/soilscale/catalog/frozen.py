@@ -22,16 +22,22 @@ logger = logging.getLogger(__name__)
 SHOWN = 40
 """Names that a message lists at most."""
 
-Gather = Callable[[Span | None], Found]
+Gather = Callable[..., Found]
+"""Called with the period to search, or None, and ``prune=False`` to read also what extents leave out."""
 
 
 def search(query: Query, *, progress: Progress | None = None, broken: Broken | None = None) -> list[Item]:
-    """Find the items of a source, in any kind of catalog, and freeze them.
+    """Find the items of a source, in any kind of catalog, and freeze them; see `find`."""
+    return find(query, progress=progress, broken=broken)[0]
+
+
+def find(query: Query, *, progress: Progress | None = None, broken: Broken | None = None) -> tuple[list[Item], Found]:
+    """Find the items of a source, in any kind of catalog, freeze them, and say how they were found.
 
     The document at the catalog's URL decides: the landing page of a STAC API is searched; a static catalog or
     collection is walked; an item or a collection of items is read. What lies outside the area or the period, or
     does not meet the source's query, is left out. A source that is static, or has no item in the period, is
-    searched in all time.
+    searched in all time; where none was found, what extents and names left out is read too.
 
     Parameters
     ----------
@@ -44,11 +50,13 @@ def search(query: Query, *, progress: Progress | None = None, broken: Broken | N
 
     Returns
     -------
-    list of dict
+    items
         STAC items, one per id, place and start, by start and id: absolute hrefs, the wanted assets only, the links
         ``self`` and to later versions only,
         and ``start_datetime`` and ``end_datetime`` that say what the item covers, inferred from its neighbours
         where it has no interval of its own (see `soilscale.catalog.intervals`). Empty if nothing lies in the area.
+    found
+        What the catalog gave, with what was left out and why.
 
     Raises
     ------
@@ -63,8 +71,9 @@ def search(query: Query, *, progress: Progress | None = None, broken: Broken | N
     url = documents.rooted(query.catalog.url)
     root = _root(query, url)
     tell, report = progress or _silent, broken or _silent
-    way = api.gather if api.is_api(root) else walk.gather
-    gather: Gather = partial(way, query, url, root, progress=tell, broken=report)
+    gather: Gather = partial(walk.gather, query, url, root, progress=tell, broken=report)
+    if api.is_api(root):
+        gather = partial(api.gather, query, url, root, progress=tell, broken=report)
     found, items = _in_period(query, gather)
     if not items:
         _explain(query, url, root, found)
@@ -72,7 +81,7 @@ def search(query: Query, *, progress: Progress | None = None, broken: Broken | N
     frozen = {item["id"] for item in items}
     _check_times(query, [item for item in _members(query, found) if item["id"] in frozen])
     _warn_of_no_place(query, items)
-    return items
+    return items, found
 
 
 def _silent(*_: object) -> None:
@@ -104,6 +113,8 @@ def _in_period(query: Query, gather: Gather) -> tuple[Found, list[Item]]:
     composite = query.source.composite
     if query.source.static:
         found = gather(None)
+        if not found.items and found.pruned:
+            found = gather(None, prune=False)
         return found, _resolved(query, found, None)
     reach = _widened(query.span, timedelta(days=composite or 0))
     found = gather(reach)
@@ -111,10 +122,34 @@ def _in_period(query: Query, gather: Gather) -> tuple[Found, list[Item]]:
     if margin and reach != (wider := _widened(query.span, margin)):
         found = gather(wider)
     items = _resolved(query, found, query.span)
-    if items or query.source.static is False or query.source.on_coarse:
+    return (found, items) if items else _again(query, gather, found)
+
+
+def _again(query: Query, gather: Gather, first: Found) -> tuple[Found, list[Item]]:
+    """What is found where nothing was: with what was left out because of the period, then with what was of the area.
+
+    Extents are kept carelessly, so they must not hide a whole source.
+    """
+    found, items = first, _resolved(query, first, query.span)
+    for prune in (True, False):
+        if not items and found.pruned:
+            found = gather(None, prune=prune)
+            found.pruned = first.pruned + [part for part in found.pruned if part not in first.pruned]
+            items = _resolved(query, found, query.span)
+    if items and found is not first:
+        part = first.pruned[0]
+        logger.warning(
+            "%s: %d items were found where extents or names say that there are none, such as %s: %s; the catalog "
+            "should be corrected",
+            query.where,
+            len(items),
+            part.url,
+            part.why,
+        )
+    if items or query.source.on_coarse or query.source.static is False:
         return found, items
     found = found if found.complete else gather(None)
-    return found, _resolved(query, found, query.span) or _resolved(query, found, None)
+    return found, _resolved(query, found, None)
 
 
 def _widened(span: Span, margin: timedelta) -> Span:

@@ -33,10 +33,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from soilscale.catalog.extents import box
 from soilscale.catalog.platforms import platform
 from soilscale.catalog.query import Item, Span
 from soilscale.errors import DataError
+from soilscale.extents import box
 from soilscale.seasons import following
 
 DAY = np.timedelta64(1, "D")

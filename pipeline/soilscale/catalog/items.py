@@ -8,14 +8,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from soilscale.catalog.documents import resolve
-from soilscale.catalog.extents import WORLD, Box, box, geometry_box, intersects
 from soilscale.catalog.intervals import instant, start
-from soilscale.catalog.query import Broken, Found, Item, Query, links, satisfies
+from soilscale.catalog.query import Broken, Found, Item, Query, conditions, links, satisfies
 from soilscale.catalog.versions import SUCCESSORS
 from soilscale.errors import DataError
+from soilscale.extents import WORLD, Box, box, geometry_box, intersects
 from soilscale.storage import shown
 
 logger = logging.getLogger(__name__)
+
+VALUES = 10
+"""Values of a property that are noted of items that do not meet a query, at most."""
 
 _KEPT = ("type", "stac_version", "stac_extensions", "id", "geometry")
 _OLDEST = datetime.min.replace(tzinfo=UTC)
@@ -51,7 +54,7 @@ def freeze(raw: Mapping[str, Any], url: str, assets: Iterable[str]) -> Item:
         raise DataError(
             f"item {raw['id']!r} in {shown(url)} has neither datetime nor start_datetime; correct it, or take it out"
         )
-    item: Item = {key: raw[key] for key in _KEPT if key in raw}
+    item: Item = {"type": "Feature"} | {key: raw[key] for key in _KEPT if key in raw}
     area = box(raw.get("bbox")) or geometry_box(raw.get("geometry"))
     if area:
         item["bbox"] = list(area)
@@ -81,7 +84,7 @@ def add(found: Found, raw: Any, url: str, query: Query, *, inside: bool) -> None
     DataError
         If it is no STAC item, or names no time.
     """
-    if not isinstance(raw, Mapping) or raw.get("type") != "Feature":
+    if not isinstance(raw, Mapping) or raw.get("type", "Feature") != "Feature":
         raise DataError(f"{shown(url)} holds something that is no GeoJSON feature")
     collection = raw.get("collection")
     if isinstance(collection, str) and not inside:
@@ -92,11 +95,22 @@ def add(found: Found, raw: Any, url: str, query: Query, *, inside: bool) -> None
     if not intersects(area_of(item), query.bbox):
         return
     if not satisfies(item["properties"], query.source.query):
+        refuse(found, item["properties"], query)
         return
     found.assets.update(raw["assets"])
     if inside:
         item["collection"] = query.source.collection
     (found.items if inside or collection else found.loose).append(item)
+
+
+def refuse(found: Found, properties: Mapping[str, Any], query: Query) -> None:
+    """Count an item that does not meet the query, and note what it has instead."""
+    found.refused += 1
+    for name, rule in conditions(query.source.query).items():
+        values = found.values.setdefault(name, [])
+        value = properties.get(name)
+        if not satisfies(properties, {name: rule}) and value not in values and len(values) < VALUES:
+            values.append(value)
 
 
 def skip(found: Found, query: Query, url: str, reason: str, broken: Broken) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from soilscale.catalog.extents import Box, box, geometry_box
+from soilscale.extents import Box, box, geometry_box
 
 APART = 0.1
 """Share of a side by which edges of one place may differ; neighbours of MODIS's grid differ by a fifth and more."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from soilscale.catalog.extents import Box, box, intersects, padded
 from soilscale.catalog.intervals import instant
 from soilscale.catalog.query import Span
+from soilscale.extents import Box, box, intersects, padded
 from soilscale.seasons import following
 
 PAD_DEGREES = 1.0
@@ -22,17 +22,21 @@ _BAND = re.compile(r"([EWNS])(\d{1,3}\.\d+)-([EWNS])(\d{1,3}\.\d+)")
 _LEVEL = re.compile(r"[0-3]")
 
 
-def outside_area(collection: Mapping[str, Any], area: Box) -> bool:
-    """Whether the spatial extent of a collection lies clearly outside an area."""
+def outside_area(collection: Mapping[str, Any], area: Box) -> str | None:
+    """Why the spatial extent of a collection lies clearly outside an area; None if it does not."""
     boxes = [box(values) for values in _extent(collection, "spatial", "bbox")]
     known = [found for found in boxes if found]
-    return bool(known) and not any(intersects(padded(found, PAD_DEGREES), area) for found in known)
+    if not known or any(intersects(padded(found, PAD_DEGREES), area) for found in known):
+        return None
+    return f"its extent.spatial {known[0]} lies outside the area"
 
 
-def outside_period(collection: Mapping[str, Any], span: Span) -> bool:
-    """Whether the temporal extent of a collection lies clearly outside a period; an end that is null is open."""
+def outside_period(collection: Mapping[str, Any], span: Span) -> str | None:
+    """Why the temporal extent of a collection lies clearly outside a period; an end that is null is open."""
     ranges = [pair for pair in _extent(collection, "temporal", "interval") if _is_pair(pair)]
-    return bool(ranges) and not any(_overlaps(pair, span) for pair in ranges)
+    if not ranges or any(_overlaps(pair, span) for pair in ranges):
+        return None
+    return f"its extent.temporal {ranges[0]} lies outside the period"
 
 
 def _extent(collection: Mapping[str, Any], kind: str, key: str) -> Sequence[Any]:
@@ -55,24 +59,41 @@ def _overlaps(pair: Sequence[Any], span: Span) -> bool:
     return bool(begins and lasts)
 
 
-def dated_outside(url: str, parent: str, span: Span) -> bool:
-    """Whether a link leads to a file or folder named as a year, month or day that lies outside a period."""
-    for name in _names(url, parent):
-        dates = _dates(name)
-        if dates:
-            return bool(dates[0] >= span[1] or dates[1] <= span[0])
-    return False
+def dates(urls: Sequence[str], parent: str) -> list[Span] | None:
+    """What the names of folders are as years, months or days; None unless all are so named, in one format.
+
+    Numbered tiles may look like dates too: what lies below one must show that it is one (`probing.is_dated`).
+    """
+    named = [next((name for name in _names(url, parent) if _dates(name)), None) for url in urls]
+    spans = [_dates(name) for name in named if name is not None]
+    if not spans or len(spans) < len(urls) or len({_form(name) for name in named if name}) > 1:
+        return None
+    return [span for span in spans if span is not None]
+
+
+def form(url: str, parent: str) -> str:
+    """Format of the date that a folder is named as, such as ``9999-99``."""
+    return next(_form(name) for name in _names(url, parent) if _dates(name))
+
+
+def _form(name: str) -> str:
+    return re.sub(r"\d", "9", name)
 
 
 def banded_outside(url: str, parent: str, area: Box) -> bool:
     """Whether a link leads to a band of longitude or latitude outside an area, named as ``E000.00-E090.00``."""
+    found = band(url, parent)
+    return found is not None and not intersects(found, area)
+
+
+def band(url: str, parent: str) -> Box | None:
+    """Band that a link leads to by its name; None if it is no band's."""
     for name in _names(url, parent):
         if match := _BAND.fullmatch(name):
             side, low, other, high = match.groups()
             first, last = _degrees(side, low), _degrees(other, high)
-            band = (first, -90.0, last, 90.0) if side in "EW" else (-180.0, first, 180.0, last)
-            return not intersects(band, area)
-    return False
+            return (first, -90.0, last, 90.0) if side in "EW" else (-180.0, first, 180.0, last)
+    return None
 
 
 def finest(urls: Sequence[str], parent: str) -> list[str]:

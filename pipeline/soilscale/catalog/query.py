@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from soilscale.catalog.extents import Box
 from soilscale.errors import ConfigurationError
+from soilscale.extents import Box
 from soilscale.sources import Catalog, Source
 
 Item = dict[str, Any]
@@ -52,6 +52,15 @@ class Query:
         return f"source {self.source.name!r}, catalog {self.catalog.name!r}"
 
 
+@dataclass(frozen=True)
+class Pruned:
+    """A part of a static catalog that was left out unread."""
+
+    url: str
+    why: str
+    """Such as ``name 2004 lies outside the period``."""
+
+
 @dataclass
 class Found:
     """What a catalog gave for a query."""
@@ -68,6 +77,16 @@ class Found:
     """Documents that could not be used, each with the reason."""
     complete: bool = True
     """Whether no part of the catalog was left out because of the period."""
+    pruned: list[Pruned] = field(default_factory=list)
+    """Parts of a static catalog that were not read."""
+    refused: int = 0
+    """Items in the area that do not meet the query."""
+    values: dict[str, list[Any]] = field(default_factory=dict)
+    """Property that the query names -> values that those items have there; None where they lack it."""
+    received: int = 0
+    """Items that an API sent."""
+    matched: int | None = None
+    """Items that the API says it has; None if it does not say."""
 
 
 def to_span(period: Period) -> Span:
@@ -167,3 +186,13 @@ def links(document: Mapping[str, Any], *relations: str) -> Iterator[dict[str, An
     for link in document.get("links") or ():
         if isinstance(link, dict) and link.get("rel") in relations and isinstance(link.get("href"), str):
             yield link
+
+
+def kind_of(document: Mapping[str, Any]) -> str | None:
+    """STAC type of a document; catalogs before STAC 1.0 do not say it."""
+    kind = document.get("type")
+    if isinstance(kind, str):
+        return "FeatureCollection" if kind == "ItemCollection" else kind
+    if not isinstance(document.get("links"), list) or "id" not in document:
+        return None
+    return "Collection" if "extent" in document else "Catalog"

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from soilscale.catalog.extents import Box
 from soilscale.catalog.items import area_of
 from soilscale.catalog.placement import Placement, placement
 from soilscale.catalog.query import Item, Period, Span, to_span
 from soilscale.catalog.relations import Relations, relate
+from soilscale.extents import Box
 from soilscale.sources import Source
 from soilscale.units import stated
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from soilscale import storage
-from soilscale.catalog import documents, pruning
+from soilscale.catalog import documents, probing, pruning
 from soilscale.catalog.items import add, skip
-from soilscale.catalog.query import Broken, Found, Progress, Query, Span, links
+from soilscale.catalog.query import Broken, Found, Progress, Pruned, Query, Span, kind_of, links
 from soilscale.errors import DataError
 
 THREADS = 16
 """Documents that are read at a time."""
+
+
+FOREIGN = 3000
+"""Documents below other collections that are read at most, to find one that lies there."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,10 @@ class _Page:
     url: str
     inside: bool
     """Whether it lies within the wanted collection."""
+    depth: int = 0
+    """Links from the root."""
+    coarser: tuple[str, ...] = ()
+    """Levels of resolution that it stands for."""
 
 
 @dataclass
@@ -33,19 +41,26 @@ class _Walk:
     query: Query
     span: Span | None
     broken: Broken
+    prune: bool
     found: Found = field(default_factory=Found)
     visited: set[str] = field(default_factory=set)
     ahead: list[_Page] = field(default_factory=list)
+    below: list[_Page] = field(default_factory=list)
+    """What lies below other collections: read only if the wanted one is not found above."""
+    foreign: int = 0
+    """Documents below other collections that were read."""
+    dated: dict[tuple[int, str], bool] = field(default_factory=dict)
+    """Depth and format of names -> whether they are dates, as items below such a name show."""
 
-    def open(self, page: _Page, document: Mapping[str, Any], *, root: bool = False) -> None:
+    def open(self, page: _Page, document: Mapping[str, Any]) -> None:
         """Take what a document holds, and note the documents that it leads to."""
-        kind = _kind(document)
+        kind = kind_of(document)
         if kind == "Feature":
             add(self.found, document, page.url, self.query, inside=page.inside)
         elif kind == "FeatureCollection":
             self._features(page, document)
         elif kind == "Collection":
-            self._collection(page, document, root=root)
+            self._collection(page, document)
         elif kind == "Catalog":
             self._follow(page, document, "child", "item", "items")
         else:
@@ -55,6 +70,14 @@ class _Walk:
         """Go on without a document that cannot be used."""
         skip(self.found, self.query, url, reason, self.broken)
 
+    def descend(self) -> bool:
+        """Go on below other collections, if the wanted one has not been found; whether there is anything there."""
+        if self.query.source.collection not in self.found.collections:
+            more = self.below[: max(FOREIGN - self.foreign, 0)]
+            self.ahead, self.below = more, []
+            self.foreign += len(more)
+        return bool(self.ahead)
+
     def _features(self, page: _Page, document: Mapping[str, Any]) -> None:
         for feature in document.get("features") or ():
             try:
@@ -63,35 +86,65 @@ class _Walk:
                 self.fail(page.url, str(error))
         for link in links(document, "next"):
             if link.get("method", "GET").upper() == "GET":
-                self._note(page, documents.resolve(page.url, link["href"]), inside=page.inside)
+                self._note(page, documents.resolve(page.url, link["href"]), self.ahead)
 
-    def _collection(self, page: _Page, document: Mapping[str, Any], *, root: bool) -> None:
+    def _collection(self, page: _Page, document: Mapping[str, Any]) -> None:
         name = str(document.get("id"))
         self.found.collections.add(name)
         if name != self.query.source.collection:
-            if root:
-                self._follow(page, document, "child")
-        elif not pruning.outside_area(document, self.query.bbox):
-            if self.span and pruning.outside_period(document, self.span):
-                self.found.complete = False
-            else:
-                self._follow(_Page(page.url, inside=True), document, "child", "item", "items")
+            for link in links(document, "child"):
+                self._note(page, documents.resolve(page.url, link["href"]), self.below)
+        elif self.prune and (why := pruning.outside_area(document, self.query.bbox)):
+            self._leave_out(page.url, why)
+        elif self.span and (why := pruning.outside_period(document, self.span)):
+            self._leave_out(page.url, why, dated=True)
+        else:
+            self._follow(replace(page, inside=True), document, "child", "item", "items")
 
     def _follow(self, page: _Page, document: Mapping[str, Any], *relations: str) -> None:
         for link in links(document, *relations):
             if link["rel"] != "child":
-                self._note(page, documents.resolve(page.url, link["href"]), inside=page.inside)
+                self._note(page, documents.resolve(page.url, link["href"]), self.ahead)
         children = [documents.resolve(page.url, link["href"]) for link in links(document, "child")]
-        for url in pruning.finest(children, page.url) if page.inside else children:
-            if self.span and pruning.dated_outside(url, page.url, self.span):
-                self.found.complete = False
+        if page.coarser and not any(pruning.band(url, page.url) for url in children):
+            for url in page.coarser:  # they were tiles, no levels
+                self._note(page, url, self.ahead)
+        finest = pruning.finest(children, page.url) if page.inside and self.prune else children
+        coarser = tuple(url for url in children if url not in finest)
+        late = self._late(page, finest)
+        for url in finest:
+            if url in late:
+                self._leave_out(url, "its name is a date outside the period", dated=True)
             else:
-                self._note(page, url, inside=page.inside)
+                self._note(page, url, self.ahead, coarser)
 
-    def _note(self, page: _Page, url: str, *, inside: bool) -> None:
-        if url not in self.visited and not pruning.banded_outside(url, page.url, self.query.bbox):
-            self.visited.add(url)
-            self.ahead.append(_Page(url, inside))
+    def _late(self, page: _Page, urls: Sequence[str]) -> set[str]:
+        """Links to folders named as dates outside the period: where all beside them are so named, and rightly."""
+        dates = pruning.dates(urls, page.url) if self.span else None
+        if not self.span or dates is None:
+            return set()
+        first, after = self.span
+        late = {url: dated for url, dated in zip(urls, dates, strict=True) if dated[0] >= after or dated[1] <= first}
+        if not late:
+            return set()
+        key = page.depth, pruning.form(next(iter(late)), page.url)
+        if key not in self.dated:
+            farthest = max(late, key=lambda url: max(first - late[url][1], late[url][0] - after))
+            self.dated[key] = probing.is_dated(farthest, late[farthest], self.query.where)
+        return set(late) if self.dated[key] else set()
+
+    def _leave_out(self, url: str, why: str, *, dated: bool = False) -> None:
+        self.found.pruned.append(Pruned(storage.shown(url), why))
+        self.found.complete &= not dated
+
+    def _note(self, page: _Page, url: str, to: list[_Page], coarser: tuple[str, ...] = ()) -> None:
+        if url in self.visited:
+            return
+        if pruning.banded_outside(url, page.url, self.query.bbox):
+            self._leave_out(url, "its name is a band of longitude or latitude outside the area")
+            return
+        self.visited.add(url)
+        to.append(_Page(url, page.inside, page.depth + 1, coarser))
 
 
 def gather(
@@ -102,6 +155,7 @@ def gather(
     *,
     progress: Progress,
     broken: Broken,
+    prune: bool = True,
 ) -> Found:
     """Walk a static catalog, or read a file of items.
 
@@ -117,18 +171,20 @@ def gather(
         Told the documents read, and how many are known of.
     broken
         Told each document that cannot be used; the walk goes on without it.
+    prune
+        Whether collections are left out that lie outside the area or period by their extent, and coarser levels.
 
     Raises
     ------
     ServiceError
         If the catalog stops answering, or denies access.
     """
-    walk = _Walk(query, span, broken, visited={url})
-    walk.open(_Page(url, inside=False), root, root=True)
+    walk = _Walk(query, span, broken, prune, visited={url})
+    walk.open(_Page(url, inside=False), root)
     done = 1
     with ThreadPoolExecutor(THREADS, thread_name_prefix="catalog") as pool:
-        while pages := walk.ahead:
-            walk.ahead = []
+        while walk.ahead or walk.descend():
+            pages, walk.ahead = walk.ahead, []
             for page, document in _read(pool, pages, query.where):
                 _take(walk, page, document)
                 done += 1
@@ -159,19 +215,9 @@ def _take(walk: _Walk, page: _Page, document: dict[str, Any] | DataError) -> Non
         walk.fail(page.url, str(error))
 
 
-def _kind(document: Mapping[str, Any]) -> str | None:
-    """STAC type of a document; catalogs before STAC 1.0 do not say it."""
-    kind = document.get("type")
-    if isinstance(kind, str):
-        return "FeatureCollection" if kind == "ItemCollection" else kind
-    if not isinstance(document.get("links"), list) or "id" not in document:
-        return None
-    return "Collection" if "extent" in document else "Catalog"
-
-
 def is_static(document: Mapping[str, Any]) -> bool:
     """Whether a document is one that this walk can begin with: STAC, and no other GeoJSON."""
-    kind = _kind(document)
+    kind = kind_of(document)
     if kind == "FeatureCollection":
         features = document.get("features")
         return features == [] or (isinstance(features, list) and any(map(_has_assets, features)))

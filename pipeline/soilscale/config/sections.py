@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-import shapely
 from pydantic import (
     BeforeValidator,
     Field,
@@ -18,7 +17,9 @@ from pyproj import CRS
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from soilscale import models, storage
+from soilscale import models
+from soilscale.config import geojson
+from soilscale.config.area import Area
 from soilscale.config.inputs import (
     AnySource,
     FaultError,
@@ -35,6 +36,7 @@ from soilscale.config.period import Period, Span, month_faults
 from soilscale.config.urls import Home, Url
 from soilscale.cube import factor, feature_names, lagged
 from soilscale.errors import ConfigurationError, nearest
+from soilscale.extents import width
 from soilscale.grid import Grid, cover
 from soilscale.schema import KEYS, MAP, SPATIAL_REF, VALID_FRACTION
 from soilscale.seasons import SCHEMES, Months, Seasons, month_range
@@ -47,30 +49,7 @@ from soilscale.sources import (
 Fault = tuple[str, str]
 """Key, and what is wrong there."""
 
-HALF_TURN = 180
-"""Degrees."""
-
 Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class Area(Section):
-    """Where: a box in degrees, or a polygon to which the maps are masked."""
-
-    bbox: tuple[float, float, float, float] | None = None
-    """West, south, east, north."""
-    geometry: Url | None = None
-    """GeoJSON file."""
-
-    @model_validator(mode="after")
-    def _one(self) -> Area:
-        if (self.bbox is None) == (self.geometry is None):
-            raise FaultError(("", "give either bbox: [west, south, east, north] or geometry: FILE.geojson"))
-        if self.bbox is not None:
-            west, south, east, north = self.bbox
-            if not (-HALF_TURN <= west < east <= HALF_TURN and -HALF_TURN / 2 <= south < north <= HALF_TURN / 2):
-                fault = f"{list(self.bbox)} is not [west, south, east, north] in degrees, west < east and south < north"
-                raise FaultError(("bbox", fault))
-        return self
 
 
 class GridSection(Section):
@@ -366,19 +345,15 @@ class Config(Section):
         """Polygon to which the maps are masked, longitude and latitude; None where the area is a box."""
         if self.area.geometry is None:
             return None
-        try:
-            text = storage.read_bytes(self.area.geometry).decode()
-            shape = shapely.union_all(shapely.get_parts(shapely.from_geojson(text)))
-        except (FileNotFoundError, UnicodeDecodeError, shapely.errors.GEOSException) as error:
-            raise ConfigurationError(f"area.geometry: {self.area.geometry} is not a GeoJSON file: {error}") from error
-        if shape.is_empty or shape.area == 0:
-            raise ConfigurationError(f"area.geometry: {self.area.geometry} holds no polygon")
-        return shape
+        return geojson.polygon(self.area.geometry)
 
     @cached_property
     def nested_grid(self) -> Grid:
         """Grid of every coarse cell that the area touches."""
-        area = self.geometry if self.area.bbox is None else box(*self.area.bbox)
+        area = self.geometry
+        if self.area.bbox is not None:
+            west, south, _, north = self.area.bbox
+            area = box(west, south, west + width(self.area.bbox), north)
         section = self.grid
         try:
             return cover(area, section.crs, section.coarse, section.ratio, origin=section.origin, tile=section.tile)

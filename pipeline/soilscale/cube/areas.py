@@ -24,7 +24,9 @@ def _compiled(function: Callable[P, R]) -> Callable[P, R]:
     return compiled
 
 
-def overlay(amount: Floats, layer: NDArray[np.int16], depth: int, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+def overlay(
+    amount: Floats, layer: NDArray[np.int16], depth: int, x: Floats, y: Floats, turn: int | None = None
+) -> tuple[Floats, Floats]:
     """Sum what pixels hold over the cells of a grid, each weighted by the area that it shares with the cell.
 
     A pixel is a unit square, a cell a convex quadrilateral; their common area is that of the cell clipped to the
@@ -42,6 +44,9 @@ def overlay(amount: Floats, layer: NDArray[np.int16], depth: int, x: Floats, y: 
     x, y
         Corners of the cells in pixels from the upper left corner of the first pixel, to the right and down, shape
         ``(Y + 1, X + 1)``.
+    turn
+        Columns of pixels after which their map repeats itself; None if it does not. A cell near a pole may lie across
+        the edge of a map of the world.
 
     Returns
     -------
@@ -52,7 +57,7 @@ def overlay(amount: Floats, layer: NDArray[np.int16], depth: int, x: Floats, y: 
     """
     shape = x.shape[0] - 1, x.shape[1] - 1
     totals, fraction = np.zeros((depth, *shape)), np.zeros(shape)
-    _overlay(amount, layer, x, y, totals, fraction)
+    _overlay(amount, layer, x, y, turn or 0, totals, fraction)
     return totals, np.minimum(fraction, 1)
 
 
@@ -87,13 +92,32 @@ def _area(x: Any, y: Any, count: int) -> float:
 
 
 @_compiled
-def _overlay(amount: Any, layer: Any, x: Any, y: Any, totals: Any, fraction: Any) -> None:
+def _unfold(x: Any, turn: int) -> None:
+    """Bring the corners of a cell to the turn of the first."""
+    if turn > 0:
+        for corner in range(1, 4):
+            x[corner] += turn * np.round((x[0] - x[corner]) / turn)
+
+
+@_compiled
+def _wrapped(column: int, turn: int, columns: int) -> int:
+    """Column that shows the same place within the window, -1 if none does."""
+    if column < 0:
+        column += turn
+    elif column >= columns:
+        column -= turn
+    return column if 0 <= column < columns else -1
+
+
+@_compiled
+def _overlay(amount: Any, layer: Any, x: Any, y: Any, turn: int, totals: Any, fraction: Any) -> None:
     rows, columns = amount.shape
     cell_x, cell_y, strip_x, strip_y = np.empty(4), np.empty(4), np.empty(CORNERS), np.empty(CORNERS)
     one_x, one_y, two_x, two_y = np.empty(CORNERS), np.empty(CORNERS), np.empty(CORNERS), np.empty(CORNERS)
     for i, j in np.ndindex(fraction.shape):
         cell_x[0], cell_x[1], cell_x[2], cell_x[3] = x[i, j], x[i, j + 1], x[i + 1, j + 1], x[i + 1, j]
         cell_y[0], cell_y[1], cell_y[2], cell_y[3] = y[i, j], y[i, j + 1], y[i + 1, j + 1], y[i + 1, j]
+        _unfold(cell_x, turn)
         whole = _area(cell_x, cell_y, 4)
         if not (math.isfinite(whole) and whole > 0):
             continue
@@ -103,13 +127,14 @@ def _overlay(amount: Any, layer: Any, x: Any, y: Any, totals: Any, fraction: Any
             if count == 0:
                 continue
             left, right = min(strip_x[:count]), max(strip_x[:count])
-            for column in range(max(math.floor(left), 0), min(math.ceil(right), columns)):
-                value = amount[row, column]
+            for column in range(math.floor(left), math.ceil(right)):
+                at = _wrapped(column, turn, columns)
+                value = amount[row, at] if at >= 0 else math.nan
                 if math.isnan(value):
                     continue
                 number = _clip(strip_x, strip_y, count, one_x, one_y, column, 1.0)
                 number = _clip(one_x, one_y, number, two_x, two_y, column + 1.0, -1.0)
                 share = _area(two_x, two_y, number) / whole
                 fraction[i, j] += share
-                if layer[row, column] >= 0:
-                    totals[layer[row, column], i, j] += share * value
+                if layer[row, at] >= 0:
+                    totals[layer[row, at], i, j] += share * value

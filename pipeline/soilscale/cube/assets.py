@@ -26,7 +26,11 @@ from soilscale.catalog.placement import Placement
 from soilscale.cube import formats, georeference
 from soilscale.cube.georeference import ALIGNED
 from soilscale.errors import DataError, RefusedError, ServiceError, SoilscaleError
+from soilscale.extents import turn
 from soilscale.grid import Bounds
+
+WHOLE = 0.05
+"""Pixels by which a turn may differ from whole ones: pixels are written with few digits, such as 0.00833333 degrees."""
 
 FRESH = {"CPL_VSIL_CURL_NON_CACHED": "/vsi"}
 """GDAL setting that makes it ask a store again, although it remembers what that answered, failures too."""
@@ -127,6 +131,18 @@ class Header:
         rows, columns = self.shape
         left, top = self.transform.c, self.transform.f
         return left, top + rows * self.transform.e, left + columns * self.transform.a, top
+
+    @property
+    def middle(self) -> float:
+        """The x half-way between left and right, in units of the CRS."""
+        return self.transform.c + self.shape[1] * self.transform.a / 2
+
+    @cached_property
+    def turn(self) -> int | None:
+        """Pixels of a whole turn around the Earth, where the file's map repeats itself after whole ones."""
+        width = turn(self.wkt)
+        pixels = 0.0 if width is None else width / self.transform.a
+        return round(pixels) if width is not None and abs(pixels - round(pixels)) < WHOLE else None
 
     @property
     def pixel(self) -> tuple[float, float]:

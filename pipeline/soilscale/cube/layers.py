@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from soilscale import kernels
+from soilscale import extents, kernels
 from soilscale.catalog import Scene
 from soilscale.cube import assets, mosaics, sums, warping
 from soilscale.cube.ahead import next_ahead, turn
@@ -30,6 +30,9 @@ FIT = 0.02
 COARSE = 0.5
 """Pixels along a cell up to which a source is coarser than the grid, and interpolated linearly: no wave of a smoother
 curve then shows in the cells between its centres."""
+
+CARELESS = 0.25
+"""Share of its width and height by which a scene's bounding box may be too small on every side."""
 
 Reduction = Callable[[Pixels, GeoBox], Layer]
 """Brings pixels to the cells of a grid."""
@@ -182,9 +185,6 @@ def _cuts(size: int, side: int) -> list[int]:
 
 def meets(scene: Scene, geobox: GeoBox) -> bool:
     """Whether a scene may hold pixels of a grid, by its bounding box, which some catalogs draw too small."""
-    west, south, east, north = lonlat_bounds(geobox.boundingbox.bbox, str(geobox.crs))
-    left, bottom, right, top = scene.bbox
-    if left > right:
-        return bottom <= north and top >= south
-    pad_x, pad_y = 0.25 * (right - left), 0.25 * (top - bottom)
-    return left - pad_x < east and right + pad_x > west and bottom - pad_y < north and top + pad_y > south
+    width, height = extents.width(scene.bbox), scene.bbox[3] - scene.bbox[1]
+    near = extents.grown(scene.bbox, CARELESS * width, CARELESS * height)
+    return extents.intersects(near, lonlat_bounds(geobox.boundingbox.bbox, str(geobox.crs)))

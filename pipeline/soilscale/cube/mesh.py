@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
+from soilscale.extents import turn, turned
+
 Floats = NDArray[np.floating]
 
 STEPS = (32, 16, 8, 4, 2)
@@ -40,34 +42,65 @@ def transformer(source: str, target: str) -> Transformer:
     return Transformer.from_crs(source, target, always_xy=True)
 
 
+def to_file(geobox: GeoBox, crs: str, middle: float, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Places on a grid's map in the CRS of a file: all on the turn on which the grid lies nearest to the file.
+
+    So a grid across 180 degrees is not torn apart by a file that ends there, and one west of Greenwich is looked for in
+    the eastern half of a file that counts 0..360.
+
+    Parameters
+    ----------
+    geobox, crs
+        The grid, and the CRS of the file.
+    middle
+        x of the file's middle.
+    x, y
+        Coordinates in the grid's CRS, of one shape.
+    """
+    found_x, found_y = transformer(str(geobox.crs), crs).transform(x, y)
+    width = turn(crs)
+    if width is None:
+        return found_x, found_y
+    return turned(found_x, _middle(geobox, crs, middle, width), width), found_y
+
+
+@lru_cache(maxsize=64)
+def _middle(geobox: GeoBox, crs: str, middle: float, width: float) -> float:
+    """The x of a grid's middle in the CRS of a file, nearest to the middle of the file."""
+    left, bottom, right, top = geobox.boundingbox.bbox
+    x, _ = transformer(str(geobox.crs), crs).transform((left + right) / 2, (bottom + top) / 2)
+    return float(turned(x, middle, width)) if math.isfinite(x) else middle
+
+
 @lru_cache(maxsize=8)
-def mesh(geobox: GeoBox, crs: str, transform: Affine) -> Mesh:
+def mesh(geobox: GeoBox, crs: str, transform: Affine, middle: float) -> Mesh:
     """Mesh of a grid on the lattice of a file; remembered, since all dates of a source share it.
 
     Parameters
     ----------
     geobox
         Grid of shape ``(Y, X)``.
-    crs, transform
-        Of the file, north-up.
+    crs, transform, middle
+        Of the file, north-up; `middle` as in `to_file`.
     """
     for step in STEPS:
-        columns, rows = _nodes(geobox, crs, transform, step, 0.0)
-        between = _nodes(geobox, crs, transform, step, step / 2)
+        columns, rows = _nodes(geobox, crs, transform, middle, step, 0.0)
+        between = _nodes(geobox, crs, transform, middle, step, step / 2)
         pairs = zip((columns, rows), between, strict=True)
         with np.errstate(invalid="ignore"):  # infinite beyond the edge of a map
             errors = [_middles(nodes) - middle[:-1, :-1] for nodes, middle in pairs]
         if np.abs(errors).max() <= EXACT:  # not where any of them is NaN
             return Mesh(columns, rows, step)
-    return Mesh(*_nodes(geobox, crs, transform, 1, 0.0), 1)
+    return Mesh(*_nodes(geobox, crs, transform, middle, 1, 0.0), 1)
 
 
-def _nodes(geobox: GeoBox, crs: str, transform: Affine, step: int, shift: float) -> tuple[Floats, Floats]:
+def _nodes(
+    geobox: GeoBox, crs: str, transform: Affine, middle: float, step: int, shift: float
+) -> tuple[Floats, Floats]:
     """Columns and rows of cell centres, `shift` cells to the right of and below every `step`-th."""
     down, right = (np.arange((size - 1) // step + 2) * step + 0.5 + shift for size in geobox.shape)
     x, y = on_ground(geobox.transform, *np.meshgrid(right, down))
-    x, y = transformer(str(geobox.crs), crs).transform(x, y)
-    return on_ground(~transform, x, y)
+    return on_ground(~transform, *to_file(geobox, crs, middle, x, y))
 
 
 def _middles(nodes: Floats) -> Floats:
@@ -83,13 +116,13 @@ def on_ground(transform: Affine, columns: Floats, rows: Floats) -> tuple[Floats,
 
 @lru_cache(maxsize=8)
 def needed(
-    geobox: GeoBox, crs: str, transform: Affine, corner: tuple[int, int], shape: tuple[int, int]
+    geobox: GeoBox, crs: str, transform: Affine, middle: float, corner: tuple[int, int], shape: tuple[int, int]
 ) -> NDArray[np.int64] | None:
     """Columns of a window that the cells near each of its rows need; None if that is not known; remembered.
 
     Parameters
     ----------
-    geobox, crs, transform
+    geobox, crs, transform, middle
         As for `mesh`.
     corner, shape
         First row and column of the window, and its rows and columns, in pixels of the file.
@@ -99,7 +132,7 @@ def needed(
     array
         First column and the first after, shape ``(rows, 2)``; the same where no cell is near.
     """
-    found = mesh(geobox, crs, transform)
+    found = mesh(geobox, crs, transform, middle)
     columns, rows = found.columns - corner[1], found.rows - corner[0]
     if not (np.isfinite(columns).all() and np.isfinite(rows).all()):
         return None

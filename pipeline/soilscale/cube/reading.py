@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from soilscale import storage
 from soilscale.catalog import Scene
-from soilscale.cube import assets, georeference, warping, windows
+from soilscale.cube import assets, georeference, windows
 from soilscale.cube.ahead import side_by_side
 from soilscale.cube.assets import Header
 from soilscale.cube.decoding import Contradiction, Decoding, Statement, resolve
-from soilscale.cube.georeference import ALIGNED, Georeference
+from soilscale.cube.georeference import Georeference
 from soilscale.errors import DataError, SoilscaleError
-from soilscale.grid import LONLAT, Bounds
+from soilscale.extents import intersects, padded
+from soilscale.grid import Bounds, lonlat_bounds
 from soilscale.sources import Source
 
 STRAY = 1.0
@@ -169,11 +170,11 @@ def _apart(source: str, item: str, stated: str, header: Header) -> Contradiction
 
 def _check_place(scene: Scene, header: Header) -> None:
     """Refuse a file that lies nowhere near the place its item tells."""
-    west, south, east, north = scene.bbox
-    east += 360 if west > east else 0
-    near = west - STRAY, max(south - STRAY, -90), east + STRAY, min(north + STRAY, 90)
-    told = warping.reproject_bounds(near, str(LONLAT), header.wkt)
-    if told is None or not any(assets.overlap(shifted(told, turn), header.bounds) for turn in turns(header)):
+    try:
+        near = intersects(padded(scene.bbox, STRAY), lonlat_bounds(header.bounds, header.wkt))
+    except ValueError:
+        near = False
+    if not near:
         raise DataError(
             f"item {scene.item} says that it lies within {[round(v, 3) for v in scene.bbox]} (degrees), but its file "
             f"lies within {[round(v, 3) for v in header.bounds]} of {header.crs}; correct the item or the file's CRS"
@@ -181,10 +182,9 @@ def _check_place(scene: Scene, header: Header) -> None:
 
 
 def turns(header: Header) -> tuple[float, ...]:
-    """Shifts in x under which a file shows the same place: whole turns of a grid in degrees that has whole pixels."""
-    turn = 360 / header.pixel[0]
-    whole = header.crs.is_geographic and abs(turn - round(turn)) < ALIGNED
-    return (0.0, 360.0, -360.0) if whole else (0.0,)
+    """Shifts in x under which a file shows the same place: whole turns, where its map repeats itself."""
+    width = (header.turn or 0) * header.pixel[0]
+    return (0.0, width, -width) if width else (0.0,)
 
 
 def shifted(bounds: Bounds, shift: float) -> Bounds:

@@ -15,11 +15,8 @@ from soilscale.cube import areas, assets, interpolation, mesh
 from soilscale.cube.assets import Header
 from soilscale.cube.georeference import ALIGNED
 from soilscale.cube.interpolation import Interpolation
-from soilscale.cube.mesh import on_ground, transformer
-from soilscale.grid import Bounds
-
-MESH = 65
-"""Points along each side of a mesh that shows where bounds lie in another CRS."""
+from soilscale.cube.mesh import on_ground, to_file
+from soilscale.grid import MESH, Bounds
 
 Floats = NDArray[np.floating]
 Layer = tuple[Floats, Floats]
@@ -48,23 +45,20 @@ class Pixels:
         return round((top - self.bounds[3]) / height), round((self.bounds[0] - left) / width)
 
 
-@lru_cache(maxsize=1024)
-def reproject_bounds(bounds: Bounds, source: str, target: str) -> Bounds | None:
-    """Bounds in another CRS of all that lies within bounds; None if nothing of it can be expressed there.
+def bounds_on(geobox: GeoBox, lattice: Header) -> Bounds | None:
+    """Bounds of a grid on a file's lattice, grown to whole pixels and a margin; None if they cannot be expressed."""
+    found = _bounds_in(geobox, lattice.wkt, lattice.middle)
+    return None if found is None else assets.snap(lattice, found)
 
-    Remembered, since a tile lies where it did on the date before.
-    """
-    left, bottom, right, top = bounds
+
+@lru_cache(maxsize=1024)
+def _bounds_in(geobox: GeoBox, crs: str, middle: float) -> Bounds | None:
+    """Bounds in the CRS of a file of all that lies within a grid; remembered, since a tile lies where it did before."""
+    left, bottom, right, top = geobox.boundingbox.bbox
     x, y = np.meshgrid(np.linspace(left, right, MESH), np.linspace(bottom, top, MESH))
-    found = np.stack(transformer(source, target).transform(x, y)).reshape(2, -1)
+    found = np.stack(to_file(geobox, crs, middle, x, y)).reshape(2, -1)
     found = found[:, np.isfinite(found).all(axis=0)]
     return (*found.min(axis=1).tolist(), *found.max(axis=1).tolist()) if found.size else None
-
-
-def bounds_on(geobox: GeoBox, lattice: Header) -> Bounds | None:
-    """Bounds of a grid on a file's lattice, grown to whole pixels and a margin of them."""
-    found = reproject_bounds(geobox.boundingbox.bbox, str(geobox.crs), lattice.wkt)
-    return None if found is None else assets.snap(lattice, found)
 
 
 def pixels_per_cell(geobox: GeoBox, lattice: Header) -> float:
@@ -73,7 +67,7 @@ def pixels_per_cell(geobox: GeoBox, lattice: Header) -> float:
     # Both ways along each axis: one of them may leap over the edge of a map of the world.
     steps = np.array([(0, 1, -1, 0, 0), (0, 0, 0, 1, -1)])
     x, y = on_ground(geobox.transform, steps[0] + columns / 2, steps[1] + rows / 2)
-    found = np.stack(transformer(str(geobox.crs), lattice.wkt).transform(x, y))
+    found = np.stack(to_file(geobox, lattice.wkt, lattice.middle, x, y))
     away = np.hypot(*((found[:, 1:] - found[:, :1]) / np.array(lattice.pixel)[:, None])).reshape(2, 2)
     longest = float(away.min(axis=1).max())
     return longest if np.isfinite(longest) else 1.0
@@ -91,7 +85,7 @@ def interpolate(pixels: Pixels, geobox: GeoBox, method: Interpolation) -> Floats
     """Values at the centres of a grid, shape ``(Y, X)``; missing where the nearest pixel is."""
     rows, columns = geobox.shape
     lattice = pixels.header
-    places = mesh.mesh(geobox, lattice.wkt, lattice.transform)
+    places = mesh.mesh(geobox, lattice.wkt, lattice.transform, lattice.middle)
     return interpolation.interpolate(pixels.values, places, pixels.corner, (rows, columns), method)
 
 
@@ -102,13 +96,13 @@ def needed(pixels: Pixels, geobox: GeoBox) -> NDArray[np.int64] | None:
     """
     rows, columns = pixels.values.shape
     lattice = pixels.header
-    return mesh.needed(geobox, lattice.wkt, lattice.transform, pixels.corner, (rows, columns))
+    return mesh.needed(geobox, lattice.wkt, lattice.transform, lattice.middle, pixels.corner, (rows, columns))
 
 
 def means(pixels: Pixels, geobox: GeoBox) -> Layer:
     """Mean of the valid pixels in each cell, weighted by the area that they share with it."""
     totals, fraction = areas.overlay(
-        pixels.values, np.zeros(pixels.values.shape, "int16"), 1, *_corners(pixels, geobox)
+        pixels.values, np.zeros(pixels.values.shape, "int16"), 1, *_corners(pixels, geobox), pixels.header.turn
     )
     return kernels.weighted_mean(totals[0], fraction), fraction
 
@@ -119,7 +113,7 @@ def class_shares(pixels: Pixels, geobox: GeoBox, classes: tuple[int, ...]) -> La
     for number, code in enumerate(classes):
         layer[pixels.values == code] = number
     valid = np.where(np.isfinite(pixels.values), 1.0, np.nan)
-    totals, fraction = areas.overlay(valid, layer, len(classes), *_corners(pixels, geobox))
+    totals, fraction = areas.overlay(valid, layer, len(classes), *_corners(pixels, geobox), pixels.header.turn)
     return kernels.weighted_mean(totals, np.broadcast_to(fraction, totals.shape)), fraction
 
 
@@ -127,7 +121,7 @@ def _corners(pixels: Pixels, geobox: GeoBox) -> tuple[Floats, Floats]:
     """Corners of a grid's cells in columns and rows of the pixels, on the pixels' own corners where they nearly are."""
     rows, columns = geobox.shape
     x, y = on_ground(geobox.transform, *np.meshgrid(np.arange(columns + 1.0), np.arange(rows + 1.0)))
-    x, y = transformer(str(geobox.crs), pixels.header.wkt).transform(x, y)
+    x, y = to_file(geobox, pixels.header.wkt, pixels.header.middle, x, y)
     corners = np.stack(on_ground(~pixels.transform, x, y))
     near = np.round(corners)
     column, row = np.where(np.abs(corners - near) < ALIGNED, near, corners)

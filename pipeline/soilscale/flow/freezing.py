@@ -71,9 +71,11 @@ def freeze(run: Run) -> bool:
         frozen = storage.parsed(url, standing.pop(source.name, b"{}"))
         made_from = digest(source, run.config.catalog(source), run.config.span, run.config.nested_grid)
         try:
-            items = catalog.search(query(run.config, source), progress=run.progress, broken=broken.record(source.name))
+            items, found = catalog.find(
+                query(run.config, source), progress=run.progress, broken=broken.record(source.name)
+            )
             if not items:
-                raise DataError(no_items(run.config, source))
+                raise DataError(no_items(run.config, source, found))
             of = digest(source, run.config.catalog(source), run.config.span[0], run.config.nested_grid)
             earlier = frozen.get("soilscale:asked", {})
             since = _since(run, earlier["last"]) if earlier.get("of") == of else None
@@ -85,15 +87,15 @@ def freeze(run: Run) -> bool:
                 raise
             logger.warning("%s; the items that were frozen before are used", error)
             continue
-        found = {
+        collection = {
             "type": "FeatureCollection",
             "features": items,
             "soilscale:query": made_from,
             "soilscale:asked": {"of": of, "last": run.config.span[1]},
             UNIT: stated,
         }
-        if frozen != json.loads(json.dumps(found)):
-            storage.write_json(url, found)
+        if frozen != json.loads(json.dumps(collection)):
+            storage.write_json(url, collection)
             new = True
     broken.write()
     return new or bool(broken.found)
@@ -212,14 +214,30 @@ def query(settings: Config, source: Source) -> catalog.Query:
     )
 
 
-def no_items(config: Config, source: Source) -> str:
-    """Message for a source of which nothing lies in the area and period."""
+def no_items(config: Config, source: Source, found: catalog.Found | None = None) -> str:
+    """Message for a source of which nothing lies in the area and period, or meets its query."""
     first, last = config.span
     area = config.area.geometry or list(config.area.bbox or ())
-    return (
+    message = (
         f"source {source.name}: got no item of collection {source.collection!r} in the area {area} from {first} to "
-        f"{last}, expected at least one; check where and when the collection lies, and the area and period asked for"
+        f"{last}, expected at least one; "
     )
+    if found is not None and found.refused:
+        there = "; ".join(f"{name} there: {', '.join(map(_shown, values))}" for name, values in found.values.items())
+        return message + (
+            f"without the query {dict(source.query)} there are {found.refused} items ({there}); correct "
+            f"sources.{source.name}.query"
+        )
+    if found is not None and found.items:
+        starts = sorted(str(catalog.start(item["properties"]))[:10] for item in found.items)
+        return message + (
+            f"its {len(found.items)} items in the area begin from {starts[0]} to {starts[-1]}; check the period"
+        )
+    return message + "check where and when the collection lies, and the area and period asked for"
+
+
+def _shown(value: object) -> str:
+    return "missing" if value is None else repr(value)
 
 
 def period(config: Config, lag: int = 0) -> catalog.Period:

@@ -121,7 +121,7 @@ def judge(workspace: Workspace, recipe: Recipe, slot: Slot, entry: Entry) -> Non
     told: dict[str, Any] = {"stations": [_plain(values[cell]) for cell in entry.stations]}
     if entry.truth is not None:
         month = storage.open_group(workspace.maps, MONTH)[MAP].isel(time=[slot.index])
-        known = field(on_grid(truth(entry.truth), month, entry.truth), np.datetime64(entry.month))
+        known = field(on_grid(truth(entry.truth), month, entry.truth, recipe.grid.crs), np.datetime64(entry.month))
         observed = storage.read_region(workspace.cube, COARSE, recipe.target, (slot.index,)).astype("float64")
         told["truth"] = asdict(reports.beside_truth(known, observed, recipe.grid.ratio, {OWN: values})[OWN])
     storage.write_json(_told(workspace, entry), told)

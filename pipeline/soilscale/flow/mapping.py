@@ -277,5 +277,5 @@ def _origins(run: Run, months: Months) -> list[dict[str, str]]:
         for scene in used:
             href = run.plan.hrefs[given.source.name][scene.item].partition("?")[0]
             title = f"{given.source.name}: {scene.item}"
-            origins[href, title] = {"href": href, "title": title}
+            origins[href, title] = {"href": storage.as_href(href), "title": title}
     return list(origins.values())

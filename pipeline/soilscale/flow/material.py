@@ -16,6 +16,7 @@ import xarray as xr
 from soilscale import storage
 from soilscale.config import Config
 from soilscale.errors import ConfigurationError, DataError
+from soilscale.extents import turn, turned
 from soilscale.flow import learn
 from soilscale.flow.mapping import STAGES, Chosen, choose
 from soilscale.flow.session import Run
@@ -85,7 +86,7 @@ class Material:
             If it does not lie on the fine grid.
         """
         url = self.run.config.validation.truth
-        return None if url is None else on_grid(truth(url), self.months[MAP], url)
+        return None if url is None else on_grid(truth(url), self.months[MAP], url, self.run.config.nested_grid.crs)
 
     @cached_property
     def stations(self) -> insitu.Measured | None:
@@ -279,8 +280,8 @@ def truth_stamp(settings: Config) -> str:
     return "" if url is None else digest(storage.stamps(url))
 
 
-def on_grid(known: xr.DataArray, maps: xr.DataArray, url: str) -> xr.DataArray:
-    """Truth on the maps' own cells, missing where it does not reach.
+def on_grid(known: xr.DataArray, maps: xr.DataArray, url: str, crs: str) -> xr.DataArray:
+    """Truth on the maps' own cells, missing where it does not reach; its longitudes may count on from elsewhere.
 
     Raises
     ------
@@ -288,6 +289,9 @@ def on_grid(known: xr.DataArray, maps: xr.DataArray, url: str) -> xr.DataArray:
         If no cell of the truth is a cell of the maps.
     """
     step = abs(float(maps["x"][1] - maps["x"][0]))
+    whole = turn(crs)
+    if whole is not None:
+        known = known.assign_coords(x=turned(known["x"], float(maps["x"].mean()), whole)).sortby("x")
     placed = known.reindex(y=maps["y"], x=maps["x"], method="nearest", tolerance=step / 100)
     if not np.isfinite(placed.isel(time=0)).any():
         raise DataError(f"validation.truth: no cell of {url} is a cell of the fine grid; it must lie on the same grid")

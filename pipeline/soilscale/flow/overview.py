@@ -172,12 +172,12 @@ def check(config: Config, progress: Progress) -> Check:
     notes: list[str] = []
     for source in config.source_list:
         try:
-            scenes, lines = _look_at(config, source, progress)
+            scenes, found, lines = _look_at(config, source, progress)
             seen[source.name] = scenes
             notes += lines
             rows.append(_describe(config, source, scenes))
             if not scenes:
-                errors.append(DataError(freezing.no_items(config, source)))
+                errors.append(DataError(freezing.no_items(config, source, found)))
         except SoilscaleError as error:
             errors.append(error)
             rows.append(SourceCheck(source.name, 0, "", "", str(error)))
@@ -217,14 +217,14 @@ def _shown(
     return inputs, faults
 
 
-def _look_at(config: Config, source: Source, progress: Progress) -> tuple[list[Scene], list[str]]:
-    """Scenes that a catalog has for a source, and what there is to say of them."""
-    items = catalog.search(freezing.query(config, source), progress=progress)
+def _look_at(config: Config, source: Source, progress: Progress) -> tuple[list[Scene], catalog.Found, list[str]]:
+    """Scenes that a catalog has for a source, what it gave, and what there is to say of them."""
+    items, found = catalog.find(freezing.query(config, source), progress=progress)
     relations = catalog.relate(items, source)
     scenes = plan.scenes_of(config, source, items, relations) if items else []
     if source.role == "predictor" and catalog.is_static(scenes, source, freezing.period(config)):
         catalog.refuse_unclear(source.name, relations)
-    return scenes, catalog.account(source, relations)
+    return scenes, found, catalog.account(source, relations)
 
 
 def _parts_lines(config: Config, seen: Mapping[str, Sequence[Scene]]) -> list[str]:

@@ -15,6 +15,7 @@ from pyproj import CRS
 from soilscale import __version__, kernels, reports, storage
 from soilscale.config import Config
 from soilscale.cube import FRACTION
+from soilscale.extents import TURN, turned
 from soilscale.flow import explain, judging, pictures, releases, stages
 from soilscale.flow.causes import causes
 from soilscale.flow.mapping import CONSERVE, MAPS, MAPS_MEAN, PREDICTORS, map_units
@@ -227,6 +228,7 @@ def _area(settings: Config) -> str:
 
 def _degrees(value: float, signs: str) -> str:
     """Degrees with the hemisphere's letter: -5.5 -> 5.5° W."""
+    value = float(turned(value, 0.0, TURN)) if signs == "EW" else value
     return f"{abs(value):.4g}° {signs[0] if value >= 0 else signs[1]}"
 
 

@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from pyproj import CRS, Geod, Transformer
 
+from soilscale.extents import TURN, turned
 from soilscale.grid import LONLAT
 from soilscale.reports.style import INK, MISSING
 
@@ -165,6 +166,7 @@ def graticule(axes: Axes, bounds: Extent, crs: str) -> None:
     to_lonlat = Transformer.from_crs(crs, LONLAT, always_xy=True)
     x, y = np.linspace(left, right, POINTS), np.linspace(bottom, top, POINTS)
     longitude, latitude = (np.asarray(part) for part in to_lonlat.transform(*np.meshgrid(x, y)))
+    longitude = turned(longitude, float(longitude[POINTS // 2, POINTS // 2]), TURN)
     for values, edge, along, axis, signs in (
         (longitude, longitude[0], x, axes.xaxis, "EW"),
         (latitude, latitude[:, 0], y, axes.yaxis, "NS"),
@@ -222,6 +224,7 @@ def _levels(values: NDArray[np.float64]) -> list[float]:
 
 def _degrees(value: float, signs: str) -> str:
     """Degrees with the hemisphere's letter: -5.5 -> 5.5°W."""
+    value = float(turned(value, 0.0, TURN)) if signs == "EW" else value
     sign = signs[0] if value > 0 else signs[1] if value < 0 else ""
     return f"{abs(value):g}°{sign}"
 

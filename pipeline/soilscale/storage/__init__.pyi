@@ -1,6 +1,7 @@
 from .arrays import create, grow, open_foreign, open_group, read_region, write_region
 from .damage import DamagedError, damaged, parsed
 from .gdal import gdal_beside, gdal_options, gdal_path, gdal_session
+from .hrefs import absolute, as_href
 from .objects import (
     answers,
     check_writable,
@@ -25,7 +26,9 @@ from .stores import TIMEOUT, explain, failures, filesystem, has_bucket, is_local
 __all__ = [
     "TIMEOUT",
     "DamagedError",
+    "absolute",
     "answers",
+    "as_href",
     "check_writable",
     "create",
     "damaged",

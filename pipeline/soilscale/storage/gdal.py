@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from rasterio.session import Session
 
-from soilscale.storage import stores
+from soilscale.storage import hrefs, stores
 
 BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 """Variables that name a file of trusted authorities for stores and catalogs; GDAL itself reads none of them."""
@@ -16,12 +15,11 @@ BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
 def gdal_path(href: str) -> str:
     """Name by which GDAL opens an asset where it lies, without copying it."""
-    parts = urlsplit(href)
     if stores.is_s3(href):
-        return f"/vsis3/{parts.netloc}{parts.path}"
-    if parts.scheme in {"http", "https"}:
-        return f"/vsicurl/{href}"
-    return url2pathname(href.removeprefix("file://")) if parts.scheme == "file" else href
+        return f"/vsis3/{href.partition('://')[2]}"
+    if hrefs.WEB.match(href):
+        return f"/vsicurl/{hrefs.encoded(href)}"
+    return hrefs.local_path(href) if hrefs.is_file_url(href) else href
 
 
 def gdal_beside(path: str) -> dict[str, str]:

@@ -9,12 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import fsspec
 from fsspec import AbstractFileSystem
 
 from soilscale.errors import ConfigurationError, RefusedError, ServiceError, SoilscaleError
+from soilscale.storage import hrefs
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
@@ -93,8 +93,10 @@ def join(url: str, *parts: str) -> str:
 
 def resolve(url: str, base: str) -> str:
     """URL as seen from a folder: absolute ones as they are, relative paths below `base`."""
-    if urlsplit(url).scheme:
-        return url2pathname(url.removeprefix("file://")) if url.startswith("file://") else url
+    if hrefs.is_file_url(url):
+        url = hrefs.local_path(url)
+    elif urlsplit(url).scheme:
+        return hrefs.encoded(url)
     return str(Path(base, Path(url).expanduser()).resolve()) if is_local(base) else join(base, url)
 
 

@@ -20,6 +20,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from pyproj import Transformer
 
+from soilscale.extents import turn, turned
 from soilscale.grid import LONLAT
 from soilscale.reports.cartography import (
     Extent,
@@ -284,14 +285,22 @@ def _cells(axes: Axes, coarse: xr.DataArray) -> None:
 
 def _outline(axes: Axes, rings: Sequence[NDArray[np.float64]], crs: str) -> None:
     for ring in rings:
-        axes.plot(*Transformer.from_crs(LONLAT, crs, always_xy=True).transform(*ring.T), color=INK, linewidth=0.8)
+        axes.plot(*_placed(axes, ring[:, 0], ring[:, 1], crs), color=INK, linewidth=0.8)
+
+
+def _placed(
+    axes: Axes, longitude: NDArray[np.float64], latitude: NDArray[np.float64], crs: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Places on a map, on the turn that it shows."""
+    x, y = Transformer.from_crs(LONLAT, crs, always_xy=True).transform(longitude, latitude)
+    return turned(x, sum(axes.get_xlim()) / 2, turn(crs)), y
 
 
 def _stations(axes: Axes, stations: pd.DataFrame | None, crs: str) -> None:
     if stations is None or not len(stations):
         return
     places = stations["longitude"].to_numpy(), stations["latitude"].to_numpy()
-    x, y = Transformer.from_crs(LONLAT, crs, always_xy=True).transform(*places)
+    x, y = _placed(axes, *places, crs)
     look: Any = {"marker": "^", "s": 16, "color": INK, "edgecolor": "white", "linewidth": 0.6, "zorder": 5}
     axes.scatter(x, y, label="station", **look)
 

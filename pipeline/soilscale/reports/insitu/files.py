@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from soilscale.errors import DataError
+from soilscale.extents import TURN, turned
 
 COLUMNS = ("station", "longitude", "latitude", "time", "value")
 """Columns that a table of stations must have."""
@@ -116,8 +116,9 @@ def read_csv(data: bytes, name: str, *, needed: Sequence[str] = COLUMNS) -> pd.D
         _refuse(
             beyond, frame[axis], name, f"is no {axis} in degrees; see that longitude and latitude are not exchanged"
         )
+    records["longitude"] = turned(records["longitude"], 0.0, TURN)
     _refuse(records["station"] == "", frame["station"], name, "is no name; every row names its station")
-    return records
+    return records.reset_index(drop=True)
 
 
 def is_soil_moisture(name: str) -> bool:
@@ -158,21 +159,30 @@ def read_stm(data: bytes, name: str) -> pd.DataFrame:
             f"{name}: the name does not say that the file holds soil moisture; keep the names that ISMN gives, "
             "such as SCAN_SCAN_Abrams_sm_0.050800_0.050800_Hydraprobe_20070101_20131231.stm"
         )
-    lines = [line for line in _text(data).splitlines() if line.strip()]
+    lines = [(number, line) for number, line in enumerate(_text(data).splitlines(), 1) if line.strip()]
     if not lines:
         raise DataError(f"{name} is empty; download it again")
-    ceop = DATE.match(lines[0]) is not None
-    first = lines[0].split(maxsplit=4)[-1] if ceop else lines[0]
+    top = lines[0][1]
+    ceop = DATE.match(top) is not None
+    first = top.split(maxsplit=4)[-1] if ceop else top
     place = PLACE.match(first)
     if place is None:
         raise DataError(
-            f"{name}: the first line {lines[0][:80]!r} is no header of ISMN; expected CSE, network, station, "
+            f"{name}: the first line {top[:80]!r} is no header of ISMN; expected CSE, network, station, "
             "latitude, longitude, elevation, two depths and the sensor, or these in every line"
         )
-    width, value = (CEOP, 12) if ceop else (5, 2)
-    words = _fields(lines if ceop else lines[1:], width, name)
-    if ceop and (words[list(SENSOR_WORDS)] != words[list(SENSOR_WORDS)].iloc[0]).any(axis=None):
-        raise DataError(f"{name} holds more than one sensor; download the variables of each sensor in separate files")
+    widths, value = (range(CEOP - 1, CEOP + 1), 12) if ceop else (range(4, 6), 2)
+    words = _fields(lines if ceop else lines[1:], widths, name)
+    if ceop:
+        sensors = words[list(SENSOR_WORDS)]
+        other = (sensors != sensors.iloc[0]).any(axis=1)
+        if other.any():
+            row = int(np.argmax(other.to_numpy()))
+            here, before = (" ".join(sensors.iloc[at].tolist()) for at in (row, 0))
+            raise DataError(
+                f"{name} holds more than one sensor, or line {words.index[row]} lacks a column: {here!r} differs from "
+                f"{before!r} of the first line; download the variables of each sensor in separate files"
+            )
     frame = pd.DataFrame({"value": words[value], "flag": words[value + 1].fillna("")})
     records = frame.assign(
         time=_times(words[0] + " " + words[1], name, "%Y/%m/%d %H:%M"),
@@ -183,7 +193,7 @@ def read_stm(data: bytes, name: str) -> pd.DataFrame:
         unit=VOLUME,
         **{column: float(place[column]) for column in ("longitude", "latitude", "depth_from", "depth_to")},
     )
-    return records[list(RECORD)]
+    return records[list(RECORD)].reset_index(drop=True)
 
 
 def unzipped(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
@@ -211,46 +221,60 @@ def _text(data: bytes) -> str:
 
 
 def _table(text: str, name: str) -> pd.DataFrame:
-    """Every field as text; columns by their names in small letters."""
+    """Every field as text; columns by their names in small letters, rows by the numbers of their lines."""
     header, _, _ = text.lstrip().partition("\n")
-    separator = ";" if ";" in header and "," not in header else ","
+    separator = next((mark for mark in (",", ";", "\t") if mark in header), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    numbers, rows = [], []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(
-                io.StringIO(text),
-                sep=separator,
-                dtype=str,
-                keep_default_na=False,
-                index_col=False,
-                skipinitialspace=True,
-            )
-    except pd.errors.EmptyDataError as error:
-        raise DataError(f"{name} is empty; expected a table with the columns {', '.join(COLUMNS)}") from error
-    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        raise DataError(f"{name} is no table: {error}; every row must have as many fields as the header") from error
-    frame.columns = pd.Index([str(column).strip().lower() for column in frame.columns])
-    return frame.fillna("")
+        for row in reader:
+            if any(field.strip() for field in row):
+                numbers.append(reader.line_num)
+                rows.append(row)
+    except csv.Error as error:
+        raise DataError(
+            f"{name}, line {reader.line_num}: is no row of a table: {error}; look for a quotation mark"
+        ) from error
+    if not rows:
+        raise DataError(f"{name} is empty; expected a table with the columns {', '.join(COLUMNS)}")
+    columns = [column.strip().lower() for column in rows[0]]
+    if len(set(columns)) < len(columns):
+        raise DataError(f"{name}: its header names a column twice: {', '.join(columns)}")
+    for number, row in zip(numbers[1:], rows[1:], strict=True):
+        _check_width(row, len(columns), f"{name}, line {number}")
+    table = [row[: len(columns)] for row in rows[1:]]
+    return pd.DataFrame(table, index=pd.Index(numbers[1:]), columns=pd.Index(columns), dtype=str)
 
 
-def _fields(lines: list[str], width: int, name: str) -> pd.DataFrame:
-    """Words of each line, as text, columns 0 to `width`."""
-    if not lines:
-        return pd.DataFrame({column: pd.Series(dtype=str) for column in range(width)})
-    try:
-        return pd.read_csv(
-            io.StringIO("\n".join(lines)),
-            sep=r"\s+",
-            header=None,
-            names=list(range(width)),
-            index_col=False,
-            dtype=str,
-            keep_default_na=False,
-            quoting=csv.QUOTE_NONE,
-            on_bad_lines="error",
+def _check_width(row: list[str], width: int, where: str) -> None:
+    """Refuse a row whose fields do not stand below the header's; further ones that are empty do no harm."""
+    if len(row) < width or any(field.strip() for field in row[width:]):
+        raise DataError(
+            f"{where} has {len(row)} fields, its header {width}: {', '.join(row)!r}; every row must have as many "
+            "fields as the header: leave none out, write 0.23 and not 0,23, and set a name that holds a comma in "
+            "quotation marks"
         )
-    except pd.errors.ParserError as error:
-        raise DataError(f"{name}: a line has more than {width} words: {error}; download it again") from error
+
+
+def _fields(lines: Sequence[tuple[int, str]], widths: range, name: str) -> pd.DataFrame:
+    """Words of each line, as text, columns 0 to the last of the widths; rows by the numbers of their lines.
+
+    Parameters
+    ----------
+    lines
+        Number and content of each.
+    widths
+        How many words a line may have.
+    """
+    last, words = widths[-1], [line.split() for _, line in lines]
+    for (number, line), found in zip(lines, words, strict=True):
+        if len(found) not in widths:
+            raise DataError(
+                f"{name}, line {number} has {len(found)} words, expected {widths[0]} or {last}: {line[:80]!r}; "
+                "download the file again"
+            )
+    table = [found + [""] * (last - len(found)) for found in words]
+    return pd.DataFrame(table, index=pd.Index([number for number, _ in lines]), columns=pd.RangeIndex(last), dtype=str)
 
 
 def _words(frame: pd.DataFrame, column: str) -> pd.Series[str]:
@@ -278,4 +302,5 @@ def _times(text: pd.Series[str], name: str, form: str = "ISO8601") -> pd.Series[
 def _refuse(wrong: pd.Series[bool], text: pd.Series[str], name: str, why: str) -> None:
     if wrong.any():
         row = int(np.argmax(wrong.to_numpy()))
-        raise DataError(f"{name}, row {row + 1} below the header ({int(wrong.sum())} such): {text.iloc[row]!r} {why}")
+        line = text.index[row]
+        raise DataError(f"{name}, line {line} ({int(wrong.sum())} such): {text.iloc[row]!r} {why}")

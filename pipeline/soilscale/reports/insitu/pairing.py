@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from soilscale import kernels
+from soilscale.extents import turn, turned
 from soilscale.grid import LONLAT
 from soilscale.reports.insitu.files import VOLUME
 from soilscale.reports.insitu.screening import SAME_PLACE, Account, Measured
@@ -167,9 +168,7 @@ def _located(series: pd.DataFrame, fine: xr.DataArray, crs: str, account: Accoun
     """Row and column of each station's fine cell; those outside the grid are named in the log and left out."""
     places = series.groupby(STATION, sort=True)[["longitude", "latitude"]].first().reset_index()
     months = series.groupby(STATION, sort=True).size().to_numpy()
-    to_grid = Transformer.from_crs(LONLAT, crs, always_xy=True)
-    longitude, latitude = (places[axis].to_numpy(dtype=float) for axis in ("longitude", "latitude"))
-    x, y = (np.asarray(values, dtype=float) for values in to_grid.transform(longitude, latitude))
+    x, y = on_grid(places, crs, float(fine["x"].mean()))
     placed = places.assign(row=_cells(fine["y"].to_numpy(), y), column=_cells(fine["x"].to_numpy(), x))
     outside = (placed[["row", "column"]] < 0).any(axis=1)
     for one, n in zip(placed[outside].itertuples(index=False), months[outside], strict=True):
@@ -190,11 +189,25 @@ def inside(places: pd.DataFrame, crs: str, bounds: tuple[float, float, float, fl
     bounds
         Left, bottom, right, top.
     """
+    left, bottom, right, top = bounds
+    x, y = on_grid(places, crs, (left + right) / 2)
+    found: NDArray[np.bool_] = (left <= x) & (x <= right) & (bottom <= y) & (y <= top)
+    return found
+
+
+def on_grid(places: pd.DataFrame, crs: str, middle: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The x and y of places on a grid, whichever way their longitudes count and on whichever turn the grid lies.
+
+    Parameters
+    ----------
+    places
+        Columns longitude and latitude, degrees.
+    middle
+        x of the grid's middle.
+    """
     to_grid = Transformer.from_crs(LONLAT, crs, always_xy=True)
     x, y = to_grid.transform(places["longitude"].to_numpy(dtype=float), places["latitude"].to_numpy(dtype=float))
-    left, bottom, right, top = bounds
-    found: NDArray[np.bool_] = (left <= np.asarray(x)) & (x <= right) & (bottom <= np.asarray(y)) & (y <= top)
-    return found
+    return turned(x, middle, turn(crs)), np.asarray(y, dtype=float)
 
 
 def labels(rows: pd.DataFrame) -> list[str]:

@@ -1,0 +1,69 @@
+"""Whether folders named like dates hold what their names say: numbered tiles, 1905 and 2005, look like years too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from soilscale.catalog import documents, intervals
+from soilscale.catalog.query import Span, kind_of, links
+from soilscale.errors import DataError
+
+DEEPEST = 8
+"""Documents from a folder down to an item, at most."""
+
+SPARE = np.timedelta64(1, "D")
+"""By how much an item may miss the date of its folder: days begin at different times around the Earth."""
+
+
+def is_dated(url: str, span: Span, where: str) -> bool:
+    """Whether the first and the last item below a folder are of the date that the folder is named as.
+
+    Parameters
+    ----------
+    url
+        The folder's catalog.
+    span
+        First instant of its date, and the first one after it.
+    where
+        The unit of work, for messages.
+
+    Returns
+    -------
+    bool
+        False also if no item can be read there.
+    """
+    try:
+        root = documents.read(url, where)
+        items = [_outermost(url, root, end, where) for end in (0, -1)]
+    except DataError:
+        return False
+    return all(item is not None and _within(item, span) for item in items)
+
+
+def _outermost(url: str, document: Mapping[str, Any], end: int, where: str) -> Mapping[str, Any] | None:
+    """First or last item below a document."""
+    for _ in range(DEEPEST):
+        kind = kind_of(document)
+        if kind == "Feature":
+            return document
+        if kind == "FeatureCollection":
+            features = document.get("features") or [None]
+            return features[end] if isinstance(features[end], dict) else None
+        below = [documents.resolve(url, link["href"]) for link in links(document, "child", "item", "items")]
+        if not below:
+            return None
+        url = below[end]
+        document = documents.read(url, where)
+    return None
+
+
+def _within(item: Mapping[str, Any], span: Span) -> bool:
+    properties = item.get("properties") or {}
+    first, stated = intervals.start(properties), intervals.instant(properties.get("end_datetime"))
+    if first is None:
+        return False
+    last = first if stated is None else np.datetime64(stated.replace(tzinfo=None), "s")
+    return bool(first < span[1] + SPARE and last > span[0] - SPARE)

@@ -1,0 +1,217 @@
+"""Polygons of an area from GeoJSON as GIS programs write it: with a CRS, features without geometry, loops in rings."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import shapely
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+from shapely.geometry import shape as as_shape
+from shapely.geometry.base import BaseGeometry
+
+from soilscale import storage
+from soilscale.errors import ConfigurationError
+from soilscale.extents import TURN, joined, turned
+from soilscale.grid import LONLAT, project
+
+logger = logging.getLogger(__name__)
+
+QUARTER = 90.0
+"""Degrees from the equator to a pole."""
+
+POLYGONS = ("Polygon", "MultiPolygon")
+COLLECTION = "GeometryCollection"
+OTHERS = ("Point", "MultiPoint", "LineString", "MultiLineString")
+
+CONVERT = "convert it, for example with ogr2ogr -f GeoJSON -t_srs EPSG:4326 area.geojson FILE"
+
+
+def polygon(url: str) -> BaseGeometry:
+    """Union of the polygons of a file, in longitude and latitude.
+
+    Features without geometry, points and lines are passed over; polygons that cross themselves are repaired; a ``crs``
+    member, which GIS programs still write, is followed.
+
+    Parameters
+    ----------
+    url
+        GeoJSON: a FeatureCollection, a feature, a geometry, or one of them a line.
+
+    Returns
+    -------
+    shapely geometry
+        Polygon or MultiPolygon, degrees, as of `extents.joined`.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file is not there, is no GeoJSON, or holds no polygon in a known CRS; the message names the feature.
+    """
+    where = f"area.geometry: {storage.shown(url)}"
+    documents = _read(url, where)
+    parts, passed = [], []
+    for document in documents:
+        for name, geometry, crs in _geometries(document, where):
+            kind = geometry.get("type")
+            if kind in OTHERS:
+                passed.append(f"{name} is a {kind}")
+                continue
+            parts += _polygons(geometry, crs, f"{where}, {name}")
+    if not parts:
+        raise ConfigurationError(
+            f"{where} holds no polygon{': ' + '; '.join(passed[:3]) if passed else ''}; expected a Polygon or "
+            "MultiPolygon that encloses the area"
+        )
+    if passed:
+        logger.warning("%s: passed over what is no polygon: %s", where, "; ".join(passed[:3]))
+    return joined(shapely.union_all([joined(part) for part in parts]))
+
+
+def _read(url: str, where: str) -> list[Any]:
+    """Read the document, or that of each line."""
+    try:
+        data = storage.read_bytes(url)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise ConfigurationError(f"{where} is not a GeoJSON file: it is not there, or a folder") from error
+    try:
+        text = data.decode(json.detect_encoding(data))
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    try:
+        return [json.loads(text)]
+    except ValueError as error:
+        lines = [line.strip("\x1e \r") for line in text.split("\n")]
+        try:
+            found = [json.loads(line) for line in lines if line]
+        except ValueError:
+            found = []
+        if not found:
+            raise ConfigurationError(
+                f"{where} is not a GeoJSON file: {error}; it begins with {text[:40]!r}; {CONVERT}"
+            ) from error
+        return found
+
+
+def _geometries(document: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any], CRS]]:
+    """Name of each feature, its geometry, and the CRS that it is in."""
+    kind = document.get("type") if isinstance(document, dict) else type(document).__name__
+    if kind not in ("FeatureCollection", "Feature", COLLECTION, *POLYGONS, *OTHERS):
+        raise ConfigurationError(
+            f"{where} is not a GeoJSON file: its type is {kind!r}, expected FeatureCollection, Feature or Polygon; "
+            f"{CONVERT}"
+        )
+    if kind == "FeatureCollection":
+        features = document.get("features")
+        if not isinstance(features, list) or not features:
+            raise ConfigurationError(f"{where} holds no feature; expected a polygon that encloses the area")
+    else:
+        features = [document]
+    for number, feature in enumerate(features):
+        name = _name(feature, number)
+        if not isinstance(feature, dict):
+            raise ConfigurationError(f"{where}, {name} is no feature but {type(feature).__name__}")
+        geometry = feature.get("geometry") if feature.get("type") == "Feature" else feature
+        if geometry is None:
+            continue
+        if not isinstance(geometry, dict):
+            raise ConfigurationError(f"{where}, {name} has a geometry that is {geometry!r}; expected a Polygon")
+        stated = geometry.get("crs") or feature.get("crs") or document.get("crs")
+        yield name, geometry, _crs(stated, f"{where}, {name}")
+
+
+def _name(feature: Any, number: int) -> str:
+    """Name of a feature, as its number and what it calls itself."""
+    told = f"feature {number + 1}"
+    if not isinstance(feature, dict):
+        return told
+    properties = feature.get("properties") or {}
+    calls = {str(key).lower(): value for key, value in properties.items()} if isinstance(properties, dict) else {}
+    known = [value for value in (calls.get("name"), feature.get("id"), calls.get("id"), calls.get("fid")) if value]
+    return f"{told} ({known[0]!r})" if known else told
+
+
+def _crs(stated: Any, where: str) -> CRS:
+    """CRS that a member ``crs`` names, in any of its spellings; longitude and latitude where there is none."""
+    if not stated:
+        return LONLAT
+    told = stated
+    if isinstance(stated, dict):
+        properties = stated.get("properties") or {}
+        told = properties.get("name") or properties.get("code")
+    if isinstance(told, int) or (isinstance(told, str) and told.isdigit()):
+        told = f"EPSG:{told}"
+    if str(told).upper().endswith("CRS84"):
+        return LONLAT
+    try:
+        return CRS.from_user_input(told)
+    except CRSError as error:
+        raise ConfigurationError(f"{where}: its crs {stated!r} is unknown; {CONVERT}") from error
+
+
+def _polygons(geometry: Mapping[str, Any], crs: CRS, where: str) -> list[BaseGeometry]:
+    """Valid polygons of a geometry, in longitude and latitude."""
+    try:
+        shape = shapely.force_2d(as_shape(geometry))
+    except Exception as error:  # shapely raises whatever its own reading of the coordinates meets
+        raise ConfigurationError(f"{where} has a geometry that cannot be read: {error}; draw it again") from error
+    if shape.is_empty:
+        return []
+    _check_unit(shape, crs, where)
+    if not shape.is_valid:
+        reason = shapely.is_valid_reason(shape)
+        shape = shapely.make_valid(shape)
+        logger.warning("%s: the polygon is not valid (%s) and was repaired; see whether it is right", where, reason)
+    parts = [part for part in _parts(shape) if part.geom_type == "Polygon" and part.area > 0]
+    if not parts:
+        raise ConfigurationError(f"{where} encloses nothing; draw it again")
+    return [_lonlat(part, crs, where) for part in parts]
+
+
+def _parts(shape: BaseGeometry) -> Iterator[BaseGeometry]:
+    for part in shapely.get_parts(shape):
+        if hasattr(part, "geoms"):
+            yield from _parts(part)
+        else:
+            yield part
+
+
+def _check_unit(shape: BaseGeometry, crs: CRS, where: str) -> None:
+    """Refuse coordinates that cannot be in the CRS: metres for degrees, degrees for metres, latitude first."""
+    points = shapely.get_coordinates(shape)
+    if not np.isfinite(points).all():
+        raise ConfigurationError(f"{where} has coordinates that are no numbers; draw it again")
+    x, y = np.abs(points).max(axis=0)
+    first = ", ".join(f"{value:g}" for value in points[0])
+    if crs.is_projected and x <= TURN / 2 and y <= QUARTER:
+        raise ConfigurationError(
+            f"{where}: the coordinates, such as {first}, look like degrees, but its crs is {crs.name}; correct the crs"
+        )
+    if not crs.is_geographic or (x <= TURN and y <= QUARTER):
+        return
+    if max(x, y) > TURN:
+        stated = "the file names no crs" if crs == LONLAT else f"its crs is {crs.name}"
+        raise ConfigurationError(
+            f"{where}: the coordinates, such as {first}, look like metres, but {stated}; expected longitude and "
+            f"latitude in degrees, or a member crs that names another CRS; {CONVERT}, and -s_srs where it must be named"
+        )
+    swapped = "; latitude and longitude are exchanged" if x <= QUARTER else ""
+    raise ConfigurationError(
+        f"{where}: the coordinates, such as {first}, are no longitude and latitude in degrees{swapped}; write "
+        "longitude first"
+    )
+
+
+def _lonlat(part: BaseGeometry, crs: CRS, where: str) -> BaseGeometry:
+    """Polygon in longitude and latitude, in one piece."""
+    if crs.is_geographic and crs.geodetic_crs == LONLAT.geodetic_crs:
+        return part
+    found = project(part, crs, LONLAT) if crs.is_projected else project(part, crs, LONLAT, points=1)
+    if not np.isfinite(found.bounds).all():
+        raise ConfigurationError(f"{where} lies outside the map of its crs {crs.name}; {CONVERT}")
+    middle = project(part.representative_point(), crs, LONLAT).x
+    return shapely.transform(found, lambda x, y: (turned(x, middle, TURN), y), interleaved=False)

@@ -1,0 +1,211 @@
+"""One rule for longitudes that wrap: boxes across 180 degrees, products that count 0..360, and maps that repeat in x.
+
+Two places are the same if their longitudes differ by whole turns. So boxes are compared modulo 360 degrees; and x by
+which pixels, cells or stations are looked up is first brought to the turn that lies nearest to where it is looked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import ArrayLike, NDArray
+from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
+from shapely.affinity import translate
+from shapely.geometry.base import BaseGeometry
+
+Box = tuple[float, float, float, float]
+"""West, south, east, north in degrees; west > east where the box crosses the antimeridian."""
+
+WORLD: Box = (-180.0, -90.0, 180.0, 90.0)
+
+TURN = 360.0
+"""Degrees of a whole turn."""
+
+LINEAR = 1e-6
+"""Share of a turn by which the x of a map may differ from a linear function of longitude, which it then repeats."""
+
+SPARSE = 12.0
+"""Degrees of longitude without a point that points all around the Earth may leave."""
+
+
+def box(values: Any) -> Box | None:
+    """Read a STAC bbox of four or six numbers; None if it is not one."""
+    if not isinstance(values, (list, tuple)) or len(values) not in (4, 6):
+        return None
+    if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in values):
+        return None
+    half = len(values) // 2
+    west, south, east, north = (float(values[i]) for i in (0, 1, half, half + 1))
+    return (west, south, east, north) if south <= north else None
+
+
+def geometry_box(geometry: Any) -> Box | None:
+    """Bounding box of a GeoJSON geometry of any kind; None if it has no coordinates."""
+    points = list(_points(geometry))
+    if not points:
+        return None
+    x, y = zip(*points, strict=True)
+    return min(x), min(y), max(x), max(y)
+
+
+def _points(node: Any) -> Iterator[tuple[float, float]]:
+    if isinstance(node, dict):
+        for part in (node.get("coordinates"), *(node.get("geometries") or ())):
+            yield from _points(part)
+    elif isinstance(node, (list, tuple)):
+        if len(node) > 1 and all(isinstance(value, (int, float)) for value in node[:2]):
+            yield float(node[0]), float(node[1])
+        else:
+            for part in node:
+                yield from _points(part)
+
+
+def pieces(area: Box) -> list[Box]:
+    """Cut a box at the antimeridian: one or two boxes within -180..180 degrees.
+
+    Longitudes beyond 180 degrees (a product that counts 0..360) are brought back.
+    """
+    west, south, east, north = area
+    if -180 <= west <= east <= 180:  # noqa: PLR2004 - within the antimeridian
+        return [area]
+    if east - west >= 360:  # noqa: PLR2004 - a full circle
+        return [(-180.0, south, 180.0, north)]
+    width = (east - west) % 360
+    west = (west + 180) % 360 - 180
+    east = west + width
+    if east <= 180:  # noqa: PLR2004 - the antimeridian
+        return [(west, south, east, north)]
+    return [(west, south, 180.0, north), (-180.0, south, east - 360, north)]
+
+
+def intersects(one: Box, other: Box) -> bool:
+    """Whether two boxes share a point; a common edge counts, and 180 degrees west are 180 degrees east."""
+    if one[1] > other[3] or other[1] > one[3]:
+        return False
+    ahead, back = (other[0] - one[0]) % 360, (one[0] - other[0]) % 360
+    return ahead <= width(one) or back <= width(other)
+
+
+def width(area: Box) -> float:
+    """Degrees of longitude from the west of a box to its east."""
+    west, _, east, _ = area
+    return east - west if east >= west else east - west + 360
+
+
+def around(longitudes: NDArray[np.floating], latitudes: NDArray[np.floating]) -> Box:
+    """Smallest box that holds points; west > east where it crosses the antimeridian.
+
+    Parameters
+    ----------
+    longitudes, latitudes
+        Degrees, finite, of the same shape; longitudes in any count.
+    """
+    south, north = float(latitudes.min()), float(latitudes.max())
+    west, across = _narrowest([(float(longitude), 0.0) for longitude in np.unique(longitudes)])
+    if across > TURN - SPARSE:
+        return -180.0, south, 180.0, north
+    east = west + across
+    return west, south, east if east <= TURN / 2 else east - TURN, north
+
+
+def _narrowest(spans: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """West, -180..180, and width of the narrowest range that holds ranges of longitude, each a west and a width."""
+    ordered = sorted(((west + 180) % TURN, width) for west, width in spans)
+    start = ordered[0][0]
+    # The gap across 180 degrees wins among equals.
+    widest = start + TURN - max(west + width for west, width in ordered)
+    reach = start
+    for west, width in ordered:
+        if west - reach > widest + 1e-9:
+            start, widest = west, west - reach
+        reach = max(reach, west + width)
+    return start - 180, TURN - max(widest, 0.0)
+
+
+def joined(shape: BaseGeometry) -> BaseGeometry:
+    """Shape in longitude and latitude whose parts lie side by side: cut at 180 degrees or not, counted 0..360 or not.
+
+    Its longitudes begin within -180..180 and go on beyond 180 degrees where it crosses the antimeridian.
+    """
+    parts = [part for part in shapely.get_parts(shape) if not part.is_empty]
+    if not parts:
+        return shape
+    spans = [(part.bounds[0], part.bounds[2] - part.bounds[0]) for part in parts]
+    west, width = _narrowest(spans)
+    if width >= TURN or max(width for _, width in spans) >= TURN:
+        west = -180.0
+    moved = [translate(part, TURN * math.ceil((west - part.bounds[0]) / TURN - 1e-12)) for part in parts]
+    return shapely.union_all(moved)
+
+
+@lru_cache(maxsize=256)
+def turn(crs: str) -> float | None:
+    """Width of the whole Earth on a map that repeats itself in x; None if it does not.
+
+    Maps in degrees do so after 360 of them, cylindrical ones (Mercator, EASE-Grid 2.0) after their circumference.
+
+    Parameters
+    ----------
+    crs
+        Anything that pyproj understands.
+    """
+    parsed = CRS.from_user_input(crs)
+    if parsed.is_geographic:
+        return math.radians(TURN) / parsed.axis_info[0].unit_conversion_factor
+    longitudes = np.arange(-180.0, 180.0, 45.0)
+    try:
+        to_map = Transformer.from_crs(parsed.geodetic_crs, parsed, always_xy=True)
+        x, y = to_map.transform(longitudes, np.zeros_like(longitudes))
+        beside, _ = to_map.transform(longitudes + 1, np.zeros_like(longitudes))
+        higher, up = to_map.transform(longitudes, np.full_like(longitudes, 40.0))
+    except ProjError:
+        return None
+    if not np.isfinite([x, y, beside, higher, up]).all():
+        return None
+    around_earth = TURN * float(np.median(beside - x))
+    if around_earth <= 0:
+        return None
+    turns = np.stack([x - x[0], higher - x[0]]) / around_earth - (longitudes - longitudes[0]) / TURN
+    repeats = np.abs(turns - np.round(turns)).max() < LINEAR and np.ptp(y) + np.ptp(up) < LINEAR * around_earth
+    return around_earth if repeats else None
+
+
+def turned(x: ArrayLike, near: float, whole: float | None) -> NDArray[np.float64]:
+    """Coordinates moved by whole turns to where they lie nearest to a place.
+
+    Parameters
+    ----------
+    x
+        Coordinates; not finite ones stay so.
+    near
+        The place.
+    whole
+        Width of a turn (`turn`); None: the map does not repeat itself, and they stay as they are.
+    """
+    values = np.asarray(x, dtype="float64")
+    if whole is None:
+        return values
+    # What lies half a turn away stays where it is: the edges of a map of the world are not exchanged.
+    away = (values - near) / whole * (1 - 1e-9)
+    with np.errstate(invalid="ignore"):
+        return values - whole * np.round(away)
+
+
+def padded(area: Box, degrees: float) -> Box:
+    """Widen a box by so many degrees on every side."""
+    return grown(area, degrees, degrees)
+
+
+def grown(area: Box, across: float, along: float) -> Box:
+    """Widen a box by degrees of longitude to the west and east, and of latitude to the south and north."""
+    west, south, _, north = area
+    south, north = max(south - along, -90.0), min(north + along, 90.0)
+    if width(area) + 2 * across >= TURN:
+        return -180.0, south, 180.0, north
+    return west - across, south, west + width(area) + across, north

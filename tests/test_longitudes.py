@@ -1,0 +1,216 @@
+"""Longitudes that wrap: files and items that count 0..360, areas across 180 degrees, grids around a pole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from odc.geo.geobox import GeoBox
+from shapely.geometry import MultiPolygon
+from shapely.geometry import box as rectangle
+
+from soilscale import extents, grid
+from soilscale.catalog import Scene
+from soilscale.cube import layers
+from worlds import Array, box, cell_means, lonlat, reading, scene, write
+
+# Slicing a GeoBox multiplies affines in a way that affine 3.1 discourages and odc-geo 0.5.3 still has.
+pytestmark = pytest.mark.filterwarnings("default:Use `@` matmul:PendingDeprecationWarning")
+
+FIJI = (179.0, -18.0, -179.0, -16.0)
+FIJI_IN_TWO = MultiPolygon([rectangle(179, -18, 180, -16), rectangle(-180, -18, -179, -16)])
+
+
+def smooth(longitude: Array, latitude: Array) -> Array:
+    """The same at the same place, however its longitude is counted."""
+    turn = np.radians(longitude)
+    return 10 + 3 * np.cos(turn) + 2 * np.sin(2 * turn) + np.cos(np.radians(3 * latitude))
+
+
+def raster(folder: Path, geobox: GeoBox, name: str = "a") -> Path:
+    return write(folder / f"{name}.tif", smooth(*lonlat(geobox)), geobox)
+
+
+def world(left: float, pixel: float = 0.5) -> GeoBox:
+    """All of the Earth in degrees, from some longitude on."""
+    return box("EPSG:4326", left, 90.0, pixel, (round(180 / pixel), round(360 / pixel)))
+
+
+GRIDS = {
+    "America": box("EPSG:4326", -110.0, 35.0, 0.1, (10, 20)),
+    "Greenwich": box("EPSG:4326", -1.0, 50.0, 0.1, (10, 20)),
+    "Fiji": box("EPSG:4326", 179.0, -16.0, 0.1, (20, 20)),
+    "Fiji, counted from -180": box("EPSG:4326", -181.0, -16.0, 0.1, (20, 20)),
+    "Fiji on a map of its own": box("EPSG:3832", 3_230_000, -1_780_000, 10_000, (20, 24)),
+    "Fiji in UTM": box("EPSG:32660", 700_000, -1_770_000, 10_000, (20, 24)),
+    "Fiji in EASE-Grid": box("EPSG:6933", 17_267_000, -2_000_000, 10_000, (20, 20)),
+    "Fiji in EASE-Grid, from the west": box("EPSG:6933", -17_467_000, -2_000_000, 10_000, (20, 20)),
+}
+
+
+@pytest.mark.parametrize("resampling", ["auto", "average", "nearest"])
+@pytest.mark.parametrize("left", [-180.0, -0.25])
+@pytest.mark.parametrize("where", GRIDS)
+def test_a_map_of_the_world_is_read_however_it_counts(where: str, left: float, resampling: Any, tmp_path: Path) -> None:
+    geobox = GRIDS[where]
+    found = layers.layer(reading(resampling=resampling), [scene(raster(tmp_path, world(left)))], geobox)
+    assert found is not None
+    values, fraction = found
+    np.testing.assert_allclose(fraction, 1)
+    np.testing.assert_allclose(values, cell_means(smooth, geobox), atol=0.05)
+
+
+@pytest.mark.parametrize("where", [name for name in GRIDS if name.startswith("Fiji")])
+def test_tiles_on_either_side_of_180_degrees_are_laid_side_by_side(where: str, tmp_path: Path) -> None:
+    geobox = GRIDS[where]
+    east = raster(tmp_path, box("EPSG:4326", -180.0, -10.0, 0.05, (200, 100)), "east")
+    west = raster(tmp_path, box("EPSG:4326", 175.0, -10.0, 0.05, (200, 100)), "west")
+    scenes = [scene(west), scene(east)]
+    assert all(layers.meets(one, geobox) for one in scenes)
+    for order in (scenes, scenes[::-1]):
+        found = layers.layer(reading(), order, geobox)
+        assert found is not None
+        np.testing.assert_allclose(found[1], 1)
+        np.testing.assert_allclose(found[0], cell_means(smooth, geobox), atol=0.01)
+
+
+@pytest.mark.parametrize("left", [240.0, -120.0])
+def test_a_tile_that_counts_0_to_360_is_that_of_the_west(left: float, tmp_path: Path) -> None:
+    """The pixels do not divide a turn."""
+    geobox = GRIDS["America"]
+    tile = box("EPSG:4326", left, 40.0, 0.07, (150, 280))
+    one = scene(raster(tmp_path, tile))
+    assert layers.meets(one, geobox)
+    found = layers.layer(reading(), [one], geobox)
+    assert found is not None
+    np.testing.assert_allclose(found[0], cell_means(smooth, geobox), atol=0.01)
+
+
+def test_few_pixels_of_a_map_of_the_world_are_read_at_its_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, read = scene(raster(tmp_path, world(-180.0, 0.1))), []
+    real = layers.mosaics.windows.windows
+
+    def windows(*args: Any, **how: Any) -> Any:
+        found = real(*args, **how)
+        read.extend(part.size for part in found)
+        return found
+
+    monkeypatch.setattr(layers.mosaics.windows, "windows", windows)
+    assert layers.layer(reading(), [one], GRIDS["Fiji in UTM"]) is not None
+    assert sum(read) < 50 * 60
+
+
+@pytest.mark.parametrize("resampling", ["auto", "average", "nearest"])
+def test_around_a_pole_all_cells_have_their_values(resampling: Any, tmp_path: Path) -> None:
+    """All but the four that share the pole, where longitudes end."""
+    geobox = box("EPSG:3413", -300_000, 300_000, 25_000, (24, 24))
+    found = layers.layer(reading(resampling=resampling), [scene(raster(tmp_path, world(-180.0)))], geobox)
+    assert found is not None
+    away = np.ones(geobox.shape, bool)
+    away[11:13, 11:13] = False
+    np.testing.assert_allclose(found[0][away], cell_means(smooth, geobox)[away], atol=0.3)
+
+
+@pytest.mark.parametrize(
+    ("bbox", "where", "expected"),
+    [
+        ((240.0, 20.0, 260.0, 40.0), "America", True),
+        ((-120.0, 20.0, -100.0, 40.0), "America", True),
+        ((260.0, 20.0, 280.0, 40.0), "America", False),
+        ((170.0, -20.0, -170.0, -10.0), "Fiji", True),
+        ((170.0, -20.0, 190.0, -10.0), "Fiji in UTM", True),
+        ((170.0, -20.0, -170.0, -10.0), "America", False),
+        ((170.0, 20.0, -170.0, 40.0), "America", False),
+        ((355.0, 40.0, 360.0, 60.0), "Greenwich", True),
+        ((0.0, 40.0, 5.0, 60.0), "Greenwich", True),
+        ((30.0, 40.0, 100.0, 60.0), "Greenwich", False),
+        ((0.0, -90.0, 360.0, 90.0), "Fiji in EASE-Grid", True),
+    ],
+)
+def test_a_scene_meets_a_grid_by_its_place_not_by_its_numbers(bbox: extents.Box, where: str, expected: bool) -> None:
+    one = Scene("a", {}, np.datetime64("2005"), np.datetime64("2006"), bbox, {}, (), "")
+    assert layers.meets(one, GRIDS[where]) == expected
+
+
+# --- areas and grids ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("crs", "side", "most"),
+    [
+        ("EPSG:4326", 0.25, 8 * 8),
+        ("EPSG:6933", 25_025.26, 11 * 10),
+        ("EPSG:3857", 25_000, 11 * 10),
+        ("EPSG:3832", 25_000, 11 * 11),
+        ("EPSG:32760", 25_000, 11 * 11),
+        ("+proj=laea +lat_0=-17 +lon_0=180", 25_000, 11 * 11),
+    ],
+)
+def test_a_grid_across_180_degrees_has_the_cells_of_its_area(crs: str, side: float, most: int) -> None:
+    found = grid.cover(FIJI_IN_TWO, crs, side, 5)
+    assert found.shape[0] * found.shape[1] <= most
+    west, south, east, north = grid.lonlat_bounds(found.bounds, crs)
+    assert (west, south, east, north) == pytest.approx(FIJI, abs=0.35)
+    assert grid.inside(found.coarse, FIJI_IN_TWO).mean() > 0.6
+    same = grid.cover(rectangle(179, -18, 181, -16), crs, side, 5)
+    assert (same.left, same.top, same.shape) == (found.left, found.top, found.shape)
+
+
+def test_a_map_that_an_area_would_tear_apart_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"crosses the edge of the map of \+proj=sinu.* choose a CRS"):
+        grid.cover(FIJI_IN_TWO, "+proj=sinu +R=6371007.181", 25_000, 25)
+
+
+@pytest.mark.parametrize(
+    ("crs", "bounds", "expected"),
+    [
+        ("EPSG:3413", (-1e6, -1e6, 1e6, 1e6), (-180, 77, 180, 90)),
+        ("EPSG:3031", (-1e6, -1e6, 1e6, 1e6), (-180, -90, 180, -77)),
+        ("EPSG:4326", (-180, -90, 180, 90), (-180, -90, 180, 90)),
+        ("EPSG:4326", (0, -90, 360, 90), (-180, -90, 180, 90)),
+        ("EPSG:4326", (240, 20, 260, 40), (-120, 20, -100, 40)),
+        ("EPSG:4326", (350, 20, 370, 40), (-10, 20, 10, 40)),
+    ],
+)
+def test_boxes_of_any_bounds(crs: str, bounds: Any, expected: Any) -> None:
+    assert grid.lonlat_bounds(bounds, crs) == pytest.approx(expected, abs=0.5)
+
+
+def test_a_coarse_cell_larger_than_the_earth_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"25000 degree is larger than the Earth; is `coarse` given in the unit of"):
+        grid.cover(rectangle(108, 34, 109, 35), "EPSG:4326", 25_000, 25)
+    with pytest.raises(ValueError, match="larger than the Earth"):
+        grid.cover(rectangle(108, 34, 109, 35), "EPSG:3857", 25_000_000, 25)
+
+
+@pytest.mark.parametrize(
+    ("crs", "width"),
+    [
+        ("EPSG:4326", 360),
+        ("EPSG:4807", 400),  # grads
+        ("EPSG:6933", 34_735_060.89),
+        ("EPSG:3832", 40_075_016.69),
+        ("EPSG:32660", None),
+        ("EPSG:3413", None),
+        ("ESRI:54009", None),
+    ],
+)
+def test_maps_repeat_themselves_after_a_turn_or_not_at_all(crs: str, width: float | None) -> None:
+    assert extents.turn(crs) == (None if width is None else pytest.approx(width))
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([(178, 0, 180, 1), (-180, 0, -179, 1)], (178, 0, 181, 1)),
+        ([(27, 0, 180, 1), (-180, 0, -170, 1)], (27, 0, 190, 1)),
+        ([(350, 0, 360, 1), (0, 0, 10, 1)], (-10, 0, 10, 1)),
+        ([(240, 0, 260, 1)], (-120, 0, -100, 1)),
+        ([(-180, -90, 180, 90)], (-180, -90, 180, 90)),
+        ([(-5, 0, 0, 1), (50, 0, 60, 1)], (-5, 0, 60, 1)),
+    ],
+)
+def test_parts_of_an_area_are_joined_where_they_meet(parts: Any, expected: Any) -> None:
+    assert extents.joined(MultiPolygon([rectangle(*part) for part in parts])).bounds == pytest.approx(expected)
