@@ -460,7 +460,7 @@ def test_an_unknown_asset_is_told_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"none of the 12 items .* asset 'precip'; they have thumbnail, value"):
         search(query(path, asset="precip"))
     with pytest.raises(ConfigurationError, match="asset 'QC'"):
-        search(query(path, quality=QualityRule("QC", (0, 1), (0,))))
+        search(query(path, quality=(QualityRule("QC", (0, 1), (0,)),)))
 
 
 def test_an_asset_that_some_items_lack_is_no_error(tmp_path: Path) -> None:
@@ -652,7 +652,7 @@ def test_real_modis_items_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "modis-11A2-061/collection.json",
         collection="modis-11A2-061",
         asset="LST_Day_1km",
-        quality=QualityRule("QC_Day", (0, 1), (0, 1)),
+        quality=(QualityRule("QC_Day", (0, 1), (0, 1)),),
         bbox=(12.0, -18.0, 14.0, -16.0),
         period=("2022-02-01", "2022-03-01"),
         query={"platform": {"eq": "terra"}},

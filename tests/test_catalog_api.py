@@ -106,7 +106,7 @@ def test_every_page_is_read(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_items_are_frozen_as_they_are(url: str) -> None:
-    wanted = query(url, quality=QualityRule("QC", (0, 1), (0,)), query={"platform": "terra"})
+    wanted = query(url, quality=(QualityRule("QC", (0, 1), (0,)),), query={"platform": "terra"})
     items = search(wanted)
     first = items[0]
     assert first["id"] == "terra-2005-01-01-east"

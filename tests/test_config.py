@@ -126,7 +126,7 @@ def test_every_key_of_a_source_arrives() -> None:
     content["sources"]["precipitation"] |= keys
     (found,) = config.validate(content).predictors
     assert found.nodata == (0.0, 255.0)
-    assert found.quality == QualityRule("QC_Day", (0, 1), (0, 1))
+    assert found.quality == (QualityRule("QC_Day", (0, 1), (0, 1)), QualityRule("QC_Day", (6, 7), (0, 1, 2)))
     assert found.lags == (1, 3)
     assert found.assets == ("precipitation", "QC_Day")
     told = {key: getattr(found, key) for key in keys.keys() - {"nodata", "quality", "lags", "valid_range"}}

@@ -22,6 +22,7 @@ from scipy.ndimage import binary_erosion, map_coordinates
 from soilscale import kernels
 from soilscale.catalog import Scene
 from soilscale.cube import Reading, codes, layers, meets, mosaics, read_month, read_static, warping
+from soilscale.cube import reading as reading_module
 from soilscale.cube.layers import layer, terrain
 from soilscale.errors import DataError
 from soilscale.sources import QualityRule
@@ -290,7 +291,7 @@ def test_pixels_that_quality_rejects_neither_count_nor_bleed(tmp_path: Path) -> 
     quality = write(tmp_path / "quality.tif", bits.astype("uint8"), part, nodata=1)
     one = scene(one.hrefs["data"], quality=quality)
     rule = QualityRule("quality", (0, 1), (0, 1))
-    found = month([one], geobox, quality=rule)
+    found = month([one], geobox, quality=(rule,))
     np.testing.assert_allclose(found[np.isfinite(found)], 5, atol=1e-6)
     assert np.isfinite(found)[~nearest_of(hole, part, geobox)].all()
     assert 0.05 < np.isnan(found).mean() < 0.3
@@ -309,7 +310,7 @@ def test_a_quality_band_may_have_other_pixels(tmp_path: Path, factor: float) -> 
     flags[middle[0] :, :] = 3
     data = write(tmp_path / "a.tif", field(*lonlat(part)).astype("float32"), part)
     quality = write(tmp_path / "quality.tif", flags, band, nodata=0)
-    found = month([scene(data, quality=quality)], geobox, quality=QualityRule("quality", (0, 7), (0,)))
+    found = month([scene(data, quality=quality)], geobox, quality=(QualityRule("quality", (0, 7), (0,)),))
     good = nearest_of(flags, band, geobox) == 0
     assert 0.2 < good.mean() < 0.8
     assert (np.isfinite(found) == good).mean() > 0.96
@@ -323,14 +324,14 @@ def test_a_quality_band_that_lies_elsewhere_accepts_nothing(tmp_path: Path) -> N
     near = box("EPSG:32630", 340_000, 4_450_000, 10_000, (4, 4))
     quality = write(tmp_path / "quality.tif", np.zeros((4, 4), "uint8"), near)
     two = scene(one.hrefs["data"], quality=quality)
-    assert np.isnan(month([two], geobox, quality=QualityRule("quality", (0, 1), (0,)))).all()
+    assert np.isnan(month([two], geobox, quality=(QualityRule("quality", (0, 1), (0,)),))).all()
 
 
 def test_a_missing_quality_band_is_an_error(tmp_path: Path) -> None:
     geobox = grid_of("iberia", 20)
     (one,) = tiled(tmp_path, waves(*IBERIA, shortest=12_000), geobox, "EPSG:4326", 0.01, None)
-    with pytest.raises(DataError, match=r"item .* has no asset 'QC' \(it has data\); check the key `asset`"):
-        month([one], geobox, quality=QualityRule("QC", (0, 1), (0,)))
+    with pytest.raises(DataError, match=r"item .* has no asset 'QC' \(it has data\); check the key `quality`"):
+        month([one], geobox, quality=(QualityRule("QC", (0, 1), (0,)),))
 
 
 def test_data_that_end_inside_the_area_leave_the_rest_missing(tmp_path: Path) -> None:
@@ -372,14 +373,16 @@ def test_the_configuration_goes_before_the_item_and_the_item_before_the_file(tmp
     tags = {"scale": 2.0, "offset": 1.0}
     told = {"scale": 3.0, "offset": 5.0}
     assert decoded(tmp_path, STORED[:1], None, tags) == [1, 21, 41]
-    assert decoded(tmp_path, STORED[:1], told, tags) == [5, 35, 65]
+    assert decoded(tmp_path, STORED[:1], told) == [5, 35, 65]
+    with pytest.raises(DataError, match="the item states scale 3, offset 5; the file states scale 2, offset 1; its va"):
+        decoded(tmp_path, STORED[:1], told, tags)
     assert decoded(tmp_path, STORED[:1], told, tags, scale=10.0, offset=0.0) == [0, 100, 200]
 
 
 def test_scale_and_offset_are_looked_up_one_by_one(tmp_path: Path) -> None:
     tags = {"scale": 2.0, "offset": 1.0}
-    assert decoded(tmp_path, STORED[:1], {"scale": 3.0}, tags) == [1, 31, 61]
-    assert decoded(tmp_path, STORED[:1], {"offset": 5.0}, tags) == [5, 25, 45]
+    assert decoded(tmp_path, STORED[:1], {"scale": 3.0}, {"offset": 1.0}) == [1, 31, 61]
+    assert decoded(tmp_path, STORED[:1], {"offset": 5.0}, {"scale": 2.0}) == [5, 25, 45]
     assert decoded(tmp_path, STORED[:1], {"offset": 5.0}, tags, scale=10.0) == [5, 105, 205]
     assert decoded(tmp_path, STORED[:1]) == [0, 10, 20]
 
@@ -389,18 +392,18 @@ def test_scale_and_offset_are_looked_up_one_by_one(tmp_path: Path) -> None:
     [
         (None, None, None, []),
         (None, 0.0, None, [0]),
-        (255.0, 0.0, None, [5]),
-        (255.0, 0.0, (10.0, 30.0), [1, 3]),
+        (255.0, 0.0, None, [0, 5]),
+        (255.0, 0.0, (10.0, 30.0), [0, 1, 3, 5]),
         (None, 0.0, (), []),
         (math.nan, 0.0, None, [0]),
         (255.0, None, None, [5]),
     ],
 )
-def test_nodata_is_what_the_configuration_says_else_the_item_else_the_file(
+def test_what_configuration_item_or_file_calls_missing_is_missing(
     tmp_path: Path, told: float | None, tag: float | None, configured: tuple[float, ...] | None, missing: list[int]
 ) -> None:
     tags = {} if tag is None else {"nodata": tag}
-    found = decoded(tmp_path, STORED, {"nodata": told}, tags, nodata=configured)
+    found = decoded(tmp_path, STORED, {"nodata": () if told is None else (told,)}, tags, nodata=configured)
     assert [place for place, value in enumerate(found) if value is None] == missing
 
 
@@ -418,7 +421,7 @@ def test_fill_codes_of_every_type_are_found(tmp_path: Path, kind: str, fill: int
 def test_fill_values_that_single_precision_rounds_are_found(tmp_path: Path, fill: float) -> None:
     stored = np.array([[fill, 1, np.nan]], "float32")
     assert decoded(tmp_path, stored, nodata=(fill,)) == [None, 1, None]
-    assert decoded(tmp_path, stored, {"nodata": fill}) == [None, 1, None]
+    assert decoded(tmp_path, stored, {"nodata": (fill,)}) == [None, 1, None]
 
 
 def test_the_valid_range_is_of_stored_values_and_holds_its_ends(tmp_path: Path) -> None:
@@ -434,7 +437,7 @@ def test_the_band_that_is_asked_for_is_read_and_quality_from_its_first(tmp_path:
         with rasterio.open(tmp_path / f"{name}.tif", "w", count=2, transform=grid.transform, **profile) as file:
             file.write(np.array(values, "uint8")[:, None])
     one = scene(tmp_path / "data.tif", quality=tmp_path / "quality.tif")
-    keys: dict[str, Any] = {"resampling": "nearest", "quality": QualityRule("quality", (0, 0), (0,))}
+    keys: dict[str, Any] = {"resampling": "nearest", "quality": (QualityRule("quality", (0, 0), (0,)),)}
     np.testing.assert_array_equal(month([one], grid, band=2, **keys), [[4, np.nan, 6]])
     np.testing.assert_array_equal(month([one], grid, **keys), [[1, np.nan, 3]])
 
@@ -550,8 +553,8 @@ def test_a_file_far_from_where_its_item_says_is_refused(tmp_path: Path) -> None:
 def test_files_of_the_whole_world_are_at_home_everywhere(place: tuple[float, float], file: Any) -> None:
     header = reading_header(box(*file))
     lon, lat = place
-    mosaics._check_place(placed((lon - 0.1, lat - 0.1, lon + 0.1, lat + 0.1)), header)  # noqa: SLF001
-    mosaics._check_place(placed((-180, -90, 180, 90)), header)  # noqa: SLF001
+    reading_module._check_place(placed((lon - 0.1, lat - 0.1, lon + 0.1, lat + 0.1)), header)  # noqa: SLF001
+    reading_module._check_place(placed((-180, -90, 180, 90)), header)  # noqa: SLF001
 
 
 def reading_header(grid: GeoBox) -> Any:
@@ -576,15 +579,15 @@ def test_every_tile_of_the_sinusoidal_grid_is_where_its_corners_say() -> None:
         x = np.clip(x, -np.repeat(edge, 2), np.repeat(edge, 2))
         lon, lat = to_lonlat.transform(x * (1 - 1e-9), y * (1 - 1e-9))
         tile = box(SINUSOIDAL, (column - 18) * side, (9 - row) * side, MODIS_1KM, (1200, 1200))
-        mosaics._check_place(placed((lon.min(), lat.min(), lon.max(), lat.max())), reading_header(tile))  # noqa: SLF001
+        reading_module._check_place(placed((lon.min(), lat.min(), lon.max(), lat.max())), reading_header(tile))  # noqa: SLF001
         checked += 1
     assert checked > 300
 
 
 def test_an_item_across_the_antimeridian_is_found_from_both_sides() -> None:
     header = reading_header(box("EPSG:4326", 178, -15, 0.01, (300, 200)))
-    mosaics._check_place(placed((178.0, -18.0, -178.0, -15.0)), header)  # noqa: SLF001
-    mosaics._check_place(placed((-179.5, -18.0, -179.0, -15.0)), header)  # noqa: SLF001
+    reading_module._check_place(placed((178.0, -18.0, -178.0, -15.0)), header)  # noqa: SLF001
+    reading_module._check_place(placed((-179.5, -18.0, -179.0, -15.0)), header)  # noqa: SLF001
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def composites(files: Files, folder: Path, count: int) -> tuple[list[Any], list[
 
 
 def month_of(scenes: list[Any]) -> Any:
-    masked = reading(quality=QualityRule("quality", (0, 1), (0, 1)))
+    masked = reading(quality=(QualityRule("quality", (0, 1), (0, 1)),))
     return read_month(masked, select(scenes, JANUARY), GRID, JANUARY)["field"]
 
 

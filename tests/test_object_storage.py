@@ -254,7 +254,7 @@ def test_a_damaged_chunk_is_named(cube: str) -> None:
 
 def test_gdal_reads_ranges_where_the_object_lies(store: Faults, raster: str) -> None:
     assert assets.header(raster).shape == (600, 600)
-    window = windows([raster], assets.header(raster), (10, 49.5, 10.5, 50), 1)
+    window = windows([(raster, assets.header(raster))], assets.header(raster), (10, 49.5, 10.5, 50))
     np.testing.assert_array_equal(window[0][0, :3], [0, 1, 2])
     assert not store.listed
 
@@ -272,11 +272,13 @@ def test_what_passes_is_tried_again(store: Faults, cube: str, raster: str) -> No
     storage.write_region(cube, "fine", "ndvi", VALUES, (1, *TILE))
     np.testing.assert_array_equal(storage.read_region(cube, "fine", "ndvi", (1, *TILE)), VALUES)
     for _ in range(4):
-        window = windows([raster], assets.header(raster), (12, 46, 14, 48), 1)
+        window = windows([(raster, assets.header(raster))], assets.header(raster), (12, 46, 14, 48))
         assert window[0].shape[-1] >= 200
     store.heal()
     assert storage.names_below(f"{RUN}/many") == []
-    np.testing.assert_array_equal(window[0], windows([raster], assets.header(raster), (12, 46, 14, 48), 1)[0])
+    np.testing.assert_array_equal(
+        window[0], windows([(raster, assets.header(raster))], assets.header(raster), (12, 46, 14, 48))[0]
+    )
 
 
 # Faults that do not

@@ -38,8 +38,8 @@ MONTHS_2008 = np.arange("2008-01", "2009-01", dtype="datetime64[M]")
 def source(profile: str, **keys: Any) -> Source:
     """Source ``field`` that names a profile."""
     section = SourceSection(**({"catalog": "lab", "collection": "c", "profile": profile} | keys))
-    rule = QualityRule(**section.quality.model_dump()) if section.quality else None
-    return Source(name="field", quality=rule, **section.model_dump(exclude={"profile", "quality"}))
+    rules = tuple(QualityRule(**rule.model_dump()) for rule in section.quality)
+    return Source(name="field", quality=rules, **section.model_dump(exclude={"quality"}))
 
 
 def reading(source: Source) -> Reading:
@@ -55,10 +55,10 @@ def assets(folder: Path, given: Source, stored: NDArray[Any], flags: NDArray[Any
     """Files of a row of stored values and of the quality band, accepted throughout unless told otherwise."""
     place = strip(stored.size)
     hrefs = {given.asset: str(write(folder / "data.tif", np.stack([stored, stored]), place))}
-    if given.quality is not None:
-        first = given.quality.accept[0] << given.quality.bits[0]
+    if given.quality:
+        first = given.quality[0].accept[0] << given.quality[0].bits[0]
         band = np.full(stored.size, first, "uint8") if flags is None else flags
-        hrefs[given.quality.asset] = str(write(folder / "quality.tif", np.stack([band, band]), place))
+        hrefs[given.quality[0].asset] = str(write(folder / "quality.tif", np.stack([band, band]), place))
     return hrefs
 
 
@@ -166,8 +166,23 @@ def test_jaxa_earth_decodes_as_its_item_says_and_percent_become_volumes(tmp_path
 # --- quality bands ------------------------------------------------------------------------------------------------
 
 FLAGS: dict[str, tuple[str, dict[int, bool]]] = {
-    "MOD11A2": ("uint8", {0b0: True, 0b1: True, 0b10: False, 0b11: False, 0b1100_0001: True, 0b0100_0010: False}),
-    "MYD11A2": ("uint8", {0b0: True, 0b1: True, 0b10: False, 0b11: False, 0b0001_0000: True, 255: False}),
+    "MOD11A2": (
+        "uint8",
+        {
+            0b0: True,
+            0b1: True,
+            0b10: False,
+            0b11: False,
+            0b1100_0001: False,
+            0b1100_0000: False,
+            0b1000_0001: True,
+            0b0100_0010: False,
+        },
+    ),
+    "MYD11A2": (
+        "uint8",
+        {0b0: True, 0b1: True, 0b10: False, 0b11: False, 0b0001_0000: True, 0b1100_0001: False, 255: False},
+    ),
     "MOD13A3": ("int8", {0: True, 1: True, 2: False, 3: False, -1: False}),
     "ESA_CCI_SM": ("int16", {0: True, 1: False, 2: False, 4: False, 8: False, 64: True, 65: False, 127: False}),
     "SPL3SMP": ("uint16", {0: True, 1: False, 2: False, 3: False, 8: True, 7: False, 65534: False}),

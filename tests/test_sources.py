@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from soilscale import sources
 from soilscale.config import SourceSection
-from soilscale.sources import CONVERSIONS, QualityRule, Source
+from soilscale.sources import QualityRule, Source
 
 PROFILES = sources.profiles()
 
@@ -27,9 +25,9 @@ PAPER = (Path(__file__).parents[1] / "docs" / "profiles.md").read_text(encoding=
 def source(profile: str, **keys: Any) -> Source:
     """Source of a configuration that names a profile and nothing that the profile already says."""
     section = SourceSection(**({"catalog": "pc", "collection": profile.lower(), "profile": profile} | keys))
-    values = section.model_dump(exclude={"profile", "quality"})
-    rule = QualityRule(**section.quality.model_dump()) if section.quality else None
-    return Source(name="x", quality=rule, **values)
+    values = section.model_dump(exclude={"quality"})
+    rules = tuple(QualityRule(**rule.model_dump()) for rule in section.quality)
+    return Source(name="x", quality=rules, **values)
 
 
 def test_the_products_of_the_field_have_profiles() -> None:
@@ -76,7 +74,7 @@ def test_every_profile_is_consistent_in_itself(name: str) -> None:
     else:
         assert (found.scale is None) == (found.offset is None)
     if found.quality:
-        assert found.assets == (found.asset, found.quality.asset)
+        assert found.assets == (found.asset, found.quality[0].asset)
     if found.aggregate != "mean":
         assert found.unit.endswith(" month-1")
 
@@ -91,7 +89,6 @@ def row(name: str) -> list[str]:
 def test_every_profile_is_described_with_its_values(name: str) -> None:
     found = source(name)
     values = PROFILES[name]
-    rule = values.get("quality")
     assert row(name) == [
         f"`{name}`",
         f"`{found.asset}`",
@@ -99,7 +96,7 @@ def test_every_profile_is_described_with_its_values(name: str) -> None:
         "" if found.scale is None else str(found.scale),
         ", ".join(str(code) for code in values.get("nodata", [])),
         " to ".join(str(end) for end in values.get("valid_range", [])),
-        f"`{rule['asset']}`: {rule['bits']}, {rule['accept']}" if rule else "",
+        "; ".join(f"`{rule.asset}`: {list(rule.bits)}, {list(rule.accept)}" for rule in found.quality),
         "" if found.composite is None else f"{found.composite:g}",
         found.aggregate,
         found.unit,
@@ -115,7 +112,7 @@ def test_no_other_profile_is_described() -> None:
 def test_what_is_written_out_wins_over_the_profile() -> None:
     found = source("MOD11A2", asset="LST_Night_1km", quality={"asset": "QC_Night", "bits": [0, 1], "accept": [0]})
     assert found.assets == ("LST_Night_1km", "QC_Night")
-    assert found.quality == QualityRule("QC_Night", (0, 1), (0,))
+    assert found.quality == (QualityRule("QC_Night", (0, 1), (0,)),)
     assert found.scale == 0.02
 
 
@@ -136,35 +133,3 @@ def test_a_source_reads_its_quality_asset_only_if_it_has_one() -> None:
 def test_classes_are_not_summed(aggregate: str) -> None:
     with pytest.raises(ValueError, match="a categorical source cannot be summed"):
         source("MCD12Q1", aggregate=aggregate)
-
-
-# --- units that items tell ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("told", "unit", "aggregate", "factor"),
-    [
-        ("%", "m3 m-3", "mean", 0.01),
-        (" vol% ", "m3 m-3", "mean", 0.01),
-        ("mm/hr", "mm month-1", "rate", 24.0),
-        ("mm/day", "mm month-1", "rate", 1.0),
-        ("mm/hr", "mm month-1", "sum", 1.0),
-        ("%", "%", "mean", 1.0),
-        ("m3 m-3", "m3 m-3", "mean", 1.0),
-        ("furlong", "m3 m-3", "mean", 1.0),
-        (None, "m3 m-3", "mean", 1.0),
-        ("%", None, "mean", 1.0),
-    ],
-)
-def test_a_unit_that_an_item_tells_is_converted(
-    told: str | None, unit: str | None, aggregate: sources.Aggregate, factor: float
-) -> None:
-    found = Source("x", "lab", "field", "data", unit=unit, aggregate=aggregate)
-    assert found.conversion(told) == factor
-
-
-@given(told=st.sampled_from([pair[0] for pair in CONVERSIONS]), profile=st.sampled_from(sorted(PROFILES)))
-def test_a_scale_of_its_own_leads_to_its_own_unit(told: str, profile: str) -> None:
-    found = source(profile)
-    if found.scale is not None:
-        assert found.conversion(told) == 1

@@ -167,7 +167,7 @@ class Header:
         )
 
 
-def header(href: str, band: int = 1, placement: Placement | None = None, mask: str | None = None) -> Header:
+def header(href: str, band: int = 1, placement: Placement | None = None) -> Header:
     """Header of an asset.
 
     Parameters
@@ -178,8 +178,6 @@ def header(href: str, band: int = 1, placement: Placement | None = None, mask: s
         Band of the file, counted from 1.
     placement
         What its item states of its place, for what the file itself does not.
-    mask
-        Href of a mask beside a remote file, signed if it must be.
 
     Raises
     ------
@@ -202,12 +200,11 @@ def header(href: str, band: int = 1, placement: Placement | None = None, mask: s
             scale=float(file.scales[band - 1]),
             offset=float(file.offsets[band - 1]),
             unit=units.stated(file.units[band - 1]) or units.stated(tags.get("units")),
-            dtype="float64" if mask or is_masked(file, band) else file.dtypes[band - 1],
+            dtype="float64" if is_masked(file, band) else file.dtypes[band - 1],
             band=band,
             fills=tuple(float(code) for key in MISSING_TAGS for code in NUMBER.findall(tags.get(key, ""))),
             flipped=place.flipped,
             height_unit=place.height_unit,
-            mask=mask,
         )
 
     return opened(href, read)

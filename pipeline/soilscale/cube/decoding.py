@@ -28,7 +28,10 @@ HUGE = 1e30
 
 AS_IT_IS = Linear()
 
-What = Literal["scale and offset", "unit", "place"]
+What = Literal["nodata", "scale and offset", "unit", "place"]
+
+Factors = tuple[float, float]
+"""Scale and offset."""
 
 
 @dataclass(frozen=True)
@@ -58,24 +61,27 @@ class Statement:
 
         Scale 1 and offset 0 are what files have that state none.
         """
-        scaled = (header.scale, header.offset) != (1.0, 0.0)
         unit = header.unit or (header.height_unit if source.derive else None)
         codes = [code for code in (header.nodata, *header.fills) if code is not None and math.isfinite(code)]
-        return cls(
-            header.scale if scaled else None, header.offset if scaled else None, unit, tuple(dict.fromkeys(codes))
-        )
+        scale = None if header.scale == 1.0 else header.scale
+        return cls(scale, header.offset or None, unit, tuple(dict.fromkeys(codes)))
 
     @property
-    def factors(self) -> tuple[float, float] | None:
-        """Scale and offset, if either is stated."""
-        if self.scale is None and self.offset is None:
-            return None
-        return 1.0 if self.scale is None else self.scale, self.offset or 0.0
+    def is_scaled(self) -> bool:
+        """Whether scale or offset is stated."""
+        return self.scale is not None or self.offset is not None
+
+    def factors(self, *others: Statement) -> Factors:
+        """Scale and offset; where they are not stated, those of the first other that states them, else 1 and 0."""
+        scale = next((each.scale for each in (self, *others) if each.scale is not None), 1.0)
+        offset = next((each.offset for each in (self, *others) if each.offset is not None), 0.0)
+        return scale, offset
 
     def __str__(self) -> str:
         """Scale, offset and unit as a message names them."""
-        factors = None if self.factors is None else f"scale {self.factors[0]:g}, offset {self.factors[1]:g}"
-        return ", ".join(filter(None, (factors, self.unit and f"unit {self.unit!r}")))
+        numbers = (("scale", self.scale), ("offset", self.offset))
+        parts = [f"{name} {number:g}" for name, number in numbers if number is not None]
+        return ", ".join([*parts, *([f"unit {self.unit!r}"] if self.unit else [])])
 
 
 @dataclass(frozen=True)
@@ -166,12 +172,12 @@ def resolve(
         What does not go together and changes values. If one is `grave`, the decoding must not be used.
     """
     said = {who: statement for who, statement in stated.items() if who in ("item", "file")}
-    fills = sorted({code for codes in (source.nodata or (), *(s.nodata for s in said.values())) for code in codes})
+    fills, problems = _fills(source, item, said)
     ranges = (source.valid_range, *(statement.valid_range for statement in said.values()))
     case = _Case(source, unit, item, said, interval)
-    scale, offset, way, problems = case.configured() if case.is_configured else case.read()
+    scale, offset, way, others = case.configured() if case.is_configured else case.read()
     valid_range = next((limits for limits in ranges if limits is not None), None)
-    return Decoding(scale, offset, way, tuple(fills), valid_range), tuple(problems)
+    return Decoding(scale, offset, way, fills, valid_range), (*problems, *others)
 
 
 Answer = tuple[float, float, Linear, list[Contradiction]]
@@ -195,22 +201,16 @@ class _Case:
     def configured(self) -> Answer:
         """Scale and offset of the configuration or profile; a unit beside them is that of the scaled values."""
         source = self.source
-        factors = [statement.factors for statement in self.stated.values() if statement.factors]
-        base = factors[0] if factors else (1.0, 0.0)
-        scale = base[0] if source.scale is None else source.scale
-        offset = base[1] if source.offset is None else source.offset
+        scale, offset = Statement(source.scale, source.offset).factors(*self.stated.values())
         if source.unit is not None and source.scale is not None:
-            against = [
-                self._problem("scale and offset", {self._who("scale"): self._configured_text(scale, offset), who: s})
-                for who, s in self.stated.items()
-                if not self._agrees(s, scale, offset)
-            ]
-            return scale, offset, AS_IT_IS, against
+            against = [who for who, s in self.stated.items() if not self._agrees(s, scale, offset)]
+            return scale, offset, AS_IT_IS, [self._against(who) for who in against]
         who, text = self._unit_stated()
+        stated = Statement(scale, offset)
         problems = [
-            self._problem("scale and offset", {self._who("scale"): self._configured_text(scale, offset), party: s})
+            self._against(party)
             for party, s in self.stated.items()
-            if s.factors is not None and not _close(s.factors, (scale, offset))
+            if s.is_scaled and not _close(s.factors(stated), (scale, offset))
         ]
         way, wrong = self._to_cube(who, text)
         if source.scale is not None and _close(_after((1.0, 0.0), way), (scale, offset)):
@@ -223,7 +223,7 @@ class _Case:
 
     def read(self) -> Answer:
         """Scale and offset of the item, else the file."""
-        factors = {who: s.factors for who, s in self.stated.items() if s.factors is not None}
+        factors = self._factors()
         chosen = next(iter(factors), None)
         problems: list[Contradiction] = []
         if len(factors) > 1 and not self._same_values():
@@ -238,22 +238,28 @@ class _Case:
         way, wrong = (AS_IT_IS, []) if any(problem.grave for problem in problems) else self._to_cube(who, text)
         return scale, offset, way, [*problems, *wrong]
 
+    def _factors(self) -> dict[str, Factors]:
+        """Scale and offset of those who state either, each with what only the other states, in the same unit."""
+        scaled = {who: s for who, s in self.stated.items() if s.is_scaled}
+        alike = {who: [other for other in scaled.values() if _one_unit(s, other)] for who, s in scaled.items()}
+        return {who: s.factors(*alike[who]) for who, s in scaled.items()}
+
     def _same_values(self) -> bool:
         """Whether all who state scale, offset or unit lead to the same values in the cube."""
-        known = [s for s in self.stated.values() if s.factors or s.unit]
+        known = {who: s for who, s in self.stated.items() if s.is_scaled or s.unit}
         if len(known) < len(("item", "file")):
             return True
-        fallback = next((s.factors for s in known if s.factors), (1.0, 0.0))
-        text = next((s.unit for s in known if s.unit), None)
-        ways = [(s.factors or fallback, s.unit or text) for s in known]
+        factors, (_, text) = self._factors(), self._unit_stated()
+        either = next(iter(factors.values()), (1.0, 0.0))
+        ways = [(factors.get(who, either), s.unit or text) for who, s in known.items()]
         if len({way[1] and units.canonical(way[1]) for way in ways}) == 1:
             return _close(ways[0][0], ways[1][0])
         try:
-            return _close(*(_after(factors, self._conversion(way)) for factors, way in ways))
+            return _close(*(_after(numbers, self._conversion(unit)) for numbers, unit in ways))
         except UnitError:
             return False
 
-    def _choose_factors(self, factors: Mapping[str, tuple[float, float]]) -> tuple[str, Contradiction]:
+    def _choose_factors(self, factors: Mapping[str, Factors]) -> tuple[str, Contradiction]:
         """Between the scales of item and file: what generators write by default gives way to what a file states."""
         texts = {who: self.stated[who] for who in factors}
         if _close(factors["item"], (1.0, 0.0)):
@@ -279,8 +285,8 @@ class _Case:
             if statement.unit is not None and units.is_known(statement.unit):
                 return False
             way = AS_IT_IS
-        if statement.factors is not None:
-            return _close(_after(statement.factors, way), (scale, offset))
+        if statement.is_scaled:
+            return _close(_after(statement.factors(Statement(scale, offset)), way), (scale, offset))
         # A file may state only the unit of its scaled values, or of those that it stores.
         return way == AS_IT_IS or _close(_after((1.0, 0.0), way), (scale, offset))
 
@@ -305,8 +311,10 @@ class _Case:
     def _who(self, key: str) -> str:
         return self.source.states(key)
 
-    def _configured_text(self, scale: float, offset: float) -> str:
-        return str(Statement(scale, offset, self.source.unit))
+    def _against(self, who: str) -> Contradiction:
+        """Contradiction that the configuration or its profile decides."""
+        own = Statement(self.source.scale, self.source.offset, self.source.unit)
+        return self._problem("scale and offset", {self._who("scale"): own, who: self.stated[who]})
 
     def _problem(
         self,
@@ -332,13 +340,30 @@ class _Case:
         )
 
 
-def _close(one: tuple[float, float], other: tuple[float, float]) -> bool:
+def _fills(
+    source: Source, item: str, stated: Mapping[str, Statement]
+) -> tuple[tuple[float, ...], tuple[Contradiction, ...]]:
+    """Every stated fill code; none if the configuration says so by an empty list."""
+    codes = {who: statement.nodata for who, statement in stated.items() if statement.nodata}
+    if source.nodata == () and codes:
+        texts = (source.states("nodata"), "nodata []"), *((who, f"nodata {list(each)}") for who, each in codes.items())
+        how, remedy = "these codes are read as data", f"to mask them, leave nodata out under sources.{source.name}"
+        return (), (Contradiction(source.name, item, "nodata", texts, how, remedy, grave=False),)
+    return tuple(sorted({*(source.nodata or ()), *(code for each in codes.values() for code in each)})), ()
+
+
+def _one_unit(one: Statement, other: Statement) -> bool:
+    """Whether two statements name no different units."""
+    return not (one.unit and other.unit) or units.canonical(one.unit) == units.canonical(other.unit)
+
+
+def _close(one: Factors, other: Factors) -> bool:
     """Whether two scales and offsets lead to the same values."""
     scale = max(abs(one[0]), abs(other[0]))
     offset = max(abs(one[1]), abs(other[1]), scale)
     return abs(one[0] - other[0]) <= SAME * scale and abs(one[1] - other[1]) <= SAME * offset
 
 
-def _after(factors: tuple[float, float], way: Linear) -> tuple[float, float]:
+def _after(factors: Factors, way: Linear) -> Factors:
     """Scale and offset with a conversion after them."""
     return factors[0] * way.factor, way(factors[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ class Reading:
     source: Source
     sign: Callable[[str], str]
     unit: str | None = None
-    """Unit of the source in the cube; None: whichever its values are in."""
+    """Unit of the source in the cube; None: the source's, or whichever its values are in."""
     warnings: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     """What does not go together in the items read so far, by topic; see `Contradiction`."""
     _decodings: dict[tuple[str, str], Decoding] = field(default_factory=dict, repr=False, compare=False)
@@ -56,8 +56,10 @@ class Reading:
         if key not in self._headers:
             placement = scene.placements.get(asset)
             href = self.sign(scene.hrefs[asset])
-            found = assets.header(href, self._band(asset), placement, self._mask(scene, asset, href))
+            found = assets.header(href, self._band(asset), placement)
             _check_place(scene, found)
+            if mask := self._mask(scene, asset, href):
+                found = replace(found, mask=mask, dtype="float64")
             place = Georeference(found.crs, found.transform)
             elsewhere = georeference.apart(place, found.shape, placement)
             if elsewhere is not None:
@@ -79,7 +81,8 @@ class Reading:
                 "item": Statement.of_item(scene.decoding),
                 "file": Statement.of_file(self.header(scene, self.source.asset), self.source),
             }
-            found, problems = resolve(self.source, self.unit, scene.item, stated, (scene.start, scene.end))
+            unit = None if self.source.kind == "categorical" else self.unit or self.source.unit
+            found, problems = resolve(self.source, unit, scene.item, stated, (scene.start, scene.end))
             for problem in problems:
                 if problem.grave:
                     raise DataError(str(problem))

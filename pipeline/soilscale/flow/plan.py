@@ -218,7 +218,7 @@ def _source_units(config: Config, plan: Plan, given: Input, tile: Tile) -> list[
     source = given.source
     geobox = plan.grid.coarse[tile.coarse] if source.on_coarse else plan.grid.fine[tile.fine]
     near = [scene for scene in plan.scenes[source.name] if cube.meets(scene, geobox)]
-    read = freezing.reading(config, source, given.unit if source.kind == "continuous" else None)
+    read = freezing.reading(config, source, given.unit)
     if given.static:
         return [_unit_of(plan, source, unit_name(source, None, tile), near, fill.static, (read, near, plan.grid, tile))]
     work = fill.target if source.on_coarse else fill.month
