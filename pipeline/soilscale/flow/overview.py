@@ -12,7 +12,7 @@ from soilscale import catalog, cube, storage
 from soilscale.catalog import Scene
 from soilscale.config import Config
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
-from soilscale.flow import explain, freezing, judging, lease, mapping, plan, releases, reporting, stages
+from soilscale.flow import explain, fitting, freezing, judging, lease, mapping, plan, releases, reporting, stages
 from soilscale.flow.material import stations_on_grid
 from soilscale.flow.plan import CUBE, GATHER, HARMONISE, MERGE, RELATE
 from soilscale.flow.session import Progress, Run
@@ -164,7 +164,7 @@ def check(config: Config, progress: Progress) -> Check:
         except SoilscaleError as error:
             errors.append(error)
             rows.append(SourceCheck(source.name, 0, "", "", str(error)))
-    lines = _grid_lines(config) + _parts_lines(config, seen)
+    lines = [*fitting.lines(config, seen), *_grid_lines(config), *_parts_lines(config, seen)]
     try:
         reporting.check_references(config)
         told = stations_on_grid(config)

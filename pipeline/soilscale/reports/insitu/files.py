@@ -250,8 +250,9 @@ def _check_width(row: list[str], width: int, where: str) -> None:
     """Refuse a row whose fields do not stand below the header's; further ones that are empty do no harm."""
     if len(row) < width or any(field.strip() for field in row[width:]):
         raise DataError(
-            f"{where} has {len(row)} fields, its header {width}: {', '.join(row)!r}; every row must have as many fields "
-            "as the header: leave none out, write 0.23 and not 0,23, and set a name that holds a comma in quotation marks"
+            f"{where} has {len(row)} fields, its header {width}: {', '.join(row)!r}; every row must have as many "
+            "fields as the header: leave none out, write 0.23 and not 0,23, and set a name that holds a comma in "
+            "quotation marks"
         )
 
 
