@@ -15,6 +15,7 @@ from soilscale.errors import ConfigurationError, DataError, ServiceError, Soilsc
 from soilscale.flow import (
     causes,
     explain,
+    fitting,
     freezing,
     judging,
     lease,
@@ -185,7 +186,14 @@ def check(config: Config, progress: Progress) -> Check:
     inputs, faults = _shown(looked, rows)
     errors += faults
     warnings = [f"warning: {text}" for text in probing.warnings(looked)]
-    lines = [*map(str, faults), *warnings, *_grid_lines(config), *_parts_lines(config, seen), *notes]
+    lines = [
+        *map(str, faults),
+        *warnings,
+        *fitting.lines(config, seen),
+        *_grid_lines(config),
+        *_parts_lines(config, seen),
+        *notes,
+    ]
     try:
         reporting.check_references(config)
         told = stations_on_grid(config)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from soilscale import catalog, cube, models, reports, samples, storage
 from soilscale.errors import DataError, IncompleteError
-from soilscale.flow import explain, fill, freezing, learn, plan
+from soilscale.flow import explain, fill, fitting, freezing, learn, plan
 from soilscale.flow.layout import Layout, lay
 from soilscale.flow.session import Run
 from soilscale.flow.units import Receipt, Unit
@@ -31,9 +31,10 @@ SAMPLES, TRAIN = "samples", "train"
 
 def search(run: Run, *, searched: bool = False) -> None:
     """Freeze the items of every source, and tell of the months that none covers; errors as `freezing.freeze`."""
-    if not searched:
-        freezing.freeze(run)
+    new = True if searched else freezing.freeze(run)
     run.forget()
+    if new:
+        fitting.tell(run.config, run.plan.scenes)
     sources = {source.name: source for source in run.config.source_list}
     for name, relations in run.plan.relations.items():
         for line in catalog.account(sources[name], relations):
