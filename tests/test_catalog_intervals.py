@@ -238,3 +238,97 @@ def test_a_stamped_item_means_the_same_alone(items: list[Item], composite: float
     stamped = [intervals.stamp(one, span) for one, span in zip(items, found, strict=True)]
     assert intervals.resolve(stamped, composite) == found
     assert [intervals.resolve([one], None)[0] for one in stamped] == found
+
+
+# --- clocks, frequent instants, platforms -------------------------------------------------------------------------
+
+
+def moments(*texts: str) -> list[Item]:
+    return [item(datetime=text) for text in texts]
+
+
+def test_the_month_of_a_local_midnight_is_that_of_its_label() -> None:
+    for offset in ("+08:00", "-05:00", "+05:45"):
+        months = moments(*(f"2005-0{month}-01T00:00:00{offset}" for month in (1, 2, 3)))
+        assert resolved(months)[0] == ("2005-01-01", "2005-02-01")
+    days = moments(*(f"2005-01-0{day}T00:00:00+08:00" for day in (1, 2, 3)))
+    assert resolved(days)[0] == ("2005-01-01", "2005-01-02")
+
+
+def test_an_interval_is_read_by_the_clock_of_its_start() -> None:
+    expected = [("2005-01-01", "2005-02-01")]
+    assert resolved([between("2005-01-01T00:00:00+08:00", "2005-01-31T23:59:59+08:00")]) == expected
+    assert resolved([between("2005-01-01T00:00:00+08:00", "2005-01-31T16:00:00Z")]) == expected
+    assert resolved([between("2005-01-01T00:00:00Z", "2005-02-01T08:00:00+08:00")]) == expected
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        ("2004-12-31T16:00:00Z", "2005-01-31T16:00:00Z", "2005-02-28T16:00:00Z"),
+        ("2004-12-31T16:00:00Z", "2005-01-31T16:00:00Z"),
+        ("2004-12-31T23:00:00Z", "2005-01-31T23:00:00Z", "2005-02-28T23:00:00Z", "2005-03-31T22:00:00Z"),
+        ("2004-12-31T18:15:00Z", "2005-01-31T18:15:00Z", "2005-02-28T18:15:00Z"),
+    ],
+    ids=["china", "two of them", "summer time", "nepal"],
+)
+def test_local_midnights_written_in_utc_are_of_the_month_that_begins(dates: tuple[str, ...]) -> None:
+    assert resolved(moments(*dates))[:2] == [("2005-01-01", "2005-02-01"), ("2005-02-01", "2005-03-01")]
+    own = [between(*pair) for pair in pairwise(dates)]
+    if len(own) > 1:
+        assert resolved(own)[0] == ("2005-01-01", "2005-02-01")
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        ("2005-01-31T23:59:59Z", "2005-02-28T23:59:59Z", "2005-03-31T23:59:59Z"),
+        ("2005-01-31T00:00:00Z", "2005-02-28T00:00:00Z", "2005-03-31T00:00:00Z"),
+        ("2005-01-31T12:00:00Z", "2005-02-28T12:00:00Z", "2005-03-31T12:00:00Z"),
+        ("2005-01-01T05:00:00Z", "2005-02-01T05:00:00Z", "2005-03-01T05:00:00Z"),
+        ("2005-01-15T16:00:00Z", "2005-02-15T16:00:00Z", "2005-03-15T16:00:00Z"),
+    ],
+    ids=["last second", "last day", "noon", "west of Greenwich", "middle"],
+)
+def test_other_labels_stay_in_their_month(dates: tuple[str, ...]) -> None:
+    assert resolved(moments(*dates))[0] == ("2005-01-01", "2005-02-01")
+
+
+def test_local_midnights_of_years_are_of_the_year_that_begins() -> None:
+    years = moments(*(f"{year}-12-31T16:00:00Z" for year in (2003, 2004, 2005)))
+    assert resolved(years)[1] == ("2005-01-01", "2006-01-01")
+
+
+def test_the_margin_reaches_local_midnights_before_the_period() -> None:
+    assert intervals.margin(moments(*(f"2005-0{month}-01T00:00:00+08:00" for month in (1, 2, 3))), None) == timedelta(1)
+    assert intervals.margin(moments(*(f"2005-0{m}-{d}T16:00:00Z" for m, d in ((1, 31), (2, 28), (3, 31)))), None)
+
+
+def test_several_instants_a_day_of_one_place_keep_their_hours() -> None:
+    hours = [item(datetime=f"2005-01-0{day}T{hour:02}:00:00Z") for day in (1, 2) for hour in range(0, 24, 3)]
+    assert resolved(hours)[:2] == [
+        ("2005-01-01", "2005-01-01T03:00:00"),
+        ("2005-01-01T03:00:00", "2005-01-01T06:00:00"),
+    ]
+    assert resolved(hours)[-1] == ("2005-01-02T21:00:00", "2005-01-03")
+
+
+def test_dates_of_two_platforms_do_not_cut_each_other_short() -> None:
+    """Composites of 16 days, those of Aqua eight days after those of Terra."""
+    starts = [np.datetime64("2006-01-01") + np.timedelta64(8 * number, "D") for number in range(8)]
+    items = [item(datetime=f"{date}", platform="Aqua" if number % 2 else "Terra") for number, date in enumerate(starts)]
+    assert resolved(items, 16)[:2] == [("2006-01-01", "2006-01-17"), ("2006-01-09", "2006-01-25")]
+    assert resolved(items)[:2] == [("2006-01-01", "2006-01-17"), ("2006-01-09", "2006-01-25")]
+
+
+def test_which_lengths_the_calendar_tells() -> None:
+    assert intervals.by_calendar(at("2005-01-01", "2005-02-01", "2005-03-01"))
+    assert intervals.by_calendar(at("2003-01-01", "2004-01-01"))
+    assert not intervals.by_calendar(at("2005-01-01", "2005-01-02", "2005-01-03"))
+    assert not intervals.by_calendar(at("2005-01-01"))
+
+
+def test_what_states_its_interval_still_does_when_it_is_frozen() -> None:
+    stated, inferred = between("2005-01-01", "2005-01-31"), at("2005-01-01")[0]
+    frozen = [intervals.stamp(one, intervals.resolve([one], 8)[0])["properties"] for one in (stated, inferred)]
+    assert [intervals.states(properties) for properties in frozen] == [True, False]

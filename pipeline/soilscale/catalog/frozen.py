@@ -52,16 +52,17 @@ def find(query: Query, *, progress: Progress | None = None, broken: Broken | Non
     -------
     items
         STAC items, one per id, place and start, by start and id: absolute hrefs, the wanted assets only, the links
-        ``self`` and to later versions only,
-        and ``start_datetime`` and ``end_datetime`` that say what the item covers, inferred from its neighbours
-        where it has no interval of its own (see `soilscale.catalog.intervals`). Empty if nothing lies in the area.
+        ``self`` and to later versions only, and ``start_datetime`` and ``end_datetime`` that say what the item covers,
+        inferred from its neighbours where it has no interval of its own (see `soilscale.catalog.intervals`). Empty if
+        nothing lies in the area.
     found
         What the catalog gave, with what was left out and why.
 
     Raises
     ------
     ConfigurationError
-        If the URL leads to no catalog, the collection is unknown there, or no item has a wanted asset.
+        If the URL leads to no catalog, the collection is unknown there, no item has a wanted asset, or nothing says how
+        long a total is.
     ServiceError
         If the catalog cannot be reached, or denies access.
     DataError

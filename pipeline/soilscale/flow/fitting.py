@@ -10,7 +10,7 @@ from soilscale.catalog import Scene
 from soilscale.config import Config
 from soilscale.cube.fit import Advice, advice
 from soilscale.errors import SoilscaleError
-from soilscale.flow import plan
+from soilscale.flow import freezing
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def grid_advice(config: Config, scenes: Mapping[str, Sequence[Scene]]) -> dict[s
         if not source.on_coarse or not near:
             continue
         try:
-            header = plan.reading(config, source).header(near[0], source.asset)
+            header = freezing.reading(config, source).header(near[0], source.asset)
         except SoilscaleError:  # said where it is read
             continue
         told = advice(header, config.nested_grid)
