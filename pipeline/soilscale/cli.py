@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from inspect import signature
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Literal
@@ -30,6 +33,9 @@ MISSING = {
     "killed": "they killed their workers; the same command tries them again",
 }
 """Outcome of a unit -> why it is missing."""
+
+SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", re.ASCII)
+"""How long, as a user writes it: hours, minutes and seconds."""
 
 WIDE = 1000
 """Characters of a line where no terminal limits it."""
@@ -91,6 +97,37 @@ MetricsAddress = Annotated[
     str,
     typer.Option("--metrics-address", metavar="ADDRESS", help="Where they are served; 0.0.0.0 for other machines too."),
 ]
+Replace = Annotated[
+    bool,
+    typer.Option(
+        "--replace",
+        help="Delete the output's product if it is that of another name, area, grid or first month, or has later "
+        "months; without it that ends with 78.",
+    ),
+]
+
+
+def as_seconds(text: str | float) -> float:
+    """Seconds of a duration such as ``90``, ``90s``, ``15m`` or ``1h30m``."""
+    if isinstance(text, float):
+        return text
+    parts = SPAN.fullmatch(text.strip())
+    if parts is None or not any(parts.groups()):
+        raise typer.BadParameter(f"got {text!r}, expected a duration such as 90s, 15m or 1h30m")
+    hours, minutes, seconds = (int(part or 0) for part in parts.groups())
+    return 3600.0 * hours + 60.0 * minutes + seconds
+
+
+Wait = Annotated[
+    float,
+    typer.Option(
+        "--wait-for-lease",
+        metavar="DURATION",
+        parser=as_seconds,
+        help="How long to wait, such as 15m, while another run writes to the output; by default that ends with 75 at "
+        "once.",
+    ),
+]
 Level = Annotated[LogLevel, typer.Option("--log-level", help="How much is logged; debug also shows tracebacks.")]
 
 
@@ -144,6 +181,16 @@ def _fail(message: str, status: int, level: LogLevel) -> None:
     raise typer.Exit(status)
 
 
+@dataclass(frozen=True)
+class Access:
+    """How a command comes to write to its output."""
+
+    patience: float = 0.0
+    """Seconds to wait for another run's lease."""
+    destroy: bool = False
+    """Whether the product of another configuration is deleted."""
+
+
 def _stop(_signum: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
@@ -157,6 +204,7 @@ def _execute(
     level: LogLevel,
     form: telling.LogFormat,
     metrics: tuple[str, int | None],
+    access: Access,
 ) -> None:
     """Run stages of a configuration on a cluster, and leave with the status that their outcome asks for."""
     with _statuses(level, form), ExitStack() as stack:
@@ -165,7 +213,7 @@ def _execute(
         address, port = metrics
         if port is not None:
             stack.callback(_serve(address, port))
-        outcome = _work(work, settings, choice, day, form)
+        outcome = _work(work, settings, choice, day, form, access)
         _conclude(outcome)
 
 
@@ -187,28 +235,37 @@ def _serve(address: str, port: int) -> Callable[[], None]:
 
 
 def _work(
-    work: str, settings: config.Config, choice: clusters.Choice, day: date, form: telling.LogFormat
+    work: str,
+    settings: config.Config,
+    choice: clusters.Choice,
+    day: date,
+    form: telling.LogFormat,
+    access: Access = Access(),
 ) -> flow.Outcome:
     """Do what a function of the flow does, which is imported only now: help does not wait for it.
 
-    The output is held until what was started to write to it has ended.
+    The output is held until what was started to write to it has ended. Whose it is, is looked at before that, so that
+    a run that is refused leaves nothing behind, and then again, for another run may have begun it meanwhile.
     """
+    afresh = work in ASKING
+    if not access.destroy:
+        flow.owner.claim(settings, day, afresh=afresh).check()
     with (
-        flow.held(flow.workspace.Workspace(settings.output)),
+        flow.held(flow.workspace.Workspace(settings.output), access.patience),
         clusters.chosen(choice) as dask,
         telling.progress(err, form) as progress,
     ):
         run = flow.Run(settings, dask.connect, dask.followed(progress))
-        outcome: flow.Outcome = getattr(flow, work)(flow.period.settled(run, day, afresh=work in ASKING))
+        outcome: flow.Outcome = getattr(flow, work)(flow.owner.settled(run, day, afresh=afresh, destroy=access.destroy))
     return outcome
 
 
 def _settled(
     path: str, output: str | None, overrides: list[str] | None, *, afresh: bool
-) -> tuple[config.Config, list[str]]:
-    """Configuration whose relative period is resolved, and a line that tells how."""
-    settings, renewal = flow.period.resolve(config.load(path, overrides or (), output), today(), afresh=afresh)
-    return settings, [] if renewal is None else [flow.period.told(settings, renewal)]
+) -> tuple[flow.owner.Claim, list[str]]:
+    """Configuration beside what its output holds, and a line that tells how a relative period is resolved."""
+    held = flow.owner.claim(config.load(path, overrides or (), output), today(), afresh=afresh)
+    return held, [] if held.renewal is None else [flow.period.told(held.settings, held.renewal)]
 
 
 def _conclude(outcome: flow.Outcome) -> None:
@@ -237,11 +294,17 @@ def _command(name: str, work: str, text: str, example: str) -> None:
         log_format: Form = "text",
         metrics_port: Metrics = None,
         metrics_address: MetricsAddress = "127.0.0.1",
+        wait: Wait = 0.0,
+        destroy: Replace = False,
     ) -> None:
         metrics = metrics_address, metrics_port
         choice = clusters.Choice(scheduler, cluster_file, workers)
-        _execute(work, path, output, choice, override, log_level, log_format, metrics)
+        _execute(work, path, output, choice, override, log_level, log_format, metrics, Access(wait, destroy))
 
+    if work not in ASKING:  # what is left of another configuration's product is nothing that they could go on from
+        options = signature(command)
+        kept = [option for name, option in options.parameters.items() if name != "destroy"]
+        vars(command)["__signature__"] = options.replace(parameters=kept)
     app.command(name, help=text, epilog=f"Example: soilscale {name} {example}")(command)
 
 
@@ -296,28 +359,31 @@ def _print(table: Table, lines: Sequence[str]) -> None:
 def status(path: ConfigPath, output: Output = None, override: Overrides = None, log_level: Level = "info") -> None:
     """How much of each stage is complete, without computing."""
     with _statuses(log_level):
-        settings, lines = _settled(path, output, override, afresh=False)
-        told = flow.status(settings)
+        held, lines = _settled(path, output, override, afresh=False)
+        told = flow.status(held.settings)
         table = _table("stage", "complete", "of", "failed")
         for stage in told.stages:
             table.add_row(
                 stage.name, str(stage.done), "?" if stage.total is None else str(stage.total), str(stage.failed)
             )
-        _print(table, [*lines, *told.lines])
+        _print(table, [*lines, *told.lines, *held.notes])
 
 
 @app.command(epilog="Example: soilscale check moselle.yaml")
 def check(path: ConfigPath, output: Output = None, override: Overrides = None, log_level: Level = "info") -> None:
     """Validate the configuration and reach every catalog and the output; change nothing."""
     with _statuses(log_level):
-        settings, lines = _settled(path, output, override, afresh=True)
+        held, lines = _settled(path, output, override, afresh=True)
         with telling.progress(err, "text") as progress:
-            told = flow.check(settings, progress)
+            told = flow.check(held.settings, progress)
         table = _table("source", "items", "months covered", "months missing", "state")
         for row in told.sources:
             table.add_row(row.name, str(row.items), row.covered, row.missing, row.state)
         _print(table, [*lines, *told.lines])
         _tell_sizing(told.sizing)
+        if told.error is not None and held.differences:
+            err.print(f"soilscale: {told.error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        held.check()
         if told.error is not None:
             raise told.error
 
@@ -332,8 +398,9 @@ def plan(
 ) -> None:
     """Tell what a run will take, stage by stage, from the configuration and the frozen items; ask no catalog."""
     with _statuses(log_level):
-        settings, lines = _settled(path, output, override, afresh=True)
-        _tell_sizing(flow.foresee(settings, memory * 2**20), lines)
+        held, lines = _settled(path, output, override, afresh=True)
+        _tell_sizing(flow.foresee(held.settings, memory * 2**20), lines)
+        held.check()
 
 
 def _tell_sizing(told: flow.Sizing, lines: Sequence[str] = ()) -> None:

@@ -1,4 +1,4 @@
-from . import commands, dispatch, gathering, period, plan, releases, workspace
+from . import commands, dispatch, gathering, owner, period, plan, releases, workspace
 from .commands import cube, make_maps, report, samples, search, train
 from .lease import held
 from .overview import check, status
@@ -21,6 +21,7 @@ __all__ = [
     "held",
     "is_sealed",
     "make_maps",
+    "owner",
     "period",
     "plan",
     "releases",

@@ -14,6 +14,7 @@ import yaml
 from soilscale import catalog, config, storage
 from soilscale.config import Config
 from soilscale.errors import DataError, ServiceError
+from soilscale.flow import inventory
 from soilscale.flow.session import Run
 from soilscale.flow.units import FAILED, Receipt
 from soilscale.flow.workspace import Workspace, digest
@@ -120,7 +121,7 @@ class Broken:
 
     def write(self) -> None:
         """Replace what an earlier search found."""
-        storage.remove(self.workspace.state(SEARCH))
+        inventory.remove(self.workspace, "state", SEARCH)
         for receipt in self.found:
             name = f"{digest(receipt.name)}{FAILED}"
             storage.write_json(self.workspace.state(SEARCH, name), asdict(receipt))

@@ -109,28 +109,39 @@ def _terms(workspace: Workspace) -> list[int]:
     return [int(one[1]) for one in found if one]
 
 
+class HeldError(IncompleteError):
+    """Another run that is alive holds the output."""
+
+
 @contextmanager
-def held(workspace: Workspace) -> Iterator[None]:
+def held(workspace: Workspace, patience: float = 0.0) -> Iterator[None]:
     """Hold the lease of an output while something is done.
+
+    Parameters
+    ----------
+    patience
+        Seconds to wait for another run that holds it.
 
     Raises
     ------
+    HeldError
+        If another run that is alive holds it longer.
     IncompleteError
-        If another run that is alive holds it, or took it over since this one did not renew it for `EXPIRY`.
+        If another run took it over since this one did not renew it for `EXPIRY`.
     """
     lease = mine()
     _HELD.add(lease.identity)
     try:
-        with _kept(workspace, lease):
+        with _kept(workspace, lease, patience):
             yield
     finally:
         _HELD.remove(lease.identity)
 
 
 @contextmanager
-def _kept(workspace: Workspace, lease: Lease) -> Iterator[None]:
+def _kept(workspace: Workspace, lease: Lease, patience: float) -> Iterator[None]:
     """Take a lease, renew it, and give it back."""
-    keeper = _Keeper(workspace, _take(workspace, lease), lease)
+    keeper = _Keeper(workspace, _take_in_time(workspace, lease, patience), lease)
     keeper.start()
     try:
         yield
@@ -155,6 +166,21 @@ def _url(workspace: Workspace, term: int) -> str:
 
 def _content(lease: Lease | None) -> bytes:
     return json.dumps(asdict(lease) if lease is not None else {}, indent=1).encode()
+
+
+def _take_in_time(workspace: Workspace, lease: Lease, patience: float) -> int:
+    """Begin the next term, as soon as whoever holds the output has ended, and return its number."""
+    until, waits = time.monotonic() + patience, False
+    while True:
+        try:
+            return _take(workspace, lease)
+        except HeldError as error:
+            if time.monotonic() >= until:
+                raise
+            if not waits:
+                logger.info("%s; waiting up to %g s for its end", str(error).partition(";")[0], patience)
+            waits = True
+        time.sleep(LOOK)
 
 
 def _take(workspace: Workspace, lease: Lease) -> int:
@@ -202,10 +228,10 @@ def _lives(lease: Lease) -> bool:
         return False
 
 
-def _refusal(workspace: Workspace, lease: Lease) -> IncompleteError:
-    return IncompleteError(
-        f"{workspace.output} is being written by another run: {lease}; wait until it has ended, or stop it, then run "
-        "the same command again"
+def _refusal(workspace: Workspace, lease: Lease) -> HeldError:
+    return HeldError(
+        f"{workspace.output} is being written by another run: {lease}; wait until it has ended (--wait-for-lease), or "
+        "stop it, then run the same command again"
     )
 
 

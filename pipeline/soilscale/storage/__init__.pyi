@@ -3,6 +3,7 @@ from .damage import DamagedError, damaged, parsed
 from .gdal import gdal_options, gdal_path, gdal_session
 from .objects import (
     answers,
+    as_json,
     check_writable,
     exists,
     local_copy,
@@ -12,6 +13,7 @@ from .objects import (
     read_many,
     refuses_again,
     remove,
+    sizes,
     stamp,
     stamps,
     write_bytes,
@@ -25,6 +27,7 @@ __all__ = [
     "TIMEOUT",
     "DamagedError",
     "answers",
+    "as_json",
     "check_writable",
     "create",
     "damaged",
@@ -53,6 +56,7 @@ __all__ = [
     "remove",
     "resolve",
     "shown",
+    "sizes",
     "stamp",
     "stamps",
     "write_bytes",

@@ -20,7 +20,7 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from soilscale.errors import DataError
 from soilscale.storage.damage import DamagedError
-from soilscale.storage.objects import remove, write_bytes
+from soilscale.storage.objects import names_below, remove, write_bytes
 from soilscale.storage.stores import explain, failures, filesystem, has_bucket, is_local, options
 
 CODEC = ZstdCodec(level=0, checksum=True)
@@ -162,7 +162,8 @@ def create(url: str, group: str, template: xr.Dataset) -> None:
         variable.encoding = variable.encoding | {"compressors": (CODEC,)}
     with zarr.config.set({f"array.{key}": value for key, value in WHOLE.items()}):
         coded.to_zarr(MemoryStore(objects), group=group, mode="w", compute=False, zarr_format=3, consolidated=False)
-    remove(f"{url}/{group}")
+    earlier = names_below(f"{url}/{group}")
+    remove(f"{url}/{group}", [name for name in earlier if f"/{name}".endswith(f"/{METADATA}") or CHUNK.search(name)])
     for key, content in objects.items():
         write_bytes(f"{url}/{key}", content.to_bytes())
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -34,6 +34,19 @@ def copy(path: Path, source: Path) -> None:
     """Write a file with the content of another."""
     with source.open("rb") as content:
         _replace(path, lambda stream: shutil.copyfileobj(content, stream))
+
+
+def remove(top: Path, paths: Iterable[Path]) -> None:
+    """Remove files that are there, and the folders below `top` that they leave empty."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+        for folder in path.parents:
+            if folder == top or top not in folder.parents:
+                break
+            try:
+                folder.rmdir()
+            except OSError:  # something else lies in it
+                break
 
 
 def below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:

@@ -213,9 +213,14 @@ def read_json(url: str) -> Any:
     return parsed(url, read_bytes(url))
 
 
+def as_json(content: Any) -> bytes:
+    """Content of a JSON object as `write_json` writes it."""
+    return json.dumps(content, indent=1, sort_keys=True).encode()
+
+
 def write_json(url: str, content: Any) -> None:
     """Write a JSON object; errors as `write_bytes`."""
-    write_bytes(url, json.dumps(content, indent=1, sort_keys=True).encode())
+    write_bytes(url, as_json(content))
 
 
 def exists(url: str) -> bool:
@@ -233,6 +238,11 @@ def exists(url: str) -> bool:
         return answers(url) or any(_below(fs, path, most=1))
     except failures() as error:
         raise explain(error, url, "reach") from error
+
+
+def sizes(url: str) -> dict[str, int]:
+    """Bytes of each object below a folder, by its name relative to it; errors as `names_below`."""
+    return {name: int(told.get("size", told.get("Size", 0))) for name, told in _told_below(url).items()}
 
 
 def stamp(url: str) -> str:
@@ -330,12 +340,15 @@ def _listed(fs: AbstractFileSystem, path: str, most: int = MOST_LISTED) -> Itera
 
 
 def remove(url: str, names: Iterable[str] | None = None) -> None:
-    """Remove an object or a folder with all that is in it; nothing happens if it is not there.
+    """Remove an object, or named ones below a folder; never a folder whole, in which others may keep what is theirs.
+
+    Nothing happens if one is not there. A folder that the last object leaves empty goes with it.
 
     Parameters
     ----------
     names
-        Objects below the folder, relative to it, that alone are removed; on S3 a thousand in one request.
+        Objects below the folder, relative to it, that are removed; on S3 a thousand in one request. None: the object
+        itself.
 
     Raises
     ------
@@ -344,13 +357,13 @@ def remove(url: str, names: Iterable[str] | None = None) -> None:
     """
     try:
         fs, path = filesystem(url)
+        paths = [path] if names is None else [posixpath.join(path, name) for name in names]
         if is_s3(url):
-            below = ["", *_below(fs, path)] if names is None else names
-            _remove_s3(fs, url, [posixpath.join(path, name).rstrip("/") for name in below])
-            return
-        for found in [path] if names is None else [posixpath.join(path, name) for name in names]:
-            if fs.exists(found):
-                fs.rm(found, recursive=True)
+            _remove_s3(fs, url, paths)
+        elif isinstance(fs, LocalFileSystem):
+            files.remove(Path(path), map(Path, paths))
+        else:
+            fs.rm([one for one in paths if fs.exists(one)])
     except failures() as error:
         raise explain(error, url, "remove") from error
 
