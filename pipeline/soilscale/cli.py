@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from inspect import signature
 from pathlib import Path
@@ -20,6 +18,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from soilscale import __version__, clusters, config, flow, telling
+from soilscale.access import Access, Replace, Wait
 from soilscale.errors import ConfigurationError, IncompleteError, SoilscaleError
 
 USAGE = 64
@@ -33,9 +32,6 @@ MISSING = {
     "killed": "they killed their workers; the same command tries them again",
 }
 """Outcome of a unit -> why it is missing."""
-
-SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", re.ASCII)
-"""How long, as a user writes it: hours, minutes and seconds."""
 
 WIDE = 1000
 """Characters of a line where no terminal limits it."""
@@ -97,37 +93,6 @@ MetricsAddress = Annotated[
     str,
     typer.Option("--metrics-address", metavar="ADDRESS", help="Where they are served; 0.0.0.0 for other machines too."),
 ]
-Replace = Annotated[
-    bool,
-    typer.Option(
-        "--replace",
-        help="Delete the output's product if it is that of another name, area, grid or first month, or has later "
-        "months; without it that ends with 78.",
-    ),
-]
-
-
-def as_seconds(text: str | float) -> float:
-    """Seconds of a duration such as ``90``, ``90s``, ``15m`` or ``1h30m``."""
-    if isinstance(text, float):
-        return text
-    parts = SPAN.fullmatch(text.strip())
-    if parts is None or not any(parts.groups()):
-        raise typer.BadParameter(f"got {text!r}, expected a duration such as 90s, 15m or 1h30m")
-    hours, minutes, seconds = (int(part or 0) for part in parts.groups())
-    return 3600.0 * hours + 60.0 * minutes + seconds
-
-
-Wait = Annotated[
-    float,
-    typer.Option(
-        "--wait-for-lease",
-        metavar="DURATION",
-        parser=as_seconds,
-        help="How long to wait, such as 15m, while another run writes to the output; by default that ends with 75 at "
-        "once.",
-    ),
-]
 Level = Annotated[LogLevel, typer.Option("--log-level", help="How much is logged; debug also shows tracebacks.")]
 
 
@@ -181,16 +146,6 @@ def _fail(message: str, status: int, level: LogLevel) -> None:
     raise typer.Exit(status)
 
 
-@dataclass(frozen=True)
-class Access:
-    """How a command comes to write to its output."""
-
-    patience: float = 0.0
-    """Seconds to wait for another run's lease."""
-    destroy: bool = False
-    """Whether the product of another configuration is deleted."""
-
-
 def _stop(_signum: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
@@ -240,7 +195,7 @@ def _work(
     choice: clusters.Choice,
     day: date,
     form: telling.LogFormat,
-    access: Access = Access(),
+    access: Access,
 ) -> flow.Outcome:
     """Do what a function of the flow does, which is imported only now: help does not wait for it.
 
@@ -302,7 +257,7 @@ def _command(name: str, work: str, text: str, example: str) -> None:
         _execute(work, path, output, choice, override, log_level, log_format, metrics, Access(wait, destroy))
 
     if work not in ASKING:  # what is left of another configuration's product is nothing that they could go on from
-        options = signature(command)
+        options = signature(command, eval_str=True)
         kept = [option for name, option in options.parameters.items() if name != "destroy"]
         vars(command)["__signature__"] = options.replace(parameters=kept)
     app.command(name, help=text, epilog=f"Example: soilscale {name} {example}")(command)
@@ -425,4 +380,6 @@ def demo(
     with _statuses(log_level):
         with telling.progress(err, "text") as progress:
             path = synthetic.write(folder, seed=seed, progress=progress)
-        _conclude(_work("run", config.load(str(path)), clusters.Choice(scheduler, workers=workers), today(), "text"))
+        _conclude(
+            _work("run", config.load(str(path)), clusters.Choice(scheduler, workers=workers), today(), "text", Access())
+        )

@@ -63,7 +63,10 @@ class Receipt:
 
 
 def perform(workspace: Workspace, units: Sequence[Unit], ended: Callable[[], bool] = lambda: False) -> list[Receipt]:
-    """Do units on a worker, one after the other; those that a worker lost on the way had completed are not repeated.
+    """Do units on a worker, one after the other, but for those that stand.
+
+    Dask gives a task to another worker when its own has died, be it that the task had ended there and its result was
+    not yet handed over; so what had landed is looked for, and not done again.
 
     After one that a service was away for the rest is not tried, and has no receipt; nor is what is left when the stage
     has ended.
@@ -77,20 +80,19 @@ def perform(workspace: Workspace, units: Sequence[Unit], ended: Callable[[], boo
     storage.DamagedError
         If what it reads of the output is not what was written.
     """
-    first, *others = units
-    begun = bool(others) and _complete(workspace, first)
+    begun = is_complete(workspace, units[0])
     receipts: list[Receipt] = []
     for unit in units:
         if ended():
             break
-        complete = begun and _complete(workspace, unit)
+        complete = begun and is_complete(workspace, unit)
         receipts.append(Receipt(unit.stage, unit.name, "done", "", 0.0) if complete else _do(workspace, unit))
         if receipts[-1].outcome == "unreachable":
             break
     return receipts
 
 
-def _complete(workspace: Workspace, unit: Unit) -> bool:
+def is_complete(workspace: Workspace, unit: Unit) -> bool:
     """Whether a unit is known to be complete; what its store does not tell, doing it does."""
     try:
         return storage.exists(workspace.state(unit.stage, unit.marker))
