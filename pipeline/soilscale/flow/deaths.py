@@ -40,6 +40,11 @@ class Deaths:
     def __post_init__(self) -> None:
         self.client.subscribe_topic(TOPIC, self._hear)
 
+    def end(self) -> None:
+        """Hear no more of them; a client that leaves without saying so has the scheduler complain."""
+        if self.client.status == "running":
+            self.client.unsubscribe_topic(TOPIC)
+
     def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
         """Take an event of the scheduler; a worker that was told to go has not died."""
         _, said = event

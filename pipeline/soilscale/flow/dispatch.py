@@ -245,6 +245,7 @@ class _Stream:
 
     def _end(self) -> None:
         """Take back what is in flight."""
+        self.deaths.end()
         for task in self.flying.values():
             task.future.release()
         if self.flying:
