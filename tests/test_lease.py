@@ -172,7 +172,7 @@ def test_a_lease_that_cannot_be_read_is_outlived(workspace: Workspace, caplog: p
         with lease.held(workspace):
             assert lease.holder(workspace) != found
         assert "damaged" in caplog.text
-        storage.remove(workspace.state(lease.TERMS))
+        storage.remove(workspace.state(lease.TERMS), storage.names_below(workspace.state(lease.TERMS)))
 
 
 @pytest.mark.usefixtures("brief")

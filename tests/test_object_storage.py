@@ -199,9 +199,11 @@ def test_many_markers_are_few_requests_and_no_other_run_is_looked_at(store: Faul
     store.heal()
     storage.remove(f"{RUN}/state", [*names[:1100], "ndvi/nothing"])
     assert store.requests == {"POST": 2}
-    storage.remove(f"{RUN}/state")
+    storage.remove(f"{RUN}/state", storage.names_below(f"{RUN}/state"))
     assert weed.keys(BUCKET, "home/run/state").keys() == {"home/run/state-of-another/x.json"}
     storage.remove(f"{RUN}/state-of-another")
+    assert storage.exists(f"{RUN}/state-of-another/x.json"), "a folder is not removed whole"
+    storage.remove(f"{RUN}/state-of-another/x.json")
 
 
 def test_a_large_object_goes_in_parts(store: Faults, weed: Seaweed) -> None:
@@ -268,7 +270,7 @@ def test_what_passes_is_tried_again(store: Faults, cube: str, raster: str) -> No
         storage.write_bytes(f"{RUN}/many/{number}", bytes([number]) * 1000)
     assert [storage.read_bytes(f"{RUN}/many/{number}")[0] for number in range(12)] == list(range(12))
     assert len(storage.names_below(f"{RUN}/many")) == 12
-    storage.remove(f"{RUN}/many")
+    storage.remove(f"{RUN}/many", storage.names_below(f"{RUN}/many"))
     storage.write_region(cube, "fine", "ndvi", VALUES, (1, *TILE))
     np.testing.assert_array_equal(storage.read_region(cube, "fine", "ndvi", (1, *TILE)), VALUES)
     for _ in range(4):

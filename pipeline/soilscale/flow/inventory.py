@@ -36,7 +36,9 @@ PRODUCT = re.compile(
 RECORD = re.compile(r"run\.yaml|items/[^/]+\.json|state/([^/]+\.json|[^/]+/.+\.(json|parquet))")
 """Name of what a run writes down for the next one."""
 
-DRAFT = re.compile(r"(?P<folder>(.*/)?)(\.(?P<name>[^/]+)\.[\w.]+|(?P<stem>[^/]+)\.[0-9a-f]{32}\.partial)")
+DRAFT = re.compile(
+    r"(?P<folder>(.*/)?)(\.(?P<name>[^/]+)\.([a-z0-9_]{8}|\d+\.\d+)|(?P<stem>[^/]+)\.[0-9a-f]{32}\.partial)"
+)
 """Name of an object that was being written when its writer was killed: `storage`'s own, or Zarr's."""
 
 REPORT = "report/"

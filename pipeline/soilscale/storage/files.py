@@ -37,8 +37,10 @@ def copy(path: Path, source: Path) -> None:
 
 
 def remove(top: Path, paths: Iterable[Path]) -> None:
-    """Remove files that are there, and the folders below `top` that they leave empty."""
+    """Remove files that are there, and the folders below `top` that they leave empty; never a folder with files."""
     for path in paths:
+        if path.is_dir():
+            continue
         path.unlink(missing_ok=True)
         for folder in path.parents:
             if folder == top or top not in folder.parents:
