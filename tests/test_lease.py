@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -161,6 +162,28 @@ def test_a_lease_that_an_earlier_run_of_this_process_could_not_give_back_is_void
         found = lease.holder(workspace)
         assert found is not None
         assert found.identity != "old"
+
+
+def test_a_run_waits_for_another_as_long_as_it_may(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(lease, "LOOK", 0.01)
+    with lease.held(workspace):
+        with pytest.raises(lease.HeldError, match="is being written by another run"), lease.held(workspace, 0.05):
+            pass
+        ended = threading.Event()
+        later = threading.Thread(target=lambda: (_held(workspace, 60), ended.set()))
+        later.start()
+        while "waiting up to 60 s" not in caplog.text:
+            assert not ended.is_set()
+    later.join(60)
+    assert ended.is_set()
+
+
+def _held(workspace: Workspace, patience: float) -> None:
+    with lease.held(workspace, patience):
+        pass
 
 
 @pytest.mark.usefixtures("brief")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -37,6 +38,9 @@ LEASES = f"state/{TERMS}/"
 
 RECORDS = "state/releases/"
 """Where the records of releases lie."""
+
+RECORD = re.compile(rf"{RECORDS}\d+\.json")
+"""Name of one."""
 
 UNKNOWN = "owner: nothing in the output says whose it is, for state/owner.json and run.yaml are lost or damaged"
 
@@ -125,7 +129,7 @@ class Claim:
     @property
     def loss(self) -> str:
         """What would be deleted, in words."""
-        releases = sum(name.startswith(RECORDS) for name in self.lost)
+        releases = sum(RECORD.fullmatch(name) is not None for name in self.lost)
         return f"{len(self.lost)} objects, {sum(self.lost.values()) / 2**20:.1f} MiB, {releases} releases"
 
     @property
