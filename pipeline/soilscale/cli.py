@@ -194,11 +194,11 @@ def _work(
     The output is held until what was started to write to it has ended.
     """
     with (
-        flow.held(flow.workspace.Workspace(settings.output)),
+        flow.held(flow.workspace.Workspace(settings.output)) as held,
         clusters.chosen(choice) as dask,
         telling.progress(err, form) as progress,
     ):
-        run = flow.Run(settings, dask.connect, dask.followed(progress))
+        run = flow.Run(settings, dask.connect, dask.followed(progress), term=held.term)
         outcome: flow.Outcome = getattr(flow, work)(flow.period.settled(run, day, afresh=work in ASKING))
     return outcome
 

@@ -24,7 +24,7 @@ from soilscale import storage
 from soilscale.errors import IncompleteError, ServiceError
 from soilscale.flow import ending, metrics
 from soilscale.flow.session import Progress
-from soilscale.flow.units import AWAY, MARKER, Outcome, Receipt, Unit, give_up, markers, perform
+from soilscale.flow.units import AWAY, MARKER, Outcome, Receipt, Unit, enter, give_up, markers, perform
 from soilscale.flow.workers import LOOK_EVERY, Workers
 from soilscale.flow.workspace import Workspace
 
@@ -299,6 +299,7 @@ class _Stream:
             self.flying[key] = task
             self.landed.put(key)
             return None
+        enter(self.workspace, receipts)
         return receipts
 
     def _land(self, key: str) -> list[Receipt]:
@@ -335,7 +336,8 @@ class _Stream:
                 receipts = self._take(self._next())
         except KilledWorker as error:
             advice = "give the workers more memory or choose a smaller grid.tile, then run the same command again"
-            return give_up(self.workspace, unit, f"{_died(error)}; {advice}")
+            receipts = [give_up(self.workspace, unit, f"{_died(error)}; {advice}")]
+            enter(self.workspace, receipts)
         return receipts[0]
 
 
