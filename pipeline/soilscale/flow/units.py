@@ -153,7 +153,8 @@ def enter(workspace: Workspace, receipts: Sequence[Receipt]) -> None:
     fence = storage.fence()
     if fence is not None:
         for receipt in receipts:
-            fence.enter(workspace.output, receipt.wrote)
+            marker = next(filter(MARKER.search, receipt.wrote), "")
+            fence.enter(workspace.output, receipt.wrote, by=marker)
 
 
 def _mark(workspace: Workspace, receipt: Receipt, name: str, kept: keeping.Arrays | None = None) -> None:

@@ -34,15 +34,23 @@ class Fence:
     """Raises if the right has ended; takes whether a proof of a moment ago is not enough."""
     written: dict[str, Written] = field(default_factory=dict)
     """Objects, by their URLs, as they were written last."""
+    makers: dict[str, str] = field(default_factory=dict)
+    """Of objects that others wrote, by their URLs, what to know those others by."""
 
     def below(self, url: str) -> dict[str, Written]:
         """What was written below a folder, by its names relative to it."""
         folder = f"{_plain(url)}/"
         return {name.removeprefix(folder): one for name, one in self.written.items() if name.startswith(folder)}
 
-    def enter(self, url: str, written: Mapping[str, Written]) -> None:
+    def enter(self, url: str, written: Mapping[str, Written], by: str) -> None:
         """Keep what others wrote below a folder for whom this one writes too, by its names relative to it."""
-        self.written |= {f"{_plain(url)}/{name}": one for name, one in written.items()}
+        found = {f"{_plain(url)}/{name}": one for name, one in written.items()}
+        self.written |= found
+        self.makers |= dict.fromkeys(found, by)
+
+    def maker(self, url: str, name: str) -> str:
+        """By whom an object below a folder was written; empty if by this process."""
+        return self.makers.get(f"{_plain(url)}/{name}", "")
 
 
 _FENCE: ContextVar[Fence | None] = ContextVar("fence", default=None)
@@ -86,6 +94,7 @@ def note(url: str, content: Iterable[bytes], stamp: str) -> None:
     standing = _FENCE.get()
     if standing is not None:
         standing.written[_plain(url)] = Written(*summed(content), stamp)
+        standing.makers.pop(_plain(url), None)
 
 
 def forget(urls: Iterable[str]) -> None:
