@@ -213,13 +213,14 @@ def _kept(workspace: Workspace, lease: Lease) -> Iterator[_Keeper]:
     keeper = _Keeper(workspace, _take(workspace, lease), lease)
     keeper.start()
     try:
-        yield keeper
+        try:
+            yield keeper
+        finally:
+            keeper.stop()
     except KeyboardInterrupt as error:
         if not keeper.lost:
             raise
         raise IncompleteError(keeper.lost) from error
-    finally:
-        keeper.stop()
 
 
 def _name(term: int) -> str:
