@@ -244,4 +244,4 @@ def test_a_run_that_is_stopped_by_hand_says_so(workspace: Workspace) -> None:
 def test_a_lease_is_plain_json(workspace: Workspace) -> None:
     with lease.held(workspace):
         told = json.loads(Path(workspace.state("lease", "000001.json")).read_text())
-    assert set(told) == {"host", "boot", "pid", "born", "since", "identity", "renewals"}
+    assert set(told) == {"host", "boot", "namespace", "pid", "born", "since", "identity", "renewals"}

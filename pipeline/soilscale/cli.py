@@ -206,11 +206,11 @@ def _work(
     if not access.destroy:
         flow.owner.claim(settings, day, afresh=afresh).check()
     with (
-        flow.held(flow.workspace.Workspace(settings.output), access.patience),
+        flow.held(flow.workspace.Workspace(settings.output), access.patience) as held,
         clusters.chosen(choice) as dask,
         telling.progress(err, form) as progress,
     ):
-        run = flow.Run(settings, dask.connect, dask.followed(progress))
+        run = flow.Run(settings, dask.connect, dask.followed(progress), term=held.term)
         outcome: flow.Outcome = getattr(flow, work)(flow.owner.settled(run, day, afresh=afresh, destroy=access.destroy))
     return outcome
 

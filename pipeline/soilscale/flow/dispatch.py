@@ -25,7 +25,7 @@ from soilscale.errors import IncompleteError, ServiceError
 from soilscale.flow import ending, metrics
 from soilscale.flow.deaths import Deaths, LostError
 from soilscale.flow.session import Progress
-from soilscale.flow.units import AWAY, MARKER, Outcome, Receipt, Unit, give_up, is_complete, markers, perform
+from soilscale.flow.units import AWAY, MARKER, Outcome, Receipt, Unit, enter, give_up, is_complete, markers, perform
 from soilscale.flow.workers import LOOK_EVERY, Workers
 from soilscale.flow.workspace import Workspace
 
@@ -331,6 +331,7 @@ class _Stream:
         finally:
             if key not in self.flying:
                 task.future.release()
+        enter(self.workspace, receipts)
         return receipts
 
     def _land(self, key: str) -> list[Receipt]:
@@ -372,7 +373,8 @@ class _Stream:
                 receipts = self._take(self._next())
         except LostError as error:
             every = LostError([*before.workers, *error.workers])
-            return give_up(self.workspace, unit, f"{_died(every)}; {MEMORY}")
+            receipts = [give_up(self.workspace, unit, f"{_died(every)}; {MEMORY}")]
+            enter(self.workspace, receipts)
         return receipts[0]
 
 

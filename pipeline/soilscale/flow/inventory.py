@@ -101,19 +101,24 @@ def write(workspace: Workspace, standing: Stamps) -> None:
     storage.write_json(workspace.state(NAME), standing)
 
 
-def altered(workspace: Workspace) -> list[str]:
+def left(workspace: Workspace) -> Stamps:
+    """What the last complete run left, as it was written down; nothing if there was none."""
+    try:
+        content = storage.read_json(workspace.state(NAME))
+    except (FileNotFoundError, storage.DamagedError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def altered(workspace: Workspace, now: Stamps) -> list[str]:
     """Names of the products that are gone, or not what a complete run left, sorted.
 
     Metadata of a Zarr store may have been consolidated: they are told only if they are gone. None is told where markers
     have come or gone since: then a run has been at work, and has made products anew; nor where items are gone, without
     which nobody can tell what a product was made from.
     """
-    try:
-        then = storage.read_json(workspace.state(NAME))
-        now = take(workspace)
-        changed = {name for name in {*then, *now} if then.get(name) != now.get(name)}
-    except (FileNotFoundError, storage.DamagedError, AttributeError, TypeError):
-        return []
+    then = left(workspace)
+    changed = {name for name in {*then, *now} if then.get(name) != now.get(name)} if then else set()
     if any(name.startswith("state/") or (name.startswith("items/") and name not in now) for name in changed):
         return []
     kept = {name for name in changed & now.keys() if name.endswith(METADATA)}

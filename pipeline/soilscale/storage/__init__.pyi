@@ -1,10 +1,12 @@
 from .arrays import create, grow, open_foreign, open_group, read_region, write_region
 from .damage import DamagedError, damaged, parsed
+from .fencing import Fence, Written, fence, fenced, permit
 from .gdal import gdal_options, gdal_path, gdal_session
 from .objects import (
     answers,
     as_json,
     check_writable,
+    checksum,
     exists,
     local_copy,
     names_below,
@@ -26,14 +28,19 @@ from .stores import TIMEOUT, explain, failures, filesystem, has_bucket, is_local
 __all__ = [
     "TIMEOUT",
     "DamagedError",
+    "Fence",
+    "Written",
     "answers",
     "as_json",
     "check_writable",
+    "checksum",
     "create",
     "damaged",
     "exists",
     "explain",
     "failures",
+    "fence",
+    "fenced",
     "filesystem",
     "gdal_options",
     "gdal_path",
@@ -48,6 +55,7 @@ __all__ = [
     "open_foreign",
     "open_group",
     "parsed",
+    "permit",
     "read_bytes",
     "read_json",
     "read_many",
