@@ -25,7 +25,7 @@ from soilscale import storage
 from soilscale.cube import assets
 from soilscale.cube.windows import windows
 from soilscale.errors import ConfigurationError, DataError, IncompleteError, ServiceError
-from soilscale.flow import lease
+from soilscale.flow import inventory, lease, releases
 from soilscale.flow.workspace import Workspace
 
 pytestmark = pytest.mark.server
@@ -204,6 +204,34 @@ def test_many_markers_are_few_requests_and_no_other_run_is_looked_at(store: Faul
     storage.remove(f"{RUN}/state-of-another")
     assert storage.exists(f"{RUN}/state-of-another/x.json"), "a folder is not removed whole"
     storage.remove(f"{RUN}/state-of-another/x.json")
+
+
+def test_of_an_output_in_a_bucket_only_what_runs_wrote_is_removed(store: Faults, weed: Seaweed) -> None:
+    store.heal()
+    workspace = Workspace(f"{HOME}/owned")
+    ours = ("cube.zarr/zarr.json", "cube.zarr/fine/rain/c/0/0/0", "maps/catalog.json", "state/cube/a.failed.json")
+    mine = ("cube.zarr/README", "maps/catalog.json.bak", "maps/styles/catalog.json", "notes.txt", "report/extra.csv")
+    for name in (*ours, *mine):
+        storage.write_bytes(storage.join(workspace.output, name), name.encode())
+    inventory.remove(workspace)
+    assert weed.keys(BUCKET, "home/owned").keys() == {f"home/owned/{name}" for name in mine}
+    storage.remove(workspace.output, mine)
+
+
+def test_no_two_runs_take_one_number_of_a_release_in_a_bucket(store: Faults) -> None:
+    store.heal()
+    workspace, runs = Workspace(f"{HOME}/released"), 6
+    described = [releases._described(str(run), "config", {}) for run in range(runs)]  # noqa: SLF001 - the claim alone
+    meet = threading.Barrier(runs)
+
+    def claim(own: releases.Release) -> int:
+        meet.wait()
+        return releases._claimed(workspace, own).number  # noqa: SLF001 - likewise
+
+    with ThreadPoolExecutor(runs) as pool:
+        numbers = list(pool.map(claim, described))
+    assert sorted(numbers) == releases.numbers(workspace) == list(range(1, runs + 1))
+    storage.remove(workspace.state(releases.RELEASES), [f"{number}.json" for number in numbers])
 
 
 def test_a_large_object_goes_in_parts(store: Faults, weed: Seaweed) -> None:
