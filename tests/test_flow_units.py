@@ -18,8 +18,9 @@ from typing import Any
 
 import dask
 import numpy as np
+import psutil
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, wait
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -114,7 +115,8 @@ def look_for_marker(workspace: Workspace, name: str) -> None:
     Path(workspace.output, f"{name}.seen").write_text(str(sorted(units.markers(workspace, STAGE))))
 
 
-def die(_workspace: Workspace, _name: str) -> None:
+def die(workspace: Workspace, name: str) -> None:
+    keep(workspace, f"{name}.deaths")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -453,7 +455,8 @@ def test_a_unit_that_kills_its_workers_is_left_missing_and_the_rest_goes_on(
     work = [unit("a"), replace(unit("b", die), blank=keep), unit("c")]
     (missing,) = dispatch.run(lambda: processes, workspace, work, told, "working")
     assert (missing.name, missing.outcome) == ("b", "killed")
-    assert "its worker died 1 times" in missing.message
+    assert "its worker died 2 times" in missing.message
+    assert [calls(workspace, name) for name in ("a", "c", "b.deaths")] == [1, 1, 2]
     assert "run the same command again" in missing.message
     assert standing(workspace) == {unit("a").marker, "b.failed.json", unit("c").marker}
     assert units.failures(workspace) == [missing]
@@ -461,6 +464,42 @@ def test_a_unit_that_kills_its_workers_is_left_missing_and_the_rest_goes_on(
     assert told.seen[-1] == ("working", 3, 3)
     assert run(processes, workspace, [unit("b")]) == []
     assert standing(workspace) == {unit("b").marker}
+
+
+def test_what_landed_is_not_done_again_when_the_worker_that_holds_its_receipts_dies(
+    processes: Client, workspace: Workspace
+) -> None:
+    """Dask computes a task again whose result is lost, and one of whose end it has not heard yet."""
+    packed = pickle.dumps(("run", workspace, [unit("a")]))
+    future = processes.submit(dispatch._perform, packed, key="stage-a", pure=False)  # noqa: SLF001 - as it is sent
+    with processes.as_current():
+        wait(future)
+    (worker,) = (psutil.Process(pid) for pid in processes.run(os.getpid).values())
+    worker.kill()
+    worker.wait(60)
+    assert [receipt.outcome for receipt in future.result()] == ["done"]
+    assert calls(workspace, "a") == 1
+
+
+def test_of_units_that_go_together_the_one_that_kills_its_workers_is_picked_out(
+    processes: Client, workspace: Workspace
+) -> None:
+    works = {"u0": keep, "u1": keep, "u2": die, "u3": keep, "u4": fail}
+    work = [replace(unit(name, does), together="all") for name, does in works.items()]
+    missing = run(processes, workspace, work)
+    assert {receipt.name: receipt.outcome for receipt in missing} == {"u2": "killed", "u4": "failed"}
+    assert standing(workspace) == {*(work[at].marker for at in (0, 1, 3)), "u2.failed.json", "u4.failed.json"}
+    assert [calls(workspace, name) for name in ("u0", "u1", "u3", "u4", "u2.deaths")] == [1, 1, 1, 1, 2]
+
+
+def test_a_unit_that_kills_its_workers_is_given_up_soon_whatever_the_scheduler_allows(
+    processes: Client, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes.cluster.scheduler, "allowed_failures", 100)
+    (missing,) = run(processes, workspace, [unit("a", die)])
+    assert (missing.name, missing.outcome) == ("a", "killed")
+    assert f"its worker died {dispatch.DEATHS + dispatch.DEATHS_ALONE} times" in missing.message
+    assert calls(workspace, "a.deaths") <= 5, "one more may have begun each time, before Dask heard that it is not to"
 
 
 def test_a_stage_whose_units_all_kill_their_workers_is_given_up(
@@ -502,6 +541,7 @@ def test_units_that_a_lost_worker_completed_are_not_done_again(workspace: Worksp
     units.perform(workspace, work[:2])
     receipts = units.perform(workspace, work)
     assert [receipt.outcome for receipt in receipts] == ["done"] * 3
+    units.perform(workspace, work[2:])
     assert [calls(workspace, name) for name in "abc"] == [1, 1, 1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -163,6 +164,28 @@ def test_a_lease_that_an_earlier_run_of_this_process_could_not_give_back_is_void
         assert found.identity != "old"
 
 
+def test_a_run_waits_for_another_as_long_as_it_may(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(lease, "LOOK", 0.01)
+    with lease.held(workspace):
+        with pytest.raises(lease.HeldError, match="is being written by another run"), lease.held(workspace, 0.05):
+            pass
+        ended = threading.Event()
+        later = threading.Thread(target=lambda: (_held(workspace, 60), ended.set()))
+        later.start()
+        while "waiting up to 60 s" not in caplog.text:
+            assert not ended.is_set()
+    later.join(60)
+    assert ended.is_set()
+
+
+def _held(workspace: Workspace, patience: float) -> None:
+    with lease.held(workspace, patience):
+        pass
+
+
 @pytest.mark.usefixtures("brief")
 def test_a_lease_that_cannot_be_read_is_outlived(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
     for number, content in enumerate(("", "{", '{"other": 1}'), start=1):
@@ -172,7 +195,7 @@ def test_a_lease_that_cannot_be_read_is_outlived(workspace: Workspace, caplog: p
         with lease.held(workspace):
             assert lease.holder(workspace) != found
         assert "damaged" in caplog.text
-        storage.remove(workspace.state(lease.TERMS))
+        storage.remove(workspace.state(lease.TERMS), storage.names_below(workspace.state(lease.TERMS)))
 
 
 @pytest.mark.usefixtures("brief")
@@ -221,4 +244,4 @@ def test_a_run_that_is_stopped_by_hand_says_so(workspace: Workspace) -> None:
 def test_a_lease_is_plain_json(workspace: Workspace) -> None:
     with lease.held(workspace):
         told = json.loads(Path(workspace.state("lease", "000001.json")).read_text())
-    assert set(told) == {"host", "boot", "pid", "born", "since", "identity", "renewals"}
+    assert set(told) == {"host", "boot", "namespace", "pid", "born", "since", "identity", "renewals"}

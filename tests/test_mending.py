@@ -210,7 +210,15 @@ def test_lost_metadata_have_their_store_made_again_at_once(
     assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)
 
 
-OWN_FILES = ("notes.txt", "cube.zarr/.DS_Store", "models/notes/of/mine.txt", "maps/month/legend.qml", "report.odt")
+OWN_FILES = (
+    "notes.txt",
+    "cube.zarr/.DS_Store",
+    "models/notes/of/mine.txt",
+    "report/extra.csv",
+    "maps/my-styles/catalog.json",
+    "maps/month/legend.qml",
+    "report.odt",
+)
 """What a user may keep in an output, or a system may leave there."""
 
 
@@ -223,15 +231,15 @@ def test_files_of_a_users_own_are_left_alone(config: Path, cluster: str, output:
         (run / name).write_text("mine")
     again = partial(invoke, "run", config, "--output", run, "--scheduler", cluster)
     assert again().status == 0
-    for name in OWN_FILES[:3]:
+    for name in OWN_FILES[:5]:
         (run / name).write_text("edited")
-    for name in OWN_FILES[3:]:
+    for name in OWN_FILES[5:]:
         (run / name).unlink()
     before = times(run)
     done = again()
     assert done.status == 0, done.err
     assert "lost or altered" not in done.err
-    assert [(run / name).read_text() for name in OWN_FILES[:3]] == ["edited"] * 3
+    assert [(run / name).read_text() for name in OWN_FILES[:5]] == ["edited"] * 5
     assert not products_redone(before, run)
 
 

@@ -25,7 +25,7 @@ from soilscale import storage
 from soilscale.cube import assets
 from soilscale.cube.windows import windows
 from soilscale.errors import ConfigurationError, DataError, IncompleteError, ServiceError
-from soilscale.flow import lease
+from soilscale.flow import inventory, lease, releases
 from soilscale.flow.workspace import Workspace
 
 pytestmark = pytest.mark.server
@@ -199,9 +199,39 @@ def test_many_markers_are_few_requests_and_no_other_run_is_looked_at(store: Faul
     store.heal()
     storage.remove(f"{RUN}/state", [*names[:1100], "ndvi/nothing"])
     assert store.requests == {"POST": 2}
-    storage.remove(f"{RUN}/state")
+    storage.remove(f"{RUN}/state", storage.names_below(f"{RUN}/state"))
     assert weed.keys(BUCKET, "home/run/state").keys() == {"home/run/state-of-another/x.json"}
     storage.remove(f"{RUN}/state-of-another")
+    assert storage.exists(f"{RUN}/state-of-another/x.json"), "a folder is not removed whole"
+    storage.remove(f"{RUN}/state-of-another/x.json")
+
+
+def test_of_an_output_in_a_bucket_only_what_runs_wrote_is_removed(store: Faults, weed: Seaweed) -> None:
+    store.heal()
+    workspace = Workspace(f"{HOME}/owned")
+    ours = ("cube.zarr/zarr.json", "cube.zarr/fine/rain/c/0/0/0", "maps/catalog.json", "state/cube/a.failed.json")
+    mine = ("cube.zarr/README", "maps/catalog.json.bak", "maps/styles/catalog.json", "notes.txt", "report/extra.csv")
+    for name in (*ours, *mine):
+        storage.write_bytes(storage.join(workspace.output, name), name.encode())
+    inventory.remove(workspace)
+    assert weed.keys(BUCKET, "home/owned").keys() == {f"home/owned/{name}" for name in mine}
+    storage.remove(workspace.output, mine)
+
+
+def test_no_two_runs_take_one_number_of_a_release_in_a_bucket(store: Faults) -> None:
+    store.heal()
+    workspace, runs = Workspace(f"{HOME}/released"), 6
+    described = [releases._described(str(run), "config", {}) for run in range(runs)]  # noqa: SLF001 - the claim alone
+    meet = threading.Barrier(runs)
+
+    def claim(own: releases.Release) -> int:
+        meet.wait()
+        return releases._claimed(workspace, own).number  # noqa: SLF001 - likewise
+
+    with ThreadPoolExecutor(runs) as pool:
+        numbers = list(pool.map(claim, described))
+    assert sorted(numbers) == releases.numbers(workspace) == list(range(1, runs + 1))
+    storage.remove(workspace.state(releases.RELEASES), [f"{number}.json" for number in numbers])
 
 
 def test_a_large_object_goes_in_parts(store: Faults, weed: Seaweed) -> None:
@@ -268,7 +298,7 @@ def test_what_passes_is_tried_again(store: Faults, cube: str, raster: str) -> No
         storage.write_bytes(f"{RUN}/many/{number}", bytes([number]) * 1000)
     assert [storage.read_bytes(f"{RUN}/many/{number}")[0] for number in range(12)] == list(range(12))
     assert len(storage.names_below(f"{RUN}/many")) == 12
-    storage.remove(f"{RUN}/many")
+    storage.remove(f"{RUN}/many", storage.names_below(f"{RUN}/many"))
     storage.write_region(cube, "fine", "ndvi", VALUES, (1, *TILE))
     np.testing.assert_array_equal(storage.read_region(cube, "fine", "ndvi", (1, *TILE)), VALUES)
     for _ in range(4):

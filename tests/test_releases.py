@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pystac
 import pytest
 import rasterio
 
 from commands import dask_cluster, files, invoke, sparse_world, started, wait_until
-from soilscale import __version__
+from soilscale import __version__, storage
+from soilscale.errors import IncompleteError
 from soilscale.flow import releases
-from soilscale.flow.workspace import Workspace
+from soilscale.flow.releases import Release
+from soilscale.flow.units import Unit
+from soilscale.flow.workspace import Workspace, digest
 
 pytestmark = pytest.mark.slow
 
@@ -87,13 +95,108 @@ def test_maps_of_a_release_stay_while_and_after_another_is_written(run: tuple[ob
     assert invoke(*other).status == 0
     assert files(output / "maps") == standing, "no release of the same maps"
 
+    mine = [output / "maps" / name for name in ("legend.qml", "releases/1/notes.txt", "month/mine/readme.json")]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
     assert invoke(*other, "-o", "maps.releases=1").status == 0
+    assert [path.read_text() for path in mine] == ["mine"] * 3, "files of a user are not swept away"
+    mine[1].unlink()
     assert maps_of(newest) == second
     assert releases.numbers(Workspace(str(output))) == [2]
     left = {path.relative_to(output / "maps").as_posix() for path in (output / "maps").rglob("*.*") if path.is_file()}
     assert not any(name.startswith("releases/1/") for name in left)
     assert sum(name.endswith("/soil_moisture.tif") for name in left) == len(second)
     assert pystac.Catalog.from_file(str(newest)).get_single_link("predecessor-version") is None
+
+
+@dataclass(frozen=True)
+class Published:
+    """What `release` needs to know of a unit that publishes a map."""
+
+    identifier: str
+    version: str
+    every: str = "month"
+
+    def place(self, name: str) -> tuple[str, str, str, str]:
+        return self.every, self.identifier, self.version, name
+
+
+def published(workspace: Workspace, version: str) -> list[Unit]:
+    """Unit that has published a map, with its item and marker."""
+    edition = Published("lab-month-2005-01", digest(version))
+    item = {"id": edition.identifier, "properties": {"end_datetime": "2005-01-31T23:59:59Z"}, "bbox": [5, 47, 6, 48]}
+    item |= {"properties": item["properties"] | {"start_datetime": "2005-01-01T00:00:00Z"}}
+    storage.write_json(workspace.published(*edition.place(f"{edition.identifier}.json")), item)
+    unit = Unit("publish", "month-2005-01", edition.version, release, (None, edition))
+    storage.write_json(workspace.state(unit.stage, unit.marker), {})
+    return [unit]
+
+
+def release(workspace: Workspace, version: str, keep: int | None = None) -> int:
+    """Make a release of one map, and return the number that the catalog of now leads to."""
+    releases.release(workspace, "lab", "config", published(workspace, version), keep)
+    return int(storage.read_json(workspace.published("catalog.json"))["version"])
+
+
+def test_no_two_runs_take_one_number(tmp_path: Path) -> None:
+    """Each makes a release of its own maps, all at once, as runs do of which one took over what another held."""
+    workspace, runs = Workspace(str(tmp_path)), 8
+    described = [releases._described(str(run), "config", {}) for run in range(runs)]  # noqa: SLF001 - the claim alone
+    meet = threading.Barrier(runs)
+
+    def claim(own: Release) -> Release:
+        meet.wait()
+        return releases._claimed(workspace, own)  # noqa: SLF001 - likewise
+
+    with ThreadPoolExecutor(runs) as pool:
+        made = list(pool.map(claim, described))
+    assert sorted(one.number for one in made) == releases.numbers(workspace) == list(range(1, runs + 1))
+    for one in made:
+        assert storage.read_json(workspace.state("releases", f"{one.number}.json")) == asdict(one)
+
+
+def test_a_release_that_was_claimed_and_not_completed_is_completed_under_its_number(tmp_path: Path) -> None:
+    workspace = Workspace(str(tmp_path))
+    assert release(workspace, "one") == 1
+    published(workspace, "two")
+    standing = files(tmp_path)
+    assert release(workspace, "two") == 2
+    complete = files(tmp_path)
+    for name in complete.keys() - standing.keys() - {"state/releases/2.json"}:
+        (tmp_path / name).unlink()
+    shutil.copyfile(tmp_path / "maps" / "releases" / "1" / "catalog.json", tmp_path / "maps" / "catalog.json")
+    assert release(workspace, "two") == 2
+    assert files(tmp_path) == complete
+
+
+def test_a_release_that_was_never_completed_gives_way_to_the_next(tmp_path: Path) -> None:
+    workspace = Workspace(str(tmp_path))
+    assert release(workspace, "one") == 1
+    storage.write_json(workspace.state("releases", "2.json"), asdict(Release(2, "", "x", "", "", {"month": 1}, "")))
+    storage.write_json(workspace.state("releases", "notes.json"), {})
+    assert release(workspace, "two") == 3
+    assert releases.numbers(workspace) == [1, 3]
+    links = storage.read_json(workspace.published("catalog.json"))["links"]
+    assert "./releases/1/catalog.json" in [link["href"] for link in links]
+
+
+def test_a_run_that_another_has_overtaken_leaves_the_catalog_of_now_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(str(tmp_path))
+    write = releases._write  # noqa: SLF001 - in its midst the run is suspended
+
+    def suspended(where: Workspace, below: tuple[str, ...], *more: Any) -> None:
+        write(where, below, *more)
+        if below == ("releases", "1"):
+            monkeypatch.setattr(releases, "_write", write)
+            assert release(workspace, "two") == 2
+
+    monkeypatch.setattr(releases, "_write", suspended)
+    with pytest.raises(IncompleteError, match="another run has made a release after number 1 meanwhile"):
+        release(workspace, "one")
+    assert storage.read_json(workspace.published("catalog.json"))["version"] == "2"
 
 
 def test_a_release_tells_what_it_holds(run: tuple[object, ...], output: Path) -> None:

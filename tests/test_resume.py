@@ -65,8 +65,8 @@ def again(config: Path, output: Path, cluster: str, tmp_path: Path) -> Callable[
     """Run a command on a copy of the products in ``tmp_path / "run"``."""
     shutil.copytree(output, tmp_path / "run")
 
-    def work(command: str, *overrides: str) -> Ended:
-        options = [part for one in overrides for part in ("-o", one)]
+    def work(command: str, *overrides: str, replace: bool = False) -> Ended:
+        options = [part for one in overrides for part in ("-o", one)] + ["--replace"] * replace
         return invoke(command, config, "--output", tmp_path / "run", "--scheduler", cluster, *options)
 
     return work
@@ -304,7 +304,8 @@ def test_another_use_of_the_observation_redoes_no_prediction(again: Callable[...
 
 
 def test_a_shorter_period_withdraws_the_maps_that_it_leaves_out(again: Callable[..., Ended], tmp_path: Path) -> None:
-    assert again("run", "period=[2004-03, 2004-10]", "maps.releases=1").status == 0
+    assert again("run", "period=[2004-03, 2004-10]", "maps.releases=1").status == 78
+    assert again("run", "period=[2004-03, 2004-10]", "maps.releases=1", replace=True).status == 0
     catalog = pystac.Catalog.from_file(str(tmp_path / "run" / "maps" / "catalog.json"))
     found = sorted(item.id for item in catalog.get_items(recursive=True))
     wanted = [f"shaanxi-like-month-2004-{month:02d}" for month in range(3, 11)]

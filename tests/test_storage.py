@@ -180,13 +180,15 @@ def test_names_tell_what_was_written_a_moment_ago(tmp_path: Path) -> None:
     assert storage.names_below(str(tmp_path)) == ["new"]
 
 
-def test_removing_takes_an_object_a_folder_or_nothing(tmp_path: Path) -> None:
-    for name in ("folder/a", "folder/b/c", "object", "other"):
+def test_removing_takes_objects_and_never_a_folder_whole(tmp_path: Path) -> None:
+    for name in ("folder/a", "folder/b/c", "folder/b/d/e", "object", "other"):
         storage.write_bytes(storage.join(str(tmp_path), name), b"")
     for name in ("folder", "object", "nothing"):
         storage.remove(storage.join(str(tmp_path), name))
-    assert storage.names_below(str(tmp_path)) == ["other"]
-    assert not (tmp_path / "folder").exists()
+    assert storage.names_below(str(tmp_path)) == ["folder/a", "folder/b/c", "folder/b/d/e", "other"]
+    storage.remove(str(tmp_path / "folder"), ["b/c", "b/d/e", "nothing"])
+    assert storage.names_below(str(tmp_path)) == ["folder/a", "other"]
+    assert not (tmp_path / "folder" / "b").exists(), "what is left empty goes"
 
 
 @pytest.mark.parametrize("url", ["", "/", "file:///"])

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime
+from inspect import signature
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Literal
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from soilscale import __version__, clusters, config, flow, telling
+from soilscale.access import Access, Replace, Wait
 from soilscale.errors import ConfigurationError, IncompleteError, SoilscaleError
 
 USAGE = 64
@@ -164,6 +166,7 @@ def _execute(
     level: LogLevel,
     form: telling.LogFormat,
     metrics: tuple[str, int | None],
+    access: Access,
 ) -> None:
     """Run stages of a configuration on a cluster, and leave with the status that their outcome asks for."""
     with _statuses(level, form), ExitStack() as stack:
@@ -172,7 +175,7 @@ def _execute(
         address, port = metrics
         if port is not None:
             stack.callback(_serve(address, port))
-        outcome = _work(work, settings, choice, day, form)
+        outcome = _work(work, settings, choice, day, form, access)
         _conclude(outcome)
 
 
@@ -194,28 +197,37 @@ def _serve(address: str, port: int) -> Callable[[], None]:
 
 
 def _work(
-    work: str, settings: config.Config, choice: clusters.Choice, day: date, form: telling.LogFormat
+    work: str,
+    settings: config.Config,
+    choice: clusters.Choice,
+    day: date,
+    form: telling.LogFormat,
+    access: Access,
 ) -> flow.Outcome:
     """Do what a function of the flow does, which is imported only now: help does not wait for it.
 
-    The output is held until what was started to write to it has ended.
+    The output is held until what was started to write to it has ended. Whose it is, is looked at before that, so that
+    a run that is refused leaves nothing behind, and then again, for another run may have begun it meanwhile.
     """
+    afresh = work in ASKING
+    if not access.destroy:
+        flow.owner.claim(settings, day, afresh=afresh).check()
     with (
-        flow.held(flow.workspace.Workspace(settings.output)),
+        flow.held(flow.workspace.Workspace(settings.output), access.patience) as held,
         clusters.chosen(choice) as dask,
         telling.progress(err, form) as progress,
     ):
-        run = flow.Run(settings, dask.connect, dask.followed(progress))
-        outcome: flow.Outcome = getattr(flow, work)(flow.period.settled(run, day, afresh=work in ASKING))
+        run = flow.Run(settings, dask.connect, dask.followed(progress), term=held.term)
+        outcome: flow.Outcome = getattr(flow, work)(flow.owner.settled(run, day, afresh=afresh, destroy=access.destroy))
     return outcome
 
 
 def _settled(
     path: str, output: str | None, overrides: list[str] | None, *, afresh: bool
-) -> tuple[config.Config, list[str]]:
-    """Configuration whose relative period is resolved, and a line that tells how."""
-    settings, renewal = flow.period.resolve(config.load(path, overrides or (), output), today(), afresh=afresh)
-    return settings, [] if renewal is None else [flow.period.told(settings, renewal)]
+) -> tuple[flow.owner.Claim, list[str]]:
+    """Configuration beside what its output holds, and a line that tells how a relative period is resolved."""
+    held = flow.owner.claim(config.load(path, overrides or (), output), today(), afresh=afresh)
+    return held, [] if held.renewal is None else [flow.period.told(held.settings, held.renewal)]
 
 
 def _conclude(outcome: flow.Outcome) -> None:
@@ -243,11 +255,17 @@ def _command(name: str, work: str, text: str, example: str) -> None:
         log_format: Form = "text",
         metrics_port: Metrics = None,
         metrics_address: MetricsAddress = "127.0.0.1",
+        wait: Wait = 0.0,
+        destroy: Replace = False,
     ) -> None:
         metrics = metrics_address, metrics_port
         choice = clusters.Choice(scheduler, cluster_file, workers)
-        _execute(work, path, output, choice, override, log_level, log_format, metrics)
+        _execute(work, path, output, choice, override, log_level, log_format, metrics, Access(wait, destroy))
 
+    if work not in ASKING:  # what is left of another configuration's product is nothing that they could go on from
+        options = signature(command, eval_str=True)
+        kept = [option for name, option in options.parameters.items() if name != "destroy"]
+        vars(command)["__signature__"] = options.replace(parameters=kept)
     app.command(name, help=text, epilog=f"Example: soilscale {name} {example}")(command)
 
 
@@ -302,23 +320,23 @@ def _print(table: Table, lines: Sequence[str]) -> None:
 def status(path: ConfigPath, output: Output = None, override: Overrides = None, log_level: Level = "info") -> None:
     """How much of each stage is complete, without computing."""
     with _statuses(log_level):
-        settings, lines = _settled(path, output, override, afresh=False)
-        told = flow.status(settings)
+        held, lines = _settled(path, output, override, afresh=False)
+        told = flow.status(held.settings)
         table = _table("stage", "complete", "of", "failed")
         for stage in told.stages:
             table.add_row(
                 stage.name, str(stage.done), "?" if stage.total is None else str(stage.total), str(stage.failed)
             )
-        _print(table, [*lines, *told.lines])
+        _print(table, [*lines, *told.lines, *held.notes])
 
 
 @app.command(epilog="Example: soilscale check moselle.yaml")
 def check(path: ConfigPath, output: Output = None, override: Overrides = None, log_level: Level = "info") -> None:
     """Validate the configuration, reach every catalog and the output, open assets of every source; change nothing."""
     with _statuses(log_level):
-        settings, lines = _settled(path, output, override, afresh=True)
+        held, lines = _settled(path, output, override, afresh=True)
         with telling.progress(err, "text") as progress:
-            told = flow.check(settings, progress)
+            told = flow.check(held.settings, progress)
         table = _table("source", "items", "months covered", "months missing", "state")
         for row in told.sources:
             table.add_row(row.name, str(row.items), row.covered, row.missing, row.state)
@@ -328,6 +346,9 @@ def check(path: ConfigPath, output: Output = None, override: Overrides = None, l
             inputs.add_row(*entry)
         _print(inputs, [*lines, *told.lines])
         _tell_sizing(told.sizing)
+        if told.error is not None and held.differences:
+            err.print(f"soilscale: {told.error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        held.check()
         if told.error is not None:
             raise told.error
 
@@ -342,8 +363,9 @@ def plan(
 ) -> None:
     """Tell what a run will take, stage by stage, from the configuration and the frozen items; ask no catalog."""
     with _statuses(log_level):
-        settings, lines = _settled(path, output, override, afresh=True)
-        _tell_sizing(flow.foresee(settings, memory * 2**20), lines)
+        held, lines = _settled(path, output, override, afresh=True)
+        _tell_sizing(flow.foresee(held.settings, memory * 2**20), lines)
+        held.check()
 
 
 def _tell_sizing(told: flow.Sizing, lines: Sequence[str] = ()) -> None:
@@ -371,4 +393,6 @@ def demo(
         logger.info("this takes about %s with %d workers, longer where the machine has other work", lasts, count)
         with telling.progress(err, "text") as progress:
             path = synthetic.write(folder, seed=seed, progress=progress)
-        _conclude(_work("run", config.load(str(path)), clusters.Choice(scheduler, workers=workers), today(), "text"))
+        _conclude(
+            _work("run", config.load(str(path)), clusters.Choice(scheduler, workers=workers), today(), "text", Access())
+        )

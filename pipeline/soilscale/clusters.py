@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LOCAL = {
     "distributed.deploy.lost-worker-timeout": "365 days",
+    "distributed.scheduler.allowed-failures": 1,
     "distributed.scheduler.worker-ttl": "60s",
     "distributed.worker.memory.pause": False,
     "distributed.worker.profile.enabled": False,
@@ -31,9 +32,10 @@ LOCAL = {
 }
 """Dask's settings of a local cluster, where the user has set no others.
 
-A worker that died is started anew, however often it dies, where Dask closes the nanny of one that is away some seconds
-after its first death; one that is silent for a minute is started anew; so is one whose memory is nearly full, rather
-than paused before; arrays of one unit are given to the next, not back to the system.
+A task that has lost two workers is handed back, for the runner to see which of its units it is. A worker that died is
+started anew, however often it dies, where Dask closes the nanny of one that is away some seconds after its first
+death; one that is silent for a minute is started anew; so is one whose memory is nearly full, rather than paused
+before; arrays of one unit are given to the next, not back to the system.
 """
 
 logger = logging.getLogger(__name__)

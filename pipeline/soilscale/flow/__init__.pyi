@@ -1,4 +1,4 @@
-from . import causes, commands, dispatch, gathering, period, plan, releases, units, workspace
+from . import causes, commands, dispatch, gathering, owner, period, plan, releases, units, workspace
 from .commands import cube, make_maps, report, samples, search, train
 from .lease import held
 from .overview import check, status
@@ -22,6 +22,7 @@ __all__ = [
     "held",
     "is_sealed",
     "make_maps",
+    "owner",
     "period",
     "plan",
     "releases",

@@ -24,8 +24,9 @@ from soilscale import storage
 from soilscale.errors import IncompleteError, ServiceError
 from soilscale.flow import ending, metrics
 from soilscale.flow.causes import kind
+from soilscale.flow.deaths import Deaths, LostError
 from soilscale.flow.session import Progress
-from soilscale.flow.units import AWAY, MARKER, Outcome, Receipt, Unit, give_up, markers, perform
+from soilscale.flow.units import AWAY, MARKER, Outcome, Receipt, Unit, enter, give_up, is_complete, markers, perform
 from soilscale.flow.workers import LOOK_EVERY, Workers
 from soilscale.flow.workspace import Workspace
 
@@ -49,8 +50,17 @@ ATTEMPTS = 3
 MOST_AWAY = 8
 """Units, or as many as the cluster has threads, that fail one after the other when what they need is taken for dead."""
 
+DEATHS = 2
+"""Workers that a task may lose before the first of its units that is not complete is suspected of it."""
+
+DEATHS_ALONE = 1
+"""Workers that a suspect may take with it when it is alone, before it is given up."""
+
 MOST_KILLED = 20
 """Tasks of a stage that may lose their workers again and again before the stage is given up."""
+
+MEMORY = "give the workers more memory or choose a smaller grid.tile, then run the same command again"
+"""What to do about units that kill their workers."""
 
 
 _importing = threading.Lock()
@@ -205,14 +215,18 @@ class _Stream:
     """Tasks in flight, by their keys."""
     landed: SimpleQueue[str] = field(default_factory=SimpleQueue)
     """Keys of tasks that came to an end, be it that they were taken back."""
-    suspects: deque[Unit] = field(default_factory=deque)
-    """Units of tasks that lost their workers again and again."""
+    suspects: deque[tuple[Unit, LostError]] = field(default_factory=deque)
+    """Units suspected of killing their workers, with those that died so far."""
     lost: int = 0
-    """Tasks that did."""
+    """Tasks that lost their workers again and again."""
+    most: int = DEATHS
+    """Workers that a task may lose."""
     workers: Workers = field(init=False)
+    deaths: Deaths = field(init=False)
 
     def __post_init__(self) -> None:
         self.workers = Workers(self.client)
+        self.deaths = Deaths(self.client, self._hear)
 
     @property
     def threads(self) -> int:
@@ -229,8 +243,9 @@ class _Stream:
             while self.flying:
                 yield from self._land(self._next())
                 self._more()
+            self.most = DEATHS_ALONE
             while self.suspects:
-                yield self._alone(self.suspects.popleft())
+                yield self._alone(*self.suspects.popleft())
         except (CancelledError, CommClosedError) as error:
             raise IncompleteError(
                 f"the Dask scheduler was lost ({error}); see that it runs, then run the same command again"
@@ -240,6 +255,7 @@ class _Stream:
 
     def _end(self) -> None:
         """Take back what is in flight."""
+        self.deaths.end()
         for task in self.flying.values():
             task.future.release()
         if self.flying:
@@ -263,13 +279,22 @@ class _Stream:
                     self._submit(task.units)
 
     def _next(self) -> str:
-        """Key of a task in flight that came to an end."""
+        """Key of a task in flight that came to an end, or has lost so many workers that it is to."""
         while True:
             with suppress(Empty):
                 key = self.landed.get(timeout=LOOK_EVERY)
                 if key in self.flying:
                     return key
             self._look()
+
+    def _hear(self, key: str) -> None:
+        """Have a task looked at that has lost a worker, once it has lost as many as it may."""
+        if self._dies(key):
+            self.landed.put(key)
+
+    def _dies(self, key: str) -> bool:
+        """Whether a task has lost as many workers as it may."""
+        return len(self.deaths.workers.get(key, ())) >= self.most
 
     def _size(self) -> int:
         """Units of the next task: many where they are short, and no more than leaves every thread its share."""
@@ -299,53 +324,67 @@ class _Stream:
 
         Raises
         ------
-        KilledWorker
+        LostError
             If it lost its workers again and again.
         """
         task = self.flying.pop(key)
         try:
+            if self._dies(key) and not task.future.done():
+                raise self.deaths.of(key)
             receipts: list[Receipt] = task.future.result(timeout=LOOK_EVERY)
+        except KilledWorker as error:
+            raise self.deaths.of(key, error) from error
         except TimeoutError:
             self.flying[key] = task
             self.landed.put(key)
             return None
+        finally:
+            if key not in self.flying:
+                task.future.release()
+        enter(self.workspace, receipts)
         return receipts
 
     def _land(self, key: str) -> list[Receipt]:
-        """Receipts of a task; none if its units are suspected of killing their workers."""
+        """Receipts of a task; of one that lost its workers, those of its units that were complete before."""
         batch = self.flying[key].units
         try:
             receipts = self._take(key)
-        except KilledWorker as error:
-            self._suspect(batch, error)
-            return []
+        except LostError as error:
+            return self._suspect(batch, error)
         if receipts is None:
             return []
         new = sum(receipt.seconds for receipt in receipts) / len(receipts)
         self.seconds = new if self.seconds is None else 0.7 * self.seconds + 0.3 * new
         return receipts
 
-    def _suspect(self, batch: Sequence[Unit], error: KilledWorker) -> None:
-        self.suspects.extend(batch)
-        self.lost += 1
-        logger.warning("%s %s: %s; tried again alone later", batch[0].stage, batch[0].name, _died(error))
-        if self.lost > MOST_KILLED:
-            raise IncompleteError(
-                f"stage {batch[0].stage}: {self.lost} tasks lost their workers again and again, the last: "
-                f"{batch[0].name} ({_died(error)}); give the workers more memory or choose a smaller grid.tile, then "
-                "run the same command again"
-            ) from error
+    def _suspect(self, batch: Sequence[Unit], error: LostError) -> list[Receipt]:
+        """Suspect the unit that ran, or was next, when a task lost its workers; those after it go on together."""
+        complete = list(takewhile(lambda unit: is_complete(self.workspace, unit), batch))
+        rest = batch[len(complete) :]
+        if rest:
+            self.lost += 1
+            self.suspects.append((rest[0], error))
+            logger.warning("%s %s: %s; tried again alone later", rest[0].stage, rest[0].name, _died(error))
+            if self.lost > MOST_KILLED:
+                raise IncompleteError(
+                    f"stage {rest[0].stage}: {self.lost} tasks lost their workers again and again, the last: "
+                    f"{rest[0].name} ({_died(error)}); {MEMORY}"
+                ) from error
+        if rest[1:]:
+            self._submit(rest[1:])
+        return [Receipt(unit.stage, unit.name, "done", "", 0.0) for unit in complete]
 
-    def _alone(self, unit: Unit) -> Receipt:
+    def _alone(self, unit: Unit, before: LostError) -> Receipt:
         """Try a suspect with nothing beside it, so that no other unit pays for it, nor it for another."""
         self._submit([unit])
         receipts = None
         try:
             while receipts is None:
                 receipts = self._take(self._next())
-        except KilledWorker as error:
-            advice = "give the workers more memory or choose a smaller grid.tile, then run the same command again"
-            return give_up(self.workspace, unit, f"{_died(error)}; {advice}")
+        except LostError as error:
+            every = LostError([*before.workers, *error.workers])
+            receipts = [give_up(self.workspace, unit, f"{_died(every)}; {MEMORY}")]
+            enter(self.workspace, receipts)
         return receipts[0]
 
 
@@ -358,6 +397,6 @@ def _perform(packed: bytes) -> list[Receipt]:
         return perform(workspace, units, ended)
 
 
-def _died(error: KilledWorker) -> str:
+def _died(error: LostError) -> str:
     """In words how often a task lost its worker."""
-    return f"its worker died {error.allowed_failures + 1} times, the last at {error.last_worker.address}"
+    return f"its worker died {len(error.workers)} times, the last at {error.workers[-1]}"

@@ -13,7 +13,7 @@ import numpy as np
 from soilscale import cube, harmonisation, kernels, storage
 from soilscale.catalog import Scene
 from soilscale.cube import FRACTION, Reading
-from soilscale.errors import DataError, ServiceError
+from soilscale.errors import DataError, IncompleteError, ServiceError
 from soilscale.flow import keeping
 from soilscale.flow.keeping import Arrays
 from soilscale.flow.workspace import Workspace
@@ -237,7 +237,7 @@ def _blank_on_failure(write: Callable[[], None]) -> Iterator[None]:
     """Leave a unit missing, not as an earlier run left it, when its input cannot be used."""
     try:
         yield
-    except ServiceError:
+    except (ServiceError, IncompleteError):
         raise
     except Exception:
         write()

@@ -18,6 +18,7 @@ from soilscale.catalog import Scene
 from soilscale.config import Config
 from soilscale.cube.decoding import Statement
 from soilscale.errors import DataError, ServiceError
+from soilscale.flow import inventory
 from soilscale.flow.session import Run
 from soilscale.flow.units import FAILED, Receipt
 from soilscale.flow.workspace import Workspace, digest
@@ -198,7 +199,7 @@ class Broken:
 
     def write(self) -> None:
         """Replace what an earlier search found."""
-        storage.remove(self.workspace.state(SEARCH))
+        inventory.remove(self.workspace, "state", SEARCH)
         for receipt in self.found:
             name = f"{digest(receipt.name)}{FAILED}"
             storage.write_json(self.workspace.state(SEARCH, name), asdict(receipt))

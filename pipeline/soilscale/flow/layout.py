@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from soilscale import storage
+from soilscale.flow import inventory
 from soilscale.flow.workspace import Workspace
 from soilscale.seasons import Months
 
@@ -51,8 +52,8 @@ def lay(layout: Layout, templates: Mapping[str, xr.Dataset], stages: Sequence[st
     else:
         storage.remove(url)
         for stage in stages:
-            storage.remove(layout.workspace.state(stage))
-        storage.remove(layout.store)
+            inventory.remove(layout.workspace, "state", stage)
+        inventory.remove(layout.workspace, layout.store.rpartition("/")[2])
         for group, template in templates.items():
             storage.create(layout.store, group, template)
     storage.write_json(url, wanted)

@@ -1,7 +1,9 @@
 """One run writes to an output at a time: a lease below `state/` that its holder renews, and that a dead one loses.
 
-Every lease is an object of its own, a term, with the next number. So of those who would follow on a dead holder one
-alone can, and nobody removes what another has just written.
+Every change of hands is an object of its own, a term, with the next number: a run takes the lease by creating one, and
+gives it back by creating an empty one. Numbers only rise, and the last object is never removed. So of those who would
+follow on a dead holder one alone can, and whether a term still lasts is seen by a list of the folder: it does while no
+later one is there. A term that an old holder renews too late, or that was swept away and comes back, proves nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import psutil
 
@@ -33,11 +36,18 @@ RENEWED = 10.0
 """Seconds between two renewals."""
 
 EXPIRY = 60.0
-"""Seconds without renewal after which another host's lease is void."""
+"""Seconds without renewal after which a lease is void, for its holder too."""
 
 LOOK = 1.0
-"""Seconds between looks at another host's lease, and after which one's own is looked at again if another may have
+"""Seconds between looks at another host's lease, and after which a new one is looked at again if another may have
 written over it."""
+
+PROOF = 2.0
+"""Seconds for which a process relies on its last proof that a term lasts, where a proof is a request. Who follows on a
+dead holder waits as long before it writes, for workers of that holder may be alive."""
+
+START = 19
+"""Place of the time of start in ``/proc/PID/stat`` behind the name of the program (``starttime`` of proc(5))."""
 
 TERM = re.compile(r"(\d+)\.json")
 """Name of a term."""
@@ -46,7 +56,7 @@ _HELD: set[str] = set()
 """Identities of the leases that this process holds or is about to take."""
 
 TERMS = "lease"
-"""Folder below `state/` of the terms, numbered as they come; what counts is the last, an empty one was given back."""
+"""Folder below `state/` of the terms, numbered as they come; what counts is the last, and nobody holds an empty one."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +66,11 @@ class Lease:
     host: str
     boot: str
     """What tells two hosts of one name apart, and a host from itself before it was started anew."""
+    namespace: str
+    """Of the process numbers: containers of one host have the same boot, and may have the same name and numbers."""
     pid: int
     born: float
-    """When the process was started, seconds since 1970, by which a later process of the same number is told apart."""
+    """When the process was started, by which a later process of the same number is told apart."""
     since: str
     """When the lease was taken, UTC."""
     identity: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -69,19 +81,82 @@ class Lease:
         return f"process {self.pid} on {self.host}, since {self.since}"
 
 
-UNREADABLE = Lease("a host that its lease does not tell, for it is damaged", "", 0, 0.0, "an unknown time", "")
+UNREADABLE = Lease("a host that its lease does not tell, for it is damaged", "", "", 0, 0.0, "an unknown time", "")
 """Stands for a lease that cannot be read; a holder that is alive writes it anew."""
+
+_PROVEN: dict[Workspace, float] = {}
+"""When a term was last proven by a request, by `boot_clock`."""
+
+
+def boot_clock() -> float:
+    """Seconds since the host was started, by a clock that counts sleep, and that nobody sets."""
+    clock = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))  # on macOS the latter counts sleep
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 def mine() -> Lease:
     """Lease of this process."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Lease(socket.gethostname(), _boot(), os.getpid(), psutil.Process().create_time(), now)
+    return Lease(socket.gethostname(), _boot(), _namespace(), os.getpid(), _born(os.getpid()), now)
 
 
 def _boot() -> str:
-    told = Path("/proc/sys/kernel/random/boot_id")
-    return told.read_text().strip() if told.exists() else f"{uuid.getnode():x}"
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else f"{uuid.getnode():x}"
+
+
+def _namespace() -> str:
+    """Process namespace, such as ``pid:[4026531836]``; empty where there is none."""
+    path = Path("/proc/self/ns/pid")
+    return str(path.readlink()) if path.is_symlink() else ""
+
+
+def _born(pid: int) -> float:
+    """When a process was started: seconds since the boot where the system says so, for the other clock may be set.
+
+    Raises
+    ------
+    psutil.NoSuchProcess
+        If there is none of this number.
+    """
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        ticks = int(stat.read_text().rpartition(")")[2].split()[START])
+    except (OSError, IndexError):
+        return psutil.Process(pid).create_time()
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def prove(workspace: Workspace, afresh: bool = False) -> None:
+    """See that the term by which an output is written to lasts; one who holds none is not asked.
+
+    On a folder the terms are listed each time, on other stores after `PROOF` seconds, or if it is to be done `afresh`.
+
+    Raises
+    ------
+    IncompleteError
+        If another run has taken the lease, or it was given back.
+    ServiceError
+        If the store cannot be reached.
+    """
+    if workspace.term is None:
+        return
+    now = boot_clock()
+    if not afresh and now - _PROVEN.get(workspace, float("-inf")) < PROOF and not storage.is_local(workspace.output):
+        return
+    if max(_terms(workspace), default=0) != workspace.term:
+        raise IncompleteError(_overtaken(workspace))
+    _PROVEN[workspace] = now
+
+
+def _overtaken(workspace: Workspace) -> str:
+    """Why a run may write no more."""
+    now = holder(workspace)
+    by = "has ended, or another run has taken over and ended" if now is None else f"was taken over by {now}"
+    return (
+        f"{workspace.output}: the lease of this run (term {workspace.term}) {by}; nothing more is written; wait until "
+        "no other run writes there, then run the same command again"
+    )
 
 
 def holder(workspace: Workspace) -> Lease | None:
@@ -95,8 +170,8 @@ def _last(workspace: Workspace) -> tuple[int, Lease | None]:
     if not last:
         return 0, None
     try:
-        told = storage.read_json(_url(workspace, last))
-        return last, Lease(**told) if told else None
+        content = storage.read_json(_url(workspace, last))
+        return last, Lease(**content) if content else None
     except FileNotFoundError:  # a later term began, and swept this one away
         return _last(workspace)
     except (storage.DamagedError, TypeError):
@@ -109,40 +184,54 @@ def _terms(workspace: Workspace) -> list[int]:
     return [int(one[1]) for one in found if one]
 
 
+class HeldError(IncompleteError):
+    """Another run that is alive holds the output."""
+
+
 @contextmanager
-def held(workspace: Workspace) -> Iterator[None]:
-    """Hold the lease of an output while something is done.
+def held(workspace: Workspace, patience: float = 0.0) -> Iterator[Workspace]:
+    """Hold the lease of an output, and write there by it alone: all that this context writes is fenced.
+
+    Yields
+    ------
+    Workspace
+        The output, with the term by which workers write there too.
+
+    Parameters
+    ----------
+    patience
+        Seconds to wait for another run that holds it.
 
     Raises
     ------
+    HeldError
+        If another run that is alive holds it longer.
     IncompleteError
-        If another run that is alive holds it, or took it over since this one did not renew it for `EXPIRY`.
+        If another run took it over since this one did not renew it for `EXPIRY`.
     """
     lease = mine()
     _HELD.add(lease.identity)
     try:
-        with _kept(workspace, lease):
-            yield
+        with _kept(workspace, lease, patience) as keeper, storage.fenced(keeper.prove):
+            yield keeper.workspace
     finally:
         _HELD.remove(lease.identity)
 
 
 @contextmanager
-def _kept(workspace: Workspace, lease: Lease) -> Iterator[None]:
+def _kept(workspace: Workspace, lease: Lease, patience: float) -> Iterator[_Keeper]:
     """Take a lease, renew it, and give it back."""
-    keeper = _Keeper(workspace, _take(workspace, lease), lease)
+    keeper = _Keeper(workspace, _take_in_time(workspace, lease, patience), lease)
     keeper.start()
     try:
-        yield
+        try:
+            yield keeper
+        finally:
+            keeper.stop()
     except KeyboardInterrupt as error:
-        if keeper.robbed is None:
+        if not keeper.lost:
             raise
-        raise IncompleteError(
-            f"{workspace.output} was taken over by {keeper.robbed}, since this run did not renew its lease for "
-            f"{EXPIRY:g} s; wait until that run has ended, then run the same command again"
-        ) from error
-    finally:
-        keeper.stop()
+        raise IncompleteError(keeper.lost) from error
 
 
 def _name(term: int) -> str:
@@ -157,33 +246,61 @@ def _content(lease: Lease | None) -> bytes:
     return json.dumps(asdict(lease) if lease is not None else {}, indent=1).encode()
 
 
+def _take_in_time(workspace: Workspace, lease: Lease, patience: float) -> int:
+    """Begin the next term, as soon as whoever holds the output has ended, and return its number."""
+    until, waits = time.monotonic() + patience, False
+    while True:
+        try:
+            return _take(workspace, lease)
+        except HeldError as error:
+            if time.monotonic() >= until:
+                raise
+            if not waits:
+                logger.info("%s; waiting up to %g s for its end", str(error).partition(";")[0], patience)
+            waits = True
+        time.sleep(LOOK)
+
+
 def _take(workspace: Workspace, lease: Lease) -> int:
     """Begin the next term, behind one that was given back or whose holder is dead, and return its number."""
     term, found = _last(workspace)
     if found is not None:
         _outlive(workspace, found)
         logger.warning("%s was held by %s, which is gone; this run goes on from there", workspace.output, found)
-    own, told = term + 1, _content(lease)
-    new = storage.write_new(_url(workspace, own), told)
-    if new and not storage.refuses_again(_url(workspace, own), told):
+    term, content = term + 1, _content(lease)
+    new = storage.write_new(_url(workspace, term), content)
+    if new and not storage.refuses_again(_url(workspace, term), content):
         time.sleep(LOOK)
-    last = _last(workspace)[1]
-    if last is None or last.identity != lease.identity:
-        raise _refusal(workspace, last or lease)
-    if earlier := [_name(term) for term in _terms(workspace) if term < own]:
+    last, now = _last(workspace)
+    if now is None or now.identity != lease.identity:
+        raise _refusal(workspace, now or lease)
+    _sweep(workspace, last)
+    if found is not None and not storage.is_local(workspace.output):
+        time.sleep(PROOF)
+    return last
+
+
+def _sweep(workspace: Workspace, term: int) -> None:
+    """Remove the terms before one."""
+    if earlier := [_name(number) for number in _terms(workspace) if number < term]:
         storage.remove(workspace.state(TERMS), earlier)
-    return own
 
 
 def _outlive(workspace: Workspace, found: Lease) -> None:
-    """Return when a holder is known to be dead: by its process on this host, by silence for `EXPIRY` on another."""
-    if (found.host, found.boot) == (socket.gethostname(), _boot()):
-        if _lives(found):
+    """Return when a holder is known to be dead: for its process is gone, or was silent for `EXPIRY` while we watched.
+
+    Silent is who does not raise the number of renewals, whatever the clocks of the two hosts say. A process of this
+    host that is alive is not waited for, unless it is suspended.
+    """
+    if _is_near(found):
+        state = _process(found)
+        if state == "gone":
+            return
+        if state == "alive":
             raise _refusal(workspace, found)
-        return
     logger.warning("%s is held by %s; waiting up to %g s for a sign of life", workspace.output, found, EXPIRY)
-    until = time.monotonic() + EXPIRY
-    while time.monotonic() < until:
+    until = boot_clock() + EXPIRY
+    while boot_clock() < until:
         time.sleep(LOOK)
         now = holder(workspace)
         if now is None:
@@ -192,56 +309,91 @@ def _outlive(workspace: Workspace, found: Lease) -> None:
             raise _refusal(workspace, now)
 
 
-def _lives(lease: Lease) -> bool:
-    """Whether a lease of this host is held: by a run of this very process, or by another process that is alive."""
+def _is_near(lease: Lease) -> bool:
+    """Whether the holder's process is seen from here by its number."""
+    return (lease.host, lease.boot, lease.namespace) == (socket.gethostname(), _boot(), _namespace())
+
+
+def _process(lease: Lease) -> Literal["alive", "suspended", "gone"]:
+    """What became of a holder near by: a run of this very process, or another process."""
     if lease.pid == os.getpid():
-        return lease.identity in _HELD
+        return "alive" if lease.identity in _HELD else "gone"
     try:
-        return abs(psutil.Process(lease.pid).create_time() - lease.born) < 1
+        same = abs(_born(lease.pid) - lease.born) < 1
+        status = psutil.Process(lease.pid).status()
     except psutil.NoSuchProcess:
-        return False
+        return "gone"
+    if not same or status in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}:
+        return "gone"
+    return "suspended" if status in {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP} else "alive"
 
 
-def _refusal(workspace: Workspace, lease: Lease) -> IncompleteError:
-    return IncompleteError(
-        f"{workspace.output} is being written by another run: {lease}; wait until it has ended, or stop it, then run "
-        "the same command again"
+def _refusal(workspace: Workspace, lease: Lease) -> HeldError:
+    return HeldError(
+        f"{workspace.output} is being written by another run: {lease}; wait until it has ended (--wait-for-lease), or "
+        "stop it, then run the same command again"
     )
 
 
 class _Keeper(threading.Thread):
-    """Renews a lease until it is stopped; stops the run as SIGTERM does if another has taken it over."""
+    """Renews a lease until it is stopped; stops the run as SIGTERM does if it is lost."""
 
     def __init__(self, workspace: Workspace, term: int, lease: Lease) -> None:
         super().__init__(name="lease", daemon=True)
-        self.workspace = workspace
-        self.term = term
+        self.workspace = replace(workspace, term=term)
         self.lease = lease
-        self.robbed: Lease | None = None
+        self.lost = ""
+        """Why this run may write no more."""
+        self.renewed = boot_clock()
+        """When the last renewal that succeeded was begun."""
         self._end = threading.Event()
 
     def run(self) -> None:
         while not self._end.wait(RENEWED):
             try:
-                if self._lost():
-                    os.kill(os.getpid(), signal.SIGTERM)
-                    return
-                self.lease = replace(self.lease, renewals=self.lease.renewals + 1)
-                storage.write_bytes(_url(self.workspace, self.term), _content(self.lease))
+                self._renew()
+            except IncompleteError as error:
+                self.lost = str(error)
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
             except SoilscaleError as error:
                 logger.warning("the lease could not be renewed: %s", error)
 
-    def _lost(self) -> bool:
-        found = holder(self.workspace)
-        self.robbed = None if found in {None, UNREADABLE} or found.identity == self.lease.identity else found
-        return self.robbed is not None
+    def prove(self, afresh: bool) -> None:
+        """See that this run may write; errors as `lease.prove`.
+
+        Raises
+        ------
+        IncompleteError
+            Also if the last renewal is longer ago than `EXPIRY`, by a clock that counts the time in which this host or
+            process was suspended: others may take the run for dead.
+        """
+        silent = boot_clock() - self.renewed
+        if silent > EXPIRY:
+            raise IncompleteError(
+                f"{self.workspace.output}: this run was suspended, or did not reach the store, for {silent:.0f} s, and "
+                f"could not renew its lease, which is void after {EXPIRY:g} s; nothing more is written; run the same "
+                "command again"
+            )
+        prove(self.workspace, afresh)
+
+    def _renew(self) -> None:
+        now = boot_clock()
+        self.prove(afresh=True)
+        self.lease = replace(self.lease, renewals=self.lease.renewals + 1)
+        storage.write_bytes(_url(self.workspace, self.workspace.term or 0), _content(self.lease))
+        self.renewed = now
 
     def stop(self) -> None:
-        """End, and give the lease back if it is still this run's."""
+        """End, and give the lease back, by an empty term, if it is still this run's."""
         self._end.set()
         self.join()
+        if self.lost:
+            return
         try:
-            if self.robbed is None and not self._lost():
-                storage.write_bytes(_url(self.workspace, self.term), _content(None))
+            term = (self.workspace.term or 0) + 1
+            if max(_terms(self.workspace), default=0) < term:
+                storage.write_new(_url(self.workspace, term), _content(None))
+                _sweep(self.workspace, term)
         except SoilscaleError as error:
             logger.warning("the lease could not be given back: %s", error)

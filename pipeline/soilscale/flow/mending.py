@@ -10,7 +10,19 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from soilscale import cube, storage
-from soilscale.flow import gathering, inventory, mapping, plan, releases, stages
+from soilscale.flow import (
+    explain,
+    gathering,
+    intervals,
+    inventory,
+    judging,
+    mapping,
+    plan,
+    releases,
+    reporting,
+    stages,
+    verification,
+)
 from soilscale.flow.session import Run
 from soilscale.flow.units import MARKER, Unit, markers
 from soilscale.grid import Tile
@@ -53,7 +65,9 @@ def mended(work: Callable[Concatenate[Run, P], T]) -> Callable[Concatenate[Run, 
 
 def restore(run: Run) -> None:
     """Withdraw the markers of the units that made what is lost, or was altered, since the output was complete."""
-    names = inventory.altered(run.workspace)
+    standing = inventory.take(run.workspace)
+    verify(run, standing)
+    names = inventory.altered(run.workspace, standing)
     anew = {_store(name) for name in names if _store(name) and not CHUNK.fullmatch(_key(name))}
     again: dict[str, set[str]] = defaultdict(set)
     for name in names:
@@ -70,6 +84,61 @@ def restore(run: Run) -> None:
             stages.brief(names, "objects"),
             stages.brief(told, "units") or "what it takes to replace them",
         )
+
+
+def verify(run: Run, standing: inventory.Stamps) -> bool:
+    """Withdraw the markers of units whose objects others have replaced since, and those of all stages after them.
+
+    Those later units may have worked on what was wrong; what the run itself wrote, it makes again likewise.
+
+    Returns
+    -------
+    bool
+        Whether all stands as it was written.
+    """
+    bad = verification.spoilt(run.workspace, standing)
+    if not bad:
+        return True
+    names = sorted([*bad.objects, *(name for some in bad.markers.values() for name in some)])
+    logger.warning(
+        "%s: not what was written there, for another run wrote at the same time, or a hand did; made again with all "
+        "that comes after",
+        stages.brief(names, "objects"),
+    )
+    first = min(_position(name) for name in (*bad.markers, *bad.objects))
+    storage.remove(run.workspace.output, [*bad.markers, *bad.objects])
+    for name in {_store(name) for name in bad.objects} - {""}:
+        storage.remove(run.workspace.state(LAID[name]))
+    for stage in _order()[first:]:
+        storage.remove(stages.joined(run, stage))
+    for stage in _order()[first + 1 :]:
+        storage.remove(run.workspace.state(stage))
+    return False
+
+
+def _order() -> tuple[str, ...]:
+    """Stages of units, and the report, each after what it goes on from."""
+    return (
+        *(plan.CUBE, plan.GATHER, plan.RELATE, plan.HARMONISE, plan.MERGE, stages.SAMPLES),
+        *(explain.SELECT, explain.TUNE, stages.TRAIN, explain.IMPORTANCE, explain.ABLATION, intervals.INTERVALS),
+        *mapping.STAGES,
+        *(judging.JUDGE, reporting.REPORT),
+    )
+
+
+def _position(name: str) -> int:
+    """Place in `_order` of the stage that wrote an object, or of which a marker tells; the first if it is of none."""
+    writers = {
+        "samples.parquet": stages.SAMPLES,
+        "predictions.parquet": stages.TRAIN,
+        "models": stages.TRAIN,
+        "maps.zarr": mapping.PREDICT,
+        "maps": mapping.MAPS,
+        "report": reporting.REPORT,
+    }
+    folder, *below = name.split("/")
+    stage = below[0].removesuffix("-joined.json") if folder == "state" else writers.get(folder, plan.CUBE)
+    return _order().index(stage) if stage in _order() else 0
 
 
 def withdraw(run: Run, damaged: DamagedError) -> DamagedError:

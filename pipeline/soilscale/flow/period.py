@@ -6,9 +6,8 @@ the last complete month, never shortens it, and leaves alone what the models lea
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -17,11 +16,8 @@ import yaml
 from soilscale import config, flow, storage
 from soilscale.config import Config
 from soilscale.errors import ConfigurationError, DataError
-from soilscale.flow.session import Run
 from soilscale.flow.workspace import Workspace
 from soilscale.seasons import as_month, following
-
-logger = logging.getLogger(__name__)
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The one that is compiled, where there is one."""
@@ -53,40 +49,7 @@ class Held:
     renewal: Renewal | None
 
 
-def settled(run: Run, today: date, *, afresh: bool) -> Run:
-    """Run whose relative period is resolved, and told in the log; another one as it is.
-
-    Parameters
-    ----------
-    today, afresh
-        As `resolve` takes them.
-    """
-    settings, renewal = resolve(run.config, today, afresh=afresh)
-    if renewal is None:
-        if afresh:
-            _warn_of_loss(settings)
-        return run
-    logger.info(told(settings, renewal))
-    return replace(run, config=settings, renewal=renewal)
-
-
-def _warn_of_loss(settings: Config) -> None:
-    """Tell which months of an output a fixed period leaves out."""
-    try:
-        held = _held(Workspace(settings.output))
-    except DataError:
-        return
-    if held is not None and (held.period[0] < settings.span[0] or held.period[1] > settings.span[1]):
-        logger.warning(
-            "%s holds the months %s to %s, of which the next release will hold those of the period, %s to %s, alone; "
-            "earlier releases stay",
-            settings.output,
-            *held.period,
-            *settings.span,
-        )
-
-
-def resolve(settings: Config, today: date, *, afresh: bool) -> tuple[Config, Renewal | None]:
+def resolve(settings: Config, today: date, *, afresh: bool, anew: bool = False) -> tuple[Config, Renewal | None]:
     """Configuration with the months that a relative period means, and how they were found; None if it is not relative.
 
     Parameters
@@ -96,6 +59,8 @@ def resolve(settings: Config, today: date, *, afresh: bool) -> tuple[Config, Ren
     afresh
         Whether to count from this date even if an earlier command has written down what the same period meant on its
         own: what searches the catalogs counts, the stages after it take what was searched.
+    anew
+        Whether what the output holds is of no account, for it is another configuration's.
 
     Raises
     ------
@@ -108,7 +73,7 @@ def resolve(settings: Config, today: date, *, afresh: bool) -> tuple[Config, Ren
     word = settings.period
     if not isinstance(word, str):
         return settings, None
-    held = _held(Workspace(settings.output))
+    held = None if anew else _held(Workspace(settings.output))
     training = settings.training or (None if held is None else held.training)
     if training is None:
         raise ConfigurationError(_nothing_to_go_on(settings, word))

@@ -3,21 +3,30 @@
 A map is published below the digest of what it was made from, so a new one never takes the place of an old one. When
 the maps of a run stand they become a release, with a catalog of its own below ``maps/releases/N/``; only then does
 ``maps/catalog.json``, which leads to the newest maps, change.
+
+The record of a release is written first, and on condition that there is none of its number: so no two runs take one
+number, not even one that was suspended meanwhile. A run that is killed after that finds its record, and goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from soilscale import __version__, publish, storage
+from soilscale.errors import IncompleteError
+from soilscale.flow import inventory
 from soilscale.flow.units import Unit, markers
 from soilscale.flow.workspace import Workspace, digest
 
 RELEASES = "releases"
 """Folder of the releases below the published maps, and of their records below `state/`."""
+
+RECORD = re.compile(r"(\d+)\.json")
+"""Name of the record of a release."""
 
 Items = dict[str, dict[str, dict[str, Any]]]
 """Kind of map, month or season -> path of an item below the published maps -> the item."""
@@ -49,7 +58,8 @@ class Release:
 
 def numbers(workspace: Workspace) -> list[int]:
     """Numbers of the releases that are kept, ascending."""
-    return sorted(int(name.partition(".")[0]) for name in storage.names_below(workspace.state(RELEASES)))
+    found = (RECORD.fullmatch(name) for name in storage.names_below(workspace.state(RELEASES)))
+    return sorted(int(one[1]) for one in found if one)
 
 
 def newest(workspace: Workspace) -> Release | None:
@@ -83,17 +93,24 @@ def release(workspace: Workspace, name: str, config: str, work: Sequence[Unit], 
     made_from = digest(name, [unit.marker for unit in standing])
     last, kept = newest(workspace), numbers(workspace)
     stands = last is not None and last.made_from == made_from
-    if last is not None and stands and (keep is None or len(kept) <= keep) and _is_whole(workspace, last):
+    published = set(storage.names_below(workspace.published()))
+    now = _leads_to(workspace) if "catalog.json" in published else None
+    few = keep is None or len(kept) <= keep
+    if last is not None and stands and few and now == last.number and _is_whole(last, published):
         return
     items = _items(workspace, standing)
     if last is None or not stands:
-        last = _described(kept[-1] + 1 if kept else 1, made_from, config, items)
-        kept.append(last.number)
-    withdrawn = kept[:-keep] if keep is not None else []
-    kept = kept[len(withdrawn) :]
+        last = _claimed(workspace, _described(made_from, config, items))
+    whole = [number for number in kept if number < last.number and (now is None or number <= now)]
+    kept = [*whole, last.number][-(keep or len(whole) + 1) :]
     _write(workspace, (RELEASES, str(last.number)), name, last, items, ())
+    if numbers(workspace)[-1] != last.number:
+        raise IncompleteError(
+            f"{workspace.output}: another run has made a release after number {last.number} meanwhile, and "
+            "maps/catalog.json leads to it; see which of the two is to write there, and stop the other"
+        )
     _write(workspace, (), name, last, items, kept[-2:-1])
-    storage.write_json(_record(workspace, last.number), asdict(last))
+    withdrawn = [number for number in numbers(workspace) if number < last.number and number not in kept]
     storage.remove(workspace.state(RELEASES), [f"{number}.json" for number in withdrawn])
     _sweep(workspace, last, kept)
 
@@ -103,11 +120,17 @@ def _documents(release: Release) -> set[str]:
     return {"catalog.json", *(f"{kind}/collection.json" for kind in release.maps)}
 
 
-def _is_whole(workspace: Workspace, last: Release) -> bool:
+def _leads_to(workspace: Workspace) -> int | None:
+    """Number of the release that the catalog of now leads to; those after it were begun and not completed."""
+    version = storage.read_json(workspace.published("catalog.json")).get("version")
+    return int(version) if version is not None else None
+
+
+def _is_whole(last: Release, published: Collection[str]) -> bool:
     """Whether all documents are there that lead to the maps of the newest release."""
     own = _documents(last)
     wanted = own | {f"{RELEASES}/{last.number}/{name}" for name in own}
-    return wanted <= set(storage.names_below(workspace.published()))
+    return wanted <= set(published)
 
 
 def _items(workspace: Workspace, standing: Sequence[Unit]) -> Items:
@@ -124,10 +147,21 @@ def _items(workspace: Workspace, standing: Sequence[Unit]) -> Items:
     return found
 
 
-def _described(number: int, made_from: str, config: str, items: Items) -> Release:
+def _claimed(workspace: Workspace, described: Release) -> Release:
+    """Write the record of a release under the next number that no other has."""
+    number = max(numbers(workspace), default=0)
+    while True:
+        number += 1
+        own = replace(described, number=number)
+        storage.write_new(_record(workspace, number), storage.as_json(asdict(own)))
+        if storage.read_json(_record(workspace, number)) == asdict(own):
+            return own
+
+
+def _described(made_from: str, config: str, items: Items) -> Release:
     ends = [item["properties"]["end_datetime"] for kind in items.values() for item in kind.values()]
     return Release(
-        number=number,
+        number=0,
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         made_from=made_from,
         config=config,
@@ -156,7 +190,8 @@ def _write(
 
 def _sweep(workspace: Workspace, last: Release, kept: Sequence[int]) -> None:
     """Remove what is of no release that is kept: its catalogs, and maps that no other one has."""
-    found = storage.names_below(workspace.published())
+    is_ours = inventory.ours(workspace)
+    found = [name for name in storage.names_below(workspace.published()) if is_ours(f"maps/{name}")]
     catalogs = _documents(last)
     catalogs |= {name for name in found if name.startswith(tuple(f"{RELEASES}/{number}/" for number in kept))}
     editions = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -16,7 +16,7 @@ from soilscale import __version__, kernels, reports, storage
 from soilscale.config import Config
 from soilscale.cube import FRACTION
 from soilscale.extents import TURN, turned
-from soilscale.flow import explain, judging, pictures, releases, stages
+from soilscale.flow import explain, inventory, judging, pictures, releases, stages
 from soilscale.flow.causes import causes
 from soilscale.flow.mapping import CONSERVE, MAPS, MAPS_MEAN, PREDICTORS, map_units
 from soilscale.flow.material import Material, check_stations, stations_digest, stations_stamps, truth, truth_stamp
@@ -64,25 +64,21 @@ def write_report(run: Run) -> None:
     if stands(run):
         run.progress("report", 1, 1)
         return
-    storage.remove(_marker(run))
+    earlier = inventory.reported(run.workspace)
     material = Material(run)
     judges = judging.judge_units(material, map_units(run)[CONSERVE]) if judging.asked(run) else []
     run.do(judges, "report: every algorithm")
     _record_broken(material)
     run.progress("report", 0, 3)
     tables = _tables(material, judging.judged(material, judges))
-    for name, table in tables.items():
-        storage.write_bytes(run.workspace.report(f"{name}.csv"), table.to_csv(index=False).encode())
+    written = _put(run, earlier, {f"{name}.csv": table.to_csv(index=False) for name, table in tables.items()})
     run.progress("report", 1, 3)
     figures = pictures.draw(material, tables, material.places)
-    for name, image in figures.items():
-        storage.write_bytes(run.workspace.report(f"{name}.png"), image)
+    written |= _put(run, earlier | written, {f"{name}.png": image for name, image in figures.items()})
     run.progress("report", 2, 3)
     page = reports.page(_context(material, tables, figures))
-    storage.write_bytes(run.workspace.report("index.html"), page.encode())
-    written = {"index.html", *(f"{name}.csv" for name in tables), *(f"{name}.png" for name in figures)}
-    for name in set(storage.names_below(run.workspace.report(""))) - written:
-        storage.remove(run.workspace.report(name))
+    written |= _put(run, earlier | written, {"index.html": page})
+    storage.remove(run.workspace.report(""), sorted(earlier - written))
     stations = stations_digest(run.config)
     told = {
         "made_from": _made_from(run, stations),
@@ -92,6 +88,14 @@ def write_report(run: Run) -> None:
     }
     storage.write_json(_marker(run), told)
     run.progress("report", 3, 3)
+
+
+def _put(run: Run, earlier: Collection[str], contents: Mapping[str, str | bytes]) -> set[str]:
+    """Write files of the report, once they are listed beside those before them: a run removes what is listed alone."""
+    storage.write_json(_marker(run), {"files": sorted({*earlier, *contents})})
+    for name, content in contents.items():
+        storage.write_bytes(run.workspace.report(name), content.encode() if isinstance(content, str) else content)
+    return set(contents)
 
 
 def stands(run: Run, *, by_stamps: bool = False) -> bool:
@@ -105,7 +109,7 @@ def stands(run: Run, *, by_stamps: bool = False) -> bool:
     if not storage.exists(_marker(run)):
         return False
     told = storage.read_json(_marker(run))
-    if not isinstance(told, dict) or "files" not in told:
+    if not isinstance(told, dict) or "made_from" not in told:
         return False
     if not set(told["files"]) <= set(storage.names_below(run.workspace.report(""))):
         return False

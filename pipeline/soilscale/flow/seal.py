@@ -9,11 +9,14 @@ which the next run that the seal does not fit sees what is lost (`mending.restor
 from __future__ import annotations
 
 from soilscale import __version__, config, flow, storage
-from soilscale.errors import ServiceError
+from soilscale.errors import IncompleteError, ServiceError
 from soilscale.flow import freezing, inventory
 from soilscale.flow.inventory import SEAL, Stamps
 from soilscale.flow.session import Outcome, Run
 from soilscale.flow.workspace import Workspace, digest
+
+ROUNDS = 3
+"""How often a run makes again what another writer replaced while it was at work."""
 
 
 def run(given: Run) -> Outcome:
@@ -23,16 +26,23 @@ def run(given: Run) -> Outcome:
     ------
     ConfigurationError
         If the configuration, taken for that of the sealed output (`is_sealed`), is another and wrong.
+    IncompleteError
+        If another writer replaces what is made, again and again.
     """
     lines = _unbroken(given)
     searched = lines is not None
     if lines is not None and not freezing.freeze(given):
         return Outcome(lines, ())
     config.validate(config.dump(given.config))
-    outcome = flow.commands.run(given, searched=searched)
-    if outcome.status == 0:
-        _seal(given, outcome)
-    return outcome
+    for _ in range(ROUNDS):
+        outcome = flow.commands.run(given, searched=searched)
+        if outcome.status or _seal(given, outcome):
+            return outcome
+        searched = True
+    raise IncompleteError(
+        f"{given.workspace.output}: another writer replaced what this run wrote, {ROUNDS} times; see that no other "
+        "run, or tool, writes there, then run the same command again"
+    )
 
 
 def is_sealed(output: str) -> bool:
@@ -43,12 +53,16 @@ def is_sealed(output: str) -> bool:
         return False
 
 
-def _seal(given: Run, outcome: Outcome) -> None:
+def _seal(given: Run, outcome: Outcome) -> bool:
+    """Seal the output, unless something of it does not stand as it was written; then that is to be made again."""
     standing = inventory.take(given.workspace)
+    if not flow.mending.verify(given, standing):
+        return False
     made_from = _made_from(given, standing)
     if made_from is not None:
         inventory.write(given.workspace, standing)
         storage.write_json(given.workspace.state(SEAL), {"made_from": made_from, "lines": list(outcome.lines)})
+    return True
 
 
 def _unbroken(given: Run) -> list[str] | None:

@@ -64,11 +64,13 @@ class Run:
     progress: Progress
     renewal: Renewal | None = None
     """How the months of a relative period were found."""
+    term: int | None = None
+    """Term of the output's lease by which this run writes."""
 
     @cached_property
     def workspace(self) -> Workspace:
         """Where the products live."""
-        return Workspace(self.config.output)
+        return Workspace(self.config.output, self.term)
 
     @cached_property
     def config_hash(self) -> str:

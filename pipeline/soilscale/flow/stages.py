@@ -11,7 +11,7 @@ import pandas as pd
 
 from soilscale import catalog, cube, models, reports, samples, storage
 from soilscale.errors import DataError, IncompleteError
-from soilscale.flow import explain, fill, fitting, freezing, learn, plan
+from soilscale.flow import explain, fill, fitting, freezing, inventory, learn, plan
 from soilscale.flow.layout import Layout, lay
 from soilscale.flow.session import Run
 from soilscale.flow.units import Receipt, Unit
@@ -83,7 +83,7 @@ def _harmonise(run: Run) -> None:
     """Bring the parts of the target to one level."""
     relate = plan.relate_units(run.plan, run.standing)
     if not relate:
-        storage.remove(run.workspace.state(plan.RELATE))
+        inventory.remove(run.workspace, "state", plan.RELATE)
     _raise_failed(run.do(relate, "cube: relate sensors"))
     run.do(plan.harmonise_units(run.plan, run.standing), "cube: harmonise")
     run.do(run.merge_units, "cube: coarse target")

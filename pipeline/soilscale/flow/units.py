@@ -6,12 +6,13 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from typing import Any, Literal
 
 from soilscale import __version__, storage
-from soilscale.errors import ConfigurationError, RefusedError, ServiceError
-from soilscale.flow import keeping
+from soilscale.errors import ConfigurationError, IncompleteError, RefusedError, ServiceError
+from soilscale.flow import keeping, lease
 from soilscale.flow.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -62,10 +63,15 @@ class Receipt:
     seconds: float
     notes: Mapping[str, str] = field(default_factory=dict)
     """Topic -> what of its input was used with a warning, such as an item and a file that contradict each other."""
+    wrote: Mapping[str, storage.Written] = field(default_factory=dict, compare=False)
+    """What was written, by its name below the output: in a marker all but the marker itself."""
 
 
 def perform(workspace: Workspace, units: Sequence[Unit], ended: Callable[[], bool] = lambda: False) -> list[Receipt]:
-    """Do units on a worker, one after the other; those that a worker lost on the way had completed are not repeated.
+    """Do units on a worker, one after the other, but for those that stand.
+
+    Dask gives a task to another worker when its own has died, be it that the task had ended there and its result was
+    not yet handed over; so what had landed is looked for, and not done again.
 
     After one that a service was away for the rest is not tried, and has no receipt; nor is what is left when the stage
     has ended.
@@ -78,21 +84,22 @@ def perform(workspace: Workspace, units: Sequence[Unit], ended: Callable[[], boo
         If the output's store says no, or has no room.
     storage.DamagedError
         If what it reads of the output is not what was written.
+    IncompleteError
+        If the run that sent the units has lost its lease.
     """
-    first, *others = units
-    begun = bool(others) and _complete(workspace, first)
+    begun = is_complete(workspace, units[0])
     receipts: list[Receipt] = []
     for unit in units:
         if ended():
             break
-        complete = begun and _complete(workspace, unit)
+        complete = begun and is_complete(workspace, unit)
         receipts.append(Receipt(unit.stage, unit.name, "done", "", 0.0) if complete else _do(workspace, unit))
         if receipts[-1].outcome == "unreachable":
             break
     return receipts
 
 
-def _complete(workspace: Workspace, unit: Unit) -> bool:
+def is_complete(workspace: Workspace, unit: Unit) -> bool:
     """Whether a unit is known to be complete; what its store does not tell, doing it does."""
     try:
         return storage.exists(workspace.state(unit.stage, unit.marker))
@@ -101,17 +108,23 @@ def _complete(workspace: Workspace, unit: Unit) -> bool:
 
 
 def _do(workspace: Workspace, unit: Unit) -> Receipt:
-    """Do a unit, and mark it, complete or failed, last."""
+    """Do a unit, and mark it, complete or failed, last; all under the term of the run that sent it."""
+    with storage.fenced(partial(lease.prove, workspace)) as fence:
+        return replace(_done(workspace, unit, fence), wrote=fence.below(workspace.output))
+
+
+def _done(workspace: Workspace, unit: Unit, fence: storage.Fence) -> Receipt:
     start = time.monotonic()
 
     def receipt(outcome: Outcome, message: str = "") -> Receipt:
         notes = next((dict(made.warnings) for made in unit.arguments if hasattr(made, "warnings")), {})
-        return Receipt(unit.stage, unit.name, outcome, message, round(time.monotonic() - start, 3), notes)
+        seconds = round(time.monotonic() - start, 3)
+        return Receipt(unit.stage, unit.name, outcome, message, seconds, notes, fence.below(workspace.output))
 
     try:
         try:
             kept = unit.work(workspace, *unit.arguments)
-        except (ConfigurationError, ServiceError, storage.DamagedError):
+        except (ConfigurationError, ServiceError, IncompleteError):
             raise
         except ImportError as error:
             return receipt("unreachable", f"{error}; see that workers have the packages that the runner has")
@@ -132,16 +145,28 @@ def _do(workspace: Workspace, unit: Unit) -> Receipt:
 
 def give_up(workspace: Workspace, unit: Unit, message: str) -> Receipt:
     """Leave missing what a unit writes that kills its workers, and mark it so."""
-    if unit.blank is not None:
-        unit.blank(workspace, *unit.arguments)
-    receipt = Receipt(unit.stage, unit.name, "killed", message, 0.0)
-    _mark(workspace, receipt, f"{unit.name}{FAILED}")
-    return receipt
+    with storage.fenced(partial(lease.prove, workspace)) as fence:
+        if unit.blank is not None:
+            unit.blank(workspace, *unit.arguments)
+        receipt = Receipt(unit.stage, unit.name, "killed", message, 0.0, wrote=fence.below(workspace.output))
+        _mark(workspace, receipt, f"{unit.name}{FAILED}")
+        return replace(receipt, wrote=fence.below(workspace.output))
+
+
+def enter(workspace: Workspace, receipts: Sequence[Receipt]) -> None:
+    """Enter what workers wrote beside what this process wrote under the fence of its run."""
+    fence = storage.fence()
+    if fence is not None:
+        for receipt in receipts:
+            marker = next(filter(MARKER.search, receipt.wrote), "")
+            fence.enter(workspace.output, receipt.wrote, by=marker)
 
 
 def _mark(workspace: Workspace, receipt: Receipt, name: str, kept: keeping.Arrays | None = None) -> None:
-    told = asdict(receipt) | {"version": __version__} | ({} if kept is None else {"kept": keeping.pack(kept)})
-    storage.write_json(workspace.state(receipt.stage, name), told)
+    """Write a marker: what became of the unit, what it wrote, by which term, and what it keeps."""
+    content = asdict(receipt) | {"version": __version__, "term": workspace.term}
+    content |= {} if kept is None else {"kept": keeping.pack(kept)}
+    storage.write_json(workspace.state(receipt.stage, name), content)
 
 
 def markers(workspace: Workspace, stage: str) -> set[str]:
@@ -152,5 +177,6 @@ def markers(workspace: Workspace, stage: str) -> set[str]:
 def failures(workspace: Workspace) -> list[Receipt]:
     """Units that are missing, as they were last tried."""
     names = [name for name in storage.names_below(workspace.state()) if name.endswith(FAILED)]
+    told = {one.name for one in fields(Receipt)} - {"wrote"}
     found = [storage.read_json(workspace.state(name)) for name in names]
-    return [Receipt(**{key: value for key, value in entry.items() if key != "version"}) for entry in found]
+    return [Receipt(**{key: value for key, value in entry.items() if key in told}) for entry in found]

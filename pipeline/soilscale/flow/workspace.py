@@ -15,6 +15,8 @@ class Workspace:
     """The output of one configuration."""
 
     output: str
+    term: int | None = None
+    """Term of the lease by which it is written to; None where it is only read."""
 
     def items(self, source: str) -> str:
         """Frozen items of a source."""

@@ -1,10 +1,13 @@
 from .arrays import create, grow, open_foreign, open_group, read_region, write_region
 from .damage import DamagedError, damaged, parsed
+from .fencing import Fence, Written, fence, fenced, permit
 from .gdal import gdal_beside, gdal_options, gdal_path, gdal_session
 from .hrefs import absolute, as_href
 from .objects import (
     answers,
+    as_json,
     check_writable,
+    checksum,
     exists,
     local_copy,
     names_below,
@@ -14,6 +17,7 @@ from .objects import (
     read_many,
     refuses_again,
     remove,
+    sizes,
     stamp,
     stamps,
     write_bytes,
@@ -26,15 +30,21 @@ from .stores import TIMEOUT, explain, failures, filesystem, has_bucket, is_local
 __all__ = [
     "TIMEOUT",
     "DamagedError",
+    "Fence",
+    "Written",
     "absolute",
     "answers",
     "as_href",
+    "as_json",
     "check_writable",
+    "checksum",
     "create",
     "damaged",
     "exists",
     "explain",
     "failures",
+    "fence",
+    "fenced",
     "filesystem",
     "gdal_beside",
     "gdal_options",
@@ -50,6 +60,7 @@ __all__ = [
     "open_foreign",
     "open_group",
     "parsed",
+    "permit",
     "read_bytes",
     "read_head",
     "read_json",
@@ -59,6 +70,7 @@ __all__ = [
     "remove",
     "resolve",
     "shown",
+    "sizes",
     "stamp",
     "stamps",
     "write_bytes",

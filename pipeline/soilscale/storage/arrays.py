@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -19,9 +20,10 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from soilscale.errors import DataError
+from soilscale.storage import fencing, puts
 from soilscale.storage.damage import DamagedError
-from soilscale.storage.objects import remove, write_bytes
-from soilscale.storage.stores import explain, failures, filesystem, has_bucket, is_local, options
+from soilscale.storage.objects import names_below, remove, write_bytes
+from soilscale.storage.stores import explain, failures, filesystem, has_bucket, is_local, is_s3, options
 
 CODEC = ZstdCodec(level=0, checksum=True)
 """Compression of every chunk: plain Zstandard, whose frames end with a checksum of what they hold."""
@@ -79,12 +81,14 @@ class _Folder(LocalStore):
         return _checked(found, str(self.root), key, gaps=self.gaps)
 
     async def set(self, key: str, value: Buffer) -> None:
-        with _told(f"{self.root}/{key}", "write"):
-            await super().set(key, value)
+        await asyncio.to_thread(self.set_sync, key, value)
 
     def set_sync(self, key: str, value: Buffer) -> None:
-        with _told(f"{self.root}/{key}", "write"):
-            super().set_sync(key, value)
+        self._check_writable()
+        write_bytes(f"{self.root}/{key}", value.to_bytes())
+
+    async def delete(self, key: str) -> None:
+        remove(f"{self.root}/{key}")
 
 
 class _Bucket(FsspecStore):
@@ -114,11 +118,19 @@ class _Bucket(FsspecStore):
         return _checked(prototype.buffer.from_bytes(found), self.url, key, gaps=self.gaps)
 
     async def set(self, key: str, value: Buffer, byte_range: tuple[int, int] | None = None) -> None:
-        with _told(f"{self.url}/{key}", "write"):
-            await super().set(key, value, byte_range)
+        self._check_writable()
+        url, data = f"{self.url}/{key}", value.to_bytes()
+        with _told(url, "write"):
+            if not is_s3(url):
+                await super().set(key, value, byte_range)
+                return
+            version = await puts.put(self.fs, f"{self.path}/{key}", data)
+        fencing.note(url, [data], f"{len(data)} {version}")
 
     async def delete(self, key: str) -> None:
+        fencing.forget([f"{self.url}/{key}"])
         with _told(f"{self.url}/{key}", "remove"):
+            await asyncio.to_thread(fencing.permit, afresh=True)
             await self.fs._rm_file(f"{self.path}/{key}")  # noqa: SLF001 - likewise; one request, whether it is there
 
 
@@ -162,7 +174,8 @@ def create(url: str, group: str, template: xr.Dataset) -> None:
         variable.encoding = variable.encoding | {"compressors": (CODEC,)}
     with zarr.config.set({f"array.{key}": value for key, value in WHOLE.items()}):
         coded.to_zarr(MemoryStore(objects), group=group, mode="w", compute=False, zarr_format=3, consolidated=False)
-    remove(f"{url}/{group}")
+    earlier = names_below(f"{url}/{group}")
+    remove(f"{url}/{group}", [name for name in earlier if f"/{name}".endswith(f"/{METADATA}") or CHUNK.search(name)])
     for key, content in objects.items():
         write_bytes(f"{url}/{key}", content.to_bytes())
 

@@ -6,10 +6,12 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from soilscale.storage import fencing
 
 
 def create(path: Path, data: bytes) -> bool:
@@ -17,6 +19,7 @@ def create(path: Path, data: bytes) -> bool:
     draft = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
     write(draft, data)
     try:
+        fencing.permit()
         path.hardlink_to(draft)
     except FileExistsError:
         return False
@@ -25,15 +28,30 @@ def create(path: Path, data: bytes) -> bool:
     return True
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write a file, or put it in the place of one."""
-    _replace(path, lambda stream: stream.write(data))
+def write(path: Path, data: bytes) -> os.stat_result:
+    """Write a file, or put it in the place of one; what the file system says of it."""
+    return _replace(path, lambda stream: stream.write(data))
 
 
-def copy(path: Path, source: Path) -> None:
-    """Write a file with the content of another."""
+def copy(path: Path, source: Path) -> os.stat_result:
+    """Write a file with the content of another; what the file system says of it."""
     with source.open("rb") as content:
-        _replace(path, lambda stream: shutil.copyfileobj(content, stream))
+        return _replace(path, lambda stream: shutil.copyfileobj(content, stream))
+
+
+def remove(top: Path, paths: Iterable[Path]) -> None:
+    """Remove files that are there, and the folders below `top` that they leave empty; never a folder with files."""
+    for path in paths:
+        if path.is_dir():
+            continue
+        path.unlink(missing_ok=True)
+        for folder in path.parents:
+            if folder == top or top not in folder.parents:
+                break
+            try:
+                folder.rmdir()
+            except OSError:  # something else lies in it
+                break
 
 
 def below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
@@ -46,14 +64,19 @@ def below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
                 yield path.removeprefix(root), os.stat(path)  # noqa: PTH116 - likewise
 
 
-def _replace(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+def _replace(path: Path, fill: Callable[[BinaryIO], object]) -> os.stat_result:
+    """Write a draft, and put it in its place right after the `fencing.fence` has let: nothing slow stands between."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    draft = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:
             fill(stream)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        draft.chmod(0o644)
+        stat = draft.stat()
+        fencing.permit()
+        draft.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise
+    return stat

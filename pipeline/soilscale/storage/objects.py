@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import mimetypes
+import os
 import posixpath
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,23 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from fsspec import AbstractFileSystem
+from fsspec.asyn import sync
 from fsspec.implementations.local import LocalFileSystem
 
 from soilscale.errors import ServiceError
-from soilscale.storage import files
+from soilscale.storage import fencing, files, puts
 from soilscale.storage.damage import parsed
 from soilscale.storage.stores import code, explain, failures, filesystem, has_bucket, is_local, is_s3, join
 
-PART = 16 * 2**20
-"""Bytes of a part of an object that is sent in several."""
-
-PARTS_AT_A_TIME = 4
-
 GONE, ANSWERED = ("404", "410"), ("400", "405", "406", "416", "InvalidRange")
 """Codes of a store that has no such object any more, and of one that has, but does not like how it was asked."""
-
-TAKEN = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
-"""Codes of a store that does not write an object as new, for it is there, or is being written by another."""
 
 MOST_LISTED = MOST_REMOVED = 1000
 """Objects that S3 lists, or removes, in one request."""
@@ -137,7 +132,7 @@ def answers(url: str) -> bool:
 
 
 def write_bytes(url: str, data: bytes) -> None:
-    """Write an object whole or not at all; a large one goes to S3 in parts.
+    """Write an object whole or not at all, if the `fencing.fence` lets; a large one goes to S3 in parts.
 
     Raises
     ------
@@ -147,27 +142,40 @@ def write_bytes(url: str, data: bytes) -> None:
     try:
         fs, path = filesystem(url)
         if isinstance(fs, LocalFileSystem):
-            files.write(Path(path), data)
+            version = _stamp_of(files.write(Path(path), data))
+        elif is_s3(url) and len(data) < puts.WHOLE:
+            version = f"{len(data)} {sync(fs.loop, puts.put, fs, path, data)}"
         elif is_s3(url):
-            fs.pipe_file(path, data, chunksize=PART, max_concurrency=PARTS_AT_A_TIME)
+            puts.put_parts(fs, path, data)
+            version = ""
         else:
+            fencing.permit()
             fs.pipe_file(path, data)
+            version = ""
     except failures() as error:
         raise explain(error, url, "write") from error
+    fencing.note(url, [data], version)
 
 
 def write_file(url: str, path: Path) -> None:
     """Write a local file as an object, whole or not at all, without holding it in memory; errors as `write_bytes`."""
+    version = ""
     try:
         fs, target = filesystem(url)
         if isinstance(fs, LocalFileSystem):
-            files.copy(Path(target), path)
+            version = _stamp_of(files.copy(Path(target), path))
+        elif is_s3(url) and (size := path.stat().st_size) < puts.WHOLE:
+            kind, _ = mimetypes.guess_type(target)
+            headers = {"ContentType": kind} if kind else {}
+            version = f"{size} {sync(fs.loop, puts.put, fs, target, path.read_bytes(), **headers)}"
         elif is_s3(url):
-            fs.put_file(str(path), target, chunksize=PART, max_concurrency=PARTS_AT_A_TIME)
+            puts.put_parts(fs, target, path)
         else:
+            fencing.permit()
             fs.put_file(str(path), target)
     except failures() as error:
         raise explain(error, url, "write") from error
+    fencing.note(url, fencing.pieces(path), version)
 
 
 def write_new(url: str, data: bytes) -> bool:
@@ -180,6 +188,7 @@ def write_new(url: str, data: bytes) -> bool:
         fs, path = filesystem(url)
         if isinstance(fs, LocalFileSystem):
             return files.create(Path(path), data)
+        fencing.permit(afresh=True)
         return not fs.exists(path) and _create(fs, path, data)
     except failures() as error:
         raise explain(error, url, "write") from error
@@ -204,7 +213,7 @@ def _create(fs: AbstractFileSystem, path: str, data: bytes) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        if code(error) not in TAKEN:
+        if code(error) not in puts.TAKEN:
             raise
         return False
     return True
@@ -221,9 +230,14 @@ def read_json(url: str) -> Any:
     return parsed(url, read_bytes(url))
 
 
+def as_json(content: Any) -> bytes:
+    """Content of a JSON object as `write_json` writes it."""
+    return json.dumps(content, indent=1, sort_keys=True).encode()
+
+
 def write_json(url: str, content: Any) -> None:
     """Write a JSON object; errors as `write_bytes`."""
-    write_bytes(url, json.dumps(content, indent=1, sort_keys=True).encode())
+    write_bytes(url, as_json(content))
 
 
 def exists(url: str) -> bool:
@@ -241,6 +255,11 @@ def exists(url: str) -> bool:
         return answers(url) or any(_below(fs, path, most=1))
     except failures() as error:
         raise explain(error, url, "reach") from error
+
+
+def sizes(url: str) -> dict[str, int]:
+    """Bytes of each object below a folder, by its name relative to it; errors as `names_below`."""
+    return {name: int(told.get("size", told.get("Size", 0))) for name, told in _told_below(url).items()}
 
 
 def stamp(url: str) -> str:
@@ -261,6 +280,17 @@ def stamp(url: str) -> str:
     except failures() as error:
         raise explain(error, url, "reach") from error
     return _stamp(told)
+
+
+def _stamp_of(stat: os.stat_result) -> str:
+    """Stamp of a file."""
+    return _stamp({"size": stat.st_size, "mtime": stat.st_mtime})
+
+
+def checksum(url: str) -> str:
+    """MD5 of the content of an object; errors as `read_bytes`."""
+    with local_copy(url) as path:
+        return fencing.summed(fencing.pieces(path))[1]
 
 
 def _stamp(told: Mapping[str, Any]) -> str:
@@ -338,27 +368,34 @@ def _listed(fs: AbstractFileSystem, path: str, most: int = MOST_LISTED) -> Itera
 
 
 def remove(url: str, names: Iterable[str] | None = None) -> None:
-    """Remove an object or a folder with all that is in it; nothing happens if it is not there.
+    """Remove an object, or named ones below a folder; never a folder whole, in which others may keep what is theirs.
+
+    Nothing happens if one is not there. A folder that the last object leaves empty goes with it.
 
     Parameters
     ----------
     names
-        Objects below the folder, relative to it, that alone are removed; on S3 a thousand in one request.
+        Objects below the folder, relative to it, that are removed; on S3 a thousand in one request. None: the object
+        itself.
 
     Raises
     ------
     ConfigurationError, ServiceError
         If something of it cannot be removed.
     """
+    names = None if names is None else list(names)
+    fencing.forget([url] if names is None else [join(url, name) for name in names])
     try:
         fs, path = filesystem(url)
+        paths = [path] if names is None else [posixpath.join(path, name) for name in names]
         if is_s3(url):
-            below = ["", *_below(fs, path)] if names is None else names
-            _remove_s3(fs, url, [posixpath.join(path, name).rstrip("/") for name in below])
+            _remove_s3(fs, url, paths)
             return
-        for found in [path] if names is None else [posixpath.join(path, name) for name in names]:
-            if fs.exists(found):
-                fs.rm(found, recursive=True)
+        fencing.permit(afresh=True)
+        if isinstance(fs, LocalFileSystem):
+            files.remove(Path(path), map(Path, paths))
+        else:
+            fs.rm([one for one in paths if fs.exists(one)])
     except failures() as error:
         raise explain(error, url, "remove") from error
 
@@ -367,6 +404,7 @@ def _remove_s3(fs: AbstractFileSystem, url: str, paths: list[str]) -> None:
     """Remove objects, and see that the store did so; s3fs itself takes no notice of those that it did not."""
     for first in range(0, len(paths), MOST_REMOVED):
         bucket = paths[0].partition("/")[0]
+        fencing.permit(afresh=True)
         keys = [{"Key": path.partition("/")[2]} for path in paths[first : first + MOST_REMOVED]]
         answer = fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
         for error in answer.get("Errors", ()):
