@@ -349,7 +349,8 @@ def _fills(
         texts = (source.states("nodata"), "nodata []"), *((who, f"nodata {list(each)}") for who, each in codes.items())
         how, remedy = "these codes are read as data", f"to mask them, leave nodata out under sources.{source.name}"
         return (), (Contradiction(source.name, item, "nodata", texts, how, remedy, grave=False),)
-    return tuple(sorted({*(source.nodata or ()), *(code for each in codes.values() for code in each)})), ()
+    every = {*(source.nodata or ()), *(code for each in codes.values() for code in each)}
+    return tuple(sorted(code for code in every if math.isfinite(code))), ()
 
 
 def _one_unit(one: Statement, other: Statement) -> bool:

@@ -59,7 +59,7 @@ class Reading:
             found = assets.header(href, self._band(asset), placement)
             _check_place(scene, found)
             if mask := self._mask(scene, asset, href):
-                found = replace(found, mask=mask, dtype="float64")
+                found = replace(found, mask=mask, masked=True, dtype="float64")
             place = Georeference(found.crs, found.transform)
             elsewhere = georeference.apart(place, found.shape, placement)
             if elsewhere is not None:
@@ -151,9 +151,9 @@ class Reading:
 
 
 def _answers(url: str) -> bool:
-    """Whether a file is there; one that its store refuses to show is as good as none."""
+    """Whether a raster is there; one that its store refuses to show is as good as none, and so is a page of a site."""
     try:
-        return storage.answers(url)
+        return storage.answers(url) and assets.opened(url, lambda file: file.count > 0)
     except SoilscaleError:
         return False
 
