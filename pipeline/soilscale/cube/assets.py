@@ -6,6 +6,7 @@ import math
 import re
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import CRSError, RasterioError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from soilscale import storage, units
@@ -55,6 +56,9 @@ MOST_OPEN = 32
 """Files that a thread keeps open at once, the last used ones."""
 
 T = TypeVar("T")
+
+# A file without a place is placed by its item, or refused with a message; masks beside files have none.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
 
 class Shelf:

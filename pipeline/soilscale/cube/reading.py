@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,9 @@ from soilscale.errors import DataError, SoilscaleError
 from soilscale.extents import intersects, padded
 from soilscale.grid import Bounds, lonlat_bounds
 from soilscale.sources import Source
+
+_asking = threading.Lock()
+"""Held while a thread asks whether the files of a source have masks beside them, so that no other asks too."""
 
 STRAY = 1.0
 """Degrees by which an item's bounding box may miss its file."""
@@ -106,9 +110,10 @@ class Reading:
             return None
         address, question, query = href.partition("?")
         beside = f"{address}.msk{question}{query}"
-        if asset not in self._masks:
-            self._masks[asset] = _answers(beside)
-            return beside if self._masks[asset] else None
+        with _asking:
+            if asset not in self._masks:
+                self._masks[asset] = _answers(beside)
+                return beside if self._masks[asset] else None
         return beside if self._masks[asset] and _answers(beside) else None
 
     def fetch_headers(self, scenes: Sequence[Scene]) -> None:
