@@ -32,14 +32,6 @@ def grid_advice(config: Config, scenes: Mapping[str, Sequence[Scene]]) -> dict[s
     return found
 
 
-def lines(config: Config, scenes: Mapping[str, Sequence[Scene]]) -> list[str]:
-    """The same as lines of `check`."""
-    return [
-        f"{'warning' if told.misfit else 'note'}: source {name}: {told.text}"
-        for name, told in grid_advice(config, scenes).items()
-    ]
-
-
 def tell(config: Config, scenes: Mapping[str, Sequence[Scene]]) -> None:
     """The same in the log."""
     for name, told in grid_advice(config, scenes).items():

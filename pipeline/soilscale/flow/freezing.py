@@ -37,6 +37,12 @@ SEARCH = "search"
 UNIT = "soilscale:unit"
 """Member of frozen items: the unit that a file of theirs states, and the digest of the scene whose file it is."""
 
+FOUND = "soilscale:found"
+"""Member of frozen items: what the catalog gave for them, see `counts`."""
+
+PRUNED = 10
+"""Parts of a catalog that were not read, of which the reason is kept."""
+
 TRIED = 3
 """Scenes of which at least one must be readable for its file to state the unit."""
 
@@ -94,12 +100,30 @@ def freeze(run: Run) -> bool:
             "soilscale:query": made_from,
             "soilscale:asked": {"of": of, "last": run.config.span[1]},
             UNIT: stated,
+            FOUND: counts(found),
         }
         if frozen != json.loads(json.dumps(collection)):
             storage.write_json(url, collection)
             new = True
     broken.write()
     return new or bool(broken.found)
+
+
+def counts(found: catalog.Found) -> dict[str, Any]:
+    """What a catalog gave for a query, as plain data.
+
+    ``matched`` and ``received`` are of an API that tells how many items it has; ``refused`` did not meet the query;
+    ``parts pruned`` of a static catalog were not read, ``pruned`` says of the first ones why; ``broken`` documents
+    could not be used.
+    """
+    return {
+        "matched": found.matched,
+        "received": found.received,
+        "refused": found.refused,
+        "parts pruned": len(found.pruned),
+        "pruned": [f"{part.url.partition('?')[0]}: {part.why}" for part in found.pruned[:PRUNED]],
+        "broken": len(found.broken),
+    }
 
 
 def unit(source: Source, scenes: Sequence[Scene], frozen: Mapping[str, Any]) -> str:

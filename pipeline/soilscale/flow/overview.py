@@ -13,9 +13,9 @@ from soilscale.catalog import Scene
 from soilscale.config import Config
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
 from soilscale.flow import (
+    audit,
     causes,
     explain,
-    fitting,
     freezing,
     judging,
     lease,
@@ -86,7 +86,8 @@ def status(config: Config) -> Status:
     lines += [f"{last}; kept: {', '.join(map(str, releases.numbers(workspace)))}"] if last is not None else []
     writer = lease.holder(workspace)
     lines += [f"being written by {writer}"] if writer is not None else []
-    lines += stages.gap_lines(run.plan) if expected else []
+    kept = audit.kept(run) if expected else None
+    lines += [] if kept is None else kept.lines
     return Status(found, failed, lines)
 
 
@@ -170,12 +171,12 @@ def check(config: Config, progress: Progress) -> Check:
     rows: list[SourceCheck] = []
     errors: list[SoilscaleError] = []
     seen: dict[str, Sequence[Scene]] = {}
-    notes: list[str] = []
+    inputs: list[audit.Inputs] = []
     for source in config.source_list:
         try:
-            scenes, found, lines = _look_at(config, source, progress)
-            seen[source.name] = scenes
-            notes += lines
+            one, found = _look_at(config, source, progress)
+            inputs += [one] if one.scenes else []
+            scenes = seen[source.name] = one.scenes
             rows.append(_describe(config, source, scenes))
             if not scenes:
                 errors.append(DataError(freezing.no_items(config, source, found)))
@@ -183,17 +184,11 @@ def check(config: Config, progress: Progress) -> Check:
             errors.append(error)
             rows.append(SourceCheck(source.name, 0, "", "", str(error)))
     looked = probing.look(config, seen)
-    inputs, faults = _shown(looked, rows)
+    shown, faults = _shown(looked, rows)
     errors += faults
-    warnings = [f"warning: {text}" for text in probing.warnings(looked)]
-    lines = [
-        *map(str, faults),
-        *warnings,
-        *fitting.lines(config, seen),
-        *_grid_lines(config),
-        *_parts_lines(config, seen),
-        *notes,
-    ]
+    findings = audit.make(config, inputs, looked).findings
+    errors += [DataError(str(one)) for one in findings if one.rule == "implausible"]
+    lines = [*map(str, findings), *_grid_lines(config), *_parts_lines(config, seen)]
     try:
         reporting.check_references(config)
         told = stations_on_grid(config)
@@ -205,7 +200,7 @@ def check(config: Config, progress: Progress) -> Check:
         lines.append(f"output {config.output} can be written")
     except SoilscaleError as error:
         errors.append(error)
-    return Check(rows, inputs, lines, size(config, seen), _gravest(errors))
+    return Check(rows, shown, lines, size(config, seen), _gravest(errors))
 
 
 def _shown(
@@ -225,14 +220,14 @@ def _shown(
     return inputs, faults
 
 
-def _look_at(config: Config, source: Source, progress: Progress) -> tuple[list[Scene], catalog.Found, list[str]]:
-    """Scenes that a catalog has for a source, what it gave, and what there is to say of them."""
+def _look_at(config: Config, source: Source, progress: Progress) -> tuple[audit.Inputs, catalog.Found]:
+    """What a catalog has for a source."""
     items, found = catalog.find(freezing.query(config, source), progress=progress)
     relations = catalog.relate(items, source)
     scenes = plan.scenes_of(config, source, items, relations) if items else []
     if source.role == "predictor" and catalog.is_static(scenes, source, freezing.period(config)):
         catalog.refuse_unclear(source.name, relations)
-    return scenes, found, catalog.account(source, relations)
+    return audit.Inputs(source, scenes, relations, freezing.counts(found)), found
 
 
 def _parts_lines(config: Config, seen: Mapping[str, Sequence[Scene]]) -> list[str]:

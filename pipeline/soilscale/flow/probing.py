@@ -7,8 +7,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from soilscale import cube
 from soilscale.catalog import Scene
@@ -28,6 +30,9 @@ READERS = 8
 PATIENCE = 60.0
 """Seconds within which all assets are to be read."""
 
+
+CLASSES = 8
+"""Codes of classes that are shown at most."""
 
 CAUSES = ("mask", "fill", "range", "quality")
 """Why values are missing, in the order in which they are looked at."""
@@ -152,39 +157,75 @@ def warnings(looked: Sequence[Looked]) -> list[str]:
     return list(kinds.values())
 
 
+def samples(looked: Sequence[Looked]) -> NDArray[np.float64]:
+    """Decoded values of all windows that were read, NaN where missing, in one dimension."""
+    parts = [one.probe.values.astype("float64").ravel() for one in looked if one.probe is not None]
+    return np.concatenate([np.empty(0), *parts])
+
+
+def described(looked: Looked) -> dict[str, Any]:
+    """What was seen of an item, as plain data.
+
+    Raises
+    ------
+    ValueError
+        If it could not be read.
+    """
+    probe = looked.probe
+    if probe is None:
+        raise ValueError(f"{looked.scene.item} was not read")
+    header, how = probe.header, probe.decoding
+    code = header.crs.to_epsg()
+    valid = probe.values[np.isfinite(probe.values)]
+    return {
+        "format": probe.driver,
+        "crs": f"EPSG:{code}" if code else cube.crs_name(header),
+        "pixel": [float(f"{side:.6g}") for side in header.pixel],
+        "pixel unit": "degrees" if header.crs.is_geographic else header.crs.linear_units,
+        "dtype": header.dtype,
+        "missing codes": list(how.fills),
+        "valid range": how.valid_range and list(how.valid_range),
+        "scale": how.scale,
+        "offset": how.offset,
+        "unit": probe.unit,
+        "cube unit": looked.unit,
+        "conversion": [how.conversion.factor, how.conversion.offset],
+        "least, median, greatest": [float(f"{f(valid):.6g}") for f in (np.min, np.median, np.max)]
+        if valid.size
+        else None,
+        "missing": {cause: round(share, 4) for cause, share in probe.missing.items()},
+    }
+
+
 def row(looked: Sequence[Looked]) -> tuple[str, ...] | None:
     """What will be read of a source: file, stored values, unit, and decoded values of all items that were opened.
 
     None if none could be.
     """
-    probes = [one.probe for one in looked if one.probe is not None]
-    if not probes:
+    seen = [(one.unit, one.probe) for one in looked if one.probe is not None]
+    if not seen:
         return None
-    looked = [one for one in looked if one.probe is not None]
+    entries = [described(one) for one in looked if one.probe is not None]
     return (
-        "; ".join(dict.fromkeys(map(_file, probes))),
-        "; ".join(dict.fromkeys(map(_stored, probes))),
-        "; ".join(dict.fromkeys(_unit(one.unit, one.probe) for one in looked if one.probe is not None)),
-        _values(looked[0].source, probes),
+        "; ".join(dict.fromkeys(map(_file, entries))),
+        "; ".join(dict.fromkeys(map(_stored, entries))),
+        "; ".join(dict.fromkeys(_unit(unit, probe) for unit, probe in seen)),
+        _values(looked),
     )
 
 
-def _file(probe: Probe) -> str:
-    header = probe.header
-    code = header.crs.to_epsg()
-    name = f"EPSG:{code}" if code else cube.crs_name(header)
-    unit = "degrees" if header.crs.is_geographic else header.crs.linear_units
-    width, height = header.pixel
-    return f"{probe.driver}, {name}, {width:.6g} x {height:.6g} {unit}"
+def _file(entry: Mapping[str, Any]) -> str:
+    width, height = entry["pixel"]
+    return f"{entry['format']}, {entry['crs']}, {width:g} x {height:g} {entry['pixel unit']}"
 
 
-def _stored(probe: Probe) -> str:
-    how = probe.decoding
-    parts = [probe.header.dtype]
-    parts += [f"missing {', '.join(f'{code:g}' for code in how.fills)}"] if how.fills else ["no fill"]
-    parts += [f"valid {how.valid_range[0]:g}..{how.valid_range[1]:g}"] if how.valid_range else []
-    parts += [f"x {how.scale:g}"] if how.scale != 1 else []
-    parts += [f"{how.offset:+g}"] if how.offset else []
+def _stored(entry: Mapping[str, Any]) -> str:
+    codes, limits = entry["missing codes"], entry["valid range"]
+    parts = [entry["dtype"]]
+    parts += [f"missing {', '.join(f'{code:g}' for code in codes)}" if codes else "no fill"]
+    parts += [f"valid {limits[0]:g}..{limits[1]:g}"] if limits else []
+    parts += [f"x {entry['scale']:g}"] if entry["scale"] != 1 else []
+    parts += [f"{entry['offset']:+g}"] if entry["offset"] else []
     return ", ".join(parts)
 
 
@@ -198,17 +239,18 @@ def _unit(wanted: str | None, probe: Probe) -> str:
     return f"{probe.unit} -> {wanted}{converted}" if probe.unit and (converted or probe.unit != wanted) else wanted
 
 
-def _values(source: Source, probes: Sequence[Probe]) -> str:
-    """Least, median and greatest decoded value, and the share missing."""
-    values = np.concatenate([probe.values.ravel() for probe in probes])
+def _values(looked: Sequence[Looked]) -> str:
+    """Least, median and greatest decoded value, and the share missing by cause."""
+    values = samples(looked)
     valid = values[np.isfinite(values)]
-    causes = {cause: float(np.mean([probe.missing.get(cause, 0.0) for probe in probes])) for cause in CAUSES}
+    shares = [one.probe.missing for one in looked if one.probe is not None]
+    causes = {cause: float(np.mean([share.get(cause, 0.0) for share in shares])) for cause in CAUSES}
     named = ", ".join(f"{cause} {100 * share:.2g} %" for cause, share in causes.items() if share)
-    share = f"{100 * (1 - valid.size / values.size):.3g} % missing{f' ({named})' if named else ''}"
+    missing = f"{100 * (1 - valid.size / values.size):.3g} % missing{f' ({named})' if named else ''}"
     if not valid.size:
-        return f"none, {share}"
-    if source.kind == "categorical":
+        return f"none, {missing}"
+    if looked[0].source.kind == "categorical":
         codes = np.unique(valid)
-        shown = ", ".join(f"{code:g}" for code in codes[:8])
-        return f"classes {shown}{f' and {len(codes) - 8} more' if len(codes) > 8 else ''}; {share}"  # noqa: PLR2004
-    return f"{valid.min():.4g} .. {np.median(valid):.4g} .. {valid.max():.4g}, {share}"
+        more = f" and {len(codes) - CLASSES} more" if len(codes) > CLASSES else ""
+        return f"classes {', '.join(f'{code:g}' for code in codes[:CLASSES])}{more}; {missing}"
+    return f"{valid.min():.4g} .. {np.median(valid):.4g} .. {valid.max():.4g}, {missing}"

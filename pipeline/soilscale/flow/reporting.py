@@ -16,7 +16,7 @@ from soilscale import __version__, kernels, reports, storage
 from soilscale.config import Config
 from soilscale.cube import FRACTION
 from soilscale.extents import TURN, turned
-from soilscale.flow import explain, inventory, judging, pictures, releases, stages
+from soilscale.flow import audit, explain, inventory, judging, pictures, releases, stages
 from soilscale.flow.causes import causes
 from soilscale.flow.mapping import CONSERVE, MAPS, MAPS_MEAN, PREDICTORS, map_units
 from soilscale.flow.material import Material, check_stations, stations_digest, stations_stamps, truth, truth_stamp
@@ -134,6 +134,7 @@ def _made_from(run: Run, stations: Sequence[tuple[str, str]]) -> str:
         [sorted(markers(run.workspace, stage)) for stage in (stages.TRAIN, *explain.STAGES)],
         [(failure.name, failure.message) for failure in failures(run.workspace)],
         run.config_hash,
+        _findings(run).to_numpy().tolist(),
         __version__,
     )
 
@@ -212,6 +213,8 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
         conserved=settings.maps.conserve,
         failed=[(cause.unit, cause.why(run.items)) for cause in causes(failed)],
         failed_units=len(failed),
+        inputs=_inputs(run),
+        findings=_findings(run),
         without_input=_without_input(material),
         flags=flags,
         empty=int(np.prod(grid.fine.shape)) * len(run.plan.months) - sum(flags[bit] for bit in VALUED),
@@ -246,6 +249,19 @@ def _seasonal_maps(run: Run) -> int:
     """Number of seasonal maps that were published."""
     last = releases.newest(run.workspace)
     return last.maps.get(SEASON, 0) if last is not None else 0
+
+
+def _inputs(run: Run) -> pd.DataFrame:
+    """What the audit has seen of each source."""
+    kept = audit.kept(run)
+    return pd.DataFrame([] if kept is None else audit.rows(kept), columns=list(audit.COLUMNS))
+
+
+def _findings(run: Run) -> pd.DataFrame:
+    """What does not go together in the inputs."""
+    kept = audit.kept(run)
+    found = [] if kept is None else [(one.level, one.source, one.text) for one in kept.findings]
+    return pd.DataFrame(found, columns=["level", "source", "finding"])
 
 
 def _without_input(material: Material) -> dict[str, list[str]]:

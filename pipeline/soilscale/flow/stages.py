@@ -11,7 +11,7 @@ import pandas as pd
 
 from soilscale import catalog, cube, models, reports, samples, storage
 from soilscale.errors import DataError, IncompleteError
-from soilscale.flow import explain, fill, fitting, freezing, inventory, learn, plan
+from soilscale.flow import audit, explain, fill, fitting, freezing, inventory, learn, plan
 from soilscale.flow.layout import Layout, lay
 from soilscale.flow.session import Run
 from soilscale.flow.units import Receipt, Unit
@@ -41,6 +41,7 @@ def search(run: Run, *, searched: bool = False) -> None:
             logger.warning("%s", line)
     for line in gap_lines(run.plan):
         logger.warning("%s", line)
+    audit.take(run)
 
 
 def gap_lines(made: plan.Plan) -> list[str]:

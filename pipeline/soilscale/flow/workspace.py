@@ -23,6 +23,11 @@ class Workspace:
         return storage.join(self.output, "items", f"{source}.json")
 
     @property
+    def audit(self) -> str:
+        """Audit of the frozen items; no source has a name with a full stop."""
+        return storage.join(self.output, "items", "inputs.audit.json")
+
+    @property
     def resolved(self) -> str:
         """Resolved configuration, its hash and the versions of packages."""
         return storage.join(self.output, "run.yaml")

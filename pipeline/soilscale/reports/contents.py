@@ -314,6 +314,11 @@ MISSING = Section(
     "",
     (
         Table("failed", "Units of work that could not be made"),
+        Table(
+            "findings",
+            "Inputs that contradict each other, or lack something",
+            "As the audit after the search has found them; an error leaves units missing, a warning may change values.",
+        ),
         Table("without_input", "Months without input", "Without an item, or without a single valid value."),
         Table(
             "flags",
@@ -342,7 +347,16 @@ PROVENANCE = Section(
     "provenance",
     "Provenance",
     "",
-    (Table("items", "Sources"), Table("versions", "Software", folded=True)),
+    (
+        Table("items", "Sources"),
+        Table(
+            "inputs",
+            "Inputs as they were found",
+            "Items of the catalog and those left out; format, unit in the cube, and the least and greatest of sampled "
+            "values of the items that were opened, with the share missing by cause.",
+        ),
+        Table("versions", "Software", folded=True),
+    ),
 )
 
 SECTIONS = (STUDY_AREA, MAPS, SERIES, MODELS, SKILL, IN_SITU, SENSORS, PREDICTORS, MISSING, METRICS, PROVENANCE)

@@ -70,6 +70,10 @@ class Context:
     """Units of work that could not be made, and why, an entry for each cause."""
     failed_units: int = 0
     """How many units these are."""
+    inputs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """A row for each source: what there is of it, and what was seen of items that were opened."""
+    findings: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """What does not go together in the inputs, a row for each."""
     without_input: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Source -> months for which it has no item."""
     flags: Mapping[Quality, int] = field(default_factory=dict)
@@ -216,6 +220,7 @@ def _tables(context: Context) -> dict[str, pd.DataFrame]:
         given["sensors"] = rows.rename(columns={"statistic": "metric"})
     given["splits"] = _splits(context)
     given["failed"] = pd.DataFrame(list(context.failed), columns=["unit", "why"])
+    given |= {"findings": context.findings, "inputs": context.inputs}
     gaps = [(name, len(months), ", ".join(months)) for name, months in context.without_input.items()]
     given["without_input"] = pd.DataFrame(gaps, columns=["source", "months", "which"])
     given["flags"] = _flags(context)
