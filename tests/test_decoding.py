@@ -87,6 +87,11 @@ def test_the_default_of_a_generator_gives_way_to_the_files_scale() -> None:
     assert "item i1: the item states scale 1, offset 0; the file states scale 0.1; the file's is used" in str(problem)
 
 
+def test_the_default_may_be_of_the_scale_alone() -> None:
+    found, (problem,) = resolved(item={"scale": 1.0}, file={"scale": 0.1, "offset": 5.0})
+    assert (value(found, 100), problem.grave) == (15, False)
+
+
 def test_two_scales_that_lead_elsewhere_are_refused() -> None:
     _, (problem,) = resolved(item={"scale": 0.01}, file={"scale": 0.1})
     assert problem.grave
@@ -154,6 +159,12 @@ def test_a_scale_without_its_unit_does_not_say_in_which_it_is() -> None:
     assert "write unit beside scale under sources.p" in str(problem)
     by_hand, problems = resolved("mm month-1", file={"unit": "mm/h"}, scale=24.0, aggregate="rate")
     assert (value(by_hand, 0.5), problems) == (12, ())
+
+
+def test_a_scale_does_not_decide_between_two_units() -> None:
+    _, (problem,) = resolved("m", {"unit": "m"}, {"unit": "ft"}, scale=0.1)
+    assert problem.grave
+    assert resolved("mm", {"unit": "kg m-2"}, {"unit": "mm"}, scale=0.1)[1] == ()
 
 
 def test_between_two_units_that_of_the_configuration_decides() -> None:
