@@ -21,7 +21,7 @@ from soilscale.cube import layers
 from soilscale.flow import material
 from soilscale.reports import insitu
 from soilscale.reports.insitu import pairing
-from worlds import Array, box, cell_means, lonlat, reading, scene, write
+from worlds import SINUSOIDAL, Array, box, cell_means, lonlat, reading, scene, write
 
 # Slicing a GeoBox multiplies affines in a way that affine 3.1 discourages and odc-geo 0.5.3 still has.
 pytestmark = pytest.mark.filterwarnings("default:Use `@` matmul:PendingDeprecationWarning")
@@ -107,6 +107,25 @@ def test_few_pixels_of_a_map_of_the_world_are_read_at_its_seam(tmp_path: Path, m
     monkeypatch.setattr(layers.mosaics.windows, "windows", windows)
     assert layers.layer(reading(), [one], GRIDS["Fiji in UTM"]) is not None
     assert sum(read) < 50 * 60
+
+
+def test_cells_that_a_map_tears_apart_are_missing_and_their_neighbours_right(tmp_path: Path) -> None:
+    """Tiles of a sinusoidal map on either side of 180 degrees, under a grid whose cells lie across it."""
+    geobox = box("EPSG:4326", 179.05, -16.0, 0.1, (10, 20))
+    pixel = 5000.0
+    half = round(20_015_109.0 / pixel)
+    scenes = [
+        scene(raster(tmp_path, box(SINUSOIDAL, column * pixel, -1_600_000, pixel, (80, 300)), name), bbox=bbox)
+        for name, column, bbox in (
+            ("west", half - 290, (165.0, -19.0, 180.0, -14.0)),
+            ("east", -half - 10, (-180.0, -19.0, -165.0, -14.0)),
+        )
+    ]
+    found = layers.layer(reading(resampling="average"), scenes, geobox)
+    assert found is not None
+    whole = np.arange(20) != 9
+    assert (found[1][:, 9] == 0).all()
+    np.testing.assert_allclose(found[0][:, whole], cell_means(smooth, geobox)[:, whole], atol=0.05)
 
 
 @pytest.mark.parametrize("resampling", ["auto", "average", "nearest"])
