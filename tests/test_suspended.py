@@ -25,6 +25,8 @@ from soilscale.errors import IncompleteError
 from soilscale.flow import lease, verification
 from soilscale.flow.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 RENEWED, EXPIRY, LOOK, PROOF = 0.1, 1.0, 0.05, 0.5
 """Seconds of a lease in these tests."""
 
@@ -138,7 +140,7 @@ def test_what_another_wrote_meanwhile_stands(workspace: Workspace, writer: Write
     seed = random.SystemRandom().randrange(10**6)
     sys.stdout.write(f"seed {seed}\n")
     chance = random.Random(seed)  # noqa: S311 - moments, no secrets
-    for _ in range(6):
+    for _ in range(4):
         writer.begin()
         time.sleep(chance.uniform(0, 0.3))
         writer.suspend()
