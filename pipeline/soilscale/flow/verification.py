@@ -79,7 +79,8 @@ def spoilt(workspace: Workspace, standing: Stamps, *, begun: bool) -> Spoilt:
     _enter(workspace, fence, {name: told for name, told in read.items() if name not in late})
     known = fence.below(workspace.output)
     changed = {name for name, stamp in then.items() if REGION.search(name) and standing.get(name) != stamp}
-    if (begun or new.difference(late)) and changed - known.keys():
+    changed = {name for name in changed - known.keys() if not fence.has_removed(workspace.output, name)}
+    if changed and (begun or new.difference(late)):
         _enter(workspace, fence, _read(workspace, markers.keys() - known.keys() - set(late)))
     suspects = {
         name: written
