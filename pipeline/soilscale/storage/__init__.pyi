@@ -5,7 +5,6 @@ from .gdal import gdal_options, gdal_path, gdal_session
 from .objects import (
     answers,
     as_json,
-    check_writable,
     checksum,
     exists,
     local_copy,
@@ -14,7 +13,6 @@ from .objects import (
     read_json,
     read_many,
     refuses_again,
-    remove,
     sizes,
     stamp,
     stamps,
@@ -23,6 +21,7 @@ from .objects import (
     write_json,
     write_new,
 )
+from .removal import check_writable, remove
 from .stores import TIMEOUT, explain, failures, filesystem, has_bucket, is_local, is_s3, join, resolve, shown
 
 __all__ = [
