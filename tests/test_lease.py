@@ -16,6 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 
+import psutil
 import pytest
 
 from soilscale import storage
@@ -121,11 +122,15 @@ def test_a_run_goes_on_at_once_from_one_that_died_on_this_host(
 
 
 @pytest.mark.usefixtures("brief")
-@pytest.mark.parametrize("change", [{"host": "node-7"}, {"boot": "before"}], ids=["host", "boot"])
+@pytest.mark.parametrize(
+    "change",
+    [{"host": "node-7"}, {"boot": "before"}, {"namespace": "pid:[1]", "pid": 1}, {"namespace": "pid:[1]"}],
+    ids=["host", "boot", "container, its number is another's here", "container, its number is ours"],
+)
 def test_a_silent_holder_elsewhere_is_waited_for_and_then_outlived(
-    workspace: Workspace, caplog: pytest.LogCaptureFixture, change: dict[str, str]
+    workspace: Workspace, caplog: pytest.LogCaptureFixture, change: dict[str, object]
 ) -> None:
-    place(workspace, replace(lease.mine(), identity="old", **change))
+    place(workspace, replace(lease.mine(), identity="old", **change))  # type: ignore[arg-type]
     start = time.monotonic()
     with lease.held(workspace):
         assert time.monotonic() - start >= lease.EXPIRY
@@ -239,6 +244,43 @@ def test_a_run_that_is_stopped_by_hand_says_so(workspace: Workspace) -> None:
     with pytest.raises(KeyboardInterrupt), lease.held(workspace):
         stopped()
     assert lease.holder(workspace) is None
+
+
+@pytest.mark.usefixtures("brief", "stoppable")
+def test_a_run_that_was_overtaken_by_one_that_has_ended_stops_and_writes_nothing_more(workspace: Workspace) -> None:
+    """Nobody holds the output any more: the terms alone tell."""
+
+    def overtaken() -> None:
+        for term in ("000002.json", "000003.json"):
+            Path(workspace.state(lease.TERMS, term)).write_text("{}")
+        time.sleep(10)
+
+    with pytest.raises(IncompleteError, match=r"\(term 1\) has ended, or another run"), lease.held(workspace):
+        overtaken()
+    assert storage.names_below(workspace.state(lease.TERMS))[-1] == "000003.json"
+
+
+def test_what_is_given_back_is_a_term_of_its_own_and_the_last_alone_stays(workspace: Workspace) -> None:
+    for number in (2, 4, 6):
+        with lease.held(workspace) as held:
+            assert held.term == number - 1
+        assert storage.names_below(workspace.state(lease.TERMS)) == [f"{number:06}.json"]
+
+
+def test_a_zombie_holds_nothing(workspace: Workspace) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.02)
+        born = lease.started_at(process.pid)
+        place(workspace, replace(lease.mine(), pid=process.pid, born=born, identity="old"))
+        with lease.held(workspace):
+            pass
+
+
+def test_times_of_leases_are_of_clocks_that_nobody_sets() -> None:
+    assert 0 < lease.mine().born <= lease.boot_clock() < time.time() / 2
+    before = time.monotonic()
+    assert lease.boot_clock() >= before, "it counts sleep too"
 
 
 def test_a_lease_is_plain_json(workspace: Workspace) -> None:

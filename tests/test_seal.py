@@ -113,6 +113,24 @@ def test_a_marker_that_is_lost_breaks_the_seal(config: Path, again: Callable[...
     del again
 
 
+def test_what_a_late_writer_replaced_after_the_seal_is_made_again_though_it_left_a_marker(
+    config: Path, again: Callable[..., Ended]
+) -> None:
+    output = config.parent / "run"
+    before = files(output, without=("state", "run.yaml", "report/index.html"))
+    first, second = sorted((output / "cube.zarr" / "fine" / "ndvi" / "c").glob("*/0/0"))[3:5]
+    shutil.copyfile(second, first)
+    name = str(first.relative_to(output))
+    wrote = {name: {"size": first.stat().st_size, "checksum": "of another configuration", "stamp": ""}}
+    late = {"stage": "cube", "name": "ndvi/late", "outcome": "done", "term": 1, "wrote": wrote}
+    (output / "state" / "cube" / "ndvi" / f"late.{'0' * 16}.json").write_text(json.dumps(late))
+    done = again()
+    assert done.status == 0, done.err
+    assert "written late, by a run that had lost its lease; removed" in done.err
+    assert f"{name}: lost or altered since the last complete run" in done.err
+    assert files(output, without=("state", "run.yaml", "report/index.html")) == before
+
+
 def test_a_new_item_and_another_station_file_break_the_seal(config: Path, again: Callable[..., Ended]) -> None:
     output, stations = config.parent / "run", config.parent / "stations.csv"
     page, text = (output / "report" / "index.html").read_bytes(), stations.read_text()

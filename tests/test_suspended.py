@@ -10,14 +10,14 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-import dask.array as da
-import numpy as np
+import psutil
 import pytest
-import xarray as xr
 
-from commands import PATIENCE, wait_until
+import suspended
+from commands import wait_until
 from servers.faults import Faults
 from servers.seaweed import BUCKET
 from soilscale import storage
@@ -25,15 +25,18 @@ from soilscale.errors import IncompleteError
 from soilscale.flow import lease, verification
 from soilscale.flow.workspace import Workspace
 
-SIDE, MONTHS = 8, 6
+pytestmark = pytest.mark.slow
 
-RENEWED, EXPIRY, LOOK = 0.1, 1.0, 0.05
+RENEWED, EXPIRY, LOOK, PROOF = 0.1, 1.0, 0.05, 0.5
 """Seconds of a lease in these tests."""
+
+PATIENCE = 240.0
+"""Seconds to wait for the other process, on a machine with much else to do."""
 
 WRITER = """
 import signal
 import sys
-import test_suspended as suspended
+import suspended
 from soilscale.errors import IncompleteError
 from soilscale.flow import lease
 from soilscale.flow.workspace import Workspace
@@ -42,22 +45,23 @@ def stop(*_):
     raise KeyboardInterrupt
 
 signal.signal(signal.SIGTERM, stop)
-lease.RENEWED, lease.EXPIRY, lease.LOOK, lease.PROOF = suspended.RENEWED, float(sys.argv[2]), suspended.LOOK, 0.5
-try:
-    with lease.held(Workspace(sys.argv[1])) as held:
-        while True:
-            suspended.write(held, 1.0)
-            print("wrote", flush=True)
-except (IncompleteError, KeyboardInterrupt) as error:
-    print(error, flush=True)
-    sys.exit(getattr(error, "status", 1))
+lease.RENEWED, lease.LOOK, lease.PROOF, lease.EXPIRY = *map(float, sys.argv[2:5]), 600.0
+for line in sys.stdin:
+    lease.EXPIRY = float(line)
+    try:
+        with lease.held(Workspace(sys.argv[1])) as held:
+            while True:
+                suspended.write(held, 1.0)
+                print("wrote", flush=True)
+    except IncompleteError as error:
+        print("ended", error.status, error, flush=True)
 """
-"""Writes all objects again and again."""
+"""Takes the lease whenever it is asked to, and writes all objects again and again until it has lost it."""
 
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("RENEWED", RENEWED), ("EXPIRY", EXPIRY), ("LOOK", LOOK), ("PROOF", 0.5)):
+    for name, value in (("RENEWED", RENEWED), ("LOOK", LOOK), ("PROOF", PROOF)):
         monkeypatch.setattr(lease, name, value)
 
 
@@ -70,91 +74,112 @@ def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Workspace:
     return Workspace(f"s3://{BUCKET}/{tmp_path.name}")
 
 
-def lay(workspace: Workspace) -> None:
-    lazy = da.full((MONTHS, SIDE, SIDE), np.float32("nan"), dtype="float32", chunks=(1, SIDE, SIDE))
-    encoding = {"_FillValue": np.float32("nan"), "chunks": (1, SIDE, SIDE)}
-    variable = xr.Variable(("time", "y", "x"), lazy, None, encoding)
-    storage.create(workspace.cube, "fine", xr.Dataset({"ndvi": variable}, {"time": np.arange(float(MONTHS))}))
+@dataclass
+class Writer:
+    """Another process that writes to the output."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def begin(self, expiry: float = 600.0) -> None:
+        """Have it take the lease, and wait until it has written all."""
+        before = self.log.read_text().count("wrote\n")
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{expiry}\n".encode())
+        self.process.stdin.flush()
+        wait_until(lambda: self.log.read_text().count("wrote\n") > before, "the writer", PATIENCE)
+
+    def suspend(self) -> None:
+        """Stop it, and wait until it has stopped."""
+        self.process.send_signal(signal.SIGSTOP)
+        known = psutil.Process(self.process.pid)
+        wait_until(lambda: known.status() == psutil.STATUS_STOPPED, "the stop", PATIENCE)
+
+    def go_on(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def end(self) -> str:
+        """Wait until it has lost the lease; what it says of it."""
+
+        def last() -> str:
+            return self.log.read_text().rpartition("wrote\n")[2].strip()
+
+        wait_until(last, "the writer's end", PATIENCE)
+        return last()
 
 
-def write(workspace: Workspace, value: float) -> None:
-    """Write chunks and objects, all of one content."""
-    values = np.full((SIDE, SIDE), value, "float32")
-    for month in range(MONTHS):
-        storage.write_region(workspace.cube, "fine", "ndvi", values, (month, slice(0, SIDE), slice(0, SIDE)))
-        storage.write_json(workspace.state("cube", f"{month}.json"), value)
-
-
-def contents(workspace: Workspace) -> set[float]:
-    """Values that stand in the output."""
-    cube = storage.read_region(workspace.cube, "fine", "ndvi", (slice(0, MONTHS), slice(0, SIDE), slice(0, SIDE)))
-    markers = [storage.read_json(workspace.state("cube", f"{month}.json")) for month in range(MONTHS)]
-    return {*np.unique(cube).tolist(), *markers}
-
-
-@contextmanager
-def writer(workspace: Workspace, log: Path, expiry: float = 600.0) -> Iterator[subprocess.Popen[bytes]]:
-    """Process that writes, once it has written all for the first time."""
+@pytest.fixture
+def writer(workspace: Workspace, tmp_path: Path) -> Iterator[Writer]:
+    suspended.lay(workspace)
+    log = tmp_path / "log"
     environment: Mapping[str, str] = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-    command = [sys.executable, "-W", "ignore", "-c", WRITER, workspace.output, str(expiry)]
-    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, env=environment) as process:
+    command = [sys.executable, "-W", "ignore", "-c", WRITER, workspace.output, *map(str, (RENEWED, LOOK, PROOF))]
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=out, env=environment) as process,
+    ):
         try:
-            wait_until(lambda: b"wrote" in log.read_bytes() or process.poll() is not None, "the writer")
-            assert process.poll() is None, log.read_text()
-            yield process
+            yield Writer(process, log)
         finally:
             process.kill()
 
 
+@contextmanager
+def taken(workspace: Workspace) -> Iterator[Workspace]:
+    """Take over from one that is silent for a moment; this process itself may be slow to renew its lease."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lease, "EXPIRY", EXPIRY)
+        with lease.held(workspace) as held:
+            patch.setattr(lease, "EXPIRY", 600.0)
+            yield held
+
+
 @pytest.mark.usefixtures("brief")
-def test_what_another_wrote_meanwhile_stands(workspace: Workspace, tmp_path: Path) -> None:
+def test_what_another_wrote_meanwhile_stands(workspace: Workspace, writer: Writer) -> None:
     """The suspended one takes its lease for valid, so that only the terms tell it."""
-    lay(workspace)
     seed = random.SystemRandom().randrange(10**6)
     sys.stdout.write(f"seed {seed}\n")
-    moments = random.Random(seed)  # noqa: S311 - moments, no secrets
-    for number in range(4):
-        with writer(workspace, log := tmp_path / f"log-{number}") as process:
-            time.sleep(moments.uniform(0, 0.3))
-            process.send_signal(signal.SIGSTOP)
-            with lease.held(workspace) as held:
-                write(held, 2.0)
-                if moments.random() < 0.5:
-                    process.send_signal(signal.SIGCONT)
-                    assert process.wait(PATIENCE) == 75, log.read_text()
-                assert verification.spoilt(held, storage.stamps(workspace.output)).objects == []
-            assert lease.holder(workspace) is None
-            process.send_signal(signal.SIGCONT)
-            assert process.wait(PATIENCE) == 75, log.read_text()
-        assert contents(workspace) == {2.0}, f"seed {seed}, round {number}: {log.read_text()}"
-        assert "the lease of this run (term" in log.read_text()
+    chance = random.Random(seed)  # noqa: S311 - moments, no secrets
+    for _ in range(4):
+        writer.begin()
+        time.sleep(chance.uniform(0, 0.3))
+        writer.suspend()
+        with taken(workspace) as held:
+            suspended.write(held, 2.0)
+            if chance.random() < 0.5:
+                writer.go_on()
+                assert writer.end().startswith("ended 75"), seed
+            assert verification.spoilt(held, storage.stamps(workspace.output), begun=True).objects == [], seed
+        assert lease.holder(workspace) is None
+        writer.go_on()
+        assert "the lease of this run (term " in writer.end()
+        assert suspended.contents(workspace) == {2.0}, seed
 
 
 @pytest.mark.usefixtures("brief")
 def test_one_that_was_suspended_for_longer_than_its_lease_lasts_writes_nothing_more(
-    workspace: Workspace, tmp_path: Path
+    workspace: Workspace, writer: Writer
 ) -> None:
     """Nobody has taken over: its own clock tells it, that counts the time in which it was suspended."""
-    lay(workspace)
-    with writer(workspace, log := tmp_path / "log", expiry=5.0) as process:
-        process.send_signal(signal.SIGSTOP)
-        written = storage.stamps(workspace.cube)
-        time.sleep(6)
-        process.send_signal(signal.SIGCONT)
-        assert process.wait(PATIENCE) == 75, log.read_text()
-    assert "this run was suspended, or did not reach the store, for" in log.read_text()
-    assert len(storage.stamps(workspace.cube).items() ^ written.items()) <= 2, "but for one write that was under way"
+    writer.begin(expiry=5.0)
+    writer.suspend()
+    before = storage.stamps(workspace.cube)
+    time.sleep(6)
+    writer.go_on()
+    assert "this run was suspended, or did not reach the store, for" in writer.end()
+    changed = {name for name, stamp in storage.stamps(workspace.cube).items() if before[name] != stamp}
+    assert len(changed) <= 1, "but for one write that was under way"
 
 
 @pytest.mark.usefixtures("brief")
 def test_a_suspended_holder_near_by_is_waited_for_and_one_that_works_is_not(
-    workspace: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    workspace: Workspace, writer: Writer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lay(workspace)
-    with writer(workspace, tmp_path / "log") as process:
-        with pytest.raises(IncompleteError, match=f"by another run: process {process.pid} on "), lease.held(workspace):
-            pass
-        assert "waiting" not in caplog.text
-        process.send_signal(signal.SIGSTOP)
-        with lease.held(workspace):
-            assert "waiting up to 1 s for a sign of life" in caplog.text
+    writer.begin()
+    holder = f"by another run: process {writer.process.pid} on "
+    with pytest.raises(IncompleteError, match=holder), lease.held(workspace):
+        pass
+    assert "waiting" not in caplog.text
+    writer.suspend()
+    with taken(workspace):
+        assert "waiting up to 1 s for a sign of life" in caplog.text

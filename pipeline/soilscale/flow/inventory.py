@@ -90,7 +90,7 @@ def remove(workspace: Workspace, *below: str, but: Callable[[str], bool] = lambd
     storage.remove(workspace.output, [name for name in names if is_ours(name) and not but(name)])
 
 
-def take(workspace: Workspace) -> Stamps:
+def take(workspace: Workspace) -> dict[str, str]:
     """List what lies in an output, but for what every run writes anew."""
     found = storage.stamps(workspace.output)
     return {name: stamp for name, stamp in found.items() if not name.startswith(PASSING)}
@@ -108,6 +108,14 @@ def left(workspace: Workspace) -> Stamps:
     except (FileNotFoundError, storage.DamagedError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def term(workspace: Workspace) -> int:
+    """Term of the last complete run, 0 if it is not known."""
+    try:
+        return int(storage.read_json(workspace.state(SEAL))["term"] or 0)
+    except (FileNotFoundError, storage.DamagedError, LookupError, TypeError, ValueError):
+        return 0
 
 
 def altered(workspace: Workspace, now: Stamps) -> list[str]:

@@ -97,7 +97,7 @@ def boot_clock() -> float:
 def mine() -> Lease:
     """Lease of this process."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Lease(socket.gethostname(), _boot(), _namespace(), os.getpid(), _born(os.getpid()), now)
+    return Lease(socket.gethostname(), _boot(), _namespace(), os.getpid(), started_at(os.getpid()), now)
 
 
 def _boot() -> str:
@@ -111,7 +111,7 @@ def _namespace() -> str:
     return str(path.readlink()) if path.is_symlink() else ""
 
 
-def _born(pid: int) -> float:
+def started_at(pid: int) -> float:
     """When a process was started: seconds since the boot where the system says so, for the other clock may be set.
 
     Raises
@@ -319,7 +319,7 @@ def _process(lease: Lease) -> Literal["alive", "suspended", "gone"]:
     if lease.pid == os.getpid():
         return "alive" if lease.identity in _HELD else "gone"
     try:
-        same = abs(_born(lease.pid) - lease.born) < 1
+        same = abs(started_at(lease.pid) - lease.born) < 1
         status = psutil.Process(lease.pid).status()
     except psutil.NoSuchProcess:
         return "gone"

@@ -66,7 +66,7 @@ def mended(work: Callable[Concatenate[Run, P], T]) -> Callable[Concatenate[Run, 
 def restore(run: Run) -> None:
     """Withdraw the markers of the units that made what is lost, or was altered, since the output was complete."""
     standing = inventory.take(run.workspace)
-    verify(run, standing)
+    verify(run, standing, begun=False)
     names = inventory.altered(run.workspace, standing)
     anew = {_store(name) for name in names if _store(name) and not CHUNK.fullmatch(_key(name))}
     again: dict[str, set[str]] = defaultdict(set)
@@ -86,17 +86,29 @@ def restore(run: Run) -> None:
         )
 
 
-def verify(run: Run, standing: inventory.Stamps) -> bool:
+def verify(run: Run, standing: dict[str, str], *, begun: bool) -> bool:
     """Withdraw the markers of units whose objects others have replaced since, and those of all stages after them.
 
-    Those later units may have worked on what was wrong; what the run itself wrote, it makes again likewise.
+    Those later units may have worked on what was wrong; what the run itself wrote, it makes again likewise. Markers
+    that came late are removed, also from what stands.
+
+    Parameters
+    ----------
+    standing, begun
+        As `verification.spoilt` takes them.
 
     Returns
     -------
     bool
         Whether all stands as it was written.
     """
-    bad = verification.spoilt(run.workspace, standing)
+    bad = verification.spoilt(run.workspace, standing, begun=begun)
+    if bad.late:
+        told = stages.brief(bad.late, "markers")
+        logger.warning("%s: written late, by a run that had lost its lease; removed", told)
+        storage.remove(run.workspace.output, bad.late)
+    for name in bad.late:
+        del standing[name]
     if not bad:
         return True
     names = sorted([*bad.objects, *(name for some in bad.markers.values() for name in some)])
@@ -112,7 +124,7 @@ def verify(run: Run, standing: inventory.Stamps) -> bool:
     for stage in _order()[first:]:
         storage.remove(stages.joined(run, stage))
     for stage in _order()[first + 1 :]:
-        storage.remove(run.workspace.state(stage))
+        inventory.remove(run.workspace, "state", stage)
     return False
 
 

@@ -56,12 +56,13 @@ def is_sealed(output: str) -> bool:
 def _seal(given: Run, outcome: Outcome) -> bool:
     """Seal the output, unless something of it does not stand as it was written; then that is to be made again."""
     standing = inventory.take(given.workspace)
-    if not flow.mending.verify(given, standing):
+    if not flow.mending.verify(given, standing, begun=True):
         return False
     made_from = _made_from(given, standing)
     if made_from is not None:
         inventory.write(given.workspace, standing)
-        storage.write_json(given.workspace.state(SEAL), {"made_from": made_from, "lines": list(outcome.lines)})
+        content = {"made_from": made_from, "lines": list(outcome.lines), "term": given.term}
+        storage.write_json(given.workspace.state(SEAL), content)
     return True
 
 

@@ -1,6 +1,6 @@
 from .arrays import create, grow, open_foreign, open_group, read_region, write_region
 from .damage import DamagedError, damaged, parsed
-from .fencing import Fence, Written, fence, fenced, permit
+from .fencing import Fence, Written, fence, fenced
 from .gdal import gdal_options, gdal_path, gdal_session
 from .objects import (
     answers,
@@ -54,7 +54,6 @@ __all__ = [
     "open_foreign",
     "open_group",
     "parsed",
-    "permit",
     "read_bytes",
     "read_json",
     "read_many",

@@ -36,6 +36,8 @@ class Fence:
     """Objects, by their URLs, as they were written last."""
     makers: dict[str, str] = field(default_factory=dict)
     """Of objects that others wrote, by their URLs, what to know those others by."""
+    removed: set[str] = field(default_factory=set)
+    """URLs of objects, and of folders with all that is below, that were removed, be it that they were written anew."""
 
     def below(self, url: str) -> dict[str, Written]:
         """What was written below a folder, by its names relative to it."""
@@ -51,6 +53,11 @@ class Fence:
     def maker(self, url: str, name: str) -> str:
         """By whom an object below a folder was written; empty if by this process."""
         return self.makers.get(f"{_plain(url)}/{name}", "")
+
+    def has_removed(self, url: str, name: str) -> bool:
+        """Whether an object below a folder, or a folder that it lies in, was removed."""
+        parts = name.split("/")
+        return any(f"{_plain(url)}/{'/'.join(parts[:end])}" in self.removed for end in range(1, len(parts) + 1))
 
 
 _FENCE: ContextVar[Fence | None] = ContextVar("fence", default=None)
@@ -105,6 +112,7 @@ def forget(urls: Iterable[str]) -> None:
         below = tuple(f"{url}/" for url in gone)
         for url in [url for url in standing.written if url in gone or url.startswith(below)]:
             del standing.written[url]
+        standing.removed |= set(gone)
 
 
 def _plain(url: str) -> str:
