@@ -53,7 +53,7 @@ WRITES: dict[str, Callable[[Workspace], None]] = {
     "a region": lambda there: storage.write_region(there.cube, "fine", "ndvi", VALUES, REGION),
     "metadata": lay,
     "months more": lambda there: storage.grow(there.cube, "fine", template(2)),
-    "a removal": lambda there: storage.remove(there.cube),
+    "a removal": lambda there: storage.remove(f"{there.cube}/fine/zarr.json"),
     "a removal of some": lambda there: storage.remove(there.cube, ["fine/zarr.json"]),
 }
 """All ways in which something is written or removed below an output."""
@@ -160,7 +160,7 @@ def bucket(store: Faults, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace
     store.heal()
     monkeypatch.setattr(lease, "PROOF", 0.0)
     workspace = Workspace(f"s3://{BUCKET}/fenced")
-    storage.remove(workspace.output)
+    storage.remove(workspace.output, storage.names_below(workspace.output))
     yield workspace
     store.heal()
 

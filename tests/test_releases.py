@@ -95,13 +95,7 @@ def test_maps_of_a_release_stay_while_and_after_another_is_written(run: tuple[ob
     assert invoke(*other).status == 0
     assert files(output / "maps") == standing, "no release of the same maps"
 
-    mine = [output / "maps" / name for name in ("legend.qml", "releases/1/notes.txt", "month/mine/readme.json")]
-    for path in mine:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("mine")
     assert invoke(*other, "-o", "maps.releases=1").status == 0
-    assert [path.read_text() for path in mine] == ["mine"] * 3, "files of a user are not swept away"
-    mine[1].unlink()
     assert maps_of(newest) == second
     assert releases.numbers(Workspace(str(output))) == [2]
     left = {path.relative_to(output / "maps").as_posix() for path in (output / "maps").rglob("*.*") if path.is_file()}
@@ -179,6 +173,25 @@ def test_a_release_that_was_never_completed_gives_way_to_the_next(tmp_path: Path
     assert releases.numbers(workspace) == [1, 3]
     links = storage.read_json(workspace.published("catalog.json"))["links"]
     assert "./releases/1/catalog.json" in [link["href"] for link in links]
+
+
+def test_files_of_a_user_stay_where_a_release_is_withdrawn(tmp_path: Path) -> None:
+    workspace = Workspace(str(tmp_path))
+    assert release(workspace, "one") == 1
+    first = set(files(tmp_path / "maps"))
+    edition = next(name for name in first if name.endswith("lab-month-2005-01.json")).rpartition("/")[0]
+    mine = ("legend.qml", "my-styles/catalog.json", "releases/1/notes.txt", f"{edition}/style.qml")
+    for name in mine:
+        storage.write_bytes(workspace.published(name), b"mine")
+    assert release(workspace, "two", keep=1) == 2
+    left = set(files(tmp_path / "maps"))
+    assert left >= set(mine)
+    assert not left & {
+        f"{edition}/lab-month-2005-01.json",
+        "releases/1/catalog.json",
+        "releases/1/month/collection.json",
+    }
+    assert releases.numbers(workspace) == [2]
 
 
 def test_a_run_that_another_has_overtaken_leaves_the_catalog_of_now_alone(

@@ -98,7 +98,8 @@ def test_markers_that_a_complete_run_left_are_not_read_again(
 def test_what_a_run_removed_itself_is_not_looked_for(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     inventory.write(workspace, inventory.take(workspace))
     with storage.fenced(partial(lease.prove, workspace)):
-        storage.remove(storage.join(workspace.output, "cube.zarr", "fine"))
+        folder = storage.join(workspace.output, "cube.zarr", "fine")
+        storage.remove(folder, storage.names_below(folder))
         monkeypatch.delattr(storage, "read_many")
         assert verification.spoilt(workspace, inventory.take(workspace), begun=True) == NOTHING
 

@@ -124,7 +124,7 @@ def verify(run: Run, standing: dict[str, str], *, begun: bool) -> bool:
     for stage in _order()[first:]:
         storage.remove(stages.joined(run, stage))
     for stage in _order()[first + 1 :]:
-        storage.remove(run.workspace.state(stage))
+        inventory.remove(run.workspace, "state", stage)
     return False
 
 

@@ -1,12 +1,11 @@
 from .arrays import create, grow, open_foreign, open_group, read_region, write_region
 from .damage import DamagedError, damaged, parsed
-from .fencing import Fence, Written, fence, fenced, permit
+from .fencing import Fence, Written, fence, fenced
 from .gdal import gdal_beside, gdal_options, gdal_path, gdal_session
 from .hrefs import absolute, as_href
 from .objects import (
     answers,
     as_json,
-    check_writable,
     checksum,
     exists,
     local_copy,
@@ -16,7 +15,6 @@ from .objects import (
     read_json,
     read_many,
     refuses_again,
-    remove,
     sizes,
     stamp,
     stamps,
@@ -25,6 +23,7 @@ from .objects import (
     write_json,
     write_new,
 )
+from .removal import check_writable, remove
 from .stores import TIMEOUT, explain, failures, filesystem, has_bucket, is_local, is_s3, join, resolve, shown
 
 __all__ = [
@@ -60,7 +59,6 @@ __all__ = [
     "open_foreign",
     "open_group",
     "parsed",
-    "permit",
     "read_bytes",
     "read_head",
     "read_json",

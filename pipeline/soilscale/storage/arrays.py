@@ -22,7 +22,8 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore
 from soilscale.errors import DataError
 from soilscale.storage import fencing, puts
 from soilscale.storage.damage import DamagedError
-from soilscale.storage.objects import names_below, remove, write_bytes
+from soilscale.storage.objects import names_below, write_bytes
+from soilscale.storage.removal import remove
 from soilscale.storage.stores import explain, failures, filesystem, has_bucket, is_local, is_s3, options
 
 CODEC = ZstdCodec(level=0, checksum=True)

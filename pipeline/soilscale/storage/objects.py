@@ -7,7 +7,7 @@ import mimetypes
 import os
 import posixpath
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,15 @@ from fsspec import AbstractFileSystem
 from fsspec.asyn import sync
 from fsspec.implementations.local import LocalFileSystem
 
-from soilscale.errors import ServiceError
 from soilscale.storage import fencing, files, puts
 from soilscale.storage.damage import parsed
-from soilscale.storage.stores import code, explain, failures, filesystem, has_bucket, is_local, is_s3, join
+from soilscale.storage.stores import code, explain, failures, filesystem, has_bucket, is_s3, join
 
 GONE, ANSWERED = ("404", "410"), ("400", "405", "406", "416", "InvalidRange")
 """Codes of a store that has no such object any more, and of one that has, but does not like how it was asked."""
 
-MOST_LISTED = MOST_REMOVED = 1000
-"""Objects that S3 lists, or removes, in one request."""
+MOST_LISTED = 1000
+"""Objects that S3 lists in one request."""
 
 
 def read_bytes(url: str) -> bytes:
@@ -365,73 +364,3 @@ def _listed(fs: AbstractFileSystem, path: str, most: int = MOST_LISTED) -> Itera
         if not page.get("IsTruncated"):
             return
         more = {"ContinuationToken": page["NextContinuationToken"]}
-
-
-def remove(url: str, names: Iterable[str] | None = None) -> None:
-    """Remove an object, or named ones below a folder; never a folder whole, in which others may keep what is theirs.
-
-    Nothing happens if one is not there. A folder that the last object leaves empty goes with it.
-
-    Parameters
-    ----------
-    names
-        Objects below the folder, relative to it, that are removed; on S3 a thousand in one request. None: the object
-        itself.
-
-    Raises
-    ------
-    ConfigurationError, ServiceError
-        If something of it cannot be removed.
-    """
-    names = None if names is None else list(names)
-    fencing.forget([url] if names is None else [join(url, name) for name in names])
-    try:
-        fs, path = filesystem(url)
-        paths = [path] if names is None else [posixpath.join(path, name) for name in names]
-        if is_s3(url):
-            _remove_s3(fs, url, paths)
-            return
-        fencing.permit(afresh=True)
-        if isinstance(fs, LocalFileSystem):
-            files.remove(Path(path), map(Path, paths))
-        else:
-            fs.rm([one for one in paths if fs.exists(one)])
-    except failures() as error:
-        raise explain(error, url, "remove") from error
-
-
-def _remove_s3(fs: AbstractFileSystem, url: str, paths: list[str]) -> None:
-    """Remove objects, and see that the store did so; s3fs itself takes no notice of those that it did not."""
-    for first in range(0, len(paths), MOST_REMOVED):
-        bucket = paths[0].partition("/")[0]
-        fencing.permit(afresh=True)
-        keys = [{"Key": path.partition("/")[2]} for path in paths[first : first + MOST_REMOVED]]
-        answer = fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
-        for error in answer.get("Errors", ()):
-            raise ServiceError(
-                f"cannot remove {url}: {error.get('Key')}: {error.get('Message') or error.get('Code')}; see that the "
-                "credentials may remove there, then run the same command again"
-            )
-
-
-def check_writable(url: str) -> None:
-    """Write and remove a small object where a run would write; nothing stays behind.
-
-    Raises
-    ------
-    ConfigurationError, ServiceError
-        If it cannot be written, by what is the matter.
-    """
-    if not is_local(url):
-        probe = join(url, ".soilscale-check")
-        write_bytes(probe, b"")
-        remove(probe)
-        return
-    folder = Path(url)
-    try:
-        while not folder.exists():
-            folder = folder.parent
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise explain(error, url, "write") from error

@@ -1,0 +1,89 @@
+"""Objects of stores are removed by their names, and no folder whole: others may keep in it what is theirs."""
+
+from __future__ import annotations
+
+import posixpath
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
+
+from soilscale.errors import ServiceError
+from soilscale.storage import fencing, files
+from soilscale.storage.objects import write_bytes
+from soilscale.storage.stores import explain, failures, filesystem, is_local, is_s3, join
+
+MOST_REMOVED = 1000
+"""Objects that S3 removes in one request."""
+
+
+def remove(url: str, names: Iterable[str] | None = None) -> None:
+    """Remove an object, or named ones below a folder; never a folder whole, in which others may keep what is theirs.
+
+    Nothing happens if one is not there. A folder that the last object leaves empty goes with it.
+
+    Parameters
+    ----------
+    names
+        Objects below the folder, relative to it, that are removed; on S3 a thousand in one request. None: the object
+        itself.
+
+    Raises
+    ------
+    ConfigurationError, ServiceError
+        If something of it cannot be removed.
+    """
+    names = None if names is None else list(names)
+    fencing.forget([url] if names is None else [join(url, name) for name in names])
+    try:
+        fs, path = filesystem(url)
+        paths = [path] if names is None else [posixpath.join(path, name) for name in names]
+        if is_s3(url):
+            _remove_s3(fs, url, paths)
+            return
+        fencing.permit(afresh=True)
+        if isinstance(fs, LocalFileSystem):
+            files.remove(Path(path), map(Path, paths))
+        else:
+            fs.rm([one for one in paths if fs.exists(one)])
+    except failures() as error:
+        raise explain(error, url, "remove") from error
+
+
+def _remove_s3(fs: AbstractFileSystem, url: str, paths: list[str]) -> None:
+    """Remove objects, and see that the store did so; s3fs itself takes no notice of those that it did not."""
+    for first in range(0, len(paths), MOST_REMOVED):
+        bucket = paths[0].partition("/")[0]
+        fencing.permit(afresh=True)
+        keys = [{"Key": path.partition("/")[2]} for path in paths[first : first + MOST_REMOVED]]
+        answer = fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+        for error in answer.get("Errors", ()):
+            raise ServiceError(
+                f"cannot remove {url}: {error.get('Key')}: {error.get('Message') or error.get('Code')}; see that the "
+                "credentials may remove there, then run the same command again"
+            )
+
+
+def check_writable(url: str) -> None:
+    """Write and remove a small object where a run would write; nothing stays behind.
+
+    Raises
+    ------
+    ConfigurationError, ServiceError
+        If it cannot be written, by what is the matter.
+    """
+    if not is_local(url):
+        probe = join(url, ".soilscale-check")
+        write_bytes(probe, b"")
+        remove(probe)
+        return
+    folder = Path(url)
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise explain(error, url, "write") from error
