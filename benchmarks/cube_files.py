@@ -85,7 +85,7 @@ class Case:
     def source(self) -> Source:
         """The source as a configuration would have it."""
         known = Source(self.name, "lab", self.name, "data", scale=self.kind.scale, offset=0.0, nodata=(0.0,))
-        return replace(known, resampling="nearest", quality=QUALITY if self.kind.quality else None)
+        return replace(known, resampling="nearest", quality=(QUALITY,) if self.kind.quality else ())
 
     def at(self, place: str) -> list[dict[str, Any]]:
         """Items whose assets lie below an address."""

@@ -633,7 +633,7 @@ class TestMoselle:
         assert months == [f"{year}-{m:02}" for year in range(1990, 1994) for m in range(1, 13)]
         assert {str(scene.end)[7:] for scene in found} == {"-01T00:00:00"}
         assert found[0].decoding["scale"] == pytest.approx(0.0001)
-        assert found[0].decoding["nodata"] == -9999
+        assert found[0].decoding["nodata"] == (-9999,)
         assert all(Path(scene.hrefs["soil_moisture"]).is_file() for scene in found)
 
     def test_a_year_is_cut_out(self) -> None:
@@ -660,5 +660,5 @@ def test_real_modis_items_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     (scene,) = scenes(search(wanted), wanted.source)
     assert scene.item == "MOD11A2.A2022033.h19v10.061"
     assert (str(scene.start), str(scene.end)) == ("2022-02-02T00:00:00", "2022-02-10T00:00:00")
-    assert scene.decoding == {"scale": 0.02, "offset": None, "nodata": None, "unit": "Kelvin", "valid_range": None}
+    assert scene.decoding == {"scale": 0.02, "offset": None, "nodata": (), "unit": "Kelvin", "valid_range": None}
     assert sorted(scene.hrefs) == ["LST_Day_1km", "QC_Day"]

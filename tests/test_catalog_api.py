@@ -117,7 +117,7 @@ def test_items_are_frozen_as_they_are(url: str) -> None:
     assert first["collection"] == "lst"
     scene = next(scene for scene in scenes(items, wanted.source) if scene.item == first["id"])
     assert scene.bbox == TILES["east"]
-    assert scene.decoding == {"scale": 0.02, "offset": None, "nodata": 0.0, "unit": "K", "valid_range": None}
+    assert scene.decoding == {"scale": 0.02, "offset": None, "nodata": (0.0,), "unit": "K", "valid_range": None}
     assert (scene.start, scene.end) == (np.datetime64("2005-01-01"), np.datetime64("2005-01-09"))
 
 

@@ -126,12 +126,30 @@ def test_every_key_of_a_source_arrives() -> None:
     content["sources"]["precipitation"] |= keys
     (found,) = config.validate(content).predictors
     assert found.nodata == (0.0, 255.0)
-    assert found.quality == (QualityRule("QC_Day", (0, 1), (0, 1)), QualityRule("QC_Day", (6, 7), (0, 1, 2)))
+    assert found.quality == (QualityRule("QC_Day", (0, 1), (0, 1)),)
     assert found.lags == (1, 3)
     assert found.assets == ("precipitation", "QC_Day")
     told = {key: getattr(found, key) for key in keys.keys() - {"nodata", "quality", "lags", "valid_range"}}
     assert told == {key: keys[key] for key in told}
     assert found.valid_range == (1, 250)
+
+
+def test_quality_takes_one_rule_or_several() -> None:
+    rules = [{"asset": "QC", "bits": [0, 1], "accept": [0, 1]}, {"asset": "cloud", "bits": [3, 3], "accept": [0]}]
+    content = changed()
+    for written, count in ((None, 0), (rules[0], 1), ([], 0), (rules, 2)):
+        content["sources"]["precipitation"]["quality"] = written
+        (found,) = config.validate(content).predictors
+        assert found.quality == (QualityRule("QC", (0, 1), (0, 1)), QualityRule("cloud", (3, 3), (0,)))[:count]
+    assert found.assets[1:] == ("QC", "cloud")
+
+
+def test_a_rule_of_several_that_is_wrong_is_named_by_its_number(tmp_path: Path) -> None:
+    rule = {"asset": "QC", "bits": [0, 1], "accept": [4]}
+    told = refusal(tmp_path, sources__precipitation__quality=[rule | {"accept": [0]}, rule])
+    assert "sources.precipitation.quality.1.accept: got [4]; bits 0 to 1 hold 0..3 only" in told
+    told = refusal(tmp_path, sources__precipitation__quality=5)
+    assert "sources.precipitation.quality: got 5; expected the keys asset, bits and accept of a rule, or a list" in told
 
 
 def test_every_other_key_of_the_contract_arrives(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Statements of configuration, profile, item and file, brought together; values worked out by hand."""
 
+import logging
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,8 +11,12 @@ import pytest
 from soilscale.cube.decoding import Contradiction, Decoding, Statement, is_fill, resolve
 from soilscale.cube.quantities import conversion, cube_unit
 from soilscale.errors import ConfigurationError
+from soilscale.flow import dispatch
+from soilscale.flow.units import Unit, perform
+from soilscale.flow.workspace import Workspace
 from soilscale.sources import Source
 from soilscale.units import Linear, UnitError
+from worlds import box, reading, scene, write
 
 FEBRUARY = np.datetime64("2005-02-01", "s"), np.datetime64("2005-03-01", "s")
 
@@ -80,6 +87,11 @@ def test_the_default_of_a_generator_gives_way_to_the_files_scale() -> None:
     assert "item i1: the item states scale 1, offset 0; the file states scale 0.1; the file's is used" in str(problem)
 
 
+def test_the_default_may_be_of_the_scale_alone() -> None:
+    found, (problem,) = resolved(item={"scale": 1.0}, file={"scale": 0.1, "offset": 5.0})
+    assert (value(found, 100), problem.grave) == (15, False)
+
+
 def test_two_scales_that_lead_elsewhere_are_refused() -> None:
     _, (problem,) = resolved(item={"scale": 0.01}, file={"scale": 0.1})
     assert problem.grave
@@ -147,6 +159,12 @@ def test_a_scale_without_its_unit_does_not_say_in_which_it_is() -> None:
     assert "write unit beside scale under sources.p" in str(problem)
     by_hand, problems = resolved("mm month-1", file={"unit": "mm/h"}, scale=24.0, aggregate="rate")
     assert (value(by_hand, 0.5), problems) == (12, ())
+
+
+def test_a_scale_does_not_decide_between_two_units() -> None:
+    _, (problem,) = resolved("m", {"unit": "m"}, {"unit": "ft"}, scale=0.1)
+    assert problem.grave
+    assert resolved("mm", {"unit": "kg m-2"}, {"unit": "mm"}, scale=0.1)[1] == ()
 
 
 def test_between_two_units_that_of_the_configuration_decides() -> None:
@@ -240,3 +258,26 @@ def test_a_unit_that_the_source_cannot_be_used_in_is_refused(keys: Any, stated: 
 
 def test_a_decoding_says_nothing_changes_where_nothing_is_stated() -> None:
     assert resolved() == (Decoding(1.0, 0.0, Linear(), (), None), ())
+
+
+# --- what the user is told ----------------------------------------------------------------------------------------
+
+
+def test_a_contradiction_is_logged_once_for_a_source(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It travels from the worker in the receipt of the unit."""
+    made = reading()
+    grid = box("EPSG:4326", 5.0, 48.0, 0.01, (2, 3))
+    for name in "ab":
+        path = write(tmp_path / f"{name}.tif", np.full((2, 3), 100, "int16"), grid, scale=0.1)
+        one = scene(path, decoding={"scale": 1.0, "offset": 0.0})
+        assert made.decoding(one).scale == 0.1
+    unit = Unit("cube", "a", "0123456789abcdef", lambda *_: None, (made,))
+    (receipt,) = perform(Workspace(str(tmp_path / "run")), [unit])
+    assert [text.partition("; ")[0] for text in receipt.notes.values()] == [
+        "source field, item a: the item states scale 1, offset 0"
+    ]
+    tally = dispatch._Tally(lambda _: None, 0)  # noqa: SLF001 - what counts receipts, whatever cluster they come from
+    with caplog.at_level(logging.WARNING):
+        for name in "ab":
+            tally._settle(replace(receipt, name=name))  # noqa: SLF001 - likewise
+    assert len(caplog.records) == 1

@@ -22,7 +22,7 @@ from soilscale import catalog, sources
 from soilscale.catalog import Scene
 from soilscale.config import SourceSection
 from soilscale.cube import Reading, read_month, read_static, select
-from soilscale.sources import QualityRule, Source
+from soilscale.sources import Source
 from worlds import MODIS_1KM, NOTHING, SINUSOIDAL, Array, around, box, finer, scene, write
 
 PROFILES = sources.profiles()
@@ -38,8 +38,7 @@ MONTHS_2008 = np.arange("2008-01", "2009-01", dtype="datetime64[M]")
 def source(profile: str, **keys: Any) -> Source:
     """Source ``field`` that names a profile."""
     section = SourceSection(**({"catalog": "lab", "collection": "c", "profile": profile} | keys))
-    rules = tuple(QualityRule(**rule.model_dump()) for rule in section.quality)
-    return Source(name="field", quality=rules, **section.model_dump(exclude={"quality"}))
+    return Source(name="field", quality=section.rules, **section.model_dump(exclude={"quality"}))
 
 
 def reading(source: Source) -> Reading:

@@ -26,8 +26,7 @@ def source(profile: str, **keys: Any) -> Source:
     """Source of a configuration that names a profile and nothing that the profile already says."""
     section = SourceSection(**({"catalog": "pc", "collection": profile.lower(), "profile": profile} | keys))
     values = section.model_dump(exclude={"quality"})
-    rules = tuple(QualityRule(**rule.model_dump()) for rule in section.quality)
-    return Source(name="x", quality=rules, **values)
+    return Source(name="x", quality=section.rules, **values)
 
 
 def test_the_products_of_the_field_have_profiles() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from soilscale.config.inputs import PARTS, SOURCE, FaultError, HarmonisedSection, SourceSection
+from soilscale.config.inputs import PARTS, RULE, RULES, SOURCE, FaultError, HarmonisedSection, SourceSection
 from soilscale.config.period import FIXED, RELATIVE
 from soilscale.config.sections import Config
 from soilscale.errors import nearest
@@ -19,7 +19,7 @@ from soilscale.seasons import SCHEMES
 SOURCES: Mapping[str, type[BaseModel]] = {SOURCE: SourceSection, PARTS: HarmonisedSection}
 """What pydantic puts into the place of an error to say which section stands there -> the section."""
 
-FORMS = {*SOURCES, FIXED, RELATIVE}
+FORMS = {*SOURCES, FIXED, RELATIVE, RULE, RULES}
 """What pydantic puts into the place of an error to say which of two forms stands there."""
 
 KEY = "[key]"
@@ -59,9 +59,14 @@ EXPECTED: Mapping[str, str] = {
     "sources.*.asset": "the key of an asset in the items",
     "sources.*.derive": "a list of slope and aspect, such as [slope, aspect]",
     "sources.*.valid_range": "two numbers, [least, greatest] as they are stored",
+    "sources.*.quality.bits": "two whole numbers, [first, last]",
     "sources.*.quality.*.bits": "two whole numbers, [first, last]",
+    "sources.*.quality.accept": "a list of the values that the bits may hold, such as [0, 1]",
     "sources.*.quality.*.accept": "a list of the values that the bits may hold, such as [0, 1]",
+    "sources.*.quality.asset": "the key of the asset that holds the quality bits",
     "sources.*.quality.*.asset": "the key of the asset that holds the quality bits",
+    "sources.*.quality": "the keys asset, bits and accept of a rule, or a list of rules",
+    "sources.*.quality.*": "the keys asset, bits and accept of a rule",
     "sources.*.lags": "a list of months back, such as [1, 2]",
     "models.algorithms": "a list of one name or more, such as [random_forest]",
     "models.ablation": "true, false or a list of features and groups",

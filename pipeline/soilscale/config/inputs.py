@@ -29,6 +29,9 @@ LAST_BIT = 31
 SOURCE, PARTS = "(source)", "(parts)"
 """Which of the two sections stands under a name of `sources`; in the place of an error that pydantic tells."""
 
+RULE, RULES = "(rule)", "(rules)"
+"""Whether one rule or a list of them stands under `quality`; likewise."""
+
 OWN_KEYS = ("parts", "harmonise", "reference", "through")
 FEWEST = 2
 
@@ -60,12 +63,6 @@ def ascending(key: str, values: tuple[float, float] | None) -> None:
 
 def _as_tuple(value: Any) -> Any:
     return value if isinstance(value, (list, tuple)) or value is None else (value,)
-
-
-def _as_rules(value: Any) -> Any:
-    if value is None:
-        return ()
-    return value if isinstance(value, (list, tuple)) else (value,)
 
 
 def _as_names(value: Any) -> Any:
@@ -125,6 +122,16 @@ class QualitySection(Section):
         return self
 
 
+def _one_or_more(written: Any) -> str:
+    return RULES if isinstance(written, (list, tuple)) else RULE
+
+
+AnyRules = Annotated[
+    Annotated[QualitySection, Tag(RULE)] | Annotated[tuple[QualitySection, ...], Tag(RULES)],
+    Discriminator(_one_or_more),
+]
+
+
 class SourceSection(Section):
     """One input."""
 
@@ -140,10 +147,7 @@ class SourceSection(Section):
         tuple[float, ...] | None, BeforeValidator(_as_tuple, json_schema_input_type=float | tuple[float, ...] | None)
     ] = None
     valid_range: tuple[float, float] | None = None
-    quality: Annotated[
-        tuple[QualitySection, ...],
-        BeforeValidator(_as_rules, json_schema_input_type=QualitySection | tuple[QualitySection, ...] | None),
-    ] = ()
+    quality: AnyRules | None = None
     composite: float | None = Field(default=None, gt=0)
     aggregate: Aggregate = "mean"
     resampling: ResamplingName = "auto"
@@ -186,11 +190,16 @@ class SourceSection(Section):
         ascending("valid_range", self.valid_range)
         return self
 
+    @property
+    def rules(self) -> tuple[QualityRule, ...]:
+        """Rules that a pixel must all meet."""
+        written = self.quality if isinstance(self.quality, tuple) else filter(None, (self.quality,))
+        return tuple(QualityRule(rule.asset, rule.bits, rule.accept) for rule in written)
+
     def source(self, name: str) -> Source:
         """The source as the stages take it."""
         values = self.model_dump(exclude={"quality"})
-        quality = tuple(QualityRule(rule.asset, rule.bits, rule.accept) for rule in self.quality)
-        return Source(name=name, quality=quality, **values)
+        return Source(name=name, quality=self.rules, **values)
 
 
 class HarmonisedSection(Section):

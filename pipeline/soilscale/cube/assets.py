@@ -6,6 +6,7 @@ import math
 import re
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import CRSError, RasterioError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from soilscale import storage, units
@@ -55,6 +56,9 @@ MOST_OPEN = 32
 """Files that a thread keeps open at once, the last used ones."""
 
 T = TypeVar("T")
+
+# A file without a place is placed by its item, or refused with a message; masks beside files have none.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
 
 class Shelf:
@@ -116,6 +120,8 @@ class Header:
     """Whether the file stores its rows from south to north; `transform` is north-up all the same."""
     height_unit: str | None = None
     """Unit of the vertical axis of its CRS, if that has one."""
+    masked: bool = False
+    """Whether a mask inside or beside the file, or its alpha band, takes away pixels of the band."""
     mask: str | None = None
     """Href of the mask beside the file, signed if it must be, where GDAL does not see that itself."""
 
@@ -192,6 +198,7 @@ def header(href: str, band: int = 1, placement: Placement | None = None) -> Head
         _check_band(file, shown, band)
         place = georeference.locate(file, shown, placement)
         tags = file.tags(band)
+        masked = _has_mask(file, band) or _alpha(file, band) is not None
         return Header(
             crs=place.crs,
             transform=place.transform,
@@ -200,11 +207,12 @@ def header(href: str, band: int = 1, placement: Placement | None = None) -> Head
             scale=float(file.scales[band - 1]),
             offset=float(file.offsets[band - 1]),
             unit=units.stated(file.units[band - 1]) or units.stated(tags.get("units")),
-            dtype="float64" if is_masked(file, band) else file.dtypes[band - 1],
+            dtype="float64" if masked else file.dtypes[band - 1],
             band=band,
             fills=tuple(float(code) for key in MISSING_TAGS for code in NUMBER.findall(tags.get(key, ""))),
             flipped=place.flipped,
             height_unit=place.height_unit,
+            masked=masked,
         )
 
     return opened(href, read)
@@ -276,11 +284,6 @@ def opened(href: str, read: Callable[[rasterio.DatasetReader], T]) -> T:
     raise told from failure
 
 
-def is_masked(file: rasterio.DatasetReader, band: int) -> bool:
-    """Whether a mask inside or beside the file, or its alpha band, takes away pixels of a band."""
-    return _has_mask(file, band) or _alpha(file, band) is not None
-
-
 def _has_mask(file: rasterio.DatasetReader, band: int) -> bool:
     """Whether GDAL masks by more than the band's nodata, which `Decoding` knows."""
     flags = set(file.mask_flag_enums[band - 1])
@@ -295,15 +298,16 @@ def _alpha(file: rasterio.DatasetReader, band: int) -> int | None:
     return None if alpha == band else alpha
 
 
-def masked(file: rasterio.DatasetReader, header: Header, window: Window) -> NDArray[np.bool_] | None:
-    """Pixels of a window, as the file stores it, that a mask takes away; None if there is no mask."""
+def hidden(file: rasterio.DatasetReader, header: Header, window: Window) -> NDArray[np.bool_]:
+    """Pixels of a window, as a masked file stores it, that its masks take away."""
     masks = [file.read_masks(header.band, window=window)] if _has_mask(file, header.band) else []
     alpha = _alpha(file, header.band)
     if alpha is not None:
         masks.append(file.read(alpha, window=window))
     if header.mask is not None:
         masks.append(opened(header.mask, lambda beside: beside.read(min(header.band, beside.count), window=window)))
-    return np.logical_or.reduce([mask == 0 for mask in masks]) if masks else None
+    found: NDArray[np.bool_] = np.logical_or.reduce([mask == 0 for mask in masks])
+    return found
 
 
 def _check_band(file: rasterio.DatasetReader, shown: str, band: int) -> None:

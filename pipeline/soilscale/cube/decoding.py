@@ -212,6 +212,9 @@ class _Case:
             for party, s in self.stated.items()
             if s.is_scaled and not _close(s.factors(stated), (scale, offset))
         ]
+        if not self._same_units():
+            who, text, problem = self._choose_unit()
+            return scale, offset, AS_IT_IS if problem.grave else self._conversion(text), [*problems, problem]
         way, wrong = self._to_cube(who, text)
         if source.scale is not None and _close(_after((1.0, 0.0), way), (scale, offset)):
             way = AS_IT_IS  # The scale is the conversion, as 24 is from mm/h to mm a day.
@@ -259,10 +262,18 @@ class _Case:
         except UnitError:
             return False
 
+    def _same_units(self) -> bool:
+        """Whether all who state a unit lead to the same values in the cube."""
+        texts = {units.canonical(statement.unit) for statement in self.stated.values() if statement.unit}
+        try:
+            return len(texts) <= 1 or len({self._conversion(text) for text in texts}) == 1
+        except UnitError:
+            return False
+
     def _choose_factors(self, factors: Mapping[str, Factors]) -> tuple[str, Contradiction]:
         """Between the scales of item and file: what generators write by default gives way to what a file states."""
         texts = {who: self.stated[who] for who in factors}
-        if _close(factors["item"], (1.0, 0.0)):
+        if _close(self.stated["item"].factors(), (1.0, 0.0)):
             how = "the file's is used, since 1 and 0 are what generators of items write by default"
             return "file", self._problem("scale and offset", texts, how, grave=False)
         return "item", self._problem("scale and offset", texts, "its values are not known")
@@ -349,7 +360,8 @@ def _fills(
         texts = (source.states("nodata"), "nodata []"), *((who, f"nodata {list(each)}") for who, each in codes.items())
         how, remedy = "these codes are read as data", f"to mask them, leave nodata out under sources.{source.name}"
         return (), (Contradiction(source.name, item, "nodata", texts, how, remedy, grave=False),)
-    return tuple(sorted({*(source.nodata or ()), *(code for each in codes.values() for code in each)})), ()
+    every = {*(source.nodata or ()), *(code for each in codes.values() for code in each)}
+    return tuple(sorted(code for code in every if math.isfinite(code))), ()
 
 
 def _one_unit(one: Statement, other: Statement) -> bool:

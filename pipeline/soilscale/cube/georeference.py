@@ -15,6 +15,7 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from soilscale.catalog.placement import Placement
+from soilscale.cube.mesh import transformer
 from soilscale.errors import DataError
 
 Floats = NDArray[np.floating]
@@ -103,7 +104,7 @@ def _corners(transform: Affine, shape: tuple[int, int]) -> Floats:
 def _transformed(points: Floats, source: str, target: str) -> Floats:
     if _same(source, target):
         return points
-    return np.array(pyproj.Transformer.from_crs(source, target, always_xy=True).transform(*points))
+    return np.array(transformer(source, target).transform(*points))
 
 
 @lru_cache(maxsize=256)

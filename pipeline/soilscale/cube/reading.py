@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,9 @@ from soilscale.errors import DataError, SoilscaleError
 from soilscale.extents import intersects, padded
 from soilscale.grid import Bounds, lonlat_bounds
 from soilscale.sources import Source
+
+_asking = threading.Lock()
+"""Held while a thread asks whether the files of a source have masks beside them, so that no other asks too."""
 
 STRAY = 1.0
 """Degrees by which an item's bounding box may miss its file."""
@@ -59,7 +63,7 @@ class Reading:
             found = assets.header(href, self._band(asset), placement)
             _check_place(scene, found)
             if mask := self._mask(scene, asset, href):
-                found = replace(found, mask=mask, dtype="float64")
+                found = replace(found, mask=mask, masked=True, dtype="float64")
             place = Georeference(found.crs, found.transform)
             elsewhere = georeference.apart(place, found.shape, placement)
             if elsewhere is not None:
@@ -106,9 +110,10 @@ class Reading:
             return None
         address, question, query = href.partition("?")
         beside = f"{address}.msk{question}{query}"
-        if asset not in self._masks:
-            self._masks[asset] = _answers(beside)
-            return beside if self._masks[asset] else None
+        with _asking:
+            if asset not in self._masks:
+                self._masks[asset] = _answers(beside)
+                return beside if self._masks[asset] else None
         return beside if self._masks[asset] and _answers(beside) else None
 
     def fetch_headers(self, scenes: Sequence[Scene]) -> None:
@@ -151,9 +156,9 @@ class Reading:
 
 
 def _answers(url: str) -> bool:
-    """Whether a file is there; one that its store refuses to show is as good as none."""
+    """Whether a raster is there; one that its store refuses to show is as good as none, and so is a page of a site."""
     try:
-        return storage.answers(url)
+        return storage.answers(url) and assets.opened(url, lambda file: file.count > 0)
     except SoilscaleError:
         return False
 

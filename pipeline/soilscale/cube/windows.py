@@ -222,8 +222,9 @@ class NativeReader:
 
     def _stored(self, file: rasterio.DatasetReader, window: Window) -> NDArray[Any]:
         stored: NDArray[Any] = file.read(self.header.band, window=window)
-        masked = assets.masked(file, self.header, window)
-        return stored if masked is None else np.where(masked, self.fill_value, stored.astype(self.dtype))
+        if not self.header.masked:
+            return stored
+        return np.where(assets.hidden(file, self.header, window), self.fill_value, stored.astype(self.dtype))
 
     def close(self) -> None:
         """Nothing is held open between reads."""
