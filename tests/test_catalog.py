@@ -662,3 +662,55 @@ def test_real_modis_items_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (str(scene.start), str(scene.end)) == ("2022-02-02T00:00:00", "2022-02-10T00:00:00")
     assert scene.decoding == {"scale": 0.02, "offset": None, "nodata": (), "unit": "Kelvin", "valid_range": None}
     assert sorted(scene.hrefs) == ["LST_Day_1km", "QC_Day"]
+
+
+# --- what the items' times say ------------------------------------------------------------------------------------
+
+
+def of_items(tmp_path: Path, *items: Json) -> Path:
+    path = tmp_path / "items.json"
+    content = {"type": "FeatureCollection", "features": [one | {"collection": "rain"} for one in items]}
+    path.write_text(json.dumps(content))
+    return path
+
+
+def instants(*texts: str) -> list[Json]:
+    return [item(f"p{number}", None, properties={"datetime": text}) for number, text in enumerate(texts)]
+
+
+def test_totals_of_a_length_that_nothing_states_are_refused(tmp_path: Path) -> None:
+    hours = [f"2005-01-{day:02}T{hour:02}:00:00Z" for day in (1, 2, 3) for hour in (0, 6, 12, 18)]
+    path = of_items(tmp_path, *instants(*hours))
+    told = r"source 'rain', .* item 'p0' does not state .* 0\.25 d apart; set sources\.rain\.composite .* such as 0\.25"
+    with pytest.raises(ConfigurationError, match=told):
+        search(query(path, aggregate="sum"))
+    assert len(search(query(path, aggregate="sum", composite=0.25))) == len(hours)
+    assert len(search(query(path))) == len(hours), "a mean does not hang on it"
+
+
+@pytest.mark.parametrize("composite", [1, 8])
+def test_totals_that_come_more_often_than_they_last_are_refused(tmp_path: Path, composite: float) -> None:
+    path = of_items(tmp_path, *instants(*(f"2005-01-01T{hour:02}:00:00Z" for hour in (0, 6, 12, 18))))
+    with pytest.raises(ConfigurationError, match=rf"composite says that a total covers {composite} days, .* 0\.25 d"):
+        search(query(path, aggregate="sum", composite=composite))
+
+
+def test_totals_of_months_that_the_calendar_tells_are_taken(tmp_path: Path) -> None:
+    path = of_items(tmp_path, *instants(*(f"2005-{number:02}-01T00:00:00Z" for number in range(1, 6))))
+    found = search(query(path, aggregate="sum", period=("2005-01-01", "2005-03-01")))
+    assert [one["properties"]["end_datetime"] for one in found] == ["2005-01-31T23:59:59Z", "2005-02-28T23:59:59Z"]
+
+
+def test_local_midnights_written_in_utc_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = of_items(tmp_path, *instants(*(f"{day}T16:00:00Z" for day in ("2004-12-31", "2005-01-31", "2005-02-28"))))
+    with caplog.at_level("INFO"):
+        found = search(query(path, period=("2005-01-01", "2005-03-01")))
+    assert ids(found) == ["p0", "p1"]
+    assert "all items start 8 hours before a month, as local midnights do" in caplog.text
+
+
+def test_an_end_before_its_start_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    wrong = item("wrong", None, properties={"start_datetime": "2005-02-01", "end_datetime": "2005-01-01"})
+    assert ids(search(query(of_items(tmp_path, month("2005-01"), wrong)))) == ["2005-01", "wrong"]
+    assert "1 of the items end before they start" in caplog.text
+    assert "'wrong'" in caplog.text

@@ -69,6 +69,10 @@ def standings(*items: dict[str, Any], **keys: Any) -> dict[str, str]:
         ({"processing:datetime": "2019-01-01T00:00:00Z"}, {"processing:datetime": "2023-01-01T00:00:00Z"}),
         ({"version": "9", "deprecated": True}, {"version": "8"}),
         ({"version": "7", "updated": "2024-01-01T00:00:00Z"}, {"version": "8", "updated": "2020-01-01T00:00:00Z"}),
+        (
+            {"forecast:reference_datetime": "2005-01-01T00:00:00Z"},
+            {"forecast:reference_datetime": "2005-01-01T06:00:00Z"},
+        ),
         ({"product:timeliness_category": "NRT"}, {"product:timeliness_category": "NTC"}),
     ],
 )
@@ -287,6 +291,30 @@ def test_several_instants_of_a_day_all_count_without_a_word() -> None:
     items = [at(0), at(7), *days]
     assert counting(*items)[:2] == ["h0", "h7"]
     assert account(source(), relate(items, source())) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("sat:orbit_state", ("ascending", "descending")),
+        ("sat:relative_orbit", (12, 62)),
+        ("instruments", (["amsr2"], ["smap"])),
+    ],
+)
+def test_two_observations_of_one_place_and_time_both_count(key: str, values: tuple[Any, Any]) -> None:
+    dates = ("2019-01-01T00:00:00Z", "2023-01-01T00:00:00Z")
+    items = [item(name, updated=date, **{key: value}) for name, date, value in zip("ab", dates, values, strict=True)]
+    assert counting(*items) == ["a", "b"]
+    assert set(standings(*items).values()) == {"counts"}
+    assert counting(*items, item("c", updated="2024-01-01T00:00:00Z", **{key: values[0]})) == ["b", "c"]
+
+
+def test_products_of_two_levels_are_no_versions_of_each_other() -> None:
+    items = [
+        item(f"L{level}", updated=f"202{level}-01-01T00:00:00Z", **{"processing:level": f"L{level}"})
+        for level in (3, 4)
+    ]
+    assert standings(*items) == {"L3": "unclear", "L4": "unclear"}
 
 
 def test_an_item_of_a_year_gives_way_to_those_of_its_months() -> None:

@@ -207,6 +207,14 @@ def test_what_the_source_says_wins_and_a_target_must_say_so() -> None:
     assert not static(months("2005-01"), role="target")
 
 
+def test_totals_are_static_only_if_they_say_so() -> None:
+    """A single total of eight days holds for no other month."""
+    for keys in ({"aggregate": "sum"}, {"aggregate": "rate"}, {"min_coverage": 0.1}):
+        assert not static(months("2005-03"), **keys)
+        assert static(months("2005-03"), static=True, **keys)
+    assert static(months("2005-03"), aggregate="sum", min_coverage=0)
+
+
 def test_instants_without_a_zone_are_utc() -> None:
     naive = tuple(moment.replace(tzinfo=None) for moment in PERIOD)
     east = tuple(moment.astimezone(UTC) for moment in PERIOD)

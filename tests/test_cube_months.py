@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from commands import invoke
 from soilscale.catalog import scenes
 from soilscale.cube import covered_days, read_month, select
 from worlds import box, reading, scene, write
@@ -213,3 +216,75 @@ def test_covered_days_are_those_of_the_union(parts: list[tuple[int, int]]) -> No
     ]
     union = {day for begin, days in parts for day in range(begin, begin + days)}
     assert covered_days(chosen, JANUARY) == len(union & set(range(31)))
+
+
+# --- the commands -------------------------------------------------------------------------------------------------
+
+
+def configure(world: World, target: World, **keys: Any) -> Path:
+    """Write a configuration of two months and two coarse cells, with the source ``p``."""
+    items = [one | {"type": "Feature", "stac_version": "1.0.0", "links": [], "geometry": None} for one in world.items]
+    items = [one | {"collection": "p"} for one in items]
+    items += [items[0] | one | {"collection": "sm"} for one in target.items]
+    (world.folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    where = {"catalog": "own", "asset": "data"}
+    content = {
+        "name": "t",
+        "output": "run",
+        "area": {"bbox": [108.01, 34.76, 108.49, 34.99]},
+        "grid": {"crs": "EPSG:4326", "coarse": 0.25, "ratio": 2},
+        "period": ["2005-01", "2005-02"],
+        "catalogs": {"own": {"url": "items.json"}},
+        "sources": {
+            "soil_moisture": {"role": "target", "collection": "sm", **where},
+            "p": {"collection": "p", **where, **keys},
+        },
+    }
+    path = world.folder / "c.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> World:
+    folder = tmp_path / "target"
+    folder.mkdir()
+    world = World(folder)
+    world.add("sm1", 0.2, "2005-01-01", "2005-01-31")
+    world.add("sm2", 0.2, "2005-02-01", "2005-02-28")
+    return world
+
+
+def test_months_of_too_few_days_are_counted_and_told(world: World, target: World) -> None:
+    world.add("jan31", 40, "2005-01-31", "2005-01-31")
+    world.add("feb", 28, "2005-02-01", "2005-02-28")
+    config = configure(world, target, aggregate="sum")
+    line = "source p: 1 of 2 months are missing, since items cover less than 0.5 of their days (min_coverage): "
+    searched = invoke("search", config)
+    assert (searched.status, searched.err.count(line + "2005-01 (1 days)")) == (0, 1), searched.err
+    status = invoke("status", config)
+    assert line in status.out + status.err
+    assert "1: 2005-01" in invoke("check", config).out
+    assert invoke("search", config, "-o", "sources.p.min_coverage=0.01").err.count("min_coverage") == 0
+
+
+def test_what_the_search_decided_is_told_once(world: World, target: World) -> None:
+    for month, days in (("01", 31), ("02", 28)):
+        world.add(f"MOD.{month}", 1, f"2005-{month}-01", f"2005-{month}-{days}", version="6")
+        world.add(f"MOD.{month}.new", 1, f"2005-{month}-01", f"2005-{month}-{days}", version="6.1")
+        world.add(f"MYD.{month}", 3, f"2005-{month}-01", f"2005-{month}-{days}")
+    config = configure(world, target)
+    told = invoke("search", config).err
+    assert told.count("source p: items of 2 platforms, aqua (2 items), terra (2 items)") == 1
+    assert told.count("source p: 2 items left out, older than another of the same place and time: in 2005-01") == 1
+    refused = invoke("search", config, "-o", "sources.p.platform=suomi-npp")
+    assert refused.status == 65
+    assert "source p: got 6 items, none of the platform suomi-npp" in refused.err
+
+
+def test_a_static_source_of_two_items_that_nothing_tells_apart_is_refused(world: World, target: World) -> None:
+    world.add("dtm", 1, "2000-01-01", "2000-12-31")
+    world.add("dsm", 9, "2000-01-01", "2000-12-31")
+    done = invoke("search", configure(world, target))
+    assert done.status == 65
+    assert "source p: items 'dsm' and 'dtm' show the same place" in done.err

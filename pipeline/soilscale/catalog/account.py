@@ -54,7 +54,7 @@ def _lines(source: Source, relations: Relations) -> Iterator[str]:
     for name, count in sorted(other.items()):
         yield f"{_items(count)} of {name} left out (platform: {', '.join(relations.wanted)})"
     if len(relations.platforms) > 1:
-        listed = [f"{name or 'unknown'} ({count} items)" for name, count in sorted(relations.platforms.items())]
+        listed = [f"{name or 'unknown'} ({_items(count)})" for name, count in sorted(relations.platforms.items())]
         yield (
             f"items of {len(listed)} platforms, {', '.join(listed)}; a month is the mean of them; "
             f"sources.{source.name}.platform takes one"

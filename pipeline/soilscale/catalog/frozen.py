@@ -207,7 +207,7 @@ def _check_times(query: Query, items: Sequence[Item]) -> None:
     source = query.source
     if wrong := [item["id"] for item in items if intervals.backwards(item["properties"])]:
         logger.warning(
-            "%s: %d items end before they start; what they cover is inferred from their start; the first is %r",
+            "%s: %d of the items end before they start; what they cover is inferred from their start; the first is %r",
             query.where,
             len(wrong),
             wrong[0],
@@ -228,14 +228,14 @@ def _check_times(query: Query, items: Sequence[Item]) -> None:
     if source.composite is None and not intervals.by_calendar(dated):
         raise ConfigurationError(
             f"{query.where}: item {dated[0]['id']!r} does not state the interval that its total covers"
-            + (f"; items of one place are {apart:g} days apart" if np.isfinite(apart) else "")
+            + (f"; items of one place are {apart:g} d apart" if np.isfinite(apart) else "")
             + f"; set sources.{source.name}.composite to the days that a total covers, such as "
             f"{apart if np.isfinite(apart) else 1:g}, or give the items start_datetime and end_datetime"
         )
     if source.composite is not None and source.composite > intervals.CUT * apart:
         raise ConfigurationError(
             f"{query.where}: sources.{source.name}.composite says that a total covers {source.composite:g} days, but "
-            f"items of one place, such as {dated[0]['id']!r}, are {apart:g} days apart; correct composite, or give "
+            f"items of one place, such as {dated[0]['id']!r}, are {apart:g} d apart; correct composite, or give "
             "the items start_datetime and end_datetime"
         )
 

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from soilscale.extents import Box, box, geometry_box
 
 APART = 0.1
@@ -61,16 +64,21 @@ def same(one: Place | None, other: Place | None) -> bool:
     return _agree(one.bbox, (west + turn, south, east + turn, north))
 
 
-def covers(one: Box, other: Box) -> bool:
-    """Whether a box holds another, but for a tenth of the other's sides."""
-    turn = round((one[0] + one[2] - other[0] - other[2]) / 720) * 360
-    wide, high = APART * (other[2] - other[0]), APART * (other[3] - other[1])
-    return (
-        one[0] - wide <= other[0] + turn
-        and one[2] + wide >= other[2] + turn
-        and one[1] - high <= other[1]
-        and one[3] + high >= other[3]
-    )
+def boxes(areas: Sequence[Box]) -> NDArray[np.float64]:
+    """Boxes as an array of shape ``(n, 4)``, east never less than west."""
+    found = np.array(areas, dtype="float64").reshape(-1, 4)
+    found[:, 2] += np.where(found[:, 2] < found[:, 0], 360, 0)
+    return found
+
+
+def covers(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether boxes hold others, but for a tenth of the others' sides; of shape ``(..., 4)``, which broadcast."""
+    (west, south, east, north), (left, bottom, right, top) = (np.moveaxis(area, -1, 0) for area in (one, other))
+    turn = np.round((west + east - left - right) / 720) * 360
+    wide, high = APART * (right - left), APART * (top - bottom)
+    beside = (west - wide <= left + turn) & (east + wide >= right + turn)
+    held: NDArray[np.bool_] = beside & (south - high <= bottom) & (north + high >= top)
+    return held
 
 
 def _agree(one: Box, other: Box) -> bool:

@@ -7,6 +7,7 @@ pixels stay tiles; they are of one time if they share most of their intervals.
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,12 @@ LONGER = 1.5
 
 MONTH = np.timedelta64(32, "D")
 """Greatest length of an interval that counts as no longer than a month."""
+
+OBSERVED = ("instruments", "sat:orbit_state", "sat:relative_orbit", "sat:absolute_orbit", "sar:polarizations")
+"""Properties in which two observations of one place and time differ, of which the mean counts."""
+
+KINDS = ("gsd", "processing:level", "product:type")
+"""Properties in which two products differ: neither is a version of the other."""
 
 CHECKSUMS = ("file:checksum", "checksum:multihash")
 
@@ -178,9 +185,10 @@ class _Judge:
             group = self._complete(group)
             group = self._different(group)
         for name, members in self._series(group).items():
-            moments = self._moments(members)
-            left = [self._newest(part) for part in moments]
-            self._count(name, left)
+            observed = self._observed(members)
+            self._count(
+                name, [[i for kind in self._split(part, KINDS) for i in self._newest(kind)] for part in observed]
+            )
 
     def _complete(self, group: list[int]) -> list[int]:
         """Items that have every wanted asset, if any has."""
@@ -220,14 +228,21 @@ class _Judge:
             found[self.platforms[index] or alone].append(index)
         return found
 
-    def _moments(self, members: list[int]) -> list[list[int]]:
-        """Items by the instant that they name, where their interval was inferred: several of one day all count."""
-        if len(members) == 1 or any(intervals.states(self.items[index]["properties"]) for index in members):
+    def _observed(self, members: list[int]) -> list[list[int]]:
+        """Items by what they observed: instrument, orbit, and the instant, where an interval was inferred from it."""
+        if len(members) == 1:
             return [members]
-        found: dict[object, list[int]] = defaultdict(list)
-        for index in members:
-            found[intervals.instant(self.items[index]["properties"].get("datetime"))].append(index)
-        return list(found.values()) if None not in found else [members]
+        inferred = not any(intervals.states(self.items[index]["properties"]) for index in members)
+        return self._split(members, (*OBSERVED, "datetime") if inferred else OBSERVED)
+
+    def _split(self, members: list[int], keys: Sequence[str]) -> list[list[int]]:
+        """Items by those of some properties that all of them state."""
+        stated = [[json.dumps(self.items[i]["properties"].get(key)).lower() for key in keys] for i in members]
+        known = [number for number in range(len(keys)) if all(values[number] != "null" for values in stated)]
+        found: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for index, values in zip(members, stated, strict=True):
+            found[tuple(values[number] for number in known)].append(index)
+        return list(found.values())
 
     def _newest(self, members: list[int]) -> list[int]:
         """The newest of several items; all of them if nothing tells them apart."""

@@ -95,11 +95,12 @@ def is_static(scenes: Sequence[Scene], source: Source, period: Period) -> bool:
     """Whether a source holds for every month.
 
     It does if it says so, if all its items share one date or interval, or if none of them lies in the period. A
-    target is static only if it says so. Without items there is nothing to hold: not static.
+    target, and a source whose months need a share of their days, as totals do, are static only if they say so: a
+    single total of some days holds for no other month. Without items there is nothing to hold: not static.
     """
     if source.static is not None:
         return source.static
-    if source.on_coarse or not scenes:
+    if source.on_coarse or source.least_coverage > 0 or not scenes:
         return False
     first, after = to_span(period)
     dates = {scene.start.astype("datetime64[D]") for scene in scenes}

@@ -14,7 +14,7 @@ from soilscale.catalog.query import links
 STATED = ("version", "processing:version", "product_version", "s2:processing_baseline")
 """Properties that state a version; the first that all of several items have decides."""
 
-DATED = ("processing:datetime", "updated", "published", "created")
+DATED = ("forecast:reference_datetime", "processing:datetime", "updated", "published", "created")
 """Properties that state when an item or its data were made; likewise."""
 
 RUN = timedelta(days=1)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from soilscale import kernels
 from soilscale.catalog import Scene
-from soilscale.catalog.places import covers
+from soilscale.catalog.places import boxes, covers
 from soilscale.catalog.relations import LONGER, MONTH
 from soilscale.seasons import following
 from soilscale.sources import Source
@@ -93,22 +93,16 @@ def _of_one_length(scenes: list[Scene], month: np.datetime64) -> list[Scene]:
         return scenes
     starts = np.maximum(starts, month.astype("datetime64[M]").astype("datetime64[s]"))
     ends = np.minimum(ends, _after(month))
-    gone: set[int] = set()
-    for longer in range(len(scenes)):
-        meets = (starts < ends[longer]) & (ends > starts[longer]) & (lengths * LONGER <= lengths[longer])
-        for shorter in np.flatnonzero(meets):
-            gone |= _loser(scenes, longer, int(shorter))
-    return [scene for index, scene in enumerate(scenes) if index not in gone]
-
-
-def _loser(scenes: Sequence[Scene], longer: int, shorter: int) -> set[int]:
-    one, other = scenes[longer], scenes[shorter]
-    platforms = {scene.platform for scene in (one, other)} - {""}
-    if len(platforms) > 1:
-        return set()
-    if one.end - one.start <= MONTH:
-        return {shorter} if covers(one.bbox, other.bbox) else set()
-    return {longer} if covers(other.bbox, one.bbox) else set()
+    areas, platforms = boxes([scene.bbox for scene in scenes]), np.array([scene.platform for scene in scenes])
+    gone = np.zeros(len(scenes), bool)
+    for index in np.flatnonzero(lengths >= LONGER * lengths.min()):
+        rivals = (starts < ends[index]) & (ends > starts[index]) & (lengths * LONGER <= lengths[index])
+        rivals &= (platforms == platforms[index]) | (platforms == "") | (platforms[index] == "")
+        if lengths[index] <= MONTH.astype("timedelta64[s]").astype("int64"):
+            gone |= rivals & covers(areas[index], areas)
+        else:
+            gone[index] |= (rivals & covers(areas, areas[index])).any()
+    return [scene for scene, left in zip(scenes, gone, strict=True) if not left]
 
 
 def _after(month: np.datetime64) -> np.datetime64:
