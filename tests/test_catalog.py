@@ -223,16 +223,25 @@ def test_tiles_in_a_dated_folder_are_no_levels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("above", ["Collection", "Catalog"])
-def test_a_collection_below_another_collection_is_found(above: str, tmp_path: Path) -> None:
+def test_a_collection_below_another_collection_is_found(
+    above: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     tree = {
         "/catalog.json": folder("Catalog", "lab", children=("./modis/collection.json",)),
         "/modis/collection.json": folder("Collection", "modis", children=("./deep/index.json",)),
-        "/modis/deep/index.json": folder(above, "deep", children=("./rain/collection.json",)),
+        "/modis/deep/index.json": folder(above, "deep", children=("./rain/collection.json",), items=("no.json",)),
         "/modis/deep/rain/collection.json": folder("Collection", "rain", items=("1.json",)),
         "/modis/deep/rain/1.json": month("2005-01"),
     }
     url = write(tmp_path, tree)
     assert ids(search(query(url))) == ["2005-01"]
+    monkeypatch.setattr(walk, "FOREIGN", 2)
+    assert len(search(query(url))) == 1
+    monkeypatch.setattr(walk, "FOREIGN", 1)
+    with pytest.raises(ConfigurationError, match="has no collection 'rain'"):
+        search(query(url))
+    assert "looked for in 1 documents only" in caplog.text
+    monkeypatch.undo()
     with pytest.raises(ConfigurationError, match="has no collection 'rian'; did you mean 'rain'"):
         search(query(url, collection="rian"))
 

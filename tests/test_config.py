@@ -82,6 +82,24 @@ def refusal(folder: Path, **changes: Any) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("bbox", "bounds"),
+    [
+        ([240, 20, 260, 40], (-120, 20, -100, 40)),
+        ([-120, 20, -100, 40], (-120, 20, -100, 40)),
+        ([179, -18, -179, -16], (179, -18, 181, -16)),
+        ([179, -18, 181, -16], (179, -18, 181, -16)),
+        ([-181, -18, -179, -16], (179, -18, 181, -16)),
+        ([350, 40, 10, 50], (-10, 40, 10, 50)),
+        ([-180, -90, 180, 90], (-180, -90, 180, 90)),
+        ([0, -90, 360, 90], (0, -90, 360, 90)),
+    ],
+)
+def test_a_box_is_the_same_place_however_its_longitudes_count(tmp_path: Path, bbox: Any, bounds: Any) -> None:
+    grid = load(tmp_path, grid={"crs": "EPSG:4326", "coarse": 0.5, "ratio": 5}, area={"bbox": bbox}).nested_grid
+    assert grid.bounds == pytest.approx(bounds)
+
+
 # What arrives
 
 
@@ -277,6 +295,9 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones(tmp_path: Path) -> No
         ({"area__bbox": [7.29, 47.63, 5.19, 49.65]}, ["area", "[west, south, east, north]", "7.29"]),
         ({"area__bbox": [47.63, 5.19, 49.65, 97.29]}, ["area", "[west, south, east, north]"]),
         ({"area__bbox": [1, 2, 3]}, ["area.bbox"]),
+        ({"area__bbox": [34.5, 108.0, 35.0, 108.5]}, ["exchanged? Then write [108.0, 34.5, 108.5, 35.0]"]),
+        ({"area__bbox": [7.29, 47.63, 5.19, 49.65]}, ["[5.19, 47.63, 7.29, 49.65] if west and east are exchanged"]),
+        ({"area__bbox": [-180, 0, 200, 1]}, ["0 or more than 360 degrees wide"]),
         ({"period": ["1993-12", "1990-01"]}, ["period: 1993-12 comes after 1990-01"]),
         ({"period": ["1990-13", "1993-01"]}, ["period.0", "'1990-13'"]),
         ({"period": ["1990-011", "1993-01"]}, ["period.0", "'1990-011'"]),

@@ -50,6 +50,7 @@ def test_a_grid_of_whole_pixels_needs_no_advice(seen: Header, crs: str, side: fl
         (header(-179.875, 90.125, 0.25), 0.25, (0, 0), ["origin: [0.125, 0.125] would fit"]),
         (WORLD, 0.3, (0, 0), ["0.3 is no multiple", "pixel of 0.25 (1.2 pixels)", "coarse: 0.25", "[0.0, 0.0]"]),
         (WORLD, 0.1, (0, 0), ["0.1 is no multiple", "coarse: 0.25 with origin: [0.0, 0.0]"]),
+        (WORLD, 25, (0, 0), ["takes 100 x 100 pixels", "the unit of EPSG:4326, the degree? coarse: 0.25 would"]),
         (header(-180, 90, 0.25, height=0.2), 0.25, (0, 0), ["pixel of 0.25 x 0.2"]),
     ],
 )

@@ -121,6 +121,12 @@ def test_a_polygon_that_crosses_itself_is_repaired_and_named(tmp_path: Path, cap
         (features(feature({"type": "Polygon", "coordinates": [[[1, 2], [3, 4]]]}, id=7)), r"feature 1 \(7\) has a"),
         (features(feature({"type": "Polygon", "coordinates": "x"})), "feature 1 has a geometry that cannot be read"),
         (features(feature({"type": "Polygon", "coordinates": [[[1, 1], [2, 1], [1, 1], [1, 1]]]})), "encloses nothing"),
+        (
+            features(
+                feature({"type": "Polygon", "coordinates": [[[179, 0], [-179, 0], [-179, 1], [179, 1], [179, 0]]]})
+            ),
+            "feature 1 has an edge that is 358 degrees long; where the polygon crosses 180 degrees, cut it",
+        ),
         ({"type": "Topology", "objects": {}}, "its type is 'Topology'"),
         ([1], "its type is 'list'"),
         (b"<kml>", r"not a GeoJSON file: .*begins with '<kml>'.*ogr2ogr"),

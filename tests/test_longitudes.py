@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 from odc.geo.geobox import GeoBox
 from shapely.geometry import MultiPolygon
 from shapely.geometry import box as rectangle
 
+from servers.files import serve
 from soilscale import extents, grid
-from soilscale.catalog import Scene
+from soilscale.catalog import Scene, documents
 from soilscale.cube import layers
-from worlds import Array, box, cell_means, lonlat, reading, scene, write
+from soilscale.flow import material
+from soilscale.reports import insitu
+from soilscale.reports.insitu import pairing
+from worlds import SINUSOIDAL, Array, box, cell_means, lonlat, reading, scene, write
 
 # Slicing a GeoBox multiplies affines in a way that affine 3.1 discourages and odc-geo 0.5.3 still has.
 pytestmark = pytest.mark.filterwarnings("default:Use `@` matmul:PendingDeprecationWarning")
@@ -100,6 +107,25 @@ def test_few_pixels_of_a_map_of_the_world_are_read_at_its_seam(tmp_path: Path, m
     monkeypatch.setattr(layers.mosaics.windows, "windows", windows)
     assert layers.layer(reading(), [one], GRIDS["Fiji in UTM"]) is not None
     assert sum(read) < 50 * 60
+
+
+def test_cells_that_a_map_tears_apart_are_missing_and_their_neighbours_right(tmp_path: Path) -> None:
+    """Tiles of a sinusoidal map on either side of 180 degrees, under a grid whose cells lie across it."""
+    geobox = box("EPSG:4326", 179.05, -16.0, 0.1, (10, 20))
+    pixel = 5000.0
+    half = round(20_015_109.0 / pixel)
+    scenes = [
+        scene(raster(tmp_path, box(SINUSOIDAL, column * pixel, -1_600_000, pixel, (80, 300)), name), bbox=bbox)
+        for name, column, bbox in (
+            ("west", half - 290, (165.0, -19.0, 180.0, -14.0)),
+            ("east", -half - 10, (-180.0, -19.0, -165.0, -14.0)),
+        )
+    ]
+    found = layers.layer(reading(resampling="average"), scenes, geobox)
+    assert found is not None
+    whole = np.arange(20) != 9
+    assert (found[1][:, 9] == 0).all()
+    np.testing.assert_allclose(found[0][:, whole], cell_means(smooth, geobox)[:, whole], atol=0.05)
 
 
 @pytest.mark.parametrize("resampling", ["auto", "average", "nearest"])
@@ -214,3 +240,47 @@ def test_maps_repeat_themselves_after_a_turn_or_not_at_all(crs: str, width: floa
 )
 def test_parts_of_an_area_are_joined_where_they_meet(parts: Any, expected: Any) -> None:
     assert extents.joined(MultiPolygon([rectangle(*part) for part in parts])).bounds == pytest.approx(expected)
+
+
+# --- stations, truths and files of any name -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bounds", [(179.0, -18.0, 181.0, -16.0), (-181.0, -18.0, -179.0, -16.0)])
+def test_stations_lie_on_a_grid_however_they_count(bounds: Any) -> None:
+    places = pd.DataFrame({"longitude": [179.5, -179.5, 180.5, -180.5, 178.0], "latitude": [-17.0] * 5})
+    assert insitu.inside(places, "EPSG:4326", bounds).tolist() == [True, True, True, True, False]
+    x, _ = pairing.on_grid(places, "EPSG:4326", (bounds[0] + bounds[2]) / 2)
+    np.testing.assert_allclose(x[:4] - bounds[0], [0.5, 1.5, 1.5, 0.5])
+
+
+def test_a_truth_may_count_from_elsewhere() -> None:
+    def field(x: Any) -> xr.DataArray:
+        values = np.arange(4.0).reshape(1, 1, 4)
+        return xr.DataArray(values, {"time": [0], "y": [0.0], "x": x}, ("time", "y", "x"))
+
+    maps = field([179.25, 179.75, 180.25, 180.75])
+    known = material.on_grid(field([-180.75, -180.25, -179.75, -179.25]), maps, "truth.zarr", "EPSG:4326")
+    np.testing.assert_array_equal(known, maps)
+    halves = field([-179.75, -179.25, 179.25, 179.75])
+    np.testing.assert_array_equal(material.on_grid(halves, maps, "t", "EPSG:4326")[0, 0], [2, 3, 0, 1])
+
+
+def test_an_asset_of_any_name_is_read_from_the_web_and_from_a_folder(tmp_path: Path) -> None:
+    geobox = GRIDS["America"]
+    folder = tmp_path / "山 西"
+    folder.mkdir()
+    path = raster(folder, box("EPSG:4326", -120.0, 40.0, 0.1, (150, 200)), "a b#1")
+    base = str(tmp_path / "catalog.json")
+    with serve() as web:
+        web.contents["%E5%B1%B1%20%E8%A5%BF/a%20b%231.tif"] = path.read_bytes()
+        for href in (
+            path.as_uri(),
+            "./山 西/a b#1.tif",
+            "%E5%B1%B1%20%E8%A5%BF/a%20b%231.tif",
+            f"{web.url}/山 西/a b%231.tif",
+            f"/vsicurl/{web.url}/山 西/a b%231.tif?sig=a%2Bb",
+        ):
+            one = replace(scene(path), hrefs={"data": documents.resolve(base, href)})
+            found = layers.layer(reading(), [one], geobox)
+            assert found is not None, href
+            np.testing.assert_allclose(found[0], cell_means(smooth, geobox), atol=0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,8 @@ from soilscale.errors import DataError
 THREADS = 16
 """Documents that are read at a time."""
 
+
+logger = logging.getLogger(__name__)
 
 FOREIGN = 3000
 """Documents below other collections that are read at most, to find one that lies there."""
@@ -32,6 +35,8 @@ class _Page:
     """Links from the root."""
     coarser: tuple[str, ...] = ()
     """Levels of resolution that it stands for."""
+    foreign: bool = False
+    """Whether it lies below another collection."""
 
 
 @dataclass
@@ -55,7 +60,9 @@ class _Walk:
     def open(self, page: _Page, document: Mapping[str, Any]) -> None:
         """Take what a document holds, and note the documents that it leads to."""
         kind = kind_of(document)
-        if kind == "Feature":
+        if page.foreign and kind != "Collection":
+            self._pass(page, document)
+        elif kind == "Feature":
             add(self.found, document, page.url, self.query, inside=page.inside)
         elif kind == "FeatureCollection":
             self._features(page, document)
@@ -74,6 +81,13 @@ class _Walk:
         """Go on below other collections, if the wanted one has not been found; whether there is anything there."""
         if self.query.source.collection not in self.found.collections:
             more = self.below[: max(FOREIGN - self.foreign, 0)]
+            if len(more) < len(self.below):
+                logger.warning(
+                    "%s: collections below other collections were looked for in %d documents only; give the URL of the "
+                    "collection itself",
+                    self.query.where,
+                    self.foreign,
+                )
             self.ahead, self.below = more, []
             self.foreign += len(more)
         return bool(self.ahead)
@@ -92,14 +106,18 @@ class _Walk:
         name = str(document.get("id"))
         self.found.collections.add(name)
         if name != self.query.source.collection:
-            for link in links(document, "child"):
-                self._note(page, documents.resolve(page.url, link["href"]), self.below)
+            self._pass(page, document)
         elif self.prune and (why := pruning.outside_area(document, self.query.bbox)):
             self._leave_out(page.url, why)
         elif self.span and (why := pruning.outside_period(document, self.span)):
             self._leave_out(page.url, why, dated=True)
         else:
-            self._follow(replace(page, inside=True), document, "child", "item", "items")
+            self._follow(replace(page, inside=True, foreign=False), document, "child", "item", "items")
+
+    def _pass(self, page: _Page, document: Mapping[str, Any]) -> None:
+        """Note what lies below another collection, or below a catalog in it."""
+        for link in links(document, "child"):
+            self._note(replace(page, foreign=True), documents.resolve(page.url, link["href"]), self.below)
 
     def _follow(self, page: _Page, document: Mapping[str, Any], *relations: str) -> None:
         for link in links(document, *relations):
@@ -144,7 +162,7 @@ class _Walk:
             self._leave_out(url, "its name is a band of longitude or latitude outside the area")
             return
         self.visited.add(url)
-        to.append(_Page(url, page.inside, page.depth + 1, coarser))
+        to.append(_Page(url, page.inside, page.depth + 1, coarser, page.foreign))
 
 
 def gather(

@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 QUARTER = 90.0
 """Degrees from the equator to a pole."""
 
+LEAP = 1e-6
+"""Degrees by which an edge all around the Earth may miss a whole turn."""
+
 POLYGONS = ("Polygon", "MultiPolygon")
 COLLECTION = "GeometryCollection"
 OTHERS = ("Point", "MultiPoint", "LineString", "MultiLineString")
@@ -169,7 +172,21 @@ def _polygons(geometry: Mapping[str, Any], crs: CRS, where: str) -> list[BaseGeo
     parts = [part for part in _parts(shape) if part.geom_type == "Polygon" and part.area > 0]
     if not parts:
         raise ConfigurationError(f"{where} encloses nothing; draw it again")
-    return [_lonlat(part, crs, where) for part in parts]
+    found = [_lonlat(part, crs, where) for part in parts]
+    for part in found:
+        _check_jump(part, where)
+    return found
+
+
+def _check_jump(part: BaseGeometry, where: str) -> None:
+    """Refuse a polygon whose edge leaps at 180 degrees: taken at its word it would go around the rest of the Earth."""
+    for ring in (part.exterior, *part.interiors):
+        longest = float(np.abs(np.diff(shapely.get_coordinates(ring)[:, 0])).max())
+        if TURN / 2 < longest < TURN - LEAP:
+            raise ConfigurationError(
+                f"{where} has an edge that is {longest:g} degrees long; where the polygon crosses 180 degrees, cut it "
+                "there in two, or count its longitudes on beyond 180; if it is meant so, set points on the edge"
+            )
 
 
 def _parts(shape: BaseGeometry) -> Iterator[BaseGeometry]:

@@ -18,6 +18,10 @@ CORNERS = 8
 """Most corners of a quadrilateral clipped to a square."""
 
 
+TORN = 16
+"""Times a usual cell's width from which a cell counts as torn apart by the edge of a map, and has no value."""
+
+
 def _compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function to machine code at its first call."""
     compiled: Callable[P, R] = numba.njit(nogil=True)(function)
@@ -46,7 +50,7 @@ def overlay(
         ``(Y + 1, X + 1)``.
     turn
         Columns of pixels after which their map repeats itself; None if it does not. A cell near a pole may lie across
-        the edge of a map of the world.
+        the edge of a map of the world. On a map that does not repeat itself such a cell has no value.
 
     Returns
     -------
@@ -56,8 +60,12 @@ def overlay(
         Share of each cell that valid pixels cover, shape ``(Y, X)``.
     """
     shape = x.shape[0] - 1, x.shape[1] - 1
+    with np.errstate(invalid="ignore"):  # infinite beyond the edge of a map
+        steps = np.abs(np.diff(x, axis=1))
+    steps = steps[np.isfinite(steps)]
+    widest = TORN * (1 + float(np.median(steps))) if turn is None and steps.size else math.inf
     totals, fraction = np.zeros((depth, *shape)), np.zeros(shape)
-    _overlay(amount, layer, x, y, turn or 0, totals, fraction)
+    _overlay(amount, layer, x, y, turn or 0, widest, totals, fraction)
     return totals, np.minimum(fraction, 1)
 
 
@@ -110,7 +118,7 @@ def _wrapped(column: int, turn: int, columns: int) -> int:
 
 
 @_compiled
-def _overlay(amount: Any, layer: Any, x: Any, y: Any, turn: int, totals: Any, fraction: Any) -> None:
+def _overlay(amount: Any, layer: Any, x: Any, y: Any, turn: int, widest: float, totals: Any, fraction: Any) -> None:
     rows, columns = amount.shape
     cell_x, cell_y, strip_x, strip_y = np.empty(4), np.empty(4), np.empty(CORNERS), np.empty(CORNERS)
     one_x, one_y, two_x, two_y = np.empty(CORNERS), np.empty(CORNERS), np.empty(CORNERS), np.empty(CORNERS)
@@ -119,7 +127,7 @@ def _overlay(amount: Any, layer: Any, x: Any, y: Any, turn: int, totals: Any, fr
         cell_y[0], cell_y[1], cell_y[2], cell_y[3] = y[i, j], y[i, j + 1], y[i + 1, j + 1], y[i + 1, j]
         _unfold(cell_x, turn)
         whole = _area(cell_x, cell_y, 4)
-        if not (math.isfinite(whole) and whole > 0):
+        if not (math.isfinite(whole) and whole > 0 and max(cell_x) - min(cell_x) < widest):
             continue
         for row in range(max(math.floor(min(cell_y)), 0), min(math.ceil(max(cell_y)), rows)):
             count = _clip(cell_y, cell_x, 4, one_y, one_x, row, 1.0)

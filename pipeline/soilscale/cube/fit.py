@@ -14,6 +14,9 @@ from soilscale.grid import Grid
 EXACT = 0.02
 """Share of a pixel by which a coarse cell may miss the pixels of the observation."""
 
+MANY = 4
+"""Pixels of the observation along a coarse cell beyond which it is doubted that so large a cell is meant."""
+
 
 @dataclass(frozen=True)
 class Advice:
@@ -54,6 +57,14 @@ def advice(header: Header, grid: Grid) -> Advice | None:
             f"coarse: {grid.side:.9g} is no multiple of the observation's pixel of {pixel} ({sides[0]:.4g} pixels), so "
             f"that coarse cells take parts of several observations; coarse: {size:.9g} with origin: "
             f"{_origin(header, size)} would fit",
+            misfit=True,
+        )
+    if max(sides) > MANY + EXACT:
+        unit = ours.axis_info[0].unit_name
+        return Advice(
+            f"coarse: {grid.side:.9g} takes {round(sides[0])} x {round(sides[1])} pixels of the observation, each of "
+            f"{pixel}, into one coarse cell; is it given in the unit of {grid.crs}, the {unit}? coarse: {width:.9g} "
+            "would keep every observation",
             misfit=True,
         )
     left = float(turned(grid.left, header.transform.c, turn(grid.crs)))

@@ -289,9 +289,9 @@ def on_grid(known: xr.DataArray, maps: xr.DataArray, url: str, crs: str) -> xr.D
         If no cell of the truth is a cell of the maps.
     """
     step = abs(float(maps["x"][1] - maps["x"][0]))
-    whole = turn(crs)
-    if whole is not None:
-        known = known.assign_coords(x=turned(known["x"], float(maps["x"].mean()), whole)).sortby("x")
+    x = turned(known["x"], float(maps["x"].mean()), turn(crs))
+    if not np.array_equal(x, known["x"]):
+        known = known.assign_coords(x=x).sortby("x")
     placed = known.reindex(y=maps["y"], x=maps["x"], method="nearest", tolerance=step / 100)
     if not np.isfinite(placed.isel(time=0)).any():
         raise DataError(f"validation.truth: no cell of {url} is a cell of the fine grid; it must lie on the same grid")
