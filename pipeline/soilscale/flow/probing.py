@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -28,7 +27,7 @@ READERS = 8
 """Threads that open assets; they mostly wait for stores."""
 
 PATIENCE = 60.0
-"""Seconds within which all assets are to be read."""
+"""Seconds after the last answer until which the next one is waited for."""
 
 
 CLASSES = 8
@@ -53,7 +52,7 @@ class Looked:
 def look(config: Config, scenes: Mapping[str, Sequence[Scene]]) -> list[Looked]:
     """Open assets of every source that has items, and read a window of each.
 
-    What is not read within `PATIENCE` counts as a service that does not answer.
+    If nothing has come of distant ones for `PATIENCE`, the rest counts as a service that does not answer.
 
     Parameters
     ----------
@@ -62,42 +61,49 @@ def look(config: Config, scenes: Mapping[str, Sequence[Scene]]) -> list[Looked]:
     """
     west, south, east, north = lonlat_bounds(config.nested_grid.bounds, config.nested_grid.crs)
     middle = (west + (east + 360 * (west > east))) / 2, (south + north) / 2
-    jobs: SimpleQueue[tuple[Source, Scene]] = SimpleQueue()
-    ended: SimpleQueue[Looked] = SimpleQueue()
-    waiting = {}
-    for source in config.source_list:
-        for scene in sampled(config, scenes.get(source.name, ())):
-            waiting[source.name, scene.item] = source, scene
-            jobs.put((source, scene))
+    jobs = [(source, scene) for source in config.source_list for scene in sampled(config, scenes.get(source.name, ()))]
+    todo: SimpleQueue[int] = SimpleQueue()
+    ended: SimpleQueue[tuple[int, Looked]] = SimpleQueue()
+    # Files of this machine first: they need no patience, and must not wait for threads that servers hold.
+    distant = {number for number, (source, scene) in enumerate(jobs) if _is_distant(config, source, scene)}
+    for number in sorted(range(len(jobs)), key=lambda number: number in distant):
+        todo.put(number)
 
     def work() -> None:
         while True:
             try:
-                source, scene = jobs.get_nowait()
+                number = todo.get_nowait()
             except Empty:
                 return
-            ended.put(_looked(config, source, scenes[source.name], scene, middle))
+            source, scene = jobs[number]
+            ended.put((number, _looked(config, source, scenes[source.name], scene, middle)))
 
     # Daemons, since a server that never answers must not keep the command from ending.
-    for number in range(min(READERS, len(waiting))):
+    for number in range(min(READERS, len(jobs))):
         threading.Thread(target=work, name=f"check-{number}", daemon=True).start()
-    found = _collect(ended, waiting)
-    late = [Looked(source, scene, None, None, _silent(source, scene)) for source, scene in waiting.values()]
-    order = [source.name for source in config.source_list]
-    return sorted([*found, *late], key=lambda one: (order.index(one.source.name), one.scene.start, one.scene.item))
+    found = _collect(ended, set(range(len(jobs))), distant)
+    return [
+        found[number] if number in found else Looked(source, scene, None, None, _silent(source, scene))
+        for number, (source, scene) in enumerate(jobs)
+    ]
 
 
-def _collect(ended: SimpleQueue[Looked], waiting: dict[tuple[str, str], tuple[Source, Scene]]) -> list[Looked]:
-    """What has been read within the time; it is taken out of what is waited for."""
-    found: list[Looked] = []
-    until = time.monotonic() + PATIENCE
+def _is_distant(config: Config, source: Source, scene: Scene) -> bool:
+    read = freezing.reading(config, source)
+    return config.catalog(source).sign != "none" or read.distant([scene])
+
+
+def _collect(ended: SimpleQueue[tuple[int, Looked]], waiting: set[int], distant: set[int]) -> dict[int, Looked]:
+    """Collect what comes of the jobs, by their numbers, until no distant one has come for `PATIENCE`."""
+    found: dict[int, Looked] = {}
     while waiting:
         try:
-            looked = ended.get(timeout=max(until - time.monotonic(), 0))
+            number, looked = ended.get(timeout=PATIENCE)
         except Empty:
-            break
-        del waiting[looked.source.name, looked.scene.item]
-        found.append(looked)
+            waiting = waiting - distant
+            continue
+        waiting = waiting - {number}
+        found[number] = looked
     return found
 
 
