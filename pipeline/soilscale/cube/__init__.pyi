@@ -1,7 +1,7 @@
 from .layers import codes, meets
 from .months import read_month, read_static
 from .naming import factor, feature_names, lagged
-from .probes import Place, Probe, crs_name, probe
+from .probes import Place, Probe, crs_name, file_unit, probe
 from .quantities import cube_unit
 from .reading import Reading
 from .selection import covered_days, days_of, is_constant, select
@@ -23,6 +23,7 @@ __all__ = [
     "feature_names",
     "feature_units",
     "features",
+    "file_unit",
     "fractions",
     "groups",
     "is_constant",

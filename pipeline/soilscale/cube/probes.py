@@ -69,7 +69,7 @@ def probe(reading: Reading, scene: Scene, place: Place) -> Probe:
         data = stored[0]
         values = mosaics.decoder(reading, scene, header, bounds, stored)(*stored)
     decoding = reading.decoding(scene)
-    unit = scene.decoding["unit"] or Statement.of_file(header, reading.source).unit
+    unit = scene.decoding["unit"] or file_unit(reading, scene)
     causes = _causes(data, values, decoding)
     return Probe(scene.item, driver, header, unit, decoding, values, causes, tuple(reading.warnings.values()))
 
@@ -88,6 +88,11 @@ def _causes(stored: NDArray[Any], values: NDArray[np.floating], decoding: Decodi
         found[cause] = float((left & where).mean())
         left &= ~where
     return {cause: share for cause, share in found.items() if share}
+
+
+def file_unit(reading: Reading, scene: Scene) -> str | None:
+    """Unit that the file of a scene's data states; errors as `Reading.header`."""
+    return Statement.of_file(reading.header(scene, reading.source.asset), reading.source).unit
 
 
 def crs_name(header: Header) -> str:

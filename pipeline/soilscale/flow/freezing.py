@@ -8,15 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
 
 from soilscale import catalog, config, cube, storage
-from soilscale.catalog import Scene
 from soilscale.config import Config
-from soilscale.cube.decoding import Statement
 from soilscale.errors import DataError, ServiceError
 from soilscale.flow import inventory
 from soilscale.flow.session import Run
@@ -25,6 +23,9 @@ from soilscale.flow.workspace import Workspace, digest
 from soilscale.grid import lonlat_bounds
 from soilscale.seasons import as_month, following
 from soilscale.sources import Source
+
+if TYPE_CHECKING:
+    from soilscale.catalog import Scene
 
 logger = logging.getLogger(__name__)
 
@@ -176,7 +177,7 @@ def unit_of_file(
     read, silent = reading(settings, source), None
     for scene in scenes[:TRIED]:
         try:
-            stated = Statement.of_file(read.header(scene, source.asset), source).unit
+            stated = cube.file_unit(read, scene)
         except DataError:
             continue
         if stated:
