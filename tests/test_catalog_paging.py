@@ -91,7 +91,7 @@ def for_ever(request: Json, after: int, url: str) -> Json:
         {"largest": 50, "refusal": 502},
         {"largest": 100, "refusal": 413, "method": "GET"},
     ],
-    ids=str,
+    ids=lambda how: " ".join(f"{key}={getattr(value, '__name__', value)}" for key, value in how.items()) or "as it is",
 )
 def test_every_page_is_read(how: Json, caplog: pytest.LogCaptureFixture) -> None:
     expected = ITEMS - 50 * (50 in how.get("empty", ())) - 20 * (100 in how.get("empty", ()))

@@ -79,6 +79,11 @@ def png(draw: Callable[P, Figure]) -> Callable[P, bytes]:
     def drawn(*args: P.args, **kwargs: P.kwargs) -> bytes:
         with mpl.rc_context(STYLE):
             figure = draw(*args, **kwargs)
+            figure.set_dpi(DPI)
+            engine = figure.get_layout_engine()
+            if engine is not None:  # or else `savefig` draws the whole figure once more, only to lay it out
+                engine.execute(figure)
+                figure.set_layout_engine("none")
             buffer = BytesIO()
             figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
         return buffer.getvalue()
