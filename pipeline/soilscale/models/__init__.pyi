@@ -2,6 +2,7 @@ from .algorithms import ALGORITHMS, RECOMMENDED, Algorithm, Estimator, find
 from .bagging import RandomForest
 from .boosting import BoostedTrees
 from .distance import NearestNeighbours, SupportVectors
+from .gaussian_process import GaussianProcess
 from .importance import has_importance, measure, oob_r2
 from .packing import pack, unpack
 from .persistence import dumps, loads
@@ -18,6 +19,7 @@ __all__ = [
     "Algorithm",
     "BoostedTrees",
     "Estimator",
+    "GaussianProcess",
     "Job",
     "NearestNeighbours",
     "Predictor",
