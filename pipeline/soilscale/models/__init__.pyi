@@ -6,7 +6,7 @@ from .gaussian_process import GaussianProcess
 from .importance import has_importance, measure, oob_r2
 from .packing import pack, unpack
 from .persistence import dumps, loads
-from .prediction import Predictor, predict, ready
+from .prediction import Predictor, predict, ready, surface
 from .training import FOLD, FOLDS, PREDICTIONS, Job, describe, fit, folds, jobs, learn, partition, run
 from .trend import TrendForest
 
@@ -42,5 +42,6 @@ __all__ = [
     "predict",
     "ready",
     "run",
+    "surface",
     "unpack",
 ]

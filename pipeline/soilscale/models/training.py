@@ -60,7 +60,8 @@ class Job:
 def jobs(seasons: Iterable[str], algorithms: Iterable[str], folds: int = FOLDS) -> list[Job]:
     """List every fit: for each algorithm and each of its models a random one and `folds` blocked ones.
 
-    The random fit's estimator is the stored model; the blocked ones only tell how accurate it is.
+    The random fit's estimator is the stored model; the blocked ones only tell how accurate it is. Of a joint algorithm
+    one fit is of all seasons, and stores every model (see `joint.kept`).
 
     Parameters
     ----------
@@ -80,10 +81,11 @@ def jobs(seasons: Iterable[str], algorithms: Iterable[str], folds: int = FOLDS) 
     if models:
         models.append((ALL, "comprehensive"))
     splits: list[tuple[SplitName, int | None]] = [("random", None), *(("blocked", k) for k in range(folds))]
+    together: list[tuple[str, ModelName]] = [(ALL, "seasonal")] if models else []
     return [
         Job(season, algorithm.name, model, split, fold)
         for algorithm in map(find, algorithms)
-        for season, model in models
+        for season, model in (together if algorithm.joint else models)
         for split, fold in splits
     ]
 
@@ -234,10 +236,10 @@ def learn(
         )
     if len(train) < MIN_ROWS or (job.split == "blocked" and held_out.empty):
         find(job.algorithm).make(parameters, len(features), seed)
-        return None, _predictions(job, held_out[:0], np.empty(0, dtype=np.float32))
+        return None, predictions(job, held_out[:0], np.empty(0, dtype=np.float32))
     estimator = fit(job, train, features, parameters=parameters, seed=seed)
     predicted = predict(estimator, matrix(held_out, features))
-    return (estimator if job.split == "random" else None), _predictions(job, held_out, predicted)
+    return (estimator if job.split == "random" else None), predictions(job, held_out, predicted)
 
 
 def fit(
@@ -316,15 +318,16 @@ def fold_of(table: pd.DataFrame, n: int, seed: int) -> NDArray[np.integer]:
     return table[FOLD].to_numpy() if FOLD in table else folds(table["block"], n, seed)
 
 
-def _predictions(job: Job, rows: pd.DataFrame, predicted: NDArray[np.float32]) -> pd.DataFrame:
-    found = rows[["time", "season", "y", "x"]].assign(
+def predictions(job: Job, rows: pd.DataFrame, predicted: NDArray[np.float32]) -> pd.DataFrame:
+    """Table of what a job makes of rows, with the columns `PREDICTIONS`."""
+    table = rows[["time", "season", "y", "x"]].assign(
         algorithm=job.algorithm,
         model=job.model,
         split=job.split,
         observed=rows[MAP].astype("float32"),
         predicted=predicted,
     )
-    return found[list(PREDICTIONS)]
+    return table[list(PREDICTIONS)]
 
 
 def matrix(rows: pd.DataFrame, features: Sequence[str]) -> NDArray[np.float32]:
