@@ -34,6 +34,9 @@ STAGES = (KNOTS, BASIS, VARIANCES)
 CHUNKS, CELLS = 12, 16_384
 """Tiles and months by which knots are measured, and the most fine cells of each."""
 
+HELD = 700**2 / 2 * 8 * 100
+"""Bytes of the covariances of about a hundred terms, by the rows that variances are learned from."""
+
 FORMAT = 1
 """Version of what these units write; a change redoes them and every joint fit."""
 
@@ -189,23 +192,24 @@ def write_basis(
     learn.write_table(workspace.state(BASIS, f"{name}.parquet"), pd.concat(parts, ignore_index=True))
 
 
-def _joined(workspace: Workspace, rows: Mapping[str, Any], seed: int) -> tuple[pd.DataFrame, joint.Ground]:
-    """Rows of a joint fit with their basis, and what they stand on."""
+def _joined(workspace: Workspace, rows: Mapping[str, Any], seed: int) -> joint.Rows:
+    """Rows of a joint fit with their basis."""
     table = learn.table(workspace.samples, ALL, seed, rows["folds"])
-    basis = [learn.read_table(workspace.state(BASIS, f"{name}.parquet")) for name in rows["parts"]]
+    parts = (learn.read_table(workspace.state(BASIS, f"{name}.parquet")) for name in rows["parts"])
     ground = joint.Ground(rows["features"], read_knots(workspace), rows["seasons"], rows["corner"])
-    found = joint.join(table, pd.concat(basis, ignore_index=True))
+    found = joint.join(table, parts, ground)
+    del table
     learn.give_back()
-    return found, ground
+    return found
 
 
 def estimate(
     workspace: Workspace, name: str, rows: Mapping[str, Any], parameters: Mapping[str, Any], seed: int
 ) -> None:
     """Learn the variances of a joint algorithm's terms on a worker."""
-    table, ground = _joined(workspace, rows, seed)
+    joined = _joined(workspace, rows, seed)
     estimator = GaussianProcess(**parameters, random_state=seed_of(seed, name))
-    found = estimator.variances(joint.areas(table, ground), joint.observations(table))
+    found = estimator.variances(joined.areas, joined.observed)
     told = {key: np.asarray(value).tolist() for key, value in asdict(found).items()}
     storage.write_json(workspace.state(VARIANCES, f"{name}.about.json"), told)
 
@@ -222,13 +226,14 @@ def fit(
     told = storage.read_json(workspace.state(VARIANCES, f"{job.algorithm}.about.json"))
     cell, noise = told.pop("cell"), told.pop("noise")
     variances = Variances(**{name: np.array(value) for name, value in told.items()}, cell=cell, noise=noise)
-    table, ground = _joined(workspace, rows, options["seed"])
-    found, predictions = joint.learn(job, table, ground, variances, options["parameters"], seasons)
+    joined = _joined(workspace, rows, options["seed"])
+    table, features = joined.table, joined.ground.features
+    found, predictions = joint.learn(job, joined, variances, options["parameters"], seasons)
     learn.write_table(workspace.state("train", f"{job.name}.parquet"), predictions)
     for model in joint.kept(job, seasons):
         estimator = found[model.season]
         own = table if model.model == "comprehensive" else table[table["season"] == model.season]
         judged = predictions[predictions["model"] == model.model]
         judged = judged if model.model == "comprehensive" else judged[judged["season"] == model.season]
-        about = models.describe(model, estimator, own, ground.features, units, judged)
+        about = models.describe(model, estimator, own, features, units, judged)
         learn.store(workspace, model, estimator, about)

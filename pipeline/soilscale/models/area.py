@@ -10,13 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, optimize
-
-from soilscale.models.basis import bends
 
 LENGTHS = (0.6, 1.2, 2.4)
 """Lengths of the fields, in coarse cells: 15, 30 and 60 km for cells of 25 km."""
@@ -44,10 +41,10 @@ Rows = NDArray[np.intp]
 class Areas:
     """Cells and months, as the model takes them."""
 
-    line: Floats
+    line: NDArray[np.floating]
     """Means over the cells of the standardised features, shape ``(n, p)``."""
-    hats: Floats
-    """Means of the hat functions of the curved features, shape ``(n, c, knots)``."""
+    bent: NDArray[np.floating]
+    """Means of the functions that the curves of the curved features are made of, shape ``(n, c, r)``."""
     season: NDArray[np.intp]
     """Number of the season, shape ``(n,)``."""
     month: NDArray[np.intp]
@@ -62,12 +59,7 @@ class Areas:
 
     def take(self, rows: Rows) -> Areas:
         """Some of the rows."""
-        return Areas(*(values[rows] for values in vars(self).values() if isinstance(values, np.ndarray)))
-
-    @cached_property
-    def bent(self) -> Floats:
-        """Means of the curves' basis, shape ``(n, c * r)``, feature by feature."""
-        return (self.hats @ bends(self.hats.shape[2])).reshape(len(self), -1)
+        return Areas(*(values[rows] for values in vars(self).values()))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -127,8 +119,7 @@ def _terms(areas: Areas, lengths: Sequence[float]) -> Iterator[Floats | None]:
     seasons, months = np.ptp(areas.season) > 0, np.ptp(areas.month) > 0
     cells = np.ptp(areas.row) > 0 or np.ptp(areas.column) > 0
     season, month = (one[:, None] == one for one in (areas.season, areas.month))
-    c = areas.hats.shape[1]
-    for basis in (*areas.line.T[:, :, None], *areas.bent.reshape(len(areas), c, -1).swapaxes(0, 1)):
+    for basis in (*areas.line.T[:, :, None].astype(np.float64), *areas.bent.swapaxes(0, 1).astype(np.float64)):
         shared = basis @ basis.T
         yield shared
         yield shared * season if seasons else None
@@ -192,7 +183,7 @@ def estimate(
     )
     variances = np.zeros(len(live) + 1)
     variances[np.append(live, True)] = np.exp(found.x)  # the noise is there in every model
-    return Variances.of(variances, areas.line.shape[1], areas.hats.shape[1], len(lengths))
+    return Variances.of(variances, areas.line.shape[1], areas.bent.shape[1], len(lengths))
 
 
 def level(y: Floats) -> tuple[float, float]:

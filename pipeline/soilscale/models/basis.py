@@ -76,7 +76,7 @@ def measure(values: NDArray[np.floating], shares: Sequence[bool], knots: int = K
 
 
 def block_means(basis: Basis, pixels: NDArray[np.floating]) -> tuple[Floats, Floats]:
-    """Means over each cell's pixels of the standardised features and of their hat functions.
+    """Means over each cell's pixels of the standardised features and of the functions that curves are made of.
 
     The mean of a curve over a cell is not the curve of the mean: what a cell shows of a curve is the share of its
     pixels at each knot (Tanaka et al. 2019, NeurIPS 32, 6203-6213).
@@ -91,8 +91,8 @@ def block_means(basis: Basis, pixels: NDArray[np.floating]) -> tuple[Floats, Flo
 
     Returns
     -------
-    line, hats : array
-        Shapes ``(n, p)`` and ``(n, c, knots)``, of the `c` curved features; NaN where no pixel is known.
+    line, bent : array
+        Shapes ``(n, p)`` and ``(n, c, r)``, of the `c` curved features (see `bends`); NaN where no pixel is known.
     """
     z = basis.standardise(pixels)
     known = np.isfinite(z)
@@ -107,7 +107,7 @@ def block_means(basis: Basis, pixels: NDArray[np.floating]) -> tuple[Floats, Flo
     hats = np.bincount((cell + below).ravel(), ((1 - above) * known).ravel(), size)
     hats += np.bincount((cell + below + 1).ravel(), (above * known).ravel(), size)
     with np.errstate(invalid="ignore"):
-        return line, hats.reshape(n, c, basis.knots) / count[:, basis.curved, None]
+        return line, (hats.reshape(n, c, basis.knots) / count[:, basis.curved, None]) @ bends(basis.knots)
 
 
 def bends(knots: int) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from soilscale.errors import DataError
 from soilscale.models.area import ITERATIONS, TOLERANCE, Areas, Floats, Variances, between
-from soilscale.models.basis import bends
+
+BATCH = 2**16
+"""Rows that are worked on at once."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Effects:
     line: Floats
     """Slopes of the features, shape ``(1 + seasons, p)``: first the shared part, then what each season adds."""
     curve: Floats
-    """Curves at their knots, likewise, shape ``(1 + seasons, c, knots)``."""
+    """Weights of the functions that curves are made of, likewise, shape ``(1 + seasons, c, r)``; see `basis.bends`."""
     season: Floats
     """Intercept of each season, shape ``(seasons,)``."""
     month: Floats
@@ -64,38 +66,48 @@ class Covariance:
         return season
 
     def effects(self, dual: Floats) -> Effects:
-        """Effects by which rows pull, each with a weight: those of the whole model if `dual` solves `solve`."""
+        """Effects by which rows pull, each with a weight: those of the whole model if `dual` is of `solve`."""
         areas, variances = self.areas, self.variances
         seasons, months = int(areas.season.max()) + 1, len(self._season_of)
-        parts = [dual, *(np.where(areas.season == season, dual, 0.0) for season in range(seasons))]
-        weights = np.stack(parts)
         of_term = np.r_[0, np.ones(seasons, np.intp)]
-        line = weights @ areas.line * variances.line.T[of_term]
-        c, knots = areas.hats.shape[1:]
-        factor = bends(knots)
-        bent = (weights @ areas.bent).reshape(1 + seasons, c, factor.shape[1]) * variances.curve.T[of_term, :, None]
-        own = np.bincount(areas.season, dual, seasons)
-        month = np.bincount(areas.month, dual, months)
+        line, curve = np.zeros((1 + seasons, areas.line.shape[1])), np.zeros((1 + seasons, *areas.bent.shape[1:]))
+        for rows in self._batches():
+            weights = np.stack(
+                [dual[rows], *(np.where(areas.season[rows] == n, dual[rows], 0.0) for n in range(seasons))]
+            )
+            line += weights @ areas.line[rows]
+            curve += np.tensordot(weights, areas.bent[rows], 1)
         place = np.zeros((months, *areas.shape))
         place[areas.month, areas.row, areas.column] = dual
         return Effects(
-            line, bent @ factor.T, own * variances.intercept[0], month * variances.intercept[1], place, self._season_of
+            line * variances.line.T[of_term],
+            curve * variances.curve.T[of_term, :, None],
+            variances.intercept[0] * np.bincount(areas.season, dual, seasons),
+            variances.intercept[1] * np.bincount(areas.month, dual, months),
+            place,
+            self._season_of,
         )
+
+    def _batches(self) -> Iterator[slice]:
+        """Rows that are brought to double precision at once."""
+        for first in range(0, len(self.areas), BATCH):
+            yield slice(first, first + BATCH)
 
     def evaluate(self, effects: Effects, *, own: bool = True) -> Floats:
         """What effects make of the rows, shape ``(n,)``; `own` tells whether with what seasons have of their own."""
         areas = self.areas
-        total = areas.line @ effects.line[0] + np.einsum("ick,ck->i", areas.hats, effects.curve[0])
+        fields = self._fields(effects, own=own) + self.variances.cell * effects.all_time()
+        total = effects.month[areas.month] + fields[areas.month, areas.row, areas.column]
         if own:
             total += effects.season[areas.season]
-            total += np.einsum("ip,ip->i", areas.line, effects.line[1:][areas.season])
-            for season in range(len(effects.season)):
-                rows = areas.season == season
-                total[rows] += np.einsum("ick,ck->i", areas.hats[rows], effects.curve[1 + season])
-        fields = self._fields(effects, own=own)
-        total += effects.month[areas.month] + fields[areas.month, areas.row, areas.column]
-        result: Floats = total + self.variances.cell * effects.all_time()[areas.row, areas.column]
-        return result
+        for rows in self._batches():
+            by_season = areas.line[rows] @ effects.line.T + np.tensordot(
+                areas.bent[rows], effects.curve, ([1, 2], [1, 2])
+            )
+            total[rows] += by_season[:, 0]
+            if own:
+                total[rows] += np.take_along_axis(by_season, 1 + areas.season[rows, None], axis=1)[:, 0]
+        return total
 
     def _fields(self, effects: Effects, *, own: bool) -> Floats:
         """Fields at every month and cell, shape ``(months, rows, columns)``."""

@@ -164,7 +164,7 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         self.knots_ = known.mean[:, None] + known.sd[:, None] * at
         self.slope_ = scale * effects.line[parts].sum(axis=0)
         self.curve_ = np.zeros(at.shape)
-        self.curve_[known.curved] = scale * effects.curve[parts].sum(axis=0)
+        self.curve_[known.curved] = scale * effects.curve[parts].sum(axis=0) @ basis.bends(known.knots).T
         self.intercept_ = mean + (0.0 if season is None else scale * float(effects.season[season]))
 
     def _set_place(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from soilscale.models.algorithms import find
 from soilscale.models.area import Areas, Floats, Variances, level
-from soilscale.models.basis import Basis, block_means
+from soilscale.models.basis import Basis, bends, block_means
 from soilscale.models.effects import Covariance
 from soilscale.models.gaussian_process import GaussianProcess
-from soilscale.models.training import FOLD, Job, ModelName, predictions
+from soilscale.models.training import FOLD, Job, ModelName, numbered, predictions
 from soilscale.samples import TRAIN
 from soilscale.schema import MAP
 from soilscale.seasons import ALL
@@ -61,8 +61,15 @@ def pixels(ratio: int) -> NDArray[np.intp]:
     return ((np.arange(number) + 0.5) * ratio / number).astype(np.intp)
 
 
+def columns(ground: Basis, features: Sequence[str]) -> list[str]:
+    """Columns of the basis: the line of each feature, then the functions that the curves are made of."""
+    curved = [name for name, has in zip(features, ground.curved, strict=True) if has]
+    number = bends(ground.knots).shape[1]
+    return [*(f"{name}:line" for name in features), *(f"{name}:{part}" for name in curved for part in range(number))]
+
+
 def tabulate(ground: Basis, features: Sequence[str], values: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """Columns of the basis: the mean of each feature's line over a cell, and of its hat functions.
+    """Columns of the basis of cells: means over their pixels.
 
     Parameters
     ----------
@@ -73,53 +80,69 @@ def tabulate(ground: Basis, features: Sequence[str], values: NDArray[np.float32]
     values
         Features of the cells' pixels, shape ``(n, m, p)``, NaN where missing.
     """
-    line, hats = block_means(ground, values)
-    columns = {f"{name}:line": line[:, place] for place, name in enumerate(features)}
-    curved = [name for name, has in zip(features, ground.curved, strict=True) if has]
-    columns |= {
-        f"{name}:{knot}": hats[:, place, knot] for place, name in enumerate(curved) for knot in range(ground.knots)
-    }
-    return {name: column.astype(np.float32) for name, column in columns.items()}
+    line, bent = block_means(ground, values)
+    both = np.hstack([line, bent.reshape(len(line), -1)]).astype(np.float32)
+    return dict(zip(columns(ground, features), both.T, strict=True))
 
 
-def join(table: pd.DataFrame, basis: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the training table that have all of the basis, with it, by time, from north to south, west to east."""
-    names = [name for name in basis if name not in KEYS]
-    both = table.merge(basis, on=list(KEYS), how="inner", validate="one_to_one")
-    both = both[np.isfinite(both[names].to_numpy()).all(axis=1)]
-    order = np.lexsort((both["x"].to_numpy(), -both["y"].to_numpy(), both["time"].to_numpy()))
-    return both.take(order).reset_index(drop=True)
+@dataclass(frozen=True)
+class Rows:
+    """Rows that a joint fit learns from."""
+
+    table: pd.DataFrame
+    """Rows of the training table with all of the basis, by time, from north to south and from west to east."""
+    values: NDArray[np.float32]
+    """Their basis, shape ``(n, columns)``."""
+    ground: Ground
+
+    @property
+    def months(self) -> NDArray[np.int64]:
+        """Months of the rows, each once, counted from January 1970."""
+        return np.unique(_month(self.table))
+
+    @property
+    def observed(self) -> Floats:
+        """Observation of each row, m3 m-3."""
+        return self.table[MAP].to_numpy(np.float64)
+
+    @property
+    def areas(self) -> Areas:
+        """Rows as the model takes them."""
+        table, ground, p = self.table, self.ground, len(self.ground.features)
+        curved = int(ground.basis.curved.sum())
+        bent = self.values[:, p:].reshape(len(table), curved, -1 if curved else 0)
+        season = pd.Categorical(table["season"].astype(str), list(ground.seasons)).codes.astype(np.intp)
+        top, left, side = ground.corner
+        row = np.rint((top - table["y"].to_numpy()) / side).astype(np.intp)
+        column = np.rint((table["x"].to_numpy() - left) / side).astype(np.intp)
+        return Areas(self.values[:, :p], bent, season, np.searchsorted(self.months, _month(table)), row, column)
 
 
-def months_of(rows: pd.DataFrame) -> NDArray[np.int64]:
-    """Months of the rows, each once, counted from January 1970."""
-    return np.unique(rows["time"].to_numpy().astype("datetime64[M]").astype(np.int64))
+def _month(table: pd.DataFrame) -> NDArray[np.int64]:
+    return table["time"].to_numpy().astype("datetime64[M]").astype(np.int64)
 
 
-def areas(rows: pd.DataFrame, ground: Ground) -> Areas:
-    """Rows of `join` as the model takes them."""
-    line = rows[[f"{name}:line" for name in ground.features]].to_numpy(np.float64)
-    curved = [name for name, has in zip(ground.features, ground.basis.curved, strict=True) if has]
-    names = [f"{name}:{knot}" for name in curved for knot in range(ground.basis.knots)]
-    hats = rows[names].to_numpy(np.float64).reshape(len(rows), len(curved), ground.basis.knots)
-    season = pd.Categorical(rows["season"].astype(str), list(ground.seasons)).codes.astype(np.intp)
-    month = rows["time"].to_numpy().astype("datetime64[M]").astype(np.int64)
-    top, left, side = ground.corner
-    row = np.rint((top - rows["y"].to_numpy()) / side).astype(np.intp)
-    column = np.rint((rows["x"].to_numpy() - left) / side).astype(np.intp)
-    return Areas(line, hats, season, np.searchsorted(months_of(rows), month), row, column)
-
-
-def observations(rows: pd.DataFrame) -> Floats:
-    """Observation of each row, m3 m-3."""
-    observed: Floats = rows[MAP].to_numpy(np.float64)
-    return observed
+def join(table: pd.DataFrame, parts: Iterable[pd.DataFrame], ground: Ground) -> Rows:
+    """Rows of the training table with their basis, part after part; rows without all of it are left out."""
+    order = np.lexsort((table["x"].to_numpy(), -table["y"].to_numpy(), table["time"].to_numpy()))
+    table = table.take(order).reset_index(drop=True)
+    names = columns(ground.basis, ground.features)
+    values = np.full((len(table), len(names)), np.nan, np.float32)
+    index = pd.MultiIndex.from_frame(table[list(KEYS)])
+    for part in parts:
+        place = index.get_indexer(pd.MultiIndex.from_frame(part[list(KEYS)]))
+        values[place[place >= 0]] = part[names].to_numpy()[place >= 0]
+    whole = np.flatnonzero(np.isfinite(values).all(axis=1))
+    return (
+        Rows(table, values, ground)
+        if len(whole) == len(table)
+        else Rows(numbered(table.take(whole)), values[whole], ground)
+    )
 
 
 def learn(
     job: Job,
-    rows: pd.DataFrame,
-    ground: Ground,
+    rows: Rows,
     variances: Variances,
     parameters: Mapping[str, Any],
     seasons: Sequence[str],
@@ -134,8 +157,6 @@ def learn(
         A joint one.
     rows
         Rows of `join`, with a column `training.FOLD`.
-    ground
-        What they stand on.
     variances
         Of the terms.
     parameters
@@ -151,24 +172,24 @@ def learn(
         Columns `training.PREDICTIONS`: by the whole model (``seasonal``), and by what seasons share
         (``comprehensive``).
     """
-    place, observed = areas(rows, ground), observations(rows)
-    unit = level(observed)
-    covariance = Covariance(place, variances, tuple(GaussianProcess(**parameters).lengths))
-    z = (observed - unit[0]) / unit[1]
-    learned = (rows["split"] == TRAIN).to_numpy() if job.split == "random" else (rows[FOLD] != job.fold).to_numpy()
-    effects = covariance.effects(covariance.solve(z, learned))
+    table, ground, observed = rows.table, rows.ground, rows.observed
+    covariance = Covariance(rows.areas, variances, tuple(GaussianProcess(**parameters).lengths))
+    learned = (table["split"] == TRAIN).to_numpy() if job.split == "random" else (table[FOLD] != job.fold).to_numpy()
+    unit = level(observed[learned])
+    effects = covariance.effects(covariance.solve((observed - unit[0]) / unit[1], learned))
     parts = []
     for own in (True, False):
         predicted = unit[0] + unit[1] * covariance.evaluate(effects, own=own)
-        held_out = ~learned & (rows["season"].isin(seasons).to_numpy() | (not own))
+        held_out = ~learned & (table["season"].isin(seasons).to_numpy() | (not own))
         told = Job(ALL, job.algorithm, "seasonal" if own else "comprehensive", job.split, job.fold)
-        parts.append(predictions(told, rows[held_out], predicted[held_out].astype(np.float32)))
+        parts.append(predictions(told, table[held_out], predicted[held_out].astype(np.float32)))
     models: dict[str, GaussianProcess] = {}
     if job.split == "random":
-        effects = covariance.effects(covariance.solve(z, np.ones(len(rows), bool)))
+        unit = level(observed)
+        effects = covariance.effects(covariance.solve((observed - unit[0]) / unit[1], np.ones(len(table), bool)))
         for season in (*seasons, ALL):
             number = None if season == ALL else ground.seasons.index(season)
             models[season] = GaussianProcess(**parameters).of_season(
-                ground.basis, effects, variances, unit, number, corner=ground.corner, months=months_of(rows)
+                ground.basis, effects, variances, unit, number, corner=ground.corner, months=rows.months
             )
     return models, pd.concat(parts, ignore_index=True)

@@ -162,10 +162,10 @@ def partition(job: Job, table: pd.DataFrame, *, seed: int, folds: int = FOLDS) -
         size = round(enough.mean()) if len(enough) else 0
         rng = _generator(seed, job.model, job.split, job.fold)
         rows = rows[np.sort(rng.choice(len(rows), size, replace=False))]
-    return _numbered(table.take(rows)), _numbered(table[of_season & ~learn])
+    return numbered(table.take(rows)), numbered(table[of_season & ~learn])
 
 
-def _numbered(rows: pd.DataFrame) -> pd.DataFrame:
+def numbered(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows numbered from 0, themselves and no copy."""
     rows.index = pd.RangeIndex(len(rows))
     return rows
