@@ -169,7 +169,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
 }
 """Every algorithm by name."""
 
-RECOMMENDED = ("random_forest", "trend_forest")
+RECOMMENDED = ("random_forest", "trend_forest", "gaussian_process")
 """Algorithms that are trained where the configuration names none."""
 
 

@@ -91,7 +91,7 @@ class Rows:
 
     table: pd.DataFrame
     """Rows of the training table with all of the basis, by time, from north to south and from west to east."""
-    values: NDArray[np.float32]
+    means: NDArray[np.float32]
     """Their basis, shape ``(n, columns)``."""
     ground: Ground
 
@@ -110,12 +110,12 @@ class Rows:
         """Rows as the model takes them."""
         table, ground, p = self.table, self.ground, len(self.ground.features)
         curved = int(ground.basis.curved.sum())
-        bent = self.values[:, p:].reshape(len(table), curved, -1 if curved else 0)
+        bent = self.means[:, p:].reshape(len(table), curved, -1 if curved else 0)
         season = pd.Categorical(table["season"].astype(str), list(ground.seasons)).codes.astype(np.intp)
         top, left, side = ground.corner
         row = np.rint((top - table["y"].to_numpy()) / side).astype(np.intp)
         column = np.rint((table["x"].to_numpy() - left) / side).astype(np.intp)
-        return Areas(self.values[:, :p], bent, season, np.searchsorted(self.months, _month(table)), row, column)
+        return Areas(self.means[:, :p], bent, season, np.searchsorted(self.months, _month(table)), row, column)
 
 
 def _month(table: pd.DataFrame) -> NDArray[np.int64]:
