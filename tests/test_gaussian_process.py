@@ -36,6 +36,7 @@ class World:
     truth: Array
     rows: joint.Rows
     variances: Variances
+    bands: Array
 
     @property
     def observed(self) -> Array:
@@ -95,13 +96,14 @@ def world() -> World:
     part = pd.DataFrame(keys | joint.tabulate(known, FEATURES, cells))
     rows = joint.join(table.sample(frac=1, random_state=1), [part[::2], part[1::2]], ground)
     variances = GaussianProcess(**PARAMETERS, random_state=0).variances(rows.areas, rows.observed)
-    return World(features, truth, rows, variances)
+    bands = GaussianProcess(**PARAMETERS, random_state=0).bands(rows.areas, variances, known)
+    return World(features, truth, rows, variances, bands)
 
 
 @pytest.fixture(scope="module")
 def learned(world: World) -> tuple[dict[str, GaussianProcess], pd.DataFrame]:
     """Models and held-out predictions of the random job."""
-    return joint.learn(RANDOM, world.rows, world.variances, PARAMETERS, SEASONS)
+    return joint.learn(RANDOM, world.rows, world.variances, world.bands, PARAMETERS, SEASONS)
 
 
 def pixels() -> tuple[Array, Array]:
@@ -281,13 +283,38 @@ def test_the_mean_of_a_cells_pixels_is_what_the_model_makes_of_the_cell(
         np.testing.assert_allclose(cells, expected[month], atol=1e-5)
 
 
+def test_the_effects_are_those_of_the_world_within_their_bands(
+    learned: tuple[dict[str, GaussianProcess], pd.DataFrame],
+) -> None:
+    for season, slope in (("cold", -0.002), ("warm", -0.003)):
+        told = {key: np.array(value) for key, value in learned[0][season].effects(FEATURES)["sand"].items()}
+        expected = slope * (told["at"] - learned[0][season].mean_[1])
+        away = np.abs(told["effect"] - told["effect"].mean() - expected + expected.mean())
+        assert (away < 4 * told["sd"].max()).all()
+        assert told["sd"].max() < 0.2 * np.ptp(expected)
+
+
+def test_bands_are_the_posterior_of_the_rows_that_variances_are_learned_from(world: World) -> None:
+    areas, known = world.rows.areas.take(np.arange(0, 900, 10)), world.rows.ground.basis
+    found = area.bands(areas, world.variances, known, rows=1000, seed=0)
+    total = slow_covariance(areas, world.variances, area.LENGTHS) + world.variances.noise * np.eye(len(areas))
+    (shared, own), (bend, own_bend) = world.variances.line[1], world.variances.curve[1]
+    at, factor = np.linspace(known.low[1], known.high[1], known.knots), basis.bends(known.knots)
+    here = areas.season == 1
+    cross = np.outer(at, areas.line[:, 1] * (shared + own * here))
+    cross += factor @ (areas.bent[:, 1] * (bend + own_bend * here)[:, None]).T
+    prior = (shared + own) * np.outer(at, at) + (bend + own_bend) * factor @ factor.T
+    expected = np.sqrt(np.diag(prior - cross @ np.linalg.solve(total, cross.T)))
+    np.testing.assert_allclose(found[2, 1], expected, rtol=1e-3, atol=1e-6)
+
+
 def test_what_a_held_out_row_observes_does_not_reach_its_prediction(
     world: World, learned: tuple[dict[str, GaussianProcess], pd.DataFrame]
 ) -> None:
     table = world.rows.table.copy()
     held_out = (table["split"] == "validation").to_numpy()
     table.loc[held_out, MAP] += 0.1
-    _, other = joint.learn(RANDOM, replace(world.rows, table=table), world.variances, PARAMETERS, SEASONS)
+    _, other = joint.learn(RANDOM, replace(world.rows, table=table), world.variances, world.bands, PARAMETERS, SEASONS)
     np.testing.assert_array_equal(other["predicted"], learned[1]["predicted"])
     own = learned[1][learned[1]["model"] == "seasonal"]
     assert len(own) == held_out.sum()
@@ -298,7 +325,7 @@ def test_blocked_jobs_hold_out_every_row_once_and_store_no_model(world: World) -
     parts = []
     for fold in range(3):
         job = replace(RANDOM, split="blocked", fold=fold)
-        found, predictions = joint.learn(job, world.rows, world.variances, PARAMETERS, SEASONS)
+        found, predictions = joint.learn(job, world.rows, world.variances, world.bands, PARAMETERS, SEASONS)
         assert found == {}
         assert joint.kept(job, SEASONS) == []
         parts.append(predictions[predictions["model"] == "comprehensive"])
@@ -307,7 +334,7 @@ def test_blocked_jobs_hold_out_every_row_once_and_store_no_model(world: World) -
 
 
 def test_a_season_with_too_few_rows_is_predicted_by_what_all_seasons_share_alone(world: World) -> None:
-    found, predictions = joint.learn(RANDOM, world.rows, world.variances, PARAMETERS, ["warm"])
+    found, predictions = joint.learn(RANDOM, world.rows, world.variances, world.bands, PARAMETERS, ["warm"])
     assert set(found) == {"warm", "all"}
     assert set(predictions.loc[predictions["model"] == "seasonal", "season"]) == {"warm"}
     assert set(predictions.loc[predictions["model"] == "comprehensive", "season"]) == set(SEASONS)
@@ -342,7 +369,7 @@ def test_rows_without_a_basis_are_left_out_and_their_order_does_not_matter(world
 def test_the_same_rows_give_the_same_bytes_and_no_code(
     world: World, learned: tuple[dict[str, GaussianProcess], pd.DataFrame]
 ) -> None:
-    again, _ = joint.learn(RANDOM, world.rows, world.variances, PARAMETERS, SEASONS)
+    again, _ = joint.learn(RANDOM, world.rows, world.variances, world.bands, PARAMETERS, SEASONS)
     data = models.dumps(learned[0]["cold"])
     assert data == models.dumps(again["cold"])
     restored: Any = models.loads(data)

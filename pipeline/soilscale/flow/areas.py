@@ -210,7 +210,8 @@ def estimate(
     joined = _joined(workspace, rows, seed)
     estimator = GaussianProcess(**parameters, random_state=seed_of(seed, name))
     found = estimator.variances(joined.areas, joined.observed)
-    told = {key: np.asarray(value).tolist() for key, value in asdict(found).items()}
+    bands = estimator.bands(joined.areas, found, joined.ground.basis)
+    told = {"bands": bands.tolist()} | {key: np.asarray(value).tolist() for key, value in asdict(found).items()}
     storage.write_json(workspace.state(VARIANCES, f"{name}.about.json"), told)
 
 
@@ -224,11 +225,11 @@ def fit(
 ) -> None:
     """Fit a joint job on a worker; keep its predictions and, of a random one, the models and their descriptions."""
     told = storage.read_json(workspace.state(VARIANCES, f"{job.algorithm}.about.json"))
-    cell, noise = told.pop("cell"), told.pop("noise")
+    cell, noise, bands = told.pop("cell"), told.pop("noise"), np.array(told.pop("bands"))
     variances = Variances(**{name: np.array(value) for name, value in told.items()}, cell=cell, noise=noise)
     joined = _joined(workspace, rows, options["seed"])
     table, features = joined.table, joined.ground.features
-    found, predictions = joint.learn(job, joined, variances, options["parameters"], seasons)
+    found, predictions = joint.learn(job, joined, variances, bands, options["parameters"], seasons)
     learn.write_table(workspace.state("train", f"{job.name}.parquet"), predictions)
     for model in joint.kept(job, seasons):
         estimator = found[model.season]

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, optimize
 
+from soilscale.models.basis import Basis, bends
+
 LENGTHS = (0.6, 1.2, 2.4)
 """Lengths of the fields, in coarse cells: 15, 30 and 60 km for cells of 25 km."""
 
@@ -184,6 +186,44 @@ def estimate(
     variances = np.zeros(len(live) + 1)
     variances[np.append(live, True)] = np.exp(found.x)  # the noise is there in every model
     return Variances.of(variances, areas.line.shape[1], areas.bent.shape[1], len(lengths))
+
+
+def bands(
+    areas: Areas, variances: Variances, known: Basis, *, rows: int, seed: int, lengths: Sequence[float] = LENGTHS
+) -> Floats:
+    """Posterior standard deviation of the features' effects at their knots, by the rows that gave the variances.
+
+    They are wider than all rows would leave them, and do not hang on what is observed but by the variances.
+
+    Returns
+    -------
+    array
+        Shape ``(1 + seasons, p, knots)``, in units of the observations' standard deviation: of what seasons share, then
+        of the whole effect in each season.
+    """
+    part = areas.take(_sample(areas, rows, np.random.default_rng(seed)))
+    covariance = variances.noise * np.eye(len(part))
+    for variance, term in zip(variances.vector, _terms(part, lengths), strict=False):  # the noise comes last
+        covariance += 0.0 if term is None else variance * term
+    factor = linalg.cholesky(covariance, lower=True, check_finite=False)
+    at, bent = np.linspace(known.low, known.high, known.knots, axis=1), bends(known.knots)
+    seasons = int(areas.season.max()) + 1
+    band = np.zeros((1 + seasons, *at.shape))
+    for number in range(1 + seasons):
+        here = np.stack([np.ones(len(part)), part.season == number - 1]) * [[1.0], [float(number > 0)]]
+        ever = np.array([1.0, float(number > 0)])
+        curve = iter(range(len(variances.curve)))
+        for feature, line in enumerate(variances.line):
+            prior = line @ ever * at[feature] ** 2
+            cross = np.outer(at[feature], part.line[:, feature] * (line @ here))
+            if known.curved[feature]:
+                place = next(curve)
+                weight = variances.curve[place]
+                prior += weight @ ever * (bent**2).sum(axis=1)
+                cross += bent @ (part.bent[:, place] * (weight @ here)[:, None]).T
+            seen = linalg.solve_triangular(factor, cross.T, lower=True, check_finite=False)
+            band[number, feature] = np.sqrt(np.maximum(prior - (seen**2).sum(axis=0), 0.0))
+    return band
 
 
 def level(y: Floats) -> tuple[float, float]:

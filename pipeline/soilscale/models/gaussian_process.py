@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from soilscale.models import basis
+from soilscale.models import area, basis
 from soilscale.models.area import LENGTHS, Areas, Floats, Variances, estimate, level, smooth
 from soilscale.models.basis import KNOTS, Basis
 from soilscale.models.effects import Covariance, Effects
@@ -50,6 +50,8 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         Effect of a standard deviation, in units of the target.
     curve_ : ndarray of shape (n_features_in_, knots)
         Curve at its knots, in units of the target; beyond the outermost it stays, and the line goes on.
+    band_ : ndarray of shape (n_features_in_, knots)
+        Standard deviation of a feature's whole effect, line and curve, at its knots, in units of the target.
     intercept_ : float
         Of the season, in units of the target.
     corner_ : ndarray of shape (2,)
@@ -114,7 +116,7 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         mean, scale = level(y)
         covariance = Covariance(areas, variances, tuple(self.lengths))
         effects = covariance.effects(covariance.solve((y - mean) / scale, np.ones(len(y), bool)))
-        self._set_curves(known, effects, (mean, scale), 0)
+        self._set_curves(known, effects, self.bands(areas, variances, known), (mean, scale), 0)
         self._set_place((), (), effects, variances, scale, 0)
         return self
 
@@ -123,10 +125,16 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         lengths, seed = tuple(self.lengths), self.random_state or 0
         return estimate(areas, y, rows=self.rows, iterations=self.iterations, seed=seed, lengths=lengths)
 
+    def bands(self, areas: Areas, variances: Variances, known: Basis) -> Floats:
+        """Standard deviations of the effects at their knots; see `area.bands`."""
+        lengths, seed = tuple(self.lengths), self.random_state or 0
+        return area.bands(areas, variances, known, rows=self.rows, seed=seed, lengths=lengths)
+
     def of_season(
         self,
         known: Basis,
         effects: Effects,
+        bands: Floats,
         variances: Variances,
         unit: tuple[float, float],
         season: int | None,
@@ -140,7 +148,7 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         ----------
         known
             Basis of the features.
-        effects, variances
+        effects, bands, variances
             What has been learned.
         unit
             Mean and standard deviation of the observations.
@@ -152,11 +160,13 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
             Every month of `effects`, counted from January 1970.
         """
         self.n_features_in_ = len(known.mean)
-        self._set_curves(known, effects, unit, season)
+        self._set_curves(known, effects, bands, unit, season)
         self._set_place(corner, months, effects, variances, unit[1], season)
         return self
 
-    def _set_curves(self, known: Basis, effects: Effects, unit: tuple[float, float], season: int | None) -> None:
+    def _set_curves(
+        self, known: Basis, effects: Effects, bands: Floats, unit: tuple[float, float], season: int | None
+    ) -> None:
         parts = [0] if season is None else [0, 1 + season]
         mean, scale = unit
         at = np.linspace(known.low, known.high, known.knots, axis=1)
@@ -165,6 +175,7 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         self.slope_ = scale * effects.line[parts].sum(axis=0)
         self.curve_ = np.zeros(at.shape)
         self.curve_[known.curved] = scale * effects.curve[parts].sum(axis=0) @ basis.bends(known.knots).T
+        self.band_ = scale * bands[parts[-1]]
         self.intercept_ = mean + (0.0 if season is None else scale * float(effects.season[season]))
 
     def _set_place(
@@ -201,6 +212,26 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
                 total += np.interp(values, knots, curve)
         return total
 
+    def effects(self, features: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+        """Effect of each feature at its knots, beside that of its mean, with the standard deviation of it.
+
+        Parameters
+        ----------
+        features
+            Names of the features.
+
+        Returns
+        -------
+        dict
+            Feature -> ``at`` (in its unit), ``effect`` and ``sd`` (in that of the target).
+        """
+        lines = (self.slope_ / self.sd_)[:, None] * (self.knots_ - self.mean_[:, None])
+        parts = zip(features, self.knots_, lines + self.curve_, self.band_, strict=True)
+        return {
+            name: {"at": at.tolist(), "effect": effect.tolist(), "sd": band.tolist()}
+            for name, at, effect, band in parts
+        }
+
     def surface(self, months: NDArray[np.datetime64], y: Floats, x: Floats) -> Floats:
         """What place and month add, the mean over some months, shape ``(len(y), len(x))``.
 
@@ -233,6 +264,7 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         months = self.months_.shape
         expected = {
             "mean_": (p,), "sd_": (p,), "slope_": (p,), "knots_": (p, self.knots), "curve_": (p, self.knots),
+            "band_": (p, self.knots),
             "pull_": (lengths, *grid), "share_": (lengths,), "month_": months, "monthly_": (*months, *grid),
         }  # fmt: skip
         for name, shape in expected.items():

@@ -144,6 +144,7 @@ def learn(
     job: Job,
     rows: Rows,
     variances: Variances,
+    bands: Floats,
     parameters: Mapping[str, Any],
     seasons: Sequence[str],
 ) -> tuple[dict[str, GaussianProcess], pd.DataFrame]:
@@ -157,8 +158,8 @@ def learn(
         A joint one.
     rows
         Rows of `join`, with a column `training.FOLD`.
-    variances
-        Of the terms.
+    variances, bands
+        Of the terms; standard deviations of the effects (`area.bands`).
     parameters
         The algorithm's parameters that differ from the defaults.
     seasons
@@ -190,6 +191,6 @@ def learn(
         for season in (*seasons, ALL):
             number = None if season == ALL else ground.seasons.index(season)
             models[season] = GaussianProcess(**parameters).of_season(
-                ground.basis, effects, variances, unit, number, corner=ground.corner, months=rows.months
+                ground.basis, effects, bands, variances, unit, number, corner=ground.corner, months=rows.months
             )
     return models, pd.concat(parts, ignore_index=True)

@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from soilscale.errors import ConfigurationError, DataError
 from soilscale.models.algorithms import Estimator, find
+from soilscale.models.gaussian_process import GaussianProcess
 from soilscale.models.prediction import predict
 from soilscale.samples import MIN_ROWS, TRAIN
 from soilscale.schema import MAP
@@ -284,7 +285,7 @@ def describe(
         ``season``, ``algorithm``, ``model``, ``features`` in order, ``units``, ``range`` (least and greatest value of
         each feature in training), ``parameters``, ``rows`` (train, fitted: fewer
         where the algorithm has a cap, validation), ``sample_hash`` (SHA-256 of the
-        training rows, whatever their order) and ``versions``.
+        training rows, whatever their order) and ``versions``; of a Gaussian process ``effects`` too.
     """
     values = matrix(train, features)
     low, high = (ends.astype(float).tolist() for ends in (values.min(axis=0), values.max(axis=0)))
@@ -296,6 +297,7 @@ def describe(
         "units": {name: units[name] for name in features},
         "range": {name: list(pair) for name, *pair in zip(features, low, high, strict=True)},
         "parameters": {name: _plain(value) for name, value in estimator.get_params().items()},
+        **({"effects": estimator.effects(features)} if isinstance(estimator, GaussianProcess) else {}),
         "rows": {
             "train": len(train),
             "fitted": getattr(estimator, "n_samples_fit_", len(train)),
