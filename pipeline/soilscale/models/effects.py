@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import linalg
 
 from soilscale.errors import DataError
 from soilscale.models.area import ITERATIONS, TOLERANCE, Areas, Floats, Variances, between
@@ -69,24 +70,52 @@ class Covariance:
         """Effects by which rows pull, each with a weight: those of the whole model if `dual` is of `solve`."""
         areas, variances = self.areas, self.variances
         seasons, months = int(areas.season.max()) + 1, len(self._season_of)
-        of_term = np.r_[0, np.ones(seasons, np.intp)]
-        line, curve = np.zeros((1 + seasons, areas.line.shape[1])), np.zeros((1 + seasons, *areas.bent.shape[1:]))
-        for rows in self._batches():
-            weights = np.stack(
-                [dual[rows], *(np.where(areas.season[rows] == n, dual[rows], 0.0) for n in range(seasons))]
-            )
-            line += weights @ areas.line[rows]
-            curve += np.tensordot(weights, areas.bent[rows], 1)
+        line, curve = self._split(self._pull(dual) * self._variance)
         place = np.zeros((months, *areas.shape))
         place[areas.month, areas.row, areas.column] = dual
         return Effects(
-            line * variances.line.T[of_term],
-            curve * variances.curve.T[of_term, :, None],
+            line,
+            curve,
             variances.intercept[0] * np.bincount(areas.season, dual, seasons),
             variances.intercept[1] * np.bincount(areas.month, dual, months),
             place,
             self._season_of,
         )
+
+    @cached_property
+    def _variance(self) -> Floats:
+        """Variance of each weight of the features' effects, shape ``(1 + seasons, p + c * r)``."""
+        parts = self.areas.bent.shape[2]
+        both = np.vstack([self.variances.line, np.repeat(self.variances.curve, parts, axis=0)])
+        seasons = int(self.areas.season.max()) + 1
+        variance: Floats = both.T[np.r_[0, np.ones(seasons, np.intp)]]
+        return variance
+
+    def _split(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Weights of lines, and those of curves, feature by feature."""
+        p = self.areas.line.shape[1]
+        return weights[:, :p], weights[:, p:].reshape(len(weights), *self.areas.bent.shape[1:])
+
+    def _pull(self, dual: Floats) -> Floats:
+        """Sums of the basis over all rows and over each season's, shape ``(1 + seasons, p + c * r)``."""
+        areas, total = self.areas, np.zeros(self._variance.shape)
+        line, curve = self._split(total)
+        for rows in self._batches():
+            own = (np.where(areas.season[rows] == number, dual[rows], 0.0) for number in range(len(total) - 1))
+            weights = np.stack([dual[rows], *own])
+            line += weights @ areas.line[rows]
+            curve += np.tensordot(weights, areas.bent[rows], 1)
+        return total
+
+    def _push(self, line: Floats, curve: Floats, *, own: bool = True) -> Floats:
+        """What the features' effects make of the rows, shape ``(n,)``."""
+        areas, total = self.areas, np.empty(len(self.areas))
+        for rows in self._batches():
+            here = areas.line[rows] @ line.T + np.tensordot(areas.bent[rows], curve, ([1, 2], [1, 2]))
+            total[rows] = here[:, 0]
+            if own:
+                total[rows] += np.take_along_axis(here, 1 + areas.season[rows, None], axis=1)[:, 0]
+        return total
 
     def _batches(self) -> Iterator[slice]:
         """Rows that are brought to double precision at once."""
@@ -97,17 +126,9 @@ class Covariance:
         """What effects make of the rows, shape ``(n,)``; `own` tells whether with what seasons have of their own."""
         areas = self.areas
         fields = self._fields(effects, own=own) + self.variances.cell * effects.all_time()
-        total = effects.month[areas.month] + fields[areas.month, areas.row, areas.column]
-        if own:
-            total += effects.season[areas.season]
-        for rows in self._batches():
-            by_season = areas.line[rows] @ effects.line.T + np.tensordot(
-                areas.bent[rows], effects.curve, ([1, 2], [1, 2])
-            )
-            total[rows] += by_season[:, 0]
-            if own:
-                total[rows] += np.take_along_axis(by_season, 1 + areas.season[rows, None], axis=1)[:, 0]
-        return total
+        total = self._push(effects.line, effects.curve, own=own)
+        total += effects.month[areas.month] + fields[areas.month, areas.row, areas.column]
+        return total + effects.season[areas.season] if own else total
 
     def _fields(self, effects: Effects, *, own: bool) -> Floats:
         """Fields at every month and cell, shape ``(months, rows, columns)``."""
@@ -135,23 +156,57 @@ class Covariance:
             If that takes more than `ITERATIONS` steps of conjugate gradients. They apply the covariance, and never form
             it, so that memory goes with the rows and not with their square.
         """
-        right = np.where(learned, z, 0.0)
-        dual, rest = np.zeros_like(right), right.copy()
-        step, size = rest.copy(), rest @ rest
-        goal = TOLERANCE**2 * size
-        if not size:
+        rest = np.where(learned, z, 0.0)
+        dual, goal = np.zeros_like(rest), TOLERANCE**2 * (rest @ rest)
+        if not goal:
             return dual
+        without_fields = self._without_fields(learned)
+        step = near = without_fields(rest)
+        size = rest @ near
         for _ in range(ITERATIONS):
             image = self.evaluate(self.effects(step)) * learned + self.variances.noise * step
             far = size / (step @ image)
             dual += far * step
             rest -= far * image
-            size, before = rest @ rest, size
-            if size <= goal:
+            if rest @ rest <= goal:
                 return dual
-            step = rest + size / before * step
+            near = without_fields(rest)
+            size, before = rest @ near, size
+            step = near + size / before * step
         raise DataError(
             f"gaussian_process: {np.count_nonzero(learned)} rows were not solved in {ITERATIONS} steps, the residual "
-            f"is {np.sqrt(size / goal) * TOLERANCE:.1g} of the observations, expected {TOLERANCE:g}; leave out "
+            f"is {np.sqrt(rest @ rest / goal) * TOLERANCE:.1g} of the observations, expected {TOLERANCE:g}; leave out "
             "features that are sums of others, or learn from fewer months (training)"
         )
+
+    def _without_fields(self, learned: NDArray[np.bool_]) -> Callable[[Floats], Floats]:
+        """Inverse of the covariance that features and noise alone would give, to begin each step with.
+
+        What has few and large directions is so solved at once (Woodbury's identity), and the steps are left to the
+        fields, which are smooth and small beside it.
+        """
+        spread, noise = np.sqrt(self._variance), self.variances.noise
+        seasons, width = len(spread) - 1, spread.shape[1]
+        gram = np.zeros((1 + seasons, width, 1 + seasons, width))
+        for rows in self._batches():
+            basis = np.hstack(
+                [self.areas.line[rows], self.areas.bent[rows].reshape(-1, width - self.areas.line.shape[1])]
+            )
+            for number in range(seasons):
+                part = basis[learned[rows] & (self.areas.season[rows] == number)].astype(np.float64)
+                product = part.T @ part
+                gram[0, :, 0] += product
+                gram[1 + number, :, 1 + number] += product
+                gram[0, :, 1 + number] += product
+                gram[1 + number, :, 0] += product
+        gram *= spread[:, :, None, None] * spread
+        flat = gram.reshape(spread.size, spread.size)
+        flat[np.diag_indices(spread.size)] += noise
+        factor = linalg.cho_factor(flat, lower=True, check_finite=False)
+
+        def inverse(values: Floats) -> Floats:
+            pulled = (self._pull(values) * spread).ravel()
+            weights = linalg.cho_solve(factor, pulled, check_finite=False).reshape(spread.shape) * spread
+            return (values - self._push(*self._split(weights)) * learned) / noise
+
+        return inverse
