@@ -363,6 +363,16 @@ def test_rows_without_a_basis_are_left_out_and_their_order_does_not_matter(world
     np.testing.assert_array_equal(found.means, rows.means[10:])
 
 
+def test_of_more_rows_than_a_fit_may_hold_the_same_are_drawn_each_time(world: World) -> None:
+    rows = world.rows
+    names = joint.columns(rows.ground.basis, FEATURES)
+    part = pd.concat([rows.table[list(joint.KEYS)], pd.DataFrame(rows.means, columns=names)], axis=1)
+    first, again = (joint.join(table, [part], rows.ground, most=100) for table in (rows.table, rows.table[::-1]))
+    assert len(first.table) == 100
+    pd.testing.assert_frame_equal(first.table, again.table)
+    np.testing.assert_array_equal(first.means, again.means)
+
+
 # Stored models
 
 

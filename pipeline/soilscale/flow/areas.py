@@ -192,12 +192,12 @@ def write_basis(
     learn.write_table(workspace.state(BASIS, f"{name}.parquet"), pd.concat(parts, ignore_index=True))
 
 
-def _joined(workspace: Workspace, rows: Mapping[str, Any], seed: int) -> joint.Rows:
+def _joined(workspace: Workspace, rows: Mapping[str, Any], seed: int, most: int | None) -> joint.Rows:
     """Rows of a joint fit with their basis."""
     table = learn.table(workspace.samples, ALL, seed, rows["folds"])
     parts = (learn.read_table(workspace.state(BASIS, f"{name}.parquet")) for name in rows["parts"])
     ground = joint.Ground(rows["features"], read_knots(workspace), rows["seasons"], rows["corner"])
-    found = joint.join(table, parts, ground)
+    found = joint.join(table, parts, ground, most=most, seed=seed)
     del table
     learn.give_back()
     return found
@@ -207,8 +207,8 @@ def estimate(
     workspace: Workspace, name: str, rows: Mapping[str, Any], parameters: Mapping[str, Any], seed: int
 ) -> None:
     """Learn the variances of a joint algorithm's terms on a worker."""
-    joined = _joined(workspace, rows, seed)
     estimator = GaussianProcess(**parameters, random_state=seed_of(seed, name))
+    joined = _joined(workspace, rows, seed, estimator.max_samples)
     found = estimator.variances(joined.areas, joined.observed)
     bands = estimator.bands(joined.areas, found, joined.ground.basis)
     told = {"bands": bands.tolist()} | {key: np.asarray(value).tolist() for key, value in asdict(found).items()}
@@ -227,7 +227,7 @@ def fit(
     told = storage.read_json(workspace.state(VARIANCES, f"{job.algorithm}.about.json"))
     cell, noise, bands = told.pop("cell"), told.pop("noise"), np.array(told.pop("bands"))
     variances = Variances(**{name: np.array(value) for name, value in told.items()}, cell=cell, noise=noise)
-    joined = _joined(workspace, rows, options["seed"])
+    joined = _joined(workspace, rows, options["seed"], GaussianProcess(**options["parameters"]).max_samples)
     table, features = joined.table, joined.ground.features
     found, predictions = joint.learn(job, joined, variances, bands, options["parameters"], seasons)
     learn.write_table(workspace.state("train", f"{job.name}.parquet"), predictions)

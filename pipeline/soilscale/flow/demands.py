@@ -233,8 +233,9 @@ def _fits(outlook: Outlook) -> Iterator[Fit]:
 def _joint_fit(outlook: Outlook, job: models.Job) -> Fit:
     """A joint fit: of all rows, twice if its model is stored; it predicts those held out by two models."""
     share = 1 / outlook.config.models.folds if job.split == "blocked" else 0.3
-    solved = outlook.rows * (2 if job.split == "random" else 1)
-    return Fit(job, solved, 2 * share * outlook.rows, solved, outlook.basis)
+    rows = _drawn(outlook, job.algorithm, outlook.rows)
+    solved = rows * (2 if job.split == "random" else 1)
+    return Fit(job, solved, 2 * share * rows, solved, outlook.basis * rows / outlook.rows)
 
 
 def _joint(outlook: Outlook) -> Iterator[Demand]:
@@ -249,7 +250,8 @@ def _joint(outlook: Outlook) -> Iterator[Demand]:
     units = batches * outlook.tiles
     held = tile * 4.0 * 2 + outlook.basis / units * 4
     yield Demand(areas.BASIS, units, cells * 4, outlook.basis, 2 * units, cells / 1e6, held)
-    load = 2 * outlook.basis + COPIES * outlook.table + areas.HELD
+    share = max(_drawn(outlook, name, outlook.rows) for name in areas.algorithms(outlook.config)) / outlook.rows
+    load = max(2 * outlook.basis * share + areas.HELD, COPIES * outlook.row * outlook.rows)
     yield Demand(areas.VARIANCES, count, count * (outlook.basis + outlook.table), 0, 2 * count, count, load, MODELS)
 
 
@@ -258,7 +260,10 @@ def _fit_load(outlook: Outlook, fits: Iterable[Fit]) -> float:
     found = [0.0]
     for fit in fits:
         if models.find(fit.job.algorithm).joint:
-            found.append(2 * fit.size + COPIES * outlook.table + PREDICTED * fit.held_out)
+            found += [
+                COPIES * outlook.row * outlook.rows,
+                2 * fit.size + outlook.row * fit.rows + PREDICTED * fit.held_out,
+            ]
             continue
         table = outlook.row * (outlook.rows if fit.job.season == ALL else fit.rows + fit.held_out)
         learned = outlook.row * (fit.rows + fit.held_out) + PREDICTED * fit.held_out

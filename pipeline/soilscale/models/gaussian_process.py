@@ -20,6 +20,9 @@ from soilscale.models.effects import Covariance, Effects
 ROWS, ITERATIONS = 700, 60
 """Rows from which variances are learned, and most steps of the search for them."""
 
+MOST = 500_000
+"""Most rows that a fit learns from by default: some 300 MiB for twenty features."""
+
 
 class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Additive Gaussian process of a season: lines and smooth curves of the features, and smooth fields of place.
@@ -37,6 +40,8 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         Most rows from which variances are learned; the effects are learned from all.
     iterations
         Most steps of the search for the variances.
+    max_samples
+        Most rows to learn from, drawn at random where there are more; None for all.
     random_state
         Seed of the choice of those rows.
 
@@ -75,6 +80,7 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         "knots": [Interval(Integral, 4, 50, closed="both")],
         "rows": [Interval(Integral, 50, 5000, closed="both")],
         "iterations": [Interval(Integral, 1, None, closed="left")],
+        "max_samples": [Interval(Integral, 50, None, closed="left"), None],
         "random_state": ["random_state"],
     }
 
@@ -85,12 +91,14 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         knots: int = KNOTS,
         rows: int = ROWS,
         iterations: int = ITERATIONS,
+        max_samples: int | None = MOST,
         random_state: int | None = None,
     ) -> None:
         self.lengths = lengths
         self.knots = knots
         self.rows = rows
         self.iterations = iterations
+        self.max_samples = max_samples
         self.random_state = random_state
 
     def fit(self, X: NDArray[Any], y: NDArray[Any]) -> GaussianProcess:

@@ -122,9 +122,16 @@ def _month(table: pd.DataFrame) -> NDArray[np.int64]:
     return table["time"].to_numpy().astype("datetime64[M]").astype(np.int64)
 
 
-def join(table: pd.DataFrame, parts: Iterable[pd.DataFrame], ground: Ground) -> Rows:
-    """Rows of the training table with their basis, part after part; rows without all of it are left out."""
+def join(
+    table: pd.DataFrame, parts: Iterable[pd.DataFrame], ground: Ground, *, most: int | None = None, seed: int = 0
+) -> Rows:
+    """Rows of the training table with their basis, part after part; rows without all of it are left out.
+
+    Of more than `most` rows that many are drawn at random, the same for every fit, so that memory is bounded.
+    """
     order = np.lexsort((table["x"].to_numpy(), -table["y"].to_numpy(), table["time"].to_numpy()))
+    if most is not None and len(order) > most:
+        order = order[np.sort(np.random.default_rng(seed).choice(len(order), most, replace=False))]
     table = table.take(order).reset_index(drop=True)
     names = columns(ground.basis, ground.features)
     values = np.full((len(table), len(names)), np.nan, np.float32)
