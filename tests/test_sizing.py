@@ -61,7 +61,7 @@ def test_a_nation_is_sized_from_its_configuration_alone() -> None:
     assert told["coarse"].units == 16 + 1
     assert told["season"].units == tiles * seasons
     assert told["publish"].units == months + seasons
-    assert told["train"].units == 2 * (4 + 1) * (1 + 5)
+    assert told["train"].units == (2 * (4 + 1) + 1) * (1 + 5)  # one fit of all seasons is the Gaussian process
     # lst reaches a month back; elevation and sand hold for every month
     assert told["cube"].units == tiles * (4 * months + 1 + 2)
     cells = np.prod(grid.fine.shape)

@@ -45,6 +45,9 @@ COPIES = 2.1
 PREDICTED, REPORTED = 40, 54
 """Bytes of a row of predictions, in the worker that makes them and in the report."""
 
+SOLVED = 3
+"""Times that of `outlook.LIKE_TREES` that a solve takes."""
+
 PASSED, TOLD = 1 / 40, 1 / 15
 """Work of a tree for a row that it may draw, and for one that it predicts, of that for one that it draws."""
 
@@ -234,8 +237,8 @@ def _joint_fit(outlook: Outlook, job: models.Job) -> Fit:
     """A joint fit: of all rows, twice if its model is stored; it predicts those held out by two models."""
     share = 1 / outlook.config.models.folds if job.split == "blocked" else 0.3
     rows = _drawn(outlook, job.algorithm, outlook.rows)
-    solved = rows * (2 if job.split == "random" else 1)
-    return Fit(job, solved, 2 * share * rows, solved, outlook.basis * rows / outlook.rows)
+    solved = SOLVED * rows * (2 if job.split == "random" else 1)
+    return Fit(job, rows, 2 * share * rows, solved, outlook.basis * rows / outlook.rows)
 
 
 def _joint(outlook: Outlook) -> Iterator[Demand]:

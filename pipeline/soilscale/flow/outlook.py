@@ -30,8 +30,8 @@ MONTH_DAYS = 30.4
 KEPT = ("tiles", "inputs", "features", "cube", "starts", "maps")
 """What of an outlook does not go with the parameters of models, and takes long."""
 
-LIKE_TREES = 2
-"""Trees that take as long to learn, or to predict by, as each feature of a joint fit."""
+LIKE_TREES = 3
+"""Trees that take as long to predict by as each feature of a joint fit."""
 
 TREES = 500
 """Trees of a forest, which stands in for an algorithm that has none."""
