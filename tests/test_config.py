@@ -388,8 +388,8 @@ def test_a_wrong_value_is_refused_where_it_stands(tmp_path: Path, changes: dict[
         (
             {"models__algorithms": ["gaussian_process"], "models__tune": {"gaussian_process": {"rows": [100, 200]}}},
             (
-                "models.tune.gaussian_process: gaussian_process learns its variances by likelihood, so nothing is left to "
-                "tune; leave it out"
+                "models.tune.gaussian_process: gaussian_process learns its variances by likelihood, so nothing is left "
+                "to tune; leave it out"
             ),
         ),
         ({"models__seed": 1.5}, "models.seed: got 1.5; expected a whole number"),
