@@ -417,6 +417,20 @@ def test_a_wrong_value_is_refused_where_it_stands(tmp_path: Path, changes: dict[
             {"models__season_parameters": {"sumer": {}}},
             "models.season_parameters: there is no season 'sumer'; did you mean 'summer'?",
         ),
+        (
+            {"models__season_parameters": {"summer": {"gaussian_process": {"rows": 100}}}},
+            (
+                "models.season_parameters.summer.gaussian_process: gaussian_process is one fit of all seasons; set "
+                "models.parameters.gaussian_process instead"
+            ),
+        ),
+        (
+            {"models__algorithms": ["gaussian_process"], "models__tune": {"gaussian_process": {"rows": [100, 200]}}},
+            (
+                "models.tune.gaussian_process: gaussian_process learns its variances by likelihood, so nothing is left "
+                "to tune; leave it out"
+            ),
+        ),
         ({"models__seed": 1.5}, "models.seed: got 1.5; expected a whole number"),
         ({"models__folds": 21}, "models.folds: got 21; expected at most 20"),
         ({"maps__every": []}, "maps.every: got []; expected a list of month, season or both, such as [month, season]"),

@@ -37,7 +37,10 @@ SEASONS = Seasons(METEOROLOGICAL)
 FEATURES = ("ndvi", "precipitation", "sand")
 FORESTS = ("random_forest", "trend_forest")
 SMALL = {"n_estimators": 8}
-QUICK = dict.fromkeys(FORESTS, SMALL) | {"xgboost": {"n_estimators": 40}}
+QUICK = dict.fromkeys(FORESTS, SMALL) | {
+    "xgboost": {"n_estimators": 40},
+    "gaussian_process": {"rows": 100, "iterations": 15},
+}
 UNITS = {"ndvi": "1", "precipitation": "mm", "sand": "%"}
 RANDOM = Job("summer", "random_forest", "seasonal", "random", None)
 BLOCKED = Job("summer", "random_forest", "seasonal", "blocked", 1)

@@ -55,7 +55,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return edit(
         path,
         period=["2004-03", "2005-02"],
-        models__parameters={"random_forest": small, "trend_forest": small},
+        models__algorithms=["random_forest", "trend_forest", "gaussian_process"],
+        models__parameters={
+            "random_forest": small,
+            "trend_forest": small,
+            "gaussian_process": {"rows": 150, "iterations": 20},
+        },
     )
 
 

@@ -153,7 +153,9 @@ def fill_gaps(here: Floats, around: Sequence[tuple[Floats, Floats]]) -> tuple[Fl
     return values, np.isnan(here) & np.isfinite(values)
 
 
-def predict(predictor: models.Predictor, features: Sequence[Floats], where: NDArray[np.bool_]) -> Floats:
+def predict(
+    predictor: models.Predictor, features: Sequence[Floats], where: NDArray[np.bool_], surface: Floats | None = None
+) -> Floats:
     """Prediction of a model on a tile, in bounded memory.
 
     Parameters
@@ -164,6 +166,8 @@ def predict(predictor: models.Predictor, features: Sequence[Floats], where: NDAr
         One array of shape ``(Y, X)`` for each feature, NaN where missing.
     where
         Cells to predict, shape ``(Y, X)``; cells with a missing feature are left out.
+    surface
+        What place and month add, shape ``(Y, X)`` (see `models.surface`).
 
     Returns
     -------
@@ -177,7 +181,7 @@ def predict(predictor: models.Predictor, features: Sequence[Floats], where: NDAr
         for column, feature in enumerate(features):
             table[:, column] = feature[use]
         result[use] = models.predict(predictor, table)
-    return result
+    return result if surface is None else (result + surface).astype("float32")
 
 
 def usable(observed: Floats, valid_range: tuple[float, float]) -> Floats:

@@ -109,7 +109,23 @@ class Models(Section):
             self._try_parameters()
         return self
 
+    def _joint_faults(self) -> Iterator[Fault]:
+        """Settings of seasons, or of a search, of algorithms that learn all seasons at once by likelihood."""
+        for season, given in self.season_parameters.items():
+            for name in given:
+                if name in models.ALGORITHMS and models.ALGORITHMS[name].joint:
+                    told = f"{name} is one fit of all seasons; set models.parameters.{name} instead"
+                    yield f"season_parameters.{season}.{name}", told
+        for name in self.tune:
+            if name in models.ALGORITHMS and models.ALGORITHMS[name].joint:
+                yield (
+                    f"tune.{name}",
+                    f"{name} learns its variances by likelihood, so nothing is left to tune; leave it out",
+                )
+
     def _try_parameters(self) -> None:
+        if wrong := list(self._joint_faults()):
+            raise FaultError(*wrong)
         for name, values in self.parameters.items():
             self._try(name, values, "parameters")
         for season, given in self.season_parameters.items():

@@ -11,7 +11,7 @@ import xarray as xr
 
 from soilscale import cube, maps, models
 from soilscale.cube import FRACTION, Input
-from soilscale.flow import explain, judging, learn, mapping, plan
+from soilscale.flow import areas, explain, judging, learn, mapping, plan
 from soilscale.flow.outlook import Outlook
 from soilscale.maps import MONTH, SEASON
 from soilscale.models.selection import FORESTS, TREES
@@ -44,6 +44,9 @@ COPIES = 2.1
 
 PREDICTED, REPORTED = 40, 54
 """Bytes of a row of predictions, in the worker that makes them and in the report."""
+
+SOLVED = 3
+"""Times that of `outlook.LIKE_TREES` that a solve takes."""
 
 PASSED, TOLD = 1 / 40, 1 / 15
 """Work of a tree for a row that it may draw, and for one that it predicts, of that for one that it draws."""
@@ -220,6 +223,9 @@ def _fits(outlook: Outlook) -> Iterator[Fit]:
     settings = outlook.config.models
     there = [name for name in seasons.names if name in months]
     for job in models.jobs(there, settings.algorithms, settings.folds):
+        if models.find(job.algorithm).joint:
+            yield _joint_fit(outlook, job)
+            continue
         share = 0.7 if job.split == "random" else 1 - 1 / settings.folds
         every = math.prod(outlook.grid.shape) * (len(months) if job.season == ALL else months.count(job.season))
         rows = share * every / (len(there) if job.season == ALL else 1)
@@ -227,10 +233,41 @@ def _fits(outlook: Outlook) -> Iterator[Fit]:
         yield Fit(job, rows, (1 - share) * every, _drawn(outlook, job.algorithm, rows), size)
 
 
+def _joint_fit(outlook: Outlook, job: models.Job) -> Fit:
+    """A joint fit: of all rows, twice if its model is stored; it predicts those held out by two models."""
+    share = 1 / outlook.config.models.folds if job.split == "blocked" else 0.3
+    rows = _drawn(outlook, job.algorithm, outlook.rows)
+    solved = SOLVED * rows * (2 if job.split == "random" else 1)
+    return Fit(job, rows, 2 * share * rows, solved, outlook.basis * rows / outlook.rows)
+
+
+def _joint(outlook: Outlook) -> Iterator[Demand]:
+    """What comes before a joint fit. Work: fine values that are read, in millions; of variances, the algorithms."""
+    count = len(areas.algorithms(outlook.config))
+    if not count:
+        return
+    features, batches = len(outlook.features), len(learn.months_in_batches(len(outlook.learned)))
+    tile, cells = outlook.tile_cells * features, outlook.cells * len(outlook.learned) * features
+    chunks = min(areas.CHUNKS, len(outlook.learned))
+    yield Demand(areas.KNOTS, 1, chunks * tile * 4, 0, 2, chunks * tile / 1e6, tile * 4.0 * 2)
+    units = batches * outlook.tiles
+    held = tile * 4.0 * 2 + outlook.basis / units * 4
+    yield Demand(areas.BASIS, units, cells * 4, outlook.basis, 2 * units, cells / 1e6, held)
+    share = max(_drawn(outlook, name, outlook.rows) for name in areas.algorithms(outlook.config)) / outlook.rows
+    load = max(2 * outlook.basis * share + areas.HELD, COPIES * outlook.row * outlook.rows)
+    yield Demand(areas.VARIANCES, count, count * (outlook.basis + outlook.table), 0, 2 * count, count, load, MODELS)
+
+
 def _fit_load(outlook: Outlook, fits: Iterable[Fit]) -> float:
     """Bytes that the largest fit holds: while it reads its rows, or while it lays out its model."""
     found = [0.0]
     for fit in fits:
+        if models.find(fit.job.algorithm).joint:
+            found += [
+                COPIES * outlook.row * outlook.rows,
+                2 * fit.size + outlook.row * fit.rows + PREDICTED * fit.held_out,
+            ]
+            continue
         table = outlook.row * (outlook.rows if fit.job.season == ALL else fit.rows + fit.held_out)
         learned = outlook.row * (fit.rows + fit.held_out) + PREDICTED * fit.held_out
         found += [COPIES * table, learned + STORED * fit.size]
@@ -241,7 +278,8 @@ def _learn(outlook: Outlook) -> Iterator[Demand]:
     """Work: rows times trees that learn from them, in millions; of importance those out of bag, for each feature."""
     fits = list(_fits(outlook))
     table = outlook.table
-    kept = [fit for fit in fits if fit.job.split == "random"]
+    yield from _joint(outlook)
+    kept = [fit for fit in fits if fit.job.split == "random" and not models.find(fit.job.algorithm).joint]
     work = sum(fit.work * outlook.trees(fit.job.algorithm) for fit in fits) / 1e6
     objects = 2 * len(fits) + 3 * len(kept) + 2
     yield Demand(
@@ -325,13 +363,15 @@ def _predict(outlook: Outlook) -> Demand:
     settings = outlook.config
     named = settings.models.algorithms if settings.maps.algorithm == "best" else (settings.maps.algorithm,)
     trees = max(outlook.trees(algorithm) for algorithm in named)
-    fits = [fit for fit in _fits(outlook) if fit.job.split == "random" and fit.job.algorithm in named]
-    model = max((fit.size for fit in fits if fit.job.season != ALL), default=0.0)
+    single = [name for name in named if not models.find(name).joint]
+    fits = [fit for fit in _fits(outlook) if fit.job.split == "random" and fit.job.algorithm in single]
+    fields = outlook.rows * FLOAT if len(single) < len(named) else 0.0
+    model = max((fit.size for fit in fits if fit.job.season != ALL), default=fields)
     features = len(outlook.features) * 4
     folded = 3 if outlook.predicts_seasons else 1
     read = cells * len(seasons) * features * folded
     held = outlook.tile_cells * (features * 5 * folded + 5 * FLOAT)
-    work, known = cells * len(seasons) * trees / 1e6, model * (LAID if set(named) <= set(FORESTS) else 2)
+    work, known = cells * len(seasons) * trees / 1e6, model * (LAID if set(single) <= set(FORESTS) else 2)
     grows = MODELS if known > held else ""
     return Demand(mapping.PREDICT, units, read, written, objects, work, held + known, grows)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from soilscale import grid, kernels, maps, publish, storage
+from soilscale import grid, kernels, maps, models, publish, storage
 from soilscale.flow import keeping, learn
 from soilscale.flow.keeping import Arrays, Piece
 from soilscale.flow.workspace import Workspace
@@ -31,6 +31,8 @@ class Recipe:
     features: tuple[str, ...]
     static: frozenset[str]
     target: str
+    start: np.datetime64
+    """First month of the cube."""
     months: int
     fill_gaps: int
     valid_range: tuple[float, float]
@@ -60,7 +62,8 @@ def predict(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot, model:
     """
     features, filled = mean_features(workspace, recipe, tile, slot)
     within = inside(recipe, tile)
-    prediction = maps.predict(learn.load(model, version), features, within)
+    predictor = learn.load(model, version)
+    prediction = maps.predict(predictor, features, within, surface(recipe, tile, slot, predictor))
     there = np.isfinite(prediction)
     flags = np.where(filled & there, Quality.GAP_FILLED, 0) | np.where(within, 0, Quality.OUTSIDE)
     if recipe.comprehensive:
@@ -70,6 +73,14 @@ def predict(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot, model:
     storage.write_region(workspace.maps, slot.group, PREDICTION, prediction, place)
     storage.write_region(workspace.maps, slot.group, PREDICTION_QUALITY, flags.astype("uint8"), place)
     return {PREDICTION: means.astype("float32")}
+
+
+def surface(recipe: Recipe, tile: Tile, slot: Slot, predictor: models.Predictor) -> Array | None:
+    """What place and month add to a tile's prediction; None where the model knows of neither."""
+    geobox = recipe.grid.fine[tile.fine]
+    months = recipe.start + np.array(slot.months)
+    y, x = (geobox.coords[axis].values for axis in geobox.dims)
+    return models.surface(predictor, months, y, x)
 
 
 def inside(recipe: Recipe, tile: Tile) -> Array:

@@ -139,7 +139,9 @@ def _map(workspace: Workspace, recipe: Recipe, slot: Slot, entry: Entry) -> Arra
     for tile in tiles:
         features, _ = draw.mean_features(workspace, recipe, tile, slot)
         within = draw.inside(recipe, tile) & nearest(needed[tile.coarse], ratio)
-        predicted[tile.fine] = maps.predict(learn.load(url, entry.model.version), features, within)
+        predictor = learn.load(url, entry.model.version)
+        surface = draw.surface(recipe, tile, slot, predictor)
+        predicted[tile.fine] = maps.predict(predictor, features, within, surface)
     observed = draw.observation(workspace, recipe, slot)
     nodes = kernels.residual_nodes(observed - kernels.block_mean(predicted, ratio)[0], ratio)
     for tile in tiles:

@@ -62,13 +62,18 @@ def fit(
     del held_out
     write_table(workspace.state("train", f"{job.name}.parquet"), predictions)
     if estimator is not None:
-        told = models.describe(job, estimator, train, features, units, predictions)
+        about = models.describe(job, estimator, train, features, units, predictions)
         del train, predictions
         give_back()
-        storage.write_bytes(workspace.model(job.season, job.algorithm, MODEL), models.dumps(estimator))
-        if (trees := models.pack(estimator)) is not None:
-            storage.write_bytes(workspace.model(job.season, job.algorithm, TREES), trees)
-        storage.write_json(workspace.state("train", f"{job.name}.about.json"), told)
+        store(workspace, job, estimator, about)
+
+
+def store(workspace: Workspace, job: Job, estimator: models.Estimator, about: Mapping[str, Any]) -> None:
+    """Write a fitted model, and what is known of it before it is judged."""
+    storage.write_bytes(workspace.model(job.season, job.algorithm, MODEL), models.dumps(estimator))
+    if (trees := models.pack(estimator)) is not None:
+        storage.write_bytes(workspace.model(job.season, job.algorithm, TREES), trees)
+    storage.write_json(workspace.state("train", f"{job.name}.about.json"), about)
 
 
 @contextmanager

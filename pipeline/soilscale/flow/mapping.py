@@ -16,6 +16,7 @@ from soilscale.flow.session import Run
 from soilscale.flow.stages import train_units
 from soilscale.flow.units import Receipt, Unit
 from soilscale.flow.workspace import digest
+from soilscale.models import find, joint
 from soilscale.seasons import ALL, Months
 
 PREDICT, SOLVE, CONSERVE, FOLD, MAPS = "predict", "residual", "conserve", "season", "publish"
@@ -56,11 +57,11 @@ def choose(run: Run) -> dict[str, Chosen]:
 
 def trained(run: Run) -> dict[tuple[str, str], Chosen]:
     """Model of each season, and ``all``, and algorithm."""
-    fits = [(unit.arguments[0], unit.digest) for unit in train_units(run, run.config.season_scheme.names)]
+    names = run.config.season_scheme.names
     return {
-        (job.season, job.algorithm): Chosen(job.season, job.algorithm, version)
-        for job, version in fits
-        if job.split == "random"
+        (model.season, model.algorithm): Chosen(model.season, model.algorithm, unit.digest)
+        for unit in train_units(run, names)
+        for model in joint.kept(unit.arguments[0], names)
     }
 
 
@@ -132,9 +133,10 @@ def recipe(run: Run, model: Chosen, offsets: maps.Offsets | None) -> draw.Recipe
     settings = run.config
     return draw.Recipe(
         grid=run.plan.grid,
-        features=explain.features_of(run, model.season),
+        features=run.features if find(model.algorithm).joint else explain.features_of(run, model.season),
         static=frozenset(name for name, given in cube.features(run.plan.inputs).items() if given.static),
         target=run.plan.target.source.name,
+        start=run.plan.months[0],
         months=len(run.plan.months),
         fill_gaps=settings.maps.fill_gaps,
         valid_range=settings.maps.valid_range,

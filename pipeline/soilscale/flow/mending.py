@@ -28,7 +28,7 @@ from soilscale.flow.units import MARKER, Unit, markers
 from soilscale.grid import Tile
 from soilscale.maps import NODES
 from soilscale.schema import COARSE, FINE
-from soilscale.seasons import position
+from soilscale.seasons import ALL, position
 from soilscale.storage import DamagedError
 
 logger = logging.getLogger(__name__)
@@ -202,7 +202,8 @@ def _take_back_object(run: Run, name: str) -> dict[str, set[str]]:
     if parts[0] == "models":
         storage.remove(stages.joined(run, stages.TRAIN))
         _, season, algorithm, _ = parts
-        return {stages.TRAIN: {f"{season}-{algorithm}-{kind}-random" for kind in ("seasonal", "comprehensive")}}
+        made = {f"{name}-{algorithm}-{kind}-random" for name in (season, ALL) for kind in ("seasonal", "comprehensive")}
+        return {stages.TRAIN: made}
     return {"/".join(parts[1:-1]): {parts[-1].partition(".")[0]}} if parts[0] == "state" and parts[2:] else {}
 
 

@@ -17,6 +17,7 @@ from soilscale.config import Config
 from soilscale.cube import Input
 from soilscale.flow import freezing, mapping
 from soilscale.grid import Grid
+from soilscale.models.basis import KNOTS, bends
 from soilscale.schema import KEYS
 from soilscale.seasons import Months
 from soilscale.sources import Source
@@ -28,6 +29,9 @@ MONTH_DAYS = 30.4
 
 KEPT = ("tiles", "inputs", "features", "cube", "starts", "maps")
 """What of an outlook does not go with the parameters of models, and takes long."""
+
+LIKE_TREES = 3
+"""Trees that take as long to predict by as each feature of a joint fit."""
 
 TREES = 500
 """Trees of a forest, which stands in for an algorithm that has none."""
@@ -129,6 +133,11 @@ class Outlook:
         return self.rows * (4 * (len(self.features) + 1) + 8 * len(KEYS))
 
     @property
+    def basis(self) -> int:
+        """Bytes of the basis of every row: in single precision, a line and a curve for each feature."""
+        return 4 * self.rows * len(self.features) * (1 + bends(KNOTS).shape[1])
+
+    @property
     def row(self) -> int:
         """Bytes of a row of the table as a fit holds it: season, split and fold as codes, and no block."""
         return 4 * (len(self.features) + 1) + 8 * 3 + 3
@@ -152,7 +161,9 @@ class Outlook:
         return {"n_estimators", "min_samples_leaf"} <= set(self.parameters(algorithm))
 
     def trees(self, algorithm: str) -> int:
-        """Trees of an algorithm's model; of one that has none, those of a forest stand in."""
+        """Trees of an algorithm's model; of one that has none, those of a forest stand in, of a joint fit far fewer."""
+        if models.find(algorithm).joint:
+            return LIKE_TREES * len(self.features)
         return int(self.parameters(algorithm).get("n_estimators", TREES))
 
     def dates(self, given: Input) -> int:

@@ -13,6 +13,7 @@ from soilscale.catalog import Scene
 from soilscale.config import Config
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
 from soilscale.flow import (
+    areas,
     audit,
     causes,
     explain,
@@ -65,7 +66,8 @@ def status(config: Config) -> Status:
     found = [StageStatus("search", frozen, len(config.source_list), _count(failed, freezing.SEARCH))]
     expected = _expected(run) if frozen == len(config.source_list) else {}
     before, after = explain.asked(config)
-    for stage in (CUBE, GATHER, *_of_parts(config), SAMPLES, *before, TRAIN, *after, *mapping.STAGES):
+    joint = areas.STAGES if areas.algorithms(config) else ()
+    for stage in (CUBE, GATHER, *_of_parts(config), SAMPLES, *before, *joint, TRAIN, *after, *mapping.STAGES):
         standing = {name for name in markers(workspace, stage) if MARKER.search(name) and not name.endswith(FAILED)}
         units = expected.get(stage)
         done = len(standing) if units is None else sum(unit.marker in standing for unit in units)
@@ -124,6 +126,9 @@ def _learned(run: Run) -> dict[str, list[Unit]]:
     seasons, made_from = stages.trained_seasons(run), stages.samples_digest(run)
     fits = stages.train_units(run, seasons)
     found = {
+        areas.KNOTS: areas.knots_units(run),
+        areas.BASIS: areas.basis_units(run),
+        areas.VARIANCES: areas.variance_units(run, made_from),
         explain.SELECT: explain.select_units(run, seasons, made_from),
         explain.TUNE: explain.tune_units(run, seasons, made_from),
         TRAIN: fits,

@@ -11,12 +11,12 @@ import pandas as pd
 
 from soilscale import catalog, cube, models, reports, samples, storage
 from soilscale.errors import DataError, IncompleteError
-from soilscale.flow import audit, explain, fill, fitting, freezing, inventory, learn, plan
+from soilscale.flow import areas, audit, explain, fill, fitting, freezing, inventory, learn, plan
 from soilscale.flow.layout import Layout, lay
 from soilscale.flow.session import Run
 from soilscale.flow.units import Receipt, Unit
 from soilscale.flow.workspace import digest
-from soilscale.models import Job
+from soilscale.models import Job, joint
 from soilscale.schema import MAP
 from soilscale.seasons import ALL, position
 
@@ -213,13 +213,16 @@ def train(run: Run) -> None:
     seasons, made_from = trained_seasons(run), samples_digest(run)
     _raise_failed(run.do(explain.select_units(run, seasons, made_from), "train: forward selection"))
     _raise_failed(run.do(explain.tune_units(run, seasons, made_from), "train: tuning"))
+    _raise_failed(run.do(areas.knots_units(run), "train: knots"))
+    _raise_failed(run.do(areas.basis_units(run), "train: basis"))
+    _raise_failed(run.do(areas.variance_units(run, made_from), "train: variances"))
     work = train_units(run, seasons)
     _raise_failed(run.do(work, "train"))
     run.do(explain.importance_units(run, seasons, work), "train: importance")
     run.do(explain.ablation_units(run, seasons, made_from), "train: ablation")
     if not _stands(run, work, run.workspace.predictions):
         _put_together(run, work, run.workspace.predictions)
-        _describe(run, [unit.arguments[0] for unit in work])
+        _describe(run, [model for unit in work for model in joint.kept(unit.arguments[0], seasons)])
         _mark(run, work)
 
 
@@ -261,6 +264,9 @@ def train_units(run: Run, seasons: Sequence[str]) -> list[Unit]:
     told = cube.feature_units(run.plan.inputs)
     units = []
     for job in models.jobs(seasons, settings.algorithms, settings.folds):
+        if models.find(job.algorithm).joint:
+            units.append(areas.fit_unit(run, TRAIN, job, seasons, made_from, told))
+            continue
         features = explain.features_of(run, job.season)
         parameters = explain.parameters_of(run, job.season, job.algorithm)
         feature_units = {name: told[name] for name in features}
@@ -274,8 +280,6 @@ def _describe(run: Run, jobs: Sequence[Job]) -> None:
     """Write every model's description, with its accuracy."""
     accuracy = reports.accuracy(learn.predictions(run.workspace.predictions), run.config.season_scheme.names)
     for job in jobs:
-        if job.split != "random":
-            continue
         told = storage.read_json(run.workspace.state(TRAIN, f"{job.name}.about.json"))
         rows = accuracy[(accuracy["algorithm"] == job.algorithm) & (accuracy["model"] == job.model)]
         if job.season != ALL:

@@ -2,10 +2,11 @@ from .algorithms import ALGORITHMS, RECOMMENDED, Algorithm, Estimator, find
 from .bagging import RandomForest
 from .boosting import BoostedTrees
 from .distance import NearestNeighbours, SupportVectors
+from .gaussian_process import GaussianProcess
 from .importance import has_importance, measure, oob_r2
 from .packing import pack, unpack
 from .persistence import dumps, loads
-from .prediction import Predictor, predict, ready
+from .prediction import Predictor, predict, ready, surface
 from .training import FOLD, FOLDS, PREDICTIONS, Job, describe, fit, folds, jobs, learn, partition, run
 from .trend import TrendForest
 
@@ -18,6 +19,7 @@ __all__ = [
     "Algorithm",
     "BoostedTrees",
     "Estimator",
+    "GaussianProcess",
     "Job",
     "NearestNeighbours",
     "Predictor",
@@ -40,5 +42,6 @@ __all__ = [
     "predict",
     "ready",
     "run",
+    "surface",
     "unpack",
 ]

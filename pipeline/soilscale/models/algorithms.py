@@ -45,6 +45,8 @@ class Algorithm:
     """What it is, and whose defaults it has."""
     build: Callable[[int], Estimator]
     """Number of features -> unfitted estimator with the default parameters, running on one core."""
+    joint: bool = False
+    """Whether one fit learns all seasons together, from means over cells of functions of their fine features."""
 
     def make(self, parameters: Mapping[str, Any], p: int, seed: int) -> Estimator:
         """Make an unfitted estimator.
@@ -115,6 +117,12 @@ def _boosted_trees(_: int) -> Estimator:
     return BoostedTrees(n_jobs=1)
 
 
+def _gaussian_process(_: int) -> Estimator:
+    from soilscale.models.gaussian_process import GaussianProcess
+
+    return GaussianProcess()
+
+
 ALGORITHMS: Mapping[str, Algorithm] = {
     algorithm.name: algorithm
     for algorithm in (
@@ -148,6 +156,14 @@ ALGORITHMS: Mapping[str, Algorithm] = {
             "Gradient-boosted trees by XGBoost (Chen & Guestrin 2016, KDD '16, 785-794): 500 shallow trees, each "
             "grown on half of the rows.",
             _boosted_trees,
+        ),
+        Algorithm(
+            "gaussian_process",
+            "Area-to-point regression with Gaussian processes (Kyriakidis 2004, Geographical Analysis 36, 259-289; "
+            "Tanaka et al. 2019, NeurIPS 32, 6203-6213): lines and smooth curves of the fine features and smooth "
+            "fields of place, learned from means over cells, all seasons together.",
+            _gaussian_process,
+            joint=True,
         ),
     )
 }

@@ -23,9 +23,10 @@ from soilscale.models.algorithms import ALGORITHMS, Estimator
 from soilscale.models.bagging import RandomForest
 from soilscale.models.boosting import BoostedTrees
 from soilscale.models.distance import NearestNeighbours, SupportVectors
+from soilscale.models.gaussian_process import GaussianProcess
 from soilscale.models.trend import TrendForest
 
-CHECKED = (BoostedTrees, NearestNeighbours, SupportVectors)
+CHECKED = (BoostedTrees, GaussianProcess, NearestNeighbours, SupportVectors)
 """Types of model that check themselves what they learned."""
 
 TRUSTED = tuple(f"{one.__module__}.{one.__qualname__}" for one in (Tree, RandomForest, TrendForest, *CHECKED))

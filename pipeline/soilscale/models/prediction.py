@@ -14,6 +14,7 @@ from soilscale import descent
 from soilscale.descent import Descent
 from soilscale.forest import LEAF, Forest
 from soilscale.models.algorithms import Estimator
+from soilscale.models.gaussian_process import GaussianProcess
 from soilscale.models.trend import TrendForest
 
 BATCH = 2**16
@@ -89,6 +90,28 @@ def ready(estimator: Estimator, threads: int = 1) -> Predictor:
         changed.forest_ = ready(estimator.forest_, threads)
         return changed
     return estimator
+
+
+def surface(
+    predictor: Predictor, months: NDArray[np.datetime64], y: NDArray[np.float64], x: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """What place and month add to a prediction of features; None of a model that knows of neither.
+
+    Parameters
+    ----------
+    predictor
+        A fitted estimator, or what `ready` makes of it.
+    months
+        Months over which the mean is taken, datetime64[M].
+    y, x
+        Centres of the rows and columns of pixels.
+
+    Returns
+    -------
+    array
+        Shape ``(len(y), len(x))``, in the target's units.
+    """
+    return predictor.surface(months, y, x) if isinstance(predictor, GaussianProcess) else None
 
 
 def predict(predictor: Predictor, X: NDArray[np.float32], *, rows: int = BATCH) -> NDArray[np.float32]:

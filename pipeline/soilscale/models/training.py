@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from soilscale.errors import ConfigurationError, DataError
 from soilscale.models.algorithms import Estimator, find
+from soilscale.models.gaussian_process import GaussianProcess
 from soilscale.models.prediction import predict
 from soilscale.samples import MIN_ROWS, TRAIN
 from soilscale.schema import MAP
@@ -60,7 +61,8 @@ class Job:
 def jobs(seasons: Iterable[str], algorithms: Iterable[str], folds: int = FOLDS) -> list[Job]:
     """List every fit: for each algorithm and each of its models a random one and `folds` blocked ones.
 
-    The random fit's estimator is the stored model; the blocked ones only tell how accurate it is.
+    The random fit's estimator is the stored model; the blocked ones only tell how accurate it is. Of a joint algorithm
+    one fit is of all seasons, and stores every model (see `joint.kept`).
 
     Parameters
     ----------
@@ -80,10 +82,11 @@ def jobs(seasons: Iterable[str], algorithms: Iterable[str], folds: int = FOLDS) 
     if models:
         models.append((ALL, "comprehensive"))
     splits: list[tuple[SplitName, int | None]] = [("random", None), *(("blocked", k) for k in range(folds))]
+    together: list[tuple[str, ModelName]] = [(ALL, "seasonal")] if models else []
     return [
         Job(season, algorithm.name, model, split, fold)
         for algorithm in map(find, algorithms)
-        for season, model in models
+        for season, model in (together if algorithm.joint else models)
         for split, fold in splits
     ]
 
@@ -160,10 +163,10 @@ def partition(job: Job, table: pd.DataFrame, *, seed: int, folds: int = FOLDS) -
         size = round(enough.mean()) if len(enough) else 0
         rng = _generator(seed, job.model, job.split, job.fold)
         rows = rows[np.sort(rng.choice(len(rows), size, replace=False))]
-    return _numbered(table.take(rows)), _numbered(table[of_season & ~learn])
+    return numbered(table.take(rows)), numbered(table[of_season & ~learn])
 
 
-def _numbered(rows: pd.DataFrame) -> pd.DataFrame:
+def numbered(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows numbered from 0, themselves and no copy."""
     rows.index = pd.RangeIndex(len(rows))
     return rows
@@ -234,10 +237,10 @@ def learn(
         )
     if len(train) < MIN_ROWS or (job.split == "blocked" and held_out.empty):
         find(job.algorithm).make(parameters, len(features), seed)
-        return None, _predictions(job, held_out[:0], np.empty(0, dtype=np.float32))
+        return None, predictions(job, held_out[:0], np.empty(0, dtype=np.float32))
     estimator = fit(job, train, features, parameters=parameters, seed=seed)
     predicted = predict(estimator, matrix(held_out, features))
-    return (estimator if job.split == "random" else None), _predictions(job, held_out, predicted)
+    return (estimator if job.split == "random" else None), predictions(job, held_out, predicted)
 
 
 def fit(
@@ -282,7 +285,7 @@ def describe(
         ``season``, ``algorithm``, ``model``, ``features`` in order, ``units``, ``range`` (least and greatest value of
         each feature in training), ``parameters``, ``rows`` (train, fitted: fewer
         where the algorithm has a cap, validation), ``sample_hash`` (SHA-256 of the
-        training rows, whatever their order) and ``versions``.
+        training rows, whatever their order) and ``versions``; of a Gaussian process ``effects`` too.
     """
     values = matrix(train, features)
     low, high = (ends.astype(float).tolist() for ends in (values.min(axis=0), values.max(axis=0)))
@@ -294,6 +297,7 @@ def describe(
         "units": {name: units[name] for name in features},
         "range": {name: list(pair) for name, *pair in zip(features, low, high, strict=True)},
         "parameters": {name: _plain(value) for name, value in estimator.get_params().items()},
+        **({"effects": estimator.effects(features)} if isinstance(estimator, GaussianProcess) else {}),
         "rows": {
             "train": len(train),
             "fitted": getattr(estimator, "n_samples_fit_", len(train)),
@@ -316,15 +320,16 @@ def fold_of(table: pd.DataFrame, n: int, seed: int) -> NDArray[np.integer]:
     return table[FOLD].to_numpy() if FOLD in table else folds(table["block"], n, seed)
 
 
-def _predictions(job: Job, rows: pd.DataFrame, predicted: NDArray[np.float32]) -> pd.DataFrame:
-    found = rows[["time", "season", "y", "x"]].assign(
+def predictions(job: Job, rows: pd.DataFrame, predicted: NDArray[np.float32]) -> pd.DataFrame:
+    """Table of what a job makes of rows, with the columns `PREDICTIONS`."""
+    table = rows[["time", "season", "y", "x"]].assign(
         algorithm=job.algorithm,
         model=job.model,
         split=job.split,
         observed=rows[MAP].astype("float32"),
         predicted=predicted,
     )
-    return found[list(PREDICTIONS)]
+    return table[list(PREDICTIONS)]
 
 
 def matrix(rows: pd.DataFrame, features: Sequence[str]) -> NDArray[np.float32]:

@@ -1,0 +1,240 @@
+"""Units of a joint fit: knots of the fine features, their basis in each cell, variances, and the fits themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from soilscale import cube, models, storage
+from soilscale.config import Config
+from soilscale.flow import learn
+from soilscale.flow.session import Run
+from soilscale.flow.units import Unit
+from soilscale.flow.workspace import Workspace, digest
+from soilscale.grid import Tile
+from soilscale.models import Job, joint
+from soilscale.models.area import Variances
+from soilscale.models.basis import KNOTS as COUNT
+from soilscale.models.basis import Basis, measure
+from soilscale.models.gaussian_process import GaussianProcess
+from soilscale.models.training import seed_of
+from soilscale.schema import COARSE, FINE
+from soilscale.seasons import ALL, position
+
+KNOTS, BASIS, VARIANCES = "knots", "basis", "variances"
+"""Stages before the fits, in their order."""
+
+STAGES = (KNOTS, BASIS, VARIANCES)
+
+CHUNKS, CELLS = 12, 16_384
+"""Tiles and months by which knots are measured, and the most fine cells of each."""
+
+HELD = 700**2 / 2 * 8 * 100
+"""Bytes of the covariances of about a hundred terms, by the rows that variances are learned from."""
+
+FORMAT = 1
+"""Version of what these units write; a change redoes them and every joint fit."""
+
+
+def algorithms(config: Config) -> list[str]:
+    """Algorithms of a configuration whose fits learn all seasons together."""
+    return [name for name in config.models.algorithms if models.find(name).joint]
+
+
+def knots_units(run: Run) -> list[Unit]:
+    """One unit that measures the fine features; none without a joint algorithm."""
+    if not algorithms(run.config):
+        return []
+    months, tiles = run.config.training_months, list(run.plan.grid.tiles())
+    rng = np.random.default_rng(run.config.models.seed)
+    number = min(CHUNKS, len(months))
+    # Months evenly apart, so that every season is among them.
+    picked = months[(np.arange(number) * len(months)) // number]
+    places = [(tiles[place], month) for place, month in zip(rng.integers(len(tiles), size=number), picked, strict=True)]
+    read = tuple((tile, position(run.plan.months, month)) for tile, month in places)
+    given = cube.features(run.plan.inputs)
+    shares = tuple(given[name].source.kind == "categorical" for name in run.features)
+    size = _knots(run)
+    made_from = digest(FORMAT, run.features, shares, size, [run.standing.predictors(*place) for place in places])
+    return [Unit(KNOTS, "features", made_from, measure_knots, (run.features, static(run), shares, read, size))]
+
+
+def _knots(run: Run) -> int:
+    """Knots of a curve: those that the first joint algorithm is configured to have."""
+    (first, *_) = algorithms(run.config)
+    return int(run.config.models.parameters.get(first, {}).get("knots", COUNT))
+
+
+def static(run: Run) -> frozenset[str]:
+    """Features that are the same in every month."""
+    return frozenset(name for name, given in cube.features(run.plan.inputs).items() if given.static)
+
+
+def basis_units(run: Run) -> list[Unit]:
+    """One unit for each tile and batch of months."""
+    knots = [unit.digest for unit in knots_units(run)]
+    if not knots:
+        return []
+    months, grid, standing = run.config.training_months, run.plan.grid, run.standing
+    before = position(run.plan.months, months[0])
+    units = []
+    for first, last in learn.months_in_batches(len(months)):
+        span = f"{months[first]}_{months[last - 1]}"
+        for tile in grid.tiles():
+            origin = [standing.predictors(tile, month) for month in months[first:last]]
+            name = f"{span}_{tile.name}"
+            arguments = (name, run.features, static(run), tile, (before + first, before + last), grid.ratio)
+            units.append(Unit(BASIS, name, digest(FORMAT, knots, grid, origin), write_basis, arguments))
+    return units
+
+
+def variance_units(run: Run, samples: str) -> list[Unit]:
+    """One unit for each joint algorithm."""
+    basis = basis_units(run)
+    units = []
+    for name in algorithms(run.config):
+        parameters = run.config.models.parameters.get(name, {})
+        made_from = digest(FORMAT, samples, [unit.digest for unit in basis], parameters, run.config.models.seed)
+        arguments = (name, _rows_of(run, basis), parameters, run.config.models.seed)
+        units.append(Unit(VARIANCES, name, made_from, estimate, arguments))
+    return units
+
+
+def fit_unit(run: Run, stage: str, job: Job, seasons: Sequence[str], samples: str, units: Mapping[str, str]) -> Unit:
+    """Unit of a joint job."""
+    settings = run.config.models
+    (variances,) = [unit for unit in variance_units(run, samples) if unit.name == job.algorithm]
+    _, rows, parameters, seed = variances.arguments
+    origin = digest(variances.digest, job, settings.folds, run.features, learn.FORMAT)
+    options = {"parameters": parameters, "seed": seed, "folds": settings.folds}
+    return Unit(stage, job.name, origin, fit, (job, tuple(seasons), rows, dict(units), options))
+
+
+def _rows_of(run: Run, basis: Sequence[Unit]) -> dict[str, Any]:
+    """Where a joint fit finds its rows, and what they stand on."""
+    grid = run.plan.grid
+    return {
+        "parts": tuple(unit.name for unit in basis),
+        "features": run.features,
+        "seasons": tuple(run.config.season_scheme.names),
+        "corner": (grid.top - grid.side / 2, grid.left + grid.side / 2, grid.side),
+        "folds": run.config.models.folds,
+    }
+
+
+def _read(
+    workspace: Workspace, features: Sequence[str], known: frozenset[str], tile: Tile, month: int
+) -> NDArray[np.float32]:
+    """Fine features of a tile's month, shape ``(Y, X, p)``."""
+    place = tile.fine
+    return np.stack(
+        [
+            storage.read_region(workspace.cube, FINE, name, place if name in known else (month, *place))
+            for name in features
+        ],
+        axis=-1,
+    )
+
+
+def measure_knots(
+    workspace: Workspace,
+    features: Sequence[str],
+    known: frozenset[str],
+    shares: Sequence[bool],
+    places: Sequence[tuple[Tile, int]],
+    size: int,
+) -> None:
+    """Measure mean, spread and knots of the fine features on a worker, by some tiles and months."""
+    parts = []
+    for tile, month in places:
+        values = _read(workspace, features, known, tile, month)
+        step = max(1, int(np.ceil(np.sqrt(values[..., 0].size / CELLS))))
+        parts.append(values[::step, ::step].reshape(-1, len(features)))
+    found = measure(np.concatenate(parts), shares, size)
+    told = {name: values.tolist() if isinstance(values, np.ndarray) else values for name, values in vars(found).items()}
+    storage.write_json(workspace.state(KNOTS, "features.about.json"), told)
+
+
+def read_knots(workspace: Workspace) -> Basis:
+    """Basis of the fine features, as `measure_knots` wrote it."""
+    told = storage.read_json(workspace.state(KNOTS, "features.about.json"))
+    arrays = {name: np.array(told[name], np.float64) for name in ("mean", "sd", "low", "high")}
+    return Basis(**arrays, curved=np.array(told["curved"], bool), knots=int(told["knots"]))
+
+
+def write_basis(
+    workspace: Workspace,
+    name: str,
+    features: Sequence[str],
+    known: frozenset[str],
+    tile: Tile,
+    months: tuple[int, int],
+    ratio: int,
+) -> None:
+    """Write the means of the basis over the cells of a tile in some months, from 5 x 5 pixels of each."""
+    ground, at = read_knots(workspace), joint.pixels(ratio)
+    axes = storage.open_group(workspace.cube, COARSE)
+    y, x = axes["y"].to_numpy()[tile.coarse[0]], axes["x"].to_numpy()[tile.coarse[1]]
+    times = axes["time"].to_numpy()
+    down, across = (np.add.outer(np.arange(len(axis)) * ratio, at).ravel() for axis in (y, x))
+    parts = []
+    for month in range(*months):
+        values = _read(workspace, features, known, tile, month)[np.ix_(down, across)]
+        cells = values.reshape(len(y), len(at), len(x), len(at), -1).swapaxes(1, 2)
+        columns = joint.tabulate(ground, features, cells.reshape(len(y) * len(x), len(at) ** 2, -1))
+        keys = {"time": times[month], "y": np.repeat(y, len(x)), "x": np.tile(x, len(y))}
+        parts.append(pd.DataFrame(keys | columns).dropna())
+    learn.write_table(workspace.state(BASIS, f"{name}.parquet"), pd.concat(parts, ignore_index=True))
+
+
+def _joined(workspace: Workspace, rows: Mapping[str, Any], seed: int, most: int | None) -> joint.Rows:
+    """Rows of a joint fit with their basis."""
+    table = learn.table(workspace.samples, ALL, seed, rows["folds"])
+    parts = (learn.read_table(workspace.state(BASIS, f"{name}.parquet")) for name in rows["parts"])
+    ground = joint.Ground(rows["features"], read_knots(workspace), rows["seasons"], rows["corner"])
+    found = joint.join(table, parts, ground, most=most, seed=seed)
+    del table
+    learn.give_back()
+    return found
+
+
+def estimate(
+    workspace: Workspace, name: str, rows: Mapping[str, Any], parameters: Mapping[str, Any], seed: int
+) -> None:
+    """Learn the variances of a joint algorithm's terms on a worker."""
+    estimator = GaussianProcess(**parameters, random_state=seed_of(seed, name))
+    joined = _joined(workspace, rows, seed, estimator.max_samples)
+    found = estimator.variances(joined.areas, joined.observed)
+    bands = estimator.bands(joined.areas, found, joined.ground.basis)
+    told = {"bands": bands.tolist()} | {key: np.asarray(value).tolist() for key, value in asdict(found).items()}
+    storage.write_json(workspace.state(VARIANCES, f"{name}.about.json"), told)
+
+
+def fit(
+    workspace: Workspace,
+    job: Job,
+    seasons: Sequence[str],
+    rows: Mapping[str, Any],
+    units: Mapping[str, str],
+    options: Mapping[str, Any],
+) -> None:
+    """Fit a joint job on a worker; keep its predictions and, of a random one, the models and their descriptions."""
+    told = storage.read_json(workspace.state(VARIANCES, f"{job.algorithm}.about.json"))
+    cell, noise, bands = told.pop("cell"), told.pop("noise"), np.array(told.pop("bands"))
+    variances = Variances(**{name: np.array(value) for name, value in told.items()}, cell=cell, noise=noise)
+    joined = _joined(workspace, rows, options["seed"], GaussianProcess(**options["parameters"]).max_samples)
+    table, features = joined.table, joined.ground.features
+    found, predictions = joint.learn(job, joined, variances, bands, options["parameters"], seasons)
+    learn.write_table(workspace.state("train", f"{job.name}.parquet"), predictions)
+    for model in joint.kept(job, seasons):
+        estimator = found[model.season]
+        own = table if model.model == "comprehensive" else table[table["season"] == model.season]
+        judged = predictions[predictions["model"] == model.model]
+        judged = judged if model.model == "comprehensive" else judged[judged["season"] == model.season]
+        about = models.describe(model, estimator, own, features, units, judged)
+        learn.store(workspace, model, estimator, about)

@@ -1,0 +1,125 @@
+"""Features as an additive model takes them: standardised, and by hat functions on knots over their fine values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+KNOTS = 11
+"""Knots of a curve."""
+
+TAIL = 0.1
+"""Percent of the fine values that lie beyond the outermost knot on either side."""
+
+LENGTH = 1 / 4
+"""Length over which a curve bends, as a share of the range of its knots."""
+
+LEAST = 1e-6
+"""Share of the largest eigenvalue of the curves' covariance below which one is left out."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What standardises the features, and where the knots of their curves lie."""
+
+    mean: Floats
+    """Mean of each feature, shape ``(p,)``; 0 of a share, whose effect is linear in natural units."""
+    sd: Floats
+    """Standard deviation of each feature, shape ``(p,)``; 1 of a share, and of a feature that never varies."""
+    low: Floats
+    """First knot of each feature, standardised, shape ``(p,)``."""
+    high: Floats
+    """Last knot, likewise."""
+    curved: NDArray[np.bool_]
+    """Whether a feature has a curve beside its line, shape ``(p,)``; shares have none."""
+    knots: int = KNOTS
+    """Knots of a curve, equally far apart."""
+
+    def standardise(self, values: NDArray[np.floating]) -> Floats:
+        """Values of the features in the last dimension, in standard deviations from the mean."""
+        return (values.astype(np.float64) - self.mean) / self.sd
+
+    def place(self, z: Floats) -> tuple[NDArray[np.intp], Floats]:
+        """Knot below each standardised value, and the weight of the knot above it; beyond the ends as at them."""
+        at = np.clip((z - self.low) / (self.high - self.low), 0.0, 1.0) * (self.knots - 1)
+        below = np.minimum(at.astype(np.intp), self.knots - 2)
+        return below, at - below
+
+
+def measure(values: NDArray[np.floating], shares: Sequence[bool], knots: int = KNOTS) -> Basis:
+    """Basis from a sample of values.
+
+    Parameters
+    ----------
+    values
+        Sample of fine cells, shape ``(n, p)``, NaN where a feature is missing.
+    shares
+        Whether each feature is the share of a class in a cell.
+    knots
+        Knots of a curve.
+    """
+    linear = np.asarray(shares, bool)
+    known = np.isfinite(values).any(axis=0)
+    filled = np.where(known, values.astype(np.float64), 0.0)
+    mean = np.where(linear, 0.0, np.nanmean(filled, axis=0))
+    spread = np.nanstd(filled, axis=0)
+    sd = np.where(linear | (spread <= np.abs(mean) * np.finfo(np.float32).eps), 1.0, spread)
+    ends = (np.nanpercentile(filled, [TAIL, 100 - TAIL], axis=0) - mean) / sd
+    low, high = ends[0], np.where(ends[1] > ends[0], ends[1], ends[0] + 1.0)
+    curved = ~linear & (ends[1] > ends[0])
+    return Basis(mean, sd, low, high, curved, knots)
+
+
+def block_means(basis: Basis, pixels: NDArray[np.floating]) -> tuple[Floats, Floats]:
+    """Means over each cell's pixels of the standardised features and of the functions that curves are made of.
+
+    The mean of a curve over a cell is not the curve of the mean: what a cell shows of a curve is the share of its
+    pixels at each knot (Tanaka et al. 2019, NeurIPS 32, 6203-6213).
+
+    Parameters
+    ----------
+    basis
+        Of the features.
+    pixels
+        Features of pixels, shape ``(n, m, p)``: `m` pixels in each of `n` cells, NaN where missing, which are left out
+        of the mean.
+
+    Returns
+    -------
+    line, bent : array
+        Shapes ``(n, p)`` and ``(n, c, r)``, of the `c` curved features (see `bends`); NaN where no pixel is known.
+    """
+    z = basis.standardise(pixels)
+    known = np.isfinite(z)
+    count = known.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        line = np.where(known, z, 0.0).sum(axis=1) / count
+    z, known = np.where(known, z, 0.0), known[..., basis.curved]
+    below, above = (part[..., basis.curved] for part in basis.place(z))
+    n, c = len(pixels), int(basis.curved.sum())
+    cell = (np.arange(n)[:, None, None] * c + np.arange(c)) * basis.knots
+    size = n * c * basis.knots
+    hats = np.bincount((cell + below).ravel(), ((1 - above) * known).ravel(), size)
+    hats += np.bincount((cell + below + 1).ravel(), (above * known).ravel(), size)
+    with np.errstate(invalid="ignore"):
+        return line, (hats.reshape(n, c, basis.knots) / count[:, basis.curved, None]) @ bends(basis.knots)
+
+
+def bends(knots: int) -> Floats:
+    """Factor of the covariance of a curve at its knots, shape ``(knots, r)``: smooth, with no line in it.
+
+    A Gaussian covariance, of which constants and lines are projected out, for they are effects of their own.
+    """
+    at = np.linspace(0, 1, knots)
+    covariance = np.exp(-0.5 * ((at[:, None] - at) / LENGTH) ** 2)
+    line = np.column_stack([np.ones(knots), at])
+    rest = np.eye(knots) - line @ np.linalg.pinv(line)
+    values, vectors = np.linalg.eigh(rest @ covariance @ rest)
+    kept = values > LEAST * values.max()
+    factor: Floats = vectors[:, kept] * np.sqrt(values[kept])
+    return factor

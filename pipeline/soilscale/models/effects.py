@@ -1,0 +1,212 @@
+"""Effects of an additive model: what observations say of each, and what they make of cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+from soilscale.errors import DataError
+from soilscale.models.area import ITERATIONS, TOLERANCE, Areas, Floats, Variances, between
+
+BATCH = 2**16
+"""Rows that are worked on at once."""
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Effects of an additive model, in units of the observations' standard deviation."""
+
+    line: Floats
+    """Slopes of the features, shape ``(1 + seasons, p)``: first the shared part, then what each season adds."""
+    curve: Floats
+    """Weights of the functions that curves are made of, likewise, shape ``(1 + seasons, c, r)``; see `basis.bends`."""
+    season: Floats
+    """Intercept of each season, shape ``(seasons,)``."""
+    month: Floats
+    """Intercept of each month, shape ``(months,)``."""
+    dual: Floats
+    """What the observations of each month pull at, on the grid of cells, shape ``(months, rows, columns)``: the fields
+    are sums of these, smoothed."""
+    season_of: NDArray[np.intp]
+    """Season of each month, shape ``(months,)``."""
+
+    def all_time(self) -> Floats:
+        """Sum of `dual` over all months, shape ``(rows, columns)``."""
+        total: Floats = self.dual.sum(axis=0)
+        return total
+
+    def of_season(self, season: int) -> Floats:
+        """Sum of `dual` over the months of a season, likewise."""
+        total: Floats = self.dual[self.season_of == season].sum(axis=0)
+        return total
+
+
+@dataclass(frozen=True)
+class Covariance:
+    """Covariance that all terms but the noise give to pairs of rows."""
+
+    areas: Areas
+    variances: Variances
+    lengths: Sequence[float]
+
+    @cached_property
+    def _axes(self) -> list[tuple[Floats, Floats]]:
+        """Covariances along the columns and the rows of cells, for each length."""
+        height, width = self.areas.shape
+        return [(between(height, length), between(width, length)) for length in self.lengths]
+
+    @cached_property
+    def _season_of(self) -> NDArray[np.intp]:
+        season = np.zeros(int(self.areas.month.max()) + 1, np.intp)
+        season[self.areas.month] = self.areas.season
+        return season
+
+    def effects(self, dual: Floats) -> Effects:
+        """Effects by which rows pull, each with a weight: those of the whole model if `dual` is of `solve`."""
+        areas, variances = self.areas, self.variances
+        seasons, months = int(areas.season.max()) + 1, len(self._season_of)
+        line, curve = self._split(self._pull(dual) * self._variance)
+        place = np.zeros((months, *areas.shape))
+        place[areas.month, areas.row, areas.column] = dual
+        return Effects(
+            line,
+            curve,
+            variances.intercept[0] * np.bincount(areas.season, dual, seasons),
+            variances.intercept[1] * np.bincount(areas.month, dual, months),
+            place,
+            self._season_of,
+        )
+
+    @cached_property
+    def _variance(self) -> Floats:
+        """Variance of each weight of the features' effects, shape ``(1 + seasons, p + c * r)``."""
+        parts = self.areas.bent.shape[2]
+        both = np.vstack([self.variances.line, np.repeat(self.variances.curve, parts, axis=0)])
+        seasons = int(self.areas.season.max()) + 1
+        variance: Floats = both.T[np.r_[0, np.ones(seasons, np.intp)]]
+        return variance
+
+    def _split(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Weights of lines, and those of curves, feature by feature."""
+        p = self.areas.line.shape[1]
+        return weights[:, :p], weights[:, p:].reshape(len(weights), *self.areas.bent.shape[1:])
+
+    def _pull(self, dual: Floats) -> Floats:
+        """Sums of the basis over all rows and over each season's, shape ``(1 + seasons, p + c * r)``."""
+        areas, total = self.areas, np.zeros(self._variance.shape)
+        line, curve = self._split(total)
+        for rows in self._batches():
+            own = (np.where(areas.season[rows] == number, dual[rows], 0.0) for number in range(len(total) - 1))
+            weights = np.stack([dual[rows], *own])
+            line += weights @ areas.line[rows]
+            curve += np.tensordot(weights, areas.bent[rows], 1)
+        return total
+
+    def _push(self, line: Floats, curve: Floats, *, own: bool = True) -> Floats:
+        """What the features' effects make of the rows, shape ``(n,)``."""
+        areas, total = self.areas, np.empty(len(self.areas))
+        for rows in self._batches():
+            here = areas.line[rows] @ line.T + np.tensordot(areas.bent[rows], curve, ([1, 2], [1, 2]))
+            total[rows] = here[:, 0]
+            if own:
+                total[rows] += np.take_along_axis(here, 1 + areas.season[rows, None], axis=1)[:, 0]
+        return total
+
+    def _batches(self) -> Iterator[slice]:
+        """Rows that are brought to double precision at once."""
+        for first in range(0, len(self.areas), BATCH):
+            yield slice(first, first + BATCH)
+
+    def evaluate(self, effects: Effects, *, own: bool = True) -> Floats:
+        """What effects make of the rows, shape ``(n,)``; `own` tells whether with what seasons have of their own."""
+        areas = self.areas
+        fields = self._fields(effects, own=own) + self.variances.cell * effects.all_time()
+        total = self._push(effects.line, effects.curve, own=own)
+        total += effects.month[areas.month] + fields[areas.month, areas.row, areas.column]
+        return total + effects.season[areas.season] if own else total
+
+    def _fields(self, effects: Effects, *, own: bool) -> Floats:
+        """Fields at every month and cell, shape ``(months, rows, columns)``."""
+        ever = effects.all_time()
+        season = np.stack([effects.of_season(number) for number in range(len(effects.season))])[effects.season_of]
+        total = np.zeros_like(effects.dual)
+        for (down, across), (all_time, seasonal, monthly) in zip(self._axes, self.variances.field, strict=True):
+            pull = all_time * ever + monthly * effects.dual + (seasonal * season if own else 0.0)
+            total += down @ pull @ across
+        return total
+
+    def solve(self, z: Floats, learned: NDArray[np.bool_]) -> Floats:
+        """Weights of the rows: the inverse of covariance and noise, times the observations.
+
+        Parameters
+        ----------
+        z
+            Standardised observations, shape ``(n,)``.
+        learned
+            Whether each row is learned from; the others have no weight.
+
+        Raises
+        ------
+        DataError
+            If that takes more than `ITERATIONS` steps of conjugate gradients. They apply the covariance, and never form
+            it, so that memory goes with the rows and not with their square.
+        """
+        rest = np.where(learned, z, 0.0)
+        dual, goal = np.zeros_like(rest), TOLERANCE**2 * (rest @ rest)
+        if not goal:
+            return dual
+        without_fields = self._without_fields(learned)
+        step = near = without_fields(rest)
+        size = rest @ near
+        for _ in range(ITERATIONS):
+            image = self.evaluate(self.effects(step)) * learned + self.variances.noise * step
+            far = size / (step @ image)
+            dual += far * step
+            rest -= far * image
+            if rest @ rest <= goal:
+                return dual
+            near = without_fields(rest)
+            size, before = rest @ near, size
+            step = near + size / before * step
+        raise DataError(
+            f"gaussian_process: {np.count_nonzero(learned)} rows were not solved in {ITERATIONS} steps, the residual "
+            f"is {np.sqrt(rest @ rest / goal) * TOLERANCE:.1g} of the observations, expected {TOLERANCE:g}; leave out "
+            "features that are sums of others, or learn from fewer months (training)"
+        )
+
+    def _without_fields(self, learned: NDArray[np.bool_]) -> Callable[[Floats], Floats]:
+        """Inverse of the covariance that features and noise alone would give, to begin each step with.
+
+        What has few and large directions is so solved at once (Woodbury's identity), and the steps are left to the
+        fields, which are smooth and small beside it.
+        """
+        spread, noise = np.sqrt(self._variance), self.variances.noise
+        seasons, width = len(spread) - 1, spread.shape[1]
+        gram = np.zeros((1 + seasons, width, 1 + seasons, width))
+        for rows in self._batches():
+            basis = np.hstack(
+                [self.areas.line[rows], self.areas.bent[rows].reshape(-1, width - self.areas.line.shape[1])]
+            )
+            for number in range(seasons):
+                part = basis[learned[rows] & (self.areas.season[rows] == number)].astype(np.float64)
+                product = part.T @ part
+                gram[0, :, 0] += product
+                gram[1 + number, :, 1 + number] += product
+                gram[0, :, 1 + number] += product
+                gram[1 + number, :, 0] += product
+        gram *= spread[:, :, None, None] * spread
+        flat = gram.reshape(spread.size, spread.size)
+        flat[np.diag_indices(spread.size)] += noise
+        factor = linalg.cho_factor(flat, lower=True, check_finite=False)
+
+        def inverse(values: Floats) -> Floats:
+            pulled = (self._pull(values) * spread).ravel()
+            weights = linalg.cho_solve(factor, pulled, check_finite=False).reshape(spread.shape) * spread
+            return (values - self._push(*self._split(weights)) * learned) / noise
+
+        return inverse

@@ -1,0 +1,203 @@
+"""Fits that learn all seasons together from means over cells: rows of the training table beside those of the basis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from soilscale.models.algorithms import find
+from soilscale.models.area import Areas, Floats, Variances, level
+from soilscale.models.basis import Basis, bends, block_means
+from soilscale.models.effects import Covariance
+from soilscale.models.gaussian_process import GaussianProcess
+from soilscale.models.training import FOLD, Job, ModelName, numbered, predictions
+from soilscale.samples import TRAIN
+from soilscale.schema import MAP
+from soilscale.seasons import ALL
+
+KEYS = ("time", "y", "x")
+"""Columns by which a row of the basis finds that of the training table."""
+
+PIXELS = 5
+"""Pixels along the side of a cell that stand for all of it."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the rows of a joint fit stand on."""
+
+    features: tuple[str, ...]
+    basis: Basis
+    seasons: tuple[str, ...]
+    """Names of the seasons, in order."""
+    corner: tuple[float, float, float]
+    """y and x of the centre of the first cell, and the side of a cell."""
+
+
+def kept(job: Job, seasons: Sequence[str]) -> list[Job]:
+    """Models that a job stores, each as the job that would store it alone: those of a random one.
+
+    Parameters
+    ----------
+    seasons
+        Seasons with enough rows for a model.
+    """
+    if job.split != "random":
+        return []
+    if not find(job.algorithm).joint:
+        return [job]
+    models: list[tuple[str, ModelName]] = [*((season, "seasonal") for season in seasons), (ALL, "comprehensive")]
+    return [Job(season, job.algorithm, model, "random", None) for season, model in models]
+
+
+def pixels(ratio: int) -> NDArray[np.intp]:
+    """Rows, or columns, of a cell whose pixels stand for all of it, as evenly apart as can be."""
+    number = min(PIXELS, ratio)
+    return ((np.arange(number) + 0.5) * ratio / number).astype(np.intp)
+
+
+def columns(ground: Basis, features: Sequence[str]) -> list[str]:
+    """Columns of the basis: the line of each feature, then the functions that the curves are made of."""
+    curved = [name for name, has in zip(features, ground.curved, strict=True) if has]
+    number = bends(ground.knots).shape[1]
+    return [*(f"{name}:line" for name in features), *(f"{name}:{part}" for name in curved for part in range(number))]
+
+
+def tabulate(ground: Basis, features: Sequence[str], values: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """Columns of the basis of cells: means over their pixels.
+
+    Parameters
+    ----------
+    ground
+        Basis of the features.
+    features
+        Their names.
+    values
+        Features of the cells' pixels, shape ``(n, m, p)``, NaN where missing.
+    """
+    line, bent = block_means(ground, values)
+    both = np.hstack([line, bent.reshape(len(line), -1)]).astype(np.float32)
+    return dict(zip(columns(ground, features), both.T, strict=True))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows that a joint fit learns from."""
+
+    table: pd.DataFrame
+    """Rows of the training table with all of the basis, by time, from north to south and from west to east."""
+    means: NDArray[np.float32]
+    """Their basis, shape ``(n, columns)``."""
+    ground: Ground
+
+    @property
+    def months(self) -> NDArray[np.int64]:
+        """Months of the rows, each once, counted from January 1970."""
+        return np.unique(_month(self.table))
+
+    @property
+    def observed(self) -> Floats:
+        """Observation of each row, m3 m-3."""
+        return self.table[MAP].to_numpy(np.float64)
+
+    @property
+    def areas(self) -> Areas:
+        """Rows as the model takes them."""
+        table, ground, p = self.table, self.ground, len(self.ground.features)
+        curved = int(ground.basis.curved.sum())
+        bent = self.means[:, p:].reshape(len(table), curved, -1 if curved else 0)
+        season = pd.Categorical(table["season"].astype(str), list(ground.seasons)).codes.astype(np.intp)
+        top, left, side = ground.corner
+        row = np.rint((top - table["y"].to_numpy()) / side).astype(np.intp)
+        column = np.rint((table["x"].to_numpy() - left) / side).astype(np.intp)
+        return Areas(self.means[:, :p], bent, season, np.searchsorted(self.months, _month(table)), row, column)
+
+
+def _month(table: pd.DataFrame) -> NDArray[np.int64]:
+    return table["time"].to_numpy().astype("datetime64[M]").astype(np.int64)
+
+
+def join(
+    table: pd.DataFrame, parts: Iterable[pd.DataFrame], ground: Ground, *, most: int | None = None, seed: int = 0
+) -> Rows:
+    """Rows of the training table with their basis, part after part; rows without all of it are left out.
+
+    Of more than `most` rows that many are drawn at random, the same for every fit, so that memory is bounded.
+    """
+    order = np.lexsort((table["x"].to_numpy(), -table["y"].to_numpy(), table["time"].to_numpy()))
+    if most is not None and len(order) > most:
+        order = order[np.sort(np.random.default_rng(seed).choice(len(order), most, replace=False))]
+    table = table.take(order).reset_index(drop=True)
+    names = columns(ground.basis, ground.features)
+    values = np.full((len(table), len(names)), np.nan, np.float32)
+    index = pd.MultiIndex.from_frame(table[list(KEYS)])
+    for part in parts:
+        place = index.get_indexer(pd.MultiIndex.from_frame(part[list(KEYS)]))
+        values[place[place >= 0]] = part[names].to_numpy()[place >= 0]
+    whole = np.flatnonzero(np.isfinite(values).all(axis=1))
+    return (
+        Rows(table, values, ground)
+        if len(whole) == len(table)
+        else Rows(numbered(table.take(whole)), values[whole], ground)
+    )
+
+
+def learn(
+    job: Job,
+    rows: Rows,
+    variances: Variances,
+    bands: Floats,
+    parameters: Mapping[str, Any],
+    seasons: Sequence[str],
+) -> tuple[dict[str, GaussianProcess], pd.DataFrame]:
+    """Predict the rows that a job holds out, and of a random one make the models, which learn from all rows.
+
+    The variances are the same for every job: only what the held-out rows observe is kept from their prediction.
+
+    Parameters
+    ----------
+    job
+        A joint one.
+    rows
+        Rows of `join`, with a column `training.FOLD`.
+    variances, bands
+        Of the terms; standard deviations of the effects (`area.bands`).
+    parameters
+        The algorithm's parameters that differ from the defaults.
+    seasons
+        Seasons with enough rows for a model of their own.
+
+    Returns
+    -------
+    models : dict
+        Season, and ``all`` for what all seasons share, -> estimator; none of a blocked job.
+    predictions : pandas.DataFrame
+        Columns `training.PREDICTIONS`: by the whole model (``seasonal``), and by what seasons share
+        (``comprehensive``).
+    """
+    table, ground, observed = rows.table, rows.ground, rows.observed
+    covariance = Covariance(rows.areas, variances, tuple(GaussianProcess(**parameters).lengths))
+    learned = (table["split"] == TRAIN).to_numpy() if job.split == "random" else (table[FOLD] != job.fold).to_numpy()
+    unit = level(observed[learned])
+    effects = covariance.effects(covariance.solve((observed - unit[0]) / unit[1], learned))
+    parts = []
+    for own in (True, False):
+        predicted = unit[0] + unit[1] * covariance.evaluate(effects, own=own)
+        held_out = ~learned & (table["season"].isin(seasons).to_numpy() | (not own))
+        told = Job(ALL, job.algorithm, "seasonal" if own else "comprehensive", job.split, job.fold)
+        parts.append(predictions(told, table[held_out], predicted[held_out].astype(np.float32)))
+    models: dict[str, GaussianProcess] = {}
+    if job.split == "random":
+        unit = level(observed)
+        effects = covariance.effects(covariance.solve((observed - unit[0]) / unit[1], np.ones(len(table), bool)))
+        for season in (*seasons, ALL):
+            number = None if season == ALL else ground.seasons.index(season)
+            models[season] = GaussianProcess(**parameters).of_season(
+                ground.basis, effects, bands, variances, unit, number, corner=ground.corner, months=rows.months
+            )
+    return models, pd.concat(parts, ignore_index=True)
