@@ -249,6 +249,7 @@ def test_the_unit_in_the_cube_is_configured_or_needed_or_stated(keys: Any, state
         ({"derive": ("slope",), "unit": "ft"}, [], r"got 'ft', but slope need metres"),
         ({"aggregate": "sum", "unit": "mm/day"}, [], r"got 'mm/day', but aggregate: sum makes totals of months"),
         ({"aggregate": "rate"}, ["W m-2"], r"items state 'W m-2', and aggregate: rate makes totals"),
+        ({"aggregate": "rate"}, ["quux"], "'quux', which is not understood, and aggregate: rate"),
     ],
 )
 def test_a_unit_that_the_source_cannot_be_used_in_is_refused(keys: Any, stated: list[str], message: str) -> None:

@@ -69,8 +69,14 @@ def _monthly(source: Source, text: str) -> str:
     """Unit of a month's total, from that of its composites."""
     if _leads(text, "mm") or _leads(text, "mm day-1"):
         return "mm month-1"
+    if not units.is_known(text):
+        raise ConfigurationError(
+            f"sources.{source.name}.unit: items state {text!r}, which is not understood, and aggregate: "
+            f"{source.aggregate} makes totals of months; write the scale that leads to a known unit, and that unit, "
+            "such as scale: 24 and unit: mm month-1 for rates in mm h-1"
+        )
     total = units.canonical(text)
-    if not units.is_known(text) or (source.aggregate == "sum" and not total.endswith(RATES)):
+    if source.aggregate == "sum" and not total.endswith(RATES):
         return total.removesuffix(PER_MONTH)
     raise ConfigurationError(
         f"sources.{source.name}.unit: items state {text!r}, and aggregate: {source.aggregate} makes totals of months; "
