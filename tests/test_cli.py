@@ -476,7 +476,8 @@ def test_check_fails_where_an_asset_cannot_be_read_and_names_source_item_and_rem
     assert found["elevation"][-1] == "1 of 1 items opened cannot be read"
     assert found["precipitation"][-1] == "3 of 3 items opened cannot be read"
     assert found["sand"][-1] == "read"
-    lines = [line for line in done.out.splitlines() if line.startswith("source ")]
+    errors = [line for line in done.out.splitlines() if line.startswith("error: ")]
+    lines = [line.removeprefix("error: ") for line in errors]
     assert len(lines) == 2, "one for each source and cause"
     assert lines[0].startswith("source precipitation, item rain-2004-0")
     assert "cannot be read" in lines[0]

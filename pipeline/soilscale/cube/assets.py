@@ -272,6 +272,7 @@ def opened(href: str, read: Callable[[rasterio.DatasetReader], T]) -> T:
     except (RasterioError, CRSError) as error:
         if not path.startswith("/vsi"):
             raise explain(error, href) from error
+        failure = error
     for pause in PAUSES:
         time.sleep(pause)
         try:
