@@ -224,7 +224,7 @@ def test_months_without_items_are_told(ruin: Ruin) -> None:
     (row,) = [row for row in missing.split("<tr>") if "<td>soil_moisture</td>" in row]
     assert {"2004-05", "2004-10"} <= set(re.findall(r"\d{4}-\d\d", row))
     told = invoke("check", ruin.config)
-    (row,) = [line for line in told.out.splitlines() if "soil_moisture" in line]
+    row = next(line for line in told.out.splitlines() if "soil_moisture" in line)
     assert "10 of 12, 2004-01..2004-12" in row
     assert "2: 2004-05, 2004-10" in row
 
@@ -594,7 +594,7 @@ def test_a_store_of_the_output_that_refuses_is_told_as_such(config: Path) -> Non
         *("run", config, "--output", "s3://bucket/prefix"), AWS_ENDPOINT_URL=endpoint, AWS_MAX_ATTEMPTS="1", **access
     )
     assert done.status == 69
-    assert "cannot list s3://bucket/prefix/state/lease" in done.err
+    assert "cannot read s3://bucket/prefix/state/owner.json" in done.err
     assert endpoint in done.err
     assert "check the store and your credentials, then run the same command again" in done.err
     assert "Traceback" not in done.err

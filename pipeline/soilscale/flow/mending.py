@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
-from soilscale import cube, storage
+from soilscale import cube, models, storage
 from soilscale.flow import (
     explain,
     gathering,
@@ -202,8 +202,9 @@ def _take_back_object(run: Run, name: str) -> dict[str, set[str]]:
     if parts[0] == "models":
         storage.remove(stages.joined(run, stages.TRAIN))
         _, season, algorithm, _ = parts
-        made = {f"{name}-{algorithm}-{kind}-random" for name in (season, ALL) for kind in ("seasonal", "comprehensive")}
-        return {stages.TRAIN: made}
+        joint = algorithm in models.ALGORITHMS and models.ALGORITHMS[algorithm].joint
+        fitted = ALL if joint else season
+        return {stages.TRAIN: {f"{fitted}-{algorithm}-{kind}-random" for kind in ("seasonal", "comprehensive")}}
     return {"/".join(parts[1:-1]): {parts[-1].partition(".")[0]}} if parts[0] == "state" and parts[2:] else {}
 
 

@@ -71,9 +71,14 @@ def local_copy(url: str) -> Iterator[Path]:
 
 @contextmanager
 def _reading(url: str) -> Iterator[None]:
-    """Tell in a person's words why an object cannot be read; that there is none stays what it is."""
+    """Tell in a person's words why an object cannot be read; that there is none stays what it is.
+
+    Below a file there is none either, on a folder; who then writes there is told so.
+    """
     try:
         yield
+    except NotADirectoryError as error:
+        raise FileNotFoundError(*error.args) from error
     except FileNotFoundError as error:
         if not has_bucket(error):
             raise explain(error, url, "read") from error
