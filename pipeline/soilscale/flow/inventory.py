@@ -123,7 +123,8 @@ def altered(workspace: Workspace, now: Stamps) -> list[str]:
 
     Metadata of a Zarr store may have been consolidated: they are told only if they are gone. None is told where markers
     have come or gone since: then a run has been at work, and has made products anew; nor where items are gone, without
-    which nobody can tell what a product was made from.
+    which nobody can tell what a product was made from. Records are no products: a search that finds something new has
+    just written them.
     """
     then = left(workspace)
     changed = {name for name in {*then, *now} if then.get(name) != now.get(name)} if then else set()
@@ -131,4 +132,5 @@ def altered(workspace: Workspace, now: Stamps) -> list[str]:
         return []
     kept = {name for name in changed & now.keys() if name.endswith(METADATA)}
     is_ours = ours(workspace)
-    return sorted(name for name in changed & then.keys() - kept if is_ours(name))
+    found = (name for name in changed & then.keys() - kept if not RECORD.fullmatch(name))
+    return sorted(name for name in found if is_ours(name))
