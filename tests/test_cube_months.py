@@ -263,7 +263,7 @@ def test_months_of_too_few_days_are_counted_and_told(world: World, target: World
     searched = invoke("search", config)
     assert (searched.status, searched.err.count(line + "2005-01 (1 days)")) == (0, 1), searched.err
     status = invoke("status", config)
-    assert line in status.out + status.err
+    assert "source p: items cover less than 0.5 of the days of 2005-01 (1 days) (min_coverage)" in status.out
     assert "1: 2005-01" in invoke("check", config).out
     assert invoke("search", config, "-o", "sources.p.min_coverage=0.01").err.count("min_coverage") == 0
 
