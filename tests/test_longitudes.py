@@ -17,7 +17,7 @@ from shapely.geometry import box as rectangle
 from servers.files import serve
 from soilscale import extents, grid
 from soilscale.catalog import Scene, documents
-from soilscale.cube import layers
+from soilscale.cube import layers, windows
 from soilscale.flow import material
 from soilscale.reports import insitu
 from soilscale.reports.insitu import pairing
@@ -97,14 +97,14 @@ def test_a_tile_that_counts_0_to_360_is_that_of_the_west(left: float, tmp_path: 
 
 def test_few_pixels_of_a_map_of_the_world_are_read_at_its_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, read = scene(raster(tmp_path, world(-180.0, 0.1))), []
-    real = layers.mosaics.windows.windows
+    real = windows.windows
 
-    def windows(*args: Any, **how: Any) -> Any:
+    def recorded(*args: Any, **how: Any) -> Any:
         found = real(*args, **how)
         read.extend(part.size for part in found)
         return found
 
-    monkeypatch.setattr(layers.mosaics.windows, "windows", windows)
+    monkeypatch.setattr(windows, "windows", recorded)
     assert layers.layer(reading(), [one], GRIDS["Fiji in UTM"]) is not None
     assert sum(read) < 50 * 60
 
