@@ -148,8 +148,7 @@ def test_sources_of_the_configuration_are_in_the_catalog(folder: Path, catalog: 
     for section in loaded.sources.values():
         item = items_of(catalog, section.collection)[0]
         assert section.asset in item.assets
-        if section.quality:
-            assert section.quality.asset in item.assets
+        assert {rule.asset for rule in section.rules} <= item.assets.keys()
     assert Path(loaded.output) == folder / "run"
 
 
