@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from soilscale import storage
-from soilscale.flow import inventory, lease, units, verification
+from soilscale.flow import areas, inventory, lease, mending, stages, units, verification
 from soilscale.flow.units import Unit
 from soilscale.flow.verification import Spoilt
 from soilscale.flow.workspace import Workspace
@@ -152,3 +152,9 @@ def test_what_a_late_writer_replaced_is_found_where_a_later_run_was_at_work_too(
 
 def test_what_a_late_writer_replaced_during_a_run_is_found_at_its_end(late: Workspace) -> None:
     assert spoilt(late, begun=True) == Spoilt({marker("2"): [PLACE]}, [], [marker("2", "1" * 16)])
+
+
+def test_what_joint_fits_rest_on_is_made_again_after_the_samples_and_before_the_fits() -> None:
+    order = mending._order()  # noqa: SLF001 - what `verify` makes again
+    places = [order.index(stage) for stage in (stages.SAMPLES, *areas.STAGES, stages.TRAIN)]
+    assert places == sorted(places)

@@ -142,17 +142,6 @@ def is_known(text: str) -> bool:
     return True
 
 
-def time_power(text: str) -> int:
-    """Exponent of time in a unit that is a total (0) or a rate (-1); others have others.
-
-    Raises
-    ------
-    UnitError
-        If the unit is not understood.
-    """
-    return int(_quantity(text).dimensionality.get("[time]", 0))
-
-
 def period(text: str) -> float | None:
     """Days of the period that a rate is given for, as in ``mm month-1`` or ``kg/m^2/8day``; None if it is none.
 

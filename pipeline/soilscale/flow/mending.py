@@ -11,6 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from soilscale import cube, models, storage
 from soilscale.flow import (
+    areas,
     explain,
     gathering,
     intervals,
@@ -132,7 +133,8 @@ def _order() -> tuple[str, ...]:
     """Stages of units, and the report, each after what it goes on from."""
     return (
         *(plan.CUBE, plan.GATHER, plan.RELATE, plan.HARMONISE, plan.MERGE, stages.SAMPLES),
-        *(explain.SELECT, explain.TUNE, stages.TRAIN, explain.IMPORTANCE, explain.ABLATION, intervals.INTERVALS),
+        *(explain.SELECT, explain.TUNE, *areas.STAGES, stages.TRAIN),
+        *(explain.IMPORTANCE, explain.ABLATION, intervals.INTERVALS),
         *mapping.STAGES,
         *(judging.JUDGE, reporting.REPORT),
     )
