@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from soilscale import kernels, models
 from soilscale.errors import ConfigurationError, DataError
-from soilscale.models import GaussianProcess, Job, area, basis, effects, joint
+from soilscale.models import GaussianProcess, Job, area, basis, effects, joint, posterior
 from soilscale.models.area import Areas, Variances
 from soilscale.models.effects import Covariance
 from soilscale.schema import MAP
@@ -35,6 +35,8 @@ class World:
     """Shape ``(months, y, x, features)``."""
     truth: Array
     rows: joint.Rows
+    parts: list[pd.DataFrame]
+    """Tables of the basis and of a random pixel of each cell."""
     variances: Variances
     bands: Array
 
@@ -93,11 +95,13 @@ def world() -> World:
         | {MAP: observed.ravel().astype("float32")}
     )
     ground = joint.Ground(FEATURES, known, SEASONS, (TOP, LEFT, SIDE))
-    part = pd.DataFrame(keys | joint.tabulate(known, FEATURES, cells))
-    rows = joint.join(table.sample(frac=1, random_state=1), [part[::2], part[1::2]], ground)
+    drawn = joint.draw_pixels(FEATURES, cells, RATIO, rng)
+    part = pd.DataFrame(keys | joint.tabulate(known, FEATURES, cells) | drawn)
+    parts = [part[::2], part[1::2]]
+    rows = joint.join(table.sample(frac=1, random_state=1), parts, ground)
     variances = GaussianProcess(**PARAMETERS, random_state=0).variances(rows.areas, rows.observed)
     bands = GaussianProcess(**PARAMETERS, random_state=0).bands(rows.areas, variances, known)
-    return World(features, truth, rows, variances, bands)
+    return World(features, truth, rows, parts, variances, bands)
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +167,7 @@ def test_a_curve_holds_no_line_and_a_share_no_curve() -> None:
     assert known.mean[2] == 0
 
 
-@pytest.mark.parametrize(("ratio", "expected"), [(25, [2, 7, 12, 17, 22]), (5, [0, 1, 2, 3, 4]), (3, [0, 1, 2])])
+@pytest.mark.parametrize(("ratio", "expected"), [(50, [*range(1, 51, 2)]), (25, [*range(25)]), (3, [0, 1, 2])])
 def test_pixels_that_stand_for_a_cell_are_evenly_apart(ratio: int, expected: list[int]) -> None:
     assert joint.pixels(ratio).tolist() == expected
 
@@ -308,6 +312,109 @@ def test_bands_are_the_posterior_of_the_rows_that_variances_are_learned_from(wor
     np.testing.assert_allclose(found[2, 1], expected, rtol=1e-3, atol=1e-6)
 
 
+# How far pixels are off
+
+
+@pytest.fixture(scope="module")
+def sampled(world: World) -> tuple[Areas, Array, posterior.Points]:
+    """Some rows, what they observe, and pixels of a few of them."""
+    chosen = np.arange(0, len(world.rows.table), 4)
+    keys, names = list(joint.KEYS), joint.pixel_columns(FEATURES)
+    values = world.rows.table.iloc[chosen][keys].merge(pd.concat(world.parts), on=keys)[names].to_numpy(float)
+    few = np.arange(0, len(chosen), 8)
+    points = posterior.Points(few, values[few, :3], values[few, 3], values[few, 4])
+    return world.rows.areas.take(chosen), world.rows.observed[chosen], points
+
+
+def test_a_random_pixel_of_a_cell_has_the_features_of_the_place_where_it_lies(world: World) -> None:
+    drawn = pd.concat(world.parts)
+    month = ((drawn["time"] - pd.Timestamp("2004-01-01")).dt.days // 28).clip(0, MONTHS - 1)
+    row = (TOP - drawn["y"]) / SIDE + drawn["pixel:down"]
+    column = (drawn["x"] - LEFT) / SIDE + drawn["pixel:across"]
+    places = [np.rint((at + 0.5) * RATIO - 0.5).astype(int) for at in (row, column)]
+    here = world.features[month, *places]
+    np.testing.assert_array_equal(here, drawn[[f"{name}:pixel" for name in FEATURES]])
+    assert drawn.groupby([places[0] % RATIO, places[1] % RATIO]).ngroups == RATIO**2
+
+
+def test_pixels_spread_as_their_posterior_does_with_and_without_the_row_of_their_cell(
+    world: World, sampled: tuple[Areas, Array, posterior.Points]
+) -> None:
+    areas, y, points = sampled
+    found = posterior.spread(
+        areas, y, world.variances, world.rows.ground.basis, points, share=0.9, lengths=area.LENGTHS
+    )
+    covariance = slow_covariance(areas, world.variances, area.LENGTHS) + world.variances.noise * np.eye(len(areas))
+    line, bent = basis.block_means(world.rows.ground.basis, points.values[:, None])  # noqa: PD011 - of pixels
+    mean, scale = area.level(y)
+    kept = world.variances.noise * np.linalg.solve(covariance, (y - mean) / scale)
+    for season in (0, 1):
+        variances = []
+        for place in np.flatnonzero(areas.season[points.row] == season):
+            number = points.row[place]
+            pixel = replace(
+                areas.take(np.array([number])),
+                line=line[[place]],
+                bent=bent[[place]],
+                row=areas.row[[number]] + points.down[[place]],
+                column=areas.column[[number]] + points.across[[place]],
+            )
+            cross, prior = slow_pixel(pixel, areas, world.variances)
+            rest = np.arange(len(areas)) != number
+            variances.append(
+                [prior - part @ np.linalg.solve(whole, part)
+                 for part, whole in ((cross, covariance), (cross[rest], covariance[np.ix_(rest, rest)]))]
+            )  # fmt: skip
+        seen, unseen = np.mean(variances, axis=0)
+        residual = (kept[areas.season == season] ** 2).mean()
+        assert found.observed[season] == pytest.approx(scale * np.sqrt(seen + residual), rel=1e-4)
+        assert found.predicted[season] == pytest.approx(scale * np.sqrt(unseen), rel=1e-4)
+        assert unseen > seen
+
+
+def slow_pixel(pixel: Areas, areas: Areas, variances: Variances) -> tuple[Array, float]:
+    """Covariance of a pixel and every row, and the pixel's own variance, term by term."""
+    season, month = pixel.season[0] == areas.season, pixel.month[0] == areas.month
+    cross, prior = variances.intercept @ [season, month], variances.intercept.sum()
+    for (shared, seasonal), own, of_rows in zip(variances.line, pixel.line[0], areas.line.T, strict=True):
+        cross = cross + own * of_rows * (shared + seasonal * season)
+        prior += own**2 * (shared + seasonal)
+    for number, (shared, seasonal) in enumerate(variances.curve):
+        own = pixel.bent[0, number]
+        cross = cross + areas.bent[:, number] @ own * (shared + seasonal * season)
+        prior += own @ own * (shared + seasonal)
+    for length, (of_all, of_season, of_month) in zip(area.LENGTHS, variances.field, strict=True):
+        place = 1.0
+        for at, cells in ((pixel.row[0], areas.row), (pixel.column[0], areas.column)):
+            place = place * np.exp(-0.5 * ((at - cells[:, None] - area.WITHIN) / length) ** 2).mean(axis=1)
+        cross = cross + place * (of_all + of_season * season + of_month * month)
+        prior += of_all + of_season + of_month
+    same = (np.rint(pixel.row[0]) == areas.row) & (np.rint(pixel.column[0]) == areas.column)
+    return cross + variances.cell * same, prior + variances.cell
+
+
+def test_intervals_hold_their_share_of_the_truth(
+    world: World, learned: tuple[dict[str, GaussianProcess], pd.DataFrame]
+) -> None:
+    halves = joint.spread(world.rows, world.parts, world.variances, share=0.9, lengths=area.LENGTHS, seed=0)
+    for number, season in enumerate(SEASONS):
+        within = []
+        for month in np.flatnonzero(season_of() == number):
+            prediction = mapped(world, learned[0], int(month))
+            conserved, _ = kernels.conserve(prediction, world.observed[month], RATIO, 0.0, 1.0)
+            within.append(np.abs(conserved - world.truth[month]) <= halves[season][0])
+        assert 0.8 < np.mean(within) < 0.97
+        assert halves[season][1] > halves[season][0] / 2
+
+
+def test_a_season_without_a_pixel_has_no_interval(world: World) -> None:
+    warm = world.rows.table.index[world.rows.table["season"] == "warm"]
+    lost = [part.assign(**{"lst:pixel": part["lst:pixel"].where(part["time"].dt.month <= 6)}) for part in world.parts]
+    assert len(warm)
+    halves = joint.spread(world.rows, lost, world.variances, share=0.9, lengths=area.LENGTHS, seed=0)
+    assert list(halves) == ["cold"]
+
+
 def test_what_a_held_out_row_observes_does_not_reach_its_prediction(
     world: World, learned: tuple[dict[str, GaussianProcess], pd.DataFrame]
 ) -> None:
@@ -422,3 +529,26 @@ def test_a_joint_algorithm_has_one_fit_of_all_seasons_for_each_split() -> None:
 def test_a_parameter_out_of_range_is_refused(name: str, value: float) -> None:
     with pytest.raises(ConfigurationError, match=f"gaussian_process: The '{name}' parameter"):
         models.find("gaussian_process").make({name: value}, 3, 0)
+
+
+# Which algorithm maps
+
+
+def errors_by_month(**means: list[float]) -> dict[str, pd.DataFrame]:
+    return {name: pd.DataFrame({"sum": np.array(own) * 10, "count": 10}) for name, own in means.items()}
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ({"random_forest": [1.0, 1.0], "trend_forest": [0.9, 0.8]}, "trend_forest"),
+        ({"trend_forest": [1.0, 1.4, 0.8], "gaussian_process": [1.3, 1.1, 0.9]}, "gaussian_process"),
+        ({"trend_forest": [1.0, 1.1, 0.9], "gaussian_process": [1.5, 1.7, 1.4]}, "trend_forest"),
+        ({"trend_forest": [1.0], "gaussian_process": [1.5]}, "trend_forest"),
+        ({"gaussian_process": [1.0], "xgboost": [1.5]}, "gaussian_process"),
+    ],
+)
+def test_of_algorithms_that_err_alike_the_one_that_learns_from_areas_maps(
+    errors: dict[str, list[float]], expected: str
+) -> None:
+    assert models.best(errors_by_month(**errors)) == expected

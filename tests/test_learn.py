@@ -126,10 +126,10 @@ def test_a_job_learns_from_the_same_rows_as_from_the_whole_table(
         assert_frame_equal(ours[["time", "y", "x", "rain"]], theirs[["time", "y", "x", "rain"]])
 
 
-def test_the_blocked_error_of_each_algorithm_is_the_mean_over_all_its_folds(tmp_path: Path) -> None:
+def test_the_blocked_errors_of_each_algorithm_are_summed_by_month_over_all_its_folds(tmp_path: Path) -> None:
     def part(season: str, algorithm: str, split: str, errors: list[float]) -> str:
         url = str(tmp_path / f"{season}-{algorithm}-{split}-{len(errors)}.parquet")
-        told = {"season": season, "algorithm": algorithm, "model": "seasonal", "split": split}
+        told = {"season": season, "algorithm": algorithm, "model": "seasonal", "split": split, "time": "2004-06"}
         table = pd.DataFrame({"observed": np.zeros(len(errors), "float32"), "predicted": np.array(errors, "float32")})
         learn.write_table(url, table.assign(**told))
         return url
@@ -143,4 +143,5 @@ def test_the_blocked_error_of_each_algorithm_is_the_mean_over_all_its_folds(tmp_
     ]
     learn.put_together(parts, str(tmp_path / "all.parquet"))
     found = learn.blocked_errors(str(tmp_path / "all.parquet"))
-    assert found == {("summer", "seasonal"): {"knn": 1.0, "svm": 3.0}, ("winter", "seasonal"): {"knn": 4.0}}
+    sums = {key: {name: own.loc["2004-06"].tolist() for name, own in of.items()} for key, of in found.items()}
+    assert sums == {("summer", "seasonal"): {"knn": [1, 1], "svm": [9, 3]}, ("winter", "seasonal"): {"knn": [4, 1]}}

@@ -162,7 +162,7 @@ class Maps(Section):
     conserve: bool = True
     valid_range: tuple[float, float] = (0.0, 0.6)
     """Physical range of the maps, m3 m-3."""
-    interval: float | None = Field(default=None, gt=0, lt=1)
+    interval: float | None = Field(default=0.9, gt=0, lt=1)
     """Nominal level of the lower and upper layer; None makes no such layers."""
     fill_gaps: int = Field(default=1, ge=0, le=3)
     """Months on either side from which a missing predictor is interpolated; 0 leaves gaps."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -37,7 +37,7 @@ CHUNKS, CELLS = 12, 16_384
 HELD = 700**2 / 2 * 8 * 100
 """Bytes of the covariances of about a hundred terms, by the rows that variances are learned from."""
 
-FORMAT = 1
+FORMAT = 2
 """Version of what these units write; a change redoes them and every joint fit."""
 
 
@@ -176,7 +176,7 @@ def write_basis(
     months: tuple[int, int],
     ratio: int,
 ) -> None:
-    """Write the means of the basis over the cells of a tile in some months, from 5 x 5 pixels of each."""
+    """Write the means of the basis over the cells of a tile in some months, and a random pixel of each."""
     ground, at = read_knots(workspace), joint.pixels(ratio)
     axes = storage.open_group(workspace.cube, COARSE)
     y, x = axes["y"].to_numpy()[tile.coarse[0]], axes["x"].to_numpy()[tile.coarse[1]]
@@ -186,21 +186,46 @@ def write_basis(
     for month in range(*months):
         values = _read(workspace, features, known, tile, month)[np.ix_(down, across)]
         cells = values.reshape(len(y), len(at), len(x), len(at), -1).swapaxes(1, 2)
-        columns = joint.tabulate(ground, features, cells.reshape(len(y) * len(x), len(at) ** 2, -1))
+        pixels = cells.reshape(len(y) * len(x), len(at) ** 2, -1)
         keys = {"time": times[month], "y": np.repeat(y, len(x)), "x": np.tile(x, len(y))}
-        parts.append(pd.DataFrame(keys | columns).dropna())
+        rng = np.random.default_rng(seed_of(0, name, month))
+        columns = keys | joint.tabulate(ground, features, pixels) | joint.draw_pixels(features, pixels, ratio, rng)
+        parts.append(pd.DataFrame(columns).dropna(subset=joint.columns(ground, features)))
     learn.write_table(workspace.state(BASIS, f"{name}.parquet"), pd.concat(parts, ignore_index=True))
 
 
 def _joined(workspace: Workspace, rows: Mapping[str, Any], seed: int, most: int | None) -> joint.Rows:
     """Rows of a joint fit with their basis."""
     table = learn.table(workspace.samples, ALL, seed, rows["folds"])
-    parts = (learn.read_table(workspace.state(BASIS, f"{name}.parquet")) for name in rows["parts"])
     ground = joint.Ground(rows["features"], read_knots(workspace), rows["seasons"], rows["corner"])
-    found = joint.join(table, parts, ground, most=most, seed=seed)
+    names = joint.columns(ground.basis, ground.features)
+    found = joint.join(table, _basis(workspace, rows, names), ground, most=most, seed=seed)
     del table
     learn.give_back()
     return found
+
+
+def _basis(workspace: Workspace, rows: Mapping[str, Any], names: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """Tables of the basis, part after part, with the keys and some of the columns."""
+    for name in rows["parts"]:
+        yield learn.read_table(workspace.state(BASIS, f"{name}.parquet"), [*joint.KEYS, *names])
+
+
+def _variances(workspace: Workspace, algorithm: str) -> tuple[Variances, NDArray[np.float64]]:
+    """Variances and bands of a joint algorithm, as `estimate` wrote them."""
+    told = storage.read_json(workspace.state(VARIANCES, f"{algorithm}.about.json"))
+    cell, noise, bands = told.pop("cell"), told.pop("noise"), np.array(told.pop("bands"))
+    return Variances(**{name: np.array(value) for name, value in told.items()}, cell=cell, noise=noise), bands
+
+
+def spread(workspace: Workspace, arguments: Sequence[Any], share: float) -> dict[str, tuple[float, float]]:
+    """Half widths of a joint algorithm's intervals on a worker, by the arguments of `estimate`; see `joint.spread`."""
+    algorithm, rows, parameters, seed = arguments
+    estimator = GaussianProcess(**parameters)
+    joined = _joined(workspace, rows, seed, estimator.max_samples)
+    parts = _basis(workspace, rows, joint.pixel_columns(joined.ground.features))
+    variances, _ = _variances(workspace, algorithm)
+    return joint.spread(joined, parts, variances, share=share, lengths=tuple(estimator.lengths), seed=seed)
 
 
 def estimate(
@@ -224,9 +249,7 @@ def fit(
     options: Mapping[str, Any],
 ) -> None:
     """Fit a joint job on a worker; keep its predictions and, of a random one, the models and their descriptions."""
-    told = storage.read_json(workspace.state(VARIANCES, f"{job.algorithm}.about.json"))
-    cell, noise, bands = told.pop("cell"), told.pop("noise"), np.array(told.pop("bands"))
-    variances = Variances(**{name: np.array(value) for name, value in told.items()}, cell=cell, noise=noise)
+    variances, bands = _variances(workspace, job.algorithm)
     joined = _joined(workspace, rows, options["seed"], GaussianProcess(**options["parameters"]).max_samples)
     table, features = joined.table, joined.ground.features
     found, predictions = joint.learn(job, joined, variances, bands, options["parameters"], seasons)

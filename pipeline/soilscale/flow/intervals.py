@@ -1,13 +1,14 @@
-"""How far a map may be off: offsets of its lower and upper layer, from the errors of predictions of held-out blocks."""
+"""How far a map may be off: offsets of its lower and upper layer, by the posterior or by errors on held-out blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from soilscale import reports, storage
-from soilscale.flow import learn
+from soilscale.flow import areas, learn
 from soilscale.flow.session import Run
 from soilscale.flow.units import Unit
 from soilscale.flow.workspace import Workspace, digest
@@ -18,7 +19,9 @@ from soilscale.seasons import ALL, Seasons
 INTERVALS = "intervals"
 
 
-def interval_units(run: Run, algorithms: Mapping[str, str], version: str) -> list[Unit]:
+def interval_units(
+    run: Run, algorithms: Mapping[str, str], version: str, spreads: Mapping[str, Sequence[Any]]
+) -> list[Unit]:
     """One unit for all seasons; none if no interval is asked for.
 
     Parameters
@@ -27,6 +30,8 @@ def interval_units(run: Run, algorithms: Mapping[str, str], version: str) -> lis
         Season -> the algorithm that maps it.
     version
         Digest of the predictions and of the observation.
+    spreads
+        Season -> arguments of `areas.estimate`, where its own model learns from areas.
     """
     level = run.config.maps.interval
     if level is None:
@@ -38,6 +43,7 @@ def interval_units(run: Run, algorithms: Mapping[str, str], version: str) -> lis
         run.config.maps.valid_range,
         level,
         run.config.training or run.config.span,
+        dict(spreads),
     )
     return [Unit(INTERVALS, "offsets", digest(version, told), measure, told)]
 
@@ -50,8 +56,13 @@ def measure(
     limits: tuple[float, float],
     level: float,
     months: tuple[str, str],
+    spreads: Mapping[str, Sequence[Any]],
 ) -> None:
-    """Measure the offsets of every season on a worker."""
+    """Measure the offsets of every season on a worker.
+
+    Where a season's algorithm learns from areas, the posterior of pixels tells how far they are off; elsewhere the
+    errors of cells held out must do, which hide what varies within.
+    """
     observed = storage.open_group(workspace.cube, COARSE)[target].sel(time=slice(*months)).load()
     predictions = learn.predictions(workspace.predictions)
     found = {
@@ -62,6 +73,11 @@ def measure(
         kind: {season: reports.interval(errors.get(season, errors[ALL]), level) for season in seasons.names}
         for kind, errors in found.items()
     }
+    by_posterior = {arguments[0]: areas.spread(workspace, arguments, level) for arguments in spreads.values()}
+    for season in spreads:
+        half = by_posterior[algorithms[season]].get(season)
+        for kind, width in zip(("observed", "predicted"), half or (), strict=False):
+            told[kind][season] = -width, width
     storage.write_json(workspace.state(INTERVALS, "told.json"), told)
 
 

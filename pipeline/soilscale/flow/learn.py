@@ -173,19 +173,20 @@ def row_groups(url: str, columns: list[str] | None = None) -> Iterator[pd.DataFr
             yield file.read_row_group(group, columns).to_pandas(ignore_metadata=True)
 
 
-def blocked_errors(url: str) -> dict[tuple[str, str], dict[str, float]]:
-    """Mean squared error on held-out blocks by season and model, and by algorithm, in that order."""
-    names = ["season", "model", "algorithm", "split", "observed", "predicted"]
-    sums: dict[tuple[str, str], dict[str, list[float]]] = {}
+def blocked_errors(url: str) -> dict[tuple[str, str], dict[str, pd.DataFrame]]:
+    """Errors on held-out blocks by season and model, and by algorithm, as `models.best` takes them."""
+    names = ["season", "model", "algorithm", "time", "split", "observed", "predicted"]
+    parts = []
     for part in row_groups(url, names):
-        part["error"] = (part["predicted"].astype(float) - part["observed"].astype(float)) ** 2
+        part["square"] = (part["predicted"].astype(float) - part["observed"].astype(float)) ** 2
         blocked = part[part["split"] == "blocked"]
-        for keys, own in blocked.groupby(names[:3])["error"]:
-            season, model, algorithm = map(str, keys)
-            total = sums.setdefault((season, model), {}).setdefault(algorithm, [0.0, 0.0])
-            total[0] += own.sum()
-            total[1] += len(own)
-    return {key: {name: own[name][0] / own[name][1] for name in sorted(own)} for key, own in sums.items()}
+        parts.append(blocked.groupby(names[:4], observed=True)["square"].agg(["sum", "count"]))
+    sums = pd.concat(parts).groupby(names[:4]).sum().reset_index("time")
+    errors: dict[tuple[str, str], dict[str, pd.DataFrame]] = {}
+    for keys, months in sums.groupby(names[:3]):
+        season, model, algorithm = map(str, keys)
+        errors.setdefault((season, model), {})[algorithm] = months.set_index("time")
+    return errors
 
 
 def read_csv(url: str) -> pd.DataFrame:

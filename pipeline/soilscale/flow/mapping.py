@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from soilscale import __version__, cube, maps, samples, storage
-from soilscale.flow import draw, explain, intervals, learn, releases
+from soilscale.flow import areas, draw, explain, intervals, learn, releases
 from soilscale.flow.keeping import Piece
 from soilscale.flow.layout import Layout, lay
 from soilscale.flow.plan import State
 from soilscale.flow.session import Run
-from soilscale.flow.stages import train_units
+from soilscale.flow.stages import samples_digest, train_units
 from soilscale.flow.units import Receipt, Unit
 from soilscale.flow.workspace import digest
-from soilscale.models import find, joint
+from soilscale.models import best, find, joint
 from soilscale.seasons import ALL, Months
 
 PREDICT, SOLVE, CONSERVE, FOLD, MAPS = "predict", "residual", "conserve", "season", "publish"
@@ -40,7 +40,7 @@ class Chosen:
 
 
 def choose(run: Run) -> dict[str, Chosen]:
-    """Model of each season: the configured algorithm, or the one with the least blocked RMSE."""
+    """Model of each season: the configured algorithm, or the `models.best` by their blocked errors."""
     settings = run.config
     few = samples.check_counts(learn.counts(run.workspace.samples), settings.season_scheme)
     fitted, errors = trained(run), learn.blocked_errors(run.workspace.predictions)
@@ -50,7 +50,7 @@ def choose(run: Run) -> dict[str, Chosen]:
         algorithm = settings.maps.algorithm
         if algorithm == "best":
             own = errors.get((season, kind), {})
-            algorithm = min(own, key=own.__getitem__) if own else settings.models.algorithms[0]
+            algorithm = best(own) if own else settings.models.algorithms[0]
         chosen[season] = fitted[ALL if season in few else season, algorithm]
     return chosen
 
@@ -94,7 +94,14 @@ def measure_units(run: Run, chosen: Mapping[str, Chosen]) -> list[Unit]:
     """Units that measure how far the maps of the chosen models may be off."""
     algorithms = {season: model.algorithm for season, model in chosen.items()}
     fits = [unit.digest for unit in train_units(run, run.config.season_scheme.names)]
-    return intervals.interval_units(run, algorithms, digest(fits, run.standing.coarse(run.config.training_months)))
+    made_from = digest(fits, run.standing.coarse(run.config.training_months))
+    joint_fits = {unit.name: unit.arguments for unit in areas.variance_units(run, samples_digest(run))}
+    spreads = {
+        season: joint_fits[model.algorithm]
+        for season, model in chosen.items()
+        if model.season != ALL and model.algorithm in joint_fits
+    }
+    return intervals.interval_units(run, algorithms, made_from, spreads)
 
 
 def layout_digest(run: Run) -> str:

@@ -1,4 +1,4 @@
-from .algorithms import ALGORITHMS, RECOMMENDED, Algorithm, Estimator, find
+from .algorithms import ALGORITHMS, RECOMMENDED, Algorithm, Estimator, best, find
 from .bagging import RandomForest
 from .boosting import BoostedTrees
 from .distance import NearestNeighbours, SupportVectors
@@ -26,6 +26,7 @@ __all__ = [
     "RandomForest",
     "SupportVectors",
     "TrendForest",
+    "best",
     "describe",
     "dumps",
     "find",

@@ -5,13 +5,17 @@ A configuration is checked against their names, so what they are made of is impo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
 from soilscale.errors import ConfigurationError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RESERVED: Mapping[str, str] = {
     "random_state": "set models.seed instead",
@@ -169,7 +173,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
 }
 """Every algorithm by name."""
 
-RECOMMENDED = ("random_forest", "trend_forest")
+RECOMMENDED = ("random_forest", "trend_forest", "gaussian_process")
 """Algorithms that are trained where the configuration names none."""
 
 
@@ -184,3 +188,26 @@ def find(name: str) -> Algorithm:
     if name not in ALGORITHMS:
         raise ConfigurationError(f"models.algorithms: there is no {name!r}{nearest(name, ALGORITHMS)}")
     return ALGORITHMS[name]
+
+
+def best(errors: Mapping[str, pd.DataFrame]) -> str:
+    """Algorithm to map with, by the errors of its predictions of cells that were held out.
+
+    It is the one with the least error, or one that learns from areas if its error is larger by no more than a standard
+    error (the rule of Breiman et al. 1984, Classification and Regression Trees): what a map gains within its cells is
+    not seen in cells held out, and a model of means over cells has to guess it.
+
+    Parameters
+    ----------
+    errors
+        Algorithm -> its squared errors by month: ``sum`` and ``count``, for the same months and cells.
+    """
+    mean = {name: months["sum"].sum() / months["count"].sum() for name, months in errors.items()}
+    least = min(sorted(mean), key=mean.__getitem__)
+
+    def near(name: str) -> bool:
+        monthly = (errors[name]["sum"] - errors[least]["sum"]) / errors[least]["count"].mean()
+        return float(mean[name] - mean[least]) <= monthly.std(ddof=1) / math.sqrt(len(monthly))
+
+    areal = [name for name in sorted(mean, key=mean.__getitem__) if find(name).joint and near(name)]
+    return areal[0] if areal else least
