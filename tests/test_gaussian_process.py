@@ -368,7 +368,7 @@ def test_pixels_spread_as_their_posterior_does_with_and_without_the_row_of_their
         seen, unseen = np.mean(variances, axis=0)
         residual = (kept[areas.season == season] ** 2).mean()
         assert found.observed[season] == pytest.approx(scale * np.sqrt(seen + residual), rel=1e-4)
-        assert found.predicted[season] == pytest.approx(scale * np.sqrt(unseen), rel=1e-4)
+        assert found.predicted[season] == pytest.approx(scale * np.sqrt(max(unseen, seen + residual)), rel=1e-4)
         assert unseen > seen
 
 
@@ -404,7 +404,7 @@ def test_intervals_hold_their_share_of_the_truth(
             conserved, _ = kernels.conserve(prediction, world.observed[month], RATIO, 0.0, 1.0)
             within.append(np.abs(conserved - world.truth[month]) <= halves[season][0])
         assert 0.8 < np.mean(within) < 0.97
-        assert halves[season][1] > halves[season][0] / 2
+        assert halves[season][1] >= halves[season][0]
 
 
 def test_a_season_without_a_pixel_has_no_interval(world: World) -> None:

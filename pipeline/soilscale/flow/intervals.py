@@ -75,9 +75,12 @@ def measure(
     }
     by_posterior = {arguments[0]: areas.spread(workspace, arguments, level) for arguments in spreads.values()}
     for season in spreads:
-        half = by_posterior[algorithms[season]].get(season)
-        for kind, width in zip(("observed", "predicted"), half or (), strict=False):
-            told[kind][season] = -width, width
+        if season in by_posterior[algorithms[season]]:
+            observed, predicted = by_posterior[algorithms[season]][season]
+            lower, upper = np.nan_to_num(told["predicted"][season])
+            told["observed"][season] = -observed, observed
+            # Whole swaths lack an observation, as blocks do; the posterior knows of single cells.
+            told["predicted"][season] = min(float(lower), -predicted), max(float(upper), predicted)
     storage.write_json(workspace.state(INTERVALS, "told.json"), told)
 
 

@@ -44,7 +44,7 @@ class Spread:
     observed: Floats
     """Where the cell has an observation that the map is conserved to, shape ``(seasons,)``."""
     predicted: Floats
-    """Where it has none, likewise."""
+    """Where it has none, likewise; no less than where it has one."""
     quantile: Floats
     """Standard deviations within which the share of the rows left out lies, likewise; no fewer than of a normal error.
 
@@ -112,7 +112,7 @@ def spread(
             # A map keeps to the observation where the model does not: what is between them is an error of the map.
             kept = np.mean((variances.noise * dual[rows]) ** 2)
             found[0, season] = scale * np.sqrt(max(seen[here].mean(), 0.0) + kept)
-            found[1, season] = scale * np.sqrt(max(unseen[here].mean(), 0.0))
+            found[1, season] = max(scale * np.sqrt(max(unseen[here].mean(), 0.0)), found[0, season])
             enough = left_out[rows] if np.count_nonzero(rows) >= LEAST else left_out
             found[2, season] = max(np.quantile(enough, share), norm.ppf((1 + share) / 2))
     return Spread(*found)
