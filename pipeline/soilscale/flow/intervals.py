@@ -69,18 +69,18 @@ def measure(
         "predicted": reports.blocked_errors(predictions, algorithms),
         "observed": reports.upscaled_errors(observed, predictions, seasons, algorithm=algorithms, limits=limits),
     }
-    told = {
+    told: dict[str, dict[str, tuple[float, float]]] = {
         kind: {season: reports.interval(errors.get(season, errors[ALL]), level) for season in seasons.names}
         for kind, errors in found.items()
     }
     by_posterior = {arguments[0]: areas.spread(workspace, arguments, level) for arguments in spreads.values()}
     for season in spreads:
         if season in by_posterior[algorithms[season]]:
-            observed, predicted = by_posterior[algorithms[season]][season]
-            lower, upper = np.nan_to_num(told["predicted"][season])
-            told["observed"][season] = -observed, observed
+            seen, unseen = by_posterior[algorithms[season]][season]
+            lower, upper = map(float, np.nan_to_num(told["predicted"][season]))
+            told["observed"][season] = -seen, seen
             # Whole swaths lack an observation, as blocks do; the posterior knows of single cells.
-            told["predicted"][season] = min(float(lower), -predicted), max(float(upper), predicted)
+            told["predicted"][season] = min(lower, -unseen), max(upper, unseen)
     storage.write_json(workspace.state(INTERVALS, "told.json"), told)
 
 
