@@ -115,6 +115,16 @@ class Place:
         paths.sort(key=lambda path: path.stat().st_mtime_ns)
         return [str(path.relative_to(self.output)) for path in paths]
 
+    def term(self) -> int:
+        """Number of the last term of the lease; 0 if there is none."""
+        names = storage.names_below(storage.join(self.output, "state", "lease"))
+        return max((int(name.removesuffix(".json")) for name in names if name.endswith(".json")), default=0)
+
+    def follow(self, term: int, process: subprocess.Popen[bytes]) -> None:
+        """Wait until a run has taken the output over, or has ended."""
+        while process.poll() is None and self.term() <= term:
+            time.sleep(0.02)
+
     def reach(self, name: str, process: subprocess.Popen[bytes], pause: float) -> bool:
         """Wait until an object is there, and some time more; False if the run ended before."""
         url = storage.join(self.output, name)
@@ -158,7 +168,9 @@ def suspends(place: Place, order: Sequence[str], chance: random.Random, _count: 
     with place.run(*OTHER, expiry=3600.0) as thawed:
         struck = place.reach(first, thawed, chance.uniform(0, JITTER))
         strike(thawed, signal.SIGSTOP)
+        term = place.term()
         with place.run() as process:
+            place.follow(term, process)
             if chance.random() < 0.5:  # noqa: PLR2004 - half of them
                 place.reach(second, process, chance.uniform(0, JITTER))
                 strike(thawed, signal.SIGCONT)
@@ -205,20 +217,23 @@ def main() -> None:
                 place = Place(reference.config, f"{base}/life-{life}", root / f"log-{life}")
                 seed = options.seed + life
                 struck = ACCIDENTS[options.accident](place, order, random.Random(seed), count)  # noqa: S311
+                life += 1
+                if options.accident == "suspend" and not struck:  # the first run had ended: both products stand
+                    continue
                 found = place.products()
                 differ = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
                 rows.append(
                     dict(
                         zip(
                             COLUMNS,
-                            (options.store, options.accident, seed, life, struck, len(found), len(differ)),
+                            (options.store, options.accident, seed, life - 1, struck, len(found), len(differ)),
                             strict=True,
                         )
                     )
                 )
                 sys.stdout.write(f"{rows[-1]} {differ[:5]}\n")
                 sys.stdout.flush()
-                left, life = left - count, life + 1
+                left -= count
     with Path(options.csv).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
