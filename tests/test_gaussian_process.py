@@ -138,7 +138,7 @@ def test_the_basis_of_a_cell_is_the_mean_of_its_pixels_basis_and_not_the_basis_o
     rng = np.random.default_rng(0)
     values = rng.normal(300, 10, (6, 25, 1))
     known = basis.measure(values.reshape(-1, 1), [False])
-    line, bent = basis.block_means(known, values)
+    line, bent, _ = basis.block_means(known, values)
     z = (values[..., 0] - known.mean) / known.sd
     knots = np.linspace(known.low[0], known.high[0], known.knots)
     np.testing.assert_allclose(line[:, 0], z.mean(axis=1), atol=1e-12)
@@ -149,12 +149,23 @@ def test_the_basis_of_a_cell_is_the_mean_of_its_pixels_basis_and_not_the_basis_o
 def test_missing_pixels_are_left_out_of_the_mean_and_a_cell_without_any_has_none() -> None:
     known = basis.measure(np.arange(100.0).reshape(-1, 1), [False])
     pixels = np.array([[10.0, 30.0, np.nan], [np.nan, np.nan, np.nan]])[..., None]
-    line, bent = basis.block_means(known, pixels)
-    alone, bent_alone = basis.block_means(known, pixels[:1, :2])
+    line, bent, _ = basis.block_means(known, pixels)
+    alone, bent_alone, _ = basis.block_means(known, pixels[:1, :2])
     np.testing.assert_allclose(line[0], alone[0])
     np.testing.assert_allclose(bent[0], bent_alone[0])
     assert np.isnan(line[1]).all()
     assert np.isnan(bent[1]).all()
+
+
+def test_a_product_is_the_mean_of_the_pixels_products_within_the_knots() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal([300, 20, 0.5], [10, 5, 0.1], (6, 25, 3))
+    known = basis.measure(values.reshape(-1, 3), [False, False, True])
+    values[0, 0] = [1e6, 20, 0.5]
+    values[0, 1, 0] = np.nan
+    _, _, paired = basis.block_means(known, values)
+    z = np.clip((values - known.mean) / known.sd, known.low, known.high)[..., :2].prod(axis=-1)
+    np.testing.assert_allclose(paired, np.nanmean(z, axis=1)[:, None], atol=1e-12)
 
 
 def test_a_curve_holds_no_line_and_a_share_no_curve() -> None:
@@ -183,6 +194,7 @@ def slow_covariance(areas: Areas, variances: Variances, lengths: tuple[float, ..
         total = total + np.outer(areas.line[:, place], areas.line[:, place]) * (shared + own * season)
     for place, (shared, own) in enumerate(variances.curve):
         total = total + areas.bent[:, place] @ areas.bent[:, place].T * (shared + own * season)
+    total = total + areas.paired @ areas.paired.T * (variances.pair[0] + variances.pair[1] * season)
     away = [
         (number[:, None] + area.WITHIN)[:, None, :, None] - (number[:, None] + area.WITHIN)[None, :, None, :]
         for number in (areas.row, areas.column)
@@ -345,7 +357,7 @@ def test_pixels_spread_as_their_posterior_does_with_and_without_the_row_of_their
         areas, y, world.variances, world.rows.ground.basis, points, share=0.9, lengths=area.LENGTHS
     )
     covariance = slow_covariance(areas, world.variances, area.LENGTHS) + world.variances.noise * np.eye(len(areas))
-    line, bent = basis.block_means(world.rows.ground.basis, points.values[:, None])  # noqa: PD011 - of pixels
+    line, bent, paired = basis.block_means(world.rows.ground.basis, points.values[:, None])  # noqa: PD011 - of pixels
     mean, scale = area.level(y)
     kept = world.variances.noise * np.linalg.solve(covariance, (y - mean) / scale)
     for season in (0, 1):
@@ -356,6 +368,7 @@ def test_pixels_spread_as_their_posterior_does_with_and_without_the_row_of_their
                 areas.take(np.array([number])),
                 line=line[[place]],
                 bent=bent[[place]],
+                paired=paired[[place]],
                 row=areas.row[[number]] + points.down[[place]],
                 column=areas.column[[number]] + points.across[[place]],
             )
@@ -383,6 +396,8 @@ def slow_pixel(pixel: Areas, areas: Areas, variances: Variances) -> tuple[Array,
         own = pixel.bent[0, number]
         cross = cross + areas.bent[:, number] @ own * (shared + seasonal * season)
         prior += own @ own * (shared + seasonal)
+    cross = cross + areas.paired @ pixel.paired[0] * (variances.pair[0] + variances.pair[1] * season)
+    prior += pixel.paired[0] @ pixel.paired[0] * variances.pair.sum()
     for length, (of_all, of_season, of_month) in zip(area.LENGTHS, variances.field, strict=True):
         place = 1.0
         for at, cells in ((pixel.row[0], areas.row), (pixel.column[0], areas.column)):

@@ -37,7 +37,7 @@ CHUNKS, CELLS = 12, 16_384
 HELD = 700**2 / 2 * 8 * 100
 """Bytes of the covariances of about a hundred terms, by the rows that variances are learned from."""
 
-FORMAT = 2
+FORMAT = 3
 """Version of what these units write; a change redoes them and every joint fit."""
 
 

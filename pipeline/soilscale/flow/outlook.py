@@ -134,8 +134,9 @@ class Outlook:
 
     @property
     def basis(self) -> int:
-        """Bytes of the basis of every row: in single precision, a line and a curve for each feature."""
-        return 4 * self.rows * len(self.features) * (1 + bends(KNOTS).shape[1])
+        """Bytes of the basis of every row: in single precision, a line and a curve of each feature, and products."""
+        p = len(self.features)
+        return 4 * self.rows * (p * (1 + bends(KNOTS).shape[1]) + p * (p - 1) // 2)
 
     @property
     def row(self) -> int:

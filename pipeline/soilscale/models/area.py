@@ -1,9 +1,10 @@
 """Area-to-point regression with Gaussian processes: an additive model of pixels, learned from means over cells.
 
-Soil moisture of a pixel is a sum of effects of its features, linear and smooth, each with a part that all seasons
-share and a part of the season's own; of intercepts of the season and of the month; and of smooth fields of place, of
-all time, of the season and of the month. An observation is the mean of that over a cell's pixels, and noise. Each term
-has one variance; the variances are those of the largest marginal likelihood, if those of features are alike.
+Soil moisture of a pixel is a sum of effects of its features, linear, smooth and of products of two, each with a part
+that all seasons share and a part of the season's own; of intercepts of the season and of the month; and of smooth
+fields of place, of all time, of the season and of the month. An observation is the mean of that over a cell's pixels,
+and noise. Each term has one variance, all products have the same; the variances are those of the largest marginal
+likelihood, if those of features are alike.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ class Areas:
     """Means over the cells of the standardised features, shape ``(n, p)``."""
     bent: NDArray[np.floating]
     """Means of the functions that the curves of the curved features are made of, shape ``(n, c, r)``."""
+    paired: NDArray[np.floating]
+    """Means of the products of two curved features, shape ``(n, q)``; see `basis.pairs`."""
     season: NDArray[np.intp]
     """Number of the season, shape ``(n,)``."""
     month: NDArray[np.intp]
@@ -86,6 +89,8 @@ class Variances:
     """Of a feature's slope, shared and of a season, shape ``(p, 2)``."""
     curve: Floats
     """Of a feature's curve, likewise, shape ``(c, 2)``."""
+    pair: Floats
+    """Of the effect of every product of two features, likewise, shape ``(2,)``."""
     intercept: Floats
     """Of the intercept of a season and of a month, shape ``(2,)``."""
     field: Floats
@@ -97,14 +102,14 @@ class Variances:
     @property
     def vector(self) -> Floats:
         """All of them, the noise last."""
-        parts = (self.line, self.curve, self.intercept, self.field)
+        parts = (self.line, self.curve, self.pair, self.intercept, self.field)
         return np.concatenate([*(part.ravel() for part in parts), [self.cell, self.noise]])
 
     @classmethod
     def of(cls, vector: Floats, p: int, c: int, lengths: int) -> Variances:
         """Variances from such a vector."""
-        line, curve, intercept, field, rest = np.split(vector, np.cumsum([2 * p, 2 * c, 2, 3 * lengths]))
-        return cls(line.reshape(p, 2), curve.reshape(c, 2), intercept, field.reshape(-1, 3), rest[0], rest[1])
+        line, curve, pair, intercept, field, rest = np.split(vector, np.cumsum([2 * p, 2 * c, 2, 2, 3 * lengths]))
+        return cls(line.reshape(p, 2), curve.reshape(c, 2), pair, intercept, field.reshape(-1, 3), rest[0], rest[1])
 
 
 def smooth(at: Floats, cells: int, length: float) -> Floats:
@@ -130,10 +135,11 @@ def _terms(areas: Areas, lengths: Sequence[float]) -> Iterator[Floats | None]:
     seasons, months = np.ptp(areas.season) > 0, np.ptp(areas.month) > 0
     cells = np.ptp(areas.row) > 0 or np.ptp(areas.column) > 0
     season, month = (one[:, None] == one for one in (areas.season, areas.month))
-    for basis in (*areas.line.T[:, :, None].astype(np.float64), *areas.bent.swapaxes(0, 1).astype(np.float64)):
+    for part in (*areas.line.T[:, :, None], *areas.bent.swapaxes(0, 1), areas.paired):
+        basis = part.astype(np.float64)
         shared = basis @ basis.T
-        yield shared
-        yield shared * season if seasons else None
+        yield shared if basis.size else None
+        yield shared * season if seasons and basis.size else None
     yield season.astype(float)
     yield month.astype(float) if months else None
     height, width = areas.shape

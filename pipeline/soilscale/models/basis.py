@@ -75,8 +75,8 @@ def measure(values: NDArray[np.floating], shares: Sequence[bool], knots: int = K
     return Basis(mean, sd, low, high, curved, knots)
 
 
-def block_means(basis: Basis, pixels: NDArray[np.floating]) -> tuple[Floats, Floats]:
-    """Means over each cell's pixels of the standardised features and of the functions that curves are made of.
+def block_means(basis: Basis, pixels: NDArray[np.floating]) -> tuple[Floats, Floats, Floats]:
+    """Means over each cell's pixels of the standardised features, of the functions of curves, and of products.
 
     The mean of a curve over a cell is not the curve of the mean: what a cell shows of a curve is the share of its
     pixels at each knot (Tanaka et al. 2019, NeurIPS 32, 6203-6213).
@@ -91,14 +91,16 @@ def block_means(basis: Basis, pixels: NDArray[np.floating]) -> tuple[Floats, Flo
 
     Returns
     -------
-    line, bent : array
-        Shapes ``(n, p)`` and ``(n, c, r)``, of the `c` curved features (see `bends`); NaN where no pixel is known.
+    line, bent, paired : array
+        Shapes ``(n, p)``, ``(n, c, r)``, of the `c` curved features (see `bends`), and ``(n, c * (c - 1) / 2)`` (see
+        `pairs`), clipped to their knots so that no product runs away; NaN where no pixel is known.
     """
     z = basis.standardise(pixels)
     known = np.isfinite(z)
     count = known.sum(axis=1)
     with np.errstate(invalid="ignore"):
         line = np.where(known, z, 0.0).sum(axis=1) / count
+    paired = _paired(basis, z)
     z, known = np.where(known, z, 0.0), known[..., basis.curved]
     below, above = (part[..., basis.curved] for part in basis.place(z))
     n, c = len(pixels), int(basis.curved.sum())
@@ -107,7 +109,25 @@ def block_means(basis: Basis, pixels: NDArray[np.floating]) -> tuple[Floats, Flo
     hats = np.bincount((cell + below).ravel(), ((1 - above) * known).ravel(), size)
     hats += np.bincount((cell + below + 1).ravel(), (above * known).ravel(), size)
     with np.errstate(invalid="ignore"):
-        return line, (hats.reshape(n, c, basis.knots) / count[:, basis.curved, None]) @ bends(basis.knots)
+        bent = (hats.reshape(n, c, basis.knots) / count[:, basis.curved, None]) @ bends(basis.knots)
+    return line, bent, paired
+
+
+def pairs(c: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Both places of each pair of `c` features, each pair once, in order."""
+    return np.triu_indices(c, 1)
+
+
+def _paired(basis: Basis, z: Floats) -> Floats:
+    """Means over the pixels of each cell of the products of two features, NaN where no pixel knows both."""
+    between = np.clip(z, basis.low, basis.high)[..., basis.curved]
+    known = np.isfinite(between).astype(np.float64)
+    values = np.nan_to_num(between).swapaxes(1, 2)
+    first, second = pairs(values.shape[1])
+    known = known.swapaxes(1, 2)
+    with np.errstate(invalid="ignore"):
+        mean: Floats = ((values @ values.swapaxes(1, 2)) / (known @ known.swapaxes(1, 2)))[:, first, second]
+    return mean
 
 
 def bends(knots: int) -> Floats:

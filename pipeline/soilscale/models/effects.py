@@ -25,6 +25,8 @@ class Effects:
     """Slopes of the features, shape ``(1 + seasons, p)``: first the shared part, then what each season adds."""
     curve: Floats
     """Weights of the functions that curves are made of, likewise, shape ``(1 + seasons, c, r)``; see `basis.bends`."""
+    pair: Floats
+    """Weights of the products of two features, likewise, shape ``(1 + seasons, q)``; see `basis.pairs`."""
     season: Floats
     """Intercept of each season, shape ``(seasons,)``."""
     month: Floats
@@ -70,12 +72,13 @@ class Covariance:
         """Effects by which rows pull, each with a weight: those of the whole model if `dual` is of `solve`."""
         areas, variances = self.areas, self.variances
         seasons, months = int(areas.season.max()) + 1, len(self._season_of)
-        line, curve = self._split(self._pull(dual) * self._variance)
+        line, curve, pair = self._split(self._pull(dual) * self._variance)
         place = np.zeros((months, *areas.shape))
         place[areas.month, areas.row, areas.column] = dual
         return Effects(
             line,
             curve,
+            pair,
             variances.intercept[0] * np.bincount(areas.season, dual, seasons),
             variances.intercept[1] * np.bincount(areas.month, dual, months),
             place,
@@ -84,34 +87,44 @@ class Covariance:
 
     @cached_property
     def _variance(self) -> Floats:
-        """Variance of each weight of the features' effects, shape ``(1 + seasons, p + c * r)``."""
-        parts = self.areas.bent.shape[2]
-        both = np.vstack([self.variances.line, np.repeat(self.variances.curve, parts, axis=0)])
-        seasons = int(self.areas.season.max()) + 1
+        """Variance of each weight of the features' effects, shape ``(1 + seasons, p + c * r + q)``."""
+        areas, variances = self.areas, self.variances
+        curve = np.repeat(variances.curve, areas.bent.shape[2], axis=0)
+        pair = np.broadcast_to(variances.pair, (areas.paired.shape[1], 2))
+        both = np.vstack([variances.line, curve, pair])
+        seasons = int(areas.season.max()) + 1
         variance: Floats = both.T[np.r_[0, np.ones(seasons, np.intp)]]
         return variance
 
-    def _split(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Weights of lines, and those of curves, feature by feature."""
-        p = self.areas.line.shape[1]
-        return weights[:, :p], weights[:, p:].reshape(len(weights), *self.areas.bent.shape[1:])
+    def _split(self, weights: Floats) -> tuple[Floats, Floats, Floats]:
+        """Weights of lines, those of curves, feature by feature, and those of products."""
+        p, (_, c, r) = self.areas.line.shape[1], self.areas.bent.shape
+        line, curve, pair = np.split(weights, [p, p + c * r], axis=1)
+        return line, curve.reshape(len(weights), c, r), pair
+
+    def _basis(self, rows: slice) -> list[NDArray[np.floating]]:
+        """Lines, curves and products of some rows, each of shape ``(n, width)``, of the widths that `_split` makes."""
+        areas = self.areas
+        bent = areas.bent[rows]
+        return [areas.line[rows], bent.reshape(len(bent), -1), areas.paired[rows]]
 
     def _pull(self, dual: Floats) -> Floats:
-        """Sums of the basis over all rows and over each season's, shape ``(1 + seasons, p + c * r)``."""
-        areas, total = self.areas, np.zeros(self._variance.shape)
-        line, curve = self._split(total)
+        """Sums of the basis over all rows and over each season's, shape ``(1 + seasons, p + c * r + q)``."""
+        total = np.zeros(self._variance.shape)
         for rows in self._batches():
-            own = (np.where(areas.season[rows] == number, dual[rows], 0.0) for number in range(len(total) - 1))
+            season = self.areas.season[rows]
+            own = (np.where(season == number, dual[rows], 0.0) for number in range(len(total) - 1))
             weights = np.stack([dual[rows], *own])
-            line += weights @ areas.line[rows]
-            curve += np.tensordot(weights, areas.bent[rows], 1)
+            total += np.hstack([weights @ part for part in self._basis(rows)])
         return total
 
-    def _push(self, line: Floats, curve: Floats, *, own: bool = True) -> Floats:
+    def _push(self, weights: Floats, *, own: bool = True) -> Floats:
         """What the features' effects make of the rows, shape ``(n,)``."""
         areas, total = self.areas, np.empty(len(self.areas))
+        by_part = [part.reshape(len(weights), -1).T for part in self._split(weights)]
         for rows in self._batches():
-            here = areas.line[rows] @ line.T + np.tensordot(areas.bent[rows], curve, ([1, 2], [1, 2]))
+            line, bent, paired = (part @ of_part for part, of_part in zip(self._basis(rows), by_part, strict=True))
+            here = line + bent + paired
             total[rows] = here[:, 0]
             if own:
                 total[rows] += np.take_along_axis(here, 1 + areas.season[rows, None], axis=1)[:, 0]
@@ -126,7 +139,8 @@ class Covariance:
         """What effects make of the rows, shape ``(n,)``; `own` tells whether with what seasons have of their own."""
         areas = self.areas
         fields = self._fields(effects, own=own) + self.variances.cell * effects.all_time()
-        total = self._push(effects.line, effects.curve, own=own)
+        curve = effects.curve.reshape(len(effects.curve), -1)
+        total = self._push(np.hstack([effects.line, curve, effects.pair]), own=own)
         total += effects.month[areas.month] + fields[areas.month, areas.row, areas.column]
         return total + effects.season[areas.season] if own else total
 
@@ -189,11 +203,9 @@ class Covariance:
         seasons, width = len(spread) - 1, spread.shape[1]
         gram = np.zeros((1 + seasons, width, 1 + seasons, width))
         for rows in self._batches():
-            basis = np.hstack(
-                [self.areas.line[rows], self.areas.bent[rows].reshape(-1, width - self.areas.line.shape[1])]
-            )
+            basis = np.hstack(self._basis(rows)).astype(np.float64)
             for number in range(seasons):
-                part = basis[learned[rows] & (self.areas.season[rows] == number)].astype(np.float64)
+                part = basis[learned[rows] & (self.areas.season[rows] == number)]
                 product = part.T @ part
                 gram[0, :, 0] += product
                 gram[1 + number, :, 1 + number] += product
@@ -207,6 +219,6 @@ class Covariance:
         def inverse(values: Floats) -> Floats:
             pulled = (self._pull(values) * spread).ravel()
             weights = linalg.cho_solve(factor, pulled, check_finite=False).reshape(spread.shape) * spread
-            return (values - self._push(*self._split(weights)) * learned) / noise
+            return (values - self._push(weights) * learned) / noise
 
         return inverse

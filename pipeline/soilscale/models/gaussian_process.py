@@ -25,7 +25,7 @@ MOST = 500_000
 
 
 class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Additive Gaussian process of a season: lines and smooth curves of the features, and smooth fields of place.
+    """Gaussian process of a season: lines, smooth curves and products of the features, and smooth fields of place.
 
     `fit` learns the curves alone, from rows that have no place; of cells and months it is learned by `learn_areas`,
     all seasons together, and `of_season` gives each season's own.
@@ -55,6 +55,9 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         Effect of a standard deviation, in units of the target.
     curve_ : ndarray of shape (n_features_in_, knots)
         Curve at its knots, in units of the target; beyond the outermost it stays, and the line goes on.
+    pair_ : ndarray of shape (n_features_in_, n_features_in_)
+        Effect of the product of two features, in standard deviations within their knots, in units of the target; above
+        the diagonal.
     band_ : ndarray of shape (n_features_in_, knots)
         Standard deviation of a feature's whole effect, line and curve, at its knots, in units of the target.
     intercept_ : float
@@ -183,6 +186,10 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         self.slope_ = scale * effects.line[parts].sum(axis=0)
         self.curve_ = np.zeros(at.shape)
         self.curve_[known.curved] = scale * effects.curve[parts].sum(axis=0) @ basis.bends(known.knots).T
+        self.pair_ = np.zeros((len(at), len(at)))
+        curved = np.flatnonzero(known.curved)
+        first, second = basis.pairs(len(curved))
+        self.pair_[curved[first], curved[second]] = scale * effects.pair[parts].sum(axis=0)
         self.band_ = scale * bands[parts[-1]]
         self.intercept_ = mean + (0.0 if season is None else scale * float(effects.season[season]))
 
@@ -213,11 +220,14 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         total = np.full(len(X), self.intercept_)
+        within = np.empty((self.n_features_in_, len(X)))
         for number, (knots, curve) in enumerate(zip(self.knots_, self.curve_, strict=True)):
             values = X[:, number].astype(np.float64)
             total += self.slope_[number] / self.sd_[number] * (values - self.mean_[number])
             if curve.any():
                 total += np.interp(values, knots, curve)
+            within[number] = (np.clip(values, knots[0], knots[-1]) - self.mean_[number]) / self.sd_[number]
+        total += np.einsum("pn,pn->n", within, self.pair_ @ within)
         return total
 
     def effects(self, features: Sequence[str]) -> dict[str, dict[str, list[float]]]:
@@ -272,7 +282,7 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         months = self.months_.shape
         expected = {
             "mean_": (p,), "sd_": (p,), "slope_": (p,), "knots_": (p, self.knots), "curve_": (p, self.knots),
-            "band_": (p, self.knots),
+            "band_": (p, self.knots), "pair_": (p, p),
             "pull_": (lengths, *grid), "share_": (lengths,), "month_": months, "monthly_": (*months, *grid),
         }  # fmt: skip
         for name, shape in expected.items():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from soilscale.models import area, posterior
 from soilscale.models.algorithms import find
 from soilscale.models.area import Areas, Floats, Variances, level
-from soilscale.models.basis import Basis, bends, block_means
+from soilscale.models.basis import Basis, bends, block_means, pairs
 from soilscale.models.effects import Covariance
 from soilscale.models.gaussian_process import GaussianProcess
 from soilscale.models.posterior import Points
@@ -77,10 +77,14 @@ def pixels(ratio: int) -> NDArray[np.intp]:
 
 
 def columns(ground: Basis, features: Sequence[str]) -> list[str]:
-    """Columns of the basis: the line of each feature, then the functions that the curves are made of."""
+    """Columns of the basis: each feature's line, then the functions that the curves are made of, then products."""
     curved = [name for name, has in zip(features, ground.curved, strict=True) if has]
     number = bends(ground.knots).shape[1]
-    return [*(f"{name}:line" for name in features), *(f"{name}:{part}" for name in curved for part in range(number))]
+    return [
+        *(f"{name}:line" for name in features),
+        *(f"{name}:{part}" for name in curved for part in range(number)),
+        *(f"{curved[first]}*{curved[second]}" for first, second in zip(*pairs(len(curved)), strict=True)),
+    ]
 
 
 def tabulate(ground: Basis, features: Sequence[str], values: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
@@ -97,8 +101,8 @@ def tabulate(ground: Basis, features: Sequence[str], values: NDArray[np.float32]
     """
     parts = []
     for first in range(0, len(values), BATCH):
-        line, bent = block_means(ground, values[first : first + BATCH])
-        parts.append(np.hstack([line, bent.reshape(len(line), -1)]).astype(np.float32))
+        line, bent, paired = block_means(ground, values[first : first + BATCH])
+        parts.append(np.hstack([line, bent.reshape(len(line), -1), paired]).astype(np.float32))
     return dict(zip(columns(ground, features), np.concatenate(parts).T, strict=True))
 
 
@@ -154,13 +158,14 @@ class Rows:
     def areas(self) -> Areas:
         """Rows as the model takes them."""
         table, ground, p = self.table, self.ground, len(self.ground.features)
-        curved = int(ground.basis.curved.sum())
-        bent = self.means[:, p:].reshape(len(table), curved, -1 if curved else 0)
+        curved, parts = int(ground.basis.curved.sum()), bends(ground.basis.knots).shape[1]
+        line, bent, paired = np.split(self.means, [p, p + curved * parts], axis=1)
+        bent = bent.reshape(len(table), curved, parts)
         season = pd.Categorical(table["season"].astype(str), list(ground.seasons)).codes.astype(np.intp)
         top, left, side = ground.corner
         row = np.rint((top - table["y"].to_numpy()) / side).astype(np.intp)
         column = np.rint((table["x"].to_numpy() - left) / side).astype(np.intp)
-        return Areas(self.means[:, :p], bent, season, np.searchsorted(self.months, _month(table)), row, column)
+        return Areas(line, bent, paired, season, np.searchsorted(self.months, _month(table)), row, column)
 
 
 def _month(table: pd.DataFrame) -> NDArray[np.int64]:

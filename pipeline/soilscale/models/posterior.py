@@ -96,8 +96,9 @@ def spread(
     dual, alone = inverse @ ((y - mean) / scale), np.diag(inverse)
     left_out = np.abs(dual) / np.sqrt(alone)
     cells = areas.take(points.row)
-    line, bent = block_means(known, points.values[:, None])
-    pixels = Areas(line, bent, cells.season, cells.month, cells.row + points.down, cells.column + points.across)
+    basis = block_means(known, points.values[:, None])
+    row, column = cells.row + points.down, cells.column + points.across
+    pixels = Areas(*basis, cells.season, cells.month, row, column)
     cross = _covariance(pixels, areas, variances, lengths)
     pull = cross @ inverse
     seen = _prior(pixels, variances) - (pull * cross).sum(axis=1)
@@ -122,6 +123,7 @@ def _prior(pixels: Areas, variances: Variances) -> Floats:
     """Variance that all terms give to pixels, shape ``(m,)``."""
     line, curve = variances.line.sum(axis=1), variances.curve.sum(axis=1)
     of_features = pixels.line**2 @ line + (pixels.bent**2).sum(axis=2) @ curve
+    of_features += (pixels.paired**2).sum(axis=1) * variances.pair.sum()
     prior: Floats = of_features + variances.intercept.sum() + variances.field.sum() + variances.cell
     return prior
 
@@ -134,7 +136,9 @@ def _covariance(left: Areas, right: Areas, variances: Variances, lengths: Sequen
         left.line * line @ right.line.T + np.tensordot(left.bent * curve[:, None], right.bent, ([1, 2], [1, 2]))
         for line, curve in zip(variances.line.T, variances.curve.T, strict=True)
     )
-    seasonal += variances.intercept[0]
+    products = left.paired @ right.paired.T
+    shared += variances.pair[0] * products
+    seasonal += variances.pair[1] * products + variances.intercept[0]
     monthly = np.full(month.shape, variances.intercept[1])
     for length, (of_all, of_season, of_month) in zip(lengths, variances.field, strict=True):
         if left is right:
