@@ -31,3 +31,17 @@ def test_a_benchmark_writes_a_table_with_the_columns_of_its_results(name: str, t
     assert made[0].keys() == stands[0].keys()
     assert {"soilscale"} <= {row["way"] for row in made} <= {row["way"] for row in stands}
     assert all(value != "nan" for row in made for value in row.values())
+
+
+def test_the_benchmark_of_accuracy_tells_what_areas_teach_beyond_interpolation(tmp_path: Path) -> None:
+    made = tmp_path / "accuracy.csv"
+    options = ["--kinds", "linear", "--seeds", "1", "--cells", "5", "--methods", "bilinear", "gaussian_process"]
+    command = [sys.executable, "-W", "ignore", ROOT / "benchmarks" / "accuracy.py", *options, "--csv", made]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    bilinear, areal = csv.DictReader(made.read_text(encoding="utf-8").splitlines())
+    kept = ROOT / "benchmarks" / "results" / "accuracy.csv"
+    assert list(bilinear) == kept.read_text(encoding="utf-8").splitlines()[0].split(",")
+    assert float(bilinear["share"]) == 1
+    assert float(areal["share"]) < 0.7
+    assert 0.75 < float(areal["coverage"]) <= 1
