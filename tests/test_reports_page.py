@@ -325,6 +325,20 @@ def test_models_that_explain_nothing_are_said_to_explain_nothing() -> None:
     assert summary.accuracy_words(blocked(spring=(np.nan, np.nan)), "24 km") == ""
 
 
+def test_a_region_where_no_model_has_skill_says_so_first(context: reports.Context) -> None:
+    none = blocked(spring=(0.02, -0.02), summer=(0.01, 0.05), all=(0.02, 0.3))
+    said = summary.skill_words(none, "24 km")
+    assert f"In this region no model has skill: at 24 km, on held-out blocks, R² is {MINUS}0.020 to 0.050" in said
+    assert "should not be trusted" not in summary.accuracy_words(none, "24 km")
+    assert summary.skill_words(blocked(spring=(0.02, -0.02), summer=(0.01, 0.4)), "24 km") == ""
+    assert summary.skill_words(blocked(spring=(0.02, np.nan)), "24 km") == ""
+    accuracy = context.tables["accuracy"].copy()
+    accuracy.loc[(accuracy["metric"] == "r2") & (accuracy["split"] == "blocked"), "value"] = 0.01
+    shown = reports.page(replace(context, tables={**context.tables, "accuracy": accuracy}))
+    first = shown.index("<h2>Summary</h2>")
+    assert shown.index("In this region no model has skill") < shown.index("<p>", first)
+
+
 def test_seasonal_models_are_better_only_where_the_interval_says_so() -> None:
     told = summary.season_words(small_report.comparison(), "svm")
     assert "better in spring; worse in summer; not distinguishable from it in autumn and winter" in told

@@ -1,11 +1,14 @@
-"""How far a map may be off: offsets of its lower and upper layer, by the posterior or by errors on held-out blocks."""
+"""How far maps may be off: offsets of their lower and upper layers, and how their methods do one scale up."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import xarray as xr
 
 from soilscale import reports, storage
 from soilscale.flow import areas, learn
@@ -13,16 +16,20 @@ from soilscale.flow.session import Run
 from soilscale.flow.units import Unit
 from soilscale.flow.workspace import Workspace, digest
 from soilscale.maps import Offsets
+from soilscale.reports.tables import BILINEAR
 from soilscale.schema import COARSE
 from soilscale.seasons import ALL, Seasons
 
 INTERVALS = "intervals"
 
+SKILL = "upscaled_rmse"
+"""Key of what is known of each season's skill one scale up."""
+
 
 def interval_units(
     run: Run, algorithms: Mapping[str, str], version: str, spreads: Mapping[str, Sequence[Any]]
 ) -> list[Unit]:
-    """One unit for all seasons; none if no interval is asked for.
+    """One unit for all seasons.
 
     Parameters
     ----------
@@ -33,15 +40,12 @@ def interval_units(
     spreads
         Season -> arguments of `areas.estimate`, where its own model learns from areas.
     """
-    level = run.config.maps.interval
-    if level is None:
-        return []
     told = (
         run.plan.target.source.name,
         dict(algorithms),
         run.config.season_scheme,
         run.config.maps.valid_range,
-        level,
+        run.config.maps.interval,
         run.config.training or run.config.span,
         dict(spreads),
     )
@@ -54,17 +58,47 @@ def measure(
     algorithms: Mapping[str, str],
     seasons: Seasons,
     limits: tuple[float, float],
-    level: float,
+    level: float | None,
     months: tuple[str, str],
     spreads: Mapping[str, Sequence[Any]],
 ) -> None:
-    """Measure the offsets of every season on a worker.
+    """Measure the offsets of every season on a worker, and how its method does one scale up.
 
     Where a season's algorithm learns from areas, the posterior of pixels tells how far they are off; elsewhere the
     errors of cells held out must do, which hide what varies within.
     """
     observed = storage.open_group(workspace.cube, COARSE)[target].sel(time=slice(*months)).load()
     predictions = learn.predictions(workspace.predictions)
+    scores = reports.upscaled(observed, predictions, seasons, algorithm=algorithms, limits=limits)
+    rmse = scores[scores["metric"] == "rmse"].set_index(["season", "method"])["value"].to_dict()
+    methods = {"maps": reports.method(algorithms), "bilinear": BILINEAR}
+    skill = {
+        season: {kind: rmse[season, name] for kind, name in methods.items()}
+        for season in seasons.names
+        if all(math.isfinite(rmse.get((season, name), math.nan)) for name in methods.values())
+    }
+    ends = {}
+    if level is not None:
+        by_algorithm = {arguments[0]: areas.spread(workspace, arguments, level) for arguments in spreads.values()}
+        halves = {
+            season: by_algorithm[arguments[0]][season]
+            for season, arguments in spreads.items()
+            if season in by_algorithm[arguments[0]]
+        }
+        ends = _offsets(observed, predictions, algorithms, seasons, limits, level, halves)
+    storage.write_json(workspace.state(INTERVALS, "told.json"), ends | {SKILL: skill})
+
+
+def _offsets(
+    observed: xr.DataArray,
+    predictions: pd.DataFrame,
+    algorithms: Mapping[str, str],
+    seasons: Seasons,
+    limits: tuple[float, float],
+    level: float,
+    halves: Mapping[str, tuple[float, float]],
+) -> dict[str, dict[str, tuple[float, float]]]:
+    """Offsets of every season, where a cell is observed and where it is not."""
     found = {
         "predicted": reports.blocked_errors(predictions, algorithms),
         "observed": reports.upscaled_errors(observed, predictions, seasons, algorithm=algorithms, limits=limits),
@@ -73,15 +107,19 @@ def measure(
         kind: {season: reports.interval(errors.get(season, errors[ALL]), level) for season in seasons.names}
         for kind, errors in found.items()
     }
-    by_posterior = {arguments[0]: areas.spread(workspace, arguments, level) for arguments in spreads.values()}
-    for season in spreads:
-        if season in by_posterior[algorithms[season]]:
-            seen, unseen = by_posterior[algorithms[season]][season]
-            lower, upper = map(float, np.nan_to_num(told["predicted"][season]))
-            told["observed"][season] = -seen, seen
-            # Whole swaths lack an observation, as blocks do; the posterior knows of single cells.
-            told["predicted"][season] = min(lower, -unseen), max(upper, unseen)
-    storage.write_json(workspace.state(INTERVALS, "told.json"), told)
+    for season, (seen, unseen) in halves.items():
+        lower, upper = map(float, np.nan_to_num(told["predicted"][season]))
+        told["observed"][season] = -seen, seen
+        # Whole swaths lack an observation, as blocks do; the posterior knows of single cells.
+        told["predicted"][season] = min(lower, -unseen), max(upper, unseen)
+    return told
+
+
+def skill(run: Run) -> dict[str, dict[str, float]]:
+    """RMSE of each season's method and of bilinear interpolation one scale up, m3 m-3, where both are known."""
+    url = run.workspace.state(INTERVALS, "told.json")
+    known: dict[str, dict[str, float]] = storage.read_json(url)[SKILL] if storage.exists(url) else {}
+    return known
 
 
 def offsets(run: Run) -> dict[str, Offsets]:

@@ -233,6 +233,10 @@ def _publish_units(run: Run, chosen: Mapping[str, Chosen], made: Mapping[str, st
     """One unit for each map that is published."""
     settings, seasons = run.config, run.config.season_scheme
     accuracy = {season: _accuracy(run, model, season) for season, model in chosen.items()}
+    skill = {
+        season: {"soilscale:upscaled_rmse": rmse, "soilscale:beats_bilinear": rmse["maps"] < rmse["bilinear"]}
+        for season, rmse in intervals.skill(run).items()
+    }
     wanted = {
         maps.MONTH: [(index, month, np.array([month])) for index, month in enumerate(run.plan.months)],
         maps.SEASON: _seasons(run),
@@ -254,6 +258,7 @@ def _publish_units(run: Run, chosen: Mapping[str, Chosen], made: Mapping[str, st
                     "soilscale:model_hash": model.version,
                     "soilscale:accuracy": accuracy[seasons.name(start)],
                     "soilscale:version": __version__,
+                    **skill.get(seasons.name(start), {}),
                 },
                 sources=_origins(run, members),
                 intervals=settings.maps.interval is not None,

@@ -144,6 +144,7 @@ def page(context: Context) -> str:
         cards=list(_cards(context, accuracy, verdicts)),
         seasons=_seasons(context),
         algorithm=summary.algorithm_words(context.algorithm),
+        warning=summary.skill_words(accuracy, context.cell_sides[0]),
         verdicts=verdicts,
         found=[sentence for sentence in _findings(context, accuracy) if sentence],
         missing=_missing(context),

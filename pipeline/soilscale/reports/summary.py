@@ -55,6 +55,9 @@ EMPTY = "without a value: a predictor is missing there"
 MASKED = 0.0005
 """Share of a source's data from which on its absence is told in a sentence."""
 
+SKILL = 0.1
+"""R2 on held-out blocks below which a model is said to have no skill: it leaves nine tenths of the variance."""
+
 FOREMOST = 3
 """Factors that are named for each season."""
 
@@ -195,12 +198,33 @@ def accuracy_words(found: pd.DataFrame, side: str) -> str:
     text = f"The models' error at {side} on held-out blocks is smallest in {_told(ordered[0])}"
     text += f" and largest in {_told(ordered[-1])}." if len(ordered) > 1 else "."
     useless = [words(str(season)) for season in rows.loc[rows["r2_blocked"] <= 0, "season"]]
-    if useless:
+    if useless and not skill_words(found, side):
         text += (
             f" In {listed(useless)} R² is not above 0: there the models predict held-out blocks no better than the "
             "mean of the observations would, and what the maps show beyond the coarse product should not be trusted."
         )
     return text
+
+
+def skill_words(found: pd.DataFrame, side: str) -> str:
+    """That no season's model has skill, in words, for a reader must know that first; empty if one has.
+
+    Parameters
+    ----------
+    found
+        Of `splits`.
+    side
+        Side of a coarse cell, in words.
+    """
+    known = found.loc[found["season"] != ALL, "r2_blocked"].dropna()
+    if not len(known) or (known >= SKILL).any():
+        return ""
+    low, high = (number("r2", float(value)) for value in (known.min(), known.max()))
+    span = low if low == high else f"{low} to {high}"
+    return (
+        f"In this region no model has skill: at {side}, on held-out blocks, R² is {span}. What the maps show beyond "
+        "the coarse product should not be trusted."
+    )
 
 
 def _told(row: Mapping[Hashable, Any]) -> str:
