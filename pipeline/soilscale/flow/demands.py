@@ -176,18 +176,20 @@ class Fit:
 
     job: models.Job
     rows: float
-    """Rows that it learns from."""
+    """Rows that it learns from, at most at once."""
     held_out: float
     """Rows that it predicts."""
     drawn: float
     """Rows that each tree draws."""
     size: float
     """Bytes of the model."""
+    times: float = 1.0
+    """How often it learns from as many: a model that is stored comes after another that shows how accurate it is."""
 
     @property
     def work(self) -> float:
         """Rows that each of its trees learns from, as much as all that a tree does for others is like."""
-        return self.drawn + self.rows * PASSED + self.held_out * TOLD
+        return self.times * (self.drawn + self.rows * PASSED) + self.held_out * TOLD
 
 
 def model_bytes(outlook: Outlook, algorithm: str, rows: float) -> float:
@@ -226,11 +228,12 @@ def _fits(outlook: Outlook) -> Iterator[Fit]:
         if models.find(job.algorithm).joint:
             yield _joint_fit(outlook, job)
             continue
-        share = 0.7 if job.split == "random" else 1 - 1 / settings.folds
+        stored = job.split == "random"
+        share = 0.7 if stored else 1 - 1 / settings.folds
         every = math.prod(outlook.grid.shape) * (len(months) if job.season == ALL else months.count(job.season))
-        rows = share * every / (len(there) if job.season == ALL else 1)
-        size = model_bytes(outlook, job.algorithm, rows)
-        yield Fit(job, rows, (1 - share) * every, _drawn(outlook, job.algorithm, rows), size)
+        rows = (1 if stored else share) * every / (len(there) if job.season == ALL else 1)
+        size, drawn = model_bytes(outlook, job.algorithm, rows), _drawn(outlook, job.algorithm, rows)
+        yield Fit(job, rows, (1 - share) * every, drawn, size, 1 + share if stored else 1.0)
 
 
 def _joint_fit(outlook: Outlook, job: models.Job) -> Fit:

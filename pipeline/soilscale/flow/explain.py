@@ -175,7 +175,7 @@ def importance(
     The forest is grown anew, the same to the byte: to read the stored one takes three times its memory.
     """
     seed, parameters = options["seed"], options["parameters"]
-    rows, _ = learn.rows_of(workspace, job, seed, options["folds"])
+    rows = learn.all_rows(workspace, job, seed, options["folds"])
     X, y = rows[list(features)], rows[MAP]
     estimator = models.fit(job, rows, features, parameters=parameters, seed=seed)
     del rows

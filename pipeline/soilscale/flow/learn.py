@@ -29,7 +29,7 @@ MODEL, TREES = "model.skops", "trees.npz"
 ROWS = 2**18
 """Rows of a table that are written at once."""
 
-FORMAT = 3
+FORMAT = 4
 """Version of what a fit writes; a change redoes every fit."""
 
 
@@ -56,14 +56,16 @@ def fit(
     options: Mapping[str, Any],
 ) -> None:
     """Fit one job; keep its predictions and, of a random one, the model and its description."""
-    train, held_out = rows_of(workspace, job, options["seed"], options["folds"])
+    split = rows_of(workspace, job, options["seed"], options["folds"])
     fitting = {name: options[name] for name in ("parameters", "seed")}
-    estimator, predictions = models.learn(job, train, held_out, features, **fitting)
-    del held_out
+    predictions = models.judge(job, *split, features, **fitting)
+    del split
     write_table(workspace.state("train", f"{job.name}.parquet"), predictions)
-    if estimator is not None:
-        about = models.describe(job, estimator, train, features, units, predictions)
-        del train, predictions
+    if job.split == "random":
+        rows = all_rows(workspace, job, options["seed"], options["folds"])
+        estimator = models.fit(job, rows, features, **fitting)
+        about = models.describe(job, estimator, rows, features, units, predictions)
+        del rows, predictions
         give_back()
         store(workspace, job, estimator, about)
 
@@ -210,6 +212,13 @@ def write_table(url: str, table: pd.DataFrame) -> None:
 def rows_of(workspace: Workspace, job: Job, seed: int, folds: int = models.FOLDS) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows that a job learns from and rows that it predicts, of `models.partition`; no other is left in memory."""
     found = models.partition(job, table(workspace.samples, job.season, seed, folds), seed=seed, folds=folds)
+    give_back()
+    return found
+
+
+def all_rows(workspace: Workspace, job: Job, seed: int, folds: int = models.FOLDS) -> pd.DataFrame:
+    """Rows that the stored model of a random job learns from, of `models.learned`; no other is left in memory."""
+    found = models.learned(job, table(workspace.samples, job.season, seed, folds), seed=seed)
     give_back()
     return found
 

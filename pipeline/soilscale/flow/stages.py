@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 MOST_BEYOND = 0.5
 """Largest share of observations outside the physical range that a run goes on with."""
 
+SCORED = "models like this one that did not learn from the rows they are scored on; this one learned from all rows"
+"""What the accuracy in a model's description is of."""
+
 SAMPLES, TRAIN = "samples", "train"
 """Stages beside the cube's and the maps'."""
 
@@ -288,6 +291,7 @@ def _describe(run: Run, jobs: Sequence[Job]) -> None:
             {key: _plain(value) for key, value in row.items() if key in {"season", "split", "metric", "value", "n"}}
             for row in rows.to_dict("records")
         ]
+        told["accuracy_of"] = SCORED
         storage.write_json(run.workspace.model(job.season, job.algorithm, "model.json"), told)
 
 

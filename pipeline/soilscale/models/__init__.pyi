@@ -7,7 +7,7 @@ from .importance import has_importance, measure, oob_r2
 from .packing import pack, unpack
 from .persistence import dumps, loads
 from .prediction import Predictor, predict, ready, surface
-from .training import FOLD, FOLDS, PREDICTIONS, Job, describe, fit, folds, jobs, learn, partition, run
+from .training import FOLD, FOLDS, PREDICTIONS, Job, describe, fit, folds, jobs, judge, learned, partition, run
 from .trend import TrendForest
 
 __all__ = [
@@ -33,7 +33,8 @@ __all__ = [
     "folds",
     "has_importance",
     "jobs",
-    "learn",
+    "judge",
+    "learned",
     "loads",
     "measure",
     "oob_r2",
