@@ -24,13 +24,14 @@ from pandas.testing import assert_frame_equal
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator
 
 from soilscale import models, samples
 from soilscale.errors import ConfigurationError, DataError
-from soilscale.models import ALGORITHMS, Job, TrendForest, persistence
+from soilscale.models import ALGORITHMS, Job, TrendForest, persistence, trend
 from soilscale.seasons import METEOROLOGICAL, Seasons, month_range
 
 SEASONS = Seasons(METEOROLOGICAL)
@@ -260,6 +261,70 @@ def test_the_penalty_is_the_one_with_the_least_error_of_rows_left_out() -> None:
     alphas = (0.1, 1.0, 10.0, 100.0, 1000.0)
     chosen = TrendForest(alphas=alphas, n_estimators=1).fit(X, y).alpha_
     assert chosen == min(alphas, key=left_out)
+
+
+def test_features_are_scaled_by_their_fine_variance_over_what_lies_of_it_between_cells() -> None:
+    X = np.array([[1.0, 10.0, 5.0], [3.0, 30.0, 5.0]])  # standard deviations 1, 10, 0
+    np.testing.assert_allclose(trend.spread(X, None), [1, 10, 1])
+    np.testing.assert_allclose(trend.spread(X, [2.0, 0.0, 3.0]), [5, 10, 10])
+
+
+def test_the_penalty_is_the_largest_that_is_as_good_as_the_best_where_whole_places_are_left_out() -> None:
+    rng = np.random.default_rng(1)
+    place = np.repeat(np.arange(12), 5)
+    Z = rng.normal(size=(60, 4)) + rng.normal(size=(12, 4))[place]
+    y = Z[:, 0] + rng.normal(0, 2, 12)[place] + rng.normal(0, 0.1, 60)
+    alphas = (0.01, 1.0, 100.0, 1e4)
+    parts = list(GroupKFold(10).split(Z, y, place))
+    errors = np.array(
+        [
+            [((Ridge(a).fit(Z[one], y[one]).predict(Z[rest]) - y[rest]) ** 2).mean() for a in alphas]
+            for one, rest in parts
+        ]
+    )
+    least = errors.mean(axis=0).argmin()
+    bound = errors[:, least].mean() + errors[:, least].std(ddof=1) / np.sqrt(10)
+    expected = max(a for a, error in zip(alphas, errors.mean(axis=0), strict=True) if error <= bound)
+    assert trend.penalty(Z, y, place, alphas) == expected == 100
+    chosen = TrendForest(alphas=alphas, n_estimators=1).fit(Z, y).alpha_
+    assert chosen == 1, "left out one by one, rows whose place is known praise the slopes"
+
+
+def test_a_slope_that_cells_hardly_show_is_not_carried_to_their_pixels() -> None:
+    """A feature with a law, and one that means nothing, of whose fine variance a hundredth lies between cells."""
+    rng = np.random.default_rng(4)
+    place = np.tile(np.arange(40), 8)
+    known = rng.normal(size=320)
+    rare = 0.1 * rng.normal(size=40)[place]
+    X = np.column_stack([known, rare])
+    y = known + rng.normal(0, 0.5, 40)[place] + rng.normal(0, 0.05, 320)
+    pixels = np.column_stack([rng.normal(0, 1, 5000), rng.normal(0, 1, 5000)])
+
+    def error(model: TrendForest) -> float:
+        return float(np.sqrt(((pixels @ model.coef_ + model.intercept_ - pixels[:, 0]) ** 2).mean()))
+
+    blind = TrendForest(n_estimators=1, random_state=0).fit(X, y)
+    aware = TrendForest(n_estimators=1, random_state=0, within=(0.1, 1.0)).fit(X, y, place)
+    assert abs(aware.coef_[1]) < 0.2 * abs(blind.coef_[1])
+    assert error(aware) < 0.5 * error(blind)
+    assert aware.coef_[0] == pytest.approx(1, abs=0.15)
+
+
+def test_a_fit_knows_the_places_of_its_rows_and_how_features_vary_within_cells(table: pd.DataFrame) -> None:
+    job, within = (
+        replace(RANDOM, algorithm="trend_forest"),
+        {"sand": 9.0, "ndvi": 0.1, "precipitation": 1.0, "rest": 5.0},
+    )
+    estimator, _ = run(job, table, parameters=SMALL | {"within": within})
+    rows = models.learned(job, table, seed=3)
+    place = rows.groupby(["y", "x"]).ngroup().to_numpy()
+    seed = zlib.crc32(b"3:summer-trend_forest-seasonal-random")
+    alone = TrendForest(**SMALL, max_features=1, min_samples_split=6, random_state=seed, within=[0.1, 1.0, 9.0])
+    alone.fit(rows[list(FEATURES)].to_numpy("float32"), rows["soil_moisture"].to_numpy(), place)
+    assert isinstance(estimator, TrendForest)
+    assert estimator.within == [0.1, 1.0, 9.0]
+    np.testing.assert_array_equal(estimator.coef_, alone.coef_)
+    assert len(np.unique(place)) == 49
 
 
 def test_trend_forest_bears_a_constant_feature_and_an_unscaled_one(rows: Rows) -> None:

@@ -245,14 +245,14 @@ def _joint_fit(outlook: Outlook, job: models.Job) -> Fit:
 
 
 def _joint(outlook: Outlook) -> Iterator[Demand]:
-    """What comes before a joint fit. Work: fine values that are read, in millions; of variances, the algorithms."""
+    """What comes before fits. Work: fine values that are read, in millions; of variances, the algorithms."""
     count = len(areas.algorithms(outlook.config))
-    if not count:
-        return
     features, batches = len(outlook.features), len(learn.months_in_batches(len(outlook.learned)))
     tile, cells = outlook.tile_cells * features, outlook.cells * len(outlook.learned) * features
     chunks = min(areas.CHUNKS, len(outlook.learned))
     yield Demand(areas.KNOTS, 1, chunks * tile * 4, 0, 2, chunks * tile / 1e6, tile * 4.0 * 2)
+    if not count:
+        return
     units = batches * outlook.tiles
     held = tile * 4.0 * 2 + outlook.basis / units * 4
     yield Demand(areas.BASIS, units, cells * 4, outlook.basis, 2 * units, cells / 1e6, held)

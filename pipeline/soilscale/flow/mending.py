@@ -133,7 +133,7 @@ def _order() -> tuple[str, ...]:
     """Stages of units, and the report, each after what it goes on from."""
     return (
         *(plan.CUBE, plan.GATHER, plan.RELATE, plan.HARMONISE, plan.MERGE, stages.SAMPLES),
-        *(explain.SELECT, explain.TUNE, *areas.STAGES, stages.TRAIN),
+        *(areas.KNOTS, explain.SELECT, explain.TUNE, *areas.JOINT, stages.TRAIN),
         *(explain.IMPORTANCE, explain.ABLATION, intervals.INTERVALS),
         *mapping.STAGES,
         *(judging.JUDGE, reporting.REPORT),

@@ -66,8 +66,8 @@ def status(config: Config) -> Status:
     found = [StageStatus("search", frozen, len(config.source_list), _count(failed, freezing.SEARCH))]
     expected = _expected(run) if frozen == len(config.source_list) else {}
     before, after = explain.asked(config)
-    joint = areas.STAGES if areas.algorithms(config) else ()
-    for stage in (CUBE, GATHER, *_of_parts(config), SAMPLES, *before, *joint, TRAIN, *after, *mapping.STAGES):
+    learned = (areas.KNOTS, *before, *(areas.JOINT if areas.algorithms(config) else ()), TRAIN, *after)
+    for stage in (CUBE, GATHER, *_of_parts(config), SAMPLES, *learned, *mapping.STAGES):
         standing = {name for name in markers(workspace, stage) if MARKER.search(name) and not name.endswith(FAILED)}
         units = expected.get(stage)
         done = len(standing) if units is None else sum(unit.marker in standing for unit in units)

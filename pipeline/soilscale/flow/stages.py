@@ -214,9 +214,9 @@ def train(run: Run) -> None:
             "season %s has %d training rows, too few for a model; the comprehensive one is used", name, count
         )
     seasons, made_from = trained_seasons(run), samples_digest(run)
+    _raise_failed(run.do(areas.knots_units(run), "train: fine features"))
     _raise_failed(run.do(explain.select_units(run, seasons, made_from), "train: forward selection"))
     _raise_failed(run.do(explain.tune_units(run, seasons, made_from), "train: tuning"))
-    _raise_failed(run.do(areas.knots_units(run), "train: knots"))
     _raise_failed(run.do(areas.basis_units(run), "train: basis"))
     _raise_failed(run.do(areas.variance_units(run, made_from), "train: variances"))
     work = train_units(run, seasons)
@@ -264,14 +264,14 @@ def train_units(run: Run, seasons: Sequence[str]) -> list[Unit]:
     """One unit for each fit."""
     settings = run.config.models
     made_from = samples_digest(run)
-    told = cube.feature_units(run.plan.inputs)
+    told, within = cube.feature_units(run.plan.inputs), areas.within(run)
     units = []
     for job in models.jobs(seasons, settings.algorithms, settings.folds):
         if models.find(job.algorithm).joint:
             units.append(areas.fit_unit(run, TRAIN, job, seasons, made_from, told))
             continue
         features = explain.features_of(run, job.season)
-        parameters = explain.parameters_of(run, job.season, job.algorithm)
+        parameters = explain.parameters_of(run, job.season, job.algorithm, within)
         feature_units = {name: told[name] for name in features}
         options = {"parameters": parameters, "seed": settings.seed, "folds": settings.folds}
         origin = digest(made_from, job, parameters, settings.folds, features, learn.FORMAT)

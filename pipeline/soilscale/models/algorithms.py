@@ -16,6 +16,7 @@ from soilscale.errors import ConfigurationError, nearest
 RESERVED: Mapping[str, str] = {
     "random_state": "set models.seed instead",
     "n_jobs": "every fit runs on one core and the fits run side by side; set --workers instead",
+    "within": "it is measured on the fine features of the area",
 }
 """Parameters that a person cannot set, and what to do instead."""
 
@@ -47,6 +48,8 @@ class Algorithm:
     """Number of features -> unfitted estimator with the default parameters, running on one core."""
     joint: bool = False
     """Whether one fit learns all seasons together, from means over cells of functions of their fine features."""
+    placed: bool = False
+    """Whether a fit takes each row's place (`fit(X, y, place=...)`), and `within`: how features vary in a cell."""
 
     def make(self, parameters: Mapping[str, Any], p: int, seed: int) -> Estimator:
         """Make an unfitted estimator.
@@ -136,8 +139,10 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         Algorithm(
             "trend_forest",
             "Linear trend by ridge regression, and a random forest with the same defaults on its residuals: "
-            "extrapolates where a forest alone cannot.",
+            "extrapolates where a forest alone cannot. A slope is shrunk the more, the less of its feature's fine "
+            "variance lies between cells.",
             _trend_forest,
+            placed=True,
         ),
         Algorithm(
             "svm",

@@ -14,7 +14,7 @@ from sklearn.model_selection import PredefinedSplit
 
 from soilscale.errors import ConfigurationError, nearest
 from soilscale.models.algorithms import find
-from soilscale.models.training import FOLDS, Job, fold_of, matrix, run, seed_of
+from soilscale.models.training import FOLDS, WITHIN, Job, beside, fold_of, make, matrix, run, seed_of
 from soilscale.samples import MIN_ROWS
 from soilscale.schema import MAP
 from soilscale.seasons import ALL
@@ -52,7 +52,8 @@ class Task:
             return replace(self, parameters={**self.parameters, "rows": FEW, "iterations": STEPS})
         if self.algorithm not in FORESTS:
             return self
-        trees = find(self.algorithm).make(self.parameters, p, self.seed).get_params()["n_estimators"]
+        given = {name: value for name, value in self.parameters.items() if name != WITHIN}
+        trees = find(self.algorithm).make(given, p, self.seed).get_params()["n_estimators"]
         return replace(self, parameters={**self.parameters, "n_estimators": min(trees, TREES)})
 
 
@@ -176,7 +177,7 @@ def tune(
     sizes = np.bincount(fold, minlength=task.folds)
     if len(rows) - sizes.max() < MIN_ROWS:
         return pd.DataFrame(columns=["season", "algorithm", "parameters", "metric", "value"])
-    estimator = find(task.algorithm).make(task.parameters, len(features), seed_of(task.seed, "tune", task.season))
+    estimator = make(task.algorithm, task.parameters, features, seed_of(task.seed, "tune", task.season))
     search = GridSearchCV(
         estimator,
         {name: list(values) for name, values in choices.items()},
@@ -188,7 +189,8 @@ def tune(
         return_train_score=False,
         scheduler="synchronous",
     )
-    search.fit(matrix(rows, features).astype("float64"), rows[MAP].to_numpy())
+    X, y = matrix(rows, features).astype("float64"), rows[MAP].to_numpy()
+    search.fit(X, y, **beside(task.algorithm, rows))
     found = pd.DataFrame(
         {
             "season": task.season,

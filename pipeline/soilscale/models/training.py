@@ -32,6 +32,9 @@ FOLDS = 5
 FOLD = "fold"
 """Column of a table that tells the fold of each row, dealt before by the whole table's blocks; int8."""
 
+WITHIN = "within"
+"""Parameter of placed algorithms: feature -> its standard deviation within coarse cells."""
+
 PREDICTIONS = ("time", "season", "y", "x", "algorithm", "model", "split", "observed", "predicted")
 """Columns of the table of predictions."""
 
@@ -257,7 +260,7 @@ def judge(
             "larger area or a lower samples.min_valid_fraction, or join seasons"
         )
     if len(train) < MIN_ROWS or (job.split == "blocked" and held_out.empty):
-        find(job.algorithm).make(parameters, len(features), seed)
+        make(job.algorithm, parameters, features, seed)
         return predictions(job, held_out[:0], np.empty(0, dtype=np.float32))
     estimator = fit(job, train, features, parameters=parameters, seed=seed)
     return predictions(job, held_out, predict(estimator, matrix(held_out, features)))
@@ -273,11 +276,38 @@ def fit(
     ConfigurationError
         If a parameter is unknown or has a value that the algorithm refuses.
     """
-    estimator = find(job.algorithm).make(parameters, len(features), seed_of(seed, job.name))
+    estimator = make(job.algorithm, parameters, features, seed_of(seed, job.name))
     try:
-        return estimator.fit(matrix(train, features), train[MAP].to_numpy())
+        return estimator.fit(matrix(train, features), train[MAP].to_numpy(), **beside(job.algorithm, train))
     except InvalidParameterError as error:
         raise ConfigurationError(f"models.parameters.{job.algorithm}: {error}") from error
+
+
+def make(algorithm: str, parameters: Mapping[str, Any], features: Sequence[str], seed: int) -> Estimator:
+    """Make an unfitted estimator of some features.
+
+    Parameters
+    ----------
+    parameters
+        Those that differ from the defaults; `WITHIN` among them by feature, for an algorithm that takes it.
+
+    Raises
+    ------
+    ConfigurationError
+        As `Algorithm.make`.
+    """
+    given = {name: value for name, value in parameters.items() if name != WITHIN}
+    estimator = find(algorithm).make(given, len(features), seed)
+    if WITHIN in parameters:
+        estimator.set_params(**{WITHIN: [parameters[WITHIN][name] for name in features]})
+    return estimator
+
+
+def beside(algorithm: str, rows: pd.DataFrame) -> dict[str, NDArray[np.integer]]:
+    """What a fit takes beside features and target: of a placed algorithm the number of each row's place."""
+    if not find(algorithm).placed:
+        return {}
+    return {"place": rows.groupby(["y", "x"], sort=True).ngroup().to_numpy()}
 
 
 def describe(
