@@ -37,6 +37,8 @@ from soilscale.seasons import METEOROLOGICAL, Seasons, month_range
 SEASONS = Seasons(METEOROLOGICAL)
 FEATURES = ("ndvi", "precipitation", "sand")
 FORESTS = ("random_forest", "trend_forest")
+SINGLE = tuple(name for name, algorithm in ALGORITHMS.items() if not algorithm.members)
+"""Algorithms that learn from rows, and not from what others predict."""
 SMALL = {"n_estimators": 8}
 QUICK = dict.fromkeys(FORESTS, SMALL) | {
     "xgboost": {"n_estimators": 40},
@@ -147,7 +149,7 @@ def test_a_third_of_the_features_is_tried_at_a_split_and_at_least_one(name: str,
     assert ALGORITHMS[name].make({}, p, 0).get_params()["max_features"] == tried
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", SINGLE)
 def test_every_algorithm_keeps_the_registrys_contract(name: str, rows: Rows) -> None:
     X, y = rows
     algorithm = ALGORITHMS[name]
@@ -345,7 +347,7 @@ def test_trend_forest_clones_without_what_it_learned(rows: Rows) -> None:
 # Predictions in batches
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", SINGLE)
 @pytest.mark.parametrize("batch", [1, 64, 199, 200, 65536])
 def test_predictions_do_not_depend_on_the_batch(name: str, batch: int, rows: Rows) -> None:
     X, y = rows
@@ -355,7 +357,7 @@ def test_predictions_do_not_depend_on_the_batch(name: str, batch: int, rows: Row
     np.testing.assert_allclose(predicted, estimator.predict(X[:: 1 if batch > 1 else 20]), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", SINGLE)
 def test_the_memory_of_a_prediction_does_not_grow_with_the_rows(name: str, rows: Rows) -> None:
     predictor = models.ready(ALGORITHMS[name].make(QUICK.get(name, {}), 3, 0).fit(*rows))
     X = np.random.default_rng(0).random((8 * 4096, 3)).astype("float32")
@@ -377,7 +379,7 @@ def test_no_rows_give_no_predictions(rows: Rows) -> None:
 # Storage
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", SINGLE)
 def test_a_stored_model_predicts_as_before(name: str, rows: Rows) -> None:
     X, y = rows
     estimator = ALGORITHMS[name].make(QUICK.get(name, {}), 3, 0).fit(X, y)
@@ -430,7 +432,7 @@ def test_a_truncated_or_flipped_archive_is_refused(rows: Rows) -> None:
         models.loads(data[:middle] + bytes([data[middle] ^ 255]) + data[middle + 1 :])
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", SINGLE)
 def test_the_same_fit_gives_the_same_bytes(name: str, rows: Rows) -> None:
     def fit(seed: int) -> bytes:
         return models.dumps(ALGORITHMS[name].make(QUICK.get(name, {}), 3, seed).fit(*rows))
@@ -678,7 +680,7 @@ def test_a_run_depends_on_the_tables_content_not_on_its_order(job: Job, table: p
     assert_frame_equal(found.sort_values(keys, ignore_index=True), shuffled.sort_values(keys, ignore_index=True))
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", SINGLE)
 def test_a_run_repeats_and_another_seed_gives_another(name: str, table: pd.DataFrame) -> None:
     job = replace(POOLED, algorithm=name)
     repeat = partial(run, job, table, parameters=QUICK.get(name, {}))
@@ -709,7 +711,7 @@ def test_a_run_is_the_same_in_another_process_whatever_its_hash_seed(table: pd.D
 
 
 def test_every_algorithm_learns_something_of_blocks_it_never_saw(table: pd.DataFrame) -> None:
-    for name in ALGORITHMS:
+    for name in SINGLE:
         _, found = run(replace(BLOCKED, algorithm=name), table, parameters=QUICK.get(name, {}))
         assert np.corrcoef(found["observed"], found["predicted"])[0, 1] > 0.7
 
@@ -748,7 +750,7 @@ def describe(job: Job, table: pd.DataFrame) -> dict[str, Any]:
     return models.describe(job, estimator, rows, FEATURES, UNITS, predictions)
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", SINGLE)
 def test_a_description_can_be_written_as_json_and_says_what_was_fitted(name: str, table: pd.DataFrame) -> None:
     found = describe(replace(RANDOM, algorithm=name), table)
     assert json.loads(json.dumps(found, allow_nan=False)) == found

@@ -11,7 +11,7 @@ import xarray as xr
 
 from soilscale import cube, maps, models
 from soilscale.cube import FRACTION, Input
-from soilscale.flow import areas, explain, judging, learn, mapping, plan
+from soilscale.flow import areas, explain, judging, learn, mapping, plan, stacking
 from soilscale.flow.outlook import Outlook
 from soilscale.maps import MONTH, SEASON
 from soilscale.models.selection import FORESTS, TREES
@@ -289,6 +289,7 @@ def _learn(outlook: Outlook) -> Iterator[Demand]:
         "train", len(fits), len(fits) * table, sum(fit.size for fit in kept) + table, objects, work,
         _fit_load(outlook, fits), MODELS,
     )  # fmt: skip
+    yield from _stacks(outlook, fits)
     _, after = explain.asked(outlook.config)
     algorithm = _explained(outlook)
     own = [fit for fit in kept if fit.job.algorithm == algorithm]
@@ -298,6 +299,20 @@ def _learn(outlook: Outlook) -> Iterator[Demand]:
         yield Demand(explain.IMPORTANCE, len(own), len(own) * table, 0, 2 * len(own), work, load, MODELS)
     if explain.ABLATION in after:
         yield _ablation(outlook, fits, table)
+
+
+def _stacks(outlook: Outlook, fits: Sequence[Fit]) -> Iterator[Demand]:
+    """What weighs members, which holds all that they predicted. Work: rows that they predicted, in millions."""
+    seasons = len({fit.job.season for fit in fits})
+    for name in outlook.config.models.algorithms:
+        if not (members := models.find(name).members):
+            continue
+        rows = sum(fit.held_out for fit in fits if fit.job.algorithm in members)
+        told = seasons * outlook.table
+        yield Demand(
+            stacking.STACK, 1, rows * REPORTED + told, rows * REPORTED, 2 + 3 * seasons, rows / 1e6,
+            3 * rows * REPORTED + outlook.row * outlook.rows, MODELS,
+        )  # fmt: skip
 
 
 def _explained(outlook: Outlook) -> str:
@@ -366,10 +381,12 @@ def _predict(outlook: Outlook) -> Demand:
     settings = outlook.config
     named = settings.models.algorithms if settings.maps.algorithm == "best" else (settings.maps.algorithm,)
     trees = max(outlook.trees(algorithm) for algorithm in named)
-    single = [name for name in named if not models.find(name).joint]
+    single = [name for name in models.with_members(named) if not (models.find(name).joint or models.find(name).members)]
     fits = [fit for fit in _fits(outlook) if fit.job.split == "random" and fit.job.algorithm in single]
-    fields = outlook.rows * FLOAT if len(single) < len(named) else 0.0
-    model = max((fit.size for fit in fits if fit.job.season != ALL), default=fields)
+    fields = outlook.rows * FLOAT if any(models.find(name).joint for name in models.with_members(named)) else 0.0
+    sizes = [fit.size for fit in fits if fit.job.season != ALL]
+    stacked = any(models.find(name).members for name in named)  # whose members are held at once
+    model = sum({fit.job.algorithm: fit.size for fit in fits}.values()) if stacked else max(sizes, default=fields)
     features = len(outlook.features) * 4
     folded = 3 if outlook.predicts_seasons else 1
     read = cells * len(seasons) * features * folded

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,6 +26,9 @@ from soilscale.seasons import ALL, Seasons
 
 MODEL, TREES = "model.skops", "trees.npz"
 """Files of a fitted model: the whole of it, and of a forest its trees laid out for prediction."""
+
+MEMBERS = "members.json"
+"""File of a model that is made of others: their weights and features."""
 
 ROWS = 2**18
 """Rows of a table that are written at once."""
@@ -264,6 +268,22 @@ def load(url: str, version: str) -> models.Predictor:  # noqa: ARG001 - what is 
     storage.DamagedError
         If it holds anything but a model of ours.
     """
+    season, _, algorithm = url.rpartition("/")
+    if not models.find(algorithm).members:
+        return _predictor(url)
+    told = storage.read_json(storage.join(url, MEMBERS))
+    place = {name: number for number, name in enumerate(told["features"])}
+    members = told["members"].items()
+    return models.Blend(
+        [
+            (_predictor(f"{season}/{name}"), np.array([place[one] for one in member["features"]]), member["weight"])
+            for name, member in members
+        ]
+    )
+
+
+def _predictor(url: str) -> models.Predictor:
+    """Model that was fitted, from its folder; errors as `load`."""
     try:
         trees = storage.read_bytes(storage.join(url, TREES))
     except FileNotFoundError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from distributed import Client
 
-from soilscale import catalog, cube, storage
+from soilscale import catalog, cube, models, storage
 from soilscale.catalog import Scene
 from soilscale.config import Config
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
@@ -25,6 +25,7 @@ from soilscale.flow import (
     probing,
     releases,
     reporting,
+    stacking,
     stages,
 )
 from soilscale.flow.material import stations_on_grid
@@ -66,7 +67,8 @@ def status(config: Config) -> Status:
     found = [StageStatus("search", frozen, len(config.source_list), _count(failed, freezing.SEARCH))]
     expected = _expected(run) if frozen == len(config.source_list) else {}
     before, after = explain.asked(config)
-    learned = (areas.KNOTS, *before, *(areas.JOINT if areas.algorithms(config) else ()), TRAIN, *after)
+    stack = (stacking.STACK,) if any(models.find(name).members for name in config.models.algorithms) else ()
+    learned = (areas.KNOTS, *before, *(areas.JOINT if areas.algorithms(config) else ()), TRAIN, *stack, *after)
     for stage in (CUBE, GATHER, *_of_parts(config), SAMPLES, *learned, *mapping.STAGES):
         standing = {name for name in markers(workspace, stage) if MARKER.search(name) and not name.endswith(FAILED)}
         units = expected.get(stage)
@@ -132,6 +134,7 @@ def _learned(run: Run) -> dict[str, list[Unit]]:
         explain.SELECT: explain.select_units(run, seasons, made_from),
         explain.TUNE: explain.tune_units(run, seasons, made_from),
         TRAIN: fits,
+        stacking.STACK: stacking.stack_units(run, seasons, fits),
         explain.IMPORTANCE: explain.importance_units(run, seasons, fits),
         explain.ABLATION: explain.ablation_units(run, seasons, made_from),
     }

@@ -11,7 +11,7 @@ import pandas as pd
 
 from soilscale import catalog, cube, models, reports, samples, storage
 from soilscale.errors import DataError, IncompleteError
-from soilscale.flow import areas, audit, explain, fill, fitting, freezing, inventory, learn, plan
+from soilscale.flow import areas, audit, explain, fill, fitting, freezing, inventory, learn, plan, stacking
 from soilscale.flow.layout import Layout, lay
 from soilscale.flow.session import Run
 from soilscale.flow.units import Receipt, Unit
@@ -219,13 +219,16 @@ def train(run: Run) -> None:
     _raise_failed(run.do(explain.tune_units(run, seasons, made_from), "train: tuning"))
     _raise_failed(run.do(areas.basis_units(run), "train: basis"))
     _raise_failed(run.do(areas.variance_units(run, made_from), "train: variances"))
-    work = train_units(run, seasons)
-    _raise_failed(run.do(work, "train"))
-    run.do(explain.importance_units(run, seasons, work), "train: importance")
+    fits = train_units(run, seasons)
+    _raise_failed(run.do(fits, "train"))
+    stacks = stacking.stack_units(run, seasons, fits)
+    _raise_failed(run.do(stacks, "train: stack"))
+    work = [*fits, *stacks]
+    run.do(explain.importance_units(run, seasons, fits), "train: importance")
     run.do(explain.ablation_units(run, seasons, made_from), "train: ablation")
     if not _stands(run, work, run.workspace.predictions):
         _put_together(run, work, run.workspace.predictions)
-        _describe(run, [model for unit in work for model in joint.kept(unit.arguments[0], seasons)])
+        _describe(run, [(unit.stage, model) for unit in work for model in joint.kept(unit.arguments[0], seasons)])
         _mark(run, work)
 
 
@@ -279,11 +282,17 @@ def train_units(run: Run, seasons: Sequence[str]) -> list[Unit]:
     return units
 
 
-def _describe(run: Run, jobs: Sequence[Job]) -> None:
-    """Write every model's description, with its accuracy."""
+def model_units(run: Run, seasons: Sequence[str]) -> list[Unit]:
+    """One unit for each fit, and for each model that is made of others."""
+    fits = train_units(run, seasons)
+    return [*fits, *stacking.stack_units(run, seasons, fits)]
+
+
+def _describe(run: Run, jobs: Sequence[tuple[str, Job]]) -> None:
+    """Write the description of every model, each with its stage, with its accuracy."""
     accuracy = reports.accuracy(learn.predictions(run.workspace.predictions), run.config.season_scheme.names)
-    for job in jobs:
-        told = storage.read_json(run.workspace.state(TRAIN, f"{job.name}.about.json"))
+    for stage, job in jobs:
+        told = storage.read_json(run.workspace.state(stage, f"{job.name}.about.json"))
         rows = accuracy[(accuracy["algorithm"] == job.algorithm) & (accuracy["model"] == job.model)]
         if job.season != ALL:
             rows = rows[rows["season"] == job.season]

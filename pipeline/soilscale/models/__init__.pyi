@@ -1,4 +1,4 @@
-from .algorithms import ALGORITHMS, RECOMMENDED, Algorithm, Estimator, find
+from .algorithms import ALGORITHMS, RECOMMENDED, Algorithm, Estimator, find, with_members
 from .bagging import RandomForest
 from .boosting import BoostedTrees
 from .distance import NearestNeighbours, SupportVectors
@@ -6,7 +6,7 @@ from .gaussian_process import GaussianProcess
 from .importance import has_importance, measure, oob_r2
 from .packing import pack, unpack
 from .persistence import dumps, loads
-from .prediction import Predictor, predict, ready, surface
+from .prediction import Blend, Predictor, predict, ready, surface
 from .training import FOLD, FOLDS, PREDICTIONS, Job, describe, fit, folds, jobs, judge, learned, partition, run
 from .trend import TrendForest
 
@@ -17,6 +17,7 @@ __all__ = [
     "PREDICTIONS",
     "RECOMMENDED",
     "Algorithm",
+    "Blend",
     "BoostedTrees",
     "Estimator",
     "GaussianProcess",
@@ -45,4 +46,5 @@ __all__ = [
     "run",
     "surface",
     "unpack",
+    "with_members",
 ]

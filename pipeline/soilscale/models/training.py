@@ -64,6 +64,8 @@ class Job:
 def jobs(seasons: Iterable[str], algorithms: Iterable[str], folds: int = FOLDS) -> list[Job]:
     """List every fit: for each algorithm and each of its models a random one and `folds` blocked ones.
 
+    What is made of other algorithms has none.
+
     A random job stores a model too, which learns from all rows (`learned`); its split and the blocked folds only tell
     how accurate the algorithm is. Of a joint algorithm one fit is of all seasons, and stores every model (see
     `joint.kept`).
@@ -90,6 +92,7 @@ def jobs(seasons: Iterable[str], algorithms: Iterable[str], folds: int = FOLDS) 
     return [
         Job(season, algorithm.name, model, split, fold)
         for algorithm in map(find, algorithms)
+        if not algorithm.members
         for season, model in (together if algorithm.joint else models)
         for split, fold in splits
     ]
