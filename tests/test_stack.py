@@ -121,9 +121,7 @@ def test_members_are_trained_beside_a_stack_and_named_once() -> None:
 
 
 def test_weights_of_another_name_are_refused() -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"models\.parameters\.stack: The 'weights' parameter of"
-    ):
+    with pytest.raises(ConfigurationError, match=r"models\.parameters\.stack: The 'weights' parameter of"):
         models.find("stack").make({"weights": "best"}, 3, 0)
 
 

@@ -11,9 +11,10 @@ import xarray as xr
 
 from soilscale import cube, maps, models
 from soilscale.cube import FRACTION, Input
-from soilscale.flow import areas, explain, judging, learn, mapping, plan, stacking
+from soilscale.flow import areas, detail, explain, judging, learn, mapping, plan, stacking
 from soilscale.flow.outlook import Outlook
 from soilscale.maps import MONTH, SEASON
+from soilscale.models import joint
 from soilscale.models.selection import FORESTS, TREES
 from soilscale.schema import COARSE, FINE, PREDICTION, PREDICTION_QUALITY, QUALITY, RESIDUAL
 from soilscale.seasons import ALL, following
@@ -76,7 +77,7 @@ class Demand:
 def demands(outlook: Outlook) -> list[Demand]:
     """What every stage asks for, in the order of the stages."""
     found = [_cube(outlook), _gather(outlook), *_harmonise(outlook), _samples(outlook), *_learn(outlook)]
-    return [*found, *_maps(outlook), *_judge(outlook), _report(outlook)]
+    return [*found, *_maps(outlook), *_judge(outlook), _detail(outlook), _report(outlook)]
 
 
 def _chunks(template: xr.Dataset, names: Iterable[Hashable]) -> int:
@@ -414,6 +415,19 @@ def _judge(outlook: Outlook) -> Iterator[Demand]:
     trees = max(outlook.trees(algorithm) for algorithm in algorithms)
     load = outlook.cells * 4.0 * (8 if known.truth is not None else 1)
     yield Demand(judging.JUDGE, units, cells * 4 * len(outlook.features), 0, 2 * units, cells * trees / 1e6, load, AREA)
+
+
+def _detail(outlook: Outlook) -> Demand:
+    """What looks at the detail within cells. Work: as that of prediction, once for each feature."""
+    units, features = len(set(map(outlook.config.season_scheme.name, outlook.months))), len(outlook.features)
+    pixels = detail.TILES * detail.CELLS * joint.PIXELS**2 * (features + 1)
+    predict = _predict(outlook)
+    trees = predict.work * 1e6 / max(predict.units, 1) / outlook.tile_cells
+    read = units * detail.TILES * outlook.tile_cells * features * 4.0
+    table = outlook.row * outlook.rows
+    return Demand(
+        detail.WITHIN, units, read + table, 0, 2 * units, units * pixels * trees / 1e6, max(predict.load, table), MODELS
+    )
 
 
 def _report(outlook: Outlook) -> Demand:

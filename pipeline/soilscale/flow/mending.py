@@ -12,6 +12,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from soilscale import cube, models, storage
 from soilscale.flow import (
     areas,
+    detail,
     explain,
     gathering,
     intervals,
@@ -137,7 +138,7 @@ def _order() -> tuple[str, ...]:
         *(areas.KNOTS, explain.SELECT, explain.TUNE, *areas.JOINT, stages.TRAIN, stacking.STACK),
         *(explain.IMPORTANCE, explain.ABLATION, intervals.INTERVALS),
         *mapping.STAGES,
-        *(judging.JUDGE, reporting.REPORT),
+        *(judging.JUDGE, detail.WITHIN, reporting.REPORT),
     )
 
 

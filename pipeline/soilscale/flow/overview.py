@@ -16,6 +16,7 @@ from soilscale.flow import (
     areas,
     audit,
     causes,
+    detail,
     explain,
     freezing,
     judging,
@@ -77,6 +78,10 @@ def status(config: Config) -> Status:
     if judging.asked(run):
         total = judging.count(run) if mapping.CONSERVE in expected else None
         found.append(StageStatus(judging.JUDGE, judging.done(workspace), total, _count(failed, judging.JUDGE)))
+    shown = {name for name in markers(workspace, detail.WITHIN) if MARKER.search(name) and not name.endswith(FAILED)}
+    units = detail.detail_units(run, mapping.choose(run)) if mapping.CONSERVE in expected else None
+    done = len(shown) if units is None else sum(unit.marker in shown for unit in units)
+    found.append(StageStatus(detail.WITHIN, done, None if units is None else len(units), _count(failed, detail.WITHIN)))
     found.append(
         StageStatus(
             reporting.REPORT,
