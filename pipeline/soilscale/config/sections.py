@@ -94,6 +94,8 @@ class Models(Section):
     """Season -> algorithm -> parameters that differ in this season."""
     tune: Mapping[str, dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]]] = {}
     """Algorithm -> parameter -> the values to choose from, by blocked error."""
+    tune_draws: int | None = Field(default=None, ge=1)
+    """Combinations that are drawn at random to be tried; None tries all."""
     select: bool = False
     """Whether each season learns from the factors that forward selection chooses."""
     ablation: Annotated[bool | tuple[str, ...], BeforeValidator(as_factors)] = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,7 +14,7 @@ from soilscale.flow import areas, learn
 from soilscale.flow.session import Run
 from soilscale.flow.units import Unit
 from soilscale.flow.workspace import Workspace, digest
-from soilscale.models import Job, selection
+from soilscale.models import Job, selection, tuning
 from soilscale.models.selection import Task
 from soilscale.models.training import WITHIN
 from soilscale.schema import MAP
@@ -89,15 +89,17 @@ def select_units(run: Run, seasons: Sequence[str], samples: str) -> list[Unit]:
 
 
 def tune_units(run: Run, seasons: Sequence[str], samples: str) -> list[Unit]:
-    """One grid search for each algorithm that is tuned, in each season and for the comprehensive model."""
+    """Units that tune an algorithm in each season and for the comprehensive model, and that score the choice."""
     units, within = [], areas.within(run)
     for algorithm, choices in run.config.models.tune.items() if seasons else ():
         for season in (*seasons, ALL):
             task = _task(run, season, algorithm, _given(run, season, algorithm, within))
             features = features_of(run, season)
-            name = f"{season}-{algorithm}"
-            made_from = digest(samples, features, task, choices, learn.FORMAT)
-            units.append(Unit(TUNE, name, made_from, tune, (name, features, task, choices)))
+            draws = run.config.models.tune_draws
+            made_from = digest(samples, features, task, choices, draws, learn.FORMAT)
+            for name, how in ((f"{season}-{algorithm}", tuning.tune), (f"{season}-{algorithm}-nested", tuning.nested)):
+                arguments = (name, how, features, task, choices, draws)
+                units.append(Unit(TUNE, name, digest(made_from, name), tune, arguments))
     return units
 
 
@@ -164,12 +166,14 @@ def select(workspace: Workspace, told: Mapping[str, str], task: Task) -> None:
 def tune(
     workspace: Workspace,
     name: str,
+    how: Callable[..., pd.DataFrame],
     features: Sequence[str],
     task: Task,
-    choices: Mapping[str, Sequence[Any]],
+    choices: tuning.Choices,
+    draws: int | None,
 ) -> None:
-    """Tune an algorithm in a season on a worker."""
-    found = selection.tune(_rows(workspace, task), features, task, choices)
+    """Tune an algorithm in a season, or score its tuning, on a worker."""
+    found = how(_rows(workspace, task), features, task, choices, draws)
     storage.write_json(workspace.state(TUNE, f"{name}.json"), found.to_dict("records"))
 
 
@@ -232,11 +236,12 @@ def _joined(run: Run, units: Sequence[Unit]) -> pd.DataFrame:
 
 
 def _tuned(run: Run, seasons: Sequence[str]) -> pd.DataFrame:
-    """Every combination of parameters that was tried, with its blocked error."""
+    """Every combination of parameters that was tried, with its blocked error, and what the choice is worth."""
     found: list[dict[str, Any]] = []
     for algorithm in run.config.models.tune:
         for season in (*seasons, ALL):
-            url = run.workspace.state(TUNE, f"{season}-{algorithm}.json")
-            found += storage.read_json(url) if storage.exists(url) else []
+            for name in (f"{season}-{algorithm}", f"{season}-{algorithm}-nested"):
+                url = run.workspace.state(TUNE, f"{name}.json")
+                found += storage.read_json(url) if storage.exists(url) else []
     table = pd.DataFrame(found)
     return table.assign(parameters=table["parameters"].map(json.dumps)) if len(table) else table

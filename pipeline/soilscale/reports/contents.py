@@ -158,7 +158,14 @@ MODELS = Section(
             "Difference is seasonal minus comprehensive; lower and upper are the ends of its 95 % interval.",
             folded=True,
         ),
-        Table("tuning", "Parameters that were tried", folded=True),
+        Table(
+            "tuning",
+            "Parameters that were tried",
+            "Blocked: error on the folds by which the best combination was chosen. Nested: error of the choice on "
+            "folds that had no part in it; untuned: error of the parameters as configured on the same rows. Tuning "
+            "gains the difference of these two.",
+            folded=True,
+        ),
     ),
 )
 
