@@ -424,10 +424,9 @@ def _detail(outlook: Outlook) -> Demand:
     predict = _predict(outlook)
     trees = predict.work * 1e6 / max(predict.units, 1) / outlook.tile_cells
     read = units * detail.TILES * outlook.tile_cells * features * 4.0
-    table = outlook.row * outlook.rows
-    return Demand(
-        detail.WITHIN, units, read + table, 0, 2 * units, units * pixels * trees / 1e6, max(predict.load, table), MODELS
-    )
+    table, work = COPIES * outlook.row * outlook.rows / units, units * pixels * trees / 1e6
+    load, grows = max((predict.load, predict.grows), (table, MODELS))
+    return Demand(detail.WITHIN, units, read + outlook.table, 0, 2 * units, work, load, grows)
 
 
 def _report(outlook: Outlook) -> Demand:
