@@ -61,6 +61,7 @@ MOST_GROWTH = 1.1
 ALIKE: Mapping[str, str] = {
     "ablation": "train",
     "judge": "predict",
+    "within": "predict",
     "relate": "samples",
     "harmonise": "samples",
     "merge": "coarse",

@@ -149,7 +149,7 @@ def test_a_value_out_of_range_is_refused_by_name(name: str, parameters: dict[str
         ("knn", "n_neighbours", "did you mean 'n_neighbors'"),
         ("xgboost", "max_dept", "did you mean 'max_depth'"),
         ("xgboost", "nthread", "there is no such parameter"),
-        *((name, reserved, "cannot be set") for name in NAMES for reserved in ("random_state", "n_jobs")),
+        *((name, reserved, "cannot be set") for name in NAMES for reserved in ("random_state", "n_jobs", "within")),
     ],
 )
 def test_a_parameter_that_cannot_be_set_is_refused(name: str, parameter: str, message: str) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from pandas.testing import assert_frame_equal
 
 from soilscale import models
-from soilscale.flow import learn
+from soilscale.flow import areas, learn
 from soilscale.flow.workspace import Workspace
+from soilscale.grid import Tile
 from soilscale.models import Job
 from soilscale.seasons import ALL
 from soilscale.storage import DamagedError
@@ -145,3 +148,35 @@ def test_the_blocked_errors_of_each_algorithm_are_summed_by_month_over_all_its_f
     found = learn.blocked_errors(str(tmp_path / "all.parquet"))
     sums = {key: {name: own.loc["2004-06"].tolist() for name, own in of.items()} for key, of in found.items()}
     assert sums == {("summer", "seasonal"): {"knn": [1, 1], "svm": [9, 3]}, ("winter", "seasonal"): {"knn": [4, 1]}}
+
+
+def test_the_variance_within_cells_is_that_about_each_cells_mean() -> None:
+    values = np.zeros((2, 6, 2))
+    values[..., 0] = [[1, 3, 5, 5, np.nan, np.nan], [1, 3, 5, 5, np.nan, np.nan]]
+    values[..., 1] = [[0, 4, 1, np.nan, 7, 7], [0, 4, np.nan, 2, 7, 7]]
+    found = areas.variance_within(values, 2)
+    np.testing.assert_allclose(found, [[1, 4], [0, 0.25], [np.nan, 0]])
+
+
+def test_fine_features_are_measured_by_season(tmp_path: Path) -> None:
+    """A tile of 2 x 2 cells of 2 x 2 pixels in two months; what is the same in every month is static."""
+    workspace = Workspace(str(tmp_path))
+    rain = np.array([[1.0, 3.0, 2.0, 2.0]] * 4), np.array([[0.0, 0.0, 5.0, 9.0]] * 4)
+    sand = np.array([[10.0, 30.0, 10.0, 10.0]] * 4)
+    whole = xr.Dataset(
+        {
+            "rain": (("time", "y", "x"), np.stack(rain).astype("float32")),
+            "sand": (("y", "x"), sand.astype("float32")),
+        }
+    )
+    whole.to_zarr(workspace.cube, group="fine", zarr_format=3, consolidated=False)
+    tile = Tile(0, 0, (slice(0, 2), slice(0, 2)), (slice(0, 4), slice(0, 4)))
+    places, seasons = [(tile, 0), (tile, 1)], ["winter", "summer"]
+    areas.measure_knots(workspace, ("rain", "sand"), frozenset({"sand"}), (False, False), places, seasons, 2, 11)
+    found = json.loads(Path(workspace.state("knots", "features.about.json")).read_text())["within"]
+    assert found == {
+        "winter": {"rain": pytest.approx(np.sqrt(1 / 2)), "sand": pytest.approx(np.sqrt(100 / 2))},
+        "summer": {"rain": pytest.approx(np.sqrt(4 / 2)), "sand": pytest.approx(np.sqrt(100 / 2))},
+        "all": {"rain": pytest.approx(np.sqrt(5 / 4)), "sand": pytest.approx(np.sqrt(100 / 2))},
+    }
+    assert areas.read_knots(workspace).knots == 11

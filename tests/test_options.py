@@ -84,7 +84,9 @@ def test_parameters_are_the_seasons_own_and_the_tuned_ones(output: Path) -> None
     tuning = table(output, "tuning")
     assert set(tuning["season"]) == {"wet", "dry", "all"}
     for season, tried in tuning.groupby("season"):
-        best = json.loads(tried.loc[tried["value"].idxmin(), "parameters"])
+        searched = tried[tried["score"] == "blocked"]
+        assert set(tried["score"]) == {"blocked", "nested", "untuned"}
+        best = json.loads(searched.loc[searched["value"].idxmin(), "parameters"])
         assert about(output, season, "knn")["parameters"]["n_neighbors"] == best["n_neighbors"]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from distributed import Client, LocalCluster
@@ -50,6 +51,19 @@ def test_every_figure_stands_on_the_page_and_beside_it(report: Path) -> None:
     beside = {file.stem for file in report.glob("*.png")}
     assert beside >= FIGURES
     assert set(re.findall(r'id="figure-([a-z_]+)"', (report / "index.html").read_text())) == beside
+
+
+def test_the_report_tells_what_the_detail_rests_on(material: Material, report: Path) -> None:
+    told = pd.read_csv(report / "within.csv")
+    assert list(told) == ["season", "feature", "group", "algorithm", "share_within", "share_between"]
+    assert set(told["season"]) == {"warm", "cold"}
+    for season, rows in told.groupby("season"):
+        assert set(rows["feature"]) == set(material.run.features)
+        assert set(rows["algorithm"]) == {material.algorithm[str(season)]}
+        assert rows["share_within"].is_monotonic_decreasing
+        assert 0.5 < rows["share_within"].sum() < 1.5
+        assert rows["share_between"].between(0, 1).all()
+    assert "What the detail within coarse cells rests on" in (report / "index.html").read_text()
 
 
 def test_the_page_tells_where_and_what_of(material: Material, report: Path) -> None:

@@ -213,7 +213,18 @@ def test_a_changed_item_redoes_its_month_and_what_hangs_on_it(cluster: str, tmp_
 
 CHANGES = {
     "models.seed=1": (
-        {"samples", "train", "importance", "ablation", "predict", "residual", "conserve", "season", "publish"},
+        {
+            "samples",
+            "train",
+            "importance",
+            "ablation",
+            "predict",
+            "residual",
+            "conserve",
+            "season",
+            "publish",
+            "within",
+        },
         {},
     ),
     "maps.conserve=false": ({"conserve", "season", "publish"}, {}),

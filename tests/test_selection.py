@@ -14,7 +14,8 @@ import pytest
 from soilscale import models
 from soilscale.errors import ConfigurationError
 from soilscale.models import selection
-from soilscale.models.selection import NOTHING, TREES, Task, blocked, error, forward, members, tune, without
+from soilscale.models.selection import NOTHING, TREES, Task, blocked, error, forward, members, without
+from soilscale.models.tuning import nested, tune
 
 GROUPS = {"rain": "rain", "rain_lag1": "rain", "slope": "slope", "northness": "aspect", "eastness": "aspect"}
 FEATURES = tuple(GROUPS)
@@ -173,3 +174,71 @@ def test_a_season_is_tuned_on_its_own_rows() -> None:
 
 def test_too_few_rows_are_not_tuned_on() -> None:
     assert tune(table(n=24), FEATURES, task("knn"), {"n_neighbors": (5, 9)}).empty
+
+
+def test_a_draw_tries_some_of_the_combinations_none_twice_the_same_each_time() -> None:
+    rows = table(n=120)
+    choices = {"n_neighbors": tuple(range(1, 13)), "kernel": ("optimal", "rectangular")}
+    whole, drawn = (tune(rows, FEATURES, task("knn"), choices, draws) for draws in (None, 5))
+    assert (len(whole), len(drawn)) == (24, 5)
+    keys = drawn["parameters"].map(lambda one: str(sorted(one.items())))
+    assert keys.nunique() == 5
+    of_all = whole.set_index(whole["parameters"].map(lambda one: str(sorted(one.items()))))["value"]
+    np.testing.assert_allclose(drawn["value"], of_all[keys], rtol=1e-9)
+    pd.testing.assert_frame_equal(tune(rows, FEATURES, task("knn"), choices, 5), drawn)
+    pd.testing.assert_frame_equal(tune(rows, FEATURES, task("knn"), choices, 24), whole)
+
+
+def test_a_nested_score_is_that_of_choices_made_without_the_fold_that_they_predict() -> None:
+    """Worked out by hand: for each fold the others' own search, then a fit of the others, then the fold's error."""
+    rows, one = table(n=180), task("knn")
+    choices = {"n_neighbors": (1, 7, 40)}
+    found = nested(rows, FEATURES, one, choices).set_index("score")
+    fold = models.folds(rows["block"], one.folds, one.seed)
+    errors, chosen = [], []
+    for left_out in range(one.folds):
+        others, own = rows[fold != left_out], rows[fold == left_out]
+        inner = fold[fold != left_out]
+
+        def fitted(learned: pd.DataFrame, held_out: pd.DataFrame, neighbours: int) -> pd.Series[float]:
+            model = models.find("knn").make({"n_neighbors": neighbours}, len(FEATURES), 0)
+            model.fit(learned[list(FEATURES)].to_numpy("float64"), learned["soil_moisture"].to_numpy())
+            predicted = model.predict(held_out[list(FEATURES)].to_numpy("float64"))
+            return (held_out["soil_moisture"] - predicted) ** 2
+
+        tried = {
+            neighbours: np.concatenate(
+                [fitted(others[inner != k], others[inner == k], neighbours) for k in np.unique(inner)]
+            ).mean()
+            for neighbours in choices["n_neighbors"]
+        }
+        chosen.append({"n_neighbors": min(tried, key=tried.__getitem__)})
+        errors.append(fitted(others, own, chosen[-1]["n_neighbors"]))
+    assert found.loc["nested", "parameters"] == chosen
+    assert found.loc["nested", "value"] == pytest.approx(np.sqrt(np.concatenate(errors).mean()), rel=1e-5)
+    assert found.loc["untuned", "value"] == pytest.approx(error(rows, FEATURES, one), rel=1e-5)
+
+
+def test_the_best_of_many_that_mean_nothing_gains_nothing() -> None:
+    """A target of noise alone: the least error of the search is too good, as the nested score shows."""
+    noise = np.random.default_rng(2).normal(0.25, 0.05, 150).astype("float32")
+    rows = table(n=150).assign(soil_moisture=noise)
+    choices = {"n_neighbors": tuple(range(2, 40, 3)), "kernel": ("optimal", "rectangular")}
+    least = tune(rows, FEATURES, task("knn"), choices)["value"].iloc[0]
+    scores = nested(rows, FEATURES, task("knn"), choices).set_index("score")["value"]
+    assert scores["nested"] > 1.002 * least
+    assert scores["nested"] > 0.98 * noise.std()
+
+
+def test_a_nested_score_takes_three_folds_and_rows_enough() -> None:
+    assert nested(table(n=180), FEATURES, replace(task("knn"), folds=2), {"n_neighbors": (5, 9)}).empty
+    assert nested(table(n=36), FEATURES, task("knn"), {"n_neighbors": (5, 9)}).empty
+
+
+def test_a_placed_algorithm_is_tuned_with_the_places_of_its_rows() -> None:
+    within = dict.fromkeys(FEATURES, 1.0)
+    one = task("trend_forest", n_estimators=3, within=within)
+    found = tune(table(n=120), FEATURES, one, {"min_samples_leaf": (1, 10)})
+    for _, row in found.iterrows():
+        expected = error(table(n=120), FEATURES, replace(one, parameters={**one.parameters, **row["parameters"]}))
+        assert row["value"] == pytest.approx(expected, rel=0.2)

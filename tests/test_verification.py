@@ -156,5 +156,5 @@ def test_what_a_late_writer_replaced_during_a_run_is_found_at_its_end(late: Work
 
 def test_what_joint_fits_rest_on_is_made_again_after_the_samples_and_before_the_fits() -> None:
     order = mending._order()  # noqa: SLF001 - what `verify` makes again
-    places = [order.index(stage) for stage in (stages.SAMPLES, *areas.STAGES, stages.TRAIN)]
+    places = [order.index(stage) for stage in (stages.SAMPLES, areas.KNOTS, *areas.JOINT, stages.TRAIN)]
     assert places == sorted(places)

@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pyproj import CRS
@@ -93,12 +94,19 @@ class Models(Section):
     """Season -> algorithm -> parameters that differ in this season."""
     tune: Mapping[str, dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]]] = {}
     """Algorithm -> parameter -> the values to choose from, by blocked error."""
+    tune_draws: int | None = Field(default=None, ge=1)
+    """Combinations that are drawn at random to be tried; None tries all."""
     select: bool = False
     """Whether each season learns from the factors that forward selection chooses."""
     ablation: Annotated[bool | tuple[str, ...], BeforeValidator(as_factors)] = True
     """Features and groups that are left out in turn; true: every group."""
     seed: int = Field(default=0, ge=0)
     folds: int = Field(default=5, ge=2, le=20)
+
+    @field_validator("algorithms")
+    @classmethod
+    def _whole(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return models.with_members(names)
 
     @model_validator(mode="after")
     def _known(self, info: ValidationInfo) -> Models:
@@ -110,18 +118,17 @@ class Models(Section):
         return self
 
     def _joint_faults(self) -> Iterator[Fault]:
-        """Settings of seasons, or of a search, of algorithms that learn all seasons at once by likelihood."""
+        """Settings of seasons, or of a search, of algorithms that are one for all seasons."""
+        whole = {name: known for name, known in models.ALGORITHMS.items() if known.joint or known.members}
         for season, given in self.season_parameters.items():
-            for name in given:
-                if name in models.ALGORITHMS and models.ALGORITHMS[name].joint:
-                    told = f"{name} is one fit of all seasons; set models.parameters.{name} instead"
-                    yield f"season_parameters.{season}.{name}", told
-        for name in self.tune:
-            if name in models.ALGORITHMS and models.ALGORITHMS[name].joint:
-                yield (
-                    f"tune.{name}",
-                    f"{name} learns its variances by likelihood, so nothing is left to tune; leave it out",
-                )
+            for name in whole.keys() & given.keys():
+                told = f"{name} is one fit of all seasons; set models.parameters.{name} instead"
+                yield f"season_parameters.{season}.{name}", told
+        for name in whole.keys() & self.tune.keys():
+            told = f"{name} learns its variances by likelihood, so nothing is left to tune; leave it out"
+            if whole[name].members:
+                told = f"{name} is a mean of {', '.join(whole[name].members)}; tune those instead"
+            yield f"tune.{name}", told
 
     def _try_parameters(self) -> None:
         if wrong := list(self._joint_faults()):

@@ -1,4 +1,4 @@
-"""Units of a joint fit: knots of the fine features, their basis in each cell, variances, and the fits themselves."""
+"""What fits know of fine features: how they spread; and of a joint fit the basis of cells, variances, and the fits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from soilscale import cube, models, storage
+from soilscale import cube, kernels, models, storage
 from soilscale.config import Config
 from soilscale.flow import learn
 from soilscale.flow.session import Run
@@ -27,9 +27,10 @@ from soilscale.schema import COARSE, FINE
 from soilscale.seasons import ALL, position
 
 KNOTS, BASIS, VARIANCES = "knots", "basis", "variances"
-"""Stages before the fits, in their order."""
+"""Stages before the fits, in their order: the first measures the fine features, for every run."""
 
-STAGES = (KNOTS, BASIS, VARIANCES)
+JOINT = (BASIS, VARIANCES)
+"""Those that only joint fits need."""
 
 CHUNKS, CELLS = 12, 16_384
 """Tiles and months by which knots are measured, and the most fine cells of each."""
@@ -37,7 +38,7 @@ CHUNKS, CELLS = 12, 16_384
 HELD = 700**2 / 2 * 8 * 100
 """Bytes of the covariances of about a hundred terms, by the rows that variances are learned from."""
 
-FORMAT = 3
+FORMAT = 4
 """Version of what these units write; a change redoes them and every joint fit."""
 
 
@@ -47,9 +48,7 @@ def algorithms(config: Config) -> list[str]:
 
 
 def knots_units(run: Run) -> list[Unit]:
-    """One unit that measures the fine features; none without a joint algorithm."""
-    if not algorithms(run.config):
-        return []
+    """One unit that measures the fine features."""
     months, tiles = run.config.training_months, list(run.plan.grid.tiles())
     rng = np.random.default_rng(run.config.models.seed)
     number = min(CHUNKS, len(months))
@@ -59,14 +58,17 @@ def knots_units(run: Run) -> list[Unit]:
     read = tuple((tile, position(run.plan.months, month)) for tile, month in places)
     given = cube.features(run.plan.inputs)
     shares = tuple(given[name].source.kind == "categorical" for name in run.features)
-    size = _knots(run)
-    made_from = digest(FORMAT, run.features, shares, size, [run.standing.predictors(*place) for place in places])
-    return [Unit(KNOTS, "features", made_from, measure_knots, (run.features, static(run), shares, read, size))]
+    size, grid = _knots(run), run.plan.grid
+    seasons = tuple(run.config.season_scheme.name(month) for _, month in places)
+    origin = [run.standing.predictors(*place) for place in places]
+    made_from = digest(FORMAT, run.features, shares, size, seasons, grid.ratio, origin)
+    arguments = (run.features, static(run), shares, read, seasons, grid.ratio, size)
+    return [Unit(KNOTS, "features", made_from, measure_knots, arguments)]
 
 
 def _knots(run: Run) -> int:
     """Knots of a curve: those that the first joint algorithm is configured to have."""
-    (first, *_) = algorithms(run.config)
+    first = next(iter(algorithms(run.config)), "")
     return int(run.config.models.parameters.get(first, {}).get("knots", COUNT))
 
 
@@ -76,10 +78,10 @@ def static(run: Run) -> frozenset[str]:
 
 
 def basis_units(run: Run) -> list[Unit]:
-    """One unit for each tile and batch of months."""
-    knots = [unit.digest for unit in knots_units(run)]
-    if not knots:
+    """One unit for each tile and batch of months; none without a joint algorithm."""
+    if not algorithms(run.config):
         return []
+    knots = [unit.digest for unit in knots_units(run)]
     months, grid, standing = run.config.training_months, run.plan.grid, run.standing
     before = position(run.plan.months, months[0])
     units = []
@@ -147,17 +149,58 @@ def measure_knots(
     known: frozenset[str],
     shares: Sequence[bool],
     places: Sequence[tuple[Tile, int]],
+    seasons: Sequence[str],
+    ratio: int,
     size: int,
 ) -> None:
-    """Measure mean, spread and knots of the fine features on a worker, by some tiles and months."""
+    """Measure mean, spread and knots of the fine features on a worker, by some tiles and months of some seasons."""
     parts = []
-    for tile, month in places:
+    within: dict[str, list[NDArray[np.float64]]] = {}
+    for (tile, month), season in zip(places, seasons, strict=True):
         values = _read(workspace, features, known, tile, month)
         step = max(1, int(np.ceil(np.sqrt(values[..., 0].size / CELLS))))
         parts.append(values[::step, ::step].reshape(-1, len(features)))
+        cells = variance_within(values, ratio)
+        within.setdefault(season, []).append(cells)
+        within.setdefault(ALL, []).append(cells)
     found = measure(np.concatenate(parts), shares, size)
     told = {name: values.tolist() if isinstance(values, np.ndarray) else values for name, values in vars(found).items()}
+    told["within"] = {
+        season: dict(zip(features, _root_mean(np.concatenate(cells)).tolist(), strict=True))
+        for season, cells in within.items()
+    }
     storage.write_json(workspace.state(KNOTS, "features.about.json"), told)
+
+
+def variance_within(values: NDArray[np.floating], ratio: int) -> NDArray[np.float64]:
+    """Variance of features within coarse cells, shape ``(cells, p)``, NaN where a cell has no value.
+
+    Parameters
+    ----------
+    values
+        Features of a tile, shape ``(Y, X, p)``, NaN where missing.
+    """
+    found = []
+    for feature in np.moveaxis(values, -1, 0).astype(np.float64):
+        mean = kernels.block_mean(feature, ratio)[0]
+        away = feature - np.repeat(np.repeat(mean, ratio, axis=0), ratio, axis=1)
+        found.append(kernels.block_mean(away**2, ratio)[0].ravel())
+    return np.stack(found, axis=-1)
+
+
+def _root_mean(variances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Root of the mean over cells, 0 where nothing is known."""
+    known = np.isfinite(variances)
+    mean = np.where(known, variances, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    root: NDArray[np.float64] = np.sqrt(mean)
+    return root
+
+
+def within(run: Run) -> dict[str, dict[str, float]]:
+    """Season, and ``all`` -> feature -> its standard deviation within coarse cells; empty before it is measured."""
+    url = run.workspace.state(KNOTS, "features.about.json")
+    found: dict[str, dict[str, float]] = storage.read_json(url).get("within", {}) if storage.exists(url) else {}
+    return found
 
 
 def read_knots(workspace: Workspace) -> Basis:

@@ -11,9 +11,10 @@ import xarray as xr
 
 from soilscale import cube, maps, models
 from soilscale.cube import FRACTION, Input
-from soilscale.flow import areas, explain, judging, learn, mapping, plan
+from soilscale.flow import areas, detail, explain, judging, learn, mapping, plan, stacking
 from soilscale.flow.outlook import Outlook
 from soilscale.maps import MONTH, SEASON
+from soilscale.models import joint
 from soilscale.models.selection import FORESTS, TREES
 from soilscale.schema import COARSE, FINE, PREDICTION, PREDICTION_QUALITY, QUALITY, RESIDUAL
 from soilscale.seasons import ALL, following
@@ -76,7 +77,7 @@ class Demand:
 def demands(outlook: Outlook) -> list[Demand]:
     """What every stage asks for, in the order of the stages."""
     found = [_cube(outlook), _gather(outlook), *_harmonise(outlook), _samples(outlook), *_learn(outlook)]
-    return [*found, *_maps(outlook), *_judge(outlook), _report(outlook)]
+    return [*found, *_maps(outlook), *_judge(outlook), _detail(outlook), _report(outlook)]
 
 
 def _chunks(template: xr.Dataset, names: Iterable[Hashable]) -> int:
@@ -176,18 +177,20 @@ class Fit:
 
     job: models.Job
     rows: float
-    """Rows that it learns from."""
+    """Rows that it learns from, at most at once."""
     held_out: float
     """Rows that it predicts."""
     drawn: float
     """Rows that each tree draws."""
     size: float
     """Bytes of the model."""
+    times: float = 1.0
+    """How often it learns from as many: a model that is stored comes after another that shows how accurate it is."""
 
     @property
     def work(self) -> float:
         """Rows that each of its trees learns from, as much as all that a tree does for others is like."""
-        return self.drawn + self.rows * PASSED + self.held_out * TOLD
+        return self.times * (self.drawn + self.rows * PASSED) + self.held_out * TOLD
 
 
 def model_bytes(outlook: Outlook, algorithm: str, rows: float) -> float:
@@ -226,11 +229,12 @@ def _fits(outlook: Outlook) -> Iterator[Fit]:
         if models.find(job.algorithm).joint:
             yield _joint_fit(outlook, job)
             continue
-        share = 0.7 if job.split == "random" else 1 - 1 / settings.folds
+        stored = job.split == "random"
+        share = 0.7 if stored else 1 - 1 / settings.folds
         every = math.prod(outlook.grid.shape) * (len(months) if job.season == ALL else months.count(job.season))
-        rows = share * every / (len(there) if job.season == ALL else 1)
-        size = model_bytes(outlook, job.algorithm, rows)
-        yield Fit(job, rows, (1 - share) * every, _drawn(outlook, job.algorithm, rows), size)
+        rows = (1 if stored else share) * every / (len(there) if job.season == ALL else 1)
+        size, drawn = model_bytes(outlook, job.algorithm, rows), _drawn(outlook, job.algorithm, rows)
+        yield Fit(job, rows, (1 - share) * every, drawn, size, 1 + share if stored else 1.0)
 
 
 def _joint_fit(outlook: Outlook, job: models.Job) -> Fit:
@@ -242,14 +246,14 @@ def _joint_fit(outlook: Outlook, job: models.Job) -> Fit:
 
 
 def _joint(outlook: Outlook) -> Iterator[Demand]:
-    """What comes before a joint fit. Work: fine values that are read, in millions; of variances, the algorithms."""
+    """What comes before fits. Work: fine values that are read, in millions; of variances, the algorithms."""
     count = len(areas.algorithms(outlook.config))
-    if not count:
-        return
     features, batches = len(outlook.features), len(learn.months_in_batches(len(outlook.learned)))
     tile, cells = outlook.tile_cells * features, outlook.cells * len(outlook.learned) * features
     chunks = min(areas.CHUNKS, len(outlook.learned))
     yield Demand(areas.KNOTS, 1, chunks * tile * 4, 0, 2, chunks * tile / 1e6, tile * 4.0 * 2)
+    if not count:
+        return
     units = batches * outlook.tiles
     held = tile * 4.0 * 2 + outlook.basis / units * 4
     yield Demand(areas.BASIS, units, cells * 4, outlook.basis, 2 * units, cells / 1e6, held)
@@ -286,6 +290,7 @@ def _learn(outlook: Outlook) -> Iterator[Demand]:
         "train", len(fits), len(fits) * table, sum(fit.size for fit in kept) + table, objects, work,
         _fit_load(outlook, fits), MODELS,
     )  # fmt: skip
+    yield from _stacks(outlook, fits)
     _, after = explain.asked(outlook.config)
     algorithm = _explained(outlook)
     own = [fit for fit in kept if fit.job.algorithm == algorithm]
@@ -295,6 +300,20 @@ def _learn(outlook: Outlook) -> Iterator[Demand]:
         yield Demand(explain.IMPORTANCE, len(own), len(own) * table, 0, 2 * len(own), work, load, MODELS)
     if explain.ABLATION in after:
         yield _ablation(outlook, fits, table)
+
+
+def _stacks(outlook: Outlook, fits: Sequence[Fit]) -> Iterator[Demand]:
+    """What weighs members, which holds all that they predicted. Work: rows that they predicted, in millions."""
+    seasons = len({fit.job.season for fit in fits})
+    for name in outlook.config.models.algorithms:
+        if not (members := models.find(name).members):
+            continue
+        rows = sum(fit.held_out for fit in fits if fit.job.algorithm in members)
+        told = seasons * outlook.table
+        yield Demand(
+            stacking.STACK, 1, rows * REPORTED + told, rows * REPORTED, 2 + 3 * seasons, rows / 1e6,
+            3 * rows * REPORTED + outlook.row * outlook.rows, MODELS,
+        )  # fmt: skip
 
 
 def _explained(outlook: Outlook) -> str:
@@ -363,10 +382,12 @@ def _predict(outlook: Outlook) -> Demand:
     settings = outlook.config
     named = settings.models.algorithms if settings.maps.algorithm == "best" else (settings.maps.algorithm,)
     trees = max(outlook.trees(algorithm) for algorithm in named)
-    single = [name for name in named if not models.find(name).joint]
+    single = [name for name in models.with_members(named) if not (models.find(name).joint or models.find(name).members)]
     fits = [fit for fit in _fits(outlook) if fit.job.split == "random" and fit.job.algorithm in single]
-    fields = outlook.rows * FLOAT if len(single) < len(named) else 0.0
-    model = max((fit.size for fit in fits if fit.job.season != ALL), default=fields)
+    fields = outlook.rows * FLOAT if any(models.find(name).joint for name in models.with_members(named)) else 0.0
+    sizes = [fit.size for fit in fits if fit.job.season != ALL]
+    stacked = any(models.find(name).members for name in named)  # whose members are held at once
+    model = sum({fit.job.algorithm: fit.size for fit in fits}.values()) if stacked else max(sizes, default=fields)
     features = len(outlook.features) * 4
     folded = 3 if outlook.predicts_seasons else 1
     read = cells * len(seasons) * features * folded
@@ -394,6 +415,18 @@ def _judge(outlook: Outlook) -> Iterator[Demand]:
     trees = max(outlook.trees(algorithm) for algorithm in algorithms)
     load = outlook.cells * 4.0 * (8 if known.truth is not None else 1)
     yield Demand(judging.JUDGE, units, cells * 4 * len(outlook.features), 0, 2 * units, cells * trees / 1e6, load, AREA)
+
+
+def _detail(outlook: Outlook) -> Demand:
+    """What looks at the detail within cells. Work: as that of prediction, once for each feature."""
+    units, features = len(set(map(outlook.config.season_scheme.name, outlook.months))), len(outlook.features)
+    pixels = detail.TILES * detail.CELLS * joint.PIXELS**2 * (features + 1)
+    predict = _predict(outlook)
+    trees = predict.work * 1e6 / max(predict.units, 1) / outlook.tile_cells
+    read = units * detail.TILES * outlook.tile_cells * features * 4.0
+    table, work = COPIES * outlook.row * outlook.rows / units, units * pixels * trees / 1e6
+    load, grows = max((predict.load, predict.grows), (table, MODELS))
+    return Demand(detail.WITHIN, units, read + outlook.table, 0, 2 * units, work, load, grows)
 
 
 def _report(outlook: Outlook) -> Demand:

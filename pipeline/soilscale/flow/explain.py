@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from soilscale import cube, models, reports, storage
 from soilscale.config import Config
-from soilscale.flow import learn
+from soilscale.flow import areas, learn
 from soilscale.flow.session import Run
 from soilscale.flow.units import Unit
 from soilscale.flow.workspace import Workspace, digest
-from soilscale.models import Job, selection
+from soilscale.models import Job, selection, tuning
 from soilscale.models.selection import Task
+from soilscale.models.training import WITHIN
 from soilscale.schema import MAP
 from soilscale.seasons import ALL
 
@@ -56,42 +57,49 @@ def features_of(run: Run, season: str) -> tuple[str, ...]:
     return tuple(name for name in run.features if name in chosen)
 
 
-def parameters_of(run: Run, season: str, algorithm: str) -> dict[str, Any]:
+Within = Mapping[str, Mapping[str, float]]
+"""Season, and ``all`` -> feature -> its standard deviation within coarse cells (`areas.within`)."""
+
+
+def parameters_of(run: Run, season: str, algorithm: str, within: Within) -> dict[str, Any]:
     """Parameters of a fit: the algorithm's, then the season's own, then those that tuning found."""
-    given = _given(run, season, algorithm)
+    given = _given(run, season, algorithm, within)
     url = run.workspace.state(TUNE, f"{season}-{algorithm}.json")
     found = storage.read_json(url) if algorithm in run.config.models.tune and storage.exists(url) else []
     return given | (found[0]["parameters"] if found else {})
 
 
-def _given(run: Run, season: str, algorithm: str) -> dict[str, Any]:
+def _given(run: Run, season: str, algorithm: str, within: Within) -> dict[str, Any]:
     settings = run.config.models
     own: Mapping[str, Any] = settings.season_parameters.get(season, {}).get(algorithm, {})
-    return {**settings.parameters.get(algorithm, {}), **own}
+    measured = within.get(season, within.get(ALL)) if models.find(algorithm).placed else None
+    return {**settings.parameters.get(algorithm, {}), **own} | ({WITHIN: measured} if measured else {})
 
 
 def select_units(run: Run, seasons: Sequence[str], samples: str) -> list[Unit]:
     """One forward selection for each season."""
     if not run.config.models.select:
         return []
-    told = groups(run)
+    told, within = groups(run), areas.within(run)
     units = []
     for season in seasons:
-        task = _task(run, season, explained(run), _given(run, season, explained(run)))
+        task = _task(run, season, explained(run), _given(run, season, explained(run), within))
         units.append(Unit(SELECT, season, digest(samples, told, task, learn.FORMAT), select, (told, task)))
     return units
 
 
 def tune_units(run: Run, seasons: Sequence[str], samples: str) -> list[Unit]:
-    """One grid search for each algorithm that is tuned, in each season and for the comprehensive model."""
-    units = []
+    """Units that tune an algorithm in each season and for the comprehensive model, and that score the choice."""
+    units, within = [], areas.within(run)
     for algorithm, choices in run.config.models.tune.items() if seasons else ():
         for season in (*seasons, ALL):
-            task = _task(run, season, algorithm, _given(run, season, algorithm))
+            task = _task(run, season, algorithm, _given(run, season, algorithm, within))
             features = features_of(run, season)
-            name = f"{season}-{algorithm}"
-            made_from = digest(samples, features, task, choices, learn.FORMAT)
-            units.append(Unit(TUNE, name, made_from, tune, (name, features, task, choices)))
+            draws = run.config.models.tune_draws
+            made_from = digest(samples, features, task, choices, draws, learn.FORMAT)
+            for name, how in ((f"{season}-{algorithm}", tuning.tune), (f"{season}-{algorithm}-nested", tuning.nested)):
+                arguments = (name, how, features, task, choices, draws)
+                units.append(Unit(TUNE, name, digest(made_from, name), tune, arguments))
     return units
 
 
@@ -115,14 +123,14 @@ def importance_units(run: Run, seasons: Sequence[str], fits: Sequence[Unit]) -> 
 def ablation_units(run: Run, seasons: Sequence[str], samples: str) -> list[Unit]:
     """One unit for each season and factor left out, and one with nothing left out."""
     wanted = run.config.models.ablation
-    told = groups(run)
     if wanted is False:
         return []
+    told, within = groups(run), areas.within(run)
     named = list(dict.fromkeys(told.values())) if wanted is True else wanted
     units = []
     for season in seasons:
         own = {name: told[name] for name in features_of(run, season)}
-        task = _task(run, season, explained(run), parameters_of(run, season, explained(run)))
+        task = _task(run, season, explained(run), parameters_of(run, season, explained(run), within))
         for name in (selection.NOTHING, *named):
             left = own if name == selection.NOTHING else set(own) - set(selection.members(name, told))
             if not left or (name != selection.NOTHING and len(left) == len(own)):
@@ -158,12 +166,14 @@ def select(workspace: Workspace, told: Mapping[str, str], task: Task) -> None:
 def tune(
     workspace: Workspace,
     name: str,
+    how: Callable[..., pd.DataFrame],
     features: Sequence[str],
     task: Task,
-    choices: Mapping[str, Sequence[Any]],
+    choices: tuning.Choices,
+    draws: int | None,
 ) -> None:
-    """Tune an algorithm in a season on a worker."""
-    found = selection.tune(_rows(workspace, task), features, task, choices)
+    """Tune an algorithm in a season, or score its tuning, on a worker."""
+    found = how(_rows(workspace, task), features, task, choices, draws)
     storage.write_json(workspace.state(TUNE, f"{name}.json"), found.to_dict("records"))
 
 
@@ -175,7 +185,7 @@ def importance(
     The forest is grown anew, the same to the byte: to read the stored one takes three times its memory.
     """
     seed, parameters = options["seed"], options["parameters"]
-    rows, _ = learn.rows_of(workspace, job, seed, options["folds"])
+    rows = learn.all_rows(workspace, job, seed, options["folds"])
     X, y = rows[list(features)], rows[MAP]
     estimator = models.fit(job, rows, features, parameters=parameters, seed=seed)
     del rows
@@ -226,11 +236,12 @@ def _joined(run: Run, units: Sequence[Unit]) -> pd.DataFrame:
 
 
 def _tuned(run: Run, seasons: Sequence[str]) -> pd.DataFrame:
-    """Every combination of parameters that was tried, with its blocked error."""
+    """Every combination of parameters that was tried, with its blocked error, and what the choice is worth."""
     found: list[dict[str, Any]] = []
     for algorithm in run.config.models.tune:
         for season in (*seasons, ALL):
-            url = run.workspace.state(TUNE, f"{season}-{algorithm}.json")
-            found += storage.read_json(url) if storage.exists(url) else []
+            for name in (f"{season}-{algorithm}", f"{season}-{algorithm}-nested"):
+                url = run.workspace.state(TUNE, f"{name}.json")
+                found += storage.read_json(url) if storage.exists(url) else []
     table = pd.DataFrame(found)
     return table.assign(parameters=table["parameters"].map(json.dumps)) if len(table) else table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from soilscale.flow.draw import Recipe, Slot
 from soilscale.flow.mapping import CONSERVE, Chosen, choose, map_name, trained
 from soilscale.flow.material import Material, on_grid, truth, truth_stamp
 from soilscale.flow.session import Run
+from soilscale.flow.stacking import features_of
 from soilscale.flow.units import FAILED, MARKER, Unit, markers
 from soilscale.flow.workspace import Workspace, digest
 from soilscale.maps import MONTH
@@ -95,7 +96,9 @@ def judge_units(material: Material, conserved: Sequence[Unit]) -> list[Unit]:
             own = material.chosen[run.config.season_scheme.name(month)]
             model = fitted[own.season, algorithm]
             entry = Entry(str(month), algorithm, None if model == own else model, known, stations)
-            units.append(Unit(JUDGE, entry.name, digest(made_from, entry, state), judge, (recipe, slot, entry)))
+            how = replace(recipe, features=features_of(run, algorithm, own.season))
+            origin = digest(made_from, entry, how.features, state)
+            units.append(Unit(JUDGE, entry.name, origin, judge, (how, slot, entry)))
     return units
 
 

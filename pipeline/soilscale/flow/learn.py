@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,10 +27,13 @@ from soilscale.seasons import ALL, Seasons
 MODEL, TREES = "model.skops", "trees.npz"
 """Files of a fitted model: the whole of it, and of a forest its trees laid out for prediction."""
 
+MEMBERS = "members.json"
+"""File of a model that is made of others: their weights and features."""
+
 ROWS = 2**18
 """Rows of a table that are written at once."""
 
-FORMAT = 3
+FORMAT = 4
 """Version of what a fit writes; a change redoes every fit."""
 
 
@@ -56,14 +60,16 @@ def fit(
     options: Mapping[str, Any],
 ) -> None:
     """Fit one job; keep its predictions and, of a random one, the model and its description."""
-    train, held_out = rows_of(workspace, job, options["seed"], options["folds"])
+    split = rows_of(workspace, job, options["seed"], options["folds"])
     fitting = {name: options[name] for name in ("parameters", "seed")}
-    estimator, predictions = models.learn(job, train, held_out, features, **fitting)
-    del held_out
+    predictions = models.judge(job, *split, features, **fitting)
+    del split
     write_table(workspace.state("train", f"{job.name}.parquet"), predictions)
-    if estimator is not None:
-        about = models.describe(job, estimator, train, features, units, predictions)
-        del train, predictions
+    if job.split == "random":
+        rows = all_rows(workspace, job, options["seed"], options["folds"])
+        estimator = models.fit(job, rows, features, **fitting)
+        about = models.describe(job, estimator, rows, features, units, predictions)
+        del rows, predictions
         give_back()
         store(workspace, job, estimator, about)
 
@@ -215,6 +221,13 @@ def rows_of(workspace: Workspace, job: Job, seed: int, folds: int = models.FOLDS
     return found
 
 
+def all_rows(workspace: Workspace, job: Job, seed: int, folds: int = models.FOLDS) -> pd.DataFrame:
+    """Rows that the stored model of a random job learns from, of `models.learned`; no other is left in memory."""
+    found = models.learned(job, table(workspace.samples, job.season, seed, folds), seed=seed)
+    give_back()
+    return found
+
+
 def give_back() -> None:
     """Let go of memory that has been freed, which Arrow and the C library would keep for themselves."""
     pa.default_memory_pool().release_unused()
@@ -256,6 +269,22 @@ def load(url: str, version: str) -> models.Predictor:  # noqa: ARG001 - what is 
     storage.DamagedError
         If it holds anything but a model of ours.
     """
+    season, _, algorithm = url.rpartition("/")
+    if not models.find(algorithm).members:
+        return _predictor(url)
+    told = storage.read_json(storage.join(url, MEMBERS))
+    place = {name: number for number, name in enumerate(told["features"])}
+    members = told["members"].items()
+    return models.Blend(
+        [
+            (_predictor(f"{season}/{name}"), np.array([place[one] for one in member["features"]]), member["weight"])
+            for name, member in members
+        ]
+    )
+
+
+def _predictor(url: str) -> models.Predictor:
+    """Model that was fitted, from its folder; errors as `load`."""
     try:
         trees = storage.read_bytes(storage.join(url, TREES))
     except FileNotFoundError:

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from soilscale import __version__, cube, maps, samples, storage
-from soilscale.flow import areas, draw, explain, intervals, learn, releases
+from soilscale.flow import areas, draw, intervals, learn, releases, stacking
 from soilscale.flow.keeping import Piece
 from soilscale.flow.layout import Layout, lay
 from soilscale.flow.plan import State
 from soilscale.flow.session import Run
-from soilscale.flow.stages import samples_digest, train_units
+from soilscale.flow.stages import model_units, samples_digest
 from soilscale.flow.units import Receipt, Unit
 from soilscale.flow.workspace import digest
-from soilscale.models import best, find, joint
+from soilscale.models import best, joint
 from soilscale.seasons import ALL, Months
 
 PREDICT, SOLVE, CONSERVE, FOLD, MAPS = "predict", "residual", "conserve", "season", "publish"
@@ -60,7 +60,7 @@ def trained(run: Run) -> dict[tuple[str, str], Chosen]:
     names = run.config.season_scheme.names
     return {
         (model.season, model.algorithm): Chosen(model.season, model.algorithm, unit.digest)
-        for unit in train_units(run, names)
+        for unit in model_units(run, names)
         for model in joint.kept(unit.arguments[0], names)
     }
 
@@ -93,7 +93,7 @@ def draw_maps(run: Run) -> None:
 def measure_units(run: Run, chosen: Mapping[str, Chosen]) -> list[Unit]:
     """Units that measure how far the maps of the chosen models may be off."""
     algorithms = {season: model.algorithm for season, model in chosen.items()}
-    fits = [unit.digest for unit in train_units(run, run.config.season_scheme.names)]
+    fits = [unit.digest for unit in model_units(run, run.config.season_scheme.names)]
     made_from = digest(fits, run.standing.coarse(run.config.training_months))
     joint_fits = {unit.name: unit.arguments for unit in areas.variance_units(run, samples_digest(run))}
     spreads = {
@@ -140,7 +140,7 @@ def recipe(run: Run, model: Chosen, offsets: maps.Offsets | None) -> draw.Recipe
     settings = run.config
     return draw.Recipe(
         grid=run.plan.grid,
-        features=run.features if find(model.algorithm).joint else explain.features_of(run, model.season),
+        features=stacking.features_of(run, model.algorithm, model.season),
         static=frozenset(name for name, given in cube.features(run.plan.inputs).items() if given.static),
         target=run.plan.target.source.name,
         start=run.plan.months[0],

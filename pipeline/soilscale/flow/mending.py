@@ -12,6 +12,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from soilscale import cube, models, storage
 from soilscale.flow import (
     areas,
+    detail,
     explain,
     gathering,
     intervals,
@@ -21,6 +22,7 @@ from soilscale.flow import (
     plan,
     releases,
     reporting,
+    stacking,
     stages,
     verification,
 )
@@ -133,10 +135,10 @@ def _order() -> tuple[str, ...]:
     """Stages of units, and the report, each after what it goes on from."""
     return (
         *(plan.CUBE, plan.GATHER, plan.RELATE, plan.HARMONISE, plan.MERGE, stages.SAMPLES),
-        *(explain.SELECT, explain.TUNE, *areas.STAGES, stages.TRAIN),
+        *(areas.KNOTS, explain.SELECT, explain.TUNE, *areas.JOINT, stages.TRAIN, stacking.STACK),
         *(explain.IMPORTANCE, explain.ABLATION, intervals.INTERVALS),
         *mapping.STAGES,
-        *(judging.JUDGE, reporting.REPORT),
+        *(judging.JUDGE, detail.WITHIN, reporting.REPORT),
     )
 
 
@@ -204,8 +206,10 @@ def _take_back_object(run: Run, name: str) -> dict[str, set[str]]:
     if parts[0] == "models":
         storage.remove(stages.joined(run, stages.TRAIN))
         _, season, algorithm, _ = parts
-        joint = algorithm in models.ALGORITHMS and models.ALGORITHMS[algorithm].joint
-        fitted = ALL if joint else season
+        known = models.ALGORITHMS.get(algorithm)
+        if known is not None and known.members:
+            return {stacking.STACK: {f"{ALL}-{algorithm}-seasonal-random"}}
+        fitted = ALL if known is not None and known.joint else season
         return {stages.TRAIN: {f"{fitted}-{algorithm}-{kind}-random" for kind in ("seasonal", "comprehensive")}}
     return {"/".join(parts[1:-1]): {parts[-1].partition(".")[0]}} if parts[0] == "state" and parts[2:] else {}
 

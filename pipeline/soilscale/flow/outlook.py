@@ -163,6 +163,8 @@ class Outlook:
 
     def trees(self, algorithm: str) -> int:
         """Trees of an algorithm's model; of one that has none, those of a forest stand in, of a joint fit far fewer."""
+        if members := models.find(algorithm).members:
+            return sum(map(self.trees, members))
         if models.find(algorithm).joint:
             return LIKE_TREES * len(self.features)
         return int(self.parameters(algorithm).get("n_estimators", TREES))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from distributed import Client
 
-from soilscale import catalog, cube, storage
+from soilscale import catalog, cube, models, storage
 from soilscale.catalog import Scene
 from soilscale.config import Config
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
@@ -16,6 +16,7 @@ from soilscale.flow import (
     areas,
     audit,
     causes,
+    detail,
     explain,
     freezing,
     judging,
@@ -25,6 +26,7 @@ from soilscale.flow import (
     probing,
     releases,
     reporting,
+    stacking,
     stages,
 )
 from soilscale.flow.material import stations_on_grid
@@ -66,8 +68,9 @@ def status(config: Config) -> Status:
     found = [StageStatus("search", frozen, len(config.source_list), _count(failed, freezing.SEARCH))]
     expected = _expected(run) if frozen == len(config.source_list) else {}
     before, after = explain.asked(config)
-    joint = areas.STAGES if areas.algorithms(config) else ()
-    for stage in (CUBE, GATHER, *_of_parts(config), SAMPLES, *before, *joint, TRAIN, *after, *mapping.STAGES):
+    stack = (stacking.STACK,) if any(models.find(name).members for name in config.models.algorithms) else ()
+    learned = (areas.KNOTS, *before, *(areas.JOINT if areas.algorithms(config) else ()), TRAIN, *stack, *after)
+    for stage in (CUBE, GATHER, *_of_parts(config), SAMPLES, *learned, *mapping.STAGES):
         standing = {name for name in markers(workspace, stage) if MARKER.search(name) and not name.endswith(FAILED)}
         units = expected.get(stage)
         done = len(standing) if units is None else sum(unit.marker in standing for unit in units)
@@ -75,6 +78,10 @@ def status(config: Config) -> Status:
     if judging.asked(run):
         total = judging.count(run) if mapping.CONSERVE in expected else None
         found.append(StageStatus(judging.JUDGE, judging.done(workspace), total, _count(failed, judging.JUDGE)))
+    shown = {name for name in markers(workspace, detail.WITHIN) if MARKER.search(name) and not name.endswith(FAILED)}
+    units = detail.detail_units(run, mapping.choose(run)) if mapping.CONSERVE in expected else None
+    done = len(shown) if units is None else sum(unit.marker in shown for unit in units)
+    found.append(StageStatus(detail.WITHIN, done, None if units is None else len(units), _count(failed, detail.WITHIN)))
     found.append(
         StageStatus(
             reporting.REPORT,
@@ -132,6 +139,7 @@ def _learned(run: Run) -> dict[str, list[Unit]]:
         explain.SELECT: explain.select_units(run, seasons, made_from),
         explain.TUNE: explain.tune_units(run, seasons, made_from),
         TRAIN: fits,
+        stacking.STACK: stacking.stack_units(run, seasons, fits),
         explain.IMPORTANCE: explain.importance_units(run, seasons, fits),
         explain.ABLATION: explain.ablation_units(run, seasons, made_from),
     }

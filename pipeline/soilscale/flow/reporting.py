@@ -16,7 +16,7 @@ from soilscale import __version__, kernels, reports, storage
 from soilscale.config import Config
 from soilscale.cube import FRACTION
 from soilscale.extents import TURN, turned
-from soilscale.flow import audit, explain, inventory, judging, pictures, releases, stages
+from soilscale.flow import audit, detail, explain, inventory, judging, pictures, releases, stages
 from soilscale.flow.causes import causes
 from soilscale.flow.mapping import CONSERVE, MAPS, MAPS_MEAN, PREDICTORS, map_units
 from soilscale.flow.material import Material, check_stations, stations_digest, stations_stamps, truth, truth_stamp
@@ -68,9 +68,13 @@ def write_report(run: Run) -> None:
     material = Material(run)
     judges = judging.judge_units(material, map_units(run)[CONSERVE]) if judging.asked(run) else []
     run.do(judges, "report: every algorithm")
+    details = detail.detail_units(run, material.chosen)
+    run.do(details, "report: detail within cells")
     _record_broken(material)
     run.progress("report", 0, 3)
     tables = _tables(material, judging.judged(material, judges))
+    if len(within := detail.table(run, details)):
+        tables["within"] = within
     written = _put(run, earlier, {f"{name}.csv": table.to_csv(index=False) for name, table in tables.items()})
     run.progress("report", 1, 3)
     figures = pictures.draw(material, tables, material.places)
@@ -131,6 +135,7 @@ def _made_from(run: Run, stations: Sequence[tuple[str, str]]) -> str:
         sorted(markers(run.workspace, CONSERVE)),
         sorted(markers(run.workspace, MAPS)),
         sorted(markers(run.workspace, judging.JUDGE)),
+        sorted(markers(run.workspace, detail.WITHIN)),
         [sorted(markers(run.workspace, stage)) for stage in (stages.TRAIN, *explain.STAGES)],
         [(failure.name, failure.message) for failure in failures(run.workspace)],
         run.config_hash,

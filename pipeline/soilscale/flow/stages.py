@@ -11,7 +11,7 @@ import pandas as pd
 
 from soilscale import catalog, cube, models, reports, samples, storage
 from soilscale.errors import DataError, IncompleteError
-from soilscale.flow import areas, audit, explain, fill, fitting, freezing, inventory, learn, plan
+from soilscale.flow import areas, audit, explain, fill, fitting, freezing, inventory, learn, plan, stacking
 from soilscale.flow.layout import Layout, lay
 from soilscale.flow.session import Run
 from soilscale.flow.units import Receipt, Unit
@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 MOST_BEYOND = 0.5
 """Largest share of observations outside the physical range that a run goes on with."""
+
+SCORED = "models like this one that did not learn from the rows they are scored on; this one learned from all rows"
+"""What the accuracy in a model's description is of."""
 
 SAMPLES, TRAIN = "samples", "train"
 """Stages beside the cube's and the maps'."""
@@ -211,18 +214,21 @@ def train(run: Run) -> None:
             "season %s has %d training rows, too few for a model; the comprehensive one is used", name, count
         )
     seasons, made_from = trained_seasons(run), samples_digest(run)
+    _raise_failed(run.do(areas.knots_units(run), "train: fine features"))
     _raise_failed(run.do(explain.select_units(run, seasons, made_from), "train: forward selection"))
     _raise_failed(run.do(explain.tune_units(run, seasons, made_from), "train: tuning"))
-    _raise_failed(run.do(areas.knots_units(run), "train: knots"))
     _raise_failed(run.do(areas.basis_units(run), "train: basis"))
     _raise_failed(run.do(areas.variance_units(run, made_from), "train: variances"))
-    work = train_units(run, seasons)
-    _raise_failed(run.do(work, "train"))
-    run.do(explain.importance_units(run, seasons, work), "train: importance")
+    fits = train_units(run, seasons)
+    _raise_failed(run.do(fits, "train"))
+    stacks = stacking.stack_units(run, seasons, fits)
+    _raise_failed(run.do(stacks, "train: stack"))
+    work = [*fits, *stacks]
+    run.do(explain.importance_units(run, seasons, fits), "train: importance")
     run.do(explain.ablation_units(run, seasons, made_from), "train: ablation")
     if not _stands(run, work, run.workspace.predictions):
         _put_together(run, work, run.workspace.predictions)
-        _describe(run, [model for unit in work for model in joint.kept(unit.arguments[0], seasons)])
+        _describe(run, [(unit.stage, model) for unit in work for model in joint.kept(unit.arguments[0], seasons)])
         _mark(run, work)
 
 
@@ -261,14 +267,14 @@ def train_units(run: Run, seasons: Sequence[str]) -> list[Unit]:
     """One unit for each fit."""
     settings = run.config.models
     made_from = samples_digest(run)
-    told = cube.feature_units(run.plan.inputs)
+    told, within = cube.feature_units(run.plan.inputs), areas.within(run)
     units = []
     for job in models.jobs(seasons, settings.algorithms, settings.folds):
         if models.find(job.algorithm).joint:
             units.append(areas.fit_unit(run, TRAIN, job, seasons, made_from, told))
             continue
         features = explain.features_of(run, job.season)
-        parameters = explain.parameters_of(run, job.season, job.algorithm)
+        parameters = explain.parameters_of(run, job.season, job.algorithm, within)
         feature_units = {name: told[name] for name in features}
         options = {"parameters": parameters, "seed": settings.seed, "folds": settings.folds}
         origin = digest(made_from, job, parameters, settings.folds, features, learn.FORMAT)
@@ -276,11 +282,17 @@ def train_units(run: Run, seasons: Sequence[str]) -> list[Unit]:
     return units
 
 
-def _describe(run: Run, jobs: Sequence[Job]) -> None:
-    """Write every model's description, with its accuracy."""
+def model_units(run: Run, seasons: Sequence[str]) -> list[Unit]:
+    """One unit for each fit, and for each model that is made of others."""
+    fits = train_units(run, seasons)
+    return [*fits, *stacking.stack_units(run, seasons, fits)]
+
+
+def _describe(run: Run, jobs: Sequence[tuple[str, Job]]) -> None:
+    """Write the description of every model, each with its stage, with its accuracy."""
     accuracy = reports.accuracy(learn.predictions(run.workspace.predictions), run.config.season_scheme.names)
-    for job in jobs:
-        told = storage.read_json(run.workspace.state(TRAIN, f"{job.name}.about.json"))
+    for stage, job in jobs:
+        told = storage.read_json(run.workspace.state(stage, f"{job.name}.about.json"))
         rows = accuracy[(accuracy["algorithm"] == job.algorithm) & (accuracy["model"] == job.model)]
         if job.season != ALL:
             rows = rows[rows["season"] == job.season]
@@ -288,6 +300,7 @@ def _describe(run: Run, jobs: Sequence[Job]) -> None:
             {key: _plain(value) for key, value in row.items() if key in {"season", "split", "metric", "value", "n"}}
             for row in rows.to_dict("records")
         ]
+        told["accuracy_of"] = SCORED
         storage.write_json(run.workspace.model(job.season, job.algorithm, "model.json"), told)
 
 

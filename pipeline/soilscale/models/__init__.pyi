@@ -1,4 +1,4 @@
-from .algorithms import ALGORITHMS, RECOMMENDED, Algorithm, Estimator, best, find
+from .algorithms import ALGORITHMS, RECOMMENDED, Algorithm, Estimator, best, find, with_members
 from .bagging import RandomForest
 from .boosting import BoostedTrees
 from .distance import NearestNeighbours, SupportVectors
@@ -6,8 +6,8 @@ from .gaussian_process import GaussianProcess
 from .importance import has_importance, measure, oob_r2
 from .packing import pack, unpack
 from .persistence import dumps, loads
-from .prediction import Predictor, predict, ready, surface
-from .training import FOLD, FOLDS, PREDICTIONS, Job, describe, fit, folds, jobs, learn, partition, run
+from .prediction import Blend, Predictor, predict, ready, surface
+from .training import FOLD, FOLDS, PREDICTIONS, Job, describe, fit, folds, jobs, judge, learned, partition, run
 from .trend import TrendForest
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "PREDICTIONS",
     "RECOMMENDED",
     "Algorithm",
+    "Blend",
     "BoostedTrees",
     "Estimator",
     "GaussianProcess",
@@ -34,7 +35,8 @@ __all__ = [
     "folds",
     "has_importance",
     "jobs",
-    "learn",
+    "judge",
+    "learned",
     "loads",
     "measure",
     "oob_r2",
@@ -45,4 +47,5 @@ __all__ = [
     "run",
     "surface",
     "unpack",
+    "with_members",
 ]

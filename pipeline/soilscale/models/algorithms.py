@@ -6,7 +6,7 @@ A configuration is checked against their names, so what they are made of is impo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 RESERVED: Mapping[str, str] = {
     "random_state": "set models.seed instead",
     "n_jobs": "every fit runs on one core and the fits run side by side; set --workers instead",
+    "within": "it is measured on the fine features of the area",
 }
 """Parameters that a person cannot set, and what to do instead."""
 
@@ -51,6 +52,10 @@ class Algorithm:
     """Number of features -> unfitted estimator with the default parameters, running on one core."""
     joint: bool = False
     """Whether one fit learns all seasons together, from means over cells of functions of their fine features."""
+    members: tuple[str, ...] = ()
+    """Algorithms whose predictions it weighs; its estimator learns from those. They are trained beside it."""
+    placed: bool = False
+    """Whether a fit takes each row's place (`fit(X, y, place=...)`), and `within`: how features vary in a cell."""
 
     def make(self, parameters: Mapping[str, Any], p: int, seed: int) -> Estimator:
         """Make an unfitted estimator.
@@ -121,6 +126,12 @@ def _boosted_trees(_: int) -> Estimator:
     return BoostedTrees(n_jobs=1)
 
 
+def _stack(_: int) -> Estimator:
+    from soilscale.models.stack import Stack
+
+    return Stack()
+
+
 def _gaussian_process(_: int) -> Estimator:
     from soilscale.models.gaussian_process import GaussianProcess
 
@@ -140,8 +151,10 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         Algorithm(
             "trend_forest",
             "Linear trend by ridge regression, and a random forest with the same defaults on its residuals: "
-            "extrapolates where a forest alone cannot.",
+            "extrapolates where a forest alone cannot. A slope is shrunk the more, the less of its feature's fine "
+            "variance lies between cells.",
             _trend_forest,
+            placed=True,
         ),
         Algorithm(
             "svm",
@@ -169,6 +182,13 @@ ALGORITHMS: Mapping[str, Algorithm] = {
             _gaussian_process,
             joint=True,
         ),
+        Algorithm(
+            "stack",
+            "Weighted mean of gaussian_process, trend_forest and xgboost, which are trained beside it: equal weights, "
+            "or those of non-negative least squares on blocked predictions (Breiman 1996, Machine Learning 24, 49-64).",
+            _stack,
+            members=("gaussian_process", "trend_forest", "xgboost"),
+        ),
     )
 }
 """Every algorithm by name."""
@@ -188,6 +208,17 @@ def find(name: str) -> Algorithm:
     if name not in ALGORITHMS:
         raise ConfigurationError(f"models.algorithms: there is no {name!r}{nearest(name, ALGORITHMS)}")
     return ALGORITHMS[name]
+
+
+def with_members(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of algorithms, each after those of its members that are not named themselves; unknown ones as they are."""
+    named = tuple(names)
+    found: list[str] = []
+    for name in named:
+        members = ALGORITHMS[name].members if name in ALGORITHMS else ()
+        found += [member for member in members if member not in (*named, *found)]
+        found.append(name)
+    return tuple(found)
 
 
 def best(errors: Mapping[str, pd.DataFrame]) -> str:

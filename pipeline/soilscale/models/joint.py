@@ -64,7 +64,8 @@ def kept(job: Job, seasons: Sequence[str]) -> list[Job]:
     """
     if job.split != "random":
         return []
-    if not find(job.algorithm).joint:
+    known = find(job.algorithm)
+    if not (known.joint or known.members):
         return [job]
     models: list[tuple[str, ModelName]] = [*((season, "seasonal") for season in seasons), (ALL, "comprehensive")]
     return [Job(season, job.algorithm, model, "random", None) for season, model in models]

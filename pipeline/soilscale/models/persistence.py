@@ -32,7 +32,7 @@ CHECKED = (BoostedTrees, GaussianProcess, NearestNeighbours, SupportVectors)
 TRUSTED = tuple(f"{one.__module__}.{one.__qualname__}" for one in (Tree, RandomForest, TrendForest, *CHECKED))
 """Types that a stored model may hold beside those of NumPy and scikit-learn that skops knows to be harmless."""
 
-MODELS = tuple({type(algorithm.build(1)) for algorithm in ALGORITHMS.values()})
+MODELS = tuple({type(algorithm.build(1)) for algorithm in ALGORITHMS.values() if not algorithm.members})
 """Types that a stored model may be."""
 
 SCHEMA = "schema.json"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -68,6 +70,26 @@ class Trees:
         return descent.mean(self._descent, X, self.threads)
 
 
+@dataclass(frozen=True)
+class Blend:
+    """Weighted mean of several predictors.
+
+    Parameters
+    ----------
+    members
+        Each with the columns that it takes of the features, and its weight.
+    """
+
+    members: Sequence[tuple[Predictor, NDArray[np.intp], float]]
+
+    def predict(self, X: NDArray[Any]) -> NDArray[np.float64]:
+        """Predict the target, shape ``(n,)``, from features ``(n, p)``."""
+        total = np.zeros(len(X))
+        for member, columns, weight in self.members:
+            total += weight * member.predict(X[:, columns])
+        return total
+
+
 def ready(estimator: Estimator, threads: int = 1) -> Predictor:
     """Make a fitted model ready to predict many rows.
 
@@ -111,6 +133,10 @@ def surface(
     array
         Shape ``(len(y), len(x))``, in the target's units.
     """
+    if isinstance(predictor, Blend):
+        parts = [(surface(member, months, y, x), weight) for member, _, weight in predictor.members]
+        known = [weight * part for part, weight in parts if part is not None]
+        return np.sum(known, axis=0) if known else None
     return predictor.surface(months, y, x) if isinstance(predictor, GaussianProcess) else None
 
 

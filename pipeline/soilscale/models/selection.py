@@ -7,17 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from dask_ml.model_selection import GridSearchCV
-from sklearn.model_selection import PredefinedSplit
 
 from soilscale.errors import ConfigurationError, nearest
 from soilscale.models.algorithms import find
-from soilscale.models.training import FOLDS, Job, fold_of, matrix, run, seed_of
-from soilscale.samples import MIN_ROWS
-from soilscale.schema import MAP
-from soilscale.seasons import ALL
+from soilscale.models.training import FOLDS, WITHIN, Job, run
 
 NOTHING = "nothing"
 """What the first row of an ablation leaves out."""
@@ -52,7 +46,8 @@ class Task:
             return replace(self, parameters={**self.parameters, "rows": FEW, "iterations": STEPS})
         if self.algorithm not in FORESTS:
             return self
-        trees = find(self.algorithm).make(self.parameters, p, self.seed).get_params()["n_estimators"]
+        given = {name: value for name, value in self.parameters.items() if name != WITHIN}
+        trees = find(self.algorithm).make(given, p, self.seed).get_params()["n_estimators"]
         return replace(self, parameters={**self.parameters, "n_estimators": min(trees, TREES)})
 
 
@@ -148,54 +143,3 @@ def forward(table: pd.DataFrame, groups: Groups, task: Task) -> pd.DataFrame:
 def _features(groups: Groups, chosen: Iterable[str]) -> list[str]:
     wanted = set(chosen)
     return [feature for feature, group in groups.items() if group in wanted]
-
-
-def tune(
-    table: pd.DataFrame, features: Sequence[str], task: Task, choices: Mapping[str, Sequence[Any]]
-) -> pd.DataFrame:
-    """Try every combination of parameters on the blocked folds.
-
-    Parameters
-    ----------
-    table
-        Training table.
-    features
-        Columns to learn from.
-    choices
-        Parameter -> the values to try.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row for each combination, the one with the least error first: season, algorithm, parameters (dict), metric
-        (``rmse``), value (m3 m-3). None where the season has too few rows or blocks to choose by.
-    """
-    of_season = (table["season"] == task.season).to_numpy() | (task.season == ALL)
-    rows = table[of_season]
-    fold = fold_of(table, task.folds, task.seed)[of_season]
-    sizes = np.bincount(fold, minlength=task.folds)
-    if len(rows) - sizes.max() < MIN_ROWS:
-        return pd.DataFrame(columns=["season", "algorithm", "parameters", "metric", "value"])
-    estimator = find(task.algorithm).make(task.parameters, len(features), seed_of(task.seed, "tune", task.season))
-    search = GridSearchCV(
-        estimator,
-        {name: list(values) for name, values in choices.items()},
-        scoring="neg_mean_squared_error",
-        iid=True,
-        cv=PredefinedSplit(fold),
-        refit=False,
-        error_score="raise",
-        return_train_score=False,
-        scheduler="synchronous",
-    )
-    search.fit(matrix(rows, features).astype("float64"), rows[MAP].to_numpy())
-    found = pd.DataFrame(
-        {
-            "season": task.season,
-            "algorithm": task.algorithm,
-            "parameters": search.cv_results_["params"],
-            "metric": "rmse",
-            "value": np.sqrt(-search.cv_results_["mean_test_score"]),
-        }
-    )
-    return found.sort_values("value", kind="stable", ignore_index=True)

@@ -32,6 +32,9 @@ FOLDS = 5
 FOLD = "fold"
 """Column of a table that tells the fold of each row, dealt before by the whole table's blocks; int8."""
 
+WITHIN = "within"
+"""Parameter of placed algorithms: feature -> its standard deviation within coarse cells."""
+
 PREDICTIONS = ("time", "season", "y", "x", "algorithm", "model", "split", "observed", "predicted")
 """Columns of the table of predictions."""
 
@@ -61,8 +64,11 @@ class Job:
 def jobs(seasons: Iterable[str], algorithms: Iterable[str], folds: int = FOLDS) -> list[Job]:
     """List every fit: for each algorithm and each of its models a random one and `folds` blocked ones.
 
-    The random fit's estimator is the stored model; the blocked ones only tell how accurate it is. Of a joint algorithm
-    one fit is of all seasons, and stores every model (see `joint.kept`).
+    What is made of other algorithms has none.
+
+    A random job stores a model too, which learns from all rows (`learned`); its split and the blocked folds only tell
+    how accurate the algorithm is. Of a joint algorithm one fit is of all seasons, and stores every model (see
+    `joint.kept`).
 
     Parameters
     ----------
@@ -86,6 +92,7 @@ def jobs(seasons: Iterable[str], algorithms: Iterable[str], folds: int = FOLDS) 
     return [
         Job(season, algorithm.name, model, split, fold)
         for algorithm in map(find, algorithms)
+        if not algorithm.members
         for season, model in (together if algorithm.joint else models)
         for split, fold in splits
     ]
@@ -152,9 +159,26 @@ def partition(job: Job, table: pd.DataFrame, *, seed: int, folds: int = FOLDS) -
     train, held_out : pandas.DataFrame
         `train` ordered by time, from north to south and from west to east; `held_out` in the order of `table`.
     """
-    of_season = (table["season"] == job.season).to_numpy() | (job.model == "comprehensive")
     learn = _learned(job, table, seed, folds)
-    rows = np.flatnonzero(of_season & learn)
+    return numbered(table.take(_drawn(job, table, learn, seed))), numbered(table[_of_season(job, table) & ~learn])
+
+
+def learned(job: Job, table: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """Rows that the stored model of a random job learns from: all, also those that its split holds out.
+
+    Parameters, and how the comprehensive model draws its rows, are those of `partition`; so is the order.
+    """
+    return numbered(table.take(_drawn(job, table, np.ones(len(table), bool), seed)))
+
+
+def _of_season(job: Job, table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Rows of a job's season, shape ``(rows,)``."""
+    return (table["season"] == job.season).to_numpy() | (job.model == "comprehensive")
+
+
+def _drawn(job: Job, table: pd.DataFrame, learn: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
+    """Places of the rows that a job learns from, of those that it may: by time, north to south, west to east."""
+    rows = np.flatnonzero(_of_season(job, table) & learn)
     time, y, x = (table[name].to_numpy()[rows] for name in ("time", "y", "x"))
     rows = rows[np.lexsort((x, -y, time))]
     if job.model == "comprehensive":
@@ -163,7 +187,7 @@ def partition(job: Job, table: pd.DataFrame, *, seed: int, folds: int = FOLDS) -
         size = round(enough.mean()) if len(enough) else 0
         rng = _generator(seed, job.model, job.split, job.fold)
         rows = rows[np.sort(rng.choice(len(rows), size, replace=False))]
-    return numbered(table.take(rows)), numbered(table[of_season & ~learn])
+    return rows
 
 
 def numbered(rows: pd.DataFrame) -> pd.DataFrame:
@@ -181,7 +205,7 @@ def run(
     seed: int,
     folds: int = FOLDS,
 ) -> tuple[Estimator | None, pd.DataFrame]:
-    """Fit one model and predict the rows that it did not learn from.
+    """Predict the rows that a job holds out by a model of the others, and of a random job fit the model of all rows.
 
     The result depends on the seed, the job and the content of the table, not on the order of its rows or on where
     it runs.
@@ -204,7 +228,7 @@ def run(
     Returns
     -------
     estimator
-        The fitted model of a random job; None for a blocked one.
+        The model of a random job, fitted to all rows (see `learned`); None for a blocked one.
     predictions : pandas.DataFrame
         Columns `PREDICTIONS`; observed and predicted are float32, m3 m-3. A blocked job that holds out no row, or
         leaves fewer than `samples.MIN_ROWS` to learn from, has none.
@@ -217,10 +241,13 @@ def run(
         If a random job has fewer than `samples.MIN_ROWS` rows to learn from.
     """
     train, held_out = partition(job, table, seed=seed, folds=folds)
-    return learn(job, train, held_out, features, parameters=parameters, seed=seed)
+    predicted = judge(job, train, held_out, features, parameters=parameters, seed=seed)
+    if job.split != "random":
+        return None, predicted
+    return fit(job, learned(job, table, seed=seed), features, parameters=parameters, seed=seed), predicted
 
 
-def learn(
+def judge(
     job: Job,
     train: pd.DataFrame,
     held_out: pd.DataFrame,
@@ -228,42 +255,68 @@ def learn(
     *,
     parameters: Mapping[str, Any],
     seed: int,
-) -> tuple[Estimator | None, pd.DataFrame]:
-    """Fit one model to the rows of `partition`, and predict those held out; returns and errors as those of `run`."""
+) -> pd.DataFrame:
+    """Predict what `partition` holds out by a model of the others; predictions and errors are those of `run`."""
     if len(train) < MIN_ROWS and job.split == "random":
         raise DataError(
             f"{job.name}: got {len(train)} rows to learn from, expected at least {MIN_ROWS}; choose a longer period, a "
             "larger area or a lower samples.min_valid_fraction, or join seasons"
         )
     if len(train) < MIN_ROWS or (job.split == "blocked" and held_out.empty):
-        find(job.algorithm).make(parameters, len(features), seed)
-        return None, predictions(job, held_out[:0], np.empty(0, dtype=np.float32))
+        make(job.algorithm, parameters, features, seed)
+        return predictions(job, held_out[:0], np.empty(0, dtype=np.float32))
     estimator = fit(job, train, features, parameters=parameters, seed=seed)
-    predicted = predict(estimator, matrix(held_out, features))
-    return (estimator if job.split == "random" else None), predictions(job, held_out, predicted)
+    return predictions(job, held_out, predict(estimator, matrix(held_out, features)))
 
 
 def fit(
     job: Job, train: pd.DataFrame, features: Sequence[str], *, parameters: Mapping[str, Any], seed: int
 ) -> Estimator:
-    """Fit a job's estimator, the same each time, to the rows that `partition` gives it to learn from.
+    """Fit a job's estimator to rows of `partition` or `learned`, the same each time.
 
     Raises
     ------
     ConfigurationError
         If a parameter is unknown or has a value that the algorithm refuses.
     """
-    estimator = find(job.algorithm).make(parameters, len(features), seed_of(seed, job.name))
+    estimator = make(job.algorithm, parameters, features, seed_of(seed, job.name))
     try:
-        return estimator.fit(matrix(train, features), train[MAP].to_numpy())
+        return estimator.fit(matrix(train, features), train[MAP].to_numpy(), **beside(job.algorithm, train))
     except InvalidParameterError as error:
         raise ConfigurationError(f"models.parameters.{job.algorithm}: {error}") from error
+
+
+def make(algorithm: str, parameters: Mapping[str, Any], features: Sequence[str], seed: int) -> Estimator:
+    """Make an unfitted estimator of some features.
+
+    Parameters
+    ----------
+    parameters
+        Those that differ from the defaults; `WITHIN` among them by feature, for an algorithm that takes it.
+
+    Raises
+    ------
+    ConfigurationError
+        As `Algorithm.make`.
+    """
+    given = {name: value for name, value in parameters.items() if name != WITHIN}
+    estimator = find(algorithm).make(given, len(features), seed)
+    if WITHIN in parameters:
+        estimator.set_params(**{WITHIN: [parameters[WITHIN][name] for name in features]})
+    return estimator
+
+
+def beside(algorithm: str, rows: pd.DataFrame) -> dict[str, NDArray[np.integer]]:
+    """What a fit takes beside features and target: of a placed algorithm the number of each row's place."""
+    if not find(algorithm).placed:
+        return {}
+    return {"place": rows.groupby(["y", "x"], sort=True).ngroup().to_numpy()}
 
 
 def describe(
     job: Job,
     estimator: Estimator,
-    train: pd.DataFrame,
+    rows: pd.DataFrame,
     features: Sequence[str],
     units: Mapping[str, str],
     predictions: pd.DataFrame,
@@ -274,8 +327,8 @@ def describe(
     ----------
     job, estimator, predictions
         A random job and what `run` made of it.
-    train, features
-        As `learn` took them.
+    rows, features
+        What the estimator was fitted to (see `learned`).
     units
         Unit of every feature.
 
@@ -283,11 +336,11 @@ def describe(
     -------
     dict
         ``season``, ``algorithm``, ``model``, ``features`` in order, ``units``, ``range`` (least and greatest value of
-        each feature in training), ``parameters``, ``rows`` (train, fitted: fewer
-        where the algorithm has a cap, validation), ``sample_hash`` (SHA-256 of the
-        training rows, whatever their order) and ``versions``; of a Gaussian process ``effects`` too.
+        each feature in training), ``parameters``, ``rows`` (train: all of them; fitted: fewer
+        where the algorithm has a cap; validation: held out by the random split, for the score alone), ``sample_hash``
+        (SHA-256 of the training rows, whatever their order) and ``versions``; of a Gaussian process ``effects`` too.
     """
-    values = matrix(train, features)
+    values = matrix(rows, features)
     low, high = (ends.astype(float).tolist() for ends in (values.min(axis=0), values.max(axis=0)))
     return {
         "season": job.season,
@@ -299,11 +352,11 @@ def describe(
         "parameters": {name: _plain(value) for name, value in estimator.get_params().items()},
         **({"effects": estimator.effects(features)} if isinstance(estimator, GaussianProcess) else {}),
         "rows": {
-            "train": len(train),
-            "fitted": getattr(estimator, "n_samples_fit_", len(train)),
+            "train": len(rows),
+            "fitted": getattr(estimator, "n_samples_fit_", len(rows)),
             "validation": len(predictions),
         },
-        "sample_hash": _digest(train, features),
+        "sample_hash": _digest(rows, features),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }
 
@@ -337,13 +390,13 @@ def matrix(rows: pd.DataFrame, features: Sequence[str]) -> NDArray[np.float32]:
     return rows[list(features)].to_numpy(dtype=np.float32)
 
 
-def _digest(train: pd.DataFrame, features: Sequence[str]) -> str:
+def _digest(rows: pd.DataFrame, features: Sequence[str]) -> str:
     """SHA-256 of the rows' place, time, features and target, little-endian, column by column."""
     digest = hashlib.sha256("\n".join(features).encode())
-    digest.update(train["time"].to_numpy().astype("datetime64[M]").astype("<i8").tobytes())
+    digest.update(rows["time"].to_numpy().astype("datetime64[M]").astype("<i8").tobytes())
     for kind, names in (("<f8", ("y", "x")), ("<f4", (*features, MAP))):
         for name in names:
-            digest.update(train[name].to_numpy().astype(kind).tobytes())
+            digest.update(rows[name].to_numpy().astype(kind).tobytes())
     return digest.hexdigest()
 
 

@@ -158,7 +158,14 @@ MODELS = Section(
             "Difference is seasonal minus comprehensive; lower and upper are the ends of its 95 % interval.",
             folded=True,
         ),
-        Table("tuning", "Parameters that were tried", folded=True),
+        Table(
+            "tuning",
+            "Parameters that were tried",
+            "Blocked: error on the folds by which the best combination was chosen. Nested: error of the choice on "
+            "folds that had no part in it; untuned: error of the parameters as configured on the same rows. Tuning "
+            "gains the difference of these two.",
+            folded=True,
+        ),
     ),
 )
 
@@ -304,6 +311,15 @@ PREDICTORS = Section(
         ),
         Table("importance", "Importance of each feature and group", folded=True),
         Table("ablation", "Error without a factor", "", ("season", "without"), folded=True),
+        Table(
+            "within",
+            "What the detail within coarse cells rests on",
+            "Share within: of the variance of the map's prediction within coarse cells, that which goes with a feature "
+            "(below 0: it works against the others). Share between: of the feature's own fine variance, that which "
+            "lies between cells, where its effect was learned. Detail that rests on a feature which cells hardly show "
+            "is a guess; the coarse scores cannot see it.",
+            folded=True,
+        ),
         Table("selection", "Factors chosen step by step", folded=True),
     ),
 )
