@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from soilscale import kernels, models, schema
 from soilscale.grid import Grid
 from soilscale.schema import (
+    APPLICABILITY,
     COARSE,
     FINE,
     LOWER,
@@ -33,6 +34,12 @@ NODES: Mapping[str, str] = {MONTH: COARSE, SEASON: "coarse_season"}
 """Group of maps -> the group that holds the nodes of the surfaces that conserve them."""
 
 ENDS = (LOWER, UPPER)
+
+OPTIONAL: Mapping[str, Mapping[str, Any]] = {
+    **{name: {**schema.MAP_ATTRS, "long_name": f"{name} end of the interval"} for name in ENDS},
+    APPLICABILITY: schema.APPLICABILITY_ATTRS,
+}
+"""Layers that a map may have beside its values and their quality, with their attributes."""
 
 ROUNDING = 1e-6
 """m3 m-3 by which a stored observation may leave the physical range and still be within it."""
@@ -58,7 +65,7 @@ def template(
     seasons: Seasons,
     *,
     predict_seasons: bool = False,
-    intervals: bool = False,
+    optional: Collection[str] = (),
 ) -> dict[str, xr.Dataset]:
     """Datasets of the groups ``month``, ``season`` and their `NODES`, lazy and all missing.
 
@@ -74,8 +81,8 @@ def template(
         The seasons.
     predict_seasons
         Whether seasonal maps are predictions of their own, and not means of the monthly maps.
-    intervals
-        Whether maps have a lower and an upper layer.
+    optional
+        Which of the layers `OPTIONAL` the maps have.
 
     Returns
     -------
@@ -85,8 +92,7 @@ def template(
     one = np.timedelta64(1, "M")
     after = np.array([seasons.members(start)[-1] + one for start in starts], dtype="datetime64[M]")
     layers = {MAP: schema.MAP_ATTRS, QUALITY: schema.QUALITY_ATTRS}
-    if intervals:
-        layers |= {name: dict(schema.MAP_ATTRS) | {"long_name": f"{name} end of the interval"} for name in ENDS}
+    layers |= {name: attrs for name, attrs in OPTIONAL.items() if name in optional}
     predicted = {PREDICTION: dict(schema.MAP_ATTRS) | {"long_name": "model's estimate before conservation"}}
     nodes = {RESIDUAL: dict(schema.MAP_ATTRS) | {"long_name": "nodes of the surface that conserves"}}
     flags = {PREDICTION_QUALITY: dict(schema.QUALITY_ATTRS) | {"long_name": "what the model's estimate rests on"}}
@@ -177,11 +183,38 @@ def predict(
     use = where & np.logical_and.reduce([np.isfinite(feature) for feature in features])
     result = np.full(use.shape, np.nan, dtype="float32")
     if use.any():
-        table = np.empty((np.count_nonzero(use), len(features)), "float32")
-        for column, feature in enumerate(features):
-            table[:, column] = feature[use]
-        result[use] = models.predict(predictor, table)
+        result[use] = models.predict(predictor, _rows(features, use))
     return result if surface is None else (result + surface).astype("float32")
+
+
+def dissimilarity(known: models.Applicability, features: Sequence[Floats], where: NDArray[np.bool_]) -> Floats:
+    """Dissimilarity index of a tile's features over its threshold, in bounded memory.
+
+    Parameters
+    ----------
+    known
+        Where the model is applicable.
+    features
+        As `predict` takes them.
+    where
+        Cells that are predicted, shape ``(Y, X)``: every feature is finite there.
+
+    Returns
+    -------
+    array
+        Float32, shape ``(Y, X)``, NaN elsewhere.
+    """
+    result = np.full(where.shape, np.nan, dtype="float32")
+    result[where] = known.index(_rows(features, where))
+    return result
+
+
+def _rows(features: Sequence[Floats], where: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Features of some cells as a model takes them, shape ``(n, p)``."""
+    table = np.empty((np.count_nonzero(where), len(features)), "float32")
+    for column, feature in enumerate(features):
+        table[:, column] = feature[where]
+    return table
 
 
 def usable(observed: Floats, valid_range: tuple[float, float]) -> Floats:
@@ -247,6 +280,15 @@ def ends(values: Floats, quality: Flags, offsets: Offsets, valid_range: tuple[fl
     return np.fmin(lower, values), np.fmax(upper, values)
 
 
+def count_flags(layers: Iterable[Flags]) -> dict[Quality, int]:
+    """How many cells of some quality layers carry each bit."""
+    counts = dict.fromkeys(Quality, 0)
+    for flags in layers:
+        for bit in counts:
+            counts[bit] += int(np.count_nonzero(flags & bit))
+    return counts
+
+
 def fold_season(maps: Sequence[Floats], quality: Sequence[Flags]) -> tuple[Floats, Flags]:
     """Seasonal map: the mean of its monthly maps where every month has one.
 
@@ -265,6 +307,6 @@ def fold_season(maps: Sequence[Floats], quality: Sequence[Flags]) -> tuple[Float
     there = np.isfinite(mean)
     observed = ((flags & Quality.OBSERVED) > 0).all(axis=0)
     origin = np.where(observed, Quality.OBSERVED, Quality.PREDICTED)
-    others = np.bitwise_or.reduce(flags, axis=0) & (Quality.GAP_FILLED | Quality.CLAMPED | Quality.COMPREHENSIVE)
+    others = np.bitwise_or.reduce(flags, axis=0) & ~(Quality.OBSERVED | Quality.PREDICTED | Quality.OUTSIDE)
     outside = np.bitwise_and.reduce(flags, axis=0) & Quality.OUTSIDE
     return mean.astype("float32"), (np.where(there, origin | others, 0) | outside).astype("uint8")

@@ -164,6 +164,8 @@ class Maps(Section):
     """Physical range of the maps, m3 m-3."""
     interval: float | None = Field(default=None, gt=0, lt=1)
     """Nominal level of the lower and upper layer; None makes no such layers."""
+    applicability: bool = True
+    """Whether the maps have a layer that says how dissimilar their predictors are to those of training."""
     fill_gaps: int = Field(default=1, ge=0, le=3)
     """Months on either side from which a missing predictor is interpolated; 0 leaves gaps."""
     releases: int | None = Field(default=None, ge=1)

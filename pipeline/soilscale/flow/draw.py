@@ -13,12 +13,22 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from soilscale import grid, kernels, maps, models, publish, storage
-from soilscale.flow import keeping, learn
+from soilscale.flow import applicability, keeping, learn
 from soilscale.flow.keeping import Arrays, Piece
 from soilscale.flow.workspace import Workspace
 from soilscale.grid import Grid, Tile
 from soilscale.maps import MONTH, SEASON, Offsets
-from soilscale.schema import COARSE, FINE, MAP, PREDICTION, PREDICTION_QUALITY, QUALITY, RESIDUAL, Quality
+from soilscale.schema import (
+    APPLICABILITY,
+    COARSE,
+    FINE,
+    MAP,
+    PREDICTION,
+    PREDICTION_QUALITY,
+    QUALITY,
+    RESIDUAL,
+    Quality,
+)
 
 Array = NDArray[Any]
 
@@ -55,14 +65,22 @@ class Slot:
     months: tuple[int, ...]
 
 
-def predict(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot, model: str, version: str) -> Arrays:
-    """Predict a tile with its season's model from the mean features of a slot's months.
+def predict(
+    workspace: Workspace,
+    recipe: Recipe,
+    tile: Tile,
+    slot: Slot,
+    model: tuple[str, str],
+    known: applicability.Measured | None,
+) -> Arrays:
+    """Predict a tile with its season's model, given by folder and version, from the mean features of a slot's months.
 
-    The prediction and its flags are written, its block means kept.
+    The prediction and its flags are written, and where it is known how dissimilar the features are to those of
+    training; block means are kept.
     """
     features, filled = mean_features(workspace, recipe, tile, slot)
     within = inside(recipe, tile)
-    predictor = learn.load(model, version)
+    predictor = learn.load(*model)
     prediction = maps.predict(predictor, features, within, surface(recipe, tile, slot, predictor))
     there = np.isfinite(prediction)
     flags = np.where(filled & there, Quality.GAP_FILLED, 0) | np.where(within, 0, Quality.OUTSIDE)
@@ -70,6 +88,10 @@ def predict(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot, model:
         flags |= np.where(there, Quality.COMPREHENSIVE, 0)
     means, _ = kernels.block_mean(prediction, recipe.grid.ratio)
     place = (slot.index, *tile.fine)
+    if known is not None:
+        index = maps.dissimilarity(applicability.read(workspace, known), features, there)
+        storage.write_region(workspace.maps, slot.group, APPLICABILITY, index, place)
+        flags |= np.where(index > 1, Quality.EXTRAPOLATED, 0)
     storage.write_region(workspace.maps, slot.group, PREDICTION, prediction, place)
     storage.write_region(workspace.maps, slot.group, PREDICTION_QUALITY, flags.astype("uint8"), place)
     return {PREDICTION: means.astype("float32")}
@@ -167,8 +189,8 @@ def conserve(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> No
             storage.write_region(workspace.maps, slot.group, name, end, place)
 
 
-def season(workspace: Workspace, tile: Tile, index: int, months: Sequence[int], intervals: bool) -> None:
-    """Fold a season's monthly maps of a tile into one; the ends of its interval are the means of the months'."""
+def season(workspace: Workspace, tile: Tile, index: int, months: Sequence[int], optional: Sequence[str]) -> None:
+    """Fold a season's monthly maps of a tile into one; further layers are the means of the months'."""
 
     def read(name: str) -> list[Array]:
         return [storage.read_region(workspace.maps, MONTH, name, (month, *tile.fine)) for month in months]
@@ -176,9 +198,9 @@ def season(workspace: Workspace, tile: Tile, index: int, months: Sequence[int], 
     mean, quality = maps.fold_season(read(MAP), read(QUALITY))
     storage.write_region(workspace.maps, SEASON, MAP, mean, (index, *tile.fine))
     storage.write_region(workspace.maps, SEASON, QUALITY, quality, (index, *tile.fine))
-    for name in maps.ENDS if intervals else ():
-        end = np.mean(read(name), axis=0, dtype="float64").astype("float32")
-        storage.write_region(workspace.maps, SEASON, name, end, (index, *tile.fine))
+    for name in optional:
+        layer = np.mean(read(name), axis=0, dtype="float64").astype("float32")
+        storage.write_region(workspace.maps, SEASON, name, layer, (index, *tile.fine))
 
 
 @dataclass(frozen=True)
@@ -194,8 +216,8 @@ class Edition:
     properties: Mapping[str, Any]
     sources: Sequence[Mapping[str, str]]
     """Items that the map was made from, each with ``href`` and ``title``."""
-    intervals: bool
-    """Whether the map has a lower and an upper layer."""
+    optional: Sequence[str]
+    """Layers that the map has beside its values and their quality."""
     version: str = ""
     """Digest of what the map is made from."""
 
@@ -211,8 +233,8 @@ def publish_map(workspace: Workspace, fine: Grid, edition: Edition, index: int) 
     """
     if not any(np.isfinite(values).any() for _, values in _tiles(workspace, fine, edition, MAP, index)):
         return
-    files = {}
-    for band in (publish.MAP_BAND, publish.QUALITY_BAND, *(publish.INTERVAL_BANDS if edition.intervals else ())):
+    files, flags = {}, maps.count_flags(part for _, part in _tiles(workspace, fine, edition, QUALITY, index))
+    for band in (publish.MAP_BAND, publish.QUALITY_BAND, *(publish.OPTIONAL_BANDS[name] for name in edition.optional)):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{band.name}.tif"
             pieces = _tiles(workspace, fine, edition, band.name, index)
@@ -225,10 +247,16 @@ def publish_map(workspace: Workspace, fine: Grid, edition: Edition, index: int) 
         fine.fine,
         edition.span,
         files,
-        {**edition.properties, "version": edition.version},
+        {**edition.properties, "soilscale:quality": _shares(flags), "version": edition.version},
         edition.sources,
     )
     storage.write_json(workspace.published(*edition.place(f"{edition.identifier}.json")), told)
+
+
+def _shares(flags: Mapping[Quality, int]) -> dict[str, float]:
+    """Name of each bit of a map's quality -> share of the cells with a value that carry it."""
+    valued = flags[Quality.OBSERVED] + flags[Quality.PREDICTED]
+    return {str(bit.name).lower(): count / valued for bit, count in flags.items() if bit != Quality.OUTSIDE}
 
 
 def _tiles(

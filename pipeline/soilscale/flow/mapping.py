@@ -8,15 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from soilscale import __version__, cube, maps, samples, storage
-from soilscale.flow import draw, explain, intervals, learn, releases
+from soilscale.config import Config
+from soilscale.flow import applicability, draw, explain, intervals, learn, releases
 from soilscale.flow.keeping import Piece
 from soilscale.flow.layout import Layout, lay
 from soilscale.flow.plan import State
 from soilscale.flow.session import Run
-from soilscale.flow.stages import train_units
+from soilscale.flow.stages import raise_failed, train_units
 from soilscale.flow.units import Receipt, Unit
 from soilscale.flow.workspace import digest
 from soilscale.models import find, joint
+from soilscale.schema import APPLICABILITY
 from soilscale.seasons import ALL, Months
 
 PREDICT, SOLVE, CONSERVE, FOLD, MAPS = "predict", "residual", "conserve", "season", "publish"
@@ -75,11 +77,12 @@ def draw_maps(run: Run) -> None:
         starts,
         settings.season_scheme,
         predict_seasons=settings.maps.seasonal == PREDICTORS,
-        intervals=settings.maps.interval is not None,
+        optional=optional(settings),
     )
     lay(Layout(run.workspace, run.workspace.maps, "maps-layout.json", layout_digest(run), months), templates, STAGES)
     chosen = choose(run)
     run.do(measure_units(run, chosen), "map: intervals")
+    raise_failed(run.do(list(applicability.units(run, chosen.values()).values()), "map: applicability"))
     work = map_units(run, chosen)
     broken: set[str] = set()
     doings = {PREDICT: "map: predict", SOLVE: "map: residuals", CONSERVE: "map: conserve", FOLD: "map: seasons"}
@@ -97,9 +100,18 @@ def measure_units(run: Run, chosen: Mapping[str, Chosen]) -> list[Unit]:
     return intervals.interval_units(run, algorithms, digest(fits, run.standing.coarse(run.config.training_months)))
 
 
+def optional(config: Config) -> tuple[str, ...]:
+    """Layers that the maps of a configuration have beside their values and quality."""
+    asked = {
+        **dict.fromkeys(maps.ENDS, config.maps.interval is not None),
+        APPLICABILITY: config.maps.applicability,
+    }
+    return tuple(name for name in maps.OPTIONAL if asked[name])
+
+
 def layout_digest(run: Run) -> str:
     """What the maps' template is made from but for its last month: grid, first month, seasons, how maps are made."""
-    how = run.config.maps.seasonal, run.config.maps.interval is not None
+    how = run.config.maps.seasonal, optional(run.config)
     return digest(run.plan.grid, str(run.plan.months[0]), run.config.seasons, how)
 
 
@@ -158,10 +170,11 @@ def map_units(run: Run, chosen: Mapping[str, Chosen] | None = None) -> dict[str,
         wanted += [(maps.SEASON, *season) for season in _seasons(run)]
     standing, offsets = run.standing, intervals.offsets(run)
     how = {season: recipe(run, model, offsets.get(season)) for season, model in chosen.items()}
+    measured = applicability.units(run, chosen.values())
     for every, index, start, members in wanted:
         slot = draw.Slot(every, index, tuple(np.searchsorted(months, members).tolist()))
         name, season = f"{every}-{start}", settings.season_scheme.name(start)
-        own = _model_units(run, standing, how[season], chosen[season], name, slot)
+        own = _model_units(run, standing, how[season], chosen[season], measured.get(chosen[season]), name, slot)
         made[name] = digest([unit.digest for unit in own[CONSERVE]])
         for stage, found in own.items():
             units[stage] += found
@@ -171,7 +184,7 @@ def map_units(run: Run, chosen: Mapping[str, Chosen] | None = None) -> dict[str,
             made[name] = digest([made[f"{maps.MONTH}-{month}"] for month in members])
             indices = np.searchsorted(months, members).tolist()
             units[FOLD] += [
-                Unit(FOLD, f"{name}_{tile.name}", made[name], draw.season, (tile, index, indices, bool(offsets)))
+                Unit(FOLD, f"{name}_{tile.name}", made[name], draw.season, (tile, index, indices, optional(settings)))
                 for tile in tiles
             ]
     units[MAPS] = _publish_units(run, chosen, made)
@@ -187,18 +200,20 @@ def _seasons(run: Run) -> list[tuple[int, np.datetime64, Months]]:
 
 
 def _model_units(
-    run: Run, standing: State, how: draw.Recipe, model: Chosen, name: str, slot: draw.Slot
+    run: Run, standing: State, how: draw.Recipe, model: Chosen, measured: Unit | None, name: str, slot: draw.Slot
 ) -> dict[str, list[Unit]]:
     """Units that predict and conserve one map, one for each tile, and between them the one that solves for all."""
     tiles, months = list(run.plan.grid.tiles()), run.plan.months[list(slot.months)]
     layout = layout_digest(run)
     area = run.config.geometry.wkb_hex if run.config.geometry is not None else None
-    url = run.workspace.model(model.season, model.algorithm)
+    fitted = run.workspace.model(model.season, model.algorithm), model.version
+    known = None if measured is None else applicability.Measured(measured.name, measured.digest)
     origins = [
         digest(
             layout,
             [standing.predictors(tile, month, how.fill_gaps) for month in months],
             model,
+            known,
             how.fill_gaps,
             area,
         )
@@ -208,7 +223,7 @@ def _model_units(
     made = digest(origins, observed, how.conserve, how.valid_range, how.offsets)
     names = [f"{name}_{tile.name}" for tile in tiles]
     predict = [
-        Unit(PREDICT, unit, origin, draw.predict, (how, tile, slot, url, model.version), together=model.season)
+        Unit(PREDICT, unit, origin, draw.predict, (how, tile, slot, fitted, known), together=model.season)
         for unit, tile, origin in zip(names, tiles, origins, strict=True)
     ]
     pieces = tuple(Piece(PREDICT, unit.marker, name, *tile.coarse) for unit, tile in zip(predict, tiles, strict=True))
@@ -249,7 +264,7 @@ def _publish_units(run: Run, chosen: Mapping[str, Chosen], made: Mapping[str, st
                     "soilscale:version": __version__,
                 },
                 sources=_origins(run, members),
-                intervals=settings.maps.interval is not None,
+                optional=optional(settings),
             )
             made_from = digest(made[f"{every}-{start}"], edition, run.plan.grid)
             named = replace(edition, version=made_from)

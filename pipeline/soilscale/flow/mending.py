@@ -11,6 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from soilscale import cube, models, storage
 from soilscale.flow import (
+    applicability,
     areas,
     explain,
     gathering,
@@ -134,7 +135,7 @@ def _order() -> tuple[str, ...]:
     return (
         *(plan.CUBE, plan.GATHER, plan.RELATE, plan.HARMONISE, plan.MERGE, stages.SAMPLES),
         *(explain.SELECT, explain.TUNE, *areas.STAGES, stages.TRAIN),
-        *(explain.IMPORTANCE, explain.ABLATION, intervals.INTERVALS),
+        *(explain.IMPORTANCE, explain.ABLATION, intervals.INTERVALS, applicability.STAGE),
         *mapping.STAGES,
         *(judging.JUDGE, reporting.REPORT),
     )

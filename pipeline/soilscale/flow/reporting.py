@@ -23,7 +23,7 @@ from soilscale.flow.material import Material, check_stations, stations_digest, s
 from soilscale.flow.session import Run
 from soilscale.flow.units import FAILED, Receipt, failures, markers
 from soilscale.flow.workspace import digest
-from soilscale.maps import SEASON
+from soilscale.maps import SEASON, count_flags
 from soilscale.reports.tables import pieces
 from soilscale.schema import MAP, QUALITY, Quality
 
@@ -168,12 +168,16 @@ def _tables(material: Material, judged: judging.Judged) -> dict[str, pd.DataFram
             material.observed, material.predictions, seasons, algorithm=algorithm, limits=limits
         )
     }
+    if run.config.maps.applicability:
+        tables["extrapolation"] = reports.applicability.shares(months, seasons)
     if material.truth is not None:
         own = {reports.method(algorithm): months[MAP]}
         tables["truth"] = reports.truth(own, material.truth, material.observed, grid.ratio, seasons, judged.truth)
         references["truth"] = tables["truth"]
         if run.config.maps.interval is not None:
             tables["intervals"] = reports.coverage(months, material.truth, run.config.maps.interval, seasons)
+        if run.config.maps.applicability:
+            tables["applicability"] = reports.applicability.errors(months, material.truth, seasons)
     if material.paired is not None:
         tables |= reports.insitu.tables(material.paired, seasons, min_years=run.config.validation.min_years)
         others = judging.at_stations(material, judged)
@@ -320,10 +324,9 @@ def _covered(material: Material) -> tuple[int, int]:
 
 def _flags(material: Material) -> dict[Quality, int]:
     """How many cells and months carry each bit of the quality layer."""
-    counts, array = dict.fromkeys(Quality, 0), material.months[QUALITY]
-    for rows, columns in pieces(array):
-        for index in range(array.sizes["time"]):
-            flags = array.isel(time=index, y=rows, x=columns).to_numpy()
-            for bit in counts:
-                counts[bit] += int(((flags & bit.value) > 0).sum())
-    return counts
+    array = material.months[QUALITY]
+    return count_flags(
+        array.isel(time=index, y=rows, x=columns).to_numpy()
+        for rows, columns in pieces(array)
+        for index in range(array.sizes["time"])
+    )

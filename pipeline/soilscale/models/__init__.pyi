@@ -1,4 +1,5 @@
 from .algorithms import ALGORITHMS, RECOMMENDED, Algorithm, Estimator, find
+from .applicability import Applicability
 from .bagging import RandomForest
 from .boosting import BoostedTrees
 from .distance import NearestNeighbours, SupportVectors
@@ -17,6 +18,7 @@ __all__ = [
     "PREDICTIONS",
     "RECOMMENDED",
     "Algorithm",
+    "Applicability",
     "BoostedTrees",
     "Estimator",
     "GaussianProcess",

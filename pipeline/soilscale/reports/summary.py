@@ -46,6 +46,7 @@ QUALITY: Mapping[Quality, str] = {
     Quality.CLAMPED: "clamped to the physical range",
     Quality.OUTSIDE: "outside the area",
     Quality.COMPREHENSIVE: "by the comprehensive model, for want of training rows in the season",
+    Quality.EXTRAPOLATED: "beyond the area of applicability",
 }
 """Bit of the quality layer -> what it says, in words."""
 
@@ -351,6 +352,7 @@ def quality_words(flags: Mapping[Quality, int], total: int) -> str:
         Quality.GAP_FILLED: "rest on a predictor filled from the months around",
         Quality.CLAMPED: "were clamped to the physical range",
         Quality.COMPREHENSIVE: "are by the model of all seasons, for want of training rows in their own",
+        Quality.EXTRAPOLATED: "have predictors unlike those that the models have learned from",
     }
     parts = [f"{100 * flags[bit] / total:.2g} % {text}" for bit, text in told.items() if flags.get(bit) and total]
     return f"Of the cells and months with a value {listed(parts)}." if parts else ""
