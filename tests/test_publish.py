@@ -217,27 +217,22 @@ def test_the_same_input_gives_the_same_bytes(band: Band) -> None:
 
 # The colours of the quality layer
 
-FURTHER = [
-    sum(bits)
-    for count in range(5)
-    for bits in itertools.combinations(
-        (Quality.GAP_FILLED, Quality.CLAMPED, Quality.COMPREHENSIVE, Quality.EXTRAPOLATED), count
-    )
-]
-POSSIBLE = [0, int(Quality.OUTSIDE), *(origin + more for origin in (1, 2) for more in FURTHER)]
-"""Values that a quality layer can hold: a cell with a value has one origin and any of four further bits."""
+MORE = [bit for bit in Quality if bit not in (Quality.OBSERVED, Quality.PREDICTED, Quality.OUTSIDE)]
+FURTHER = [sum(bits) for count in range(len(MORE) + 1) for bits in itertools.combinations(MORE, count)]
+POSSIBLE = [0, int(Quality.OUTSIDE), int(Quality.FROZEN), *(origin + more for origin in (1, 2) for more in FURTHER)]
+"""Values that a quality layer can hold: a cell with a value has one origin and any of five further bits."""
 
 
 def test_every_quality_has_a_colour_of_its_own() -> None:
-    assert len(POSSIBLE) == 34
+    assert len(POSSIBLE) == 67
     colours = np.array([publish.quality_colour(value) for value in POSSIBLE])
     assert (colours.sum(axis=1) > 60).all()  # none looks like a value without a colour
     apart = np.abs(colours[:, None] - colours[None]).sum(axis=2) + 1000 * np.eye(len(POSSIBLE))
-    assert apart.min() >= 16
+    assert apart.min() >= 10
 
 
 def test_no_combination_of_bits_is_black() -> None:
-    assert min(sum(publish.quality_colour(value)) for value in range(128)) > 60
+    assert min(sum(publish.quality_colour(value)) for value in range(256)) > 60
 
 
 def test_colours_follow_from_the_bits() -> None:

@@ -215,7 +215,7 @@ def conserve(
     observed: Floats,
     ratio: int,
     lower: float,
-    upper: float,
+    upper: float | Floats,
     nodes: Floats | None = None,
 ) -> tuple[Float64s, Bools]:
     """Prediction shifted so that its block means equal the observation, smoothly and within the physical range.
@@ -229,11 +229,12 @@ def conserve(
     prediction
         Shape ``(Y, X)``, NaN where missing.
     observed
-        Shape ``(y, x) = (Y, X) / ratio``, NaN where unobserved; a value outside the range counts as unobserved.
+        Shape ``(y, x) = (Y, X) / ratio``, NaN where unobserved; a value outside the range, or above the mean of `upper`
+        over the cell, counts as unobserved.
     ratio
         Fine cells along the side of a coarse cell.
     lower, upper
-        Physical range, in the unit of the prediction.
+        Physical range, in the unit of the prediction; its upper end may be an array of shape ``(Y, X)``.
     nodes
         Nodes of the residual surface with one more on every side, shape ``(y + 2, x + 2)``; by default those of
         this array alone. Tiles of one map pass those of the whole, so that no step shows between them.
@@ -243,7 +244,8 @@ def conserve(
     map, clamped
         Shape ``(Y, X)``; `clamped` marks values that had left the range.
     """
-    observed = np.where((observed >= lower) & (observed <= upper), observed, np.nan)
+    most, _ = block_mean(np.where(np.isfinite(prediction), upper, np.nan), ratio)
+    observed = np.where((observed >= lower) & (observed <= most + TOLERANCE), observed, np.nan)
     if nodes is None:
         nodes = np.pad(residual_nodes(observed - block_mean(prediction, ratio)[0], ratio), 1, mode="edge")
     surface = prediction + spread(nodes, ratio)
@@ -259,7 +261,7 @@ def conserve(
     return fitted, clamped
 
 
-def _fit(values: Float64s, observed: Floats, ratio: int, lower: float, upper: float) -> Float64s:
+def _fit(values: Float64s, observed: Floats, ratio: int, lower: float, upper: float | Floats) -> Float64s:
     """Bump in each observed cell that brings its mean to the observation, were it not for the bounds.
 
     It vanishes towards the cell's border, and leaves out values that stand at the bound it pushes to.
@@ -329,6 +331,20 @@ def terrain(rise: Floats) -> Float64s:
     steepness = np.hypot(east, north)
     cosine = 1 / np.sqrt(1 + steepness**2)
     return np.stack([np.degrees(np.arctan(steepness)), -north * cosine, -east * cosine])
+
+
+def porosity(sand: Floats, clay: Floats) -> Floats:
+    """Volume of pores that a mineral soil can fill with water, m3 m-3, from its texture.
+
+    Multiple regression of Cosby et al. 1984, Water Resources Research 20, 682-690: 50.5 - 0.142 sand - 0.037 clay,
+    in %.
+
+    Parameters
+    ----------
+    sand, clay
+        % of weight, of equal shape, NaN where missing.
+    """
+    return (50.5 - 0.142 * sand - 0.037 * clay) / 100
 
 
 def aspect(northness: Floats, eastness: Floats) -> Float64s:

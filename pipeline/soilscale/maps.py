@@ -229,7 +229,7 @@ def finish(
     observed: Floats,
     nodes: Floats,
     ratio: int,
-    valid_range: tuple[float, float],
+    valid_range: tuple[float, float | Floats],
     *,
     conserve: bool,
 ) -> tuple[Floats, Flags]:
@@ -246,7 +246,7 @@ def finish(
     ratio
         Fine cells along the side of a coarse cell.
     valid_range
-        Physical range.
+        Physical range; its upper end may be one of each cell, shape ``(Y, X)`` (see `capacity`).
     conserve
         Whether block means shall equal the observation.
 
@@ -266,8 +266,50 @@ def finish(
     quality = quality | np.where(clamped & there, Quality.CLAMPED, 0)
     single = values.astype("float32")  # whose nearest value to a bound may lie beyond it
     beyond = (single.astype("float64") < lower) | (single.astype("float64") > upper)
-    single = np.where(beyond, np.nextafter(single, np.float32((lower + upper) / 2)), single)
+    single = np.where(beyond, np.nextafter(single, np.float32(lower / 2 + upper / 2)), single)
     return single, quality.astype("uint8")
+
+
+def capacity(sand: Floats, clay: Floats, observed: Floats, ratio: int, most: float) -> Floats:
+    """Upper end of the range of each fine cell: the porosity of its soil, but no less than what is observed of it.
+
+    Parameters
+    ----------
+    sand, clay
+        % of weight, shape ``(Y, X)``, NaN where missing: there the range is what it is anywhere.
+    observed
+        Shape ``(Y, X) / ratio``, NaN where unobserved. A regression on texture knows no peat and no rock; the
+        observation of a cell shows that its soils can hold as much.
+    ratio
+        Fine cells along the side of a coarse cell.
+    most
+        Upper end of the physical range anywhere.
+
+    Returns
+    -------
+    array
+        Shape ``(Y, X)``, m3 m-3.
+    """
+    seen = np.repeat(np.repeat(observed, ratio, axis=0), ratio, axis=1)
+    pores = kernels.porosity(sand, clay)
+    return np.where(np.isnan(pores), most, np.fmin(np.fmax(pores, seen), most))
+
+
+def thaw(values: Floats, quality: Flags) -> tuple[Floats, Flags]:
+    """Leave out of a map what is frozen where nothing was observed.
+
+    Microwaves see liquid water alone, and nothing of the ground under wet snow: a value of frozen ground predicts what
+    is not there. Where the coarse product has an observation, it was made on days that were not frozen.
+
+    Returns
+    -------
+    map, quality
+        What is left out has the bits ``frozen`` and ``outside`` alone.
+    """
+    frozen = (quality & Quality.FROZEN) > 0
+    out = frozen & ((quality & Quality.OBSERVED) == 0)
+    bare = quality & (Quality.FROZEN | Quality.OUTSIDE)
+    return np.where(out, np.float32("nan"), values), np.where(out, bare, quality).astype("uint8")
 
 
 def ends(values: Floats, quality: Flags, offsets: Offsets, valid_range: tuple[float, float]) -> tuple[Floats, Floats]:
@@ -280,13 +322,18 @@ def ends(values: Floats, quality: Flags, offsets: Offsets, valid_range: tuple[fl
     return np.fmin(lower, values), np.fmax(upper, values)
 
 
-def count_flags(layers: Iterable[Flags]) -> dict[Quality, int]:
-    """How many cells of some quality layers carry each bit."""
-    counts = dict.fromkeys(Quality, 0)
+def count_flags(layers: Iterable[Flags]) -> tuple[dict[Quality, int], int]:
+    """How many cells of some quality layers carry each bit, and how many have no value because they are frozen.
+
+    The bit ``frozen`` counts where there is a value.
+    """
+    counts, masked = dict.fromkeys(Quality, 0), 0
     for flags in layers:
+        masked += int(np.count_nonzero(flags == Quality.FROZEN))
         for bit in counts:
             counts[bit] += int(np.count_nonzero(flags & bit))
-    return counts
+    counts[Quality.FROZEN] -= masked
+    return counts, masked
 
 
 def fold_season(maps: Sequence[Floats], quality: Sequence[Flags]) -> tuple[Floats, Flags]:
@@ -300,7 +347,8 @@ def fold_season(maps: Sequence[Floats], quality: Sequence[Flags]) -> tuple[Float
     Returns
     -------
     map, quality
-        Observed where every month was observed; any other bit is set where one month has it.
+        Observed where every month was observed; any other bit is set where one month has it. Without a value a cell is
+        frozen where a month is.
     """
     stack, flags = np.stack(maps).astype("float64"), np.stack(quality)
     mean = stack.mean(axis=0)
@@ -309,4 +357,5 @@ def fold_season(maps: Sequence[Floats], quality: Sequence[Flags]) -> tuple[Float
     origin = np.where(observed, Quality.OBSERVED, Quality.PREDICTED)
     others = np.bitwise_or.reduce(flags, axis=0) & ~(Quality.OBSERVED | Quality.PREDICTED | Quality.OUTSIDE)
     outside = np.bitwise_and.reduce(flags, axis=0) & Quality.OUTSIDE
-    return mean.astype("float32"), (np.where(there, origin | others, 0) | outside).astype("uint8")
+    bare = others & Quality.FROZEN
+    return mean.astype("float32"), (np.where(there, origin | others, bare) | outside).astype("uint8")

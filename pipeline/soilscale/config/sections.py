@@ -166,6 +166,10 @@ class Maps(Section):
     """Nominal level of the lower and upper layer; None makes no such layers."""
     applicability: bool = True
     """Whether the maps have a layer that says how dissimilar their predictors are to those of training."""
+    porosity: bool = True
+    """Whether no value is above the porosity of its soil, where sand and clay are known, or what is observed of it."""
+    frozen: Literal["mask", "unobserved", "flag"] = "unobserved"
+    """Where frozen ground is left out of the maps: everywhere, where nothing is observed, or nowhere."""
     fill_gaps: int = Field(default=1, ge=0, le=3)
     """Months on either side from which a missing predictor is interpolated; 0 leaves gaps."""
     releases: int | None = Field(default=None, ge=1)

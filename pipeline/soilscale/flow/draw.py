@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from soilscale import grid, kernels, maps, models, publish, storage
 from soilscale.flow import applicability, keeping, learn
 from soilscale.flow.keeping import Arrays, Piece
+from soilscale.flow.soil import FREEZING, Reading, Soil
 from soilscale.flow.workspace import Workspace
 from soilscale.grid import Grid, Tile
 from soilscale.maps import MONTH, SEASON, Offsets
@@ -53,6 +54,7 @@ class Recipe:
     """Whether the comprehensive model stands in for the season's own."""
     offsets: Offsets | None = None
     """Offsets of the lower and upper layer, where there are such."""
+    soil: Soil = field(default_factory=Soil)
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,12 @@ def predict(
     """
     features, filled = mean_features(workspace, recipe, tile, slot)
     within = inside(recipe, tile)
-    predictor = learn.load(*model)
-    prediction = maps.predict(predictor, features, within, surface(recipe, tile, slot, predictor))
+    predictor, cold = learn.load(*model), frozen(workspace, recipe, tile, slot)
+    use = within & ~cold if recipe.soil.frozen == "mask" else within
+    prediction = maps.predict(predictor, features, use, surface(recipe, tile, slot, predictor))
     there = np.isfinite(prediction)
     flags = np.where(filled & there, Quality.GAP_FILLED, 0) | np.where(within, 0, Quality.OUTSIDE)
+    flags |= np.where(cold & (there if recipe.soil.frozen == "flag" else within), Quality.FROZEN, 0)
     if recipe.comprehensive:
         flags |= np.where(there, Quality.COMPREHENSIVE, 0)
     means, _ = kernels.block_mean(prediction, recipe.grid.ratio)
@@ -118,6 +122,31 @@ def mean_features(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) 
     return features, np.logical_or.reduce([part[1] for part in parts])
 
 
+def frozen(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> Array:
+    """Fine cells whose mean land surface temperature over a slot's months is below freezing; none without one."""
+    if not recipe.soil.surface:
+        return np.zeros(recipe.grid.fine[tile.fine].shape, bool)
+    read = [_read(workspace, recipe, reading, tile, month) for reading in recipe.soil.surface for month in slot.months]
+    return np.asarray(np.mean(read, axis=0) < FREEZING)
+
+
+def limits(
+    workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot, observed: Array
+) -> tuple[float, float | Array]:
+    """Range of a tile's values: the physical one, whose upper end is that of each soil where its texture is known."""
+    if recipe.soil.texture is None:
+        return recipe.valid_range
+    sand, clay = (_read(workspace, recipe, reading, tile, slot.months[0]) for reading in recipe.soil.texture)
+    lower, upper = recipe.valid_range
+    return lower, np.maximum(maps.capacity(sand, clay, observed, recipe.grid.ratio, upper), lower)
+
+
+def _read(workspace: Workspace, recipe: Recipe, reading: Reading, tile: Tile, month: int) -> Array:
+    """A feature of a tile's month, gaps filled, as a rule of physics takes it."""
+    values, _ = _feature(workspace, recipe, reading.name, tile, month)
+    return values.astype("float64") * reading.factor + reading.offset
+
+
 def observation(workspace: Workspace, recipe: Recipe, slot: Slot, place: tuple[slice, ...] = ()) -> Array:
     """Coarse observation that a slot's map is conserved to, of the whole area or a part: the mean over its months."""
     read = [storage.read_region(workspace.cube, COARSE, recipe.target, (month, *place)) for month in slot.months]
@@ -132,18 +161,19 @@ def nodes_around(nodes: Array, tile: Tile) -> Array:
 
 def _features(workspace: Workspace, recipe: Recipe, tile: Tile, index: int) -> tuple[list[Array], Array]:
     """Features of a tile's month, gaps filled, and where one of them was."""
-    found: list[Array] = []
-    filled = np.zeros(recipe.grid.fine[tile.fine].shape, bool)
-    for name in recipe.features:
-        if name in recipe.static:
-            found.append(storage.read_region(workspace.cube, FINE, name, tile.fine))
-            continue
-        here = storage.read_region(workspace.cube, FINE, name, (index, *tile.fine))
-        if recipe.fill_gaps and np.isnan(here).any():
-            here, gaps = maps.fill_gaps(here, _around(workspace, recipe, name, tile, index))
-            filled |= gaps
-        found.append(here)
-    return found, filled
+    read = [_feature(workspace, recipe, name, tile, index) for name in recipe.features]
+    return [values for values, _ in read], np.logical_or.reduce([filled for _, filled in read])
+
+
+def _feature(workspace: Workspace, recipe: Recipe, name: str, tile: Tile, index: int) -> tuple[Array, Array]:
+    """A feature of a tile's month, gaps filled, and where it was."""
+    if name in recipe.static:
+        here = storage.read_region(workspace.cube, FINE, name, tile.fine)
+        return here, np.zeros(here.shape, bool)
+    here = storage.read_region(workspace.cube, FINE, name, (index, *tile.fine))
+    if recipe.fill_gaps and np.isnan(here).any():
+        return maps.fill_gaps(here, _around(workspace, recipe, name, tile, index))
+    return here, np.zeros(here.shape, bool)
 
 
 def _around(workspace: Workspace, recipe: Recipe, name: str, tile: Tile, index: int) -> list[tuple[Array, Array]]:
@@ -173,16 +203,20 @@ def conserve(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> No
     place = (slot.index, *tile.fine)
     prediction = storage.read_region(workspace.maps, slot.group, PREDICTION, place).astype("float64")
     flags = storage.read_region(workspace.maps, slot.group, PREDICTION_QUALITY, place)
+    observed = observation(workspace, recipe, slot, tile.coarse)
     values, quality = maps.finish(
         prediction,
-        observation(workspace, recipe, slot, tile.coarse),
+        observed,
         nodes_around(nodes, tile),
         recipe.grid.ratio,
-        recipe.valid_range,
+        limits(workspace, recipe, tile, slot, observed),
         conserve=recipe.conserve,
     )
+    quality = (quality | flags).astype("uint8")
+    if recipe.soil.frozen == "unobserved":
+        values, quality = maps.thaw(values, quality)
     storage.write_region(workspace.maps, slot.group, MAP, values, place)
-    storage.write_region(workspace.maps, slot.group, QUALITY, (quality | flags).astype("uint8"), place)
+    storage.write_region(workspace.maps, slot.group, QUALITY, quality, place)
     if recipe.offsets is not None:
         both = maps.ends(values, quality, recipe.offsets, recipe.valid_range)
         for name, end in zip(maps.ENDS, both, strict=True):
@@ -233,7 +267,7 @@ def publish_map(workspace: Workspace, fine: Grid, edition: Edition, index: int) 
     """
     if not any(np.isfinite(values).any() for _, values in _tiles(workspace, fine, edition, MAP, index)):
         return
-    files, flags = {}, maps.count_flags(part for _, part in _tiles(workspace, fine, edition, QUALITY, index))
+    files, counts = {}, maps.count_flags(part for _, part in _tiles(workspace, fine, edition, QUALITY, index))
     for band in (publish.MAP_BAND, publish.QUALITY_BAND, *(publish.OPTIONAL_BANDS[name] for name in edition.optional)):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{band.name}.tif"
@@ -247,16 +281,17 @@ def publish_map(workspace: Workspace, fine: Grid, edition: Edition, index: int) 
         fine.fine,
         edition.span,
         files,
-        {**edition.properties, "soilscale:quality": _shares(flags), "version": edition.version},
+        {**edition.properties, **_shares(*counts), "version": edition.version},
         edition.sources,
     )
     storage.write_json(workspace.published(*edition.place(f"{edition.identifier}.json")), told)
 
 
-def _shares(flags: Mapping[Quality, int]) -> dict[str, float]:
-    """Name of each bit of a map's quality -> share of the cells with a value that carry it."""
+def _shares(flags: Mapping[Quality, int], masked: int) -> dict[str, Any]:
+    """Share of the cells with a value that carry each bit, and of cells left out as frozen of them and these."""
     valued = flags[Quality.OBSERVED] + flags[Quality.PREDICTED]
-    return {str(bit.name).lower(): count / valued for bit, count in flags.items() if bit != Quality.OUTSIDE}
+    shares = {str(bit.name).lower(): count / valued for bit, count in flags.items() if bit != Quality.OUTSIDE}
+    return {"soilscale:quality": shares, "soilscale:masked_frozen": masked / (valued + masked)}
 
 
 def _tiles(

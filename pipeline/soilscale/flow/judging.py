@@ -150,7 +150,7 @@ def _map(workspace: Workspace, recipe: Recipe, slot: Slot, entry: Entry) -> Arra
             observed[tile.coarse],
             draw.nodes_around(nodes, tile),
             ratio,
-            recipe.valid_range,
+            draw.limits(workspace, recipe, tile, slot, observed[tile.coarse]),
             conserve=recipe.conserve,
         )
     return predicted

@@ -9,7 +9,7 @@ import numpy as np
 
 from soilscale import __version__, cube, maps, samples, storage
 from soilscale.config import Config
-from soilscale.flow import applicability, draw, explain, intervals, learn, releases
+from soilscale.flow import applicability, draw, explain, intervals, learn, releases, soil
 from soilscale.flow.keeping import Piece
 from soilscale.flow.layout import Layout, lay
 from soilscale.flow.plan import State
@@ -156,6 +156,7 @@ def recipe(run: Run, model: Chosen, offsets: maps.Offsets | None) -> draw.Recipe
         area=settings.geometry,
         comprehensive=model.season == ALL,
         offsets=offsets,
+        soil=soil.of(run),
     )
 
 
@@ -214,6 +215,7 @@ def _model_units(
             [standing.predictors(tile, month, how.fill_gaps) for month in months],
             model,
             known,
+            how.soil,
             how.fill_gaps,
             area,
         )

@@ -24,6 +24,7 @@ from soilscale.flow.session import Run
 from soilscale.flow.units import FAILED, Receipt, failures, markers
 from soilscale.flow.workspace import digest
 from soilscale.maps import SEASON, count_flags
+from soilscale.reports import summary
 from soilscale.reports.tables import pieces
 from soilscale.schema import MAP, QUALITY, Quality
 
@@ -195,9 +196,13 @@ def _rain(material: Material) -> xr.DataArray | None:
 
 def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Mapping[str, bytes]) -> reports.Context:
     run = material.run
-    grid, settings, flags = run.plan.grid, run.config, _flags(material)
+    grid, settings = run.plan.grid, run.config
+    flags, frozen = _flags(material)
     coarse_cells, fine_cells = _covered(material)
     failed = failures(run.workspace)
+    valued = flags[Quality.OBSERVED] + flags[Quality.PREDICTED]
+    for line in filter(None, (summary.quality_words(flags, valued), summary.frozen_words(frozen, valued))):
+        logger.info("%s", line)
     return reports.Context(
         name=settings.name,
         area=_area(settings),
@@ -221,7 +226,8 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
         findings=_findings(run),
         without_input=_without_input(material),
         flags=flags,
-        empty=int(np.prod(grid.fine.shape)) * len(run.plan.months) - sum(flags[bit] for bit in VALUED),
+        empty=int(np.prod(grid.fine.shape)) * len(run.plan.months) - sum(flags[bit] for bit in VALUED) - frozen,
+        frozen=frozen,
         masked=_masked(material),
         items=run.items,
         collections={source.name: source.collection for source in settings.source_list},
@@ -322,8 +328,8 @@ def _covered(material: Material) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
-def _flags(material: Material) -> dict[Quality, int]:
-    """How many cells and months carry each bit of the quality layer."""
+def _flags(material: Material) -> tuple[dict[Quality, int], int]:
+    """How many cells and months carry each bit of the quality layer, and how many are left out as frozen."""
     array = material.months[QUALITY]
     return count_flags(
         array.isel(time=index, y=rows, x=columns).to_numpy()

@@ -44,6 +44,7 @@ TINTS: Mapping[Quality, Colour] = {
     Quality.CLAMPED: (214, 0, 120),
     Quality.COMPREHENSIVE: (0, 0, 0),
     Quality.EXTRAPOLATED: (255, 255, 255),
+    Quality.FROZEN: (160, 230, 255),
 }
 """Colours that further bits mix in."""
 

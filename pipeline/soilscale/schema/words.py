@@ -45,6 +45,8 @@ class Quality(IntFlag):
     EXTRAPOLATED = 64
     """The features are less like those of training than training rows are like each other: beyond the threshold of
     `APPLICABILITY`."""
+    FROZEN = 128
+    """The land surface is frozen, or under snow, in the month's mean; without another bit: left out for that."""
 
 
 QUALITY_ATTRS: Mapping[str, Any] = {
