@@ -11,12 +11,16 @@ Floats = NDArray[np.floating]
 Float64s = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-SOLVER_STEPS = 4
+SOLVER_STEPS = 2
 """Iterations of `residual_nodes`, few on purpose: the finest pattern of residuals is mostly noise of the observation,
 which the full solution would amplify up to fourfold."""
 
-FADE = 0.9
-"""Share of its neighbours' mean that a node without an observation of its own takes."""
+RIM = 3
+"""Fine cells at the border of a coarse one over which the bump that closes its mean rises; inside it is flat."""
+
+FADE, REACH = 0.9, 4
+"""Share of its neighbours' mean that a node without an observation of its own takes, and how many cells that goes on
+from an observation."""
 
 TOLERANCE = 1e-12
 """Difference of a mean from its observation that counts as none."""
@@ -197,10 +201,10 @@ def residual_nodes(residual: Floats, ratio: int, steps: int = SOLVER_STEPS) -> F
     weight = half * (ratio - half) / (2 * ratio**2)
     target = np.where(known, residual, 0.0)
     nodes = target.copy()
-    for _ in range(steps):
+    for step in range(max(steps, REACH)):
         smooth = _three(_three(nodes, weight).T, weight).T
         around = (9 * _three(_three(nodes, 1 / 3).T, 1 / 3).T - nodes) / 8
-        nodes = np.where(known, nodes + target - smooth, FADE * around)
+        nodes = np.where(known, nodes + target - smooth if step < steps else nodes, FADE * around)
     return nodes
 
 
@@ -221,8 +225,9 @@ def conserve(
     """Prediction shifted so that its block means equal the observation, smoothly and within the physical range.
 
     Three steps: a bilinear surface through `nodes` carries the residuals across cell borders without a step; what
-    it leaves over in a cell (its fine cells may be valid in part only) is added as a bump that vanishes at the
-    cell's border; values outside the range are set to it and their excess goes to the cell's other values alike.
+    it leaves over in a cell (its fine cells may be valid in part only) is added as a bump that is flat but for
+    `RIM` cells, over which it vanishes towards the cell's border; values outside the range are set to it and their
+    excess goes to the cell's other values alike.
 
     Parameters
     ----------
@@ -271,7 +276,8 @@ def _fit(values: Float64s, observed: Floats, ratio: int, lower: float, upper: fl
     missing = np.where(known & (np.abs(observed - mean) > TOLERANCE), observed - mean, 0.0)
     need = _repeat(missing, ratio)
     free = np.isfinite(values) & np.where(need > 0, values < upper, values > lower) & (need != 0)
-    profile = np.sin(np.pi * (np.arange(ratio) + 0.5) / ratio)
+    at = np.arange(ratio) + 0.5
+    profile = np.minimum(np.minimum(at, ratio - at) / min(RIM, ratio / 2), 1.0)
     shape = np.where(free, np.tile(np.outer(profile, profile), missing.shape), 0.0)
     norm, _ = block_mean(np.where(np.isfinite(values), shape, np.nan), ratio)
     height = np.divide(missing, norm, out=np.zeros_like(missing), where=(missing != 0) & (norm > 0))

@@ -38,6 +38,7 @@ ENDS = (LOWER, UPPER)
 OPTIONAL: Mapping[str, Mapping[str, Any]] = {
     **{name: {**schema.MAP_ATTRS, "long_name": f"{name} end of the interval"} for name in ENDS},
     APPLICABILITY: schema.APPLICABILITY_ATTRS,
+    RESIDUAL: {**schema.MAP_ATTRS, "long_name": "what conservation adds to the model's estimate"},
 }
 """Layers that a map may have beside its values and their quality, with their attributes."""
 
@@ -112,7 +113,7 @@ def _dataset(
     geobox = grid.fine if scale == FINE else grid.coarse
     variables = {}
     for name, attrs in layers.items():
-        flag, whole = name in {QUALITY, PREDICTION_QUALITY}, name == RESIDUAL
+        flag, whole = name in {QUALITY, PREDICTION_QUALITY}, scale == COARSE
         empty = np.uint8(0) if flag else np.float64("nan") if whole else np.float32("nan")
         chunks = (1, *(geobox.shape if whole else schema.chunks(grid, scale)))
         values = da.full((len(starts), *geobox.shape), empty, dtype=empty.dtype, chunks=chunks)

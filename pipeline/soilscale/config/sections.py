@@ -166,6 +166,8 @@ class Maps(Section):
     """Nominal level of the lower and upper layer; None makes no such layers."""
     applicability: bool = True
     """Whether the maps have a layer that says how dissimilar their predictors are to those of training."""
+    residual: bool = False
+    """Whether the maps have a layer of what conservation adds to the model's estimate."""
     porosity: bool = True
     """Whether no value is above the porosity of its soil, where sand and clay are known, or what is observed of it."""
     frozen: Literal["mask", "unobserved", "flag"] = "unobserved"

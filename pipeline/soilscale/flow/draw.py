@@ -52,6 +52,8 @@ class Recipe:
     """Polygon to which the maps are masked, longitude and latitude."""
     comprehensive: bool = False
     """Whether the comprehensive model stands in for the season's own."""
+    residual: bool = False
+    """Whether what conservation adds is a layer."""
     offsets: Offsets | None = None
     """Offsets of the lower and upper layer, where there are such."""
     soil: Soil = field(default_factory=Soil)
@@ -217,6 +219,8 @@ def conserve(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> No
         values, quality = maps.thaw(values, quality)
     storage.write_region(workspace.maps, slot.group, MAP, values, place)
     storage.write_region(workspace.maps, slot.group, QUALITY, quality, place)
+    if recipe.residual:
+        storage.write_region(workspace.maps, slot.group, RESIDUAL, (values - prediction).astype("float32"), place)
     if recipe.offsets is not None:
         both = maps.ends(values, quality, recipe.offsets, recipe.valid_range)
         for name, end in zip(maps.ENDS, both, strict=True):

@@ -31,7 +31,7 @@ JUDGE = "judge"
 OWN = "own"
 """Name of the map that is judged, among the methods."""
 
-REACH = kernels.SOLVER_STEPS + 1
+REACH = max(kernels.SOLVER_STEPS, kernels.REACH) + 1
 """Coarse cells around a station on which its value depends: by the residuals' surface, and its interpolation."""
 
 Array = NDArray[Any]

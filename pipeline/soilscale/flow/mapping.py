@@ -18,13 +18,16 @@ from soilscale.flow.stages import raise_failed, train_units
 from soilscale.flow.units import Receipt, Unit
 from soilscale.flow.workspace import digest
 from soilscale.models import find, joint
-from soilscale.schema import APPLICABILITY
+from soilscale.schema import APPLICABILITY, RESIDUAL
 from soilscale.seasons import ALL, Months
 
 PREDICT, SOLVE, CONSERVE, FOLD, MAPS = "predict", "residual", "conserve", "season", "publish"
 """Stages of the maps' units."""
 
 STAGES = (PREDICT, SOLVE, CONSERVE, FOLD, MAPS)
+
+FORMAT = 2
+"""Version of how maps are made; a change redoes them."""
 
 MAPS_MEAN, PREDICTORS = "maps", "predictors"
 """How seasonal maps are made: the mean of the monthly maps, or the model on the mean predictors."""
@@ -105,6 +108,7 @@ def optional(config: Config) -> tuple[str, ...]:
     asked = {
         **dict.fromkeys(maps.ENDS, config.maps.interval is not None),
         APPLICABILITY: config.maps.applicability,
+        RESIDUAL: config.maps.residual,
     }
     return tuple(name for name in maps.OPTIONAL if asked[name])
 
@@ -112,7 +116,7 @@ def optional(config: Config) -> tuple[str, ...]:
 def layout_digest(run: Run) -> str:
     """What the maps' template is made from but for its last month: grid, first month, seasons, how maps are made."""
     how = run.config.maps.seasonal, optional(run.config)
-    return digest(run.plan.grid, str(run.plan.months[0]), run.config.seasons, how)
+    return digest(FORMAT, run.plan.grid, str(run.plan.months[0]), run.config.seasons, how)
 
 
 def _needs(run: Run, unit: Unit) -> set[str]:
@@ -155,6 +159,7 @@ def recipe(run: Run, model: Chosen, offsets: maps.Offsets | None) -> draw.Recipe
         conserve=settings.maps.conserve,
         area=settings.geometry,
         comprehensive=model.season == ALL,
+        residual=settings.maps.residual,
         offsets=offsets,
         soil=soil.of(run),
     )

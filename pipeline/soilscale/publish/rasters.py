@@ -20,7 +20,17 @@ from rasterio.shutil import copy
 from rasterio.windows import Window
 
 from soilscale.grid import Slices
-from soilscale.schema import APPLICABILITY, APPLICABILITY_ATTRS, LOWER, MAP, QUALITY, QUALITY_ATTRS, UPPER, Quality
+from soilscale.schema import (
+    APPLICABILITY,
+    APPLICABILITY_ATTRS,
+    LOWER,
+    MAP,
+    QUALITY,
+    QUALITY_ATTRS,
+    RESIDUAL,
+    UPPER,
+    Quality,
+)
 
 SMALLEST_OVERVIEW = 256
 """Cells along the longer side of the smallest overview, at most; there is always one."""
@@ -90,6 +100,7 @@ OPTIONAL_BANDS: Mapping[str, Band] = {
         for name in (LOWER, UPPER)
     },
     APPLICABILITY: Band(APPLICABILITY, str(APPLICABILITY_ATTRS["long_name"]), "1", float("nan")),
+    RESIDUAL: Band(RESIDUAL, "what conservation adds to the model's estimate", "m3 m-3", float("nan")),
 }
 """Bands of the layers that a map may have beside its values and their quality."""
 QUALITY_BAND = Band(QUALITY, str(QUALITY_ATTRS["long_name"]), "1", 0, QUALITY_COLOURS)
