@@ -85,8 +85,9 @@ def predict(
     features, filled = mean_features(workspace, recipe, tile, slot)
     within = inside(recipe, tile)
     predictor, cold = learn.load(*model), frozen(workspace, recipe, tile, slot)
-    use = within & ~cold if recipe.soil.frozen == "mask" else within
-    prediction = maps.predict(predictor, features, use, surface(recipe, tile, slot, predictor))
+    prediction = maps.predict(
+        predictor, features, within & ~masked(recipe, cold), surface(recipe, tile, slot, predictor)
+    )
     there = np.isfinite(prediction)
     flags = np.where(filled & there, Quality.GAP_FILLED, 0) | np.where(within, 0, Quality.OUTSIDE)
     flags |= np.where(cold & (there if recipe.soil.frozen == "flag" else within), Quality.FROZEN, 0)
@@ -130,6 +131,11 @@ def frozen(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> Arra
         return np.zeros(recipe.grid.fine[tile.fine].shape, bool)
     read = [_read(workspace, recipe, reading, tile, month) for reading in recipe.soil.surface for month in slot.months]
     return np.asarray(np.mean(read, axis=0) < FREEZING)
+
+
+def masked(recipe: Recipe, cold: Array) -> Array:
+    """Frozen cells that are left out before a map is conserved: all of them or none."""
+    return cold if recipe.soil.frozen == "mask" else np.zeros_like(cold)
 
 
 def limits(

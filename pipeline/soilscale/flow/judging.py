@@ -139,6 +139,7 @@ def _map(workspace: Workspace, recipe: Recipe, slot: Slot, entry: Entry) -> Arra
     for tile in tiles:
         features, _ = draw.mean_features(workspace, recipe, tile, slot)
         within = draw.inside(recipe, tile) & nearest(needed[tile.coarse], ratio)
+        within &= ~draw.masked(recipe, draw.frozen(workspace, recipe, tile, slot))
         predictor = learn.load(url, entry.model.version)
         surface = draw.surface(recipe, tile, slot, predictor)
         predicted[tile.fine] = maps.predict(predictor, features, within, surface)
