@@ -4,11 +4,12 @@
 Run as ``python benchmarks/maps.py``; ``--help`` lists the sizes. A synthetic world is written (or used again), and the
 command makes its cube and its models, forests of 500 trees. From there on both make the same products: monthly
 predictions, maps that conserve the observation, seasonal maps and quality layers in Zarr, and a COG of each. Ours
-(`soilscale map`) runs on one worker and on two, each a process of one thread, with the settings of the command. The
-script is what a person would write with xarray, `dask_ml.wrappers.ParallelPostFit` around scikit-learn's forest, and
-rioxarray, on two workers; it takes the conservation itself from this package, for there is none elsewhere. Every case
-has a cluster of its own, whose start and whose workers' first imports are not counted. Told are the seconds that pass,
-the processors' seconds of workers and runner, and the greatest difference between the maps.
+(`soilscale map`, without the layer of applicability, for the script has none) runs on one worker and on two, each a
+process of one thread, with the settings of the command. The script is what a person would write with xarray,
+`dask_ml.wrappers.ParallelPostFit` around scikit-learn's forest, and rioxarray, on two workers; it takes the
+conservation itself from this package, for there is none elsewhere. Every case has a cluster of its own, whose start and
+whose workers' first imports are not counted. Told are the seconds that pass, the processors' seconds of workers and
+runner, and the greatest difference between the maps.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ def world(folder: Path, cells: int, years: int) -> Path:
 
 def settings(told: str, output: Path) -> config.Config:
     """Configuration of a world, its products in another folder."""
-    overrides = ("models.algorithms=[random_forest]", "models.ablation=false", "maps.algorithm=random_forest")
-    return config.load(told, overrides, str(output))
+    quick = ("models.algorithms=[random_forest]", "models.ablation=false", "maps.algorithm=random_forest")
+    return config.load(told, (*quick, "maps.applicability=false"), str(output))
 
 
 def warm() -> None:

@@ -111,6 +111,7 @@ def test_a_station_depends_on_no_more() -> None:
     """A residual just out of reach does not change the value at a station, one just within does."""
     generator = np.random.default_rng(0)
     residual = generator.normal(size=(13, 13))
+    residual[6, 6 : 6 + judging.REACH] = np.nan  # over unobserved land a residual reaches farthest
     for away, changes in ((judging.REACH, True), (judging.REACH + 1, False)):
         other = residual.copy()
         other[6, 6 + away] = np.nan

@@ -279,3 +279,13 @@ def test_block_means_of_a_season_are_the_mean_observation_where_no_value_is_miss
         monthly.append(finish(prediction, month))
     values, _ = maps.fold_season(*zip(*monthly, strict=True))
     np.testing.assert_allclose(kernels.block_mean(values, RATIO)[0], observed.mean(axis=0), atol=1e-6)
+
+
+def test_the_bump_that_closes_a_mean_is_flat_but_for_its_rim() -> None:
+    ratio = 25
+    flat = np.zeros((ratio, ratio))
+    values, _ = kernels.conserve(flat, np.array([[0.2]]), ratio, 0.0, 0.6, np.zeros((3, 3)))
+    inside = values[3:-3, 3:-3]
+    assert np.ptp(inside) < 1e-12
+    np.testing.assert_allclose(values[12, :3] / inside.max(), [1 / 6, 1 / 2, 5 / 6])
+    assert values.mean() == pytest.approx(0.2)

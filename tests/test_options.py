@@ -119,7 +119,13 @@ def test_intervals_hold_the_map_and_stay_in_range(output: Path, every: str) -> N
     assert lower[there].min() >= 0
     assert upper[there].max() <= np.float32(0.6)
     items = sorted((output / "maps" / every).glob("*/*/*.json"))
-    assert set(json.loads(items[0].read_text())["assets"]) == {"soil_moisture", "quality", "lower", "upper"}
+    assert set(json.loads(items[0].read_text())["assets"]) == {
+        "soil_moisture",
+        "quality",
+        "lower",
+        "upper",
+        "applicability",
+    }
 
 
 def test_coverage_is_told_against_the_truth(output: Path, world: Path) -> None:

@@ -25,7 +25,7 @@ from rasterio.io import MemoryFile
 from shapely.geometry import Point, shape
 
 from soilscale import publish
-from soilscale.publish import INTERVAL_BANDS, MAP_BAND, QUALITY_BAND, Band
+from soilscale.publish import MAP_BAND, OPTIONAL_BANDS, QUALITY_BAND, Band
 from soilscale.schema import Quality
 from worlds import box, lonlat
 
@@ -131,7 +131,7 @@ def test_the_grid_of_a_file_is_exact(name: str) -> None:
         assert file.tags()["AREA_OR_POINT"] == "Area"
 
 
-@pytest.mark.parametrize("band", [MAP_BAND, *INTERVAL_BANDS], ids=lambda band: band.name)
+@pytest.mark.parametrize("band", [MAP_BAND, *OPTIONAL_BANDS.values()], ids=lambda band: band.name)
 def test_a_map_says_what_it_is(band: Band) -> None:
     values = np.array([[0.1, 0.2, 0.3], [0.4, np.nan, np.nan]], "float32")
     tags = {"SOILSCALE_ID": "here-month-2005-07", "SOILSCALE_NOTE": "a: b=c"}
@@ -141,7 +141,7 @@ def test_a_map_says_what_it_is(band: Band) -> None:
         np.testing.assert_array_equal(file.read(1), values)
         np.testing.assert_array_equal(file.read_masks(1) > 0, np.isfinite(values))
         assert np.isnan(file.nodata)
-        assert file.units == ("m3 m-3",)
+        assert file.units == (band.units,)
         assert file.descriptions == (band.long_name,)
         assert file.colorinterp == (ColorInterp.gray,)
         assert tags.items() <= file.tags().items()
@@ -217,25 +217,22 @@ def test_the_same_input_gives_the_same_bytes(band: Band) -> None:
 
 # The colours of the quality layer
 
-FURTHER = [
-    sum(bits)
-    for count in range(4)
-    for bits in itertools.combinations((Quality.GAP_FILLED, Quality.CLAMPED, Quality.COMPREHENSIVE), count)
-]
-POSSIBLE = [0, int(Quality.OUTSIDE), *(origin + more for origin in (1, 2) for more in FURTHER)]
-"""Values that a quality layer can hold: a cell with a value has one origin and any of three further bits."""
+MORE = [bit for bit in Quality if bit not in (Quality.OBSERVED, Quality.PREDICTED, Quality.OUTSIDE)]
+FURTHER = [sum(bits) for count in range(len(MORE) + 1) for bits in itertools.combinations(MORE, count)]
+POSSIBLE = [0, int(Quality.OUTSIDE), int(Quality.FROZEN), *(origin + more for origin in (1, 2) for more in FURTHER)]
+"""Values that a quality layer can hold: a cell with a value has one origin and any of five further bits."""
 
 
 def test_every_quality_has_a_colour_of_its_own() -> None:
-    assert len(POSSIBLE) == 18
+    assert len(POSSIBLE) == 67
     colours = np.array([publish.quality_colour(value) for value in POSSIBLE])
     assert (colours.sum(axis=1) > 60).all()  # none looks like a value without a colour
     apart = np.abs(colours[:, None] - colours[None]).sum(axis=2) + 1000 * np.eye(len(POSSIBLE))
-    assert apart.min() >= 25
+    assert apart.min() >= 10
 
 
 def test_no_combination_of_bits_is_black() -> None:
-    assert min(sum(publish.quality_colour(value)) for value in range(64)) > 60
+    assert min(sum(publish.quality_colour(value)) for value in range(256)) > 60
 
 
 def test_colours_follow_from_the_bits() -> None:
@@ -514,7 +511,8 @@ def test_an_item_tells_its_interval_its_origin_and_how_to_show_it() -> None:
 
 def test_an_item_with_an_interval_shows_both_ends() -> None:
     """Both are data, of the map's unit, and a viewer may draw them."""
-    files = {band.name: (f"./{band.name}.tif", band, {"minimum": 0.1, "maximum": 0.3}) for band in INTERVAL_BANDS}
+    bands = [OPTIONAL_BANDS[name] for name in ("lower", "upper")]
+    files = {band.name: (f"./{band.name}.tif", band, {"minimum": 0.1, "maximum": 0.3}) for band in bands}
     told = item(square(), files=files)
     assert told["assets"].keys() == told["properties"]["renders"].keys() == {"lower", "upper"}
     assert all((one["roles"], one["unit"]) == (["data"], "m3 m-3") for one in told["assets"].values())

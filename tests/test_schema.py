@@ -152,15 +152,16 @@ def test_quality_is_a_flag_variable_of_cf() -> None:
     masks, meanings = attrs["flag_masks"], attrs["flag_meanings"].split()
     assert attrs["standard_name"] == "quality_flag"
     assert masks.dtype == "uint8"
-    assert masks.tolist() == [1, 2, 4, 8, 16, 32]
-    assert meanings == ["observed", "predicted", "gap_filled", "clamped", "outside", "comprehensive"]
+    assert masks.tolist() == [1, 2, 4, 8, 16, 32, 64, 128]
+    origin = ["observed", "predicted", "gap_filled", "clamped", "outside", "comprehensive"]
+    assert meanings == [*origin, "extrapolated", "frozen"]
     assert dict(zip(meanings, masks, strict=True)) == {str(bit.name).lower(): bit.value for bit in Quality}
 
 
 def test_quality_attributes_survive_the_store(tmp_path: Path) -> None:
     dataset = xr.Dataset({"quality": ("x", np.zeros(3, "uint8"), dict(schema.QUALITY_ATTRS))})
     attrs = round_trip(dataset, tmp_path)["quality"].attrs
-    assert list(attrs["flag_masks"]) == [1, 2, 4, 8, 16, 32]
+    assert list(attrs["flag_masks"]) == [1, 2, 4, 8, 16, 32, 64, 128]
     assert attrs["flag_meanings"] == schema.QUALITY_ATTRS["flag_meanings"]
 
 

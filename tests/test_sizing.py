@@ -66,7 +66,7 @@ def test_a_nation_is_sized_from_its_configuration_alone() -> None:
     assert told["cube"].units == tiles * (4 * months + 1 + 2)
     cells = np.prod(grid.fine.shape)
     rate = sizing.rates().stages["predict"]
-    assert told["predict"].written / rate.written == pytest.approx(months * cells * (4 + 1), rel=0.01)
+    assert told["predict"].written / rate.written == pytest.approx(months * cells * (4 + 1 + 4), rel=0.01)
 
 
 def test_every_stage_of_a_nation_has_memory_enough_by_default() -> None:

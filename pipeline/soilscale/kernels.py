@@ -11,12 +11,16 @@ Floats = NDArray[np.floating]
 Float64s = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-SOLVER_STEPS = 4
+SOLVER_STEPS = 2
 """Iterations of `residual_nodes`, few on purpose: the finest pattern of residuals is mostly noise of the observation,
 which the full solution would amplify up to fourfold."""
 
-FADE = 0.9
-"""Share of its neighbours' mean that a node without an observation of its own takes."""
+RIM = 3
+"""Fine cells at the border of a coarse one over which the bump that closes its mean rises; inside it is flat."""
+
+FADE, REACH = 0.9, 4
+"""Share of its neighbours' mean that a node without an observation of its own takes, and how many cells that goes on
+from an observation."""
 
 TOLERANCE = 1e-12
 """Difference of a mean from its observation that counts as none."""
@@ -197,10 +201,10 @@ def residual_nodes(residual: Floats, ratio: int, steps: int = SOLVER_STEPS) -> F
     weight = half * (ratio - half) / (2 * ratio**2)
     target = np.where(known, residual, 0.0)
     nodes = target.copy()
-    for _ in range(steps):
+    for step in range(max(steps, REACH)):
         smooth = _three(_three(nodes, weight).T, weight).T
         around = (9 * _three(_three(nodes, 1 / 3).T, 1 / 3).T - nodes) / 8
-        nodes = np.where(known, nodes + target - smooth, FADE * around)
+        nodes = np.where(known, nodes + target - smooth if step < steps else nodes, FADE * around)
     return nodes
 
 
@@ -215,25 +219,27 @@ def conserve(
     observed: Floats,
     ratio: int,
     lower: float,
-    upper: float,
+    upper: float | Floats,
     nodes: Floats | None = None,
 ) -> tuple[Float64s, Bools]:
     """Prediction shifted so that its block means equal the observation, smoothly and within the physical range.
 
     Three steps: a bilinear surface through `nodes` carries the residuals across cell borders without a step; what
-    it leaves over in a cell (its fine cells may be valid in part only) is added as a bump that vanishes at the
-    cell's border; values outside the range are set to it and their excess goes to the cell's other values alike.
+    it leaves over in a cell (its fine cells may be valid in part only) is added as a bump that is flat but for
+    `RIM` cells, over which it vanishes towards the cell's border; values outside the range are set to it and their
+    excess goes to the cell's other values alike.
 
     Parameters
     ----------
     prediction
         Shape ``(Y, X)``, NaN where missing.
     observed
-        Shape ``(y, x) = (Y, X) / ratio``, NaN where unobserved; a value outside the range counts as unobserved.
+        Shape ``(y, x) = (Y, X) / ratio``, NaN where unobserved; a value outside the range, or above the mean of `upper`
+        over the cell, counts as unobserved.
     ratio
         Fine cells along the side of a coarse cell.
     lower, upper
-        Physical range, in the unit of the prediction.
+        Physical range, in the unit of the prediction; its upper end may be an array of shape ``(Y, X)``.
     nodes
         Nodes of the residual surface with one more on every side, shape ``(y + 2, x + 2)``; by default those of
         this array alone. Tiles of one map pass those of the whole, so that no step shows between them.
@@ -243,7 +249,8 @@ def conserve(
     map, clamped
         Shape ``(Y, X)``; `clamped` marks values that had left the range.
     """
-    observed = np.where((observed >= lower) & (observed <= upper), observed, np.nan)
+    most, _ = block_mean(np.where(np.isfinite(prediction), upper, np.nan), ratio)
+    observed = np.where((observed >= lower) & (observed <= most + TOLERANCE), observed, np.nan)
     if nodes is None:
         nodes = np.pad(residual_nodes(observed - block_mean(prediction, ratio)[0], ratio), 1, mode="edge")
     surface = prediction + spread(nodes, ratio)
@@ -259,7 +266,7 @@ def conserve(
     return fitted, clamped
 
 
-def _fit(values: Float64s, observed: Floats, ratio: int, lower: float, upper: float) -> Float64s:
+def _fit(values: Float64s, observed: Floats, ratio: int, lower: float, upper: float | Floats) -> Float64s:
     """Bump in each observed cell that brings its mean to the observation, were it not for the bounds.
 
     It vanishes towards the cell's border, and leaves out values that stand at the bound it pushes to.
@@ -269,7 +276,8 @@ def _fit(values: Float64s, observed: Floats, ratio: int, lower: float, upper: fl
     missing = np.where(known & (np.abs(observed - mean) > TOLERANCE), observed - mean, 0.0)
     need = _repeat(missing, ratio)
     free = np.isfinite(values) & np.where(need > 0, values < upper, values > lower) & (need != 0)
-    profile = np.sin(np.pi * (np.arange(ratio) + 0.5) / ratio)
+    at = np.arange(ratio) + 0.5
+    profile = np.minimum(np.minimum(at, ratio - at) / min(RIM, ratio / 2), 1.0)
     shape = np.where(free, np.tile(np.outer(profile, profile), missing.shape), 0.0)
     norm, _ = block_mean(np.where(np.isfinite(values), shape, np.nan), ratio)
     height = np.divide(missing, norm, out=np.zeros_like(missing), where=(missing != 0) & (norm > 0))
@@ -329,6 +337,20 @@ def terrain(rise: Floats) -> Float64s:
     steepness = np.hypot(east, north)
     cosine = 1 / np.sqrt(1 + steepness**2)
     return np.stack([np.degrees(np.arctan(steepness)), -north * cosine, -east * cosine])
+
+
+def porosity(sand: Floats, clay: Floats) -> Floats:
+    """Volume of pores that a mineral soil can fill with water, m3 m-3, from its texture.
+
+    Multiple regression of Cosby et al. 1984, Water Resources Research 20, 682-690: 50.5 - 0.142 sand - 0.037 clay,
+    in %.
+
+    Parameters
+    ----------
+    sand, clay
+        % of weight, of equal shape, NaN where missing.
+    """
+    return (50.5 - 0.142 * sand - 0.037 * clay) / 100
 
 
 def aspect(northness: Floats, eastness: Floats) -> Float64s:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from soilscale import kernels, models, schema
 from soilscale.grid import Grid
 from soilscale.schema import (
+    APPLICABILITY,
     COARSE,
     FINE,
     LOWER,
@@ -33,6 +34,13 @@ NODES: Mapping[str, str] = {MONTH: COARSE, SEASON: "coarse_season"}
 """Group of maps -> the group that holds the nodes of the surfaces that conserve them."""
 
 ENDS = (LOWER, UPPER)
+
+OPTIONAL: Mapping[str, Mapping[str, Any]] = {
+    **{name: {**schema.MAP_ATTRS, "long_name": f"{name} end of the interval"} for name in ENDS},
+    APPLICABILITY: schema.APPLICABILITY_ATTRS,
+    RESIDUAL: {**schema.MAP_ATTRS, "long_name": "what conservation adds to the model's estimate"},
+}
+"""Layers that a map may have beside its values and their quality, with their attributes."""
 
 ROUNDING = 1e-6
 """m3 m-3 by which a stored observation may leave the physical range and still be within it."""
@@ -58,7 +66,7 @@ def template(
     seasons: Seasons,
     *,
     predict_seasons: bool = False,
-    intervals: bool = False,
+    optional: Collection[str] = (),
 ) -> dict[str, xr.Dataset]:
     """Datasets of the groups ``month``, ``season`` and their `NODES`, lazy and all missing.
 
@@ -74,8 +82,8 @@ def template(
         The seasons.
     predict_seasons
         Whether seasonal maps are predictions of their own, and not means of the monthly maps.
-    intervals
-        Whether maps have a lower and an upper layer.
+    optional
+        Which of the layers `OPTIONAL` the maps have.
 
     Returns
     -------
@@ -85,8 +93,7 @@ def template(
     one = np.timedelta64(1, "M")
     after = np.array([seasons.members(start)[-1] + one for start in starts], dtype="datetime64[M]")
     layers = {MAP: schema.MAP_ATTRS, QUALITY: schema.QUALITY_ATTRS}
-    if intervals:
-        layers |= {name: dict(schema.MAP_ATTRS) | {"long_name": f"{name} end of the interval"} for name in ENDS}
+    layers |= {name: attrs for name, attrs in OPTIONAL.items() if name in optional}
     predicted = {PREDICTION: dict(schema.MAP_ATTRS) | {"long_name": "model's estimate before conservation"}}
     nodes = {RESIDUAL: dict(schema.MAP_ATTRS) | {"long_name": "nodes of the surface that conserves"}}
     flags = {PREDICTION_QUALITY: dict(schema.QUALITY_ATTRS) | {"long_name": "what the model's estimate rests on"}}
@@ -106,7 +113,7 @@ def _dataset(
     geobox = grid.fine if scale == FINE else grid.coarse
     variables = {}
     for name, attrs in layers.items():
-        flag, whole = name in {QUALITY, PREDICTION_QUALITY}, name == RESIDUAL
+        flag, whole = name in {QUALITY, PREDICTION_QUALITY}, scale == COARSE
         empty = np.uint8(0) if flag else np.float64("nan") if whole else np.float32("nan")
         chunks = (1, *(geobox.shape if whole else schema.chunks(grid, scale)))
         values = da.full((len(starts), *geobox.shape), empty, dtype=empty.dtype, chunks=chunks)
@@ -177,11 +184,38 @@ def predict(
     use = where & np.logical_and.reduce([np.isfinite(feature) for feature in features])
     result = np.full(use.shape, np.nan, dtype="float32")
     if use.any():
-        table = np.empty((np.count_nonzero(use), len(features)), "float32")
-        for column, feature in enumerate(features):
-            table[:, column] = feature[use]
-        result[use] = models.predict(predictor, table)
+        result[use] = models.predict(predictor, _rows(features, use))
     return result if surface is None else (result + surface).astype("float32")
+
+
+def dissimilarity(known: models.Applicability, features: Sequence[Floats], where: NDArray[np.bool_]) -> Floats:
+    """Dissimilarity index of a tile's features over its threshold, in bounded memory.
+
+    Parameters
+    ----------
+    known
+        Where the model is applicable.
+    features
+        As `predict` takes them.
+    where
+        Cells that are predicted, shape ``(Y, X)``: every feature is finite there.
+
+    Returns
+    -------
+    array
+        Float32, shape ``(Y, X)``, NaN elsewhere.
+    """
+    result = np.full(where.shape, np.nan, dtype="float32")
+    result[where] = known.index(_rows(features, where))
+    return result
+
+
+def _rows(features: Sequence[Floats], where: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Features of some cells as a model takes them, shape ``(n, p)``."""
+    table = np.empty((np.count_nonzero(where), len(features)), "float32")
+    for column, feature in enumerate(features):
+        table[:, column] = feature[where]
+    return table
 
 
 def usable(observed: Floats, valid_range: tuple[float, float]) -> Floats:
@@ -196,7 +230,7 @@ def finish(
     observed: Floats,
     nodes: Floats,
     ratio: int,
-    valid_range: tuple[float, float],
+    valid_range: tuple[float, float | Floats],
     *,
     conserve: bool,
 ) -> tuple[Floats, Flags]:
@@ -213,7 +247,7 @@ def finish(
     ratio
         Fine cells along the side of a coarse cell.
     valid_range
-        Physical range.
+        Physical range; its upper end may be one of each cell, shape ``(Y, X)`` (see `capacity`).
     conserve
         Whether block means shall equal the observation.
 
@@ -233,8 +267,50 @@ def finish(
     quality = quality | np.where(clamped & there, Quality.CLAMPED, 0)
     single = values.astype("float32")  # whose nearest value to a bound may lie beyond it
     beyond = (single.astype("float64") < lower) | (single.astype("float64") > upper)
-    single = np.where(beyond, np.nextafter(single, np.float32((lower + upper) / 2)), single)
+    single = np.where(beyond, np.nextafter(single, np.float32(lower / 2 + upper / 2)), single)
     return single, quality.astype("uint8")
+
+
+def capacity(sand: Floats, clay: Floats, observed: Floats, ratio: int, most: float) -> Floats:
+    """Upper end of the range of each fine cell: the porosity of its soil, but no less than what is observed of it.
+
+    Parameters
+    ----------
+    sand, clay
+        % of weight, shape ``(Y, X)``, NaN where missing: there the range is what it is anywhere.
+    observed
+        Shape ``(Y, X) / ratio``, NaN where unobserved. A regression on texture knows no peat and no rock; the
+        observation of a cell shows that its soils can hold as much.
+    ratio
+        Fine cells along the side of a coarse cell.
+    most
+        Upper end of the physical range anywhere.
+
+    Returns
+    -------
+    array
+        Shape ``(Y, X)``, m3 m-3.
+    """
+    seen = np.repeat(np.repeat(observed, ratio, axis=0), ratio, axis=1)
+    pores = kernels.porosity(sand, clay)
+    return np.where(np.isnan(pores), most, np.fmin(np.fmax(pores, seen), most))
+
+
+def thaw(values: Floats, quality: Flags) -> tuple[Floats, Flags]:
+    """Leave out of a map what is frozen where nothing was observed.
+
+    Microwaves see liquid water alone, and nothing of the ground under wet snow: a value of frozen ground predicts what
+    is not there. Where the coarse product has an observation, it was made on days that were not frozen.
+
+    Returns
+    -------
+    map, quality
+        What is left out has the bits ``frozen`` and ``outside`` alone.
+    """
+    frozen = (quality & Quality.FROZEN) > 0
+    out = frozen & ((quality & Quality.OBSERVED) == 0)
+    bare = quality & (Quality.FROZEN | Quality.OUTSIDE)
+    return np.where(out, np.float32("nan"), values), np.where(out, bare, quality).astype("uint8")
 
 
 def ends(values: Floats, quality: Flags, offsets: Offsets, valid_range: tuple[float, float]) -> tuple[Floats, Floats]:
@@ -245,6 +321,20 @@ def ends(values: Floats, quality: Flags, offsets: Offsets, valid_range: tuple[fl
         for pair in zip(offsets.observed, offsets.predicted, strict=True)
     )
     return np.fmin(lower, values), np.fmax(upper, values)
+
+
+def count_flags(layers: Iterable[Flags]) -> tuple[dict[Quality, int], int]:
+    """How many cells of some quality layers carry each bit, and how many have no value because they are frozen.
+
+    The bit ``frozen`` counts where there is a value.
+    """
+    counts, masked = dict.fromkeys(Quality, 0), 0
+    for flags in layers:
+        masked += int(np.count_nonzero(flags == Quality.FROZEN))
+        for bit in counts:
+            counts[bit] += int(np.count_nonzero(flags & bit))
+    counts[Quality.FROZEN] -= masked
+    return counts, masked
 
 
 def fold_season(maps: Sequence[Floats], quality: Sequence[Flags]) -> tuple[Floats, Flags]:
@@ -258,13 +348,15 @@ def fold_season(maps: Sequence[Floats], quality: Sequence[Flags]) -> tuple[Float
     Returns
     -------
     map, quality
-        Observed where every month was observed; any other bit is set where one month has it.
+        Observed where every month was observed; any other bit is set where one month has it. Without a value a cell is
+        frozen where a month is.
     """
     stack, flags = np.stack(maps).astype("float64"), np.stack(quality)
     mean = stack.mean(axis=0)
     there = np.isfinite(mean)
     observed = ((flags & Quality.OBSERVED) > 0).all(axis=0)
     origin = np.where(observed, Quality.OBSERVED, Quality.PREDICTED)
-    others = np.bitwise_or.reduce(flags, axis=0) & (Quality.GAP_FILLED | Quality.CLAMPED | Quality.COMPREHENSIVE)
+    others = np.bitwise_or.reduce(flags, axis=0) & ~(Quality.OBSERVED | Quality.PREDICTED | Quality.OUTSIDE)
     outside = np.bitwise_and.reduce(flags, axis=0) & Quality.OUTSIDE
-    return mean.astype("float32"), (np.where(there, origin | others, 0) | outside).astype("uint8")
+    bare = others & Quality.FROZEN
+    return mean.astype("float32"), (np.where(there, origin | others, bare) | outside).astype("uint8")

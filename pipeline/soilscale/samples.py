@@ -57,6 +57,14 @@ def block_side(shape: tuple[int, int]) -> int:
     return min(8, max(2, min(shape) // 3))
 
 
+def places(blocks: pd.Series[str]) -> pd.Series[str]:
+    """Blocks without their year, such as ``r02c01``: what is the same square of cells in every year."""
+    kinds = blocks.astype("category").cat
+    names = kinds.categories.str.rpartition("-").get_level_values(0).to_numpy()
+    squares: pd.Series[Any] = pd.Series(pd.Categorical(names[kinds.codes.to_numpy()]), blocks.index)
+    return squares
+
+
 def draw(
     coarse: xr.Dataset,
     target: str,

@@ -171,6 +171,14 @@ class Maps(Section):
     """Physical range of the maps, m3 m-3."""
     interval: float | None = Field(default=0.9, gt=0, lt=1)
     """Nominal level of the lower and upper layer; None makes no such layers."""
+    applicability: bool = True
+    """Whether the maps have a layer that says how dissimilar their predictors are to those of training."""
+    residual: bool = False
+    """Whether the maps have a layer of what conservation adds to the model's estimate."""
+    porosity: bool = True
+    """Whether no value is above the porosity of its soil, where sand and clay are known, or what is observed of it."""
+    frozen: Literal["mask", "unobserved", "flag"] = "unobserved"
+    """Where frozen ground is left out of the maps: everywhere, where nothing is observed, or nowhere."""
     fill_gaps: int = Field(default=1, ge=0, le=3)
     """Months on either side from which a missing predictor is interpolated; 0 leaves gaps."""
     releases: int | None = Field(default=None, ge=1)

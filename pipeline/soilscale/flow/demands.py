@@ -12,11 +12,11 @@ import xarray as xr
 from soilscale import cube, maps, models
 from soilscale.cube import FRACTION, Input
 from soilscale.flow import areas, detail, explain, judging, learn, mapping, plan, stacking
-from soilscale.flow.outlook import Outlook
+from soilscale.flow.outlook import INDEX_TREES, Outlook
 from soilscale.maps import MONTH, SEASON
 from soilscale.models import joint
 from soilscale.models.selection import FORESTS, TREES
-from soilscale.schema import COARSE, FINE, PREDICTION, PREDICTION_QUALITY, QUALITY, RESIDUAL
+from soilscale.schema import APPLICABILITY, COARSE, FINE, PREDICTION, PREDICTION_QUALITY, QUALITY, RESIDUAL
 from soilscale.seasons import ALL, following
 
 AREA, MODELS = "area", "models"
@@ -349,10 +349,10 @@ def _maps(outlook: Outlook) -> Iterator[Demand]:
     count, cells, coarse = len(_mapped(outlook)), outlook.cells, math.prod(outlook.grid.shape)
     units = outlook.tiles * count
     groups = [MONTH, SEASON] if outlook.predicts_seasons else [MONTH]
-    own = {PREDICTION, PREDICTION_QUALITY}
-    layers = [str(name) for name in outlook.maps[MONTH].data_vars if name not in own]
-    size = sum(_bytes(outlook.maps[group], layers) for group in groups)
-    chunks = sum(_chunks(outlook.maps[group], layers) for group in groups)
+    layers = [str(name) for name in outlook.maps[MONTH].data_vars if name not in {PREDICTION, PREDICTION_QUALITY}]
+    conserved = [name for name in layers if name != APPLICABILITY]
+    size = sum(_bytes(outlook.maps[group], conserved) for group in groups)
+    chunks = sum(_chunks(outlook.maps[group], conserved) for group in groups)
     means = [maps.NODES[group] for group in groups]
     nodes, solved = (sum(found(outlook.maps[group], [RESIDUAL]) for group in means) for found in (_bytes, _chunks))
     held = coarse * FLOAT * 12.0
@@ -376,12 +376,12 @@ def _predict(outlook: Outlook) -> Demand:
     seasons, cells = _mapped(outlook), outlook.cells
     groups = [MONTH, SEASON] if outlook.predicts_seasons else [MONTH]
     units = outlook.tiles * len(seasons)
-    names = [PREDICTION, PREDICTION_QUALITY]
+    names = [name for name in (PREDICTION, PREDICTION_QUALITY, APPLICABILITY) if name in outlook.maps[MONTH]]
     written = sum(_bytes(outlook.maps[group], names) for group in groups)
     objects = units + _laid(outlook.maps) + sum(_chunks(outlook.maps[group], names) for group in groups)
     settings = outlook.config
     named = settings.models.algorithms if settings.maps.algorithm == "best" else (settings.maps.algorithm,)
-    trees = max(outlook.trees(algorithm) for algorithm in named)
+    trees = max(outlook.trees(algorithm) for algorithm in named) + INDEX_TREES * settings.maps.applicability
     single = [name for name in models.with_members(named) if not (models.find(name).joint or models.find(name).members)]
     fits = [fit for fit in _fits(outlook) if fit.job.split == "random" and fit.job.algorithm in single]
     fields = outlook.rows * FLOAT if any(models.find(name).joint for name in models.with_members(named)) else 0.0

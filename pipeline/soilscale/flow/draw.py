@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,23 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from soilscale import grid, kernels, maps, models, publish, storage
-from soilscale.flow import keeping, learn
+from soilscale.flow import applicability, keeping, learn
 from soilscale.flow.keeping import Arrays, Piece
+from soilscale.flow.soil import FREEZING, Reading, Soil
 from soilscale.flow.workspace import Workspace
 from soilscale.grid import Grid, Tile
 from soilscale.maps import MONTH, SEASON, Offsets
-from soilscale.schema import COARSE, FINE, MAP, PREDICTION, PREDICTION_QUALITY, QUALITY, RESIDUAL, Quality
+from soilscale.schema import (
+    APPLICABILITY,
+    COARSE,
+    FINE,
+    MAP,
+    PREDICTION,
+    PREDICTION_QUALITY,
+    QUALITY,
+    RESIDUAL,
+    Quality,
+)
 
 Array = NDArray[Any]
 
@@ -41,8 +52,11 @@ class Recipe:
     """Polygon to which the maps are masked, longitude and latitude."""
     comprehensive: bool = False
     """Whether the comprehensive model stands in for the season's own."""
+    residual: bool = False
+    """Whether what conservation adds is a layer."""
     offsets: Offsets | None = None
     """Offsets of the lower and upper layer, where there are such."""
+    soil: Soil = field(default_factory=Soil)
 
 
 @dataclass(frozen=True)
@@ -55,21 +69,36 @@ class Slot:
     months: tuple[int, ...]
 
 
-def predict(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot, model: str, version: str) -> Arrays:
-    """Predict a tile with its season's model from the mean features of a slot's months.
+def predict(
+    workspace: Workspace,
+    recipe: Recipe,
+    tile: Tile,
+    slot: Slot,
+    model: tuple[str, str],
+    known: applicability.Measured | None,
+) -> Arrays:
+    """Predict a tile with its season's model, given by folder and version, from the mean features of a slot's months.
 
-    The prediction and its flags are written, its block means kept.
+    The prediction and its flags are written, and where it is known how dissimilar the features are to those of
+    training; block means are kept.
     """
     features, filled = mean_features(workspace, recipe, tile, slot)
     within = inside(recipe, tile)
-    predictor = learn.load(model, version)
-    prediction = maps.predict(predictor, features, within, surface(recipe, tile, slot, predictor))
+    predictor, cold = learn.load(*model), frozen(workspace, recipe, tile, slot)
+    prediction = maps.predict(
+        predictor, features, within & ~masked(recipe, cold), surface(recipe, tile, slot, predictor)
+    )
     there = np.isfinite(prediction)
     flags = np.where(filled & there, Quality.GAP_FILLED, 0) | np.where(within, 0, Quality.OUTSIDE)
+    flags |= np.where(cold & (there if recipe.soil.frozen == "flag" else within), Quality.FROZEN, 0)
     if recipe.comprehensive:
         flags |= np.where(there, Quality.COMPREHENSIVE, 0)
     means, _ = kernels.block_mean(prediction, recipe.grid.ratio)
     place = (slot.index, *tile.fine)
+    if known is not None:
+        index = maps.dissimilarity(applicability.read(workspace, known), features, there)
+        storage.write_region(workspace.maps, slot.group, APPLICABILITY, index, place)
+        flags |= np.where(index > 1, Quality.EXTRAPOLATED, 0)
     storage.write_region(workspace.maps, slot.group, PREDICTION, prediction, place)
     storage.write_region(workspace.maps, slot.group, PREDICTION_QUALITY, flags.astype("uint8"), place)
     return {PREDICTION: means.astype("float32")}
@@ -96,6 +125,36 @@ def mean_features(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) 
     return features, np.logical_or.reduce([part[1] for part in parts])
 
 
+def frozen(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> Array:
+    """Fine cells whose mean land surface temperature over a slot's months is below freezing; none without one."""
+    if not recipe.soil.surface:
+        return np.zeros(recipe.grid.fine[tile.fine].shape, bool)
+    read = [_read(workspace, recipe, reading, tile, month) for reading in recipe.soil.surface for month in slot.months]
+    return np.asarray(np.mean(read, axis=0) < FREEZING)
+
+
+def masked(recipe: Recipe, cold: Array) -> Array:
+    """Frozen cells that are left out before a map is conserved: all of them or none."""
+    return cold if recipe.soil.frozen == "mask" else np.zeros_like(cold)
+
+
+def limits(
+    workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot, observed: Array
+) -> tuple[float, float | Array]:
+    """Range of a tile's values: the physical one, whose upper end is that of each soil where its texture is known."""
+    if recipe.soil.texture is None:
+        return recipe.valid_range
+    sand, clay = (_read(workspace, recipe, reading, tile, slot.months[0]) for reading in recipe.soil.texture)
+    lower, upper = recipe.valid_range
+    return lower, np.maximum(maps.capacity(sand, clay, observed, recipe.grid.ratio, upper), lower)
+
+
+def _read(workspace: Workspace, recipe: Recipe, reading: Reading, tile: Tile, month: int) -> Array:
+    """A feature of a tile's month, gaps filled, as a rule of physics takes it."""
+    values, _ = _feature(workspace, recipe, reading.name, tile, month)
+    return values.astype("float64") * reading.factor + reading.offset
+
+
 def observation(workspace: Workspace, recipe: Recipe, slot: Slot, place: tuple[slice, ...] = ()) -> Array:
     """Coarse observation that a slot's map is conserved to, of the whole area or a part: the mean over its months."""
     read = [storage.read_region(workspace.cube, COARSE, recipe.target, (month, *place)) for month in slot.months]
@@ -110,18 +169,19 @@ def nodes_around(nodes: Array, tile: Tile) -> Array:
 
 def _features(workspace: Workspace, recipe: Recipe, tile: Tile, index: int) -> tuple[list[Array], Array]:
     """Features of a tile's month, gaps filled, and where one of them was."""
-    found: list[Array] = []
-    filled = np.zeros(recipe.grid.fine[tile.fine].shape, bool)
-    for name in recipe.features:
-        if name in recipe.static:
-            found.append(storage.read_region(workspace.cube, FINE, name, tile.fine))
-            continue
-        here = storage.read_region(workspace.cube, FINE, name, (index, *tile.fine))
-        if recipe.fill_gaps and np.isnan(here).any():
-            here, gaps = maps.fill_gaps(here, _around(workspace, recipe, name, tile, index))
-            filled |= gaps
-        found.append(here)
-    return found, filled
+    read = [_feature(workspace, recipe, name, tile, index) for name in recipe.features]
+    return [values for values, _ in read], np.logical_or.reduce([filled for _, filled in read])
+
+
+def _feature(workspace: Workspace, recipe: Recipe, name: str, tile: Tile, index: int) -> tuple[Array, Array]:
+    """A feature of a tile's month, gaps filled, and where it was."""
+    if name in recipe.static:
+        here = storage.read_region(workspace.cube, FINE, name, tile.fine)
+        return here, np.zeros(here.shape, bool)
+    here = storage.read_region(workspace.cube, FINE, name, (index, *tile.fine))
+    if recipe.fill_gaps and np.isnan(here).any():
+        return maps.fill_gaps(here, _around(workspace, recipe, name, tile, index))
+    return here, np.zeros(here.shape, bool)
 
 
 def _around(workspace: Workspace, recipe: Recipe, name: str, tile: Tile, index: int) -> list[tuple[Array, Array]]:
@@ -151,24 +211,30 @@ def conserve(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> No
     place = (slot.index, *tile.fine)
     prediction = storage.read_region(workspace.maps, slot.group, PREDICTION, place).astype("float64")
     flags = storage.read_region(workspace.maps, slot.group, PREDICTION_QUALITY, place)
+    observed = observation(workspace, recipe, slot, tile.coarse)
     values, quality = maps.finish(
         prediction,
-        observation(workspace, recipe, slot, tile.coarse),
+        observed,
         nodes_around(nodes, tile),
         recipe.grid.ratio,
-        recipe.valid_range,
+        limits(workspace, recipe, tile, slot, observed),
         conserve=recipe.conserve,
     )
+    quality = (quality | flags).astype("uint8")
+    if recipe.soil.frozen == "unobserved":
+        values, quality = maps.thaw(values, quality)
     storage.write_region(workspace.maps, slot.group, MAP, values, place)
-    storage.write_region(workspace.maps, slot.group, QUALITY, (quality | flags).astype("uint8"), place)
+    storage.write_region(workspace.maps, slot.group, QUALITY, quality, place)
+    if recipe.residual:
+        storage.write_region(workspace.maps, slot.group, RESIDUAL, (values - prediction).astype("float32"), place)
     if recipe.offsets is not None:
         both = maps.ends(values, quality, recipe.offsets, recipe.valid_range)
         for name, end in zip(maps.ENDS, both, strict=True):
             storage.write_region(workspace.maps, slot.group, name, end, place)
 
 
-def season(workspace: Workspace, tile: Tile, index: int, months: Sequence[int], intervals: bool) -> None:
-    """Fold a season's monthly maps of a tile into one; the ends of its interval are the means of the months'."""
+def season(workspace: Workspace, tile: Tile, index: int, months: Sequence[int], optional: Sequence[str]) -> None:
+    """Fold a season's monthly maps of a tile into one; further layers are the means of the months'."""
 
     def read(name: str) -> list[Array]:
         return [storage.read_region(workspace.maps, MONTH, name, (month, *tile.fine)) for month in months]
@@ -176,9 +242,9 @@ def season(workspace: Workspace, tile: Tile, index: int, months: Sequence[int], 
     mean, quality = maps.fold_season(read(MAP), read(QUALITY))
     storage.write_region(workspace.maps, SEASON, MAP, mean, (index, *tile.fine))
     storage.write_region(workspace.maps, SEASON, QUALITY, quality, (index, *tile.fine))
-    for name in maps.ENDS if intervals else ():
-        end = np.mean(read(name), axis=0, dtype="float64").astype("float32")
-        storage.write_region(workspace.maps, SEASON, name, end, (index, *tile.fine))
+    for name in optional:
+        layer = np.mean(read(name), axis=0, dtype="float64").astype("float32")
+        storage.write_region(workspace.maps, SEASON, name, layer, (index, *tile.fine))
 
 
 @dataclass(frozen=True)
@@ -194,8 +260,8 @@ class Edition:
     properties: Mapping[str, Any]
     sources: Sequence[Mapping[str, str]]
     """Items that the map was made from, each with ``href`` and ``title``."""
-    intervals: bool
-    """Whether the map has a lower and an upper layer."""
+    optional: Sequence[str]
+    """Layers that the map has beside its values and their quality."""
     version: str = ""
     """Digest of what the map is made from."""
 
@@ -211,8 +277,8 @@ def publish_map(workspace: Workspace, fine: Grid, edition: Edition, index: int) 
     """
     if not any(np.isfinite(values).any() for _, values in _tiles(workspace, fine, edition, MAP, index)):
         return
-    files = {}
-    for band in (publish.MAP_BAND, publish.QUALITY_BAND, *(publish.INTERVAL_BANDS if edition.intervals else ())):
+    files, counts = {}, maps.count_flags(part for _, part in _tiles(workspace, fine, edition, QUALITY, index))
+    for band in (publish.MAP_BAND, publish.QUALITY_BAND, *(publish.OPTIONAL_BANDS[name] for name in edition.optional)):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{band.name}.tif"
             pieces = _tiles(workspace, fine, edition, band.name, index)
@@ -225,10 +291,17 @@ def publish_map(workspace: Workspace, fine: Grid, edition: Edition, index: int) 
         fine.fine,
         edition.span,
         files,
-        {**edition.properties, "version": edition.version},
+        {**edition.properties, **_shares(*counts), "version": edition.version},
         edition.sources,
     )
     storage.write_json(workspace.published(*edition.place(f"{edition.identifier}.json")), told)
+
+
+def _shares(flags: Mapping[Quality, int], masked: int) -> dict[str, Any]:
+    """Share of the cells with a value that carry each bit, and of cells left out as frozen of them and these."""
+    valued = flags[Quality.OBSERVED] + flags[Quality.PREDICTED]
+    shares = {str(bit.name).lower(): count / valued for bit, count in flags.items() if bit != Quality.OUTSIDE}
+    return {"soilscale:quality": shares, "soilscale:masked_frozen": masked / (valued + masked)}
 
 
 def _tiles(

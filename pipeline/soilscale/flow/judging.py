@@ -32,7 +32,7 @@ JUDGE = "judge"
 OWN = "own"
 """Name of the map that is judged, among the methods."""
 
-REACH = kernels.SOLVER_STEPS + 1
+REACH = max(kernels.SOLVER_STEPS, kernels.REACH) + 1
 """Coarse cells around a station on which its value depends: by the residuals' surface, and its interpolation."""
 
 Array = NDArray[Any]
@@ -142,6 +142,7 @@ def _map(workspace: Workspace, recipe: Recipe, slot: Slot, entry: Entry) -> Arra
     for tile in tiles:
         features, _ = draw.mean_features(workspace, recipe, tile, slot)
         within = draw.inside(recipe, tile) & nearest(needed[tile.coarse], ratio)
+        within &= ~draw.masked(recipe, draw.frozen(workspace, recipe, tile, slot))
         predictor = learn.load(url, entry.model.version)
         surface = draw.surface(recipe, tile, slot, predictor)
         predicted[tile.fine] = maps.predict(predictor, features, within, surface)
@@ -153,7 +154,7 @@ def _map(workspace: Workspace, recipe: Recipe, slot: Slot, entry: Entry) -> Arra
             observed[tile.coarse],
             draw.nodes_around(nodes, tile),
             ratio,
-            recipe.valid_range,
+            draw.limits(workspace, recipe, tile, slot, observed[tile.coarse]),
             conserve=recipe.conserve,
         )
     return predicted

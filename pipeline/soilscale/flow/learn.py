@@ -235,14 +235,16 @@ def give_back() -> None:
         libc.malloc_trim(0)
 
 
-def table(url: str, season: str, seed: int, folds: int) -> pd.DataFrame:
+def table(url: str, season: str, seed: int, folds: int, *, by_place: bool = False) -> pd.DataFrame:
     """Rows of the training table of one season, or of `ALL`, in its order; words are categories.
 
-    A column `models.FOLD`, as the blocks of the whole table deal it, stands in place of the blocks.
+    A column `models.FOLD`, as the blocks of the whole table deal it, stands in place of the blocks; `by_place` keeps a
+    block's years in one fold.
     """
     parts: list[pa.Table] = []
     with _parquet(url, ["season", "block", "split"]) as file:
         blocks = file.read(["block"]).unify_dictionaries().column(0).to_pandas()
+        blocks = samples.places(blocks) if by_place else blocks
         fold = models.folds(blocks, folds, seed).astype("int8")
         del blocks
         columns = [name for name in file.schema_arrow.names if name != "block"]

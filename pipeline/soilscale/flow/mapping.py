@@ -8,21 +8,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from soilscale import __version__, cube, maps, samples, storage
-from soilscale.flow import areas, draw, intervals, learn, releases, stacking
+from soilscale.config import Config
+from soilscale.flow import applicability, areas, draw, intervals, learn, releases, soil, stacking
 from soilscale.flow.keeping import Piece
 from soilscale.flow.layout import Layout, lay
 from soilscale.flow.plan import State
 from soilscale.flow.session import Run
-from soilscale.flow.stages import model_units, samples_digest
+from soilscale.flow.stages import model_units, raise_failed, samples_digest
 from soilscale.flow.units import Receipt, Unit
 from soilscale.flow.workspace import digest
 from soilscale.models import best, joint
+from soilscale.schema import APPLICABILITY, RESIDUAL
 from soilscale.seasons import ALL, Months
 
 PREDICT, SOLVE, CONSERVE, FOLD, MAPS = "predict", "residual", "conserve", "season", "publish"
 """Stages of the maps' units."""
 
 STAGES = (PREDICT, SOLVE, CONSERVE, FOLD, MAPS)
+
+FORMAT = 2
+"""Version of how maps are made; a change redoes them."""
 
 MAPS_MEAN, PREDICTORS = "maps", "predictors"
 """How seasonal maps are made: the mean of the monthly maps, or the model on the mean predictors."""
@@ -75,11 +80,12 @@ def draw_maps(run: Run) -> None:
         starts,
         settings.season_scheme,
         predict_seasons=settings.maps.seasonal == PREDICTORS,
-        intervals=settings.maps.interval is not None,
+        optional=optional(settings),
     )
     lay(Layout(run.workspace, run.workspace.maps, "maps-layout.json", layout_digest(run), months), templates, STAGES)
     chosen = choose(run)
     run.do(measure_units(run, chosen), "map: intervals")
+    raise_failed(run.do(list(applicability.units(run, chosen.values()).values()), "map: applicability"))
     work = map_units(run, chosen)
     broken: set[str] = set()
     doings = {PREDICT: "map: predict", SOLVE: "map: residuals", CONSERVE: "map: conserve", FOLD: "map: seasons"}
@@ -104,10 +110,20 @@ def measure_units(run: Run, chosen: Mapping[str, Chosen]) -> list[Unit]:
     return intervals.interval_units(run, algorithms, made_from, spreads)
 
 
+def optional(config: Config) -> tuple[str, ...]:
+    """Layers that the maps of a configuration have beside their values and quality."""
+    asked = {
+        **dict.fromkeys(maps.ENDS, config.maps.interval is not None),
+        APPLICABILITY: config.maps.applicability,
+        RESIDUAL: config.maps.residual,
+    }
+    return tuple(name for name in maps.OPTIONAL if asked[name])
+
+
 def layout_digest(run: Run) -> str:
     """What the maps' template is made from but for its last month: grid, first month, seasons, how maps are made."""
-    how = run.config.maps.seasonal, run.config.maps.interval is not None
-    return digest(run.plan.grid, str(run.plan.months[0]), run.config.seasons, how)
+    how = run.config.maps.seasonal, optional(run.config)
+    return digest(FORMAT, run.plan.grid, str(run.plan.months[0]), run.config.seasons, how)
 
 
 def _needs(run: Run, unit: Unit) -> set[str]:
@@ -150,7 +166,9 @@ def recipe(run: Run, model: Chosen, offsets: maps.Offsets | None) -> draw.Recipe
         conserve=settings.maps.conserve,
         area=settings.geometry,
         comprehensive=model.season == ALL,
+        residual=settings.maps.residual,
         offsets=offsets,
+        soil=soil.of(run),
     )
 
 
@@ -165,10 +183,11 @@ def map_units(run: Run, chosen: Mapping[str, Chosen] | None = None) -> dict[str,
         wanted += [(maps.SEASON, *season) for season in _seasons(run)]
     standing, offsets = run.standing, intervals.offsets(run)
     how = {season: recipe(run, model, offsets.get(season)) for season, model in chosen.items()}
+    measured = applicability.units(run, chosen.values())
     for every, index, start, members in wanted:
         slot = draw.Slot(every, index, tuple(np.searchsorted(months, members).tolist()))
         name, season = f"{every}-{start}", settings.season_scheme.name(start)
-        own = _model_units(run, standing, how[season], chosen[season], name, slot)
+        own = _model_units(run, standing, how[season], chosen[season], measured.get(chosen[season]), name, slot)
         made[name] = digest([unit.digest for unit in own[CONSERVE]])
         for stage, found in own.items():
             units[stage] += found
@@ -178,7 +197,7 @@ def map_units(run: Run, chosen: Mapping[str, Chosen] | None = None) -> dict[str,
             made[name] = digest([made[f"{maps.MONTH}-{month}"] for month in members])
             indices = np.searchsorted(months, members).tolist()
             units[FOLD] += [
-                Unit(FOLD, f"{name}_{tile.name}", made[name], draw.season, (tile, index, indices, bool(offsets)))
+                Unit(FOLD, f"{name}_{tile.name}", made[name], draw.season, (tile, index, indices, optional(settings)))
                 for tile in tiles
             ]
     units[MAPS] = _publish_units(run, chosen, made)
@@ -194,18 +213,21 @@ def _seasons(run: Run) -> list[tuple[int, np.datetime64, Months]]:
 
 
 def _model_units(
-    run: Run, standing: State, how: draw.Recipe, model: Chosen, name: str, slot: draw.Slot
+    run: Run, standing: State, how: draw.Recipe, model: Chosen, measured: Unit | None, name: str, slot: draw.Slot
 ) -> dict[str, list[Unit]]:
     """Units that predict and conserve one map, one for each tile, and between them the one that solves for all."""
     tiles, months = list(run.plan.grid.tiles()), run.plan.months[list(slot.months)]
     layout = layout_digest(run)
     area = run.config.geometry.wkb_hex if run.config.geometry is not None else None
-    url = run.workspace.model(model.season, model.algorithm)
+    fitted = run.workspace.model(model.season, model.algorithm), model.version
+    known = None if measured is None else applicability.Measured(measured.name, measured.digest)
     origins = [
         digest(
             layout,
             [standing.predictors(tile, month, how.fill_gaps) for month in months],
             model,
+            known,
+            how.soil,
             how.fill_gaps,
             area,
         )
@@ -215,7 +237,7 @@ def _model_units(
     made = digest(origins, observed, how.conserve, how.valid_range, how.offsets)
     names = [f"{name}_{tile.name}" for tile in tiles]
     predict = [
-        Unit(PREDICT, unit, origin, draw.predict, (how, tile, slot, url, model.version), together=model.season)
+        Unit(PREDICT, unit, origin, draw.predict, (how, tile, slot, fitted, known), together=model.season)
         for unit, tile, origin in zip(names, tiles, origins, strict=True)
     ]
     pieces = tuple(Piece(PREDICT, unit.marker, name, *tile.coarse) for unit, tile in zip(predict, tiles, strict=True))
@@ -261,7 +283,7 @@ def _publish_units(run: Run, chosen: Mapping[str, Chosen], made: Mapping[str, st
                     **skill.get(seasons.name(start), {}),
                 },
                 sources=_origins(run, members),
-                intervals=settings.maps.interval is not None,
+                optional=optional(settings),
             )
             made_from = digest(made[f"{every}-{start}"], edition, run.plan.grid)
             named = replace(edition, version=made_from)

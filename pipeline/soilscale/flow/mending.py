@@ -11,6 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from soilscale import cube, models, storage
 from soilscale.flow import (
+    applicability,
     areas,
     detail,
     explain,
@@ -136,7 +137,7 @@ def _order() -> tuple[str, ...]:
     return (
         *(plan.CUBE, plan.GATHER, plan.RELATE, plan.HARMONISE, plan.MERGE, stages.SAMPLES),
         *(areas.KNOTS, explain.SELECT, explain.TUNE, *areas.JOINT, stages.TRAIN, stacking.STACK),
-        *(explain.IMPORTANCE, explain.ABLATION, intervals.INTERVALS),
+        *(explain.IMPORTANCE, explain.ABLATION, intervals.INTERVALS, applicability.STAGE),
         *mapping.STAGES,
         *(judging.JUDGE, detail.WITHIN, reporting.REPORT),
     )

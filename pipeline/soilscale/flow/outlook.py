@@ -33,6 +33,9 @@ KEPT = ("tiles", "inputs", "features", "cube", "starts", "maps")
 LIKE_TREES = 3
 """Trees that take as long to predict by as each feature of a joint fit."""
 
+INDEX_TREES = 600
+"""Trees that take as long to predict by as the dissimilarity index to 10,000 rows."""
+
 TREES = 500
 """Trees of a forest, which stands in for an algorithm that has none."""
 
@@ -119,7 +122,7 @@ class Outlook:
             self.starts,
             self.config.season_scheme,
             predict_seasons=self.predicts_seasons,
-            intervals=self.config.maps.interval is not None,
+            optional=mapping.optional(self.config),
         )
 
     @property

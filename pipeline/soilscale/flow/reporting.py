@@ -23,7 +23,8 @@ from soilscale.flow.material import Material, check_stations, stations_digest, s
 from soilscale.flow.session import Run
 from soilscale.flow.units import FAILED, Receipt, failures, markers
 from soilscale.flow.workspace import digest
-from soilscale.maps import SEASON
+from soilscale.maps import SEASON, count_flags
+from soilscale.reports import summary
 from soilscale.reports.tables import pieces
 from soilscale.schema import MAP, QUALITY, Quality
 
@@ -173,12 +174,16 @@ def _tables(material: Material, judged: judging.Judged) -> dict[str, pd.DataFram
             material.observed, material.predictions, seasons, algorithm=algorithm, limits=limits
         )
     }
+    if run.config.maps.applicability:
+        tables["extrapolation"] = reports.applicability.shares(months, seasons)
     if material.truth is not None:
         own = {reports.method(algorithm): months[MAP]}
         tables["truth"] = reports.truth(own, material.truth, material.observed, grid.ratio, seasons, judged.truth)
         references["truth"] = tables["truth"]
         if run.config.maps.interval is not None:
             tables["intervals"] = reports.coverage(months, material.truth, run.config.maps.interval, seasons)
+        if run.config.maps.applicability:
+            tables["applicability"] = reports.applicability.errors(months, material.truth, seasons)
     if material.paired is not None:
         tables |= reports.insitu.tables(material.paired, seasons, min_years=run.config.validation.min_years)
         others = judging.at_stations(material, judged)
@@ -196,9 +201,13 @@ def _rain(material: Material) -> xr.DataArray | None:
 
 def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Mapping[str, bytes]) -> reports.Context:
     run = material.run
-    grid, settings, flags = run.plan.grid, run.config, _flags(material)
+    grid, settings = run.plan.grid, run.config
+    flags, frozen = _flags(material)
     coarse_cells, fine_cells = _covered(material)
     failed = failures(run.workspace)
+    valued = flags[Quality.OBSERVED] + flags[Quality.PREDICTED]
+    for line in filter(None, (summary.quality_words(flags, valued), summary.frozen_words(frozen, valued))):
+        logger.info("%s", line)
     return reports.Context(
         name=settings.name,
         area=_area(settings),
@@ -222,7 +231,8 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
         findings=_findings(run),
         without_input=_without_input(material),
         flags=flags,
-        empty=int(np.prod(grid.fine.shape)) * len(run.plan.months) - sum(flags[bit] for bit in VALUED),
+        empty=int(np.prod(grid.fine.shape)) * len(run.plan.months) - sum(flags[bit] for bit in VALUED) - frozen,
+        frozen=frozen,
         masked=_masked(material),
         items=run.items,
         collections={source.name: source.collection for source in settings.source_list},
@@ -323,12 +333,11 @@ def _covered(material: Material) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
-def _flags(material: Material) -> dict[Quality, int]:
-    """How many cells and months carry each bit of the quality layer."""
-    counts, array = dict.fromkeys(Quality, 0), material.months[QUALITY]
-    for rows, columns in pieces(array):
-        for index in range(array.sizes["time"]):
-            flags = array.isel(time=index, y=rows, x=columns).to_numpy()
-            for bit in counts:
-                counts[bit] += int(((flags & bit.value) > 0).sum())
-    return counts
+def _flags(material: Material) -> tuple[dict[Quality, int], int]:
+    """How many cells and months carry each bit of the quality layer, and how many are left out as frozen."""
+    array = material.months[QUALITY]
+    return count_flags(
+        array.isel(time=index, y=rows, x=columns).to_numpy()
+        for rows, columns in pieces(array)
+        for index in range(array.sizes["time"])
+    )

@@ -88,7 +88,7 @@ def _harmonise(run: Run) -> None:
     relate = plan.relate_units(run.plan, run.standing)
     if not relate:
         inventory.remove(run.workspace, "state", plan.RELATE)
-    _raise_failed(run.do(relate, "cube: relate sensors"))
+    raise_failed(run.do(relate, "cube: relate sensors"))
     run.do(plan.harmonise_units(run.plan, run.standing), "cube: harmonise")
     run.do(run.merge_units, "cube: coarse target")
 
@@ -126,7 +126,7 @@ def draw_samples(run: Run) -> None:
         If no coarse cell and month has both an observation and its predictors.
     """
     work = sample_units(run)
-    _raise_failed(run.do(work, "samples"))
+    raise_failed(run.do(work, "samples"))
     if not _stands(run, work, run.workspace.samples):
         _put_together(run, work, run.workspace.samples)
         _mark(run, work)
@@ -186,7 +186,7 @@ def samples_digest(run: Run) -> str:
     return digest([unit.digest for unit in sample_units(run)])
 
 
-def _raise_failed(receipts: Sequence[Receipt]) -> None:
+def raise_failed(receipts: Sequence[Receipt]) -> None:
     """End a stage without which there is no next one."""
     for receipt in receipts:
         kind = IncompleteError if receipt.outcome == "killed" else DataError
@@ -214,15 +214,15 @@ def train(run: Run) -> None:
             "season %s has %d training rows, too few for a model; the comprehensive one is used", name, count
         )
     seasons, made_from = trained_seasons(run), samples_digest(run)
-    _raise_failed(run.do(areas.knots_units(run), "train: fine features"))
-    _raise_failed(run.do(explain.select_units(run, seasons, made_from), "train: forward selection"))
-    _raise_failed(run.do(explain.tune_units(run, seasons, made_from), "train: tuning"))
-    _raise_failed(run.do(areas.basis_units(run), "train: basis"))
-    _raise_failed(run.do(areas.variance_units(run, made_from), "train: variances"))
+    raise_failed(run.do(areas.knots_units(run), "train: fine features"))
+    raise_failed(run.do(explain.select_units(run, seasons, made_from), "train: forward selection"))
+    raise_failed(run.do(explain.tune_units(run, seasons, made_from), "train: tuning"))
+    raise_failed(run.do(areas.basis_units(run), "train: basis"))
+    raise_failed(run.do(areas.variance_units(run, made_from), "train: variances"))
     fits = train_units(run, seasons)
-    _raise_failed(run.do(fits, "train"))
+    raise_failed(run.do(fits, "train"))
     stacks = stacking.stack_units(run, seasons, fits)
-    _raise_failed(run.do(stacks, "train: stack"))
+    raise_failed(run.do(stacks, "train: stack"))
     work = [*fits, *stacks]
     run.do(explain.importance_units(run, seasons, fits), "train: importance")
     run.do(explain.ablation_units(run, seasons, made_from), "train: ablation")

@@ -1,4 +1,5 @@
 from .algorithms import ALGORITHMS, RECOMMENDED, Algorithm, Estimator, best, find, with_members
+from .applicability import Applicability
 from .bagging import RandomForest
 from .boosting import BoostedTrees
 from .distance import NearestNeighbours, SupportVectors
@@ -17,6 +18,7 @@ __all__ = [
     "PREDICTIONS",
     "RECOMMENDED",
     "Algorithm",
+    "Applicability",
     "Blend",
     "BoostedTrees",
     "Estimator",

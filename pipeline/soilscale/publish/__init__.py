@@ -2,8 +2,8 @@
 
 from soilscale.publish.items import catalog, collection, footprint, item
 from soilscale.publish.rasters import (
-    INTERVAL_BANDS,
     MAP_BAND,
+    OPTIONAL_BANDS,
     QUALITY_BAND,
     QUALITY_COLOURS,
     Band,
@@ -14,8 +14,8 @@ from soilscale.publish.rasters import (
 )
 
 __all__ = [
-    "INTERVAL_BANDS",
     "MAP_BAND",
+    "OPTIONAL_BANDS",
     "QUALITY_BAND",
     "QUALITY_COLOURS",
     "Band",

@@ -20,7 +20,17 @@ from rasterio.shutil import copy
 from rasterio.windows import Window
 
 from soilscale.grid import Slices
-from soilscale.schema import LOWER, MAP, QUALITY, QUALITY_ATTRS, UPPER, Quality
+from soilscale.schema import (
+    APPLICABILITY,
+    APPLICABILITY_ATTRS,
+    LOWER,
+    MAP,
+    QUALITY,
+    QUALITY_ATTRS,
+    RESIDUAL,
+    UPPER,
+    Quality,
+)
 
 SMALLEST_OVERVIEW = 256
 """Cells along the longer side of the smallest overview, at most; there is always one."""
@@ -43,6 +53,8 @@ TINTS: Mapping[Quality, Colour] = {
     Quality.GAP_FILLED: (0, 160, 60),
     Quality.CLAMPED: (214, 0, 120),
     Quality.COMPREHENSIVE: (0, 0, 0),
+    Quality.EXTRAPOLATED: (255, 255, 255),
+    Quality.FROZEN: (160, 230, 255),
 }
 """Colours that further bits mix in."""
 
@@ -82,9 +94,15 @@ class Band:
 
 
 MAP_BAND = Band(MAP, "surface soil moisture", "m3 m-3", float("nan"))
-INTERVAL_BANDS = tuple(
-    Band(name, f"surface soil moisture, {name} end of the interval", "m3 m-3", float("nan")) for name in (LOWER, UPPER)
-)
+OPTIONAL_BANDS: Mapping[str, Band] = {
+    **{
+        name: Band(name, f"surface soil moisture, {name} end of the interval", "m3 m-3", float("nan"))
+        for name in (LOWER, UPPER)
+    },
+    APPLICABILITY: Band(APPLICABILITY, str(APPLICABILITY_ATTRS["long_name"]), "1", float("nan")),
+    RESIDUAL: Band(RESIDUAL, "what conservation adds to the model's estimate", "m3 m-3", float("nan")),
+}
+"""Bands of the layers that a map may have beside its values and their quality."""
 QUALITY_BAND = Band(QUALITY, str(QUALITY_ATTRS["long_name"]), "1", 0, QUALITY_COLOURS)
 
 

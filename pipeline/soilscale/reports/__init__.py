@@ -1,6 +1,6 @@
 """Tables, figures and the one page that say how good the maps are; data in, data out, nothing is read or written."""
 
-from soilscale.reports import figures, insitu
+from soilscale.reports import applicability, figures, insitu
 from soilscale.reports.comparison import comparison
 from soilscale.reports.intervals import blocked_errors, coverage, interval
 from soilscale.reports.page import Context, page
@@ -23,6 +23,7 @@ __all__ = [
     "Context",
     "ablation",
     "accuracy",
+    "applicability",
     "area_means",
     "baselines",
     "beside_truth",

@@ -197,6 +197,13 @@ SKILL = Section(
             folded=True,
         ),
         Table(
+            "applicability",
+            "Error by the dissimilarity of the predictors, against the known truth",
+            "Fine cells and months in ten bins of equal size by their index; an index above 1 is outside the area of "
+            "applicability. RMSE in m³ m⁻³.",
+            folded=True,
+        ),
+        Table(
             "intervals",
             "Prediction intervals against the known truth",
             "Share of fine cells whose truth lies between lower and upper, beside the level that was asked for.",
@@ -341,6 +348,14 @@ MISSING = Section(
             "Quality layer of the monthly maps",
             "Of fine cells and months. Shares of the flags are of those with a value, which may carry several; that of "
             "those without one is of the area.",
+        ),
+        Table(
+            "extrapolation",
+            "Maps outside the area of applicability",
+            "The dissimilarity index (Meyer & Pebesma 2021, doi:10.1111/2041-210X.13650) says how unlike those of "
+            "training the predictors of a fine cell are, the more important ones counting more; 1 is its threshold, "
+            "the greatest that training data have to those of other places. Beyond it, what held-out blocks say of "
+            "the error need not hold. Mean index and share beyond 1, of fine cells and months with a value.",
         ),
         Table(
             "masked",

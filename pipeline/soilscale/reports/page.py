@@ -80,6 +80,8 @@ class Context:
     """Bit of the quality layer -> number of fine cells and months that carry it."""
     empty: int = 0
     """Number of fine cells and months inside the area that have no value, for want of a predictor."""
+    frozen: int = 0
+    """Number of fine cells and months that are left out as frozen."""
     masked: Mapping[str, float] = field(default_factory=dict)
     """Source -> share of the area and months that it leaves out: without data, or masked by quality or valid range."""
     items: Mapping[str, int] = field(default_factory=dict)
@@ -239,7 +241,8 @@ def _missing(context: Context) -> str:
     """What is missing, in words."""
     told = summary.missing_words(context.failed_units, context.without_input)
     empty, masked = summary.empty_words(context.empty, _valued(context)), summary.masked_words(context.masked)
-    return " ".join(filter(None, (told, empty, masked, summary.quality_words(context.flags, _valued(context)))))
+    frozen = summary.frozen_words(context.frozen, _valued(context))
+    return " ".join(filter(None, (told, empty, frozen, masked, summary.quality_words(context.flags, _valued(context)))))
 
 
 def _valued(context: Context) -> int:
@@ -258,6 +261,9 @@ def _flags(context: Context) -> pd.DataFrame:
     total = _valued(context)
     inside = total + context.empty
     rows = [(summary.EMPTY, context.empty, 100 * context.empty / inside)] if inside else []
+    rows += [(summary.LEFT_OUT, context.frozen, 100 * context.frozen / (inside + context.frozen))] * bool(
+        context.frozen
+    )
     rows += [
         (summary.QUALITY[bit], cells, math.nan if bit == Quality.OUTSIDE or not total else 100 * cells / total)
         for bit, cells in context.flags.items()

@@ -46,11 +46,16 @@ QUALITY: Mapping[Quality, str] = {
     Quality.CLAMPED: "clamped to the physical range",
     Quality.OUTSIDE: "outside the area",
     Quality.COMPREHENSIVE: "by the comprehensive model, for want of training rows in the season",
+    Quality.EXTRAPOLATED: "beyond the area of applicability",
+    Quality.FROZEN: "frozen or under snow in the month's mean, though the coarse product has an observation",
 }
 """Bit of the quality layer -> what it says, in words."""
 
 EMPTY = "without a value: a predictor is missing there"
 """Fine cells and months inside the area that no map covers, in words."""
+
+LEFT_OUT = "left out: frozen or under snow in the month's mean"
+"""Fine cells and months that are left out of the maps as frozen, in words."""
 
 MASKED = 0.0005
 """Share of a source's data from which on its absence is told in a sentence."""
@@ -353,6 +358,12 @@ def empty_words(empty: int, valued: int) -> str:
     return f"{share:.2g} % of the area's fine cells and months have no value, for want of a predictor." if share else ""
 
 
+def frozen_words(masked: int, valued: int) -> str:
+    """How much of the area is left out as frozen, in words."""
+    share = 100 * masked / (masked + valued) if masked else 0
+    return f"{share:.2g} % of the area's fine cells and months are left out as frozen or under snow." if share else ""
+
+
 def masked_words(masked: Mapping[str, float]) -> str:
     """How much of each source's data is missing or masked, in words, the most first."""
     told = sorted(((share, name) for name, share in masked.items() if share >= MASKED), reverse=True)
@@ -375,6 +386,8 @@ def quality_words(flags: Mapping[Quality, int], total: int) -> str:
         Quality.GAP_FILLED: "rest on a predictor filled from the months around",
         Quality.CLAMPED: "were clamped to the physical range",
         Quality.COMPREHENSIVE: "are by the model of all seasons, for want of training rows in their own",
+        Quality.FROZEN: "are frozen or under snow in the month's mean",
+        Quality.EXTRAPOLATED: "have predictors unlike those that the models have learned from",
     }
     parts = [f"{100 * flags[bit] / total:.2g} % {text}" for bit, text in told.items() if flags.get(bit) and total]
     return f"Of the cells and months with a value {listed(parts)}." if parts else ""

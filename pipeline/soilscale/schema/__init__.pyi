@@ -1,5 +1,7 @@
 from .axes import chunks, coordinates, time_bounds
 from .words import (
+    APPLICABILITY,
+    APPLICABILITY_ATTRS,
     COARSE,
     CONVENTIONS,
     DIMS,
@@ -22,6 +24,8 @@ from .words import (
 )
 
 __all__ = [
+    "APPLICABILITY",
+    "APPLICABILITY_ATTRS",
     "COARSE",
     "CONVENTIONS",
     "DIMS",

@@ -16,6 +16,8 @@ PREDICTION, RESIDUAL = "prediction", "residual"
 PREDICTION_QUALITY, QUALITY = "prediction_quality", "quality"
 LOWER, UPPER = "lower", "upper"
 """Ends of the interval of a map."""
+APPLICABILITY = "applicability"
+"""How dissimilar the features of a map are to those that its model has learned from."""
 VALID_FRACTION = "valid_fraction"
 SPATIAL_REF = "spatial_ref"
 ROLE, PART = "soilscale_role", "part"
@@ -40,6 +42,11 @@ class Quality(IntFlag):
     """Outside the area that was asked for."""
     COMPREHENSIVE = 32
     """Predicted by the comprehensive model: the season has too few training rows for one of its own."""
+    EXTRAPOLATED = 64
+    """The features are less like those of training than training rows are like each other: beyond the threshold of
+    `APPLICABILITY`."""
+    FROZEN = 128
+    """The land surface is frozen, or under snow, in the month's mean; without another bit: left out for that."""
 
 
 QUALITY_ATTRS: Mapping[str, Any] = {
@@ -47,6 +54,12 @@ QUALITY_ATTRS: Mapping[str, Any] = {
     "long_name": "origin and state of the soil moisture value",
     "flag_masks": np.array([bit.value for bit in Quality], dtype="uint8"),
     "flag_meanings": " ".join(str(bit.name).lower() for bit in Quality),
+}
+
+APPLICABILITY_ATTRS: Mapping[str, Any] = {
+    "long_name": "dissimilarity index of the predictors, 1 = threshold of the area of applicability",
+    "units": "1",
+    "references": "Meyer & Pebesma 2021, doi:10.1111/2041-210X.13650",
 }
 
 MAP_ATTRS: Mapping[str, Any] = {
