@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from soilscale import kernels
 from soilscale.catalog import Scene
-from soilscale.cube import assets, sums
+from soilscale.cube import assets, gaps, sums
 from soilscale.cube.ahead import ahead
 from soilscale.cube.layers import layer, terrain
 from soilscale.cube.naming import ANGLE, TERRAIN, feature_names
@@ -72,6 +72,8 @@ def read_month(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month:
     Each date counts by the days that it shares with the month and by the part of a cell that it sees. A source
     whose composites are totals, or mean daily rates, gives the mean daily rate of its valid composites times the
     days of the month. A pixel whose valid composites cover less than the source's least share of the days is missing.
+    Where the reading levels dates, one that does not show a place that others show is completed (`gaps.complete`), so
+    that it does not shift the month.
 
     A date that reaches into the next month is read once for both if this thread reads them one after the other with
     one `Reading`.
@@ -89,13 +91,16 @@ def read_month(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month:
     source = reading.source
     layers = _layers(reading, scenes, geobox, month)
     share = source.least_coverage if kernels.shared_days(*spans(scenes), month).any() else 0.0
-    mean = _mean(layers, month, totals=source.aggregate == "sum", least=share * days_of(month))
+    least = share * days_of(month)
+    mean = _mean(layers, month, totals=source.aggregate == "sum", least=least, level=reading.level)
     if mean is not None and source.aggregate != "mean":
         mean = mean * days_of(month)
     return _named(source, mean, geobox)
 
 
-def _mean(layers: Iterator[Shown], month: np.datetime64, *, totals: bool, least: float) -> Floats | None:
+def _mean(
+    layers: Iterator[Shown], month: np.datetime64, *, totals: bool, least: float, level: bool = False
+) -> Floats | None:
     """Mean of the layers that are there, weighted by days and by what they see of a cell; None if there is none.
 
     Parameters
@@ -104,6 +109,8 @@ def _mean(layers: Iterator[Shown], month: np.datetime64, *, totals: bool, least:
         Whether layers are totals, of which the mean daily rate is wanted.
     least
         Days that what is seen of a pixel must cover.
+    level
+        Whether dates that do not show a place are completed there from those that do.
     """
     there = ((start, end, *found) for start, end, found in layers if found is not None)
     first = next(there, None)
@@ -117,18 +124,55 @@ def _mean(layers: Iterator[Shown], month: np.datetime64, *, totals: bool, least:
         return values / length(start, end) if totals else values
     total, weight = np.zeros(first[2].shape), np.zeros(first[3].shape)
     seen = _Seen(month, first[3].shape) if least > 0 else None
+    dates = _Dates() if level else None
     for start, end, values, fraction in chain((first, second), there):
-        days = _shared(start, end, month) or 1.0
-        sums.add(total, weight, values, fraction, days=days, per=length(start, end) if totals else 1.0)
+        days, per = _shared(start, end, month) or 1.0, length(start, end) if totals else 1.0
+        sums.add(total, weight, values, fraction, days=days, per=per)
         if seen is not None:
             seen.add(start, end, fraction)
-    mean = kernels.weighted_mean(total, np.broadcast_to(weight, total.shape))
+        if dates is not None:
+            dates.add(values / per if totals else values, fraction, days)
+    if dates is not None and dates.lack:
+        mean = dates.mean()
+    else:
+        mean = kernels.weighted_mean(total, np.broadcast_to(weight, total.shape))
     return mean if seen is None else np.where(seen.days + SLACK >= least, mean, np.nan)
 
 
 def _shared(start: np.datetime64, end: np.datetime64, month: np.datetime64) -> float:
     """Days that an interval shares with a month."""
     return float(kernels.shared_days(np.array([start]), np.array([end]), month)[0])
+
+
+class _Dates:
+    """Dates of a month in single precision, up to as many as are completed."""
+
+    def __init__(self) -> None:
+        self._layers: list[Floats] = []
+        self._days: list[float] = []
+        self._count = 0
+
+    def add(self, values: Floats, fraction: Floats, days: float) -> None:
+        """Add a date."""
+        self._count += 1
+        if self._count > gaps.DATES:
+            self._layers.clear()
+        else:
+            self._layers.append(np.where(fraction > 0, values, np.nan).astype("float32"))
+            self._days.append(days)
+
+    @property
+    def lack(self) -> bool:
+        """Whether a place that one date shows is missing in another, of dates that can be completed."""
+        seen = [np.isfinite(layer) for layer in self._layers]
+        return bool(seen) and bool((np.logical_or.reduce(seen) & ~np.logical_and.reduce(seen)).any())
+
+    def mean(self) -> Floats:
+        """Mean of the completed dates, weighted by days."""
+        stack = np.stack(self._layers)
+        self._layers.clear()
+        whole = gaps.complete(stack)
+        return np.tensordot(np.array(self._days) / sum(self._days), whole, axes=1)
 
 
 class _Seen:

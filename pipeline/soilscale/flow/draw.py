@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from soilscale import grid, kernels, maps, models, publish, storage
+from soilscale.cube import FILLED
 from soilscale.flow import keeping, learn
 from soilscale.flow.keeping import Arrays, Piece
 from soilscale.flow.workspace import Workspace
@@ -39,6 +40,8 @@ class Recipe:
     conserve: bool
     area: BaseGeometry | None
     """Polygon to which the maps are masked, longitude and latitude."""
+    filled: frozenset[str] = frozenset()
+    """Features whose gaps are filled in the cube."""
     comprehensive: bool = False
     """Whether the comprehensive model stands in for the season's own."""
     offsets: Offsets | None = None
@@ -117,7 +120,9 @@ def _features(workspace: Workspace, recipe: Recipe, tile: Tile, index: int) -> t
             found.append(storage.read_region(workspace.cube, FINE, name, tile.fine))
             continue
         here = storage.read_region(workspace.cube, FINE, name, (index, *tile.fine))
-        if recipe.fill_gaps and np.isnan(here).any():
+        if name in recipe.filled:
+            filled |= storage.read_region(workspace.cube, FILLED, name, (index, *tile.fine)) > 0
+        elif recipe.fill_gaps and np.isnan(here).any():
             here, gaps = maps.fill_gaps(here, _around(workspace, recipe, name, tile, index))
             filled |= gaps
         found.append(here)

@@ -15,24 +15,29 @@ from soilscale.flow.plan import GATHER, HARMONISE, MERGE, Plan, State, harmonise
 from soilscale.flow.units import Unit
 from soilscale.flow.workspace import digest
 from soilscale.seasons import Months, position
+from soilscale.sources import Source
 
 
-def gather_units(plan: Plan, units: Sequence[Unit], found: Collection[str]) -> list[Unit]:
+def gather_units(
+    plan: Plan, units: Sequence[Unit], filled: Sequence[Unit], found: Mapping[str, Collection[str]]
+) -> list[Unit]:
     """Units that write chunks of the coarse group from what the units of the cube keep: static ones, and some months.
 
     Parameters
     ----------
     units
         Units of the cube.
+    filled
+        Units that have filled gaps: their means count, after the others', whose valid shares stay.
     found
-        Names of the markers of those that are complete.
+        Stage -> names of the markers of those that are complete.
     """
     static: dict[str, list[Piece]] = {given.source.name: [] for given in plan.predictors if given.static}
     batches: dict[int, list[Piece]] = defaultdict(list)
-    for unit in units:
-        if unit.marker not in found:
+    for unit in (*units, *filled):
+        if unit.marker not in found[unit.stage]:
             continue
-        source, tile, *rest = unit.arguments[0].source, *unit.arguments[3:]
+        source, tile, *rest = source_of(unit), *unit.arguments[3:]
         piece = Piece(unit.stage, unit.marker, source.name, *tile.coarse)
         if not rest:
             static[source.name].append(piece)
@@ -58,6 +63,13 @@ def gather_units(plan: Plan, units: Sequence[Unit], found: Collection[str]) -> l
     )
     first = [_gather(plan, GATHER, "static", whole)] if static else []
     return first + _gathered(plan, GATHER, of_months, batches)
+
+
+def source_of(unit: Unit) -> Source:
+    """Source of a unit of the cube, or of one that fills its gaps."""
+    first = unit.arguments[0]
+    source: Source = first.source if isinstance(first, cube.Reading) else first
+    return source
 
 
 def merge_units(plan: Plan, standing: State, found: Collection[str]) -> list[Unit]:

@@ -18,6 +18,7 @@ from soilscale.flow import (
     causes,
     explain,
     freezing,
+    gaps,
     judging,
     lease,
     mapping,
@@ -67,7 +68,8 @@ def status(config: Config) -> Status:
     expected = _expected(run) if frozen == len(config.source_list) else {}
     before, after = explain.asked(config)
     joint = areas.STAGES if areas.algorithms(config) else ()
-    for stage in (CUBE, GATHER, *_of_parts(config), SAMPLES, *before, *joint, TRAIN, *after, *mapping.STAGES):
+    closing = gaps.STAGES if config.maps.gaps == "cycle" else ()
+    for stage in (CUBE, *closing, GATHER, *_of_parts(config), SAMPLES, *before, *joint, TRAIN, *after, *mapping.STAGES):
         standing = {name for name in markers(workspace, stage) if MARKER.search(name) and not name.endswith(FAILED)}
         units = expected.get(stage)
         done = len(standing) if units is None else sum(unit.marker in standing for unit in units)
@@ -109,6 +111,8 @@ def _expected(run: Run) -> dict[str, list[Unit]]:
     """Units of the stages, as far as they can be planned from what stands."""
     units = {
         CUBE: run.cube_units,
+        **{stage: [] for stage in gaps.STAGES},
+        **run.gaps_units,
         GATHER: run.gather_units,
         RELATE: plan.relate_units(run.plan, run.standing),
         HARMONISE: plan.harmonise_units(run.plan, run.standing),
