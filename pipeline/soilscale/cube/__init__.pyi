@@ -1,6 +1,6 @@
 from . import gaps
 from .layers import codes, meets
-from .months import read_month, read_static
+from .months import read_completed, read_month, read_static
 from .naming import factor, feature_names, lagged
 from .probes import Place, Probe, crs_name, file_unit, probe
 from .quantities import cube_unit
@@ -55,6 +55,7 @@ __all__ = [
     "lagged",
     "meets",
     "probe",
+    "read_completed",
     "read_month",
     "read_static",
     "select",

@@ -124,7 +124,6 @@ def complete(layers: NDArray[np.float32]) -> NDArray[np.float32]:
         In single precision, shape ``(dates, Y, X)``, NaN where missing.
     """
     seen = np.isfinite(layers)
-    least, most = np.nanmin(layers), np.nanmax(layers)
     date = levels(layers.reshape(len(layers), -1), seen.reshape(len(layers), -1)).astype("float32")
     left = layers - date[:, None, None]
     place = _mean(left, seen)
@@ -132,9 +131,43 @@ def complete(layers: NDArray[np.float32]) -> NDArray[np.float32]:
     for number, near in enumerate(local):
         left[number] -= near
     place = _mean(left, seen)
-    for layer, near, level, shown, values in zip(left, local, date, seen, layers, strict=True):
-        layer[:] = np.where(shown, values, np.clip(place + level + near, least, most))
-    return left
+    return _completed(layers, [place + level + near for level, near in zip(date, local, strict=True)])
+
+
+def complete_by(layers: NDArray[np.float32], usual: Sequence[Floats]) -> NDArray[np.float32]:
+    """Dates of a month, each with a value wherever it is known what is usual.
+
+    What a date does not show of a place is what is usual there, the level of the date above it, what is left of the
+    neighbours in that date, and what is left of the place in the dates that show it, damped.
+
+    Parameters
+    ----------
+    layers
+        As `complete` takes them.
+    usual
+        What is expected at each date, each of shape ``(Y, X)``, NaN where it is not known.
+    """
+    left = np.stack([layer - expected for layer, expected in zip(layers, usual, strict=True)])
+    seen = np.isfinite(left)
+    near = []
+    for number, shown in enumerate(seen):
+        total, weight = left[number][shown].sum(dtype="float64"), shown.sum() + DOUBT * shown.size
+        level = np.float32(total / weight)
+        near.append(level + smooth(left[number] - level, (WIDE, *WIDTHS)))
+        left[number] -= near[-1]
+    count = seen.sum(axis=0).astype("float32")
+    place = np.nan_to_num(_mean(left, seen)) * count / (count + 1)
+    found = [expected + local + place for expected, local in zip(usual, near, strict=True)]
+    return _completed(layers, found)
+
+
+def _completed(layers: NDArray[np.float32], found: Sequence[Floats]) -> NDArray[np.float32]:
+    """Dates with what is not seen taken from what was found for each, within all that the dates show."""
+    ends = (np.nanmin(layers), np.nanmax(layers)) if np.isfinite(layers).any() else (-np.inf, np.inf)
+    filled = [
+        np.where(np.isfinite(values), values, np.clip(own, *ends)) for values, own in zip(layers, found, strict=True)
+    ]
+    return np.stack(filled).astype("float32")
 
 
 def _mean(values: Floats, seen: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -203,6 +236,29 @@ def phase(month: np.datetime64) -> float:
     return float(month.astype("datetime64[M]").astype(int) % 12 / 12)
 
 
+def moment(start: np.datetime64, end: np.datetime64) -> float:
+    """Part of the year of an interval, as `phase` has it for its months: that of its middle, half a month earlier."""
+    middle = start.astype("datetime64[s]") + (end.astype("datetime64[s]") - start.astype("datetime64[s]")) // 2
+    month = middle.astype("datetime64[M]")
+    passed, whole = middle - month, (month + 1).astype("datetime64[s]") - month.astype("datetime64[s]")
+    return phase(month) + (float(passed / whole) - 0.5) / 12
+
+
+def expected(level: Floats, cycle: Floats, phase: float) -> NDArray[np.float32]:
+    """What is usual at a part of the year: the level, and the departure of each place.
+
+    Parameters
+    ----------
+    level
+        Shape ``(Y, X)``.
+    cycle
+        As `annual_cycle` gives it, shape ``(3, Y, X)``.
+    phase
+        Part of the year, 0 to 1.
+    """
+    return (level + np.tensordot(harmonics(phase), cycle, axes=1)).astype("float32")
+
+
 def harmonics(phase: float) -> NDArray[np.float32]:
     """Constant and annual wave at a part of the year."""
     turn = 2 * np.pi * phase
@@ -264,5 +320,5 @@ def fill(values: Floats, level: Floats, cycle: Floats, phase: float) -> NDArray[
     array
         Shape ``(Y, X)``, NaN where the level or the cycle is not known.
     """
-    usual = level + np.tensordot(harmonics(phase), cycle, axes=1)
+    usual = expected(level, cycle, phase)
     return np.where(np.isfinite(values), values, usual + smooth(values - usual)).astype("float32")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain, groupby
 
 import numpy as np
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from soilscale import kernels
@@ -72,8 +73,6 @@ def read_month(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month:
     Each date counts by the days that it shares with the month and by the part of a cell that it sees. A source
     whose composites are totals, or mean daily rates, gives the mean daily rate of its valid composites times the
     days of the month. A pixel whose valid composites cover less than the source's least share of the days is missing.
-    Where the reading levels dates, one that does not show a place that others show is completed (`gaps.complete`), so
-    that it does not shift the month.
 
     A date that reaches into the next month is read once for both if this thread reads them one after the other with
     one `Reading`.
@@ -91,16 +90,100 @@ def read_month(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month:
     source = reading.source
     layers = _layers(reading, scenes, geobox, month)
     share = source.least_coverage if kernels.shared_days(*spans(scenes), month).any() else 0.0
-    least = share * days_of(month)
-    mean = _mean(layers, month, totals=source.aggregate == "sum", least=least, level=reading.level)
+    mean = _mean(layers, month, totals=source.aggregate == "sum", least=share * days_of(month))
     if mean is not None and source.aggregate != "mean":
         mean = mean * days_of(month)
     return _named(source, mean, geobox)
 
 
-def _mean(
-    layers: Iterator[Shown], month: np.datetime64, *, totals: bool, least: float, level: bool = False
-) -> Floats | None:
+def read_completed(
+    reading: Reading,
+    scenes: Sequence[Scene],
+    geobox: GeoBox,
+    month: np.datetime64,
+    usual: tuple[Floats, Floats] | None = None,
+) -> tuple[Floats, Floats]:
+    """A continuous source in one month on a grid, as `read_month`; dates that do not show a place are completed there.
+
+    So a missing date does not shift the month: it is completed from the other dates of the month (`gaps.complete`), or
+    if it is known from what is usual at the place (`gaps.complete_by`).
+
+    Parameters
+    ----------
+    usual
+        Level of the month, shape ``(Y, X)``, and annual cycle of the places, shape ``(3, Y, X)``. Without it, a pixel
+        is missing where `read_month` leaves it so.
+
+    Returns
+    -------
+    values, share
+        Shape ``(Y, X)``; the share is that of the month's dates, weighted by days, that show a place.
+    """
+    source = reading.source
+    dates = _Dates(month, totals=source.aggregate == "sum")
+    share = source.least_coverage if kernels.shared_days(*spans(scenes), month).any() else 0.0
+    layers = dates.noted(_layers(reading, scenes, geobox, month))
+    mean = _mean(layers, month, totals=dates.totals, least=share * days_of(month))
+    if mean is None:
+        return np.full(geobox.shape, np.nan), np.zeros(geobox.shape, "float32")
+    whole = 1.0 if source.aggregate == "mean" else days_of(month)
+    shown = dates.share()
+    if usual is not None:
+        mean = dates.mean(lambda start, end: gaps.expected(*usual, gaps.moment(start, end)) / np.float32(whole))
+    elif ((shown > 0) & (shown < 1)).any():
+        mean = np.where(np.isfinite(mean), dates.mean(), np.nan)
+    return mean * whole, shown
+
+
+class _Dates:
+    """Dates of a month in single precision, as many as may be completed."""
+
+    def __init__(self, month: np.datetime64, *, totals: bool) -> None:
+        self.totals = totals
+        self._month = month
+        self._spans: list[tuple[np.datetime64, np.datetime64]] = []
+        self._layers: list[NDArray[np.float32]] = []
+
+    def noted(self, layers: Iterator[Shown]) -> Iterator[Shown]:
+        """Layers as they come, kept; none of more than can be completed."""
+        for start, end, found in layers:
+            if found is not None:
+                values, fraction = found
+                values = values / length(start, end) if self.totals else values
+                self._spans.append((start, end))
+                if len(self._spans) <= gaps.DATES:
+                    self._layers.append(np.where(fraction > 0, values, np.nan).astype("float32"))
+                else:
+                    self._layers.clear()
+            yield start, end, found
+
+    @property
+    def _days(self) -> NDArray[np.float32]:
+        """Weights of the dates, which sum to 1."""
+        days = np.array([_shared(start, end, self._month) or 1.0 for start, end in self._spans])
+        return (days / days.sum()).astype("float32")
+
+    def share(self) -> NDArray[np.float32]:
+        """Share of the days whose dates show each place; all of them where there are too many to be completed."""
+        if not self._layers:
+            return np.ones((), "float32")
+        found = np.zeros(self._layers[0].shape, "float32")
+        for weight, values in zip(self._days, self._layers, strict=True):
+            found += weight * np.isfinite(values)
+        return np.where(found > 1 - SLACK, np.float32(1), found)
+
+    def mean(self, usual: Callable[[np.datetime64, np.datetime64], Floats] | None = None) -> Floats:
+        """Mean of the completed dates, weighted by days."""
+        stack = np.stack(self._layers)
+        self._layers.clear()
+        if usual is None:
+            whole = gaps.complete(stack)
+        else:
+            whole = gaps.complete_by(stack, [usual(*span) for span in self._spans])
+        return np.asarray(np.tensordot(self._days, whole, axes=1))
+
+
+def _mean(layers: Iterator[Shown], month: np.datetime64, *, totals: bool, least: float) -> Floats | None:
     """Mean of the layers that are there, weighted by days and by what they see of a cell; None if there is none.
 
     Parameters
@@ -109,8 +192,6 @@ def _mean(
         Whether layers are totals, of which the mean daily rate is wanted.
     least
         Days that what is seen of a pixel must cover.
-    level
-        Whether dates that do not show a place are completed there from those that do.
     """
     there = ((start, end, *found) for start, end, found in layers if found is not None)
     first = next(there, None)
@@ -124,55 +205,18 @@ def _mean(
         return values / length(start, end) if totals else values
     total, weight = np.zeros(first[2].shape), np.zeros(first[3].shape)
     seen = _Seen(month, first[3].shape) if least > 0 else None
-    dates = _Dates() if level else None
     for start, end, values, fraction in chain((first, second), there):
-        days, per = _shared(start, end, month) or 1.0, length(start, end) if totals else 1.0
-        sums.add(total, weight, values, fraction, days=days, per=per)
+        days = _shared(start, end, month) or 1.0
+        sums.add(total, weight, values, fraction, days=days, per=length(start, end) if totals else 1.0)
         if seen is not None:
             seen.add(start, end, fraction)
-        if dates is not None:
-            dates.add(values / per if totals else values, fraction, days)
-    if dates is not None and dates.lack:
-        mean = dates.mean()
-    else:
-        mean = kernels.weighted_mean(total, np.broadcast_to(weight, total.shape))
+    mean = kernels.weighted_mean(total, np.broadcast_to(weight, total.shape))
     return mean if seen is None else np.where(seen.days + SLACK >= least, mean, np.nan)
 
 
 def _shared(start: np.datetime64, end: np.datetime64, month: np.datetime64) -> float:
     """Days that an interval shares with a month."""
     return float(kernels.shared_days(np.array([start]), np.array([end]), month)[0])
-
-
-class _Dates:
-    """Dates of a month in single precision, up to as many as are completed."""
-
-    def __init__(self) -> None:
-        self._layers: list[Floats] = []
-        self._days: list[float] = []
-        self._count = 0
-
-    def add(self, values: Floats, fraction: Floats, days: float) -> None:
-        """Add a date."""
-        self._count += 1
-        if self._count > gaps.DATES:
-            self._layers.clear()
-        else:
-            self._layers.append(np.where(fraction > 0, values, np.nan).astype("float32"))
-            self._days.append(days)
-
-    @property
-    def lack(self) -> bool:
-        """Whether a place that one date shows is missing in another, of dates that can be completed."""
-        seen = [np.isfinite(layer) for layer in self._layers]
-        return bool(seen) and bool((np.logical_or.reduce(seen) & ~np.logical_and.reduce(seen)).any())
-
-    def mean(self) -> Floats:
-        """Mean of the completed dates, weighted by days."""
-        stack = np.stack(self._layers)
-        self._layers.clear()
-        whole = gaps.complete(stack)
-        return np.tensordot(np.array(self._days) / sum(self._days), whole, axes=1)
 
 
 class _Seen:

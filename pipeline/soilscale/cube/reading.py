@@ -37,8 +37,6 @@ class Reading:
     sign: Callable[[str], str]
     unit: str | None = None
     """Unit of the source in the cube; None: the source's, or whichever its values are in."""
-    level: bool = False
-    """Whether dates of a month that do not show a place are completed there from those that do."""
     warnings: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     """What does not go together in the items read so far, by topic; see `Contradiction`."""
     _decodings: dict[tuple[str, str], Decoding] = field(default_factory=dict, repr=False, compare=False)

@@ -21,7 +21,7 @@ FRACTION = "fraction"
 
 OBSERVED, LEVEL, CYCLE, FILLED = "observed", "level", "cycle", "filled"
 """Groups of sources whose gaps are filled: months as they are seen, levels of months over the area, annual cycles of
-places, and flags of what is filled in the fine group."""
+places, and how much of the days of the fine group is filled."""
 
 HARMONICS = ("mean", "cosine", "sine")
 """Ends of the names of the coefficients of an annual cycle."""
@@ -145,7 +145,7 @@ def _of_gaps(inputs: Sequence[Input], grid: Grid, months: Months) -> dict[str, x
         for name in names
         for part in HARMONICS
     }
-    flag_attrs = {name: {"long_name": f"whether {name} is filled", "units": "1"} for name in flags}
+    flag_attrs = {name: {"long_name": f"share of the days of {name} that is filled", "units": "%"} for name in flags}
     earlier = np.arange(months[0] - np.timedelta64(BEFORE, "M"), months[-1] + np.timedelta64(1, "M"))
     return {
         OBSERVED: _dataset(grid, FINE, earlier, dict.fromkeys(names, False), attrs),

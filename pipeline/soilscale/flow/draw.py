@@ -23,6 +23,9 @@ from soilscale.schema import COARSE, FINE, MAP, PREDICTION, PREDICTION_QUALITY, 
 
 Array = NDArray[Any]
 
+WHOLLY = 100
+"""Per cent of a month's days that are filled where nothing is seen."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -121,7 +124,7 @@ def _features(workspace: Workspace, recipe: Recipe, tile: Tile, index: int) -> t
             continue
         here = storage.read_region(workspace.cube, FINE, name, (index, *tile.fine))
         if name in recipe.filled:
-            filled |= storage.read_region(workspace.cube, FILLED, name, (index, *tile.fine)) > 0
+            filled |= storage.read_region(workspace.cube, FILLED, name, (index, *tile.fine)) == WHOLLY
         elif recipe.fill_gaps and np.isnan(here).any():
             here, gaps = maps.fill_gaps(here, _around(workspace, recipe, name, tile, index))
             filled |= gaps

@@ -32,6 +32,9 @@ Features = Mapping[str, np.ndarray[Any, Any]]
 SHARE = ""
 """Name under which a unit keeps the valid share: no feature has it."""
 
+PARTLY = "*"
+"""Name under which a unit keeps what share of a coarse cell only some dates show; likewise."""
+
 SERIES = 3
 """Dimensions of what has months."""
 
@@ -45,7 +48,7 @@ def classes(workspace: Workspace, reading: Reading, scenes: Sequence[Scene], gri
 def static(workspace: Workspace, reading: Reading, scenes: Sequence[Scene], grid: Grid, tile: Tile) -> Arrays:
     """Fill a tile with a static source; what is kept is as `month` keeps it."""
     write = partial(put, workspace, tile, [(0, ())])
-    with _blank_on_failure(partial(write, _blank(reading, tile))):
+    with blank_on_failure(partial(write, _blank(reading, tile))):
         features = cube.read_static(reading, scenes, grid.fine[tile.fine])
         write(features)
     return means(features, grid.ratio)
@@ -66,7 +69,7 @@ def month(
     """
     places = times(reading.source, months, alike)
     write = partial(put, workspace, tile, places)
-    with _blank_on_failure(partial(write, _blank(reading, tile))):
+    with blank_on_failure(partial(write, _blank(reading, tile))):
         features = cube.read_month(reading, scenes, grid.fine[tile.fine], alike[0])
         write(features)
     return means(features, grid.ratio)
@@ -81,12 +84,17 @@ def observe(
     months: Months,
     alike: Sequence[np.datetime64],
 ) -> Arrays:
-    """Write what is seen of a source in a tile's month, whose gaps are filled later; what is kept is as of `month`."""
+    """Write what is seen of a source in a tile's month, whose gaps are filled later; what is kept is as of `month`.
+
+    Kept beside is, as `PARTLY`, the share of each coarse cell that only some dates show.
+    """
     write = partial(_write_observed, workspace, tile, observed_at(months, alike[0]))
-    with _blank_on_failure(partial(write, _blank(reading, tile))):
-        features = cube.read_month(reading, scenes, grid.fine[tile.fine], alike[0])
+    with blank_on_failure(partial(write, _blank(reading, tile))):
+        values, shown = cube.read_completed(reading, scenes, grid.fine[tile.fine], alike[0])
+        features = {reading.source.name: values}
         write(features)
-    return means(features, grid.ratio)
+    partly = kernels.block_mean(((shown > 0) & (shown < 1) & np.isfinite(values)).astype("float32"), grid.ratio)[0]
+    return {**means(features, grid.ratio), PARTLY: partly.astype("float32")}
 
 
 def observed_at(months: Months, month: np.datetime64) -> int:
@@ -169,6 +177,8 @@ def gather(workspace: Workspace, what: Gathering) -> None:
     for piece, kept in keeping.read(workspace, what.pieces):
         for lag, place in _places(what, piece):
             for name, values in kept.items():
+                if name == PARTLY:
+                    continue
                 known, named = (shares, piece.source) if name == SHARE else (coarse, name)
                 known[cube.lagged(named, lag)][(*place, piece.rows, piece.columns)] = _part(what, values)
     if what.static is not None:
@@ -273,7 +283,7 @@ def means(features: Features, ratio: int) -> Arrays:
 
 
 @contextmanager
-def _blank_on_failure(write: Callable[[], None]) -> Iterator[None]:
+def blank_on_failure(write: Callable[[], None]) -> Iterator[None]:
     """Leave a unit missing, not as an earlier run left it, when its input cannot be used."""
     try:
         yield

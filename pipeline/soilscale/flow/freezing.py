@@ -188,8 +188,7 @@ def unit_of_file(
 
 def reading(settings: Config, source: Source, unit: str | None = None) -> cube.Reading:
     """Source with the way to its assets, and its unit in the cube."""
-    level = settings.maps.gaps == "cycle" and source.kind == "continuous" and not source.on_coarse
-    return cube.Reading(source, partial(catalog.sign, sign=settings.catalog(source).sign), unit, level)
+    return cube.Reading(source, partial(catalog.sign, sign=settings.catalog(source).sign), unit)
 
 
 def _standing(run: Run) -> dict[str, bytes]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from soilscale import cube, kernels, storage
-from soilscale.cube import BEFORE, CYCLE, FILLED, HARMONICS, LEVEL, OBSERVED, gaps
+from soilscale.catalog import Scene
+from soilscale.cube import BEFORE, CYCLE, FILLED, HARMONICS, LEVEL, OBSERVED, Reading, gaps
 from soilscale.flow import fill, keeping
 from soilscale.flow.keeping import Arrays, Piece
-from soilscale.flow.plan import MISSING, Plan, State
+from soilscale.flow.plan import CUBE, MISSING, Plan, State
+from soilscale.flow.plan import unit_name as unit_name_of
 from soilscale.flow.units import Unit
 from soilscale.flow.workspace import Workspace, digest
 from soilscale.grid import Grid, Tile
@@ -90,7 +93,7 @@ def units(plan: Plan, seen_by: Sequence[Unit], seen: State, found: Collection[st
     return {
         LEVELS: levels_units(plan, seen_by, seen, found),
         CYCLES: cycles_units(plan, seen_by, seen),
-        GAPS: gaps_units(plan, seen_by, seen),
+        GAPS: gaps_units(plan, seen_by, seen, found),
     }
 
 
@@ -134,7 +137,7 @@ def cycles_units(plan: Plan, units: Sequence[Unit], seen: State) -> list[Unit]:
     return made
 
 
-def gaps_units(plan: Plan, units: Sequence[Unit], seen: State) -> list[Unit]:
+def gaps_units(plan: Plan, units: Sequence[Unit], seen: State, found: Collection[str] = ()) -> list[Unit]:
     """One unit for each unit of the cube of these sources, of its name: fill its gaps.
 
     A month hangs on what is seen of it in the whole area, and on the months that cycles are learned from; one of which
@@ -147,10 +150,10 @@ def gaps_units(plan: Plan, units: Sequence[Unit], seen: State) -> list[Unit]:
             reach = (-1, 1) if month in what.empty else ()
             around = [what.origins.get(month + np.timedelta64(step, "M")) for step in reach]
             for unit in some:
-                grid, tile, months, alike = unit.arguments[2:]
+                months, alike = unit.arguments[4:]
                 places = [(str(one), fill.reach(what.source, months, one)) for one in alike]
                 origin = digest(learned, what.origins[month], around, places)
-                arguments = (what.source, unit.arguments[1], grid, tile, months, alike)
+                arguments = (*unit.arguments, unit.marker if unit.marker in found else "")
                 made.append(Unit(GAPS, unit.name, origin, close, arguments, blank, unit.together))
     return made
 
@@ -160,8 +163,8 @@ def standing(plan: Plan, units: Sequence[Unit], seen: State, found: Collection[s
     made: dict[str, str] = {}
     for unit in gaps_units(plan, units, seen) if plan.filled else ():
         told = unit.digest if unit.marker in found else MISSING
-        source, tile = unit.arguments[0], unit.arguments[3]
-        made |= {f"{source.name}/{month}_{tile.name}": told for month in unit.arguments[5]}
+        name, tile = unit.arguments[0].source.name, unit.arguments[3]
+        made |= {unit_name_of(name, month, tile): told for month in unit.arguments[5]}
     return made
 
 
@@ -212,61 +215,124 @@ def learn(workspace: Workspace, name: str, grid: Grid, tile: Tile, months: Seque
 
 def close(
     workspace: Workspace,
-    source: Source,
-    _scenes: Sequence[object],
+    reading: Reading,
+    scenes: Sequence[Scene],
     grid: Grid,
     tile: Tile,
     months: Months,
     alike: Sequence[np.datetime64],
+    marker: str,
 ) -> Arrays:
-    """Fill the gaps of a tile's month, and write it with its flags; the block means are kept."""
-    name, index = source.name, fill.observed_at(months, alike[0])
-    seen = storage.read_region(workspace.cube, OBSERVED, name, (index, *tile.fine))
-    values = _filled(workspace, source, grid, tile, index, gaps.phase(alike[0])) if np.isnan(seen).any() else seen
-    _put(workspace, source, tile, fill.times(source, months, alike), values, np.isnan(seen) & np.isfinite(values))
+    """Fill the gaps of a tile's month, and write it with the share that is filled; the block means are kept.
+
+    Where only some dates of the month show a place, these are read once more, and the others completed by what is
+    usual there.
+    """
+    with fill.blank_on_failure(partial(blank, workspace, reading, scenes, grid, tile, months, alike, marker)):
+        return _close(workspace, reading, scenes, grid, tile, months, alike, marker)
+
+
+def _close(
+    workspace: Workspace,
+    reading: Reading,
+    scenes: Sequence[Scene],
+    grid: Grid,
+    tile: Tile,
+    months: Months,
+    alike: Sequence[np.datetime64],
+    marker: str,
+) -> Arrays:
+    source, index = reading.source, fill.observed_at(months, alike[0])
+    partly = _partly(workspace, source.name, tile, marker)
+    around, inner = _around(grid, tile)
+    month = _Month(workspace, source.name, grid, around, index)
+    seen = storage.read_region(workspace.cube, OBSERVED, source.name, (index, *tile.fine))
+    values, filled = seen, np.isnan(seen).astype("float32")
+    if partly:
+        fine = grid.fine[around.fine]
+        values, shown = cube.read_completed(reading, scenes, fine, alike[0], (month.level, month.cycle))
+        values, filled = values[inner], np.where(np.isnan(seen), 1, 1 - shown[inner])
+        values = np.where(np.isfinite(values), values, seen)
+    elif np.isnan(seen).any():
+        values = gaps.fill(month.observed, month.level, month.cycle, gaps.phase(alike[0]))[inner]
+    # Totals and rates have no values below none.
+    values = values if source.aggregate == "mean" else np.maximum(values, 0)
+    _put(workspace, source, tile, fill.times(source, months, alike), values, np.where(np.isnan(values), 0, filled))
     mean, _ = kernels.block_mean(values, grid.ratio)
-    return {name: mean.astype("float32")}
+    return {source.name: mean.astype("float32")}
 
 
-def _filled(workspace: Workspace, source: Source, grid: Grid, tile: Tile, index: int, phase: float) -> Array:
-    """Values of a tile's month, gaps filled; what lies around the tile counts, so that no border shows."""
+def _partly(workspace: Workspace, name: str, tile: Tile, marker: str) -> bool:
+    """Whether some places of a tile's month are shown by some of its dates alone; what was not read has no marker."""
+    if not marker:
+        return False
+    ((_, kept),) = keeping.read(workspace, [Piece(CUBE, marker, name, *tile.coarse)])
+    return bool((kept[fill.PARTLY] > 0).any())
+
+
+def _around(grid: Grid, tile: Tile) -> tuple[Tile, tuple[slice, slice]]:
+    """A tile with the coarse cells around it that its remainder is smoothed from, and where it lies in these."""
     ring = -(-gaps.REACH // grid.ratio)
-    coarse = tuple(
-        slice(max(part.start - ring, 0), min(part.stop + ring, size))
+    (top, bottom), (left, right) = (
+        (max(part.start - ring, 0), min(part.stop + ring, size))
         for part, size in zip(tile.coarse, grid.shape, strict=True)
     )
-    fine = tuple(slice(part.start * grid.ratio, part.stop * grid.ratio) for part in coarse)
-    around = storage.read_region(workspace.cube, OBSERVED, source.name, (index, *fine))
-    cycle = np.stack([storage.read_region(workspace.cube, CYCLE, f"{source.name}_{part}", fine) for part in HARMONICS])
-    rows, columns = coarse
-    found = gaps.fill(around, _level(workspace, source.name, grid, (rows, columns), index), cycle, phase)
-    inner = tuple(
-        slice(part.start - around.start, part.stop - around.start) for part, around in zip(tile.fine, fine, strict=True)
-    )
-    values = found[inner]
-    # Totals and rates have no values below none.
-    return values if source.aggregate == "mean" else np.maximum(values, 0)
+    ratio, (rows, columns) = grid.ratio, tile.fine
+    fine = slice(top * ratio, bottom * ratio), slice(left * ratio, right * ratio)
+    whole = replace(tile, coarse=(slice(top, bottom), slice(left, right)), fine=fine)
+    down, across = fine[0].start, fine[1].start
+    inner = slice(rows.start - down, rows.stop - down), slice(columns.start - across, columns.stop - across)
+    return whole, inner
+
+
+@dataclass(frozen=True)
+class _Month:
+    """What is known of a month on a part of the grid, read when it is needed."""
+
+    workspace: Workspace
+    name: str
+    grid: Grid
+    part: Tile
+    index: int
+
+    @property
+    def observed(self) -> Array:
+        """What is seen."""
+        return storage.read_region(self.workspace.cube, OBSERVED, self.name, (self.index, *self.part.fine))
+
+    @property
+    def level(self) -> Array:
+        """Level of the month."""
+        return _level(self.workspace, self.name, self.grid, self.part.coarse, self.index)
+
+    @property
+    def cycle(self) -> Array:
+        """Annual cycles."""
+        waves = (f"{self.name}_{part}" for part in HARMONICS)
+        return np.stack([storage.read_region(self.workspace.cube, CYCLE, wave, self.part.fine) for wave in waves])
 
 
 def _put(
-    workspace: Workspace, source: Source, tile: Tile, places: Sequence[fill.Place], values: Array, flags: Array
+    workspace: Workspace, source: Source, tile: Tile, places: Sequence[fill.Place], values: Array, filled: Array
 ) -> None:
+    """Write a month of a tile, and the share of its days that is filled, in per cent, more than none where any is."""
     fill.put(workspace, tile, places, {source.name: values})
     for lag, time in places:
         flag = cube.lagged(source.name, lag)
-        storage.write_region(workspace.cube, FILLED, flag, flags.astype("uint8"), (*time, *tile.fine))
+        storage.write_region(workspace.cube, FILLED, flag, np.ceil(filled * 100).astype("uint8"), (*time, *tile.fine))
 
 
 def blank(
     workspace: Workspace,
-    source: Source,
-    _scenes: Sequence[object],
+    reading: Reading,
+    _scenes: Sequence[Scene],
     _grid: Grid,
     tile: Tile,
     months: Months,
     alike: Sequence[np.datetime64],
+    _marker: str,
 ) -> None:
     """Leave missing what `close` would write."""
     shape = (tile.fine[0].stop - tile.fine[0].start, tile.fine[1].stop - tile.fine[1].start)
-    nothing = np.zeros(shape, bool)
-    _put(workspace, source, tile, fill.times(source, months, alike), np.full(shape, np.nan), nothing)
+    places = fill.times(reading.source, months, alike)
+    _put(workspace, reading.source, tile, places, np.full(shape, np.nan), np.zeros(shape))

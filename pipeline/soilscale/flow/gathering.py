@@ -15,7 +15,6 @@ from soilscale.flow.plan import GATHER, HARMONISE, MERGE, Plan, State, harmonise
 from soilscale.flow.units import Unit
 from soilscale.flow.workspace import digest
 from soilscale.seasons import Months, position
-from soilscale.sources import Source
 
 
 def gather_units(
@@ -37,7 +36,7 @@ def gather_units(
     for unit in (*units, *filled):
         if unit.marker not in found[unit.stage]:
             continue
-        source, tile, *rest = source_of(unit), *unit.arguments[3:]
+        source, tile, *rest = unit.arguments[0].source, *unit.arguments[3:6]
         piece = Piece(unit.stage, unit.marker, source.name, *tile.coarse)
         if not rest:
             static[source.name].append(piece)
@@ -63,13 +62,6 @@ def gather_units(
     )
     first = [_gather(plan, GATHER, "static", whole)] if static else []
     return first + _gathered(plan, GATHER, of_months, batches)
-
-
-def source_of(unit: Unit) -> Source:
-    """Source of a unit of the cube, or of one that fills its gaps."""
-    first = unit.arguments[0]
-    source: Source = first.source if isinstance(first, cube.Reading) else first
-    return source
 
 
 def merge_units(plan: Plan, standing: State, found: Collection[str]) -> list[Unit]:

@@ -280,7 +280,7 @@ def _gap_makers(run: Run, group: str, name: str, index: int | None, tile: Tile) 
         plan.CUBE: {
             unit.name
             for unit in run.cube_units
-            if gathering.source_of(unit).name == name
+            if unit.arguments[0].source.name == name
             and unit.arguments[3] == tile
             and fill.observed_at(run.plan.months, unit.arguments[5][0]) == index
         }
