@@ -15,8 +15,7 @@ from soilscale.catalog import Scene
 from soilscale.cube import BEFORE, CYCLE, FILLED, HARMONICS, LEVEL, OBSERVED, Reading, gaps
 from soilscale.flow import fill, keeping
 from soilscale.flow.keeping import Arrays, Piece
-from soilscale.flow.plan import CUBE, MISSING, Plan, State
-from soilscale.flow.plan import unit_name as unit_name_of
+from soilscale.flow.plan import CUBE, MISSING, Plan, State, unit_name
 from soilscale.flow.units import Unit
 from soilscale.flow.workspace import Workspace, digest
 from soilscale.grid import Grid, Tile
@@ -163,8 +162,8 @@ def standing(plan: Plan, units: Sequence[Unit], seen: State, found: Collection[s
     made: dict[str, str] = {}
     for unit in gaps_units(plan, units, seen) if plan.filled else ():
         told = unit.digest if unit.marker in found else MISSING
-        name, tile = unit.arguments[0].source.name, unit.arguments[3]
-        made |= {unit_name_of(name, month, tile): told for month in unit.arguments[5]}
+        source, tile = unit.arguments[0].source, unit.arguments[3]
+        made |= {unit_name(source, month, tile): told for month in unit.arguments[5]}
     return made
 
 
