@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from commands import invoke
 from soilscale.catalog import scenes
-from soilscale.cube import covered_days, read_month, select
+from soilscale.cube import covered_days, read_completed, read_month, select
 from worlds import box, reading, scene, write
 
 GRID = box("EPSG:4326", 108.0, 35.0, 0.125, (2, 4))
@@ -50,6 +50,14 @@ class World:
         values = read_month(read, chosen, GRID, month)["field"]
         assert np.array_equal(values[0], values[1], equal_nan=True)
         return [round(float(value), 6) for value in values[0]]
+
+    def completed(self, month: np.datetime64 = JANUARY, **keys: Any) -> tuple[list[float], list[float]]:
+        """Values of a month whose dates are completed, and the share of its days that is seen, along the columns."""
+        read = reading(**keys)
+        chosen = select(scenes(self.items, read.source), month, read.source.least_coverage)
+        found = read_completed(read, chosen, GRID, month)
+        values, share = ([round(float(value), 3) for value in layer[0]] for layer in found)
+        return values, share
 
 
 @pytest.fixture
@@ -288,3 +296,34 @@ def test_a_static_source_of_two_items_that_nothing_tells_apart_is_refused(world:
     done = invoke("search", configure(world, target))
     assert done.status == 65
     assert "source p: items 'dsm' and 'dtm' show the same place" in done.err
+
+
+# --- dates that do not show a pixel -------------------------------------------------------------------------------
+
+
+def test_a_date_that_does_not_show_a_pixel_does_not_shift_its_month_where_dates_are_completed(world: World) -> None:
+    world.add("a", [10, 11, 12, 13], "2005-01-01", "2005-01-10")
+    world.add("b", [20, 21, 22, -1], "2005-01-11", "2005-01-20")
+    world.add("c", [30, -1, 32, -1], "2005-01-21", "2005-01-31")
+    whole = (10 * 10 + 20 * 10 + 30 * 11) / 31
+    values, share = world.completed()
+    assert values == pytest.approx([whole, whole + 1, whole + 2, whole + 3], abs=0.5)
+    assert share == pytest.approx([1, 20 / 31, 1, 10 / 31], abs=1e-3)
+    plain = world.month()
+    assert plain[3] == 13, "the one date that shows it"
+    assert values[0] == pytest.approx(plain[0], abs=1e-3), "what all dates show is their mean"
+
+
+def test_totals_are_completed_as_daily_rates(world: World) -> None:
+    world.add("a", [16, 16, 16, 16], "2005-01-01", "2005-01-16")
+    world.add("b", [30, 30, 30, -1], "2005-01-17", "2005-01-31")
+    values, _ = world.completed(aggregate="sum")
+    assert values == pytest.approx([46, 46, 46, 46], abs=0.5)
+    assert world.month(aggregate="sum")[3] == 31
+
+
+def test_a_month_of_one_date_is_what_the_date_shows(world: World) -> None:
+    world.add("a", [1, 2, -1, 4], "2005-01-01", "2005-01-31")
+    values, share = world.completed()
+    assert values == [1, 2, pytest.approx(np.nan, nan_ok=True), 4]
+    assert share == [1, 1, 0, 1]

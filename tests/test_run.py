@@ -218,9 +218,22 @@ def test_block_means_of_the_fine_cube_are_the_coarse_cube(fine: xr.Dataset, coar
         np.testing.assert_allclose(coarse[name], expected, rtol=1e-5, atol=1e-5, err_msg=str(name))
 
 
-def test_the_valid_fraction_is_the_smallest_of_all_predictors(fine: xr.Dataset, coarse: xr.Dataset) -> None:
+@pytest.fixture(scope="module")
+def filled(output: Path) -> xr.Dataset:
+    return opened(output / "cube.zarr", "filled")
+
+
+def seen(fine: xr.Dataset, filled: xr.Dataset, name: str) -> NDArray[np.bool_]:
+    """Where a feature is known and rests on something that was seen in the month."""
+    there = np.isfinite(fine[name].to_numpy())
+    return there & (filled[name].to_numpy() < 100) if name in filled else there
+
+
+def test_the_valid_fraction_is_the_smallest_of_all_predictors_before_gaps_are_filled(
+    fine: xr.Dataset, filled: xr.Dataset, coarse: xr.Dataset
+) -> None:
     everywhere = (len(MONTHS), CELLS * RATIO, CELLS * RATIO)
-    shares = [block_means(np.broadcast_to(np.isfinite(fine[name]), everywhere)) for name in fine]
+    shares = [block_means(np.broadcast_to(seen(fine, filled, str(name)), everywhere)) for name in fine]
     found = coarse["valid_fraction"].to_numpy()
     np.testing.assert_allclose(found, np.min(shares, axis=0), atol=1e-6)
     assert 0 <= found.min() < found.max() <= 1
@@ -388,17 +401,30 @@ def test_maps_stay_in_the_physical_range(month: xr.Dataset, season: xr.Dataset) 
     assert np.nanstd(month["soil_moisture"] - month["prediction"]) > 0
 
 
-def test_maps_cover_every_cell_with_predictors(month: xr.Dataset, fine: xr.Dataset, coarse: xr.Dataset) -> None:
-    whole = np.ones(month["soil_moisture"].shape, dtype=bool)
-    for name in fine:
-        whole &= np.isfinite(fine[name].to_numpy())
+def test_the_cube_tells_how_much_of_a_month_is_filled(fine: xr.Dataset, filled: xr.Dataset) -> None:
+    assert set(filled) == {"et", "lst", "ndvi", "precipitation", "precipitation_lag1"}
+    share = filled["lst"].to_numpy()
+    assert 0 < (share > 0).mean() < 1, "clouds hide some composites of some months"
+    assert share.max() <= 100
+    assert np.isfinite(fine["lst"].to_numpy()).all()
+    assert not filled["precipitation"].any()
+
+
+def test_maps_cover_every_cell_with_predictors(
+    month: xr.Dataset, fine: xr.Dataset, filled: xr.Dataset, coarse: xr.Dataset
+) -> None:
+    whole, known = np.ones((2, *month["soil_moisture"].shape), dtype=bool)
+    for name in map(str, fine):
+        whole &= seen(fine, filled, name)
+        known &= np.isfinite(fine[name].to_numpy())
     mapped = np.isfinite(month["soil_moisture"].to_numpy())
     assert mapped[whole].all()
     unseen = np.isnan(coarse["soil_moisture"].to_numpy()).repeat(RATIO, axis=-2).repeat(RATIO, axis=-1)
     assert (whole & unseen).any()
     assert mapped[whole & unseen].all()
-    filled = month["quality"].to_numpy() & Quality.GAP_FILLED
-    assert ((filled > 0) == (mapped & ~whole)).all()
+    np.testing.assert_array_equal(mapped, known)
+    flagged = month["quality"].to_numpy() & Quality.GAP_FILLED
+    assert ((flagged > 0) == (mapped & ~whole)).all()
 
 
 def test_quality_tells_where_a_value_comes_from(month: xr.Dataset, coarse: xr.Dataset) -> None:

@@ -179,15 +179,34 @@ class Maps(Section):
     """Whether no value is above the porosity of its soil, where sand and clay are known, or what is observed of it."""
     frozen: Literal["mask", "unobserved", "flag"] = "unobserved"
     """Where frozen ground is left out of the maps: everywhere, where nothing is observed, or nowhere."""
-    fill_gaps: int = Field(default=1, ge=0, le=3)
-    """Months on either side from which a missing predictor is interpolated; 0 leaves gaps."""
+    gaps: Literal["cycle", "neighbours", "none"] = "cycle"
+    """How missing predictors are filled: by level, annual cycle and remainder; from the months on either side; not."""
+    fill_gaps: int | None = Field(default=None, ge=0, le=3)
+    """Months on either side from which `neighbours` fills; alone, 0 means `none`, anything else `neighbours`."""
     releases: int | None = Field(default=None, ge=1)
     """Releases of the published maps that are kept, the newest; None keeps all."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _alias(cls, told: Any) -> Any:
+        if isinstance(told, Mapping) and told.get("fill_gaps") is not None and told.get("gaps") is None:
+            return {**told, "gaps": "neighbours" if told["fill_gaps"] else "none"}
+        return told
 
     @model_validator(mode="after")
     def _upwards(self) -> Maps:
         ascending("valid_range", self.valid_range)
+        if self.fill_gaps is not None and self.gaps != ("neighbours" if self.fill_gaps else "none"):
+            means = "`gaps: neighbours`" if self.fill_gaps else "`gaps: none`"
+            raise FaultError(
+                ("fill_gaps", f"{self.fill_gaps} means {means}, but gaps is {self.gaps!r}; leave one of the two out")
+            )
         return self
+
+    @property
+    def reach(self) -> int:
+        """Months on either side from which a predictor is interpolated that no annual cycle fills; 0 leaves gaps."""
+        return {"cycle": 1, "none": 0}.get(self.gaps, self.fill_gaps or 1)
 
 
 class SamplesSection(Section):

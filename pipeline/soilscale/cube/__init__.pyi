@@ -1,14 +1,37 @@
+from . import gaps
 from .layers import codes, meets
-from .months import read_month, read_static
+from .months import read_completed, read_month, read_static
 from .naming import factor, feature_names, lagged
 from .probes import Place, Probe, crs_name, file_unit, probe
 from .quantities import cube_unit
 from .reading import Reading
 from .selection import covered_days, days_of, is_constant, select
-from .variables import FRACTION, TOGETHER, Input, feature_units, features, fractions, groups, template
+from .variables import (
+    BEFORE,
+    CYCLE,
+    FILLED,
+    FRACTION,
+    HARMONICS,
+    LEVEL,
+    OBSERVED,
+    TOGETHER,
+    Input,
+    feature_units,
+    features,
+    fillable,
+    fractions,
+    groups,
+    template,
+)
 
 __all__ = [
+    "BEFORE",
+    "CYCLE",
+    "FILLED",
     "FRACTION",
+    "HARMONICS",
+    "LEVEL",
+    "OBSERVED",
     "TOGETHER",
     "Input",
     "Place",
@@ -24,12 +47,15 @@ __all__ = [
     "feature_units",
     "features",
     "file_unit",
+    "fillable",
     "fractions",
+    "gaps",
     "groups",
     "is_constant",
     "lagged",
     "meets",
     "probe",
+    "read_completed",
     "read_month",
     "read_static",
     "select",

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain, groupby
 
 import numpy as np
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from soilscale import kernels
 from soilscale.catalog import Scene
-from soilscale.cube import assets, sums
+from soilscale.cube import assets, gaps, sums
 from soilscale.cube.ahead import ahead
 from soilscale.cube.layers import layer, terrain
 from soilscale.cube.naming import ANGLE, TERRAIN, feature_names
@@ -93,6 +94,93 @@ def read_month(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month:
     if mean is not None and source.aggregate != "mean":
         mean = mean * days_of(month)
     return _named(source, mean, geobox)
+
+
+def read_completed(
+    reading: Reading,
+    scenes: Sequence[Scene],
+    geobox: GeoBox,
+    month: np.datetime64,
+    usual: tuple[Floats, Floats] | None = None,
+) -> tuple[Floats, Floats]:
+    """A continuous source in one month on a grid, as `read_month`; dates that do not show a place are completed there.
+
+    So a missing date does not shift the month: it is completed from the other dates of the month (`gaps.complete`), or
+    if it is known from what is usual at the place (`gaps.complete_by`).
+
+    Parameters
+    ----------
+    usual
+        Level of the month, shape ``(Y, X)``, and annual cycle of the places, shape ``(3, Y, X)``. Without it, a pixel
+        is missing where `read_month` leaves it so.
+
+    Returns
+    -------
+    values, share
+        Shape ``(Y, X)``; the share is that of the month's dates, weighted by days, that show a place.
+    """
+    source = reading.source
+    dates = _Dates(month, totals=source.aggregate == "sum")
+    share = source.least_coverage if kernels.shared_days(*spans(scenes), month).any() else 0.0
+    layers = dates.noted(_layers(reading, scenes, geobox, month))
+    mean = _mean(layers, month, totals=dates.totals, least=share * days_of(month))
+    if mean is None:
+        return np.full(geobox.shape, np.nan), np.zeros(geobox.shape, "float32")
+    whole = 1.0 if source.aggregate == "mean" else days_of(month)
+    shown = dates.share()
+    if usual is not None:
+        mean = dates.mean(lambda start, end: gaps.expected(*usual, gaps.moment(start, end)) / np.float32(whole))
+    elif ((shown > 0) & (shown < 1)).any():
+        mean = np.where(np.isfinite(mean), dates.mean(), np.nan)
+    return mean * whole, shown
+
+
+class _Dates:
+    """Dates of a month in single precision, as many as may be completed."""
+
+    def __init__(self, month: np.datetime64, *, totals: bool) -> None:
+        self.totals = totals
+        self._month = month
+        self._spans: list[tuple[np.datetime64, np.datetime64]] = []
+        self._layers: list[NDArray[np.float32]] = []
+
+    def noted(self, layers: Iterator[Shown]) -> Iterator[Shown]:
+        """Layers as they come, kept; none of more than can be completed."""
+        for start, end, found in layers:
+            if found is not None:
+                values, fraction = found
+                values = values / length(start, end) if self.totals else values
+                self._spans.append((start, end))
+                if len(self._spans) <= gaps.DATES:
+                    self._layers.append(np.where(fraction > 0, values, np.nan).astype("float32"))
+                else:
+                    self._layers.clear()
+            yield start, end, found
+
+    @property
+    def _days(self) -> NDArray[np.float32]:
+        """Weights of the dates, which sum to 1."""
+        days = np.array([_shared(start, end, self._month) or 1.0 for start, end in self._spans])
+        return (days / days.sum()).astype("float32")
+
+    def share(self) -> NDArray[np.float32]:
+        """Share of the days whose dates show each place; all of them where there are too many to be completed."""
+        if not self._layers:
+            return np.ones((), "float32")
+        found = np.zeros(self._layers[0].shape, "float32")
+        for weight, values in zip(self._days, self._layers, strict=True):
+            found += weight * np.isfinite(values)
+        return np.where(found > 1 - SLACK, np.float32(1), found)
+
+    def mean(self, usual: Callable[[np.datetime64, np.datetime64], Floats] | None = None) -> Floats:
+        """Mean of the completed dates, weighted by days."""
+        stack = np.stack(self._layers)
+        self._layers.clear()
+        if usual is None:
+            whole = gaps.complete(stack)
+        else:
+            whole = gaps.complete_by(stack, [usual(*span) for span in self._spans])
+        return np.asarray(np.tensordot(self._days, whole, axes=1))
 
 
 def _mean(layers: Iterator[Shown], month: np.datetime64, *, totals: bool, least: float) -> Floats | None:

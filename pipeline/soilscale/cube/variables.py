@@ -19,6 +19,15 @@ from soilscale.sources import Source
 FRACTION = "fraction"
 """Group of the valid share of every source in each coarse cell, from which ``valid_fraction`` is taken."""
 
+OBSERVED, LEVEL, CYCLE, FILLED = "observed", "level", "cycle", "filled"
+"""Groups of sources whose gaps are filled: months as they are seen, levels of months over the area, annual cycles of
+places, and how much of the days of the fine group is filled."""
+
+HARMONICS = ("mean", "cosine", "sine")
+"""Ends of the names of the coefficients of an annual cycle."""
+
+BEFORE = 24
+"""Months before the cube's first with which `OBSERVED` and `LEVEL` begin: the longest lag reaches back to them."""
 
 TOGETHER = 12
 """Months of a chunk of the coarse group and of the valid shares, which cover the whole area."""
@@ -32,6 +41,12 @@ class Input:
     """With its classes known."""
     static: bool
     unit: str
+
+
+def fillable(given: Input) -> bool:
+    """Whether the gaps of a source can be filled by levels and annual cycles: a predictor's that changes in time."""
+    source = given.source
+    return source.role == "predictor" and source.kind == "continuous" and not given.static and not source.derive
 
 
 def features(inputs: Sequence[Input]) -> dict[str, Input]:
@@ -74,7 +89,7 @@ def feature_units(inputs: Sequence[Input]) -> dict[str, str]:
     return {name: _unit(name, given) for name, given in features(inputs).items()}
 
 
-def template(inputs: Sequence[Input], grid: Grid, months: Months) -> dict[str, xr.Dataset]:
+def template(inputs: Sequence[Input], grid: Grid, months: Months, *, filled: bool = False) -> dict[str, xr.Dataset]:
     """Datasets of the groups ``fine``, ``coarse`` and ``fraction``, lazy and all missing.
 
     Parameters
@@ -85,11 +100,13 @@ def template(inputs: Sequence[Input], grid: Grid, months: Months) -> dict[str, x
         The nested grid.
     months
         Months of the cube, shape ``(n,)``.
+    filled
+        Whether there are also the groups by which gaps are filled.
 
     Returns
     -------
     dict
-        Group -> dataset. Chunks of the fine group are one month by one tile, the others' `TOGETHER` months of the area.
+        Group -> dataset. Chunks of fine groups are one month by one tile, the others' `TOGETHER` months of the area.
     """
     target = next(given for given in inputs if given.source.role == "target")
     known = features(inputs)
@@ -108,10 +125,33 @@ def template(inputs: Sequence[Input], grid: Grid, months: Months) -> dict[str, x
     )
     shares = {name: given.static for name, given in fractions(inputs).items()}
     share_attrs = {name: {"long_name": f"valid share of {name} in the cell", "units": "1"} for name in shares}
-    return {
+    found = {
         FINE: _dataset(grid, FINE, months, static, attrs),
         COARSE: _dataset(grid, COARSE, months, coarse, coarse_attrs),
         FRACTION: _dataset(grid, COARSE, months, shares, share_attrs),
+    }
+    return found | (_of_gaps(inputs, grid, months) if filled else {})
+
+
+def _of_gaps(inputs: Sequence[Input], grid: Grid, months: Months) -> dict[str, xr.Dataset]:
+    """Datasets of the groups by which gaps are filled."""
+    sources = [given for given in inputs if fillable(given)]
+    names = [given.source.name for given in sources]
+    waves = [f"{name}_{part}" for name in names for part in HARMONICS]
+    flags = [name for name, given in fractions(inputs).items() if fillable(given)]
+    attrs = {given.source.name: _attrs(given.source.name, given) for given in sources}
+    wave_attrs = {
+        f"{name}_{part}": {"long_name": f"{part} of the annual cycle of {name}", "units": attrs[name]["units"]}
+        for name in names
+        for part in HARMONICS
+    }
+    flag_attrs = {name: {"long_name": f"share of the days of {name} that is filled", "units": "%"} for name in flags}
+    earlier = np.arange(months[0] - np.timedelta64(BEFORE, "M"), months[-1] + np.timedelta64(1, "M"))
+    return {
+        OBSERVED: _dataset(grid, FINE, earlier, dict.fromkeys(names, False), attrs),
+        LEVEL: _dataset(grid, COARSE, earlier, dict.fromkeys(names, False), attrs),
+        CYCLE: _dataset(grid, FINE, months, dict.fromkeys(waves, True), wave_attrs),
+        FILLED: _dataset(grid, FINE, months, dict.fromkeys(flags, False), flag_attrs, np.uint8(0)),
     }
 
 
@@ -136,6 +176,7 @@ def _dataset(
     months: Months,
     static: Mapping[str, bool],
     attrs: Mapping[str, Mapping[str, str]],
+    empty: np.generic = np.float32("nan"),  # noqa: B008 - a constant
 ) -> xr.Dataset:
     geobox = grid.fine if scale == FINE else grid.coarse
     rows, columns = geobox.shape
@@ -145,9 +186,9 @@ def _dataset(
         shape = (rows, columns) if constant else (len(months), rows, columns)
         chunks = space if constant else (together, *space)
         dims = schema.DIMS[1:] if constant else schema.DIMS
-        values = da.full(shape, np.nan, dtype="float32", chunks=chunks, name=f"missing-{scale}-{name}")
+        values = da.full(shape, empty, dtype=empty.dtype, chunks=chunks)
         told = dict(attrs[name]) | {"grid_mapping": schema.SPATIAL_REF}
-        encoding = {"chunks": chunks, "_FillValue": np.float32("nan")}
+        encoding = {"chunks": chunks} | ({"_FillValue": empty} if empty.dtype.kind == "f" else {})
         variables[name] = xr.Variable(dims, values, told, encoding)
     coords = schema.coordinates(geobox, months)
     bounds = schema.time_bounds(months, months + np.timedelta64(1, "M"))

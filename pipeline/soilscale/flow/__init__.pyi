@@ -1,4 +1,4 @@
-from . import causes, commands, dispatch, gathering, owner, period, plan, releases, units, workspace
+from . import causes, commands, dispatch, gaps, gathering, owner, period, plan, releases, units, workspace
 from .commands import cube, make_maps, report, samples, search, train
 from .lease import held
 from .overview import check, status
@@ -18,6 +18,7 @@ __all__ = [
     "cube",
     "dispatch",
     "foresee",
+    "gaps",
     "gathering",
     "held",
     "is_sealed",

@@ -11,7 +11,7 @@ import xarray as xr
 
 from soilscale import cube, maps, models
 from soilscale.cube import FRACTION, Input
-from soilscale.flow import areas, detail, explain, judging, learn, mapping, plan, stacking
+from soilscale.flow import areas, detail, explain, gaps, judging, learn, mapping, plan, stacking
 from soilscale.flow.outlook import INDEX_TREES, Outlook
 from soilscale.maps import MONTH, SEASON
 from soilscale.models import joint
@@ -46,6 +46,12 @@ COPIES = 2.1
 PREDICTED, REPORTED = 40, 54
 """Bytes of a row of predictions, in the worker that makes them and in the report."""
 
+LEVELLED = 1 / 4
+"""Layers of a unit of the cube that a date takes which is completed from the others of its month."""
+
+CYCLE_HELD, CLOSED_HELD = 160.0, 56.0
+"""Bytes that a fine cell takes while its annual cycle is learned, and while its gap is filled."""
+
 SOLVED = 3
 """Times that of `outlook.LIKE_TREES` that a solve takes."""
 
@@ -76,7 +82,14 @@ class Demand:
 
 def demands(outlook: Outlook) -> list[Demand]:
     """What every stage asks for, in the order of the stages."""
-    found = [_cube(outlook), _gather(outlook), *_harmonise(outlook), _samples(outlook), *_learn(outlook)]
+    found = [
+        _cube(outlook),
+        *_gaps(outlook),
+        _gather(outlook),
+        *_harmonise(outlook),
+        _samples(outlook),
+        *_learn(outlook),
+    ]
     return [*found, *_maps(outlook), *_judge(outlook), _detail(outlook), _report(outlook)]
 
 
@@ -118,11 +131,42 @@ def _cube(outlook: Outlook) -> Demand:
         for given in read
     )
     fine, coarse, shares = (outlook.cube[group] for group in (FINE, COARSE, FRACTION))
-    objects = units + _chunks(fine, fine.data_vars)
-    written = _bytes(fine, fine.data_vars) + _bytes(coarse, _gathered(outlook)) + _bytes(shares, shares.data_vars)
-    layers = max(len(cube.feature_names(given.source)) for given in read)
+    closed = {name for name, given in outlook.features.items() if given in outlook.filled}
+    names = [name for name in fine.data_vars if name not in closed]
+    seen = sum(_unit_count(outlook, given) for given in outlook.filled)
+    objects = units + _chunks(fine, names) + seen
+    own = _bytes(fine, names) + 4 * seen * outlook.cells / outlook.tiles
+    written = own + _bytes(coarse, _gathered(outlook)) + _bytes(shares, shares.data_vars)
+    layers = max(len(cube.feature_names(given.source)) + _completed(outlook, given) for given in read)
     load = outlook.tile_cells * 4 * (6 + layers)
     return Demand(plan.CUBE, units, pixels * PIXEL, written, objects + _laid(outlook.cube), pixels / 1e6, load)
+
+
+def _completed(outlook: Outlook, given: Input) -> float:
+    """What dates of a month that are completed add to the layers of a unit."""
+    return LEVELLED * outlook.dates(given) / len(outlook.months) if given in outlook.filled else 0.0
+
+
+def _gaps(outlook: Outlook) -> Iterator[Demand]:
+    """Work: coarse cells and months, then fine cells and months, in millions."""
+    if not outlook.filled:
+        return
+    count, months = len(outlook.filled), len(outlook.months)
+    coarse, cells = math.prod(outlook.grid.shape) * months, outlook.cells
+    level = 4.0 * coarse * count
+    chunks = math.ceil((months + cube.BEFORE) / cube.TOGETHER)
+    yield Demand(gaps.LEVELS, count, 2 * level, level, count * (1 + chunks), coarse * count / 1e6, 40.0 * coarse, AREA)
+    learned, waves = cells * len(outlook.learned) * count, len(cube.HARMONICS)
+    units = outlook.tiles * count
+    held = outlook.tile_cells * CYCLE_HELD
+    objects = units * (1 + waves)
+    yield Demand(gaps.CYCLES, units, 4.0 * learned, 4.0 * waves * cells * count, objects, learned / 1e6, held)
+    closed = [name for name, given in outlook.features.items() if given in outlook.filled]
+    units = sum(_unit_count(outlook, given) for given in outlook.filled)
+    done, chunks = units * cells / outlook.tiles, _chunks(outlook.cube[FINE], closed)
+    written = 5 / 4 * _bytes(outlook.cube[FINE], closed)
+    held = outlook.tile_cells * CLOSED_HELD
+    yield Demand(gaps.GAPS, units, 4.0 * done * (1 + waves), written, units + 2 * chunks, done / 1e6, held)
 
 
 def _harmonise(outlook: Outlook) -> Iterator[Demand]:

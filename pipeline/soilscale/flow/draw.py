@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from soilscale import grid, kernels, maps, models, publish, storage
+from soilscale.cube import FILLED
 from soilscale.flow import applicability, keeping, learn
 from soilscale.flow.keeping import Arrays, Piece
 from soilscale.flow.soil import FREEZING, Reading, Soil
@@ -33,6 +34,9 @@ from soilscale.schema import (
 
 Array = NDArray[Any]
 
+WHOLLY = 100
+"""Per cent of a month's days that are filled where nothing is seen."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -50,6 +54,8 @@ class Recipe:
     conserve: bool
     area: BaseGeometry | None
     """Polygon to which the maps are masked, longitude and latitude."""
+    filled: frozenset[str] = frozenset()
+    """Features whose gaps are filled in the cube."""
     comprehensive: bool = False
     """Whether the comprehensive model stands in for the season's own."""
     residual: bool = False
@@ -179,6 +185,8 @@ def _feature(workspace: Workspace, recipe: Recipe, name: str, tile: Tile, index:
         here = storage.read_region(workspace.cube, FINE, name, tile.fine)
         return here, np.zeros(here.shape, bool)
     here = storage.read_region(workspace.cube, FINE, name, (index, *tile.fine))
+    if name in recipe.filled:
+        return here, storage.read_region(workspace.cube, FILLED, name, (index, *tile.fine)) == WHOLLY
     if recipe.fill_gaps and np.isnan(here).any():
         return maps.fill_gaps(here, _around(workspace, recipe, name, tile, index))
     return here, np.zeros(here.shape, bool)

@@ -32,6 +32,9 @@ Features = Mapping[str, np.ndarray[Any, Any]]
 SHARE = ""
 """Name under which a unit keeps the valid share: no feature has it."""
 
+PARTLY = "*"
+"""Name under which a unit keeps what share of a coarse cell only some dates show; likewise."""
+
 SERIES = 3
 """Dimensions of what has months."""
 
@@ -44,11 +47,11 @@ def classes(workspace: Workspace, reading: Reading, scenes: Sequence[Scene], gri
 
 def static(workspace: Workspace, reading: Reading, scenes: Sequence[Scene], grid: Grid, tile: Tile) -> Arrays:
     """Fill a tile with a static source; what is kept is as `month` keeps it."""
-    write = partial(_write, workspace, tile, [(0, ())])
-    with _blank_on_failure(partial(write, _blank(reading, tile))):
+    write = partial(put, workspace, tile, [(0, ())])
+    with blank_on_failure(partial(write, _blank(reading, tile))):
         features = cube.read_static(reading, scenes, grid.fine[tile.fine])
         write(features)
-    return _means(features, grid.ratio)
+    return means(features, grid.ratio)
 
 
 def month(
@@ -64,12 +67,44 @@ def month(
 
     What is kept is the block means of its features, and as `SHARE` the share of each coarse cell that is valid.
     """
-    places = _times(reading.source, months, alike)
-    write = partial(_write, workspace, tile, places)
-    with _blank_on_failure(partial(write, _blank(reading, tile))):
+    places = times(reading.source, months, alike)
+    write = partial(put, workspace, tile, places)
+    with blank_on_failure(partial(write, _blank(reading, tile))):
         features = cube.read_month(reading, scenes, grid.fine[tile.fine], alike[0])
         write(features)
-    return _means(features, grid.ratio)
+    return means(features, grid.ratio)
+
+
+def observe(
+    workspace: Workspace,
+    reading: Reading,
+    scenes: Sequence[Scene],
+    grid: Grid,
+    tile: Tile,
+    months: Months,
+    alike: Sequence[np.datetime64],
+) -> Arrays:
+    """Write what is seen of a source in a tile's month, whose gaps are filled later; what is kept is as of `month`.
+
+    Kept beside is, as `PARTLY`, the share of each coarse cell that only some dates show.
+    """
+    write = partial(_write_observed, workspace, tile, observed_at(months, alike[0]))
+    with blank_on_failure(partial(write, _blank(reading, tile))):
+        values, shown = cube.read_completed(reading, scenes, grid.fine[tile.fine], alike[0])
+        features = {reading.source.name: values}
+        write(features)
+    partly = kernels.block_mean(((shown > 0) & (shown < 1) & np.isfinite(values)).astype("float32"), grid.ratio)[0]
+    return {**means(features, grid.ratio), PARTLY: partly.astype("float32")}
+
+
+def observed_at(months: Months, month: np.datetime64) -> int:
+    """Index of a month in the groups that begin `cube.BEFORE` months before a cube's."""
+    return position(months, month) + cube.BEFORE
+
+
+def _write_observed(workspace: Workspace, tile: Tile, index: int, features: Features) -> None:
+    for name, values in features.items():
+        storage.write_region(workspace.cube, cube.OBSERVED, name, values.astype("float32"), (index, *tile.fine))
 
 
 def target(
@@ -101,8 +136,21 @@ def blank(
         return
     places: Sequence[Place] = [(0, ())]
     if months is not None:
-        places = _times(reading.source, months, alike)
-    _write(workspace, tile, places, _blank(reading, tile))
+        places = times(reading.source, months, alike)
+    put(workspace, tile, places, _blank(reading, tile))
+
+
+def blank_observed(
+    workspace: Workspace,
+    reading: Reading,
+    _scenes: Sequence[Scene],
+    _grid: Grid,
+    tile: Tile,
+    months: Months,
+    alike: Sequence[np.datetime64],
+) -> None:
+    """Leave missing what `observe` would write."""
+    _write_observed(workspace, tile, observed_at(months, alike[0]), _blank(reading, tile))
 
 
 @dataclass(frozen=True)
@@ -129,6 +177,8 @@ def gather(workspace: Workspace, what: Gathering) -> None:
     for piece, kept in keeping.read(workspace, what.pieces):
         for lag, place in _places(what, piece):
             for name, values in kept.items():
+                if name == PARTLY:
+                    continue
                 known, named = (shares, piece.source) if name == SHARE else (coarse, name)
                 known[cube.lagged(named, lag)][(*place, piece.rows, piece.columns)] = _part(what, values)
     if what.static is not None:
@@ -212,12 +262,12 @@ def reach(source: Source, months: Months, month: np.datetime64) -> list[int]:
     return [lag for lag in (0, *source.lags) if 0 <= index + lag < len(months)]
 
 
-def _times(source: Source, months: Months, alike: Sequence[np.datetime64]) -> list[Place]:
+def times(source: Source, months: Months, alike: Sequence[np.datetime64]) -> list[Place]:
     """Lags, and the index in time where some months of a source go with each, for those within the cube."""
     return [(lag, (position(months, month) + lag,)) for month in alike for lag in reach(source, months, month)]
 
 
-def _write(workspace: Workspace, tile: Tile, places: Sequence[Place], features: Features) -> None:
+def put(workspace: Workspace, tile: Tile, places: Sequence[Place], features: Features) -> None:
     """Write features to the fine group."""
     for lag, time in places:
         for name, values in features.items():
@@ -225,7 +275,7 @@ def _write(workspace: Workspace, tile: Tile, places: Sequence[Place], features: 
             storage.write_region(workspace.cube, FINE, lagged, values.astype("float32"), (*time, *tile.fine))
 
 
-def _means(features: Features, ratio: int) -> Arrays:
+def means(features: Features, ratio: int) -> Arrays:
     """Block means of features, and the smallest share of each block that is valid."""
     found = {name: kernels.block_mean(values, ratio) for name, values in features.items()}
     means = {name: mean.astype("float32") for name, (mean, _) in found.items()}
@@ -233,7 +283,7 @@ def _means(features: Features, ratio: int) -> Arrays:
 
 
 @contextmanager
-def _blank_on_failure(write: Callable[[], None]) -> Iterator[None]:
+def blank_on_failure(write: Callable[[], None]) -> Iterator[None]:
     """Leave a unit missing, not as an earlier run left it, when its input cannot be used."""
     try:
         yield

@@ -17,22 +17,26 @@ from soilscale.flow.workspace import digest
 from soilscale.seasons import Months, position
 
 
-def gather_units(plan: Plan, units: Sequence[Unit], found: Collection[str]) -> list[Unit]:
+def gather_units(
+    plan: Plan, units: Sequence[Unit], filled: Sequence[Unit], found: Mapping[str, Collection[str]]
+) -> list[Unit]:
     """Units that write chunks of the coarse group from what the units of the cube keep: static ones, and some months.
 
     Parameters
     ----------
     units
         Units of the cube.
+    filled
+        Units that have filled gaps: their means count, after the others', whose valid shares stay.
     found
-        Names of the markers of those that are complete.
+        Stage -> names of the markers of those that are complete.
     """
     static: dict[str, list[Piece]] = {given.source.name: [] for given in plan.predictors if given.static}
     batches: dict[int, list[Piece]] = defaultdict(list)
-    for unit in units:
-        if unit.marker not in found:
+    for unit in (*units, *filled):
+        if unit.marker not in found[unit.stage]:
             continue
-        source, tile, *rest = unit.arguments[0].source, *unit.arguments[3:]
+        source, tile, *rest = unit.arguments[0].source, *unit.arguments[3:6]
         piece = Piece(unit.stage, unit.marker, source.name, *tile.coarse)
         if not rest:
             static[source.name].append(piece)

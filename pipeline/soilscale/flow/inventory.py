@@ -24,7 +24,7 @@ METADATA = "/zarr.json"
 
 PRODUCT = re.compile(
     r"(cube|maps)\.zarr/zarr\.json"
-    r"|(cube\.zarr/(fine|coarse|fraction)|maps\.zarr/(month|season|coarse|coarse_season))"
+    r"|(cube\.zarr/(fine|coarse|fraction|observed|level|cycle|filled)|maps\.zarr/(month|season|coarse|coarse_season))"
     r"/(zarr\.json|[^/]+/(zarr\.json|c(/\d+)*))"
     r"|(samples|predictions)\.parquet"
     r"|models/[^/]+/[^/]+/(model\.skops|model\.json|trees\.npz)"

@@ -15,6 +15,8 @@ from soilscale.flow import (
     areas,
     detail,
     explain,
+    fill,
+    gaps,
     gathering,
     intervals,
     inventory,
@@ -135,7 +137,7 @@ def verify(run: Run, standing: dict[str, str], *, begun: bool) -> bool:
 def _order() -> tuple[str, ...]:
     """Stages of units, and the report, each after what it goes on from."""
     return (
-        *(plan.CUBE, plan.GATHER, plan.RELATE, plan.HARMONISE, plan.MERGE, stages.SAMPLES),
+        *(plan.CUBE, *gaps.STAGES, plan.GATHER, plan.RELATE, plan.HARMONISE, plan.MERGE, stages.SAMPLES),
         *(areas.KNOTS, explain.SELECT, explain.TUNE, *areas.JOINT, stages.TRAIN, stacking.STACK),
         *(explain.IMPORTANCE, explain.ABLATION, intervals.INTERVALS, applicability.STAGE),
         *mapping.STAGES,
@@ -255,6 +257,8 @@ def _makers(run: Run, store: str, group: str, name: str, index: int | None, tile
         return {mapping.SOLVE: {slot}} | {
             stage: {f"{slot}_{tile.name}"} for stage in (mapping.PREDICT, mapping.CONSERVE, mapping.FOLD)
         }
+    if group in {cube.OBSERVED, cube.LEVEL, cube.CYCLE, cube.FILLED}:
+        return _gap_makers(run, group, name, index, tile)
     target = run.plan.target.source
     if group != FINE:
         stage = plan.MERGE if group == COARSE and name == target.name and target.harmonise is not None else plan.GATHER
@@ -264,7 +268,28 @@ def _makers(run: Run, store: str, group: str, name: str, index: int | None, tile
     if feature is None:
         return {}
     source = feature.source.name
-    return {plan.CUBE: {unit.name for unit in run.cube_units if _made(unit, source, name, index, tile)}}
+    stage = gaps.GAPS if feature in run.plan.filled else plan.CUBE
+    return {stage: {unit.name for unit in run.cube_units if _made(unit, source, name, index, tile)}}
+
+
+def _gap_makers(run: Run, group: str, name: str, index: int | None, tile: Tile) -> dict[str, set[str]]:
+    """As `_makers`, of the groups by which gaps are filled."""
+    if group == cube.LEVEL:
+        return {gaps.LEVELS: {name}}
+    if group == cube.CYCLE:
+        return {gaps.CYCLES: {f"{name.rpartition('_')[0]}/{tile.name}"}}
+    if group == cube.FILLED:
+        source = cube.fractions(run.plan.inputs)[name].source.name
+        return {gaps.GAPS: {unit.name for unit in run.cube_units if _made(unit, source, name, index, tile)}}
+    return {
+        plan.CUBE: {
+            unit.name
+            for unit in run.cube_units
+            if unit.arguments[0].source.name == name
+            and unit.arguments[3] == tile
+            and fill.observed_at(run.plan.months, unit.arguments[5][0]) == index
+        }
+    }
 
 
 def _made(unit: Unit, source: str, name: str, index: int | None, tile: Tile) -> bool:

@@ -109,6 +109,11 @@ class Outlook:
         return cube.template(self.inputs, self.grid, self.months)
 
     @cached_property
+    def filled(self) -> tuple[Input, ...]:
+        """Sources whose gaps are filled in the cube."""
+        return tuple(filter(cube.fillable, self.inputs)) if self.config.maps.gaps == "cycle" else ()
+
+    @cached_property
     def starts(self) -> Months:
         """First months of the seasons that are mapped."""
         return maps.complete_seasons(self.months, self.config.season_scheme)

@@ -19,6 +19,7 @@ from soilscale.flow import (
     detail,
     explain,
     freezing,
+    gaps,
     judging,
     lease,
     mapping,
@@ -70,7 +71,8 @@ def status(config: Config) -> Status:
     before, after = explain.asked(config)
     stack = (stacking.STACK,) if any(models.find(name).members for name in config.models.algorithms) else ()
     learned = (areas.KNOTS, *before, *(areas.JOINT if areas.algorithms(config) else ()), TRAIN, *stack, *after)
-    for stage in (CUBE, GATHER, *_of_parts(config), SAMPLES, *learned, *mapping.STAGES):
+    closing = gaps.STAGES if config.maps.gaps == "cycle" else ()
+    for stage in (CUBE, *closing, GATHER, *_of_parts(config), SAMPLES, *learned, *mapping.STAGES):
         standing = {name for name in markers(workspace, stage) if MARKER.search(name) and not name.endswith(FAILED)}
         units = expected.get(stage)
         done = len(standing) if units is None else sum(unit.marker in standing for unit in units)
@@ -116,6 +118,8 @@ def _expected(run: Run) -> dict[str, list[Unit]]:
     """Units of the stages, as far as they can be planned from what stands."""
     units = {
         CUBE: run.cube_units,
+        **{stage: [] for stage in gaps.STAGES},
+        **run.gaps_units,
         GATHER: run.gather_units,
         RELATE: plan.relate_units(run.plan, run.standing),
         HARMONISE: plan.harmonise_units(run.plan, run.standing),

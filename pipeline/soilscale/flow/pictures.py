@@ -224,7 +224,7 @@ def _map(
     indices = np.searchsorted(run.plan.months, months)
     fine = material.fine.isel(y=rows, x=columns)
     names = explain.features_of(run, model.season)
-    features = [np.mean([_filled(fine[name], int(i), how.fill_gaps) for i in indices], axis=0) for name in names]
+    features = [np.mean([_filled(fine[name], int(i), how.reach) for i in indices], axis=0) for name in names]
     url = run.workspace.model(model.season, model.algorithm)
     inside = np.isfinite(material.months[MAP].isel(time=indices, y=rows, x=columns).to_numpy()).all(axis=0)
     predicted = maps.predict(learn.load(url, model.version), features, inside).astype("float64")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, groupby
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from soilscale import catalog, cube, storage
+from soilscale import catalog, cube, flow, storage
 from soilscale.catalog import Relations, Scene
 from soilscale.config import Config
 from soilscale.cube import Input
@@ -50,6 +50,8 @@ class Plan:
     """Source -> item -> where the item itself lies, else its first asset."""
     relations: Mapping[str, Relations] = field(default_factory=dict)
     """Source -> what its items are to each other; those that give way are no scenes."""
+    learned: Months | None = None
+    """Months from which annual cycles are learned, by which gaps are filled; None: gaps are left in the cube."""
 
     @property
     def target(self) -> Input:
@@ -65,7 +67,13 @@ class Plan:
     def layout(self) -> str:
         """Digest of the cube's template but for its last month: grid, first month and variables."""
         read = [given for given in self.inputs if given.source.harmonise is None]
-        return digest(ALGORITHM, self.grid, str(self.months[0]), read, self.target.source.name)
+        groups = [flow.gaps.FORMAT] if self.filled else []
+        return digest(ALGORITHM, self.grid, str(self.months[0]), read, self.target.source.name, *groups)
+
+    @cached_property
+    def filled(self) -> tuple[Input, ...]:
+        """Sources whose gaps are filled in the cube."""
+        return () if self.learned is None else tuple(given for given in self.inputs if cube.fillable(given))
 
     @cached_property
     def recipes(self) -> Mapping[str, str]:
@@ -134,7 +142,8 @@ def make(config: Config, workspace: Workspace) -> Plan:
     inputs = [_with_classes(workspace, given) for given in inputs]
     if config.target.harmonise is not None:
         inputs.append(_harmonised(config.target, config.target.harmonise, inputs))
-    return Plan(tuple(inputs), scenes, config.nested_grid, config.months, hrefs, relations)
+    learned = config.training_months if config.maps.gaps == "cycle" else None
+    return Plan(tuple(inputs), scenes, config.nested_grid, config.months, hrefs, relations, learned)
 
 
 def _harmonised(target: Source, how: Harmonise, inputs: Sequence[Input]) -> Input:
@@ -221,7 +230,7 @@ def _source_units(config: Config, plan: Plan, given: Input, tile: Tile) -> list[
     read = freezing.reading(config, source, given.unit)
     if given.static:
         return [_unit_of(plan, source, unit_name(source, None, tile), near, fill.static, (read, near, plan.grid, tile))]
-    work = fill.target if source.on_coarse else fill.month
+    work = fill.target if source.on_coarse else fill.observe if given in plan.filled else fill.month
     return [
         _unit_of(
             plan,
@@ -264,7 +273,8 @@ def _unit_of(
 ) -> Unit:
     months = [(month, fill.reach(source, plan.months, month)) for month in (arguments[5] if arguments[4:] else ())]
     made_from = digest(plan.recipes[source.name], [scene.digest for scene in scenes], months)
-    return Unit(CUBE, name, made_from, work, arguments, fill.blank, f"{source.name}/{arguments[3].name}")
+    blank = fill.blank_observed if work == fill.observe else fill.blank
+    return Unit(CUBE, name, made_from, work, arguments, blank, f"{source.name}/{arguments[3].name}")
 
 
 def unit_name(source: Source, month: np.datetime64 | None, tile: Tile) -> str:
@@ -287,11 +297,15 @@ class State:
         return [self.units.get(name, MISSING) for name in names]
 
     def predictors(self, tile: Tile, month: np.datetime64, reach: int = 0) -> str:
-        """Digest of all predictors of a tile in a month, their lags, and the months within `reach` on either side."""
+        """Digest of all predictors of a tile in a month, their lags, and the months within `reach` on either side.
+
+        What is filled in the cube does not hang on these.
+        """
         parts = []
         for given in self.plan.predictors:
-            back = np.timedelta64(max(given.source.lags, default=0) + reach, "M")
-            parts.append(self.of(given, tile, month_range(month - back, month + np.timedelta64(reach, "M"))))
+            around = 0 if given in self.plan.filled else reach
+            back = np.timedelta64(max(given.source.lags, default=0) + around, "M")
+            parts.append(self.of(given, tile, month_range(month - back, month + np.timedelta64(around, "M"))))
         return digest(parts)
 
     def parts(self, tile: Tile, how: Harmonise) -> list[list[str]]:
@@ -311,16 +325,22 @@ class State:
 
 def state(workspace: Workspace, plan: Plan, units: Sequence[Unit]) -> State:
     """State of the cube as its markers tell."""
-    found = markers(workspace, CUBE)
-    standing = {
-        name: origin if unit.marker in found else MISSING for unit in units for name, origin in _origins(plan, unit)
-    }
+    seen = observed(plan, units, markers(workspace, CUBE))
+    standing = dict(seen.units) | flow.gaps.standing(plan, units, seen, markers(workspace, flow.gaps.GAPS))
     if plan.target.source.harmonise is not None:
         found = markers(workspace, HARMONISE)
         for unit in harmonise_units(plan, State(plan, standing)):
             told = unit.digest if unit.marker in found else MISSING
             standing |= {unit_name(plan.target.source, month, unit.arguments[-1]): told for month in plan.months}
     return State(plan, standing)
+
+
+def observed(plan: Plan, units: Sequence[Unit], found: Collection[str]) -> State:
+    """What is read into the cube, its gaps not filled, as the markers of its units tell."""
+    return State(
+        plan,
+        {name: origin if unit.marker in found else MISSING for unit in units for name, origin in _origins(plan, unit)},
+    )
 
 
 def relate_units(plan: Plan, standing: State) -> list[Unit]:

@@ -101,9 +101,17 @@ class Run:
         return flow.plan.cube_units(self.config, self.plan)
 
     @property
+    def gaps_units(self) -> dict[str, list[Unit]]:
+        """Units that fill the gaps of predictors, by their stage; none where they are left in the cube."""
+        found = markers(self.workspace, flow.plan.CUBE)
+        seen = flow.plan.observed(self.plan, self.cube_units, found)
+        return flow.gaps.units(self.plan, self.cube_units, seen, found) if self.plan.filled else {}
+
+    @property
     def gather_units(self) -> list[Unit]:
         """Units that write the coarse group from what those keep that are complete."""
-        return flow.gathering.gather_units(self.plan, self.cube_units, markers(self.workspace, flow.plan.CUBE))
+        found = {stage: markers(self.workspace, stage) for stage in (flow.plan.CUBE, flow.gaps.GAPS)}
+        return flow.gathering.gather_units(self.plan, self.cube_units, self.gaps_units.get(flow.gaps.GAPS, []), found)
 
     @property
     def merge_units(self) -> list[Unit]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from soilscale import catalog, cube, models, reports, samples, storage
 from soilscale.errors import DataError, IncompleteError
-from soilscale.flow import areas, audit, explain, fill, fitting, freezing, inventory, learn, plan, stacking
+from soilscale.flow import areas, audit, explain, fill, fitting, freezing, gaps, inventory, learn, plan, stacking
 from soilscale.flow.layout import Layout, lay
 from soilscale.flow.session import Run
 from soilscale.flow.units import Receipt, Unit
@@ -74,13 +74,23 @@ def fill_cube(run: Run) -> None:
     _find_classes(run)
     lay(
         Layout(run.workspace, run.workspace.cube, "layout.json", run.plan.layout, run.plan.months),
-        cube.template(run.plan.inputs, run.plan.grid, run.plan.months),
-        (plan.CUBE, plan.GATHER, plan.RELATE, plan.HARMONISE, plan.MERGE),
+        cube.template(run.plan.inputs, run.plan.grid, run.plan.months, filled=bool(run.plan.filled)),
+        (plan.CUBE, *gaps.STAGES, plan.GATHER, plan.RELATE, plan.HARMONISE, plan.MERGE),
     )
     run.do(run.cube_units, "cube")
+    _fill_gaps(run)
     run.do(run.gather_units, "cube: coarse cells")
     if run.plan.target.source.harmonise is not None:
         _harmonise(run)
+
+
+def _fill_gaps(run: Run) -> None:
+    """Fill the gaps of predictors, by levels and cycles that are learned from what was read."""
+    work = run.gaps_units
+    if work:
+        raise_failed(run.do(work[gaps.LEVELS], "cube: levels of months"))
+        raise_failed(run.do(work[gaps.CYCLES], "cube: annual cycles"))
+        run.do(work[gaps.GAPS], "cube: gaps")
 
 
 def _harmonise(run: Run) -> None:

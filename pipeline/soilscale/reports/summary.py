@@ -42,7 +42,7 @@ RESTS_ON: Mapping[str, str] = {
 QUALITY: Mapping[Quality, str] = {
     Quality.OBSERVED: "with a coarse observation",
     Quality.PREDICTED: "predicted without a coarse observation",
-    Quality.GAP_FILLED: "with a predictor filled from the months around",
+    Quality.GAP_FILLED: "with a predictor that was not seen in the month and is filled",
     Quality.CLAMPED: "clamped to the physical range",
     Quality.OUTSIDE: "outside the area",
     Quality.COMPREHENSIVE: "by the comprehensive model, for want of training rows in the season",
@@ -383,7 +383,7 @@ def quality_words(flags: Mapping[Quality, int], total: int) -> str:
     """
     told = {
         Quality.PREDICTED: "have no coarse observation and are predicted alone",
-        Quality.GAP_FILLED: "rest on a predictor filled from the months around",
+        Quality.GAP_FILLED: "rest on a predictor that was not seen in the month and is filled",
         Quality.CLAMPED: "were clamped to the physical range",
         Quality.COMPREHENSIVE: "are by the model of all seasons, for want of training rows in their own",
         Quality.FROZEN: "are frozen or under snow in the month's mean",

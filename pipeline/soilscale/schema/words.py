@@ -35,7 +35,7 @@ class Quality(IntFlag):
     PREDICTED = 2
     """Predicted where the coarse product has no observation."""
     GAP_FILLED = 4
-    """A predictor was missing in this month and filled from its neighbours in time."""
+    """A predictor was not seen in this month and is filled."""
     CLAMPED = 8
     """The value stood outside the physical range and was brought back to it."""
     OUTSIDE = 16

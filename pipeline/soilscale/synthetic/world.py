@@ -177,7 +177,8 @@ class World:
             - ``land_cover``: the class of the nearest node;
             - ``precipitation`` (mm per month): the coarse product, interpolated between the centres of its cells;
             - ``lst`` (K): mean of the clear composites, weighted by the days they share with the month; NaN where
-              all are cloudy;
+              all are cloudy. A cube whose gaps are filled comes near to the mean of all composites instead, which
+              is up to 1 K away;
             - ``et`` (mm per month): mean daily rate of the composites, weighted likewise, times the month's days;
               NaN in the city and on barren ground;
             - ``ndvi`` (1): NaN under cloud;
