@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DOCS := $(VENV)/.installed-docs
 PROCESSES ?= 2
+unexport PYTHONDONTWRITEBYTECODE # or every process of every test compiles all modules anew
 DEPLOYED := chart* image* compose deploy* operations runner
 
 .DEFAULT_GOAL := help

@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from commands import Ended, dask_cluster, files, invoke, markers, soilscale, sparse_world, started, wait_until
+from commands import Ended, dask_cluster, files, invoke, markers, soilscale, started, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -47,16 +47,13 @@ if units._do.__name__ == "_do":
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sparse_world(tmp_path_factory.mktemp("world"))
+def config(undisturbed: Path) -> Path:
+    return undisturbed
 
 
 @pytest.fixture(scope="module")
-def output(config: Path) -> Path:
-    """Products of a run that nothing disturbed."""
-    done = invoke("run", config, "--workers", WORKERS)
-    assert done.status == 0, done.err
-    return config.parent / "run"
+def output(undisturbed: Path) -> Path:
+    return undisturbed.parent / "run"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import pystac
 import pytest
 import rasterio
 
-from commands import dask_cluster, files, invoke, sparse_world, started, wait_until
+from commands import files, invoke, sparse_world, started, wait_until
 from soilscale import __version__, storage
 from soilscale.errors import IncompleteError
 from soilscale.flow import releases
@@ -27,12 +26,6 @@ from soilscale.flow.workspace import Workspace, digest
 pytestmark = pytest.mark.slow
 
 NAMES = [f"shaanxi-like-month-2004-{month:02d}" for month in range(1, 13)]
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with dask_cluster(tmp_path_factory.mktemp("cluster")) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

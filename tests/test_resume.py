@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,22 +42,13 @@ OWN = ("state", "run.yaml", "report/index.html")
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with dask_cluster(tmp_path_factory.mktemp("cluster")) as address:
-        yield address
+def config(undisturbed: Path) -> Path:
+    return undisturbed
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sparse_world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module")
-def output(config: Path, cluster: str) -> Path:
-    """Products of a run that nothing disturbed."""
-    done = invoke("run", config, "--scheduler", cluster)
-    assert done.status == 0, done.err
-    return config.parent / "run"
+def output(undisturbed: Path) -> Path:
+    return undisturbed.parent / "run"
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from typer.main import get_command
 
 import charts
 from charts import MOSELLE, Document
-from commands import Ended, files, markers, soilscale, sparse_world, started, wait_until
+from commands import Ended, files, markers, soilscale, started, wait_until
 from servers.kubernetes_api import OWN, Kubernetes, Operator, operator, serving
 from soilscale import cli, dask_operator, manifests
 from soilscale.dask_operator import DaskCluster
@@ -72,17 +72,14 @@ def file(render: list[Document], tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sparse_world(tmp_path_factory.mktemp("world"))
+def config(undisturbed: Path) -> Path:
+    return undisturbed
 
 
 @pytest.fixture(scope="module")
-def output(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def output(undisturbed: Path) -> Path:
     """What a run without Kubernetes makes."""
-    folder = tmp_path_factory.mktemp("plain") / "run"
-    done = soilscale("run", config, "--output", folder, "--workers", 2)
-    assert done.status == 0, done.err
-    return folder
+    return undisturbed.parent / "run"
 
 
 def environment(kubeconfig: str, port: int, **more: str) -> dict[str, str]:
