@@ -117,7 +117,7 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+def frail(tmp_path: Path) -> Iterator[Cluster]:
     made = Cluster(tmp_path, tmp_path / "done.log")
     yield made
     made.stack.close()
@@ -138,13 +138,13 @@ def reach(strike: Strike, state: Path, process: Popen[bytes]) -> bool:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_kills_lose_nothing_that_was_marked(
-    config: Path, output: Path, cluster: Cluster, tmp_path: Path, seed: int
+    config: Path, output: Path, frail: Cluster, tmp_path: Path, seed: int
 ) -> None:
     state, log = tmp_path / "run" / "state", tmp_path / "log"
     standing: dict[str, int] = {}
     waiting, address, struck = strikes(output, seed), "", 0
     while waiting:
-        address = address or cluster.address()
+        address = address or frail.address()
         run = ("run", config, "--output", tmp_path / "run", "--scheduler", address)
         with started(*run, log=log) as process:
             while waiting and process.poll() is None:
@@ -156,7 +156,7 @@ def test_kills_lose_nothing_that_was_marked(
                 if strike.victim in {"run", "all"}:
                     os.killpg(process.pid, signal.SIGKILL)
                 if strike.victim != "run":
-                    cluster.strike(strike.victim)
+                    frail.strike(strike.victim)
                     address = address if strike.victim == "worker" else ""
                 if strike.victim != "worker":
                     assert process.wait(120) == (75 if strike.victim == "scheduler" else -9), log.read_text()
@@ -164,12 +164,12 @@ def test_kills_lose_nothing_that_was_marked(
                 assert process.wait(300) == 0, log.read_text()
         assert "Traceback" not in log.read_text()
     assert struck >= 1
-    done = invoke("run", config, "--output", tmp_path / "run", "--scheduler", address or cluster.address())
+    done = invoke("run", config, "--output", tmp_path / "run", "--scheduler", address or frail.address())
     assert done.status == 0, done.err
     assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)
     now = markers(state)
     assert all(now[name] == time for name, time in standing.items()), "what was marked is not done again"
-    times = Counter(cluster.log.read_text().split())
+    times = Counter(frail.log.read_text().split())
     assert set(times) == set(now)
     assert sum(times.values()) - len(times) <= struck * WORKERS, "no more than was in flight is done again"
 
