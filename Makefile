@@ -9,6 +9,9 @@ INSTALLED_DOCS := $(VENV)/.installed-docs
 PROCESSES ?= 2
 DEPLOYED := chart* image* compose deploy* operations runner
 
+# Where it is set, every process of every test compiles all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo check test test-deploy chart browser docs clean
@@ -30,6 +33,8 @@ check: $(INSTALLED) ## style, types, and the layers of modules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Each process of tests has one core; more threads of linear algebra would spin for theirs.
+test test-deploy: export OMP_NUM_THREADS := 1
 test: check browser ## check, then every test
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +39,18 @@ def template(
     paths: Sequence[Path] = (), values: Mapping[str, Any] | None = None, version: str = "1.34", release: str = "moselle"
 ) -> subprocess.CompletedProcess[str]:
     """Render with files of values, and further values over them."""
-    given = [word for path in paths for word in ("--values", str(path))]
-    return call(
-        "template",
-        release,
-        CHART,
-        *given,
-        "--values",
-        "-",
-        "--kube-version",
-        version,
-        given=as_text(values or {}),
-    )
+    contents = tuple((path, path.read_text(encoding="utf-8")) for path in paths)
+    return _template(contents, as_text(values or {}), version, release)
+
+
+@cache
+def _template(
+    contents: tuple[tuple[Path, str], ...], values: str, version: str, release: str
+) -> subprocess.CompletedProcess[str]:
+    """Render once what many tests look at."""
+    given = [word for path, _ in contents for word in ("--values", str(path))]
+    words = ("template", release, CHART, *given, "--values", "-", "--kube-version", version)
+    return call(*words, given=values)
 
 
 def as_text(values: Mapping[str, Any]) -> str:
@@ -131,6 +132,7 @@ def closed(node: Any) -> Any:
     return made
 
 
+@cache
 def definition(kind: str, *metadata: str) -> Draft202012Validator:
     """Strict check of a resource of the Dask operator; its metadata may have these fields beside name and labels."""
     content = yaml.safe_load((definitions() / f"{kind.lower()}.yaml").read_text(encoding="utf-8"))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import logging
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +23,9 @@ from typing import Any
 import yaml
 
 from soilscale import cli, synthetic
+
+SHARED = "SOILSCALE_TESTS_SHARED"
+"""Environment variable: folder of what all processes of a session of tests share."""
 
 MARKER = re.compile(r"\.[0-9a-f]{16}\.json$")
 """End of the name of a complete unit's marker."""
@@ -217,9 +222,28 @@ def counts(status: Ended) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in rows if len(row) == 4 and row[1].isdigit()}
 
 
+@contextmanager
+def shared(name: str) -> Iterator[Path]:
+    """Folder that all processes of a session of tests share; others wait while one of them looks or writes there."""
+    folder = Path(os.environ[SHARED]) / name
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
+def small_world(folder: Path, cells: int, years: tuple[int, int]) -> Path:
+    """World that is written once in a session of tests, and copied by whoever needs it; its configuration."""
+    with shared(f"world-{cells}-{years[0]}-{years[1]}") as kept:
+        if not kept.exists():
+            synthetic.write(kept.with_suffix(".draft"), cells=cells, years=years)
+            kept.with_suffix(".draft").rename(kept)
+    shutil.copytree(kept, folder, dirs_exist_ok=True)
+    return folder / "world.yaml"
+
+
 def sparse_world(folder: Path, cells: int = 3) -> Path:
     """World of few coarse cells and a year, with few sources and a small forest; returns its configuration."""
-    path = synthetic.write(folder, cells=cells, years=(2004, 2004))
+    path = small_world(folder, cells, (2004, 2004))
     content = yaml.safe_load(path.read_text())
     kept = ("soil_moisture", "precipitation", "ndvi", "elevation", "sand")
     return edit(

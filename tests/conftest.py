@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import gc
+import os
+import shutil
 import signal
+import tempfile
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fsspec.implementations.http import HTTPFileSystem
 from hypothesis import settings
 from s3fs import S3FileSystem
 
+from commands import SHARED, dask_cluster, invoke, shared, sparse_world
+from drawings import Drawings
 from servers.faults import Faults, faulty
 from servers.seaweed import BUCKET, Seaweed, seaweed
 from soilscale.storage import stores
@@ -21,6 +27,18 @@ settings.load_profile("steady")
 
 # A shell starts what it runs in the background with Ctrl-C ignored, and every process of a test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder that the processes of a session share; workers of xdist inherit its name."""
+    if not hasattr(config, "workerinput"):
+        os.environ[SHARED] = tempfile.mkdtemp(prefix="soilscale-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove that folder."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop(SHARED))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,6 +55,36 @@ def forget_stores() -> None:
         known.cache_clear()
     with warnings.catch_warnings(action="ignore", category=ResourceWarning):
         gc.collect()  # connections of stores that nobody can close any more
+
+
+@pytest.fixture(scope="session", autouse=True)
+def drawings() -> Iterator[None]:
+    """Draw no figure of a run again of the same data: drawing takes more than half of a small run's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("soilscale.flow.pictures.figures", Drawings())
+        yield
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a Dask cluster of two workers, which have imported and compiled what they need after the first file.
+
+    A test that harms its cluster, or needs another environment, starts its own.
+    """
+    with dask_cluster(tmp_path_factory.mktemp("cluster")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def undisturbed(cluster: str) -> Path:
+    """Configuration of a sparse world with the products of a run that nothing disturbed; both are only read."""
+    with shared("undisturbed") as folder:
+        path = folder / "world.yaml"
+        if not (folder / "whole").exists():
+            done = invoke("run", sparse_world(folder), "--scheduler", cluster)
+            assert done.status == 0, done.err
+            (folder / "whole").touch()
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from commands import (
     Ended,
     counts,
-    dask_cluster,
     edit,
     files,
     free_port_of_nobody,
@@ -46,12 +45,6 @@ OWN = ("state", "run.yaml", "items", "maps/", "report/")
 """What tells of a run itself, or of where its inputs lie."""
 
 NDVI = "1_km_monthly_NDVI"
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with dask_cluster(tmp_path_factory.mktemp("cluster")) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,6 @@ from commands import (
     PROGRAMS,
     Ended,
     counts,
-    dask_cluster,
     edit,
     files,
     free_port_of_nobody,
@@ -69,12 +68,6 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = sparse_world(tmp_path_factory.mktemp("world"))
     state_in_file_alone(path.parent / "catalog" / "dem" / "dem", "m")
     return edit(path, seasons={"year": list(range(1, 13))}, period=["2004-03", "2004-08"], models__ablation=False)
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with dask_cluster(tmp_path_factory.mktemp("cluster"), workers=1) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 
 from servers.files import Files, serve
+from soilscale import extents
 from soilscale.cube import assets, mesh, read_month, select, warping
 from soilscale.cube.ahead import READERS, ahead, next_ahead, turn
 from soilscale.cube.windows import SPARE, strips
@@ -38,7 +39,7 @@ def test_every_pixel_that_a_cell_lies_in_is_needed(place: tuple[float, float], c
     assert found is not None
     rows, columns = geobox.shape
     x, y = geobox.transform @ np.meshgrid(np.arange(columns + 1), np.arange(rows + 1))
-    column, row = ~part.transform @ mesh.transformer(str(geobox.crs), wkt).transform(x, y)
+    column, row = ~part.transform @ extents.transformer(str(geobox.crs), wkt).transform(x, y)
     row, column = np.floor(row).astype(int), np.floor(column).astype(int)
     assert (found[row, 0] <= column).all()
     assert (column < found[row, 1]).all()

@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from commands import Ended, dask_cluster, files, invoke, markers, soilscale, sparse_world, started, wait_until
+from commands import Ended, dask_cluster, files, invoke, markers, soilscale, started, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -47,16 +47,13 @@ if units._do.__name__ == "_do":
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sparse_world(tmp_path_factory.mktemp("world"))
+def config(undisturbed: Path) -> Path:
+    return undisturbed
 
 
 @pytest.fixture(scope="module")
-def output(config: Path) -> Path:
-    """Products of a run that nothing disturbed."""
-    done = invoke("run", config, "--workers", WORKERS)
-    assert done.status == 0, done.err
-    return config.parent / "run"
+def output(undisturbed: Path) -> Path:
+    return undisturbed.parent / "run"
 
 
 @dataclass(frozen=True)
@@ -120,7 +117,7 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+def frail(tmp_path: Path) -> Iterator[Cluster]:
     made = Cluster(tmp_path, tmp_path / "done.log")
     yield made
     made.stack.close()
@@ -141,13 +138,13 @@ def reach(strike: Strike, state: Path, process: Popen[bytes]) -> bool:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_kills_lose_nothing_that_was_marked(
-    config: Path, output: Path, cluster: Cluster, tmp_path: Path, seed: int
+    config: Path, output: Path, frail: Cluster, tmp_path: Path, seed: int
 ) -> None:
     state, log = tmp_path / "run" / "state", tmp_path / "log"
     standing: dict[str, int] = {}
     waiting, address, struck = strikes(output, seed), "", 0
     while waiting:
-        address = address or cluster.address()
+        address = address or frail.address()
         run = ("run", config, "--output", tmp_path / "run", "--scheduler", address)
         with started(*run, log=log) as process:
             while waiting and process.poll() is None:
@@ -159,7 +156,7 @@ def test_kills_lose_nothing_that_was_marked(
                 if strike.victim in {"run", "all"}:
                     os.killpg(process.pid, signal.SIGKILL)
                 if strike.victim != "run":
-                    cluster.strike(strike.victim)
+                    frail.strike(strike.victim)
                     address = address if strike.victim == "worker" else ""
                 if strike.victim != "worker":
                     assert process.wait(120) == (75 if strike.victim == "scheduler" else -9), log.read_text()
@@ -167,20 +164,22 @@ def test_kills_lose_nothing_that_was_marked(
                 assert process.wait(300) == 0, log.read_text()
         assert "Traceback" not in log.read_text()
     assert struck >= 1
-    done = invoke("run", config, "--output", tmp_path / "run", "--scheduler", address or cluster.address())
+    done = invoke("run", config, "--output", tmp_path / "run", "--scheduler", address or frail.address())
     assert done.status == 0, done.err
     assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)
     now = markers(state)
     assert all(now[name] == time for name, time in standing.items()), "what was marked is not done again"
-    times = Counter(cluster.log.read_text().split())
+    times = Counter(frail.log.read_text().split())
     assert set(times) == set(now)
     assert sum(times.values()) - len(times) <= struck * WORKERS, "no more than was in flight is done again"
 
 
 def test_a_second_run_is_refused_while_the_first_goes_on(config: Path, output: Path, tmp_path: Path) -> None:
-    run = ("run", config, "--output", tmp_path / "run")
+    assert invoke("search", config, "--output", tmp_path / "run").status == 0
+    run, leases = ("cube", config, "--output", tmp_path / "run"), tmp_path / "run" / "state" / "lease"
+    before = set(leases.glob("*.json"))
     with started(*run, "--workers", 1, log=tmp_path / "log") as first:
-        wait_until((tmp_path / "run" / "state" / "lease" / "000001.json").exists, "the lease")
+        wait_until(lambda: set(leases.glob("*.json")) - before, "the lease")
         second: Ended = soilscale(*run, "--workers", 1)
         assert second.status == 75
         assert f"is being written by another run: process {first.pid} on " in second.err
@@ -189,5 +188,5 @@ def test_a_second_run_is_refused_while_the_first_goes_on(config: Path, output: P
         assert told.status == 0
         assert f"being written by process {first.pid}" in told.out
         assert first.wait(200) == 0, (tmp_path / "log").read_text()
-    assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)
+    assert files(tmp_path / "run" / "cube.zarr") == files(output / "cube.zarr")
     assert "being written" not in invoke("status", config, "--output", tmp_path / "run").out

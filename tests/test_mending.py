@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,6 @@ import zarr
 from commands import (
     Ended,
     counts,
-    dask_cluster,
     edit,
     files,
     invoke,
@@ -29,12 +28,6 @@ pytestmark = pytest.mark.slow
 
 OWN = ("state", "run.yaml", "report/index.html")
 """What tells of a run itself."""
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with dask_cluster(tmp_path_factory.mktemp("cluster")) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

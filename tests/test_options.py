@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from commands import Ended, edit, invoke, soilscale, times
-from soilscale import synthetic
+from commands import Ended, edit, invoke, small_world, soilscale, times
 from soilscale.schema import Quality
 
 pytestmark = pytest.mark.slow
@@ -23,7 +22,7 @@ RATIO = 25
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Configuration of a world of 5 x 5 coarse cells, one year, two seasons."""
-    path = synthetic.write(tmp_path_factory.mktemp("world"), cells=5, years=(2004, 2005))
+    path = small_world(tmp_path_factory.mktemp("world"), 5, (2004, 2005))
     return edit(
         path,
         period=["2004-05", "2005-04"],

@@ -20,7 +20,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from commands import Ended, dask_cluster, edit, files, invoke, markers, redone_units, sparse_world, wait_until
+from commands import Ended, edit, files, invoke, markers, redone_units, sparse_world, wait_until
 from soilscale import catalog, cli, config, flow, storage
 from soilscale.config import Config
 from soilscale.config.period import LAST, SINCE_RELEASE, first_of, last_complete
@@ -358,12 +358,6 @@ NEWEST = ("month/collection.json", "season/collection.json")
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return lambda day: monkeypatch.setattr(cli, "today", lambda: date.fromisoformat(day))
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with dask_cluster(tmp_path_factory.mktemp("cluster"), workers=1) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import pystac
 import pytest
 import rasterio
 
-from commands import dask_cluster, files, invoke, sparse_world, started, wait_until
+from commands import files, invoke, started, wait_until
 from soilscale import __version__, storage
 from soilscale.errors import IncompleteError
 from soilscale.flow import releases
@@ -30,24 +29,15 @@ NAMES = [f"shaanxi-like-month-2004-{month:02d}" for month in range(1, 13)]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with dask_cluster(tmp_path_factory.mktemp("cluster")) as address:
-        yield address
+def output(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Products of a run that has ended once."""
+    return Path(shutil.copytree(undisturbed.parent / "run", tmp_path_factory.mktemp("released") / "run"))
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, cluster: str) -> tuple[object, ...]:
-    """Command of a run that has ended once."""
-    config = sparse_world(tmp_path_factory.mktemp("world"))
-    command = ("run", config, "--scheduler", cluster, "-o", "models.ablation=false")
-    done = invoke(*command)
-    assert done.status == 0, done.err
-    return command
-
-
-@pytest.fixture(scope="module")
-def output(run: tuple[object, ...]) -> Path:
-    return Path(str(run[1])).parent / "run"
+def run(undisturbed: Path, output: Path, cluster: str) -> tuple[object, ...]:
+    """Command of the next run."""
+    return ("run", undisturbed, "--output", output, "--scheduler", cluster)
 
 
 def maps_of(catalog: Path) -> dict[str, bytes]:
@@ -69,7 +59,7 @@ def test_maps_of_a_release_stay_while_and_after_another_is_written(run: tuple[ob
     assert [name for name in sorted(first) if "-month-" in name] == NAMES
     assert maps_of(output / "maps" / "releases" / "1" / "catalog.json") == first
     before = newest.read_bytes()
-    told = invoke("status", *run[1:2]).out
+    told = invoke("status", *run[1:4]).out
     assert "release 1 of " in told
     assert "kept: 1" in told
 

@@ -17,7 +17,7 @@ import xarray as xr
 import yaml
 from numpy.typing import NDArray
 
-from commands import Ended, edit, files, invoke, soilscale, times
+from commands import Ended, edit, files, invoke, small_world, soilscale, times
 from soilscale import models, synthetic
 from soilscale.reports import accuracy
 from soilscale.schema import Quality
@@ -50,7 +50,7 @@ METRICS = {"mape", "bias", "rmse", "ubrmse", "r2", "r2_paper", "r", "kl", "kl_pa
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Configuration of a world of 5 x 5 coarse cells; a year that begins in March has all four seasons."""
     folder = tmp_path_factory.mktemp("world")
-    path = synthetic.write(folder, cells=CELLS, years=(2004, 2005))
+    path = small_world(folder, CELLS, (2004, 2005))
     small = {"n_estimators": 30}
     return edit(
         path,

@@ -20,7 +20,7 @@ from typer.main import get_command
 
 import charts
 from charts import MOSELLE, Document
-from commands import Ended, files, markers, soilscale, sparse_world, started, wait_until
+from commands import Ended, files, markers, soilscale, started, wait_until
 from servers.kubernetes_api import OWN, Kubernetes, Operator, operator, serving
 from soilscale import cli, dask_operator, manifests
 from soilscale.dask_operator import DaskCluster
@@ -30,6 +30,8 @@ from soilscale.manifests import Job
 pytestmark = pytest.mark.server
 
 JOB = {"SOILSCALE_JOB_NAME": "moselle-1", "SOILSCALE_JOB_UID": "4f1d", "SOILSCALE_NAMESPACE": "maps"}
+FEW = ("-o", "models.ablation=false", "-o", "validation.truth=null", "-o", "validation.stations=null")
+"""What shortens a run of which only the cube and the maps are compared."""
 QUOTA = "exceeded quota: compute, requested: count/daskclusters=1, used: 4, limited: 4"
 
 
@@ -72,17 +74,14 @@ def file(render: list[Document], tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sparse_world(tmp_path_factory.mktemp("world"))
+def config(undisturbed: Path) -> Path:
+    return undisturbed
 
 
 @pytest.fixture(scope="module")
-def output(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def output(undisturbed: Path) -> Path:
     """What a run without Kubernetes makes."""
-    folder = tmp_path_factory.mktemp("plain") / "run"
-    done = soilscale("run", config, "--output", folder, "--workers", 2)
-    assert done.status == 0, done.err
-    return folder
+    return undisturbed.parent / "run"
 
 
 def environment(kubeconfig: str, port: int, **more: str) -> dict[str, str]:
@@ -221,7 +220,8 @@ def test_a_run_asks_for_its_cluster_scales_it_and_leaves_nothing_behind(
     config: Path, output: Path, file: Path, rules: list[Document], tmp_path: Path
 ) -> None:
     with kubernetes(rules, tmp_path) as (served, dask, variables):
-        done = soilscale("run", config, "--output", tmp_path / "run", SOILSCALE_CLUSTER=str(file), **variables)
+        command = ("run", config, "--output", tmp_path / "run", *FEW)
+        done = soilscale(*command, SOILSCALE_CLUSTER=str(file), **variables)
 
         assert done.status == 0, done.err
         assert nothing_left(served, dask)
@@ -230,7 +230,7 @@ def test_a_run_asks_for_its_cluster_scales_it_and_leaves_nothing_behind(
         assert "units are left: at least 2 workers are wanted, were 1" in done.err
         assert "token-of-the-runner" not in done.err + done.out
         asked = len(served.asked)
-        again = soilscale("run", config, "--output", tmp_path / "run", SOILSCALE_CLUSTER=str(file), **variables)
+        again = soilscale(*command, SOILSCALE_CLUSTER=str(file), **variables)
         assert again.status == 0, again.err
         assert len(served.asked) == asked, "a run that finds nothing to do asks for no cluster"
     maps = {name: digest for name, digest in files(output).items() if name.startswith(("cube.zarr", "maps.zarr"))}
@@ -249,7 +249,7 @@ def stopped(served: Kubernetes, process: Any, state: Path, number: int) -> int:
 def test_sigterm_leaves_nothing_behind_and_after_sigkill_the_next_pod_of_the_job_takes_over(
     config: Path, output: Path, file: Path, rules: list[Document], tmp_path: Path
 ) -> None:
-    command = ("run", config, "--output", tmp_path / "run", "--cluster", file)
+    command = ("run", config, "--output", tmp_path / "run", "--cluster", file, *FEW)
     with kubernetes(rules, tmp_path) as (served, dask, variables):
         with started(*command, log=tmp_path / "log", **variables) as process:
             assert stopped(served, process, tmp_path / "run" / "state", signal.SIGTERM) == 75
@@ -274,7 +274,7 @@ def test_sigterm_leaves_nothing_behind_and_after_sigkill_the_next_pod_of_the_job
 def test_a_lost_scheduler_ends_the_run_and_its_cluster(
     config: Path, file: Path, rules: list[Document], tmp_path: Path
 ) -> None:
-    command = ("run", config, "--output", tmp_path / "run", "--cluster", file)
+    command = ("run", config, "--output", tmp_path / "run", "--cluster", file, *FEW)
     with kubernetes(rules, tmp_path) as (served, dask, variables):
         with started(*command, log=tmp_path / "log", **variables) as process:
             wait_until(lambda: len(markers(tmp_path / "run" / "state")) > 5, "units that are done", 120)

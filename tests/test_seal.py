@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import zarr
 
-from commands import Ended, dask_cluster, edit, files, invoke, redone, sparse_world, times
+from commands import Ended, edit, files, invoke, redone, sparse_world, times
 
 pytestmark = pytest.mark.slow
 
@@ -54,12 +54,6 @@ def imported(*arguments: object) -> list[str]:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stderr.splitlines()[-1].split()
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with dask_cluster(tmp_path_factory.mktemp("cluster")) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import xarray as xr
 import yaml
 from numpy.typing import NDArray
 
-from commands import Ended, dask_cluster, edit, invoke, times
+from commands import Ended, edit, invoke, times
 from soilscale import config, kernels, samples
 from soilscale.errors import ConfigurationError
 from worlds import FINER, GAIN, OFFSET, TwoSensors, two_sensors
@@ -29,12 +29,6 @@ OLD, NEW = ("2003-01", "2005-03"), ("2005-07", "2007-09")
 EARLY, GAP, LATE = slice(0, 27), slice(27, 30), slice(30, 57)
 LATER = ("2003-10", "2007-09")
 """Months of the newer sensor where it overlaps the older one."""
-
-
-@pytest.fixture(scope="module")
-def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with dask_cluster(tmp_path_factory.mktemp("dask"), workers=1) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +56,9 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> TwoSensors:
 
 
 @pytest.fixture(scope="module")
-def run(apart: TwoSensors, scheduler: str) -> Ended:
+def run(apart: TwoSensors, cluster: str) -> Ended:
     """How the whole run ended."""
-    return invoke("run", apart.config, "--scheduler", scheduler)
+    return invoke("run", apart.config, "--scheduler", cluster)
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +71,10 @@ def opened(output: Path, store: str, group: str) -> xr.Dataset:
     return xr.open_zarr(output / store, group=group, consolidated=False).load()
 
 
-def cube(world: TwoSensors, scheduler: str, *overrides: str) -> xr.Dataset:
+def cube(world: TwoSensors, cluster: str, *overrides: str) -> xr.Dataset:
     """Coarse group of the cube, made anew or as far as it has to be."""
     options = [word for override in overrides for word in ("-o", override)]
-    for command, where in (("search", ()), ("cube", ("--scheduler", scheduler))):
+    for command, where in (("search", ()), ("cube", ("--scheduler", cluster))):
         ended = invoke(command, world.config, *where, *options)
         assert ended.status == 0, ended.err
     return opened(world.config.parent / "run", "cube.zarr", "coarse")
@@ -98,18 +92,18 @@ class Grown:
 
 
 @pytest.fixture(scope="module")
-def grown(tmp_path_factory: pytest.TempPathFactory, scheduler: str) -> Grown:
+def grown(tmp_path_factory: pytest.TempPathFactory, cluster: str) -> Grown:
     world = two_sensors(tmp_path_factory.mktemp("grown"), OLD, NEW)
     path, output = world.config.parent / "items.json", world.config.parent / "run"
     items = json.loads(path.read_text())
     short = [item for item in items["features"] if item["id"] != "new-2007-09"]
     path.write_text(json.dumps(items | {"features": short}))
-    first = cube(world, scheduler)
+    first = cube(world, cluster)
     before = {stage: markers(output, stage) for stage in ("cube", "relate", "harmonise")}
     path.write_text(json.dumps(items))
-    second = cube(world, scheduler)
+    second = cube(world, cluster)
     after = {stage: markers(output, stage) for stage in before}
-    return Grown(first, second, cube(world, scheduler, "sources.soil_moisture.through=rain"), (before, after))
+    return Grown(first, second, cube(world, cluster, "sources.soil_moisture.through=rain"), (before, after))
 
 
 def rmse(got: Any, truth: Array) -> float:
@@ -210,9 +204,9 @@ def test_status_counts_the_units_of_the_sensors(apart: TwoSensors, output: Path)
         assert [word for word in lines[stage] if word.isdigit()] == ["1", "1", "0"]
 
 
-def test_a_second_run_does_nothing(apart: TwoSensors, output: Path, scheduler: str) -> None:
+def test_a_second_run_does_nothing(apart: TwoSensors, output: Path, cluster: str) -> None:
     before = markers(output, "")
-    again = invoke("run", apart.config, "--scheduler", scheduler)
+    again = invoke("run", apart.config, "--scheduler", cluster)
     assert again.status == 0
     assert {name: when for name, when in markers(output, "").items() if name in before} == before
 
@@ -220,24 +214,24 @@ def test_a_second_run_does_nothing(apart: TwoSensors, output: Path, scheduler: s
 # Months in common, a third series, and none
 
 
-def test_an_overlap_recovers_the_level_and_the_reference_wins(together: TwoSensors, scheduler: str) -> None:
-    coarse = cube(together, scheduler)
+def test_an_overlap_recovers_the_level_and_the_reference_wins(together: TwoSensors, cluster: str) -> None:
+    coarse = cube(together, cluster)
     assert rmse(coarse["soil_moisture"], together.coarse) < 1e-6
     np.testing.assert_array_equal(coarse["soil_moisture"][9:27], coarse["new"][9:27])
-    by_distribution = cube(together, scheduler, "sources.soil_moisture.harmonise=cdf")
+    by_distribution = cube(together, cluster, "sources.soil_moisture.harmonise=cdf")
     assert rmse(by_distribution["soil_moisture"][:9], together.coarse[:9]) < 0.005
-    as_it_is = cube(together, scheduler, "sources.soil_moisture.harmonise=none")
+    as_it_is = cube(together, cluster, "sources.soil_moisture.harmonise=none")
     np.testing.assert_array_equal(as_it_is["soil_moisture"][:9], as_it_is["old"][:9])
     np.testing.assert_array_equal(as_it_is["soil_moisture"][9:], as_it_is["new"][9:])
-    upwards = cube(together, scheduler, "sources.soil_moisture.reference=old")
+    upwards = cube(together, cluster, "sources.soil_moisture.reference=old")
     assert rmse(upwards["soil_moisture"], OFFSET + GAIN * together.coarse) < 1e-6
 
 
-def test_another_way_to_harmonise_reads_nothing_again(together: TwoSensors, scheduler: str) -> None:
-    cube(together, scheduler)
+def test_another_way_to_harmonise_reads_nothing_again(together: TwoSensors, cluster: str) -> None:
+    cube(together, cluster)
     output = together.config.parent / "run"
     before = {stage: markers(output, stage) for stage in ("cube", "relate", "harmonise")}
-    cube(together, scheduler, "sources.soil_moisture.harmonise=cdf")
+    cube(together, cluster, "sources.soil_moisture.harmonise=cdf")
     assert markers(output, "cube") == before["cube"]
     for stage in ("relate", "harmonise"):
         assert markers(output, stage) != before[stage]
@@ -249,11 +243,11 @@ def test_a_third_series_recovers_the_level_without_an_overlap(apart: TwoSensors,
     assert np.isnan(grown.through["soil_moisture"][GAP]).all()
 
 
-def test_a_third_series_need_not_be_a_feature(scheduler: str, tmp_path: Path) -> None:
+def test_a_third_series_need_not_be_a_feature(cluster: str, tmp_path: Path) -> None:
     world = two_sensors(tmp_path / "w", ("2003-01", "2004-06"), ("2004-07", "2005-12"))
     wetness = {"role": "part", "catalog": "own", "collection": "rain", "asset": "data", "unit": "mm month-1"}
     through = "sources.soil_moisture.through=wetness"
-    coarse = cube(world, scheduler, f"sources.wetness={json.dumps(wetness)}", through)
+    coarse = cube(world, cluster, f"sources.wetness={json.dumps(wetness)}", through)
     assert rmse(coarse["soil_moisture"], world.coarse) < 1e-5
     assert coarse["wetness"].attrs["units"] == "mm month-1"
     assert coarse["wetness"].attrs["soilscale_role"] == "part"
@@ -272,12 +266,12 @@ def test_a_new_month_of_a_sensor_redoes_the_target_and_nothing_that_was_read(gro
     np.testing.assert_array_equal(grown.first["soil_moisture"][LATE][:-1], grown.second["soil_moisture"][LATE][:-1])
 
 
-def test_an_unreadable_month_of_a_sensor_costs_that_month_alone_in_every_tile(tmp_path: Path, scheduler: str) -> None:
+def test_an_unreadable_month_of_a_sensor_costs_that_month_alone_in_every_tile(tmp_path: Path, cluster: str) -> None:
     world = two_sensors(tmp_path / "w", ("2003-01", "2004-06"), ("2003-03", "2004-06"))
     edit(world.config, grid__tile=2)
     (world.config.parent / "rasters" / "old-2003-02.tif").write_bytes(b"no raster")
     assert invoke("search", world.config).status == 0
-    ended = invoke("cube", world.config, "--scheduler", scheduler)
+    ended = invoke("cube", world.config, "--scheduler", cluster)
     assert ended.status == 65
     assert "old/2003-02" in ended.err
     output = world.config.parent / "run"
@@ -287,10 +281,10 @@ def test_an_unreadable_month_of_a_sensor_costs_that_month_alone_in_every_tile(tm
     assert rmse(found, world.coarse) < 1e-6
 
 
-def test_sensors_that_share_no_calendar_month_are_refused(tmp_path: Path, scheduler: str) -> None:
+def test_sensors_that_share_no_calendar_month_are_refused(tmp_path: Path, cluster: str) -> None:
     world = two_sensors(tmp_path / "w", ("2003-01", "2003-04"), ("2004-06", "2004-10"))
     assert invoke("search", world.config).status == 0
-    ended = invoke("cube", world.config, "--scheduler", scheduler)
+    ended = invoke("cube", world.config, "--scheduler", cluster)
     assert ended.status == 65
     assert "relate soil_moisture: old cannot be brought to the level of new: the two have 0 values" in ended.err
     assert "harmonise: none" in ended.err

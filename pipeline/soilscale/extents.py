@@ -145,6 +145,12 @@ def joined(shape: BaseGeometry) -> BaseGeometry:
 
 
 @lru_cache(maxsize=256)
+def transformer(source: CRS | str, target: CRS | str) -> Transformer:
+    """Transformer between two CRS, x before y, remembered because it is slow to make."""
+    return Transformer.from_crs(source, target, always_xy=True)
+
+
+@lru_cache(maxsize=256)
 def turn(crs: str) -> float | None:
     """Width of the whole Earth on a map that repeats itself in x; None if it does not.
 
@@ -160,7 +166,7 @@ def turn(crs: str) -> float | None:
         return math.radians(TURN) / parsed.axis_info[0].unit_conversion_factor
     longitudes = np.arange(-180.0, 180.0, 45.0)
     try:
-        to_map = Transformer.from_crs(parsed.geodetic_crs, parsed, always_xy=True)
+        to_map = transformer(parsed.geodetic_crs, parsed)
         x, y = to_map.transform(longitudes, np.zeros_like(longitudes))
         beside, _ = to_map.transform(longitudes + 1, np.zeros_like(longitudes))
         higher, up = to_map.transform(longitudes, np.full_like(longitudes, 40.0))

@@ -12,7 +12,7 @@ import numpy as np
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import CRS, Geod, Transformer
+from pyproj import CRS, Geod
 from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
@@ -202,7 +202,7 @@ def project(shape: BaseGeometry, source: CRS | str, target: CRS | str, points: i
     """
     west, south, east, north = shape.bounds
     dense = shapely.segmentize(shape, max(east - west, north - south, 1e-9) / points)
-    transformer = Transformer.from_crs(source, target, always_xy=True)
+    transformer = extents.transformer(source, target)
     return shapely.transform(dense, transformer.transform, interleaved=False)
 
 
@@ -226,14 +226,8 @@ def on_map(area: BaseGeometry, crs: str) -> BaseGeometry:
             )
         return shape
     middle = (whole.bounds[0] + whole.bounds[2]) / 2
-    near, _ = Transformer.from_crs(LONLAT, crs, always_xy=True).transform(middle, 0.0)
+    near, _ = extents.transformer(LONLAT, crs).transform(middle, 0.0)
     return shapely.transform(shape, lambda x, y: (extents.turned(x, near, width), y), interleaved=False)
-
-
-@lru_cache(maxsize=64)
-def _transformer(source: CRS | str, target: CRS | str) -> Transformer:
-    """Transformer between two CRS, x before y, remembered because it is slow to make."""
-    return Transformer.from_crs(source, target, always_xy=True)
 
 
 def _torn(shape: BaseGeometry) -> bool:
@@ -255,7 +249,7 @@ def lonlat_bounds(bounds: Bounds, crs: str) -> extents.Box:
         If nothing of it lies on the Earth.
     """
     left, bottom, right, top = bounds
-    to_lonlat = _transformer(crs, LONLAT)
+    to_lonlat = extents.transformer(crs, LONLAT)
     edges = np.linspace(0, 1, 8 * MESH)
     inner_x, inner_y = np.meshgrid(np.linspace(0, 1, MESH), np.linspace(0, 1, MESH))
     across = np.concatenate([inner_x.ravel(), edges, edges, np.zeros_like(edges), np.ones_like(edges)])
@@ -273,7 +267,7 @@ def lonlat_bounds(bounds: Bounds, crs: str) -> extents.Box:
 
 def _holds_pole(bounds: Bounds, crs: str, pole: float) -> bool:
     """Whether a pole lies within bounds; where a map shows it as a line, if all of that lies within them."""
-    x, y = _transformer(LONLAT, crs).transform(np.array([-179.0, -90.0, 0.0, 90.0, 179.0]), np.full(5, pole))
+    x, y = extents.transformer(LONLAT, crs).transform(np.array([-179.0, -90.0, 0.0, 90.0, 179.0]), np.full(5, pole))
     left, bottom, right, top = bounds
     return bool(((left <= x) & (x <= right) & (bottom <= y) & (y <= top)).all())
 
@@ -313,7 +307,7 @@ def metres_per_cell(geobox: GeoBox) -> NDArray[np.float64]:
     y, x = centres(geobox)
     # A projection's scale changes slowly: every 16th cell is measured, the others are interpolated.
     at_y, at_x = _knots(y), _knots(x)
-    to_lonlat = Transformer.from_crs(str(geobox.crs), LONLAT, always_xy=True)
+    to_lonlat = extents.transformer(str(geobox.crs), LONLAT)
     knot_x, knot_y = np.meshgrid(x[at_x], y[at_y])
     here = to_lonlat.transform(knot_x, knot_y)
     geod = Geod(ellps="WGS84")

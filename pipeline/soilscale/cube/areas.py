@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from soilscale.forest import compiled
+
 Floats = NDArray[np.floating]
-P = ParamSpec("P")
-R = TypeVar("R")
 
 CORNERS = 8
 """Most corners of a quadrilateral clipped to a square."""
@@ -20,12 +18,6 @@ CORNERS = 8
 
 TORN = 16
 """Times a usual cell's width from which a cell counts as torn apart by the edge of a map, and has no value."""
-
-
-def _compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function to machine code at its first call."""
-    compiled: Callable[P, R] = numba.njit(nogil=True)(function)
-    return compiled
 
 
 def overlay(
@@ -69,7 +61,7 @@ def overlay(
     return totals, np.minimum(fraction, 1)
 
 
-@_compiled
+@compiled
 def _clip(x: Any, y: Any, count: int, clipped_x: Any, clipped_y: Any, limit: float, sign: float) -> int:
     """Part of a convex polygon where ``sign * x >= sign * limit``; its number of corners."""
     kept = 0
@@ -88,7 +80,7 @@ def _clip(x: Any, y: Any, count: int, clipped_x: Any, clipped_y: Any, limit: flo
     return kept
 
 
-@_compiled
+@compiled
 def _area(x: Any, y: Any, count: int) -> float:
     """Area of a polygon, by the shoelace formula."""
     total = 0.0
@@ -99,7 +91,7 @@ def _area(x: Any, y: Any, count: int) -> float:
     return abs(total) / 2
 
 
-@_compiled
+@compiled
 def _unfold(x: Any, turn: int) -> None:
     """Bring the corners of a cell to the turn of the first."""
     if turn > 0:
@@ -107,7 +99,7 @@ def _unfold(x: Any, turn: int) -> None:
             x[corner] += turn * np.round((x[0] - x[corner]) / turn)
 
 
-@_compiled
+@compiled
 def _wrapped(column: int, turn: int, columns: int) -> int:
     """Column that shows the same place within the window, -1 if none does."""
     if column < 0:
@@ -117,7 +109,7 @@ def _wrapped(column: int, turn: int, columns: int) -> int:
     return column if 0 <= column < columns else -1
 
 
-@_compiled
+@compiled
 def _overlay(amount: Any, layer: Any, x: Any, y: Any, turn: int, widest: float, totals: Any, fraction: Any) -> None:
     rows, columns = amount.shape
     cell_x, cell_y, strip_x, strip_y = np.empty(4), np.empty(4), np.empty(CORNERS), np.empty(CORNERS)

@@ -15,8 +15,8 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from soilscale.catalog.placement import Placement
-from soilscale.cube.mesh import transformer
 from soilscale.errors import DataError
+from soilscale.extents import transformer
 
 Floats = NDArray[np.floating]
 

@@ -10,9 +10,8 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pyproj import Transformer
 
-from soilscale.extents import turn, turned
+from soilscale.extents import transformer, turn, turned
 
 Floats = NDArray[np.floating]
 
@@ -34,12 +33,6 @@ class Mesh:
     """Shape ``((Y - 1) // step + 2, (X - 1) // step + 2)``; the last nodes may lie beyond the grid."""
     rows: Floats
     step: int
-
-
-@lru_cache(maxsize=256)
-def transformer(source: str, target: str) -> Transformer:
-    """Transformer between two CRS, x before y, remembered because it is slow to make."""
-    return Transformer.from_crs(source, target, always_xy=True)
 
 
 def to_file(geobox: GeoBox, crs: str, middle: float, x: Floats, y: Floats) -> tuple[Floats, Floats]:

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pyproj import CRS, Transformer
+from pyproj import CRS
 
 from soilscale.catalog import Scene
 from soilscale.cube import assets, mosaics
 from soilscale.cube.assets import Header
 from soilscale.cube.decoding import Decoding, Statement, is_fill
 from soilscale.cube.reading import Reading, turns
+from soilscale.extents import transformer
 from soilscale.grid import LONLAT, Bounds
 
 SIDE = 256
@@ -104,7 +105,7 @@ def crs_name(header: Header) -> str:
 
 def _window(header: Header, place: Place) -> Bounds:
     """Window of `SIDE` pixels of a file around a place, or as near to it as the file reaches."""
-    x, y = Transformer.from_crs(LONLAT, header.wkt, always_xy=True).transform(*place)
+    x, y = transformer(LONLAT, header.wkt).transform(*place)
     left, bottom, right, top = header.bounds
     width, height = header.pixel
     if not (math.isfinite(x) and math.isfinite(y)):

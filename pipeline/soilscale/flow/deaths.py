@@ -26,6 +26,10 @@ class LostError(Exception):
         """Addresses of the workers, one for each death."""
         return list(self.args[0])
 
+    def __str__(self) -> str:
+        """In words how often the task lost its worker."""
+        return f"its worker died {len(self.workers)} times, the last at {self.workers[-1]}"
+
 
 @dataclass
 class Deaths:

@@ -364,11 +364,11 @@ class _Stream:
         if rest:
             self.lost += 1
             self.suspects.append((rest[0], error))
-            logger.warning("%s %s: %s; tried again alone later", rest[0].stage, rest[0].name, _died(error))
+            logger.warning("%s %s: %s; tried again alone later", rest[0].stage, rest[0].name, error)
             if self.lost > MOST_KILLED:
                 raise IncompleteError(
                     f"stage {rest[0].stage}: {self.lost} tasks lost their workers again and again, the last: "
-                    f"{rest[0].name} ({_died(error)}); {MEMORY}"
+                    f"{rest[0].name} ({error}); {MEMORY}"
                 ) from error
         if rest[1:]:
             self._submit(rest[1:])
@@ -383,7 +383,7 @@ class _Stream:
                 receipts = self._take(self._next())
         except LostError as error:
             every = LostError([*before.workers, *error.workers])
-            receipts = [give_up(self.workspace, unit, f"{_died(every)}; {MEMORY}")]
+            receipts = [give_up(self.workspace, unit, f"{every}; {MEMORY}")]
             enter(self.workspace, receipts)
         return receipts[0]
 
@@ -395,8 +395,3 @@ def _perform(packed: bytes) -> list[Receipt]:
     name, workspace, units = pickle.loads(packed)  # noqa: S301 - from the runner, over Dask's own connection
     with ending.underway(name) as ended:
         return perform(workspace, units, ended)
-
-
-def _died(error: LostError) -> str:
-    """In words how often a task lost its worker."""
-    return f"its worker died {len(error.workers)} times, the last at {error.workers[-1]}"

@@ -15,9 +15,9 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from pyproj import CRS, Geod, Transformer
+from pyproj import CRS, Geod
 
-from soilscale.extents import TURN, turned
+from soilscale.extents import TURN, transformer, turned
 from soilscale.grid import LONLAT
 from soilscale.reports.style import INK, MISSING
 
@@ -163,7 +163,7 @@ def colour_bar(
 def graticule(axes: Axes, bounds: Extent, crs: str) -> None:
     """Draw meridians and parallels, and name them where they meet the lower and the left edge."""
     left, right, bottom, top = bounds
-    to_lonlat = Transformer.from_crs(crs, LONLAT, always_xy=True)
+    to_lonlat = transformer(crs, LONLAT)
     x, y = np.linspace(left, right, POINTS), np.linspace(bottom, top, POINTS)
     longitude, latitude = (np.asarray(part) for part in to_lonlat.transform(*np.meshgrid(x, y)))
     longitude = turned(longitude, float(longitude[POINTS // 2, POINTS // 2]), TURN)
@@ -187,7 +187,7 @@ def graticule(axes: Axes, bounds: Extent, crs: str) -> None:
 def scale_bar(axes: Axes, bounds: Extent, crs: str) -> None:
     """Draw a bar of a round number of kilometres at the lower left, true along the middle of the map."""
     left, right, bottom, top = bounds
-    to_lonlat = Transformer.from_crs(crs, LONLAT, always_xy=True)
+    to_lonlat = transformer(crs, LONLAT)
     middle = (bottom + top) / 2
     (west, east), (first, last) = to_lonlat.transform([left, right], [middle, middle])
     width = Geod(ellps="WGS84").inv(west, first, east, last)[2] / 1000

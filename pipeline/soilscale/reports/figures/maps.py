@@ -18,9 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
-from pyproj import Transformer
 
-from soilscale.extents import turn, turned
+from soilscale.extents import transformer, turn, turned
 from soilscale.grid import LONLAT
 from soilscale.reports.cartography import (
     Extent,
@@ -250,7 +249,7 @@ def study_area(area: Area) -> Figure:
 def _lonlat(bounds: Extent, crs: str) -> tuple[float, float, float, float]:
     """West, south, east, north of an extent, degrees."""
     left, right, bottom, top = bounds
-    found = Transformer.from_crs(crs, LONLAT, always_xy=True).transform_bounds(left, bottom, right, top)
+    found = transformer(crs, LONLAT).transform_bounds(left, bottom, right, top)
     west, south, east, north = (float(side) for side in found)
     return west, south, east + 360 * (east < west), north
 
@@ -292,7 +291,7 @@ def _placed(
     axes: Axes, longitude: NDArray[np.float64], latitude: NDArray[np.float64], crs: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Places on a map, on the turn that it shows."""
-    x, y = Transformer.from_crs(LONLAT, crs, always_xy=True).transform(longitude, latitude)
+    x, y = transformer(LONLAT, crs).transform(longitude, latitude)
     return turned(x, sum(axes.get_xlim()) / 2, turn(crs)), y
 
 

@@ -12,10 +12,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from pyproj import Transformer
 
 from soilscale import kernels
-from soilscale.extents import turn, turned
+from soilscale.extents import transformer, turn, turned
 from soilscale.grid import LONLAT
 from soilscale.reports.insitu.files import VOLUME
 from soilscale.reports.insitu.screening import SAME_PLACE, Account, Measured
@@ -205,7 +204,7 @@ def on_grid(places: pd.DataFrame, crs: str, middle: float) -> tuple[NDArray[np.f
     middle
         x of the grid's middle.
     """
-    to_grid = Transformer.from_crs(LONLAT, crs, always_xy=True)
+    to_grid = transformer(LONLAT, crs)
     x, y = to_grid.transform(places["longitude"].to_numpy(dtype=float), places["latitude"].to_numpy(dtype=float))
     return turned(x, middle, turn(crs)), np.asarray(y, dtype=float)
 
