@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from soilscale import reports, storage
+from soilscale import models, reports, storage
 from soilscale.flow import areas, learn
 from soilscale.flow.session import Run
 from soilscale.flow.units import Unit
@@ -38,7 +38,7 @@ def interval_units(
     version
         Digest of the predictions and of the observation.
     spreads
-        Season -> arguments of `areas.estimate`, where its own model learns from areas.
+        Season -> arguments of `areas.estimate`: of its own algorithm, or of one that is trained beside it.
     """
     told = (
         run.plan.target.source.name,
@@ -108,10 +108,13 @@ def _offsets(
         for kind, errors in found.items()
     }
     for season, (seen, unseen) in halves.items():
-        lower, upper = map(float, np.nan_to_num(told["predicted"][season]))
-        told["observed"][season] = -seen, seen
-        # Whole swaths lack an observation, as blocks do; the posterior knows of single cells.
-        told["predicted"][season] = min(lower, -unseen), max(upper, unseen)
+        # Whole swaths lack an observation, as blocks do; the posterior knows of single cells. Of a model that does not
+        # learn from areas it knows what there is to err within a cell, but not how the model errs.
+        held = ["predicted"] if models.find(algorithms[season]).joint else ["observed", "predicted"]
+        ends = {"observed": seen, "predicted": unseen}
+        for kind, half in ends.items():
+            lower, upper = map(float, np.nan_to_num(told[kind][season])) if kind in held else (0.0, 0.0)
+            told[kind][season] = min(lower, -half), max(upper, half)
     return told
 
 

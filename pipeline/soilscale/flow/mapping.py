@@ -101,12 +101,10 @@ def measure_units(run: Run, chosen: Mapping[str, Chosen]) -> list[Unit]:
     algorithms = {season: model.algorithm for season, model in chosen.items()}
     fits = [unit.digest for unit in model_units(run, run.config.season_scheme.names)]
     made_from = digest(fits, run.standing.coarse(run.config.training_months))
-    joint_fits = {unit.name: unit.arguments for unit in areas.variance_units(run, samples_digest(run))}
-    spreads = {
-        season: joint_fits[model.algorithm]
-        for season, model in chosen.items()
-        if model.season != ALL and model.algorithm in joint_fits
-    }
+    areal = {unit.name: unit.arguments for unit in areas.variance_units(run, samples_digest(run))}
+    first = next(iter(areal.values()), None)
+    own = {season: areal.get(model.algorithm, first) for season, model in chosen.items() if model.season != ALL}
+    spreads = {season: arguments for season, arguments in own.items() if arguments is not None}
     return intervals.interval_units(run, algorithms, made_from, spreads)
 
 
