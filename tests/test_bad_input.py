@@ -269,7 +269,7 @@ def _assert_seen_the_same(
     gap = filled[name].to_numpy()[month - 1] > 0 if name in filled else np.zeros(found.shape, bool)
     if gap.shape == found.shape:
         np.testing.assert_array_equal(found[~gap], expected[~gap], err_msg=f"{name} {month}")
-    np.testing.assert_allclose(found, expected, rtol=0.02, err_msg=f"{name} {month}")
+    np.testing.assert_allclose(found, expected, rtol=0.1, err_msg=f"{name} {month}")
 
 
 def test_maps_are_made_where_they_can_be_and_flagged(ruin: Ruin) -> None:
