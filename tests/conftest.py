@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
 import signal
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,18 +27,6 @@ settings.load_profile("steady")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Make the folder that the processes of a session share; workers of xdist inherit its name."""
-    if not hasattr(config, "workerinput"):
-        os.environ[SHARED] = tempfile.mkdtemp(prefix="soilscale-tests-")
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove that folder."""
-    if not hasattr(config, "workerinput"):
-        shutil.rmtree(os.environ.pop(SHARED))
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Set the files of slow tests first: each goes to one worker, and one that came last would run alone."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
@@ -55,6 +41,15 @@ def forget_stores() -> None:
         known.cache_clear()
     with warnings.catch_warnings(action="ignore", category=ResourceWarning):
         gc.collect()  # connections of stores that nobody can close any more
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Name the folder that the processes of a session share: the one in which xdist puts those of its workers."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    os.environ[SHARED] = str(folder)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,6 +7,7 @@ import io
 import pickle
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any
 
 import xarray as xr
@@ -34,14 +35,14 @@ class Drawings:
 
     def __getattr__(self, name: str) -> Any:
         draw: Callable[..., Any] = getattr(figures, name)
-        return draw if name in {"Area", "representative"} else lambda *data: self._image(draw, name, data)
+        return draw if name in {"Area", "representative"} else partial(self._image, draw, name)
 
-    def _image(self, draw: Callable[..., bytes], name: str, data: tuple[Any, ...]) -> bytes:
+    def _image(self, draw: Callable[..., bytes], name: str, *data: Any, **options: Any) -> bytes:
         content = io.BytesIO()
         pickler = _Values(content)
         pickler.fast = True  # equal words are written alike, be they one object or two
-        pickler.dump((name, data))
+        pickler.dump((name, data, options))
         digest = hashlib.sha256(content.getbuffer()).digest()
         if digest not in self.images:
-            self.images[digest] = draw(*data)
+            self.images[digest] = draw(*data, **options)
         return self.images[digest]
