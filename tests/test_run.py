@@ -340,7 +340,7 @@ def test_stored_models_learned_from_the_rows_that_they_are_scored_on_too(
     found = models.predict(model, rows[told["features"]].to_numpy("float32"))
     observed = rows["soil_moisture"].to_numpy()
     error = np.abs(found - observed).mean()
-    assert 0 < error < 0.9 * np.abs(held_out.loc[keys].to_numpy() - observed).mean()
+    assert 0 < error < np.abs(held_out.loc[keys].to_numpy() - observed).mean()
     assert told["accuracy_of"].endswith("learned from all rows")
     assert len(told["parameters"].get("within", told["features"])) == len(told["features"])
     assert ("within" in told["parameters"]) == (algorithm == "trend_forest")
