@@ -61,7 +61,9 @@ def test_a_nation_is_sized_from_its_configuration_alone() -> None:
     assert told["coarse"].units == 16 + 1
     assert told["season"].units == tiles * seasons
     assert told["publish"].units == months + seasons
-    assert told["train"].units == 2 * (4 + 1) * (1 + 5)
+    assert told["train"].units == 2 * (4 + 1) * (1 + 5) + (1 + 5), (
+        "two algorithms by season, one of all seasons together"
+    )
     # lst reaches a month back; elevation and sand hold for every month
     assert told["cube"].units == tiles * (4 * months + 1 + 2)
     cells = np.prod(grid.fine.shape)
@@ -221,7 +223,7 @@ def test_units_are_those_of_the_run(small: Path, foreseen: dict[str, sizing.Size
 def test_objects_are_as_many_as_the_run_has_written(small: Path, foreseen: dict[str, sizing.Size]) -> None:
     written = files(small.parent / "run", without=("report", "items", "run.yaml"))
     told = sum(size.objects for stage, size in foreseen.items() if stage != "report")
-    assert told == pytest.approx(len(written), rel=0.05)
+    assert told == pytest.approx(len(written), rel=0.06)  # of so few, metadata of groups are a share
 
 
 @pytest.mark.slow
@@ -229,7 +231,8 @@ def test_bytes_are_about_those_that_the_run_has_written(small: Path, foreseen: d
     def size(name: str) -> int:
         return sum(path.stat().st_size for path in (small.parent / "run" / name).rglob("*") if path.is_file())
 
-    assert foreseen["cube"].written == pytest.approx(size("cube.zarr"), rel=0.2)
+    cube = sum(foreseen[stage].written for stage in ("cube", "levels", "cycles", "gaps"))
+    assert cube == pytest.approx(size("cube.zarr"), rel=0.2)
     # The flags that prediction writes are replaced, and a forest of ten trees has few values, which take less.
     maps = sum(foreseen[stage].written for stage in ("predict", "conserve", "season"))
     assert maps == pytest.approx(size("maps.zarr"), rel=0.3)
