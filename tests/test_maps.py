@@ -289,3 +289,12 @@ def test_the_bump_that_closes_a_mean_is_flat_but_for_its_rim() -> None:
     assert np.ptp(inside) < 1e-12
     np.testing.assert_allclose(values[12, :3] / inside.max(), [1 / 6, 1 / 2, 5 / 6])
     assert values.mean() == pytest.approx(0.2)
+
+
+def test_an_unknown_offset_leaves_no_interval_rather_than_one_of_no_width() -> None:
+    values = np.array([[0.2, 0.3, np.nan]], "float32")
+    quality = np.array([[Quality.OBSERVED, Quality.PREDICTED, 0]], "uint8")
+    offsets = maps.Offsets((-0.05, 0.05), (np.nan, np.nan))
+    lower, upper = maps.ends(values, quality, offsets, RANGE)
+    np.testing.assert_allclose(lower, [[0.15, np.nan, np.nan]], atol=1e-6)
+    np.testing.assert_allclose(upper, [[0.25, np.nan, np.nan]], atol=1e-6)

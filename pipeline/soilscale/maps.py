@@ -314,13 +314,13 @@ def thaw(values: Floats, quality: Flags) -> tuple[Floats, Flags]:
 
 
 def ends(values: Floats, quality: Flags, offsets: Offsets, valid_range: tuple[float, float]) -> tuple[Floats, Floats]:
-    """Lower and upper layer of a map, within the physical range; float32, NaN where the map is."""
+    """Lower and upper layer of a map, within the physical range; float32, NaN where the map or the offset is."""
     observed = (quality & Quality.OBSERVED) > 0
     lower, upper = (
         np.clip(values + np.where(observed, *pair), *valid_range).astype("float32")
         for pair in zip(offsets.observed, offsets.predicted, strict=True)
     )
-    return np.fmin(lower, values), np.fmax(upper, values)
+    return np.minimum(lower, values), np.maximum(upper, values)
 
 
 def count_flags(layers: Iterable[Flags]) -> tuple[dict[Quality, int], int]:

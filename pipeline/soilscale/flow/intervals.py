@@ -126,13 +126,12 @@ def skill(run: Run) -> dict[str, dict[str, float]]:
 
 
 def offsets(run: Run) -> dict[str, Offsets]:
-    """Offsets of every season; none if no interval is asked for."""
-    url = run.workspace.state(INTERVALS, "told.json")
-    if run.config.maps.interval is None or not storage.exists(url):
+    """Offsets of every season, NaN where too few errors tell; none if no interval is asked for."""
+    if run.config.maps.interval is None:
         return {}
-    told = storage.read_json(url)
+    url, unknown = run.workspace.state(INTERVALS, "told.json"), (math.nan, math.nan)
+    told = storage.read_json(url) if storage.exists(url) else {}
     return {
-        season: Offsets(tuple(told["observed"][season]), tuple(told["predicted"][season]))
+        season: Offsets(*(tuple(told.get(kind, {}).get(season, unknown)) for kind in ("observed", "predicted")))
         for season in run.config.season_scheme.names
-        if np.isfinite([*told["observed"][season], *told["predicted"][season]]).all()
     }
