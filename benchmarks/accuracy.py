@@ -71,6 +71,9 @@ CURVES: Mapping[str, Callable[[Array], Array]] = {
 CLASSES = (4, 10, 12, 13, 16)
 STATIC = ("elevation", "slope", "northness", "eastness", "sand", "clay", "silt")
 MONTHLY = ("precipitation", "lst", "et", "ndvi")
+SHOWN: Mapping[str, int] = {"worst_season": 2, "within": 3, "coverage": 2, "width": 3, "seconds": 0}
+"""Column of the CSV -> digits in the table."""
+
 KINDS = ("linear", "additive", "interactions", "rough", "noisy", "world")
 METHODS = ("nearest", "bilinear", "random_forest", "trend_forest", "xgboost", "gaussian_process")
 
@@ -183,15 +186,27 @@ def table(world: World) -> pd.DataFrame:
     return pd.DataFrame(columns | {MAP: world.observed.ravel()}).astype("float32")
 
 
+def within(values: NDArray[np.float32]) -> float:
+    """Standard deviation of a feature within cells."""
+    away = values - np.kron(block_means(values.astype(float)), np.ones((1, RATIO, RATIO)))
+    return float(np.sqrt((away**2).mean()))
+
+
 def forest_maps(world: World, algorithm: str) -> Iterator[Array]:
     """Predictions of every month by a model of each season's rows."""
     rows, features = table(world), list(world.features)
     season = np.repeat(world.season, world.cells**2)
+    place = np.tile(np.arange(world.cells**2), len(world.months))
     fitted = {}
     for number in np.unique(season):
-        own = rows[season == number]
+        own = season == number
         estimator = models.find(algorithm).make({}, len(features), int(number))
-        fitted[number] = models.ready(estimator.fit(own[features].to_numpy(), own[MAP].to_numpy()))
+        known = {}
+        if models.find(algorithm).placed:
+            estimator.set_params(within=[within(world.features[name][world.season == number]) for name in features])
+            known = {"place": place[own]}
+        values, observed = rows.loc[own, features].to_numpy(), rows.loc[own, MAP].to_numpy()
+        fitted[number] = models.ready(estimator.fit(values, observed, **known))
     for month, number in enumerate(world.season):
         yield models.predict(fitted[number], world.pixels(month)).reshape(world.truth.shape[1:])
 
@@ -257,14 +272,14 @@ def judge(world: World, method: str) -> dict[str, Any]:
         made = [conserved(field, seen) for field, seen in zip(predicted, world.observed, strict=True)]
     seconds = time.process_time() - begun
     error = np.stack(made) - world.truth
-    within = []
+    correlations = []
     for field, truth in zip(made, world.truth, strict=True):
         parts = [(part - np.kron(block_means(part), np.ones((RATIO, RATIO)))).ravel() for part in (field, truth)]
-        within.append(np.corrcoef(*parts)[0, 1] if method != "nearest" else 0.0)
+        correlations.append(np.corrcoef(*parts)[0, 1] if method != "nearest" else 0.0)
     scores = {
         "method": method,
         "square": [float((error[world.season == number] ** 2).mean()) for number in range(world.season.max() + 1)],
-        "within": float(np.mean(within)),
+        "within": float(np.mean(correlations)),
         "seconds": seconds,
     }
     if halves:
@@ -287,6 +302,23 @@ def compare(kind: str, seed: int, cells: int, methods: Sequence[str]) -> Iterato
         } | scores  # fmt: skip
 
 
+def tell(rows: pd.DataFrame) -> str:
+    """Results as a table of Markdown: means over seeds, and the least and the greatest share in brackets."""
+    lines = [
+        (
+            "| kind | method | RMSE, share of bilinear's | worst season | correlation within cells | coverage "
+            "| width, m3 m-3 | CPU, s |"
+        ),
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for (kind, method), of_seeds in rows.groupby(["kind", "method"], sort=False):
+        mean, share = of_seeds.mean(numeric_only=True), of_seeds["share"]
+        known = [f"{mean[name]:.{digits}f}" if mean[name] == mean[name] else "" for name, digits in SHOWN.items()]
+        spread = f"{mean['share']:.2f} ({share.min():.2f} to {share.max():.2f})"
+        lines.append(f"| {kind} | `{method}` | {spread} | {' | '.join(known)} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Judge every method on every world, print a table, and write it as CSV."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -295,7 +327,11 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--cells", type=int, default=9, help="coarse cells along the side, 2 to 12")
     parser.add_argument("--csv", default="accuracy.csv")
+    parser.add_argument("--tell", help="print the table of a CSV that was written before, and do nothing else")
     options = parser.parse_args()
+    if options.tell:
+        sys.stdout.write(tell(pd.read_csv(options.tell)))
+        return
     columns = ("kind", "seed", "method", "rmse", "share", "worst_season", "within", "coverage", "width", "seconds")
     with Path(options.csv).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)

@@ -45,3 +45,11 @@ def test_the_benchmark_of_accuracy_tells_what_areas_teach_beyond_interpolation(t
     assert float(bilinear["share"]) == 1
     assert float(areal["share"]) < 0.7
     assert 0.75 < float(areal["coverage"]) <= 1
+
+
+def test_the_page_of_accuracy_holds_the_results() -> None:
+    benchmark = ROOT / "benchmarks" / "accuracy.py"
+    results = ROOT / "benchmarks" / "results" / "accuracy.csv"
+    command = [sys.executable, "-W", "ignore", benchmark, "--tell", results]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
+    assert shown in (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
