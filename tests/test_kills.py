@@ -23,8 +23,8 @@ OWN = ("state", "run.yaml", "report/index.html")
 """What tells of a run itself: its folder, its durations, its date."""
 
 STAGES = (
-    *("cube", "coarse", "samples", "knots", "train", "importance", "ablation"),
-    *("predict", "residual", "conserve", "season", "publish", "within"),
+    *("cube", "levels", "cycles", "gaps", "coarse", "samples", "knots", "train", "importance", "ablation"),
+    *("intervals", "applicability", "predict", "residual", "conserve", "season", "publish", "within"),
 )
 
 WORKERS = 2

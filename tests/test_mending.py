@@ -57,8 +57,8 @@ def products_redone(before: dict[Path, int], run: Path) -> list[str]:
 
 
 DAMAGES = {
-    "read by workers for the maps": ("cube.zarr/fine/ndvi/c/4/0/1", "predict", {"cube/ndvi/2004-05_r000c001"}),
-    "of a lag": ("cube.zarr/fine/precipitation_lag1/c/4/0/0", "predict", {"cube/precipitation/2004-04_r000c000"}),
+    "read by workers for the maps": ("cube.zarr/fine/ndvi/c/4/0/1", "predict", {"gaps/ndvi/2004-05_r000c001"}),
+    "of a lag": ("cube.zarr/fine/precipitation_lag1/c/4/0/0", "predict", {"gaps/precipitation/2004-04_r000c000"}),
     "static": ("cube.zarr/fine/slope/c/1/1", "predict", {"cube/elevation/static_r001c001"}),
     "read for the samples": ("cube.zarr/coarse/sand/c/0/0", "samples", {"coarse/static"}),
     "of the observation": (
@@ -152,7 +152,7 @@ ALTERED = {
     "the catalog": ("maps/catalog.json", set()),
     "a collection": ("maps/month/collection.json", set()),
     "a release's catalog": ("maps/releases/1/catalog.json", set()),
-    "a chunk of the cube": ("cube.zarr/fine/ndvi/c/4/0/1", {"cube/ndvi/2004-05_r000c001"}),
+    "a chunk of the cube": ("cube.zarr/fine/ndvi/c/4/0/1", {"gaps/ndvi/2004-05_r000c001"}),
     "a chunk of coarse cells": ("cube.zarr/coarse/sand/c/0/0", {"coarse/static"}),
     "a chunk of the maps": (
         "maps.zarr/month/soil_moisture/c/6/0/0",
