@@ -370,14 +370,17 @@ def test_a_model_says_what_it_is(output: Path, samples: pd.DataFrame, prediction
 
 
 def test_maps_have_their_layers_and_coordinates(month: xr.Dataset, season: xr.Dataset) -> None:
-    assert set(month) == {"soil_moisture", "prediction", "prediction_quality", "quality"}
-    assert set(season) == {"soil_moisture", "quality"}
+    layers = {"soil_moisture", "quality", "lower", "upper", "applicability"}
+    assert set(month) == layers | {"prediction", "prediction_quality"}
+    assert set(season) == layers
     for maps in (month, season):
         assert maps["soil_moisture"].dtype == "float32"
         assert maps["soil_moisture"].attrs["units"] == "m3 m-3"
         assert maps["quality"].dtype == "uint8"
-        np.testing.assert_array_equal(maps["quality"].attrs["flag_masks"], [1, 2, 4, 8, 16, 32])
-        assert maps["quality"].attrs["flag_meanings"] == "observed predicted gap_filled clamped outside comprehensive"
+        np.testing.assert_array_equal(maps["quality"].attrs["flag_masks"], 2 ** np.arange(8))
+        assert maps["quality"].attrs["flag_meanings"] == (
+            "observed predicted gap_filled clamped outside comprehensive extrapolated frozen"
+        )
     assert [str(name) for name in month["season"].to_numpy()] == [SEASONS[m // 3 * 3 or 12] for m in MONTHS.month]
     assert [str(name) for name in season["season"].to_numpy()] == ["spring", "summer", "autumn", "winter"]
     starts = pd.DatetimeIndex(["2004-03-01", "2004-06-01", "2004-09-01", "2004-12-01"])
