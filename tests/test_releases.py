@@ -208,4 +208,4 @@ def test_a_release_tells_what_it_holds(run: tuple[object, ...], output: Path) ->
     assert found.maps["month"] == 12
     assert found.last == "2004-12-31T23:59:59Z"
     assert found.version == __version__
-    assert f"release {found.number} of {found.time}" in invoke("status", run[1]).out
+    assert f"release {found.number} of {found.time}" in invoke("status", *run[1:4]).out
