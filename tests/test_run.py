@@ -18,7 +18,9 @@ import yaml
 from numpy.typing import NDArray
 
 from commands import Ended, edit, files, invoke, small_world, soilscale, times
-from soilscale import models, synthetic
+from soilscale import models, publish, synthetic
+from soilscale.flow import inventory
+from soilscale.flow.workspace import Workspace
 from soilscale.reports import accuracy
 from soilscale.schema import Quality
 
@@ -367,6 +369,14 @@ def test_a_model_says_what_it_is(output: Path, samples: pd.DataFrame, prediction
 
 
 # The maps
+
+
+def test_every_object_of_a_run_is_known_as_one(output: Path) -> None:
+    is_ours = inventory.ours(Workspace(str(output)))
+    assert [name for name in files(output) if not is_ours(name)] == []
+    for name in (band.name for band in publish.OPTIONAL_BANDS.values()):
+        assert is_ours(f"maps/month/somewhere-month-2004-01/{'0' * 16}/{name}.tif")
+    assert is_ours("models/all/stack/members.json")
 
 
 def test_maps_have_their_layers_and_coordinates(month: xr.Dataset, season: xr.Dataset) -> None:

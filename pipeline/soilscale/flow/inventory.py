@@ -12,6 +12,7 @@ from functools import cache, partial
 from soilscale import storage
 from soilscale.flow.lease import TERMS
 from soilscale.flow.workspace import Workspace
+from soilscale.schema import APPLICABILITY, LOWER, MAP, QUALITY, RESIDUAL, UPPER
 
 NAME, SEAL = "inventory.json", "seal.json"
 """Names of the inventory and of the seal below `state/`."""
@@ -22,18 +23,21 @@ PASSING = ("run.yaml", f"state/{NAME}", f"state/{SEAL}", f"state/{TERMS}/")
 METADATA = "/zarr.json"
 """End of the name of what describes a Zarr group or array."""
 
+LAYERS = "|".join((MAP, QUALITY, LOWER, UPPER, APPLICABILITY, RESIDUAL))
+"""Names of the layers that are published, as a pattern."""
+
 PRODUCT = re.compile(
     r"(cube|maps)\.zarr/zarr\.json"
     r"|(cube\.zarr/(fine|coarse|fraction|observed|level|cycle|filled)|maps\.zarr/(month|season|coarse|coarse_season))"
     r"/(zarr\.json|[^/]+/(zarr\.json|c(/\d+)*))"
     r"|(samples|predictions)\.parquet"
-    r"|models/[^/]+/[^/]+/(model\.skops|model\.json|trees\.npz)"
+    r"|models/[^/]+/[^/]+/(model\.skops|(model|members)\.json|trees\.npz)"
     r"|maps/(releases/\d+/)?((month|season)/)?(catalog|collection)\.json"
-    r"|maps/(month|season)/(?P<map>[^/]+)/[0-9a-f]{16}/((soil_moisture|quality|lower|upper)\.tif|(?P=map)\.json)"
+    rf"|maps/(month|season)/(?P<map>[^/]+)/[0-9a-f]{{16}}/(({LAYERS})\.tif|(?P=map)\.json)"
 )
 """Name of a product, but for those of the report, which lists its own."""
 
-RECORD = re.compile(r"run\.yaml|items/[^/]+\.json|state/([^/]+\.json|[^/]+/.+\.(json|parquet))")
+RECORD = re.compile(r"run\.yaml|items/[^/]+\.json|state/([^/]+\.json|[^/]+/.+\.(json|parquet|npz))")
 """Name of what a run writes down for the next one."""
 
 DRAFT = re.compile(
