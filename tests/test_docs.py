@@ -361,4 +361,6 @@ def test_the_page_of_performance_is_made_from_the_results() -> None:
     figure = text("docs/performance.svg")
     assert all(name in figure for name in bars)
     for result in made["RESULTS"].glob("*.csv"):
+        if result.stem == "accuracy":  # which has a page of its own
+            continue
         assert f"benchmarks/{made['OPTIONS'].get(result.stem, result.stem + '.py')}" in page

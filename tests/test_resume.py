@@ -29,6 +29,7 @@ from commands import (
     times,
     wait_until,
 )
+from soilscale import cube
 from soilscale.flow import learn
 
 pytestmark = pytest.mark.slow
@@ -177,7 +178,7 @@ def test_a_month_more_redoes_no_unit_of_the_months_before(
     # Gaps are filled anew, since cycles learn from the whole period; nothing is read again for that.
     observed = {name for name in written if name.startswith("observed/") and not name.startswith("observed/time")}
     assert observed
-    assert all("/c/11/" in name or "/precipitation" in name for name in observed), sorted(observed)
+    assert all(f"/c/{cube.BEFORE + 11}/" in name or "/precipitation" in name for name in observed), sorted(observed)
     for name, groups in (("cube.zarr", ("fine", "coarse", "fraction")), ("maps.zarr", ("month", "season", "coarse"))):
         for group in groups:
             grown, whole = opened(tmp_path / name, group), opened(output / name, group)

@@ -23,7 +23,7 @@ PASSING = ("run.yaml", f"state/{NAME}", f"state/{SEAL}", f"state/{TERMS}/")
 METADATA = "/zarr.json"
 """End of the name of what describes a Zarr group or array."""
 
-LAYERS = "|".join((MAP, QUALITY, LOWER, UPPER, APPLICABILITY, RESIDUAL))
+LAYERS = f"{MAP}|{QUALITY}|{LOWER}|{UPPER}|{APPLICABILITY}|{RESIDUAL}"
 """Names of the layers that are published, as a pattern."""
 
 PRODUCT = re.compile(
