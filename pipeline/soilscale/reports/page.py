@@ -261,9 +261,8 @@ def _flags(context: Context) -> pd.DataFrame:
     total = _valued(context)
     inside = total + context.empty
     rows = [(summary.EMPTY, context.empty, 100 * context.empty / inside)] if inside else []
-    rows += [(summary.LEFT_OUT, context.frozen, 100 * context.frozen / (inside + context.frozen))] * bool(
-        context.frozen
-    )
+    if context.frozen:
+        rows.append((summary.LEFT_OUT, context.frozen, 100 * context.frozen / (inside + context.frozen)))
     rows += [
         (summary.QUALITY[bit], cells, math.nan if bit == Quality.OUTSIDE or not total else 100 * cells / total)
         for bit, cells in context.flags.items()
