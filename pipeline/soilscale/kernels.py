@@ -173,6 +173,13 @@ def _interpolate(nodes: Floats, ratio: int) -> Float64s:
     return nodes[left] * (1 - weight) + nodes[left + 1] * weight
 
 
+def nodes_around(nodes: Floats, part: tuple[slice, slice]) -> Floats:
+    """Nodes of a part of the coarse grid and one more on every side, as `spread` takes them; at the edge the last."""
+    rows, columns = part
+    around: Floats = np.pad(nodes, 1, mode="edge")[rows.start : rows.stop + 2, columns.start : columns.stop + 2]
+    return around
+
+
 def residual_nodes(residual: Floats, ratio: int, steps: int = SOLVER_STEPS) -> Float64s:
     """Nodes of the smooth surface whose block means are the residuals.
 

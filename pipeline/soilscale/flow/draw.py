@@ -167,12 +167,6 @@ def observation(workspace: Workspace, recipe: Recipe, slot: Slot, place: tuple[s
     return np.mean([maps.usable(month, recipe.valid_range) for month in read], axis=0)
 
 
-def nodes_around(nodes: Array, tile: Tile) -> Array:
-    """Residual nodes of a tile's coarse cells and of those around them."""
-    rows, columns = tile.coarse
-    return np.pad(nodes, 1, mode="edge")[rows.start : rows.stop + 2, columns.start : columns.stop + 2]
-
-
 def _features(workspace: Workspace, recipe: Recipe, tile: Tile, index: int) -> tuple[list[Array], Array]:
     """Features of a tile's month, gaps filled, and where one of them was."""
     read = [_feature(workspace, recipe, name, tile, index) for name in recipe.features]
@@ -223,7 +217,7 @@ def conserve(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> No
     values, quality = maps.finish(
         prediction,
         observed,
-        nodes_around(nodes, tile),
+        kernels.nodes_around(nodes, tile.coarse),
         recipe.grid.ratio,
         limits(workspace, recipe, tile, slot, observed),
         conserve=recipe.conserve,

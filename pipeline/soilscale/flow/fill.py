@@ -295,8 +295,9 @@ def blank_on_failure(write: Callable[[], None]) -> Iterator[None]:
 
 
 def _blank(reading: Reading, tile: Tile) -> Features:
-    return dict.fromkeys(cube.feature_names(reading.source), np.full(_shape(tile.fine), np.nan))
+    return dict.fromkeys(cube.feature_names(reading.source), np.full(shape(tile.fine), np.nan))
 
 
-def _shape(part: tuple[slice, slice]) -> tuple[int, int]:
+def shape(part: tuple[slice, slice]) -> tuple[int, int]:
+    """Rows and columns of a part of a grid."""
     return part[0].stop - part[0].start, part[1].stop - part[1].start

@@ -194,9 +194,7 @@ def level(
 def _level(workspace: Workspace, name: str, grid: Grid, coarse: tuple[slice, slice], index: int) -> Array:
     """Level of a month on the fine cells of a part of the grid, linear between the centres of coarse cells."""
     whole = storage.read_region(workspace.cube, LEVEL, name, (index,))
-    rows, columns = coarse
-    nodes = np.pad(whole, 1, mode="edge")[rows.start : rows.stop + 2, columns.start : columns.stop + 2]
-    return kernels.spread(nodes, grid.ratio).astype("float32")
+    return kernels.spread(kernels.nodes_around(whole, coarse), grid.ratio).astype("float32")
 
 
 def learn(workspace: Workspace, name: str, grid: Grid, tile: Tile, months: Sequence[tuple[int, float]]) -> None:
@@ -207,8 +205,7 @@ def learn(workspace: Workspace, name: str, grid: Grid, tile: Tile, months: Seque
             seen = storage.read_region(workspace.cube, OBSERVED, name, (index, *tile.fine))
             yield phase, seen - _level(workspace, name, grid, tile.coarse, index)
 
-    shape = (tile.fine[0].stop - tile.fine[0].start, tile.fine[1].stop - tile.fine[1].start)
-    for part, values in zip(HARMONICS, gaps.annual_cycle(departures(), shape), strict=True):
+    for part, values in zip(HARMONICS, gaps.annual_cycle(departures(), fill.shape(tile.fine)), strict=True):
         storage.write_region(workspace.cube, CYCLE, f"{name}_{part}", values, tile.fine)
 
 
@@ -332,6 +329,6 @@ def blank(
     _marker: str,
 ) -> None:
     """Leave missing what `close` would write."""
-    shape = (tile.fine[0].stop - tile.fine[0].start, tile.fine[1].stop - tile.fine[1].start)
+    shape = fill.shape(tile.fine)
     places = fill.times(reading.source, months, alike)
     _put(workspace, reading.source, tile, places, np.full(shape, np.nan), np.zeros(shape))

@@ -79,7 +79,8 @@ def measure(
     }
     ends = {}
     if level is not None:
-        by_algorithm = {arguments[0]: areas.spread(workspace, arguments, level) for arguments in spreads.values()}
+        fits = {arguments[0]: arguments for arguments in spreads.values()}
+        by_algorithm = {name: areas.spread(workspace, arguments, level) for name, arguments in fits.items()}
         halves = {
             season: by_algorithm[arguments[0]][season]
             for season, arguments in spreads.items()

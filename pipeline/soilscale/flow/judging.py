@@ -152,7 +152,7 @@ def _map(workspace: Workspace, recipe: Recipe, slot: Slot, entry: Entry) -> Arra
         predicted[tile.fine], _ = maps.finish(
             predicted[tile.fine].astype("float64"),
             observed[tile.coarse],
-            draw.nodes_around(nodes, tile),
+            kernels.nodes_around(nodes, tile.coarse),
             ratio,
             draw.limits(workspace, recipe, tile, slot, observed[tile.coarse]),
             conserve=recipe.conserve,

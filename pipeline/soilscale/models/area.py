@@ -153,6 +153,34 @@ def _terms(areas: Areas, lengths: Sequence[float]) -> Iterator[Floats | None]:
     yield same.astype(float) if cells else None
 
 
+def covariance_of(left: Areas, right: Areas, variances: Variances, lengths: Sequence[float]) -> Floats:
+    """Covariance that all terms but the noise give to pixels, or cells, and cells, shape ``(left, right)``."""
+    season, month = (getattr(left, name)[:, None] == getattr(right, name) for name in ("season", "month"))
+    height, width = right.shape
+    shared, seasonal = (
+        left.line * line @ right.line.T + np.tensordot(left.bent * curve[:, None], right.bent, ([1, 2], [1, 2]))
+        for line, curve in zip(variances.line.T, variances.curve.T, strict=True)
+    )
+    products = left.paired.astype(np.float64) @ right.paired.T
+    shared += variances.pair[0] * products
+    seasonal += variances.pair[1] * products + variances.intercept[0]
+    monthly = np.full(month.shape, variances.intercept[1])
+    for length, (of_all, of_season, of_month) in zip(lengths, variances.field, strict=True):
+        if left is right:
+            down, across = between(height, length)[left.row], between(width, length)[left.column]
+        else:
+            down, across = (
+                smooth(at.astype(float), size, length) for at, size in ((left.row, height), (left.column, width))
+            )
+        place = down[:, right.row] * across[:, right.column]
+        shared += of_all * place
+        seasonal += of_season * place
+        monthly += of_month * place
+    same = (np.rint(left.row)[:, None] == right.row) & (np.rint(left.column)[:, None] == right.column)
+    total: Floats = shared + seasonal * season + monthly * month + variances.cell * same
+    return total
+
+
 def estimate(
     areas: Areas, y: Floats, *, rows: int, iterations: int, seed: int, lengths: Sequence[float] = LENGTHS
 ) -> Variances:
@@ -230,9 +258,7 @@ def bands(
         of the whole effect in each season.
     """
     part = areas.take(sample(areas, rows, np.random.default_rng(seed)))
-    covariance = variances.noise * np.eye(len(part))
-    for variance, term in zip(variances.vector, _terms(part, lengths), strict=False):  # the noise comes last
-        covariance += 0.0 if term is None else variance * term
+    covariance = covariance_of(part, part, variances, lengths) + variances.noise * np.eye(len(part))
     factor = linalg.cholesky(covariance, lower=True, check_finite=False)
     at, bent = np.linspace(known.low, known.high, known.knots, axis=1), bends(known.knots)
     seasons = int(areas.season.max()) + 1

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 from scipy.stats import norm
 
-from soilscale.models.area import Areas, Floats, Rows, Variances, between, level, smooth
+from soilscale.models.area import Areas, Floats, Rows, Variances, covariance_of, level
 from soilscale.models.basis import Basis, block_means
 
 LEAST = 30
@@ -90,7 +90,7 @@ def spread(
         NaN in a season without a point.
     """
     mean, scale = level(y)
-    covariance = _covariance(areas, areas, variances, lengths)
+    covariance = covariance_of(areas, areas, variances, lengths)
     covariance[np.diag_indices(len(y))] += variances.noise
     inverse = linalg.inv(covariance, check_finite=False, overwrite_a=True)
     dual, alone = inverse @ ((y - mean) / scale), np.diag(inverse)
@@ -99,7 +99,7 @@ def spread(
     basis = block_means(known, points.values[:, None])
     row, column = cells.row + points.down, cells.column + points.across
     pixels = Areas(*basis, cells.season, cells.month, row, column)
-    cross = _covariance(pixels, areas, variances, lengths)
+    cross = covariance_of(pixels, areas, variances, lengths)
     pull = cross @ inverse
     seen = _prior(pixels, variances) - (pull * cross).sum(axis=1)
     # Without the row of the pixel's own cell, by the inverse of a partition.
@@ -126,31 +126,3 @@ def _prior(pixels: Areas, variances: Variances) -> Floats:
     of_features += (pixels.paired**2).sum(axis=1) * variances.pair.sum()
     prior: Floats = of_features + variances.intercept.sum() + variances.field.sum() + variances.cell
     return prior
-
-
-def _covariance(left: Areas, right: Areas, variances: Variances, lengths: Sequence[float]) -> Floats:
-    """Covariance that all terms but the noise give to pixels, or cells, and cells, shape ``(left, right)``."""
-    season, month = (getattr(left, name)[:, None] == getattr(right, name) for name in ("season", "month"))
-    height, width = right.shape
-    shared, seasonal = (
-        left.line * line @ right.line.T + np.tensordot(left.bent * curve[:, None], right.bent, ([1, 2], [1, 2]))
-        for line, curve in zip(variances.line.T, variances.curve.T, strict=True)
-    )
-    products = left.paired @ right.paired.T
-    shared += variances.pair[0] * products
-    seasonal += variances.pair[1] * products + variances.intercept[0]
-    monthly = np.full(month.shape, variances.intercept[1])
-    for length, (of_all, of_season, of_month) in zip(lengths, variances.field, strict=True):
-        if left is right:
-            down, across = between(height, length)[left.row], between(width, length)[left.column]
-        else:
-            down, across = (
-                smooth(at.astype(float), size, length) for at, size in ((left.row, height), (left.column, width))
-            )
-        place = down[:, right.row] * across[:, right.column]
-        shared += of_all * place
-        seasonal += of_season * place
-        monthly += of_month * place
-    same = (np.rint(left.row)[:, None] == right.row) & (np.rint(left.column)[:, None] == right.column)
-    total: Floats = shared + seasonal * season + monthly * month + variances.cell * same
-    return total
