@@ -225,37 +225,24 @@ def close(
     usual there.
     """
     with fill.blank_on_failure(partial(blank, workspace, reading, scenes, grid, tile, months, alike, marker)):
-        return _close(workspace, reading, scenes, grid, tile, months, alike, marker)
-
-
-def _close(
-    workspace: Workspace,
-    reading: Reading,
-    scenes: Sequence[Scene],
-    grid: Grid,
-    tile: Tile,
-    months: Months,
-    alike: Sequence[np.datetime64],
-    marker: str,
-) -> Arrays:
-    source, index = reading.source, fill.observed_at(months, alike[0])
-    partly = _partly(workspace, source.name, tile, marker)
-    around, inner = _around(grid, tile)
-    month = _Month(workspace, source.name, grid, around, index)
-    seen = storage.read_region(workspace.cube, OBSERVED, source.name, (index, *tile.fine))
-    values, filled = seen, np.isnan(seen).astype("float32")
-    if partly:
-        fine = grid.fine[around.fine]
-        values, shown = cube.read_completed(reading, scenes, fine, alike[0], (month.level, month.cycle))
-        values, filled = values[inner], np.where(np.isnan(seen), 1, 1 - shown[inner])
-        values = np.where(np.isfinite(values), values, seen)
-    elif np.isnan(seen).any():
-        values = gaps.fill(month.observed, month.level, month.cycle, gaps.phase(alike[0]))[inner]
-    # Totals and rates have no values below none.
-    values = values if source.aggregate == "mean" else np.maximum(values, 0)
-    _put(workspace, source, tile, fill.times(source, months, alike), values, np.where(np.isnan(values), 0, filled))
-    mean, _ = kernels.block_mean(values, grid.ratio)
-    return {source.name: mean.astype("float32")}
+        source, index = reading.source, fill.observed_at(months, alike[0])
+        partly = _partly(workspace, source.name, tile, marker)
+        around, inner = _around(grid, tile)
+        month = _Month(workspace, source.name, grid, around, index)
+        seen = storage.read_region(workspace.cube, OBSERVED, source.name, (index, *tile.fine))
+        values, filled = seen, np.isnan(seen).astype("float32")
+        if partly:
+            fine = grid.fine[around.fine]
+            values, shown = cube.read_completed(reading, scenes, fine, alike[0], (month.level, month.cycle))
+            values, filled = values[inner], np.where(np.isnan(seen), 1, 1 - shown[inner])
+            values = np.where(np.isfinite(values), values, seen)
+        elif np.isnan(seen).any():
+            values = gaps.fill(month.observed, month.level, month.cycle, gaps.phase(alike[0]))[inner]
+        # Totals and rates have no values below none.
+        values = values if source.aggregate == "mean" else np.maximum(values, 0)
+        _put(workspace, source, tile, fill.times(source, months, alike), values, np.where(np.isnan(values), 0, filled))
+        mean, _ = kernels.block_mean(values, grid.ratio)
+        return {source.name: mean.astype("float32")}
 
 
 def _partly(workspace: Workspace, name: str, tile: Tile, marker: str) -> bool:
