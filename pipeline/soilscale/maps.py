@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -110,6 +109,8 @@ def template(
 def _dataset(
     grid: Grid, scale: str, starts: Months, ends: Months, seasons: Seasons, layers: Mapping[str, Mapping[str, Any]]
 ) -> xr.Dataset:
+    import dask.array as da
+
     geobox = grid.fine if scale == FINE else grid.coarse
     variables = {}
     for name, attrs in layers.items():

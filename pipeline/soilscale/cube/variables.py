@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 
@@ -178,6 +177,8 @@ def _dataset(
     attrs: Mapping[str, Mapping[str, str]],
     empty: np.generic = np.float32("nan"),  # noqa: B008 - a constant
 ) -> xr.Dataset:
+    import dask.array as da
+
     geobox = grid.fine if scale == FINE else grid.coarse
     rows, columns = geobox.shape
     together, space = (1, schema.chunks(grid, FINE)) if scale == FINE else (TOGETHER, (rows, columns))

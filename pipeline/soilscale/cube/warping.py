@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from affine import Affine
@@ -11,12 +12,14 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from soilscale import kernels
-from soilscale.cube import areas, assets, interpolation, mesh
+from soilscale.cube import assets, mesh
 from soilscale.cube.assets import Header
 from soilscale.cube.georeference import ALIGNED
-from soilscale.cube.interpolation import Interpolation
 from soilscale.cube.mesh import on_ground, to_file
 from soilscale.grid import MESH, Bounds
+
+if TYPE_CHECKING:
+    from soilscale.cube.interpolation import Interpolation
 
 Floats = NDArray[np.floating]
 Layer = tuple[Floats, Floats]
@@ -83,6 +86,8 @@ def finer(geobox: GeoBox, factor: int) -> GeoBox:
 
 def interpolate(pixels: Pixels, geobox: GeoBox, method: Interpolation) -> Floats:
     """Values at the centres of a grid, shape ``(Y, X)``; missing where the nearest pixel is."""
+    from soilscale.cube import interpolation
+
     rows, columns = geobox.shape
     lattice = pixels.header
     places = mesh.mesh(geobox, lattice.wkt, lattice.transform, lattice.middle)
@@ -101,6 +106,8 @@ def needed(pixels: Pixels, geobox: GeoBox) -> NDArray[np.int64] | None:
 
 def means(pixels: Pixels, geobox: GeoBox) -> Layer:
     """Mean of the valid pixels in each cell, weighted by the area that they share with it."""
+    from soilscale.cube import areas
+
     totals, fraction = areas.overlay(
         pixels.values, np.zeros(pixels.values.shape, "int16"), 1, *_corners(pixels, geobox), pixels.header.turn
     )
@@ -109,6 +116,8 @@ def means(pixels: Pixels, geobox: GeoBox) -> Layer:
 
 def class_shares(pixels: Pixels, geobox: GeoBox, classes: tuple[int, ...]) -> Layer:
     """Share of each class in the valid area of each cell, shape ``(classes, Y, X)``."""
+    from soilscale.cube import areas
+
     layer = np.full(pixels.values.shape, -1, "int16")
     for number, code in enumerate(classes):
         layer[pixels.values == code] = number

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import stackstac
 from dask import threaded
 from dask.local import get_sync
 from numpy.typing import NDArray
@@ -107,6 +106,8 @@ def _plan(
     The files are named when it is carried out: to plan takes longer than to read, and all dates of a source have the
     same window.
     """
+    import stackstac
+
     epsg, kind, asked = CRS.from_wkt(wkt).to_epsg() or NOMINAL_EPSG, np.dtype(dtype), Asked()
     items = [
         {

@@ -13,7 +13,6 @@ from soilscale.flow import learn, stacking
 from soilscale.flow.session import Run
 from soilscale.flow.units import Unit
 from soilscale.flow.workspace import Workspace, digest
-from soilscale.models import applicability
 
 if TYPE_CHECKING:
     from soilscale.flow.mapping import Chosen
@@ -62,7 +61,7 @@ def measure(
     rows = learn.table(workspace.samples, season, options["seed"], options["folds"], by_place=True)
     values, folds = rows[list(features)].to_numpy("float32"), rows[models.FOLD].to_numpy()
     del rows
-    known = applicability.measure(learn.load(*model), values, folds, seed=options["seed"])
+    known = models.applicability.measure(learn.load(*model), values, folds, seed=options["seed"])
     storage.write_bytes(_url(workspace, name), known.dumps())
 
 
@@ -80,7 +79,7 @@ def read(workspace: Workspace, measured: Measured) -> models.Applicability:
 @lru_cache(maxsize=2)
 def _read(url: str, version: str) -> models.Applicability:  # noqa: ARG001 - what is remembered is of one version
     try:
-        return applicability.loads(storage.read_bytes(url))
+        return models.applicability.loads(storage.read_bytes(url))
     except DataError as error:
         raise storage.damaged(url, error) from error
 

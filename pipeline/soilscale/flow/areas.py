@@ -17,12 +17,9 @@ from soilscale.flow.session import Run
 from soilscale.flow.units import Unit
 from soilscale.flow.workspace import Workspace, digest
 from soilscale.grid import Tile
-from soilscale.models import Job, joint
-from soilscale.models.area import Variances
+from soilscale.models import Job, basis
 from soilscale.models.basis import KNOTS as COUNT
 from soilscale.models.basis import Basis, measure
-from soilscale.models.gaussian_process import GaussianProcess
-from soilscale.models.training import seed_of
 from soilscale.schema import COARSE, FINE
 from soilscale.seasons import ALL, position
 
@@ -220,7 +217,7 @@ def write_basis(
     ratio: int,
 ) -> None:
     """Write the means of the basis over the cells of a tile in some months, and a random pixel of each."""
-    ground, at = read_knots(workspace), joint.pixels(ratio)
+    ground, at = read_knots(workspace), basis.pixels(ratio)
     axes = storage.open_group(workspace.cube, COARSE)
     y, x = axes["y"].to_numpy()[tile.coarse[0]], axes["x"].to_numpy()[tile.coarse[1]]
     times = axes["time"].to_numpy()
@@ -231,18 +228,22 @@ def write_basis(
         cells = values.reshape(len(y), len(at), len(x), len(at), -1).swapaxes(1, 2)
         pixels = cells.reshape(len(y) * len(x), len(at) ** 2, -1)
         keys = {"time": times[month], "y": np.repeat(y, len(x)), "x": np.tile(x, len(y))}
-        rng = np.random.default_rng(seed_of(0, name, month))
-        columns = keys | joint.tabulate(ground, features, pixels) | joint.draw_pixels(features, pixels, ratio, rng)
-        parts.append(pd.DataFrame(columns).dropna(subset=joint.columns(ground, features)))
+        rng = np.random.default_rng(models.seed_of(0, name, month))
+        columns = (
+            keys
+            | models.joint.tabulate(ground, features, pixels)
+            | models.joint.draw_pixels(features, pixels, ratio, rng)
+        )
+        parts.append(pd.DataFrame(columns).dropna(subset=models.joint.columns(ground, features)))
     learn.write_table(workspace.state(BASIS, f"{name}.parquet"), pd.concat(parts, ignore_index=True))
 
 
-def _joined(workspace: Workspace, rows: Mapping[str, Any], seed: int, most: int | None) -> joint.Rows:
+def _joined(workspace: Workspace, rows: Mapping[str, Any], seed: int, most: int | None) -> models.joint.Rows:
     """Rows of a joint fit with their basis."""
     table = learn.table(workspace.samples, ALL, seed, rows["folds"])
-    ground = joint.Ground(rows["features"], read_knots(workspace), rows["seasons"], rows["corner"])
-    names = joint.columns(ground.basis, ground.features)
-    found = joint.join(table, _basis(workspace, rows, names), ground, most=most, seed=seed)
+    ground = models.joint.Ground(rows["features"], read_knots(workspace), rows["seasons"], rows["corner"])
+    names = models.joint.columns(ground.basis, ground.features)
+    found = models.joint.join(table, _basis(workspace, rows, names), ground, most=most, seed=seed)
     del table
     learn.give_back()
     return found
@@ -251,31 +252,33 @@ def _joined(workspace: Workspace, rows: Mapping[str, Any], seed: int, most: int 
 def _basis(workspace: Workspace, rows: Mapping[str, Any], names: Sequence[str]) -> Iterator[pd.DataFrame]:
     """Tables of the basis, part after part, with the keys and some of the columns."""
     for name in rows["parts"]:
-        yield learn.read_table(workspace.state(BASIS, f"{name}.parquet"), [*joint.KEYS, *names])
+        yield learn.read_table(workspace.state(BASIS, f"{name}.parquet"), [*models.joint.KEYS, *names])
 
 
-def _variances(workspace: Workspace, algorithm: str) -> tuple[Variances, NDArray[np.float64]]:
+def _variances(workspace: Workspace, algorithm: str) -> tuple[models.area.Variances, NDArray[np.float64]]:
     """Variances and bands of a joint algorithm, as `estimate` wrote them."""
     told = storage.read_json(workspace.state(VARIANCES, f"{algorithm}.about.json"))
     cell, noise, bands = told.pop("cell"), told.pop("noise"), np.array(told.pop("bands"))
-    return Variances(**{name: np.array(value) for name, value in told.items()}, cell=cell, noise=noise), bands
+    return models.area.Variances(
+        **{name: np.array(value) for name, value in told.items()}, cell=cell, noise=noise
+    ), bands
 
 
 def spread(workspace: Workspace, arguments: Sequence[Any], share: float) -> dict[str, tuple[float, float]]:
     """Half widths of a joint algorithm's intervals on a worker, by the arguments of `estimate`; see `joint.spread`."""
     algorithm, rows, parameters, seed = arguments
-    estimator = GaussianProcess(**parameters)
+    estimator = models.GaussianProcess(**parameters)
     joined = _joined(workspace, rows, seed, estimator.max_samples)
-    parts = _basis(workspace, rows, joint.pixel_columns(joined.ground.features))
+    parts = _basis(workspace, rows, models.joint.pixel_columns(joined.ground.features))
     variances, _ = _variances(workspace, algorithm)
-    return joint.spread(joined, parts, variances, share=share, lengths=tuple(estimator.lengths), seed=seed)
+    return models.joint.spread(joined, parts, variances, share=share, lengths=tuple(estimator.lengths), seed=seed)
 
 
 def estimate(
     workspace: Workspace, name: str, rows: Mapping[str, Any], parameters: Mapping[str, Any], seed: int
 ) -> None:
     """Learn the variances of a joint algorithm's terms on a worker."""
-    estimator = GaussianProcess(**parameters, random_state=seed_of(seed, name))
+    estimator = models.GaussianProcess(**parameters, random_state=models.seed_of(seed, name))
     joined = _joined(workspace, rows, seed, estimator.max_samples)
     found = estimator.variances(joined.areas, joined.observed)
     bands = estimator.bands(joined.areas, found, joined.ground.basis)
@@ -293,11 +296,11 @@ def fit(
 ) -> None:
     """Fit a joint job on a worker; keep its predictions and, of a random one, the models and their descriptions."""
     variances, bands = _variances(workspace, job.algorithm)
-    joined = _joined(workspace, rows, options["seed"], GaussianProcess(**options["parameters"]).max_samples)
+    joined = _joined(workspace, rows, options["seed"], models.GaussianProcess(**options["parameters"]).max_samples)
     table, features = joined.table, joined.ground.features
-    found, predictions = joint.learn(job, joined, variances, bands, options["parameters"], seasons)
+    found, predictions = models.joint.learn(job, joined, variances, bands, options["parameters"], seasons)
     learn.write_table(workspace.state("train", f"{job.name}.parquet"), predictions)
-    for model in joint.kept(job, seasons):
+    for model in models.kept(job, seasons):
         estimator = found[model.season]
         own = table if model.model == "comprehensive" else table[table["season"] == model.season]
         judged = predictions[predictions["model"] == model.model]

@@ -14,7 +14,7 @@ from soilscale.cube import FRACTION, Input
 from soilscale.flow import areas, detail, explain, gaps, judging, learn, mapping, plan, stacking
 from soilscale.flow.outlook import INDEX_TREES, Outlook
 from soilscale.maps import MONTH, SEASON
-from soilscale.models import joint
+from soilscale.models import basis
 from soilscale.models.selection import FORESTS, TREES
 from soilscale.schema import APPLICABILITY, COARSE, FINE, PREDICTION, PREDICTION_QUALITY, QUALITY, RESIDUAL
 from soilscale.seasons import ALL, following
@@ -464,7 +464,7 @@ def _judge(outlook: Outlook) -> Iterator[Demand]:
 def _detail(outlook: Outlook) -> Demand:
     """What looks at the detail within cells. Work: as that of prediction, once for each feature."""
     units, features = len(set(map(outlook.config.season_scheme.name, outlook.months))), len(outlook.features)
-    pixels = detail.TILES * detail.CELLS * joint.PIXELS**2 * (features + 1)
+    pixels = detail.TILES * detail.CELLS * basis.PIXELS**2 * (features + 1)
     predict = _predict(outlook)
     trees = predict.work * 1e6 / max(predict.units, 1) / outlook.tile_cells
     read = units * detail.TILES * outlook.tile_cells * features * 4.0

@@ -17,9 +17,7 @@ from soilscale.flow.units import Unit
 from soilscale.flow.workspace import Workspace, digest
 from soilscale.grid import Tile
 from soilscale.maps import MONTH
-from soilscale.models import joint
-from soilscale.models.detail import PLACE, within_shares
-from soilscale.models.training import seed_of
+from soilscale.models import basis
 from soilscale.seasons import ALL, position
 
 WITHIN = "within"
@@ -48,7 +46,7 @@ def detail_units(run: Run, chosen: Mapping[str, Chosen]) -> list[Unit]:
         months = [month for month in run.plan.months if scheme.name(month) == season]
         if not months:
             continue
-        rng = np.random.default_rng(seed_of(run.config.models.seed, WITHIN, season))
+        rng = np.random.default_rng(models.seed_of(run.config.models.seed, WITHIN, season))
         picked = [months[place] for place in np.linspace(0, len(months) - 1, TILES).round().astype(int)]
         places = [(tiles[rng.integers(len(tiles))], month) for month in picked]
         how = mapping.recipe(run, model, None)
@@ -73,15 +71,15 @@ def measure(
     predictor = learn.load(workspace.model(model.season, model.algorithm), model.version)
     found = [_pixels(workspace, recipe, predictor, tile, slot) for tile, slot in places]
     pixels, surface = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    names = [*recipe.features, PLACE]
-    shares = within_shares(predictor, pixels, surface) if len(pixels) else np.full(len(names), np.nan)
+    names = [*recipe.features, models.detail.PLACE]
+    shares = models.detail.within_shares(predictor, pixels, surface) if len(pixels) else np.full(len(names), np.nan)
     rows = learn.table(workspace.samples, season, 0, models.FOLDS)[list(recipe.features)]
     table = pd.DataFrame({"season": season, "feature": names, "share_within": shares})
     table["group"] = [groups.get(name, name) for name in names]
     table["algorithm"] = model.algorithm
     table["share_between"] = [*(_share_between(rows[name], within.get(name)) for name in recipe.features), np.nan]
     if not models.find(model.algorithm).members and not models.find(model.algorithm).joint:
-        table = table[table["feature"] != PLACE]
+        table = table[table["feature"] != models.detail.PLACE]
     learn.write_table(workspace.state(WITHIN, f"{season}.parquet"), table[list(COLUMNS)])
 
 
@@ -92,7 +90,7 @@ def _pixels(
     features, _ = draw.mean_features(workspace, recipe, tile, slot)
     surface = draw.surface(recipe, tile, slot, predictor)
     place = np.zeros(features[0].shape) if surface is None else surface
-    at = joint.pixels(recipe.grid.ratio)
+    at = basis.pixels(recipe.grid.ratio)
     rows, columns = (side.stop - side.start for side in tile.coarse)
     down, across = (np.add.outer(np.arange(n) * recipe.grid.ratio, at).ravel() for n in (rows, columns))
     both = np.stack([*features, place], axis=-1)[np.ix_(down, across)]

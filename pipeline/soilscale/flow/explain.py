@@ -14,9 +14,8 @@ from soilscale.flow import areas, learn
 from soilscale.flow.session import Run
 from soilscale.flow.units import Unit
 from soilscale.flow.workspace import Workspace, digest
-from soilscale.models import Job, selection, tuning
+from soilscale.models import WITHIN, Job, selection
 from soilscale.models.selection import Task
-from soilscale.models.training import WITHIN
 from soilscale.schema import MAP
 from soilscale.seasons import ALL
 
@@ -97,7 +96,10 @@ def tune_units(run: Run, seasons: Sequence[str], samples: str) -> list[Unit]:
             features = features_of(run, season)
             draws = run.config.models.tune_draws
             made_from = digest(samples, features, task, choices, draws, learn.FORMAT)
-            for name, how in ((f"{season}-{algorithm}", tuning.tune), (f"{season}-{algorithm}-nested", tuning.nested)):
+            for name, how in (
+                (f"{season}-{algorithm}", models.tuning.tune),
+                (f"{season}-{algorithm}-nested", models.tuning.nested),
+            ):
                 arguments = (name, how, features, task, choices, draws)
                 units.append(Unit(TUNE, name, digest(made_from, name), tune, arguments))
     return units
@@ -169,7 +171,7 @@ def tune(
     how: Callable[..., pd.DataFrame],
     features: Sequence[str],
     task: Task,
-    choices: tuning.Choices,
+    choices: models.tuning.Choices,
     draws: int | None,
 ) -> None:
     """Tune an algorithm in a season, or score its tuning, on a worker."""

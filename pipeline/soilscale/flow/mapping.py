@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from soilscale import __version__, cube, maps, samples, storage
+from soilscale import __version__, cube, maps, models, samples, storage
 from soilscale.config import Config
 from soilscale.flow import applicability, areas, draw, intervals, learn, releases, soil, stacking
 from soilscale.flow.keeping import Piece
@@ -17,7 +17,6 @@ from soilscale.flow.session import Run
 from soilscale.flow.stages import model_units, raise_failed, samples_digest
 from soilscale.flow.units import Receipt, Unit
 from soilscale.flow.workspace import digest
-from soilscale.models import best, joint
 from soilscale.schema import APPLICABILITY, RESIDUAL
 from soilscale.seasons import ALL, Months
 
@@ -55,7 +54,7 @@ def choose(run: Run) -> dict[str, Chosen]:
         algorithm = settings.maps.algorithm
         if algorithm == "best":
             own = errors.get((season, kind), {})
-            algorithm = best(own) if own else settings.models.algorithms[0]
+            algorithm = models.best(own) if own else settings.models.algorithms[0]
         chosen[season] = fitted[ALL if season in few else season, algorithm]
     return chosen
 
@@ -66,7 +65,7 @@ def trained(run: Run) -> dict[tuple[str, str], Chosen]:
     return {
         (model.season, model.algorithm): Chosen(model.season, model.algorithm, unit.digest)
         for unit in model_units(run, names)
-        for model in joint.kept(unit.arguments[0], names)
+        for model in models.kept(unit.arguments[0], names)
     }
 
 

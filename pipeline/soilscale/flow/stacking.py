@@ -12,7 +12,7 @@ from soilscale.flow import explain, learn
 from soilscale.flow.session import Run
 from soilscale.flow.units import Unit
 from soilscale.flow.workspace import Workspace, digest
-from soilscale.models import FOLD, Job, joint, stack
+from soilscale.models import FOLD, Job
 from soilscale.seasons import ALL
 
 STACK = "stack"
@@ -80,11 +80,11 @@ def fit(
     options: Mapping[str, Any],
 ) -> None:
     """Weigh the members on a worker; keep the predictions, and of each model its members, weights and description."""
-    table = stack.together({member: _predictions(workspace, found) for member, found in parts.items()})
-    judged = stack.judge(table, list(parts), job.algorithm, seasons, options["weights"])
+    table = models.stack.together({member: _predictions(workspace, found) for member, found in parts.items()})
+    judged = models.stack.judge(table, list(parts), job.algorithm, seasons, options["weights"])
     del table
     learn.write_table(workspace.state(STACK, f"{job.name}.parquet"), judged.predictions)
-    for model in joint.kept(job, seasons):
+    for model in models.kept(job, seasons):
         weights = dict(zip(parts, judged.stacks[model.season].weights_.tolist(), strict=True))
         members = {
             member: {"weight": weight, "features": list(columns[model.season][member])}

@@ -16,7 +16,7 @@ from soilscale.flow.layout import Layout, lay
 from soilscale.flow.session import Run
 from soilscale.flow.units import Receipt, Unit
 from soilscale.flow.workspace import digest
-from soilscale.models import Job, joint
+from soilscale.models import Job
 from soilscale.schema import MAP
 from soilscale.seasons import ALL, position
 
@@ -238,7 +238,7 @@ def train(run: Run) -> None:
     run.do(explain.ablation_units(run, seasons, made_from), "train: ablation")
     if not _stands(run, work, run.workspace.predictions):
         _put_together(run, work, run.workspace.predictions)
-        _describe(run, [(unit.stage, model) for unit in work for model in joint.kept(unit.arguments[0], seasons)])
+        _describe(run, [(unit.stage, model) for unit in work for model in models.kept(unit.arguments[0], seasons)])
         _mark(run, work)
 
 

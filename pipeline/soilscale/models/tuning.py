@@ -12,9 +12,10 @@ from dask_ml.model_selection import GridSearchCV, RandomizedSearchCV
 from numpy.typing import NDArray
 from sklearn.model_selection import PredefinedSplit
 
+from soilscale.models.fits import fold_of, matrix, seed_of
 from soilscale.models.prediction import predict
 from soilscale.models.selection import Task
-from soilscale.models.training import beside, fold_of, make, matrix, seed_of
+from soilscale.models.training import beside, make
 from soilscale.samples import MIN_ROWS
 from soilscale.schema import MAP
 from soilscale.seasons import ALL

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from io import BytesIO
-from typing import Any, Literal, ParamSpec
-
-import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
 from soilscale.seasons import ALL
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 UNIT = "m³ m⁻³"
 """Of soil moisture."""
@@ -77,6 +75,8 @@ def png(draw: Callable[P, Figure]) -> Callable[P, bytes]:
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> bytes:
+        import matplotlib as mpl
+
         with mpl.rc_context(STYLE):
             figure = draw(*args, **kwargs)
             figure.set_dpi(DPI)
@@ -99,6 +99,10 @@ def canvas(height: float, layout: Literal["constrained", "compressed"] = "constr
     height
         Inches.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     figure = Figure(figsize=(WIDTH, min(height, TALLEST)), layout=layout)
     FigureCanvasAgg(figure)
     engine = figure.get_layout_engine()
