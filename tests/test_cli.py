@@ -537,8 +537,8 @@ def test_demo_does_not_write_over_a_world(tmp_path: Path) -> None:
 
 def children(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """Worker processes of a command's own cluster."""
-    found = psutil.Process(process.pid).children(recursive=True)
-    return [one for one in found if "spawn_main" in " ".join(one.cmdline())]
+    forked = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in forked if "forkserver" in " ".join(child.cmdline()) and child.ppid() != process.pid]
 
 
 def test_ctrl_c_stops_a_run_and_its_workers_and_the_next_run_goes_on(

@@ -278,7 +278,7 @@ def test_an_additive_world_is_learned_far_better_than_by_bilinear_or_a_trend_wit
     for month, season in enumerate(season_of()):
         rows = table[table["season"] == SEASONS[season]]
         forest = models.find("trend_forest").make({"n_estimators": 20}, 3, 0)
-        forest.fit(models.training.matrix(rows, FEATURES), rows[MAP].to_numpy())
+        forest.fit(models.fits.matrix(rows, FEATURES), rows[MAP].to_numpy())
         maps.append(forest.predict(world.features[month].reshape(-1, 3)).reshape(world.truth[month].shape))
     assert own < 0.35
     assert own < 0.7 * share_of_bilinear(world, maps)
@@ -449,7 +449,7 @@ def test_blocked_jobs_hold_out_every_row_once_and_store_no_model(world: World) -
         job = replace(RANDOM, split="blocked", fold=fold)
         found, predictions = joint.learn(job, world.rows, world.variances, world.bands, PARAMETERS, SEASONS)
         assert found == {}
-        assert joint.kept(job, SEASONS) == []
+        assert models.kept(job, SEASONS) == []
         parts.append(predictions[predictions["model"] == "comprehensive"])
     keys = pd.concat(parts)[["time", "y", "x"]]
     assert len(keys) == len(keys.drop_duplicates()) == len(world.rows.table)
@@ -534,10 +534,10 @@ def test_a_joint_algorithm_has_one_fit_of_all_seasons_for_each_split() -> None:
         "all-gaussian_process-seasonal-random",
         *(f"all-gaussian_process-seasonal-blocked-{fold}" for fold in range(3)),
     ]
-    stored = [(job.season, job.model) for job in joint.kept(found[0], SEASONS)]
+    stored = [(job.season, job.model) for job in models.kept(found[0], SEASONS)]
     assert stored == [("cold", "seasonal"), ("warm", "seasonal"), ("all", "comprehensive")]
     single = Job("cold", "knn", "seasonal", "random", None)
-    assert joint.kept(single, SEASONS) == [single]
+    assert models.kept(single, SEASONS) == [single]
 
 
 @pytest.mark.parametrize(("name", "value"), [("knots", 3), ("rows", 10), ("iterations", 0), ("lengths", 1.0)])

@@ -1,4 +1,4 @@
-from . import applicability, area, detail, joint, selection, stack, tuning
+from . import applicability, area, detail, fits, joint, selection, stack, training, tuning
 from .algorithms import ALGORITHMS, RECOMMENDED, Algorithm, Estimator, best, find, with_members
 from .applicability import Applicability
 from .bagging import RandomForest
@@ -40,6 +40,7 @@ __all__ = [
     "dumps",
     "find",
     "fit",
+    "fits",
     "folds",
     "has_importance",
     "jobs",
@@ -59,6 +60,7 @@ __all__ = [
     "selection",
     "stack",
     "surface",
+    "training",
     "tuning",
     "unpack",
     "with_members",
