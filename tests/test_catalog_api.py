@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -63,6 +64,16 @@ def lst() -> Iterator[dict[str, Any]]:
                 )
 
 
+def archive() -> Iterator[dict[str, Any]]:
+    """Two satellites on three tiles, every eight days of nine years: 2,484 items."""
+    for year, start in itertools.product(range(2001, 2010), STARTS):
+        first = np.datetime64(str(year), "D") + (start - STARTS[0])
+        last = min(first + np.timedelta64(7, "D"), np.datetime64(str(year + 1), "D") - np.timedelta64(1, "D"))
+        times = {"start_datetime": f"{first}T00:00:00Z", "end_datetime": f"{last}T23:59:59Z"}
+        for platform, tile in itertools.product(("terra", "aqua"), TILES):
+            yield item(f"{platform}-{first}-{tile}", "archive", tile, platform=platform, **times)
+
+
 def dated() -> Iterator[dict[str, Any]]:
     for year in range(2000, 2010):
         yield item(f"cover-{year}", "cover", "west", datetime=f"{year}-01-01T00:00:00Z")
@@ -79,9 +90,9 @@ def collection(name: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    names = ("lst", "cover", "rain", "elevation", "empty")
+    names = ("lst", "archive", "cover", "rain", "elevation", "empty")
     try:
-        with stac_api([collection(name) for name in names], [*lst(), *dated()]) as served:
+        with stac_api([collection(name) for name in names], [*lst(), *archive(), *dated()]) as served:
             yield served
     except UnavailableError as error:
         pytest.skip(str(error))
@@ -103,6 +114,19 @@ def test_every_page_is_read(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [done for _, done, _ in told] == [50, 100, 150, 184]
     assert told[-1][0] == "lst: searching the catalog"
     assert told[-1][2] in (184, None)
+
+
+def test_an_archive_of_years_is_read_whole_and_by_its_conditions(url: str) -> None:
+    years = ("2001-01-01", "2010-01-01")
+    items = search(query(url, "archive", years))
+    assert len(items) == len({found["id"] for found in items}) == 9 * 46 * 2 * 2
+    aqua = search(query(url, "archive", years, query={"platform": "aqua"}, bbox=(6.6, 47.2, 7.2, 47.8)))
+    assert {found["properties"]["platform"] for found in aqua} == {"aqua"}
+    assert len(aqua) == 9 * 46
+    spring = search(query(url, "archive", ("2004-03-01", "2004-06-01")))
+    starts = sorted({found["properties"]["start_datetime"][:10] for found in spring})
+    assert (starts[0], starts[-1], len(spring)) == ("2004-02-26", "2004-05-24", 4 * len(starts))
+    assert len(starts) == 12
 
 
 def test_items_are_frozen_as_they_are(url: str) -> None:
