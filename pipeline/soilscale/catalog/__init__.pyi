@@ -4,10 +4,11 @@ from .intervals import start
 from .query import Broken, Found, Item, Period, Progress, Query
 from .relations import Relations, Verdict, relate
 from .renewal import renew
-from .scene import Scene, is_static, scenes, scenes_of
+from .scene import STEP, Scene, is_static, scenes, scenes_of
 from .signing import sign
 
 __all__ = [
+    "STEP",
     "Broken",
     "Found",
     "Item",
