@@ -40,7 +40,9 @@ def test_the_products_of_the_field_have_profiles() -> None:
 def test_every_profile_makes_a_source(name: str) -> None:
     found = source(name)
     assert found.role == "predictor"
-    told = {key: value for key, value in PROFILES[name].items() if key not in {*sources.PROSE, "quality"}}
+    told = {
+        key: value for key, value in PROFILES[name].items() if key not in {*sources.PROSE, *sources.FACTS, "quality"}
+    }
     for key, value in told.items():
         assert getattr(found, key) == (tuple(value) if isinstance(value, list) else value)
 
@@ -55,7 +57,7 @@ def test_every_profile_says_what_it_is_and_who_says_so(name: str) -> None:
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_profile_holds_keys_of_a_source_only(name: str) -> None:
     known = {field.name for field in dataclasses.fields(Source)}
-    assert set(PROFILES[name]) - set(sources.PROSE) <= known - {"name", "catalog", "collection", "role"}
+    assert set(PROFILES[name]) - {*sources.PROSE, *sources.FACTS} <= known - {"name", "catalog", "collection", "role"}
 
 
 @pytest.mark.parametrize("name", PROFILES)
