@@ -38,7 +38,7 @@ MONTHS_2008 = np.arange("2008-01", "2009-01", dtype="datetime64[M]")
 def source(profile: str, **keys: Any) -> Source:
     """Source ``field`` that names a profile."""
     section = SourceSection(**({"catalog": "lab", "collection": "c", "profile": profile} | keys))
-    return Source(name="field", quality=section.rules, **section.model_dump(exclude={"quality"}))
+    return section.source("field")
 
 
 def reading(source: Source) -> Reading:

@@ -25,8 +25,7 @@ PAPER = (Path(__file__).parents[1] / "docs" / "profiles.md").read_text(encoding=
 def source(profile: str, **keys: Any) -> Source:
     """Source of a configuration that names a profile and nothing that the profile already says."""
     section = SourceSection(**({"catalog": "pc", "collection": profile.lower(), "profile": profile} | keys))
-    values = section.model_dump(exclude={"quality"})
-    return Source(name="x", quality=section.rules, **values)
+    return section.source("x")
 
 
 def test_the_products_of_the_field_have_profiles() -> None:
@@ -40,10 +39,8 @@ def test_the_products_of_the_field_have_profiles() -> None:
 def test_every_profile_makes_a_source(name: str) -> None:
     found = source(name)
     assert found.role == "predictor"
-    told = {
-        key: value for key, value in PROFILES[name].items() if key not in {*sources.PROSE, *sources.FACTS, "quality"}
-    }
-    for key, value in told.items():
+    keys = {key: value for key, value in sources.decoding_keys(name).items() if key not in ("quality", "place")}
+    for key, value in keys.items():
         assert getattr(found, key) == (tuple(value) if isinstance(value, list) else value)
 
 

@@ -55,6 +55,20 @@ class QualityRule:
     """First and last bit, counted from the least significant."""
     accept: tuple[int, ...]
     """Values that those bits may hold."""
+    layer: str | None = None
+    """Variable inside the asset's file that holds the band; None: the one named as the asset."""
+
+
+@dataclass(frozen=True)
+class PixelGrid:
+    """Where the pixels of a product lie whose files do not say it."""
+
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+    """From columns and rows, as they are stored, to coordinates: a, b, c, d, e, f of x = a column + b row + c and
+    y = d column + e row + f."""
+    shape: tuple[int, int] | None = None
+    """Rows and columns of the files that it is of; None: of any."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +139,11 @@ class Source:
     """Unit in the cube, and with a scale that of the scaled values; None: as it is used, else as items or files
     state."""
     band: int = 1
+    layer: str | None = None
+    """Variable inside the asset's file that holds the data; None: the one named as the asset, or the only one. Of no
+    effect in files of one raster."""
+    place: tuple[PixelGrid, ...] = ()
+    """Where pixels lie, of files that do not say it; the one whose shape is the file's counts."""
     query: Mapping[str, Any] = field(default_factory=dict)
     profile: str | None = None
     """Product profile that the keys which the configuration leaves out are from."""

@@ -146,7 +146,7 @@ def decoding(asset: Mapping[str, Any], properties: Mapping[str, Any], band: int)
 
     Looked for, in this order, in ``raster:bands`` (raster extension 1), ``bands`` (STAC 1.1 and raster extension 2),
     the asset itself, the item's properties, and ``je:rasters`` (JAXA Earth: value = DN x slope + offset; DN outside
-    ``min``..``max``, and those of ``error`` that lie outside it, are missing).
+    ``min``..``max``, and the codes ``nodata`` and ``error``, are missing).
 
     Parameters
     ----------
@@ -185,9 +185,13 @@ def _codes(places: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
         classes = place.get("classification:classes")
         entries = [entry for entry in classes if isinstance(entry, dict)] if isinstance(classes, list) else []
         values += [entry.get("value") for entry in entries if entry.get("nodata") is True]
-        written += [code for value in values for code in (value if isinstance(value, list) else [value])]
+        written += [code for value in values for code in _listed(value)]
     numbers = {_number(code) for code in written}
     return tuple(sorted(number for number in numbers if number is not None and math.isfinite(number)))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _band(asset: Mapping[str, Any], key: str, band: int) -> Mapping[str, Any]:
@@ -207,7 +211,7 @@ def _jaxa(asset: Mapping[str, Any], band: int) -> dict[str, Any]:
     return {
         "scale": factors.get("slope"),
         "offset": factors.get("offset"),
-        "nodata": stored.get("nodata"),
+        "nodata": [*_listed(stored.get("nodata")), *_listed(stored.get("error"))],
         "unit": value.get("unit"),
         "valid_range": None if low is None or high is None else (low, high),
     }

@@ -10,7 +10,17 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from soilscale.config.inputs import PARTS, RULE, RULES, SOURCE, FaultError, HarmonisedSection, SourceSection
+from soilscale.config.inputs import (
+    GRID,
+    GRIDS,
+    PARTS,
+    RULE,
+    RULES,
+    SOURCE,
+    FaultError,
+    HarmonisedSection,
+    SourceSection,
+)
 from soilscale.config.period import FIXED, RELATIVE
 from soilscale.config.sections import Config
 from soilscale.errors import nearest
@@ -19,7 +29,7 @@ from soilscale.seasons import SCHEMES
 SOURCES: Mapping[str, type[BaseModel]] = {SOURCE: SourceSection, PARTS: HarmonisedSection}
 """What pydantic puts into the place of an error to say which section stands there -> the section."""
 
-FORMS = {*SOURCES, FIXED, RELATIVE, RULE, RULES}
+FORMS = {*SOURCES, FIXED, RELATIVE, RULE, RULES, GRID, GRIDS}
 """What pydantic puts into the place of an error to say which of two forms stands there."""
 
 KEY = "[key]"
@@ -69,6 +79,14 @@ EXPECTED: Mapping[str, str] = {
     "sources.*.quality.*.asset": "the key of the asset that holds the quality bits",
     "sources.*.quality": "the keys asset, bits and accept of a rule, or a list of rules",
     "sources.*.quality.*": "the keys asset, bits and accept of a rule",
+    "sources.*.place.crs": "a reference system, such as EPSG:6933",
+    "sources.*.place.*.crs": "a reference system, such as EPSG:6933",
+    "sources.*.place.transform": "six numbers, [width, 0, left, 0, height, top]",
+    "sources.*.place.*.transform": "six numbers, [width, 0, left, 0, height, top]",
+    "sources.*.place.shape": "two whole numbers, [rows, columns]",
+    "sources.*.place.*.shape": "two whole numbers, [rows, columns]",
+    "sources.*.place": "the keys crs and transform, or a list of such with their shape",
+    "sources.*.place.*": "the keys crs, transform and shape",
     "sources.*.lags": "a list of months back, such as [1, 2]",
     "models.algorithms": "a list of one name or more, such as [random_forest]",
     "models.ablation": "true, false or a list of features and groups",

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pyproj import CRS
+from pyproj.exceptions import CRSError
 
 from soilscale.errors import nearest
 from soilscale.seasons import SCHEMES
@@ -15,6 +17,7 @@ from soilscale.sources import (
     Harmonise,
     Kind,
     Matching,
+    PixelGrid,
     QualityRule,
     ResamplingName,
     Role,
@@ -37,6 +40,9 @@ RULE, RULES = "(rule)", "(rules)"
 DATA = "data"
 """Asset of an item that is one file, where neither the source nor its profile names it."""
 
+GRID, GRIDS = "(grid)", "(grids)"
+"""Whether one pixel grid or a list of them stands under `place`; likewise."""
+
 OWN_KEYS = ("parts", "harmonise", "reference", "through")
 FEWEST = 2
 
@@ -44,6 +50,8 @@ WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 """What names of sources, groups and seasons look like."""
 
 Name = Annotated[str, Field(pattern=f"^{WORD.pattern}$")]
+
+Text = Annotated[str, Field(min_length=1)]
 
 
 class FaultError(ValueError):
@@ -113,6 +121,7 @@ class QualitySection(Section):
     asset: str
     bits: tuple[int, int]
     accept: tuple[int, ...]
+    layer: Text | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> QualitySection:
@@ -134,6 +143,36 @@ def _one_or_more(written: Any) -> str:
 AnyRules = Annotated[
     Annotated[QualitySection, Tag(RULE)] | Annotated[tuple[QualitySection, ...], Tag(RULES)],
     Discriminator(_one_or_more),
+]
+
+
+class PlaceSection(Section):
+    """Where the pixels of files lie that do not say it."""
+
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+    shape: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+
+    @model_validator(mode="after")
+    def _sensible(self) -> PlaceSection:
+        try:
+            CRS.from_user_input(self.crs)
+        except CRSError:
+            raise FaultError(("crs", f"got {self.crs!r}; expected a reference system, such as EPSG:6933")) from None
+        width, sheared, _, turned, height, _ = self.transform
+        if width <= 0 or sheared or turned or not height:
+            fault = f"got {list(self.transform)}; expected [width, 0, left, 0, height, top], width positive, and "
+            raise FaultError(("transform", f"{fault}height negative where the first row lies in the north"))
+        return self
+
+
+def _one_or_more_grids(written: Any) -> str:
+    return GRIDS if isinstance(written, (list, tuple)) else GRID
+
+
+AnyPlaces = Annotated[
+    Annotated[PlaceSection, Tag(GRID)] | Annotated[tuple[PlaceSection, ...], Tag(GRIDS)],
+    Discriminator(_one_or_more_grids),
 ]
 
 
@@ -163,6 +202,8 @@ class SourceSection(Section):
     classes: tuple[int, ...] | None = None
     unit: str | None = None
     band: int = Field(default=1, ge=1)
+    layer: Text | None = None
+    place: AnyPlaces | None = None
     query: dict[str, Any] = {}
     platform: Annotated[
         tuple[str, ...], BeforeValidator(_as_names, json_schema_input_type=str | tuple[str, ...] | None)
@@ -198,12 +239,18 @@ class SourceSection(Section):
     def rules(self) -> tuple[QualityRule, ...]:
         """Rules that a pixel must all meet."""
         written = self.quality if isinstance(self.quality, tuple) else filter(None, (self.quality,))
-        return tuple(QualityRule(rule.asset, rule.bits, rule.accept) for rule in written)
+        return tuple(QualityRule(rule.asset, rule.bits, rule.accept, rule.layer) for rule in written)
+
+    @property
+    def places(self) -> tuple[PixelGrid, ...]:
+        """Where pixels lie, of files of each shape."""
+        written = self.place if isinstance(self.place, tuple) else filter(None, (self.place,))
+        return tuple(PixelGrid(place.crs, place.transform, place.shape) for place in written)
 
     def source(self, name: str) -> Source:
         """The source as the stages take it."""
-        values = self.model_dump(exclude={"quality"})
-        return Source(name=name, quality=self.rules, **values)
+        values = self.model_dump(exclude={"quality", "place"})
+        return Source(name=name, quality=self.rules, place=self.places, **values)
 
 
 class HarmonisedSection(Section):
