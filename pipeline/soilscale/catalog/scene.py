@@ -19,6 +19,9 @@ from soilscale.extents import Box
 from soilscale.sources import Source
 from soilscale.units import stated
 
+REDUCTION = "soilscale:reduction"
+"""Member of a frozen asset: which overview of its file is read, see `Scene.reduction`."""
+
 _STATED = ("updated", "created")
 _NODATA = ("nodata", "raster:nodata", "file:nodata")
 _CHECKSUMS = ("file:checksum", "checksum:multihash", "file:size", "soilscale:stamp")
@@ -52,6 +55,9 @@ class Scene:
     series: str = ""
     """Scenes of one interval and series lie side by side; of several series the mean counts. Begins with the platform,
     where the item is known to be of one."""
+
+    reduction: int = 1
+    """Pixels of the data's file along one of the overview that is read in their place; 1: they themselves are."""
 
     @property
     def platform(self) -> str:
@@ -114,6 +120,7 @@ def _scene(item: Item, interval: Span, series: str, source: Source) -> Scene:
     places = {name: placement(asset, item["properties"]) for name, asset in assets.items()}
     placements = {name: place for name, place in places.items() if place is not None}
     masks = _masks(hrefs, item["assets"])
+    reduction = int(assets.get(source.asset, {}).get(REDUCTION, 1))
     return Scene(
         item=item["id"],
         hrefs=hrefs,
@@ -122,10 +129,11 @@ def _scene(item: Item, interval: Span, series: str, source: Source) -> Scene:
         bbox=area_of(item),
         decoding=found,
         missing=tuple(name for name in source.assets if name not in assets),
-        digest=_digest(item, assets, (found, placements, masks), interval, series),
+        digest=_digest(item, assets, (found, placements, masks), interval, series, reduction),
         placements=placements,
         masks=masks,
         series=series,
+        reduction=reduction,
     )
 
 
@@ -232,7 +240,12 @@ def _number(value: Any) -> float | None:
 
 
 def _digest(
-    item: Item, assets: Mapping[str, Any], stated: tuple[Mapping[str, Any], ...], interval: Span, series: str
+    item: Item,
+    assets: Mapping[str, Any],
+    stated: tuple[Mapping[str, Any], ...],
+    interval: Span,
+    series: str,
+    reduction: int,
 ) -> str:
     found, placements, masks = stated
     frozen = {
@@ -246,5 +259,5 @@ def _digest(
         "masks": masks,
         "interval": [str(instant) for instant in interval],
         "series": series,
-    }
+    } | ({"reduction": reduction} if reduction > 1 else {})
     return hashlib.sha256(json.dumps(frozen, sort_keys=True).encode()).hexdigest()

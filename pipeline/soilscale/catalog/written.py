@@ -114,12 +114,10 @@ def _collection(product: str, items: Sequence[pystac.Item]) -> pystac.Collection
     license_ = str(profile["license"]).partition(";")[0]
     collection = pystac.Collection(
         product,
-        str(profile["about"]),
+        f"{profile['about']}. To be cited as: {profile['citation']}",
         pystac.Extent.from_items(items),
         title=product,
         license=license_ if re.fullmatch(r"[A-Z][A-Za-z0-9.-]*", license_) else "other",
-        extra_fields={"sci:citation": profile["citation"]},
-        stac_extensions=["https://stac-extensions.github.io/scientific/v1.0.0/schema.json"],
     )
     collection.add_items(items)
     return collection

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -124,6 +124,8 @@ class Header:
     """Whether a mask inside or beside the file, or its alpha band, takes away pixels of the band."""
     mask: str | None = None
     """Href of the mask beside the file, signed if it must be, where GDAL does not see that itself."""
+    overview: int | None = None
+    """Number of the overview that is read in place of the file's own pixels; shape and transform are its."""
 
     @cached_property
     def wkt(self) -> str:
@@ -218,6 +220,29 @@ def header(href: str, band: int = 1, placement: Placement | None = None) -> Head
     return opened(href, read)
 
 
+def reduced(full: Header, href: str, factor: int) -> Header:
+    """Header of a file's overview, as `header` has that of the file; that of the file where there is no such overview.
+
+    Parameters
+    ----------
+    full
+        Header of the file.
+    factor
+        Pixels of the file along one of the overview.
+    """
+
+    def number(file: rasterio.DatasetReader) -> int | None:
+        factors = file.overviews(full.band)
+        return factors.index(factor) if factor in factors else None
+
+    found = None if full.mask is not None else opened(href, number)
+    if found is None:
+        return full
+    rows, columns = opened(href, lambda file: file.shape, found)
+    wider = full.transform * Affine.scale(full.shape[1] / columns, full.shape[0] / rows)
+    return replace(full, transform=wider, shape=(rows, columns), overview=found)
+
+
 @contextmanager
 def kept_open() -> Iterator[None]:
     """Keep the files that this thread opens open until the context ends, so that each is opened once within it."""
@@ -243,28 +268,35 @@ def share(shelf: Shelf) -> None:
 
 
 @contextmanager
-def _file(path: str) -> Iterator[rasterio.DatasetReader]:
-    """Open file; one that could not be read is not kept."""
-    shelf = _own.shelf
-    file = shelf.take(path) or rasterio.open(path)
+def _file(path: str, overview: int | None) -> Iterator[rasterio.DatasetReader]:
+    """Open file, or one of its overviews; one that could not be read is not kept."""
+    shelf, name = _own.shelf, path if overview is None else f"{path} {overview}"
+    how = {} if overview is None else {"overview_level": overview}
+    file = shelf.take(name) or rasterio.open(path, **how)
     try:
         yield file
     except BaseException:
         file.close()
         raise
-    spare = shelf.put(path, file)
+    spare = shelf.put(name, file)
     if spare is not None:
         spare.close()
 
 
-def opened(href: str, read: Callable[[rasterio.DatasetReader], T]) -> T:
-    """Return what is read from an open file; a remote one that fails is asked for again, past what GDAL remembers."""
+def opened(href: str, read: Callable[[rasterio.DatasetReader], T], overview: int | None = None) -> T:
+    """Return what is read from an open file; a remote one that fails is asked for again, past what GDAL remembers.
+
+    Parameters
+    ----------
+    overview
+        Number of the overview that is opened in place of the file's own pixels.
+    """
     path = storage.gdal_path(href)
 
     def attempt(options: dict[str, str]) -> T:
         session = storage.gdal_session(href)
         options = storage.gdal_options() | storage.gdal_beside(path) | options
-        with rasterio.Env(session, **options), _file(path) as file:
+        with rasterio.Env(session, **options), _file(path, overview) as file:
             return read(file)
 
     try:

@@ -68,6 +68,8 @@ class Reading:
             elsewhere = georeference.apart(place, found.shape, placement)
             if elsewhere is not None:
                 self._note(_apart(self.source.name, scene.item, elsewhere, found))
+            if asset == self.source.asset and scene.reduction > 1:
+                found = assets.reduced(found, href, scene.reduction)
             self._headers[key] = found
         return self._headers[key]
 

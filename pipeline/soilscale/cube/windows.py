@@ -192,7 +192,7 @@ class NativeReader:
                 values[_shift(strip[0], row), _shift(strip[1], column)] = stored
             return values
 
-        found: NDArray[Any] = assets.opened(self.url, read)
+        found: NDArray[Any] = assets.opened(self.url, read, self.header.overview)
         return found[::-1] if self.header.flipped else found
 
     def _strips(
@@ -215,7 +215,8 @@ class NativeReader:
             return self._stored(file, Window.from_slices(*strip))
 
         def there(strip: Strip) -> NDArray[Any]:
-            stored: NDArray[Any] = assets.opened(self.url, lambda own: self._stored(own, Window.from_slices(*strip)))
+            window = Window.from_slices(*strip)
+            stored: NDArray[Any] = assets.opened(self.url, lambda own: self._stored(own, window), self.header.overview)
             return stored
 
         return map(here, strips) if self.pool is None else spread(self.pool, here, there, strips)
