@@ -74,7 +74,7 @@ def test_overviews_that_are_no_averages_are_not_read(tmp_path: Path, method: str
 
 def test_what_the_overviews_were_not_told_is_missing_keeps_them_unread(tmp_path: Path) -> None:
     values = np.round(relief(2048)).astype("int16")
-    values[::7, ::5] = -32768
+    values[40:80, 40:80] = -32768
     assert choice(cog(tmp_path / "dem.tif", values, "AVERAGE", nodata=None)) == 1
     assert choice(cog(tmp_path / "told.tif", values, "AVERAGE")) == 8
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from soilscale import formats
 from soilscale.catalog.items import area_of
 from soilscale.catalog.placement import Placement, placement
 from soilscale.catalog.query import Item, Period, Span, to_span
@@ -21,6 +22,9 @@ from soilscale.units import stated
 
 REDUCTION = "soilscale:reduction"
 """Member of a frozen asset: which overview of its file is read, see `Scene.reduction`."""
+
+STEP = "soilscale:step"
+"""Property of an item that stands for one date of a file that holds several: which, counted from 0."""
 
 _STATED = ("updated", "created")
 _NODATA = ("nodata", "raster:nodata", "file:nodata")
@@ -58,6 +62,8 @@ class Scene:
 
     reduction: int = 1
     """Pixels of the data's file along one of the overview that is read in their place; 1: they themselves are."""
+    step: int | None = None
+    """Step of the time axis of its files, where they hold several dates."""
 
     @property
     def platform(self) -> str:
@@ -128,13 +134,20 @@ def _scene(item: Item, interval: Span, series: str, source: Source) -> Scene:
         end=interval[1],
         bbox=area_of(item),
         decoding=found,
-        missing=tuple(name for name in source.assets if name not in assets),
+        missing=tuple(name for name in source.assets if name not in assets and not within_data(name, assets, source)),
         digest=_digest(item, assets, (found, placements, masks), interval, series, reduction),
         placements=placements,
         masks=masks,
         series=series,
+        step=item["properties"].get(STEP),
         reduction=reduction,
     )
+
+
+def within_data(name: str, assets: Mapping[str, Any], source: Source) -> bool:
+    """Whether a quality band that is no asset of an item may lie in the file of the data, by that file's name."""
+    data = assets.get(source.asset)
+    return name != source.asset and data is not None and formats.may_hold_layers(str(data["href"]))
 
 
 def _masks(hrefs: Mapping[str, str], assets: Mapping[str, Any]) -> dict[str, str]:
@@ -259,5 +272,9 @@ def _digest(
         "masks": masks,
         "interval": [str(instant) for instant in interval],
         "series": series,
-    } | ({"reduction": reduction} if reduction > 1 else {})
+    }
+    if reduction > 1:
+        frozen["reduction"] = reduction
+    if STEP in item["properties"]:
+        frozen[STEP] = item["properties"][STEP]
     return hashlib.sha256(json.dumps(frozen, sort_keys=True).encode()).hexdigest()

@@ -75,9 +75,8 @@ def write(folder: Path, name: str | None = None) -> Writing:
         profile = profiles()[product]
         fitting = files.fit(left, profile, profile["asset"], static=bool(profile.get("static")))
         left = {url: left[url] for url in fitting.odd}
-        items = list(files.located(fitting.items, profile, _into(broken)))
-        dated = [item for item in items if intervals.start(item["properties"]) is not None]
-        broken += [asset["href"] for item in items if item not in dated for asset in item["assets"].values()]
+        within = profile.get("layer"), profile["asset"]
+        dated = list(files.settled(fitting.items, profile, within, _into(broken)))
         if dated:
             collections[product] = dated
     if not collections:

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from soilscale.catalog import Scene
-from soilscale.cube import assets, warping
+from soilscale.cube import assets, opening, warping
 from soilscale.cube.assets import Header
 from soilscale.cube.reading import Reading
 from soilscale.errors import DataError
@@ -86,7 +86,9 @@ def choose_overview(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -
     for scene in scenes[:TRIED]:
         href = reading.sign(scene.hrefs.get(reading.source.asset, ""))
         try:
-            header = reading.header(scene, reading.source.asset)
+            header = reading.header(scene, reading.source.data)
+            if header.layer is not None:
+                return Choice(1, scene.digest)
             factor = _coarsest(href, header, warping.pixels_per_cell(geobox, header))
             if factor == 1 or not _codes_are_the_file_s(reading, scene, header):
                 return Choice(1, scene.digest)
@@ -100,7 +102,7 @@ def choose_overview(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -
 
 
 def _coarsest(href: str, header: Header, per_cell: float) -> int:
-    factors: list[int] = assets.opened(href, lambda file: file.overviews(header.band))
+    factors: list[int] = opening.opened(href, lambda file: file.overviews(header.band))
     return max((factor for factor in factors if per_cell / factor >= ENOUGH), default=1)
 
 
@@ -112,7 +114,7 @@ def _codes_are_the_file_s(reading: Reading, scene: Scene, header: Header) -> boo
 
 def _is_average(href: str, header: Header, factor: int, geobox: GeoBox) -> bool | None:
     """Whether an overview is the mean of the pixels below it; None if what was looked at is too smooth to show it."""
-    named = assets.opened(href, lambda file: file.tags(ns="IMAGE_STRUCTURE").get(NAMED))
+    named = opening.opened(href, lambda file: file.tags(ns="IMAGE_STRUCTURE").get(NAMED))
     if named:
         return str(named).upper() == "AVERAGE"
     reduced = assets.reduced(header, href, factor)
@@ -179,7 +181,7 @@ def _read(href: str, header: Header, overview: int | None, window: Window) -> ND
         values = file.read(header.band, window=window, masked=True)
         return np.asarray(values.astype("float64").filled(np.nan))
 
-    found = assets.opened(href, read, overview)
+    found = opening.opened(href, read, overview)
     return found[::-1] if header.flipped else found
 
 
