@@ -276,7 +276,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(
 
 def test_an_unknown_key_like_no_other_lists_the_known_ones(tmp_path: Path) -> None:
     message = refusal(tmp_path, catalogs__own__zzz=1)
-    assert "catalogs.own.zzz: unknown key; known: url, sign" in message
+    assert "catalogs.own.zzz: unknown key; known: url, sign, preset, files" in message
 
 
 @pytest.mark.parametrize(
@@ -385,9 +385,9 @@ def test_a_wrong_value_is_refused_where_it_stands(tmp_path: Path, changes: dict[
         ),
         (
             {"catalogs": {}},
-            "catalogs: got {}; expected a url below the name of each catalog, such as {own: {url: catalog.json}}",
+            "catalogs: got {}; expected a url, preset or files below the name of each catalog",
         ),
-        ({"catalogs__own": "c.json"}, "catalogs.own: got 'c.json'; expected the key url, such as {url: catalog.json}"),
+        ({"catalogs__own": "c.json"}, "catalogs.own: got 'c.json'; expected one of the keys url, preset and files"),
         (
             {"catalogs__own__sign": "aws"},
             "catalogs.own.sign: got 'aws'; expected planetary-computer, earthdata or none",

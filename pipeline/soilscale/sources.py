@@ -19,8 +19,18 @@ ResamplingName = Literal["auto", "average", "bilinear", "nearest"]
 Sign = Literal["planetary-computer", "earthdata", "none"]
 Matching = Literal["cdf", "linear", "none"]
 
-PROSE = ("about", "reference", "class_names")
-"""Keys of a profile that are for its reader: what the product is, and who says how it decodes."""
+PROSE = ("about", "reference", "class_names", "notes", "like")
+"""Keys of a profile that are for its reader: what the product is, who says how it decodes, and what is to be known of
+it; ``like`` names the profile whose notes are of this one too."""
+
+FACTS = ("quantity", "period", "extent", "pixel", "license", "citation", "catalogs", "names")
+"""Keys of a profile that say where and when the product is, and how catalogs and files name it:
+
+``quantity`` what it measures; ``period`` first and last month, the last left out while it goes on; ``extent`` west,
+south, east, north in degrees, left out if global; ``pixel`` side of a pixel with its ``crs``; ``license``,
+``citation``; ``catalogs`` preset -> the keys of a source that differ there; ``names`` regular expressions of which one
+matches the name of each of its files.
+"""
 
 
 @dataclass(frozen=True)
@@ -28,9 +38,13 @@ class Catalog:
     """Where items are found."""
 
     name: str
-    url: str
-    """A STAC API, a static catalog (http, s3 or file) or an ItemCollection."""
+    url: str = ""
+    """A STAC API, a static catalog (http, s3 or file) or an ItemCollection; empty where files are the catalog."""
     sign: Sign = "none"
+    preset: str | None = None
+    """Entry of `presets` that it is."""
+    files: str | None = None
+    """Folder or glob pattern, local, s3 or http, of files that are the catalog."""
 
 
 class Band(NamedTuple):
@@ -151,6 +165,8 @@ class Source:
     """Platforms whose items count; none: all."""
     min_coverage: float | None = None
     """Least share of a month's days that valid composites must cover; None: see `least_coverage`."""
+    overviews: bool | None = None
+    """Whether overviews that are averages are read in place of pixels; None: unless something is derived."""
     harmonise: Harmonise | None = None
     """Of a target that has no items of its own: what it is made from."""
 
@@ -196,6 +212,26 @@ class Source:
 
 @cache
 def profiles() -> Mapping[str, Mapping[str, Any]]:
-    """Product profiles by name; each holds keys of a source, and those of `PROSE`."""
-    text = files("soilscale").joinpath("sources.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
+    """Product profiles by name; each holds keys of a source, and those of `PROSE` and `FACTS`."""
+    return _entries("sources.toml")
+
+
+@cache
+def presets() -> Mapping[str, Mapping[str, Any]]:
+    """Presets of catalogs by name: ``about``, ``url``, ``sign``, ``account``, ``license``, ``citation``, ``traps``."""
+    return _entries("catalogs.toml")
+
+
+def decoding_keys(profile: str) -> dict[str, Any]:
+    """Those keys of a profile that are keys of a source."""
+    return {key: value for key, value in profiles()[profile].items() if key not in (*PROSE, *FACTS)}
+
+
+def served(profile: str, preset: str) -> Mapping[str, Any] | None:
+    """Keys of a source that a catalog's preset adds to a profile, its collection among them; None if it has none."""
+    entry: Mapping[str, Any] | None = profiles()[profile].get("catalogs", {}).get(preset)
+    return entry
+
+
+def _entries(name: str) -> Mapping[str, Mapping[str, Any]]:
+    return tomllib.loads(files("soilscale").joinpath(name).read_text(encoding="utf-8"))

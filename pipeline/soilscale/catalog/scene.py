@@ -20,12 +20,15 @@ from soilscale.extents import Box
 from soilscale.sources import Source
 from soilscale.units import stated
 
+REDUCTION = "soilscale:reduction"
+"""Member of a frozen asset: which overview of its file is read, see `Scene.reduction`."""
+
 STEP = "soilscale:step"
 """Property of an item that stands for one date of a file that holds several: which, counted from 0."""
 
 _STATED = ("updated", "created")
 _NODATA = ("nodata", "raster:nodata", "file:nodata")
-_CHECKSUMS = ("file:checksum", "checksum:multihash", "file:size")
+_CHECKSUMS = ("file:checksum", "checksum:multihash", "file:size", "soilscale:stamp")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Scene:
     """Scenes of one interval and series lie side by side; of several series the mean counts. Begins with the platform,
     where the item is known to be of one."""
 
+    reduction: int = 1
+    """Pixels of the data's file along one of the overview that is read in their place; 1: they themselves are."""
     step: int | None = None
     """Step of the time axis of its files, where they hold several dates."""
 
@@ -121,6 +126,7 @@ def _scene(item: Item, interval: Span, series: str, source: Source) -> Scene:
     places = {name: placement(asset, item["properties"]) for name, asset in assets.items()}
     placements = {name: place for name, place in places.items() if place is not None}
     masks = _masks(hrefs, item["assets"])
+    reduction = int(assets.get(source.asset, {}).get(REDUCTION, 1))
     return Scene(
         item=item["id"],
         hrefs=hrefs,
@@ -129,11 +135,12 @@ def _scene(item: Item, interval: Span, series: str, source: Source) -> Scene:
         bbox=area_of(item),
         decoding=found,
         missing=tuple(name for name in source.assets if name not in assets and not within_data(name, assets, source)),
-        digest=_digest(item, assets, (found, placements, masks), interval, series),
+        digest=_digest(item, assets, (found, placements, masks), interval, series, reduction),
         placements=placements,
         masks=masks,
         series=series,
         step=item["properties"].get(STEP),
+        reduction=reduction,
     )
 
 
@@ -160,7 +167,7 @@ def decoding(asset: Mapping[str, Any], properties: Mapping[str, Any], band: int)
 
     Looked for, in this order, in ``raster:bands`` (raster extension 1), ``bands`` (STAC 1.1 and raster extension 2),
     the asset itself, the item's properties, and ``je:rasters`` (JAXA Earth: value = DN x slope + offset; DN outside
-    ``min``..``max``, and those of ``error`` that lie outside it, are missing).
+    ``min``..``max``, and the codes ``nodata`` and ``error``, are missing).
 
     Parameters
     ----------
@@ -199,9 +206,13 @@ def _codes(places: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
         classes = place.get("classification:classes")
         entries = [entry for entry in classes if isinstance(entry, dict)] if isinstance(classes, list) else []
         values += [entry.get("value") for entry in entries if entry.get("nodata") is True]
-        written += [code for value in values for code in (value if isinstance(value, list) else [value])]
+        written += [code for value in values for code in _listed(value)]
     numbers = {_number(code) for code in written}
     return tuple(sorted(number for number in numbers if number is not None and math.isfinite(number)))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _band(asset: Mapping[str, Any], key: str, band: int) -> Mapping[str, Any]:
@@ -221,7 +232,7 @@ def _jaxa(asset: Mapping[str, Any], band: int) -> dict[str, Any]:
     return {
         "scale": factors.get("slope"),
         "offset": factors.get("offset"),
-        "nodata": stored.get("nodata"),
+        "nodata": [*_listed(stored.get("nodata")), *_listed(stored.get("error"))],
         "unit": value.get("unit"),
         "valid_range": None if low is None or high is None else (low, high),
     }
@@ -242,7 +253,12 @@ def _number(value: Any) -> float | None:
 
 
 def _digest(
-    item: Item, assets: Mapping[str, Any], stated: tuple[Mapping[str, Any], ...], interval: Span, series: str
+    item: Item,
+    assets: Mapping[str, Any],
+    stated: tuple[Mapping[str, Any], ...],
+    interval: Span,
+    series: str,
+    reduction: int,
 ) -> str:
     found, placements, masks = stated
     frozen = {
@@ -256,5 +272,9 @@ def _digest(
         "masks": masks,
         "interval": [str(instant) for instant in interval],
         "series": series,
-    } | ({STEP: item["properties"][STEP]} if STEP in item["properties"] else {})
+    }
+    if reduction > 1:
+        frozen["reduction"] = reduction
+    if STEP in item["properties"]:
+        frozen[STEP] = item["properties"][STEP]
     return hashlib.sha256(json.dumps(frozen, sort_keys=True).encode()).hexdigest()

@@ -13,7 +13,6 @@ from pyproj.exceptions import CRSError
 from soilscale.errors import nearest
 from soilscale.seasons import SCHEMES
 from soilscale.sources import (
-    PROSE,
     Aggregate,
     Harmonise,
     Kind,
@@ -23,7 +22,10 @@ from soilscale.sources import (
     ResamplingName,
     Role,
     Source,
+    decoding_keys,
+    presets,
     profiles,
+    served,
 )
 
 LAST_BIT = 31
@@ -34,6 +36,12 @@ SOURCE, PARTS = "(source)", "(parts)"
 
 RULE, RULES = "(rule)", "(rules)"
 """Whether one rule or a list of them stands under `quality`; likewise."""
+
+LEAVE = "leave"
+"""Key of a profile's entry for a preset: the profile's keys that do not hold there, and are left to the items."""
+
+DATA = "data"
+"""Asset of an item that is one file, where neither the source nor its profile names it."""
 
 GRID, GRIDS = "(grid)", "(grids)"
 """Whether one pixel grid or a list of them stands under `place`; likewise."""
@@ -204,6 +212,7 @@ class SourceSection(Section):
         tuple[str, ...], BeforeValidator(_as_names, json_schema_input_type=str | tuple[str, ...] | None)
     ] = ()
     min_coverage: float | None = Field(default=None, ge=0, le=1)
+    overviews: bool | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -217,8 +226,7 @@ class SourceSection(Section):
         if values["profile"] not in known:
             fault = f"there is no profile {values['profile']!r}{nearest(str(values['profile']), known)}"
             raise FaultError(("profile", fault))
-        profile = {key: value for key, value in known[values["profile"]].items() if key not in PROSE}
-        return profile | values
+        return decoding_keys(values["profile"]) | values
 
     @model_validator(mode="after")
     def _sensible(self) -> SourceSection:
@@ -283,6 +291,43 @@ class HarmonisedSection(Section):
         reference = self.reference or self.parts[-1]
         how = Harmonise(self.parts, self.harmonise, reference, self.through, valid_range)
         return Source(name, catalog="", collection="", asset="", role="target", harmonise=how)
+
+
+def placed(name: object, section: Any, catalogs: Any) -> Any:
+    """Section of a source with what its profile says of its catalog beneath what is written out.
+
+    Parameters
+    ----------
+    name, section
+        As they are written under ``sources``.
+    catalogs
+        As it is written under ``catalogs``.
+
+    Raises
+    ------
+    FaultError
+        If the profile is not in the preset that the catalog is, and no collection is written out.
+    """
+    profile, called = (section.get(key) if isinstance(section, dict) else None for key in ("profile", "catalog"))
+    catalog = catalogs.get(called) if isinstance(catalogs, dict) and isinstance(called, str) else None
+    if not isinstance(catalog, dict):
+        return section
+    if catalog.get("files") is not None:
+        return {"collection": profile or name} | ({} if profile else {"asset": DATA}) | section
+    preset = catalog.get("preset")
+    if not (isinstance(profile, str) and profile in profiles() and isinstance(preset, str) and preset in presets()):
+        return section
+    entry = served(profile, preset)
+    if entry is None and "collection" not in section:
+        there = ", ".join(profiles()[profile].get("catalogs", {})) or "none"
+        raise FaultError(
+            (
+                f"sources.{name}.catalog",
+                f"the preset {preset} has no {profile}; presets that have it: {there}; or write the collection",
+            )
+        )
+    left = dict.fromkeys((entry or {}).get(LEAVE, ()))
+    return left | {key: value for key, value in (entry or {}).items() if key != LEAVE} | section
 
 
 def kind_of(written: Any) -> str:
