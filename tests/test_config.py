@@ -30,7 +30,7 @@ from soilscale.config.sections import (
 )
 from soilscale.errors import ConfigurationError
 from soilscale.seasons import METEOROLOGICAL
-from soilscale.sources import Catalog, QualityRule, profiles
+from soilscale.sources import Catalog, PixelGrid, QualityRule, profiles
 
 MINIMAL: Mapping[str, Any] = {
     "name": "moselle",
@@ -129,7 +129,9 @@ def test_every_key_of_a_source_arrives() -> None:
         "offset": -3,
         "nodata": [0, 255],
         "valid_range": [1, 250],
-        "quality": {"asset": "QC_Day", "bits": [0, 1], "accept": [0, 1]},
+        "quality": {"asset": "QC_Day", "bits": [0, 1], "accept": [0, 1], "layer": "QC by day"},
+        "layer": "1 km monthly NDVI",
+        "place": {"crs": "EPSG:6933", "transform": [36032.22, 0, -17367530.4, 0, -36032.22, 7314540.8]},
         "composite": 8,
         "aggregate": "sum",
         "resampling": "bilinear",
@@ -144,10 +146,11 @@ def test_every_key_of_a_source_arrives() -> None:
     content["sources"]["precipitation"] |= keys
     (found,) = config.validate(content).predictors
     assert found.nodata == (0.0, 255.0)
-    assert found.quality == (QualityRule("QC_Day", (0, 1), (0, 1)),)
+    assert found.quality == (QualityRule("QC_Day", (0, 1), (0, 1), layer="QC by day"),)
+    assert found.place == (PixelGrid(**keys["place"] | {"transform": tuple(keys["place"]["transform"])}),)
     assert found.lags == (1, 3)
     assert found.assets == ("precipitation", "QC_Day")
-    told = {key: getattr(found, key) for key in keys.keys() - {"nodata", "quality", "lags", "valid_range"}}
+    told = {key: getattr(found, key) for key in keys.keys() - {"nodata", "quality", "place", "lags", "valid_range"}}
     assert told == {key: keys[key] for key in told}
     assert found.valid_range == (1, 250)
 
@@ -168,6 +171,23 @@ def test_a_rule_of_several_that_is_wrong_is_named_by_its_number(tmp_path: Path) 
     assert "sources.precipitation.quality.1.accept: got [4]; bits 0 to 1 hold 0..3 only" in told
     told = refusal(tmp_path, sources__precipitation__quality=5)
     assert "sources.precipitation.quality: got 5; expected the keys asset, bits and accept of a rule, or a list" in told
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"crs": "EPSG:0"}, "place.crs: got 'EPSG:0'; expected a reference system, such as EPSG:6933"),
+        ({"transform": [1, 0, 0, 0, 1]}, "place.transform: got [1, 0, 0, 0, 1]; expected six numbers"),
+        ({"transform": [1, 0.5, 0, 0, -1, 9]}, "place.transform: got [1.0, 0.5, 0.0, 0.0, -1.0, 9.0]; expected [width"),
+        ({"shape": [0, 4]}, "place.shape.0: got 0; expected at least 1"),
+        ({"size": 4}, "place.size: unknown key"),
+    ],
+)
+def test_a_wrong_place_of_pixels_is_named(tmp_path: Path, keys: dict[str, Any], message: str) -> None:
+    place = {"crs": "EPSG:4326", "transform": [0.25, 0, -180, 0, -0.25, 90], "shape": [720, 1440]} | keys
+    assert f"sources.precipitation.{message}" in refusal(tmp_path, sources__precipitation__place=place)
+    told = refusal(tmp_path, sources__precipitation__place=[place])
+    assert f"sources.precipitation.{message.replace('place', 'place.0', 1)}" in told
 
 
 def test_every_other_key_of_the_contract_arrives(tmp_path: Path) -> None:
@@ -256,7 +276,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(
 
 def test_an_unknown_key_like_no_other_lists_the_known_ones(tmp_path: Path) -> None:
     message = refusal(tmp_path, catalogs__own__zzz=1)
-    assert "catalogs.own.zzz: unknown key; known: url, sign" in message
+    assert "catalogs.own.zzz: unknown key; known: url, sign, preset, files" in message
 
 
 @pytest.mark.parametrize(
@@ -365,9 +385,9 @@ def test_a_wrong_value_is_refused_where_it_stands(tmp_path: Path, changes: dict[
         ),
         (
             {"catalogs": {}},
-            "catalogs: got {}; expected a url below the name of each catalog, such as {own: {url: catalog.json}}",
+            "catalogs: got {}; expected a url, preset or files below the name of each catalog",
         ),
-        ({"catalogs__own": "c.json"}, "catalogs.own: got 'c.json'; expected the key url, such as {url: catalog.json}"),
+        ({"catalogs__own": "c.json"}, "catalogs.own: got 'c.json'; expected one of the keys url, preset and files"),
         (
             {"catalogs__own__sign": "aws"},
             "catalogs.own.sign: got 'aws'; expected planetary-computer, earthdata or none",

@@ -376,6 +376,47 @@ def _tell_sizing(told: flow.Sizing, lines: Sequence[str] = ()) -> None:
     _print(table, [*lines, *told.lines])
 
 
+@app.command(epilog="Example: soilscale profiles MOD11A2")
+def profiles(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show all of this profile.")] = None,
+    log_level: Level = "info",
+) -> None:
+    """List the product profiles, with the catalogs that have each and the account that these need."""
+    from soilscale import listing
+
+    with _statuses(log_level):
+        if name is not None:
+            lines = listing.details(name)
+            out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+            return
+        table = _table(*listing.COLUMNS)
+        for row in listing.rows():
+            table.add_row(*row)
+        _print(table, [])
+
+
+@app.command("catalog", epilog="Example: soilscale catalog data/AMSR2 --profile AMSR2_L3_SMC")
+def write_catalog(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of files; the catalog is written into it.")],
+    profile: Annotated[
+        str | None, typer.Option("--profile", metavar="NAME", help="What the files are; else as their names say.")
+    ] = None,
+    log_level: Level = "info",
+) -> None:
+    """Write a static STAC catalog of downloaded files, with a collection for each product."""
+    from soilscale import catalog, listing
+
+    with _statuses(log_level):
+        if profile is not None:
+            listing.details(profile)
+        written = catalog.write(folder, profile)
+        for name, count in written.collections.items():
+            out.print(f"{name}: {count} items", markup=False, highlight=False, soft_wrap=True)
+        if written.odd:
+            logger.warning("%d files fit no product and are left out, such as %s", len(written.odd), written.odd[0])
+        out.print(f"written to {written.path}", markup=False, highlight=False, soft_wrap=True)
+
+
 @app.command(epilog="Example: soilscale demo demo-run --seed 1")
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the world and the run go.")],

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Role = Literal["predictor", "target", "part"]
 """A part is one of the sensors of a target, or the series through which they are related; no model sees it."""
@@ -19,8 +19,18 @@ ResamplingName = Literal["auto", "average", "bilinear", "nearest"]
 Sign = Literal["planetary-computer", "earthdata", "none"]
 Matching = Literal["cdf", "linear", "none"]
 
-PROSE = ("about", "reference", "class_names")
-"""Keys of a profile that are for its reader: what the product is, and who says how it decodes."""
+PROSE = ("about", "reference", "class_names", "notes", "like")
+"""Keys of a profile that are for its reader: what the product is, who says how it decodes, and what is to be known of
+it; ``like`` names the profile whose notes are of this one too."""
+
+FACTS = ("quantity", "period", "extent", "pixel", "license", "citation", "catalogs", "names")
+"""Keys of a profile that say where and when the product is, and how catalogs and files name it:
+
+``quantity`` what it measures; ``period`` first and last month, the last left out while it goes on; ``extent`` west,
+south, east, north in degrees, left out if global; ``pixel`` side of a pixel with its ``crs``; ``license``,
+``citation``; ``catalogs`` preset -> the keys of a source that differ there; ``names`` regular expressions of which one
+matches the name of each of its files.
+"""
 
 
 @dataclass(frozen=True)
@@ -28,9 +38,21 @@ class Catalog:
     """Where items are found."""
 
     name: str
-    url: str
-    """A STAC API, a static catalog (http, s3 or file) or an ItemCollection."""
+    url: str = ""
+    """A STAC API, a static catalog (http, s3 or file) or an ItemCollection; empty where files are the catalog."""
     sign: Sign = "none"
+    preset: str | None = None
+    """Entry of `presets` that it is."""
+    files: str | None = None
+    """Folder or glob pattern, local, s3 or http, of files that are the catalog."""
+
+
+class Band(NamedTuple):
+    """What is read: an asset, and of a file of several variables one of them."""
+
+    asset: str
+    layer: str | None = None
+    """None: the one named as the asset."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +64,25 @@ class QualityRule:
     """First and last bit, counted from the least significant."""
     accept: tuple[int, ...]
     """Values that those bits may hold."""
+    layer: str | None = None
+    """Variable inside the asset's file that holds the band; None: the one named as the asset."""
+
+    @property
+    def band(self) -> Band:
+        """What is read of it."""
+        return Band(self.asset, self.layer)
+
+
+@dataclass(frozen=True)
+class PixelGrid:
+    """Where the pixels of a product lie whose files do not say it."""
+
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+    """From columns and rows, as they are stored, to coordinates: a, b, c, d, e, f of x = a column + b row + c and
+    y = d column + e row + f."""
+    shape: tuple[int, int] | None = None
+    """Rows and columns of the files that it is of; None: of any."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +153,11 @@ class Source:
     """Unit in the cube, and with a scale that of the scaled values; None: as it is used, else as items or files
     state."""
     band: int = 1
+    layer: str | None = None
+    """Variable inside the asset's file that holds the data; None: the one named as the asset, or the only one. Of no
+    effect in files of one raster."""
+    place: tuple[PixelGrid, ...] = ()
+    """Where pixels lie, of files that do not say it; the one whose shape is the file's counts."""
     query: Mapping[str, Any] = field(default_factory=dict)
     profile: str | None = None
     """Product profile that the keys which the configuration leaves out are from."""
@@ -119,6 +165,8 @@ class Source:
     """Platforms whose items count; none: all."""
     min_coverage: float | None = None
     """Least share of a month's days that valid composites must cover; None: see `least_coverage`."""
+    overviews: bool | None = None
+    """Whether overviews that are averages are read in place of pixels; None: unless something is derived."""
     harmonise: Harmonise | None = None
     """Of a target that has no items of its own: what it is made from."""
 
@@ -135,7 +183,17 @@ class Source:
     @property
     def assets(self) -> tuple[str, ...]:
         """Names of the assets that are read, the data before the quality bands."""
-        return tuple(dict.fromkeys((self.asset, *(rule.asset for rule in self.quality))))
+        return tuple(dict.fromkeys(band.asset for band in self.bands))
+
+    @property
+    def data(self) -> Band:
+        """The band that holds the values."""
+        return Band(self.asset, self.layer)
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """What is read, the data before the quality bands."""
+        return tuple(dict.fromkeys((self.data, *(rule.band for rule in self.quality))))
 
     def states(self, key: str) -> str:
         """Who states a key of the source, as messages name it: the configuration, or the profile that it names."""
@@ -154,6 +212,26 @@ class Source:
 
 @cache
 def profiles() -> Mapping[str, Mapping[str, Any]]:
-    """Product profiles by name; each holds keys of a source, and those of `PROSE`."""
-    text = files("soilscale").joinpath("sources.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
+    """Product profiles by name; each holds keys of a source, and those of `PROSE` and `FACTS`."""
+    return _entries("sources.toml")
+
+
+@cache
+def presets() -> Mapping[str, Mapping[str, Any]]:
+    """Presets of catalogs by name: ``about``, ``url``, ``sign``, ``account``, ``license``, ``citation``, ``traps``."""
+    return _entries("catalogs.toml")
+
+
+def decoding_keys(profile: str) -> dict[str, Any]:
+    """Those keys of a profile that are keys of a source."""
+    return {key: value for key, value in profiles()[profile].items() if key not in (*PROSE, *FACTS)}
+
+
+def served(profile: str, preset: str) -> Mapping[str, Any] | None:
+    """Keys of a source that a catalog's preset adds to a profile, its collection among them; None if it has none."""
+    entry: Mapping[str, Any] | None = profiles()[profile].get("catalogs", {}).get(preset)
+    return entry
+
+
+def _entries(name: str) -> Mapping[str, Mapping[str, Any]]:
+    return tomllib.loads(files("soilscale").joinpath(name).read_text(encoding="utf-8"))

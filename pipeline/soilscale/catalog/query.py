@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from soilscale.catalog.shared import Shared
 from soilscale.errors import ConfigurationError
 from soilscale.extents import Box
 from soilscale.sources import Catalog, Source
@@ -40,6 +41,10 @@ class Query:
     """West, south, east, north in degrees; west > east across the antimeridian."""
     period: Period
     """UTC; the end is exclusive."""
+    pixels_per_degree: float | None = None
+    """Resolution that is enough, where a catalog holds an image at several; None: the finest."""
+    shared: Shared = field(default_factory=Shared, compare=False, repr=False)
+    """What was read for other sources."""
 
     @property
     def span(self) -> Span:

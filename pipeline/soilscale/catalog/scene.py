@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from soilscale import formats
 from soilscale.catalog.items import area_of
 from soilscale.catalog.placement import Placement, placement
 from soilscale.catalog.query import Item, Period, Span, to_span
@@ -19,9 +20,15 @@ from soilscale.extents import Box
 from soilscale.sources import Source
 from soilscale.units import stated
 
+REDUCTION = "soilscale:reduction"
+"""Member of a frozen asset: which overview of its file is read, see `Scene.reduction`."""
+
+STEP = "soilscale:step"
+"""Property of an item that stands for one date of a file that holds several: which, counted from 0."""
+
 _STATED = ("updated", "created")
 _NODATA = ("nodata", "raster:nodata", "file:nodata")
-_CHECKSUMS = ("file:checksum", "checksum:multihash", "file:size")
+_CHECKSUMS = ("file:checksum", "checksum:multihash", "file:size", "soilscale:stamp")
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,11 @@ class Scene:
     series: str = ""
     """Scenes of one interval and series lie side by side; of several series the mean counts. Begins with the platform,
     where the item is known to be of one."""
+
+    reduction: int = 1
+    """Pixels of the data's file along one of the overview that is read in their place; 1: they themselves are."""
+    step: int | None = None
+    """Step of the time axis of its files, where they hold several dates."""
 
     @property
     def platform(self) -> str:
@@ -114,6 +126,7 @@ def _scene(item: Item, interval: Span, series: str, source: Source) -> Scene:
     places = {name: placement(asset, item["properties"]) for name, asset in assets.items()}
     placements = {name: place for name, place in places.items() if place is not None}
     masks = _masks(hrefs, item["assets"])
+    reduction = int(assets.get(source.asset, {}).get(REDUCTION, 1))
     return Scene(
         item=item["id"],
         hrefs=hrefs,
@@ -121,12 +134,20 @@ def _scene(item: Item, interval: Span, series: str, source: Source) -> Scene:
         end=interval[1],
         bbox=area_of(item),
         decoding=found,
-        missing=tuple(name for name in source.assets if name not in assets),
-        digest=_digest(item, assets, (found, placements, masks), interval, series),
+        missing=tuple(name for name in source.assets if name not in assets and not within_data(name, assets, source)),
+        digest=_digest(item, assets, (found, placements, masks), interval, series, reduction),
         placements=placements,
         masks=masks,
         series=series,
+        step=item["properties"].get(STEP),
+        reduction=reduction,
     )
+
+
+def within_data(name: str, assets: Mapping[str, Any], source: Source) -> bool:
+    """Whether a quality band that is no asset of an item may lie in the file of the data, by that file's name."""
+    data = assets.get(source.asset)
+    return name != source.asset and data is not None and formats.may_hold_layers(str(data["href"]))
 
 
 def _masks(hrefs: Mapping[str, str], assets: Mapping[str, Any]) -> dict[str, str]:
@@ -146,7 +167,7 @@ def decoding(asset: Mapping[str, Any], properties: Mapping[str, Any], band: int)
 
     Looked for, in this order, in ``raster:bands`` (raster extension 1), ``bands`` (STAC 1.1 and raster extension 2),
     the asset itself, the item's properties, and ``je:rasters`` (JAXA Earth: value = DN x slope + offset; DN outside
-    ``min``..``max``, and those of ``error`` that lie outside it, are missing).
+    ``min``..``max``, and the codes ``nodata`` and ``error``, are missing).
 
     Parameters
     ----------
@@ -185,9 +206,13 @@ def _codes(places: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
         classes = place.get("classification:classes")
         entries = [entry for entry in classes if isinstance(entry, dict)] if isinstance(classes, list) else []
         values += [entry.get("value") for entry in entries if entry.get("nodata") is True]
-        written += [code for value in values for code in (value if isinstance(value, list) else [value])]
+        written += [code for value in values for code in _listed(value)]
     numbers = {_number(code) for code in written}
     return tuple(sorted(number for number in numbers if number is not None and math.isfinite(number)))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _band(asset: Mapping[str, Any], key: str, band: int) -> Mapping[str, Any]:
@@ -207,7 +232,7 @@ def _jaxa(asset: Mapping[str, Any], band: int) -> dict[str, Any]:
     return {
         "scale": factors.get("slope"),
         "offset": factors.get("offset"),
-        "nodata": stored.get("nodata"),
+        "nodata": [*_listed(stored.get("nodata")), *_listed(stored.get("error"))],
         "unit": value.get("unit"),
         "valid_range": None if low is None or high is None else (low, high),
     }
@@ -228,7 +253,12 @@ def _number(value: Any) -> float | None:
 
 
 def _digest(
-    item: Item, assets: Mapping[str, Any], stated: tuple[Mapping[str, Any], ...], interval: Span, series: str
+    item: Item,
+    assets: Mapping[str, Any],
+    stated: tuple[Mapping[str, Any], ...],
+    interval: Span,
+    series: str,
+    reduction: int,
 ) -> str:
     found, placements, masks = stated
     frozen = {
@@ -243,4 +273,8 @@ def _digest(
         "interval": [str(instant) for instant in interval],
         "series": series,
     }
+    if reduction > 1:
+        frozen["reduction"] = reduction
+    if STEP in item["properties"]:
+        frozen[STEP] = item["properties"][STEP]
     return hashlib.sha256(json.dumps(frozen, sort_keys=True).encode()).hexdigest()

@@ -10,7 +10,17 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from soilscale.config.inputs import PARTS, RULE, RULES, SOURCE, FaultError, HarmonisedSection, SourceSection
+from soilscale.config.inputs import (
+    GRID,
+    GRIDS,
+    PARTS,
+    RULE,
+    RULES,
+    SOURCE,
+    FaultError,
+    HarmonisedSection,
+    SourceSection,
+)
 from soilscale.config.period import FIXED, RELATIVE
 from soilscale.config.sections import Config
 from soilscale.errors import nearest
@@ -19,7 +29,7 @@ from soilscale.seasons import SCHEMES
 SOURCES: Mapping[str, type[BaseModel]] = {SOURCE: SourceSection, PARTS: HarmonisedSection}
 """What pydantic puts into the place of an error to say which section stands there -> the section."""
 
-FORMS = {*SOURCES, FIXED, RELATIVE, RULE, RULES}
+FORMS = {*SOURCES, FIXED, RELATIVE, RULE, RULES, GRID, GRIDS}
 """What pydantic puts into the place of an error to say which of two forms stands there."""
 
 KEY = "[key]"
@@ -49,8 +59,10 @@ EXPECTED: Mapping[str, str] = {
     "training": "the first and the last month, such as [1990-01, 1993-12]",
     "training.*": "a month, YYYY-MM",
     "seasons": f"one of {', '.join(SCHEMES)}, or the months of each season",
-    "catalogs": "a url below the name of each catalog, such as {own: {url: catalog.json}}",
-    "catalogs.*": "the key url, such as {url: catalog.json}",
+    "catalogs": "a url, preset or files below the name of each catalog, such as {pc: {preset: planetary-computer}}",
+    "catalogs.*": "one of the keys url, preset and files, such as {url: catalog.json}",
+    "catalogs.*.files": "a folder or a pattern, such as data/**/*.h5",
+    "catalogs.*.preset": "the name of a preset, such as planetary-computer",
     "catalogs.*.url": "a STAC API, a static catalog or an ItemCollection: a URL or a path",
     "sources": "catalog, collection and asset below the name of each source",
     "sources.*": "the keys catalog, collection and asset",
@@ -67,6 +79,14 @@ EXPECTED: Mapping[str, str] = {
     "sources.*.quality.*.asset": "the key of the asset that holds the quality bits",
     "sources.*.quality": "the keys asset, bits and accept of a rule, or a list of rules",
     "sources.*.quality.*": "the keys asset, bits and accept of a rule",
+    "sources.*.place.crs": "a reference system, such as EPSG:6933",
+    "sources.*.place.*.crs": "a reference system, such as EPSG:6933",
+    "sources.*.place.transform": "six numbers, [width, 0, left, 0, height, top]",
+    "sources.*.place.*.transform": "six numbers, [width, 0, left, 0, height, top]",
+    "sources.*.place.shape": "two whole numbers, [rows, columns]",
+    "sources.*.place.*.shape": "two whole numbers, [rows, columns]",
+    "sources.*.place": "the keys crs and transform, or a list of such with their shape",
+    "sources.*.place.*": "the keys crs, transform and shape",
     "sources.*.lags": "a list of months back, such as [1, 2]",
     "models.algorithms": "a list of one name or more, such as [random_forest]",
     "models.ablation": "true, false or a list of features and groups",

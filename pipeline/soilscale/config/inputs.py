@@ -7,20 +7,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pyproj import CRS
+from pyproj.exceptions import CRSError
 
 from soilscale.errors import nearest
 from soilscale.seasons import SCHEMES
 from soilscale.sources import (
-    PROSE,
     Aggregate,
     Harmonise,
     Kind,
     Matching,
+    PixelGrid,
     QualityRule,
     ResamplingName,
     Role,
     Source,
+    decoding_keys,
+    presets,
     profiles,
+    served,
 )
 
 LAST_BIT = 31
@@ -32,6 +37,15 @@ SOURCE, PARTS = "(source)", "(parts)"
 RULE, RULES = "(rule)", "(rules)"
 """Whether one rule or a list of them stands under `quality`; likewise."""
 
+LEAVE = "leave"
+"""Key of a profile's entry for a preset: the profile's keys that do not hold there, and are left to the items."""
+
+DATA = "data"
+"""Asset of an item that is one file, where neither the source nor its profile names it."""
+
+GRID, GRIDS = "(grid)", "(grids)"
+"""Whether one pixel grid or a list of them stands under `place`; likewise."""
+
 OWN_KEYS = ("parts", "harmonise", "reference", "through")
 FEWEST = 2
 
@@ -39,6 +53,8 @@ WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 """What names of sources, groups and seasons look like."""
 
 Name = Annotated[str, Field(pattern=f"^{WORD.pattern}$")]
+
+Text = Annotated[str, Field(min_length=1)]
 
 
 class FaultError(ValueError):
@@ -108,6 +124,7 @@ class QualitySection(Section):
     asset: str
     bits: tuple[int, int]
     accept: tuple[int, ...]
+    layer: Text | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> QualitySection:
@@ -129,6 +146,36 @@ def _one_or_more(written: Any) -> str:
 AnyRules = Annotated[
     Annotated[QualitySection, Tag(RULE)] | Annotated[tuple[QualitySection, ...], Tag(RULES)],
     Discriminator(_one_or_more),
+]
+
+
+class PlaceSection(Section):
+    """Where the pixels of files lie that do not say it."""
+
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+    shape: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+
+    @model_validator(mode="after")
+    def _sensible(self) -> PlaceSection:
+        try:
+            CRS.from_user_input(self.crs)
+        except CRSError:
+            raise FaultError(("crs", f"got {self.crs!r}; expected a reference system, such as EPSG:6933")) from None
+        width, sheared, _, turned, height, _ = self.transform
+        if width <= 0 or sheared or turned or not height:
+            fault = f"got {list(self.transform)}; expected [width, 0, left, 0, height, top], width positive, and "
+            raise FaultError(("transform", f"{fault}height negative where the first row lies in the north"))
+        return self
+
+
+def _one_or_more_grids(written: Any) -> str:
+    return GRIDS if isinstance(written, (list, tuple)) else GRID
+
+
+AnyPlaces = Annotated[
+    Annotated[PlaceSection, Tag(GRID)] | Annotated[tuple[PlaceSection, ...], Tag(GRIDS)],
+    Discriminator(_one_or_more_grids),
 ]
 
 
@@ -158,11 +205,14 @@ class SourceSection(Section):
     classes: tuple[int, ...] | None = None
     unit: str | None = None
     band: int = Field(default=1, ge=1)
+    layer: Text | None = None
+    place: AnyPlaces | None = None
     query: dict[str, Any] = {}
     platform: Annotated[
         tuple[str, ...], BeforeValidator(_as_names, json_schema_input_type=str | tuple[str, ...] | None)
     ] = ()
     min_coverage: float | None = Field(default=None, ge=0, le=1)
+    overviews: bool | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -176,8 +226,7 @@ class SourceSection(Section):
         if values["profile"] not in known:
             fault = f"there is no profile {values['profile']!r}{nearest(str(values['profile']), known)}"
             raise FaultError(("profile", fault))
-        profile = {key: value for key, value in known[values["profile"]].items() if key not in PROSE}
-        return profile | values
+        return decoding_keys(values["profile"]) | values
 
     @model_validator(mode="after")
     def _sensible(self) -> SourceSection:
@@ -194,12 +243,18 @@ class SourceSection(Section):
     def rules(self) -> tuple[QualityRule, ...]:
         """Rules that a pixel must all meet."""
         written = self.quality if isinstance(self.quality, tuple) else filter(None, (self.quality,))
-        return tuple(QualityRule(rule.asset, rule.bits, rule.accept) for rule in written)
+        return tuple(QualityRule(rule.asset, rule.bits, rule.accept, rule.layer) for rule in written)
+
+    @property
+    def places(self) -> tuple[PixelGrid, ...]:
+        """Where pixels lie, of files of each shape."""
+        written = self.place if isinstance(self.place, tuple) else filter(None, (self.place,))
+        return tuple(PixelGrid(place.crs, place.transform, place.shape) for place in written)
 
     def source(self, name: str) -> Source:
         """The source as the stages take it."""
-        values = self.model_dump(exclude={"quality"})
-        return Source(name=name, quality=self.rules, **values)
+        values = self.model_dump(exclude={"quality", "place"})
+        return Source(name=name, quality=self.rules, place=self.places, **values)
 
 
 class HarmonisedSection(Section):
@@ -236,6 +291,43 @@ class HarmonisedSection(Section):
         reference = self.reference or self.parts[-1]
         how = Harmonise(self.parts, self.harmonise, reference, self.through, valid_range)
         return Source(name, catalog="", collection="", asset="", role="target", harmonise=how)
+
+
+def placed(name: object, section: Any, catalogs: Any) -> Any:
+    """Section of a source with what its profile says of its catalog beneath what is written out.
+
+    Parameters
+    ----------
+    name, section
+        As they are written under ``sources``.
+    catalogs
+        As it is written under ``catalogs``.
+
+    Raises
+    ------
+    FaultError
+        If the profile is not in the preset that the catalog is, and no collection is written out.
+    """
+    profile, called = (section.get(key) if isinstance(section, dict) else None for key in ("profile", "catalog"))
+    catalog = catalogs.get(called) if isinstance(catalogs, dict) and isinstance(called, str) else None
+    if not isinstance(catalog, dict):
+        return section
+    if catalog.get("files") is not None:
+        return {"collection": profile or name} | ({} if profile else {"asset": DATA}) | section
+    preset = catalog.get("preset")
+    if not (isinstance(profile, str) and profile in profiles() and isinstance(preset, str) and preset in presets()):
+        return section
+    entry = served(profile, preset)
+    if entry is None and "collection" not in section:
+        there = ", ".join(profiles()[profile].get("catalogs", {})) or "none"
+        raise FaultError(
+            (
+                f"sources.{name}.catalog",
+                f"the preset {preset} has no {profile}; presets that have it: {there}; or write the collection",
+            )
+        )
+    left = dict.fromkeys((entry or {}).get(LEAVE, ()))
+    return left | {key: value for key, value in (entry or {}).items() if key != LEAVE} | section
 
 
 def kind_of(written: Any) -> str:

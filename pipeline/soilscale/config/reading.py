@@ -113,14 +113,14 @@ def names_of_the_north(settings: Config) -> str | None:
 
 
 PATHS = (("output",), ("area", "geometry"), ("validation", "stations"), ("validation", "truth"))
-"""Keys that hold a path or URL, besides ``catalogs.<name>.url``."""
+"""Keys that hold a path or URL, besides ``catalogs.<name>.url`` and ``catalogs.<name>.files``."""
 
 
 def _paths(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     yield from PATHS
     catalogs = content.get("catalogs")
     if isinstance(catalogs, dict):
-        yield from (("catalogs", name, "url") for name in catalogs)
+        yield from (("catalogs", name, key) for name in catalogs for key in ("url", "files"))
 
 
 def _place(content: dict[str, Any], base: str) -> None:

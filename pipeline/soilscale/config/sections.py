@@ -32,6 +32,7 @@ from soilscale.config.inputs import (
     as_scheme,
     ascending,
     faults,
+    placed,
 )
 from soilscale.config.period import Period, Span, month_faults
 from soilscale.config.urls import Home, Url
@@ -45,6 +46,7 @@ from soilscale.sources import (
     Catalog,
     Sign,
     Source,
+    presets,
 )
 
 Fault = tuple[str, str]
@@ -74,10 +76,35 @@ class GridSection(Section):
 
 
 class CatalogSection(Section):
-    """Where items are found, and how their assets are signed."""
+    """Where items are found, and how their assets are signed: a URL, a preset that knows it, or files."""
 
-    url: Url
+    url: Url | None = None
     sign: Sign = "none"
+    preset: str | None = None
+    files: Url | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_preset(cls, values: Any) -> Any:
+        """URL and signing of the named preset, beneath those that are written out."""
+        if not isinstance(values, dict) or values.get("preset") is None:
+            return values
+        name = values["preset"]
+        if not isinstance(name, str) or name not in presets():
+            raise FaultError(("preset", f"there is no preset {name!r}{nearest(str(name), presets())}"))
+        return {key: presets()[name][key] for key in ("url", "sign")} | values
+
+    @model_validator(mode="after")
+    def _one_place(self) -> CatalogSection:
+        if not self.url and not self.files:
+            raise FaultError(("url", f"this key is missing; expected a {PLACES}"))
+        if self.url and self.files:
+            raise FaultError(("files", f"a catalog has one place, not files beside a url or preset; keep a {PLACES}"))
+        return self
+
+
+PLACES = "url, a preset such as planetary-computer, or files such as data/**/*.h5"
+"""Where a catalog may be."""
 
 
 PROVEN = "proven"
@@ -261,6 +288,16 @@ class Config(Section):
     maps: Maps = Maps()
     validation: Validation = Validation()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_collections(cls, values: Any) -> Any:
+        """Collections, assets and layers as the catalogs of sources name them."""
+        if not isinstance(values, dict) or not isinstance(values.get("sources"), dict):
+            return values
+        sections = values.get("catalogs")
+        found = {name: placed(name, section, sections) for name, section in values["sources"].items()}
+        return values | {"sources": found}
+
     @model_validator(mode="after")
     def _consistent(self) -> Config:
         if found := list(self._faults()):
@@ -388,7 +425,7 @@ class Config(Section):
     def catalog(self, source: Source) -> Catalog:
         """Catalog in which a source's items are found."""
         section = self.catalogs[source.catalog]
-        return Catalog(source.catalog, section.url, section.sign)
+        return Catalog(source.catalog, section.url or "", section.sign, section.preset, section.files)
 
     @cached_property
     def geometry(self) -> BaseGeometry | None:

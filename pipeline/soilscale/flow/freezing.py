@@ -16,7 +16,7 @@ import yaml
 from soilscale import catalog, config, cube, storage
 from soilscale.config import Config
 from soilscale.errors import DataError, ServiceError
-from soilscale.flow import inventory
+from soilscale.flow import dates, inventory
 from soilscale.flow.session import Run
 from soilscale.flow.units import FAILED, Receipt
 from soilscale.flow.workspace import Workspace, digest
@@ -38,11 +38,17 @@ SEARCH = "search"
 UNIT = "soilscale:unit"
 """Member of frozen items: the unit that a file of theirs states, and the digest of the scene whose file it is."""
 
+OVERVIEW = "soilscale:overview"
+"""Member of frozen items: which overview of their files is read, and the digest of the scene whose file showed it."""
+
 FOUND = "soilscale:found"
 """Member of frozen items: what the catalog gave for them, see `counts`."""
 
 PRUNED = 10
 """Parts of a catalog that were not read, of which the reason is kept."""
+
+PER_CELL = 2.0
+"""Pixels along a fine cell that are enough of a level of resolution that a catalog keeps: four in the cell."""
 
 TRIED = 3
 """Scenes of which at least one must be readable for its file to state the unit."""
@@ -73,15 +79,13 @@ def freeze(run: Run) -> bool:
         If a catalog cannot be reached and its items are not frozen.
     """
     write_resolved(run)
-    broken, standing, new = Broken(run.workspace), _standing(run), False
+    broken, standing, new, shared = Broken(run.workspace), _standing(run), False, catalog.Shared()
     for source in run.config.source_list:
         url = run.workspace.items(source.name)
         frozen = storage.parsed(url, standing.pop(source.name, b"{}"))
         made_from = digest(source, run.config.catalog(source), run.config.span, run.config.nested_grid)
         try:
-            items, found = catalog.find(
-                query(run.config, source), progress=run.progress, broken=broken.record(source.name)
-            )
+            items, found = find(run.config, source, shared, progress=run.progress, broken=broken.record(source.name))
             if not items:
                 raise DataError(no_items(run.config, source, found))
             of = digest(source, run.config.catalog(source), run.config.span[0], run.config.nested_grid)
@@ -89,7 +93,10 @@ def freeze(run: Run) -> bool:
             since = _since(run, earlier["last"]) if earlier.get("of") == of else None
             if since is not None:
                 items = catalog.renew(frozen["features"], items, since)
+            for item in items:  # those of before say which overview was read
+                item["assets"].get(source.asset, {}).pop(catalog.REDUCTION, None)
             stated = _stated(run.config, source, items, frozen.get(UNIT))
+            chosen = _reduce(run.config, source, items, frozen.get(OVERVIEW) if earlier.get("of") == of else None)
         except ServiceError as error:
             if frozen.get("soilscale:query") != made_from:
                 raise
@@ -101,6 +108,7 @@ def freeze(run: Run) -> bool:
             "soilscale:query": made_from,
             "soilscale:asked": {"of": of, "last": run.config.span[1]},
             UNIT: stated,
+            OVERVIEW: chosen,
             FOUND: counts(found),
         }
         if frozen != json.loads(json.dumps(collection)):
@@ -186,6 +194,28 @@ def unit_of_file(
     return silent
 
 
+def _reduce(
+    settings: Config, source: Source, items: Sequence[catalog.Item], earlier: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """Note in items which overview of their files is read, once for all; see `cube.choose_overview`."""
+    if not cube.may_reduce(source):
+        return None
+    scenes = catalog.scenes(items, source)
+    if earlier is not None and any(scene.digest == earlier["scene"] for scene in scenes):
+        chosen = dict(earlier)
+    else:
+        found = cube.choose_overview(reading(settings, source), scenes, settings.nested_grid.fine)
+        if found is None:
+            return None
+        chosen = asdict(found)
+    if chosen["reduction"] > 1:
+        logger.info("source %s: overviews of %d x %d pixels are read", source.name, *[chosen["reduction"]] * 2)
+        for item in items:
+            if source.asset in item["assets"]:
+                item["assets"][source.asset] = item["assets"][source.asset] | {catalog.REDUCTION: chosen["reduction"]}
+    return chosen
+
+
 def reading(settings: Config, source: Source, unit: str | None = None) -> cube.Reading:
     """Source with the way to its assets, and its unit in the cube."""
     return cube.Reading(source, partial(catalog.sign, sign=settings.catalog(source).sign), unit)
@@ -230,14 +260,41 @@ class Broken:
             storage.write_json(self.workspace.state(SEARCH, name), asdict(receipt))
 
 
-def query(settings: Config, source: Source) -> catalog.Query:
-    """What is asked of a source's catalog: the grid's extent, and the period with the months that lags reach back."""
+def find(
+    settings: Config, source: Source, shared: catalog.Shared, **how: Any
+) -> tuple[list[catalog.Item], catalog.Found]:
+    """Items of a source, one for each date, and how they were found; see `catalog.find` and `dates.split`."""
+    asked = query(settings, source, shared)
+    items, found = catalog.find(asked, **how)
+    return dates.split(reading(settings, source), items, asked.span), found
+
+
+def query(settings: Config, source: Source, shared: catalog.Shared) -> catalog.Query:
+    """What is asked of a source's catalog: the grid's extent, and the period with the months that lags reach back.
+
+    Parameters
+    ----------
+    shared
+        What the searches of all sources have in common.
+    """
     return catalog.Query(
         source=source,
         catalog=settings.catalog(source),
         bbox=lonlat_bounds(settings.nested_grid.bounds, settings.nested_grid.crs),
         period=period(settings, max(source.lags, default=0)),
+        pixels_per_degree=_enough(settings, source),
+        shared=shared,
     )
+
+
+def _enough(settings: Config, source: Source) -> float | None:
+    """Pixels along a degree, so that four lie in a fine cell; None where all pixels of a source are to be read."""
+    if not cube.may_reduce(source):
+        return None
+    grid = settings.nested_grid
+    _, south, _, north = lonlat_bounds(grid.bounds, grid.crs)
+    cells: float = grid.fine.shape[0] / (north - south)
+    return PER_CELL * cells
 
 
 def no_items(config: Config, source: Source, found: catalog.Found | None = None) -> str:
