@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test test-deploy chart browser docs clean
+.PHONY: help setup demo check test test-deploy profiles chart browser docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,9 @@ test: check browser ## check, then every test
 
 test-deploy: check ## every proof of image and chart, the longer ones and those in containers too
 	$(BIN)/pytest -m "" -n $(PROCESSES) --dist loadfile $(wildcard $(DEPLOYED:%=tests/test_%.py))
+
+profiles: $(INSTALLED) ## renew docs/profiles.md, which is made from the product profiles
+	$(BIN)/python -c "from pathlib import Path; from soilscale import listing; Path('docs/profiles.md').write_text(listing.page(), 'utf-8')"
 
 chart: $(INSTALLED) ## renew what is made from the chart: the table in its README and the golden renders of the tests
 	$(BIN)/python helm/document.py

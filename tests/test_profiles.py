@@ -70,6 +70,19 @@ def january(given: Source, hrefs: dict[str, str], count: int, end: str = "2005-0
 
 # --- known values of every product --------------------------------------------------------------------------------
 
+CLASSES = {"MCD12Q1", "ESA_CCI_LC", "ESA_WorldCover"}
+STATED = {
+    "JAXA_Earth_SMC",
+    "MOD11C3",
+    "JASMES_NDVI",
+    "GSMaP_monthly",
+    "AW3D30",
+    "SMOS_L3",
+    "LPRM_AMSR2",
+    "ERA5-Land_monthly",
+}
+"""Profiles whose values the items or files decode by themselves."""
+
 KNOWN: dict[str, tuple[str, float, float]] = {
     "MOD11A2": ("uint16", 15_000, 300.0),
     "MYD11A2": ("uint16", 14_321, 286.42),
@@ -90,6 +103,11 @@ KNOWN: dict[str, tuple[str, float, float]] = {
     "AMSR-E_L3_SMC": ("int16", 255, 0.255),
     "AMSR2_L3_SMC": ("int16", 87, 0.087),
     "ESA_CCI_SM": ("float32", 0.3125, 0.3125),
+    "MOD13A1": ("int16", -1_500, -0.15),
+    "MYD13A1": ("int16", 4_200, 0.42),
+    "MOD13Q1": ("int16", 9_999, 0.9999),
+    "MOD16A3GF": ("uint16", 310, 31.0),
+    "C3S_SM": ("float32", 0.125, 0.125),
     "SPL3SMP": ("float32", 0.25, 0.25),
     "SPL3SMP_E": ("float32", 0.0625, 0.0625),
 }
@@ -97,7 +115,7 @@ KNOWN: dict[str, tuple[str, float, float]] = {
 
 
 def test_every_profile_has_a_known_value() -> None:
-    assert set(KNOWN) | {"MCD12Q1", "JAXA_Earth_SMC"} == set(PROFILES)
+    assert set(KNOWN) | CLASSES | STATED == set(PROFILES)
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -187,6 +205,7 @@ FLAGS: dict[str, tuple[str, dict[int, bool]]] = {
     "SPL3SMP": ("uint16", {0: True, 1: False, 2: False, 3: False, 8: True, 7: False, 65534: False}),
     "SPL3SMP_E": ("uint16", {0: True, 1: False, 2: False, 3: False, 8: True, 7: False, 65534: False}),
 }
+FLAGS |= {name: FLAGS["MOD13A3"] for name in ("MOD13A1", "MYD13A1", "MOD13Q1")} | {"C3S_SM": FLAGS["ESA_CCI_SM"]}
 """Type of the quality band, and values of which the product's guide says whether the pixel is to be used."""
 
 

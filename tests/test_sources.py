@@ -7,10 +7,13 @@ import re
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 
-from soilscale import sources
+from soilscale import listing, sources
 from soilscale.config import SourceSection
+from soilscale.config.inputs import FaultError, placed
+from soilscale.errors import ConfigurationError
 from soilscale.sources import QualityRule, Source
 
 PROFILES = sources.profiles()
@@ -19,6 +22,16 @@ ASKED = {
     "MOD11A2", "MYD11A2", "MOD13A3", "MOD16A2", "MOD16A2GF", "MCD12Q1", "TRMM_3B43", "GPM_3IMERGM", "SRTM", "NASADEM",
     "COP-DEM", "AMSR-E_L3_SMC", "AMSR2_L3_SMC", "ESA_CCI_SM", "SPL3SMP",
 }  # fmt: skip
+QUANTITIES = {
+    "soil_moisture",
+    "precipitation",
+    "temperature",
+    "vegetation",
+    "evapotranspiration",
+    "land_cover",
+    "elevation",
+    "texture",
+}
 PAPER = (Path(__file__).parents[1] / "docs" / "profiles.md").read_text(encoding="utf-8")
 
 
@@ -77,34 +90,68 @@ def test_every_profile_is_consistent_in_itself(name: str) -> None:
         assert found.unit.endswith(" month-1")
 
 
-def row(name: str) -> list[str]:
-    """Cells of a profile's row in the papers."""
-    line = next(line for line in PAPER.splitlines() if line.startswith(f"| `{name}` |"))
-    return [cell.strip() for cell in line.strip("|").split("|")]
+def test_the_page_of_profiles_is_made_from_them() -> None:
+    assert listing.page() == PAPER, "run `make profiles`"
+    assert re.findall(r"^- \*\*([^*]+)\*\*", PAPER, flags=re.MULTILINE)
+    assert "{" not in listing.page().partition("## Products")[2].replace("{asset", "").replace("{profile", "")
 
 
 @pytest.mark.parametrize("name", PROFILES)
-def test_every_profile_is_described_with_its_values(name: str) -> None:
-    found = source(name)
-    values = PROFILES[name]
-    assert row(name) == [
-        f"`{name}`",
-        f"`{found.asset}`",
-        found.kind,
-        "" if found.scale is None else str(found.scale),
-        ", ".join(str(code) for code in values.get("nodata", [])),
-        " to ".join(str(end) for end in values.get("valid_range", [])),
-        "; ".join(f"`{rule.asset}`: {list(rule.bits)}, {list(rule.accept)}" for rule in found.quality),
-        "" if found.composite is None else f"{found.composite:g}",
-        found.aggregate,
-        found.unit,
-    ]
-    assert f"**{name}" in PAPER or f", {name}" in PAPER, "the source of its values is told"
+def test_every_profile_says_where_and_when_the_product_is(name: str) -> None:
+    profile = PROFILES[name]
+    assert profile["quantity"] in QUANTITIES
+    assert profile["license"]
+    assert profile["citation"]
+    assert ("period" in profile) != bool(profile.get("static"))
+    months = [np.datetime64(month, "M") for month in profile.get("period", [])]
+    assert months == sorted(months)
+    assert profile["pixel"]["size"] > 0
+    west, south, east, north = profile.get("extent", [-180, -90, 180, 90])
+    assert west < east
+    assert south < north
+    for preset, keys in profile.get("catalogs", {}).items():
+        assert preset in sources.presets()
+        assert keys["collection"]
+    for pattern in profile.get("names", []):
+        assert set(re.compile(pattern).groupindex) <= {"year", "month", "day", "doy", "tile", "asset"}
 
 
-def test_no_other_profile_is_described() -> None:
-    told = re.findall(r"^\| `([^`]+)` \|", PAPER, flags=re.MULTILINE)
-    assert told == list(PROFILES)
+@pytest.mark.parametrize("name", [name for name, profile in PROFILES.items() if profile.get("catalogs")])
+def test_a_source_of_a_preset_needs_a_profile_and_a_catalog_only(name: str) -> None:
+    for preset, keys in PROFILES[name]["catalogs"].items():
+        section = placed("x", {"profile": name, "catalog": "c"}, {"c": {"preset": preset}})
+        found = SourceSection(**section).source("x")
+        assert found.collection == keys["collection"]
+        assert found.asset == keys.get("asset", PROFILES[name]["asset"])
+        assert all(getattr(found, key) is None for key in keys.get("leave", []))
+
+
+def test_a_preset_that_lacks_a_product_is_refused_with_those_that_have_it() -> None:
+    with pytest.raises(
+        FaultError, match=r"sources\.x\.catalog: the preset openlandmap has no MOD11A2; presets that have "
+    ):
+        placed("x", {"profile": "MOD11A2", "catalog": "c"}, {"c": {"preset": "openlandmap"}})
+
+
+@pytest.mark.parametrize("preset", sources.presets())
+def test_every_preset_says_where_it_is_and_what_it_needs(preset: str) -> None:
+    entry = sources.presets()[preset]
+    assert set(entry) == {"about", "url", "sign", "account", "license", "citation", "traps"}
+    assert entry["url"].startswith("https://")
+    assert entry["sign"] in get_args(sources.Sign)
+    assert (entry["sign"] == "earthdata") == bool(entry["account"])
+
+
+def test_the_profiles_are_listed_with_what_their_catalogs_need() -> None:
+    rows = {row[0]: row for row in listing.rows()}
+    assert rows["MOD13A3"] == ("MOD13A3", "vegetation", "2000-02 to now", "nasa-lpcloud", "Earthdata login", "by name")
+    assert rows["SRTM"][3:5] == ("your own", "")
+    shown = listing.details("MYD13A1")
+    assert any("MODIS/Aqua" in line for line in shown)
+    assert any("urs.earthdata.nasa.gov" in line for line in shown)
+    assert any("Reliability 0 good" in line for line in shown)
+    with pytest.raises(ConfigurationError, match="there is no profile 'MYD13A9'; did you mean"):
+        listing.details("MYD13A9")
 
 
 def test_what_is_written_out_wins_over_the_profile() -> None:
@@ -119,7 +166,7 @@ def test_a_quality_band_can_be_left_out() -> None:
 
 
 def test_an_unknown_profile_is_refused_with_the_nearest_known_one() -> None:
-    with pytest.raises(ValueError, match="there is no profile 'MOD11A1'; did you mean 'MOD11A2'"):
+    with pytest.raises(ValueError, match="there is no profile 'MOD11A1'; did you mean 'MOD1"):
         source("MOD11A1")
 
 

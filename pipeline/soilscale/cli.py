@@ -376,6 +376,25 @@ def _tell_sizing(told: flow.Sizing, lines: Sequence[str] = ()) -> None:
     _print(table, [*lines, *told.lines])
 
 
+@app.command(epilog="Example: soilscale profiles MOD11A2")
+def profiles(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show all of this profile.")] = None,
+    log_level: Level = "info",
+) -> None:
+    """List the product profiles, with the catalogs that have each and the account that these need."""
+    from soilscale import listing
+
+    with _statuses(log_level):
+        if name is not None:
+            lines = listing.details(name)
+            out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+            return
+        table = _table(*listing.COLUMNS)
+        for row in listing.rows():
+            table.add_row(*row)
+        _print(table, [])
+
+
 @app.command(epilog="Example: soilscale demo demo-run --seed 1")
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the world and the run go.")],

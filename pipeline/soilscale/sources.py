@@ -19,8 +19,9 @@ ResamplingName = Literal["auto", "average", "bilinear", "nearest"]
 Sign = Literal["planetary-computer", "earthdata", "none"]
 Matching = Literal["cdf", "linear", "none"]
 
-PROSE = ("about", "reference", "class_names")
-"""Keys of a profile that are for its reader: what the product is, and who says how it decodes."""
+PROSE = ("about", "reference", "class_names", "notes", "like")
+"""Keys of a profile that are for its reader: what the product is, who says how it decodes, and what is to be known of
+it; ``like`` names the profile whose notes are of this one too."""
 
 FACTS = ("quantity", "period", "extent", "pixel", "license", "citation", "catalogs", "names")
 """Keys of a profile that say where and when the product is, and how catalogs and files name it:

@@ -37,6 +37,9 @@ SOURCE, PARTS = "(source)", "(parts)"
 RULE, RULES = "(rule)", "(rules)"
 """Whether one rule or a list of them stands under `quality`; likewise."""
 
+LEAVE = "leave"
+"""Key of a profile's entry for a preset: the profile's keys that do not hold there, and are left to the items."""
+
 DATA = "data"
 """Asset of an item that is one file, where neither the source nor its profile names it."""
 
@@ -322,7 +325,8 @@ def placed(name: object, section: Any, catalogs: Any) -> Any:
                 f"the preset {preset} has no {profile}; presets that have it: {there}; or write the collection",
             )
         )
-    return dict(entry or {}) | section
+    left = dict.fromkeys((entry or {}).get(LEAVE, ()))
+    return left | {key: value for key, value in (entry or {}).items() if key != LEAVE} | section
 
 
 def kind_of(written: Any) -> str:
