@@ -205,7 +205,7 @@ FLAGS: dict[str, tuple[str, dict[int, bool]]] = {
     "SPL3SMP": ("uint16", {0: True, 1: False, 2: False, 3: False, 8: True, 7: False, 65534: False}),
     "SPL3SMP_E": ("uint16", {0: True, 1: False, 2: False, 3: False, 8: True, 7: False, 65534: False}),
 }
-FLAGS |= {name: FLAGS["MOD13A3"] for name in ("MOD13A1", "MYD13A1", "MOD13Q1")} | {"C3S_SM": FLAGS["ESA_CCI_SM"]}
+FLAGS |= dict.fromkeys(("MOD13A1", "MYD13A1", "MOD13Q1"), FLAGS["MOD13A3"]) | {"C3S_SM": FLAGS["ESA_CCI_SM"]}
 """Type of the quality band, and values of which the product's guide says whether the pixel is to be used."""
 
 
