@@ -430,6 +430,28 @@ def profiles(
         _print(table, [])
 
 
+@app.command("catalog", epilog="Example: soilscale catalog data/AMSR2 --profile AMSR2_L3_SMC")
+def write_catalog(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of files; the catalog is written into it.")],
+    profile: Annotated[
+        str | None, typer.Option("--profile", metavar="NAME", help="What the files are; else as their names say.")
+    ] = None,
+    log_level: Level = "info",
+) -> None:
+    """Write a static STAC catalog of downloaded files, with a collection for each product."""
+    from soilscale import catalog, listing
+
+    with _statuses(log_level):
+        if profile is not None:
+            listing.details(profile)
+        written = catalog.write(folder, profile)
+        for name, count in written.collections.items():
+            out.print(f"{name}: {count} items", markup=False, highlight=False, soft_wrap=True)
+        if written.odd:
+            logger.warning("%d files fit no product and are left out, such as %s", len(written.odd), written.odd[0])
+        out.print(f"written to {written.path}", markup=False, highlight=False, soft_wrap=True)
+
+
 @app.command(epilog="Example: soilscale demo demo-run --seed 1")
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the world and the run go.")],

@@ -5,7 +5,9 @@ from .query import Broken, Found, Item, Period, Progress, Query
 from .relations import Relations, Verdict, relate
 from .renewal import renew
 from .scene import Scene, is_static, scenes, scenes_of
+from .shared import Shared
 from .signing import sign
+from .written import Writing, write
 
 __all__ = [
     "Broken",
@@ -16,7 +18,9 @@ __all__ = [
     "Query",
     "Relations",
     "Scene",
+    "Shared",
     "Verdict",
+    "Writing",
     "account",
     "find",
     "is_static",
@@ -28,4 +32,5 @@ __all__ = [
     "search",
     "sign",
     "start",
+    "write",
 ]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from soilscale import storage
-from soilscale.catalog import api, documents, intervals, walk
+from soilscale.catalog import api, documents, files, intervals, walk
 from soilscale.catalog.items import deduplicate
 from soilscale.catalog.query import Broken, Found, Item, Progress, Query, Span, conditions
 from soilscale.errors import ConfigurationError, DataError
@@ -69,12 +69,14 @@ def find(query: Query, *, progress: Progress | None = None, broken: Broken | Non
         If nothing was found and some documents could not be read.
     """
     _check_conditions(query)
-    url = documents.rooted(query.catalog.url)
-    root = _root(query, url)
-    tell, report = progress or _silent, broken or _silent
-    gather: Gather = partial(walk.gather, query, url, root, progress=tell, broken=report)
-    if api.is_api(root):
-        gather = partial(api.gather, query, url, root, progress=tell, broken=report)
+    url, tell, report = documents.rooted(query.catalog.url), progress or _silent, broken or _silent
+    if query.catalog.files:
+        root: dict[str, Any] = {}
+        gather: Gather = partial(files.gather, query, progress=tell, broken=report)
+    else:
+        root = _root(query, url)
+        collect = api.gather if api.is_api(root) else walk.gather
+        gather = partial(collect, query, url, root, progress=tell, broken=report)
     found, items = _in_period(query, gather)
     if not items:
         _explain(query, url, root, found)
@@ -98,7 +100,7 @@ def _check_conditions(query: Query) -> None:
 
 def _root(query: Query, url: str) -> dict[str, Any]:
     try:
-        root = documents.read(url, query.where)
+        root = query.shared.read(url, query.where)
     except DataError as error:
         raise ConfigurationError(f"{error}; correct catalogs.{query.catalog.name}.url") from None
     if not (api.is_api(root) or walk.is_static(root)):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from soilscale.catalog.containers import with_contained
 from soilscale.catalog.documents import resolve
 from soilscale.catalog.intervals import instant, start
 from soilscale.catalog.query import Broken, Found, Item, Query, conditions, links, satisfies
@@ -91,6 +92,8 @@ def add(found: Found, raw: Any, url: str, query: Query, *, inside: bool) -> None
         found.collections.add(collection)
         if collection != query.source.collection:
             return
+    if isinstance(raw.get("assets"), Mapping):
+        raw = {**raw, "assets": with_contained(raw["assets"], query.source)}
     item = freeze(raw, url, query.source.assets)
     if not intersects(area_of(item), query.bbox):
         return

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from soilscale.catalog import documents, intervals
-from soilscale.catalog.query import Span, kind_of, links
+from soilscale.catalog.query import Query, Span, kind_of, links
 from soilscale.errors import DataError
 
 DEEPEST = 8
@@ -18,7 +18,7 @@ SPARE = np.timedelta64(1, "D")
 """By how much an item may miss the date of its folder: days begin at different times around the Earth."""
 
 
-def is_dated(url: str, span: Span, where: str) -> bool:
+def is_dated(url: str, span: Span, query: Query) -> bool:
     """Whether the first and the last item below a folder are of the date that the folder is named as.
 
     Parameters
@@ -27,8 +27,8 @@ def is_dated(url: str, span: Span, where: str) -> bool:
         The folder's catalog.
     span
         First instant of its date, and the first one after it.
-    where
-        The unit of work, for messages.
+    query
+        What is wanted, for whose source.
 
     Returns
     -------
@@ -36,14 +36,14 @@ def is_dated(url: str, span: Span, where: str) -> bool:
         False also if no item can be read there.
     """
     try:
-        root = documents.read(url, where)
-        items = [_outermost(url, root, end, where) for end in (0, -1)]
+        root = query.shared.read(url, query.where)
+        items = [_outermost(url, root, end, query) for end in (0, -1)]
     except DataError:
         return False
     return all(item is not None and _within(item, span) for item in items)
 
 
-def _outermost(url: str, document: Mapping[str, Any], end: int, where: str) -> Mapping[str, Any] | None:
+def _outermost(url: str, document: Mapping[str, Any], end: int, query: Query) -> Mapping[str, Any] | None:
     """First or last item below a document."""
     for _ in range(DEEPEST):
         kind = kind_of(document)
@@ -56,7 +56,7 @@ def _outermost(url: str, document: Mapping[str, Any], end: int, where: str) -> M
         if not below:
             return None
         url = below[end]
-        document = documents.read(url, where)
+        document = query.shared.read(url, query.where)
     return None
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from soilscale.catalog.shared import Shared
 from soilscale.errors import ConfigurationError
 from soilscale.extents import Box
 from soilscale.sources import Catalog, Source
@@ -40,6 +41,8 @@ class Query:
     """West, south, east, north in degrees; west > east across the antimeridian."""
     period: Period
     """UTC; the end is exclusive."""
+    shared: Shared = field(default_factory=Shared, compare=False, repr=False)
+    """What was read for other sources."""
 
     @property
     def span(self) -> Span:

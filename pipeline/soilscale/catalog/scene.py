@@ -21,7 +21,7 @@ from soilscale.units import stated
 
 _STATED = ("updated", "created")
 _NODATA = ("nodata", "raster:nodata", "file:nodata")
-_CHECKSUMS = ("file:checksum", "checksum:multihash", "file:size")
+_CHECKSUMS = ("file:checksum", "checksum:multihash", "file:size", "soilscale:stamp")
 
 
 @dataclass(frozen=True)

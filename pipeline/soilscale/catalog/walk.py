@@ -148,7 +148,7 @@ class _Walk:
         key = page.depth, pruning.form(next(iter(late)), page.url)
         if key not in self.dated:
             farthest = max(late, key=lambda url: max(first - late[url][1], late[url][0] - after))
-            self.dated[key] = probing.is_dated(farthest, late[farthest], self.query.where)
+            self.dated[key] = probing.is_dated(farthest, late[farthest], self.query)
         return set(late) if self.dated[key] else set()
 
     def _leave_out(self, url: str, why: str, *, dated: bool = False) -> None:
@@ -203,7 +203,7 @@ def gather(
     with ThreadPoolExecutor(THREADS, thread_name_prefix="catalog") as pool:
         while walk.ahead or walk.descend():
             pages, walk.ahead = walk.ahead, []
-            for page, document in _read(pool, pages, query.where):
+            for page, document in _read(pool, pages, query):
                 _take(walk, page, document)
                 done += 1
                 progress(f"{query.source.name}: reading the catalog", done, len(walk.visited))
@@ -211,11 +211,11 @@ def gather(
 
 
 def _read(
-    pool: ThreadPoolExecutor, pages: Sequence[_Page], where: str
+    pool: ThreadPoolExecutor, pages: Sequence[_Page], query: Query
 ) -> Iterator[tuple[_Page, dict[str, Any] | DataError]]:
     def read(page: _Page) -> dict[str, Any] | DataError:
         try:
-            return documents.read(page.url, where)
+            return query.shared.read(page.url, query.where)
         except DataError as error:
             return error
 

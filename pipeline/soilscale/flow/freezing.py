@@ -73,14 +73,14 @@ def freeze(run: Run) -> bool:
         If a catalog cannot be reached and its items are not frozen.
     """
     write_resolved(run)
-    broken, standing, new = Broken(run.workspace), _standing(run), False
+    broken, standing, new, shared = Broken(run.workspace), _standing(run), False, catalog.Shared()
     for source in run.config.source_list:
         url = run.workspace.items(source.name)
         frozen = storage.parsed(url, standing.pop(source.name, b"{}"))
         made_from = digest(source, run.config.catalog(source), run.config.span, run.config.nested_grid)
         try:
             items, found = catalog.find(
-                query(run.config, source), progress=run.progress, broken=broken.record(source.name)
+                query(run.config, source, shared), progress=run.progress, broken=broken.record(source.name)
             )
             if not items:
                 raise DataError(no_items(run.config, source, found))
@@ -230,13 +230,20 @@ class Broken:
             storage.write_json(self.workspace.state(SEARCH, name), asdict(receipt))
 
 
-def query(settings: Config, source: Source) -> catalog.Query:
-    """What is asked of a source's catalog: the grid's extent, and the period with the months that lags reach back."""
+def query(settings: Config, source: Source, shared: catalog.Shared) -> catalog.Query:
+    """What is asked of a source's catalog: the grid's extent, and the period with the months that lags reach back.
+
+    Parameters
+    ----------
+    shared
+        What the searches of all sources have in common.
+    """
     return catalog.Query(
         source=source,
         catalog=settings.catalog(source),
         bbox=lonlat_bounds(settings.nested_grid.bounds, settings.nested_grid.crs),
         period=period(settings, max(source.lags, default=0)),
+        shared=shared,
     )
 
 

@@ -189,9 +189,10 @@ def check(config: Config, progress: Progress) -> Check:
     errors: list[SoilscaleError] = []
     seen: dict[str, Sequence[Scene]] = {}
     inputs: list[audit.Inputs] = []
+    shared = catalog.Shared()
     for source in config.source_list:
         try:
-            one, found = _look_at(config, source, progress)
+            one, found = _look_at(config, source, progress, shared)
             inputs += [one] if one.scenes else []
             scenes = seen[source.name] = one.scenes
             rows.append(_describe(config, source, scenes))
@@ -237,9 +238,11 @@ def _shown(
     return inputs, faults
 
 
-def _look_at(config: Config, source: Source, progress: Progress) -> tuple[audit.Inputs, catalog.Found]:
+def _look_at(
+    config: Config, source: Source, progress: Progress, shared: catalog.Shared
+) -> tuple[audit.Inputs, catalog.Found]:
     """What a catalog has for a source."""
-    items, found = catalog.find(freezing.query(config, source), progress=progress)
+    items, found = catalog.find(freezing.query(config, source, shared), progress=progress)
     relations = catalog.relate(items, source)
     scenes = plan.scenes_of(config, source, items, relations) if items else []
     if source.role == "predictor" and catalog.is_static(scenes, source, freezing.period(config)):

@@ -1,0 +1,149 @@
+"""A static STAC catalog of the files in a folder, for this pipeline and for whatever else reads STAC."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pystac
+
+from soilscale.catalog import files, intervals
+from soilscale.catalog.query import Broken, Item
+from soilscale.errors import ConfigurationError, DataError
+from soilscale.extents import WORLD
+from soilscale.sources import profiles
+
+MARK = "soilscale:files"
+"""Member of a catalog that this module has written, and may write again."""
+
+MEDIA: Mapping[str, str] = {
+    "tif": "image/tiff; application=geotiff",
+    "tiff": "image/tiff; application=geotiff",
+    "jp2": "image/jp2",
+    "hdf": "application/x-hdf",
+    "h5": "application/x-hdf5",
+    "hdf5": "application/x-hdf5",
+    "he5": "application/x-hdf5",
+    "nc": "application/netcdf",
+    "nc4": "application/netcdf",
+    "grib": "application/wmo-GRIB2",
+    "grib2": "application/wmo-GRIB2",
+}
+"""End of a file's name -> media type."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What was written."""
+
+    path: Path
+    """The catalog."""
+    collections: Mapping[str, int]
+    """Profile -> its items."""
+    odd: tuple[str, ...]
+    """Files that fit no profile, or say no date, and are left out."""
+
+
+def write(folder: Path, name: str | None = None) -> Writing:
+    """Write ``catalog.json`` of the files below a folder into it, with a collection for each product.
+
+    Parameters
+    ----------
+    folder
+        Local folder.
+    name
+        Profile that the files are of; None: each file is of the profile whose names it fits.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such folder, or another's catalog stands in it.
+    DataError
+        If no file fits.
+    """
+    here = files.listed(str(folder.absolute())) if folder.is_dir() else {}
+    if not here:
+        raise ConfigurationError(f"there is no folder {folder} with data files in it; name the folder that holds them")
+    _check_free(folder / "catalog.json")
+    left, collections, broken = dict(here), dict[str, list[Item]](), list[str]()
+    for product in [name] if name else files.telling():
+        profile = profiles()[product]
+        fitting = files.fit(left, profile, profile["asset"], static=bool(profile.get("static")))
+        left = {url: left[url] for url in fitting.odd}
+        items = list(files.located(fitting.items, profile, _into(broken)))
+        dated = [item for item in items if intervals.start(item["properties"]) is not None]
+        broken += [asset["href"] for item in items if item not in dated for asset in item["assets"].values()]
+        if dated:
+            collections[product] = dated
+    if not collections:
+        raise DataError(
+            f"of {len(here)} files in {folder} the name of none fits {name or 'a profile'}; the first is "
+            f"{Path(next(iter(here))).name!r}; `soilscale profiles NAME` shows the names of a product's files"
+        )
+    _save(folder, collections)
+    counts = {product: len(items) for product, items in collections.items()}
+    return Writing(folder / "catalog.json", counts, (*broken, *left))
+
+
+def _into(broken: list[str]) -> Broken:
+    return lambda url, _: broken.append(url)
+
+
+def _check_free(path: Path) -> None:
+    """Refuse to overwrite what somebody else has written."""
+    if path.exists() and MARK not in json.loads(path.read_text(encoding="utf-8")):
+        raise ConfigurationError(f"{path} is the catalog of somebody else; move it, or name another folder")
+
+
+def _save(folder: Path, collections: Mapping[str, Sequence[Item]]) -> None:
+    catalog = pystac.Catalog(folder.absolute().name, f"Files in {folder.absolute().name}", extra_fields={MARK: True})
+    for product, items in collections.items():
+        catalog.add_child(_collection(product, [_item(entry, product) for entry in items]))
+    catalog.normalize_hrefs(str(folder.absolute()))
+    catalog.make_all_asset_hrefs_relative()
+    catalog.save(catalog_type=pystac.CatalogType.SELF_CONTAINED)
+
+
+def _collection(product: str, items: Sequence[pystac.Item]) -> pystac.Collection:
+    profile = profiles()[product]
+    license_ = str(profile["license"]).partition(";")[0]
+    collection = pystac.Collection(
+        product,
+        str(profile["about"]),
+        pystac.Extent.from_items(items),
+        title=product,
+        license=license_ if re.fullmatch(r"[A-Z][A-Za-z0-9.-]*", license_) else "other",
+        extra_fields={"sci:citation": profile["citation"]},
+        stac_extensions=["https://stac-extensions.github.io/scientific/v1.0.0/schema.json"],
+    )
+    collection.add_items(items)
+    return collection
+
+
+def _item(entry: Item, product: str) -> pystac.Item:
+    west, south, east, north = bbox = entry.get("bbox") or list(WORLD)
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    properties = entry["properties"]
+    item = pystac.Item(
+        entry["id"],
+        {"type": "Polygon", "coordinates": [ring]},
+        bbox,
+        _instant(properties["datetime"]),
+        {},
+        start_datetime=_instant(properties.get("start_datetime")),
+        end_datetime=_instant(properties.get("end_datetime")),
+        collection=product,
+    )
+    for name, asset in entry["assets"].items():
+        end = asset["href"].rpartition(".")[2].lower()
+        item.add_asset(name, pystac.Asset(asset["href"], media_type=MEDIA.get(end), roles=["data"]))
+    return item
+
+
+def _instant(text: Any) -> datetime | None:
+    return intervals.instant(text)
