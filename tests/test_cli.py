@@ -476,7 +476,7 @@ def test_check_fails_where_an_asset_cannot_be_read_and_names_source_item_and_rem
     assert "cannot be read" in lines[0]
     assert "No such file" in lines[0]
     assert lines[1].startswith("source elevation, item dem: ")
-    assert "it is HDF4, which this GDAL lacks; convert it to GeoTIFF" in lines[1]
+    assert "it is HDF4; convert it to GeoTIFF" in lines[1]
     assert "Traceback" not in done.err
 
 

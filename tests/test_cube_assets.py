@@ -21,7 +21,8 @@ from servers.files import Files, serve
 from soilscale import storage
 from soilscale.cube import assets
 from soilscale.cube import windows as module
-from soilscale.cube.assets import Header, explain, header, overlap, snap
+from soilscale.cube.assets import Header, header, overlap, snap
+from soilscale.cube.opening import explain
 from soilscale.cube.windows import NativeReader, windows
 from soilscale.errors import DataError, RefusedError, ServiceError
 from worlds import MODIS_1KM, SINUSOIDAL, box, write
@@ -333,7 +334,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "what", "remedy"),
     [
-        (b"\x0e\x03\x13\x01", "it is HDF4, which this GDAL lacks", "convert it to GeoTIFF"),
+        (b"\x0e\x03\x13\x01", "cannot be read as HDF4", "it may be damaged or cut off: replace the file"),
         (b"PK\x03\x04", "it is a ZIP archive", "unpack it"),
         (b"\x1f\x8b\x08", "it is compressed with gzip", "unpack it"),
         (b"\n<!DOCTYPE html><html>Earthdata Login", "it is a web page", "see that its credentials"),
@@ -349,7 +350,7 @@ def test_a_file_of_no_format_of_gdal_is_told_what_it_is_and_what_to_do(
     path = tmp_path / "scene.hdf"
     path.write_bytes(head + bytes(1000) * bool(head))
     message = failure(str(path), DataError)
-    assert message.startswith(f"{path} cannot be read: ")
+    assert message.startswith(f"{path} cannot be read")
     assert what in message
     assert remedy in message.partition(what)[2]
 
@@ -357,7 +358,7 @@ def test_a_file_of_no_format_of_gdal_is_told_what_it_is_and_what_to_do(
 def test_what_a_served_file_is_is_told_too() -> None:
     with serve() as files:
         files.contents["a.tif"] = b"\x0e\x03\x13\x01" + bytes(1000)
-        assert "it is HDF4, which this GDAL lacks; convert it" in failure(files.href("a.tif"), DataError)
+        assert "it is HDF4; convert it" in failure(files.href("a.tif"), DataError), "a name that promises one raster"
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.99])

@@ -25,7 +25,7 @@ from soilscale.cube import Reading, codes, layers, meets, mosaics, read_month, r
 from soilscale.cube import reading as reading_module
 from soilscale.cube.layers import layer, terrain
 from soilscale.errors import DataError
-from soilscale.sources import QualityRule
+from soilscale.sources import Band, QualityRule
 from worlds import (
     MODIS_1KM,
     SINUSOIDAL,
@@ -201,7 +201,7 @@ def test_interpolation_is_that_of_gdal_and_of_odc_stac(
     geobox = around(*IBERIA, "EPSG:32630", 1000, 40)
     (one,) = tiled(tmp_path, waves(*IBERIA, shortest=12_000), geobox, *source, None)
     path = one.hrefs["data"]
-    pixels = warping.pixels_per_cell(geobox, reading().header(one, "data"))
+    pixels = warping.pixels_per_cell(geobox, reading().header(one, Band("data")))
     assert pixels < 1.02 or resampling == "nearest", "one sample a cell"
     found = month([one], geobox, resampling=resampling)
     same = 2e-2 if resampling == "nearest" else 0
@@ -224,7 +224,7 @@ def test_cells_lie_where_their_centres_are_to_a_thousandth_of_a_pixel(
     x, y = geobox.transform @ np.meshgrid(np.arange(columns) + 0.5, np.arange(rows) + 0.5)
     column, row = inverse @ Transformer.from_crs(str(geobox.crs), crs, always_xy=True).transform(x, y)
     expected = map_coordinates(stored, [row - 0.5, column - 0.5], order=1, mode="nearest")
-    (pixels,) = [mosaics.mosaic(reading(), [one], reading().header(one, "data"), geobox)]
+    (pixels,) = [mosaics.mosaic(reading(), [one], reading().header(one, Band("data")), geobox)]
     assert pixels is not None
     found = warping.interpolate(pixels, geobox, resampling)
     if resampling == "nearest":
@@ -613,7 +613,7 @@ def test_headers_are_read_once_a_reading_and_a_new_one_sees_a_replaced_file(tmp_
     grid = box("EPSG:4326", 5.0, 48.0, 0.01, (1, 3))
     path = write(tmp_path / "a.tif", np.array([[0, 1, 2]], "uint8"), grid, nodata=0)
     one, read = scene(path), reading(resampling="nearest")
-    assert read.header(one, "data") is read.header(one, "data")
+    assert read.header(one, Band("data")) is read.header(one, Band("data"))
     write(path, np.array([[0, 1, 2]], "uint8"), grid, nodata=2)
     assert np.isnan(month([one], grid, resampling="nearest")).tolist() == [[False, False, True]]
     sent: Reading = pickle.loads(pickle.dumps(Reading(read.source, str)))  # noqa: S301 - packed above

@@ -13,8 +13,9 @@ from numpy.testing import assert_array_equal
 
 from servers.files import Files, serve
 from soilscale import kernels
-from soilscale.cube import assets, layers, months, mosaics, read_month, select, windows
-from soilscale.cube.assets import header, kept_open
+from soilscale.cube import layers, months, mosaics, opening, read_month, select, windows
+from soilscale.cube.assets import header
+from soilscale.cube.opening import kept_open
 from soilscale.sources import QualityRule
 from worlds import box, reading, scene, write
 
@@ -141,7 +142,7 @@ def test_files_stay_open_within_the_context_only(tmp_path: Path, opened: Counter
 
 
 def test_only_so_many_files_stay_open(tmp_path: Path, opened: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assets, "MOST_OPEN", 2)
+    monkeypatch.setattr(opening, "MOST_OPEN", 2)
     hrefs = [str(write(tmp_path / f"{name}.tif", stored(0), GRID)) for name in "abc"]
     opened.clear()
     with kept_open():
@@ -160,12 +161,12 @@ def test_a_file_that_a_thread_still_reads_when_the_context_ends_is_closed_after_
         assert ended.wait(timeout=30)
         assert not file.closed
 
-    def other(shelf: assets.Shelf) -> None:
-        assets.share(shelf)
-        assets.opened(href, slow)
+    def other(shelf: opening.Shelf) -> None:
+        opening.share(shelf)
+        opening.opened(href, slow)
 
     with kept_open():
-        thread = threading.Thread(target=other, args=(assets.shelf(),))
+        thread = threading.Thread(target=other, args=(opening.shelf(),))
         thread.start()
         assert under_way.wait(timeout=30)
         header(href)

@@ -16,7 +16,7 @@ from scipy.io import netcdf_file
 from servers.files import Files, serve
 from soilscale.catalog.placement import Placement, placement
 from soilscale.cube import read_month, read_static
-from soilscale.cube.assets import header
+from soilscale.cube.assets import Within, header
 from soilscale.errors import DataError
 from soilscale.sources import QualityRule
 from worlds import box, reading, scene, write
@@ -276,7 +276,7 @@ def netcdf(path: Path, *names: str) -> Path:
 def test_fill_value_and_missing_value_of_a_netcdf_are_missing(tmp_path: Path) -> None:
     path = netcdf(tmp_path / "a.nc", "rain")
     found = header(str(path), placement=Placement("EPSG:4326"))
-    assert {found.nodata, *found.fills} == {1, 2}
+    assert set(found.fills) == {1, 2}
     assert (round(found.scale, 6), found.unit) == (0.1, "mm day-1")
     one = scene(path, placements={"data": Placement("EPSG:4326")}, **PLACE)
     rates = np.where(VALUES <= 2, np.nan, VALUES * 0.1)
@@ -285,10 +285,12 @@ def test_fill_value_and_missing_value_of_a_netcdf_are_missing(tmp_path: Path) ->
 
 def test_variables_of_a_file_that_holds_several_are_named(tmp_path: Path) -> None:
     path = str(netcdf(tmp_path / "two.nc", "rain", "snow"))
-    with pytest.raises(
-        DataError, match=r"two.nc holds 2 variables, rain, snow, .* `gdal_translate netcdf:.* rain.tif`"
-    ):
+    with pytest.raises(DataError, match=r"two.nc holds 2 variables, rain, snow, and .* by the key `layer`"):
         header(path)
+    assert header(path, within=Within("snow")).layer == "snow"
+    assert header(path, within=Within(None, "rain")).layer == "rain", "the one named as the asset"
+    with pytest.raises(DataError, match=r"two.nc has no variable 'snoww' \(it has rain, snow\); did you mean 'snow'"):
+        header(path, within=Within("snoww"))
 
 
 # --- heights ------------------------------------------------------------------------------------------------------

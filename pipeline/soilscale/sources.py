@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Role = Literal["predictor", "target", "part"]
 """A part is one of the sensors of a target, or the series through which they are related; no model sees it."""
@@ -47,6 +47,14 @@ class Catalog:
     """Folder or glob pattern, local, s3 or http, of files that are the catalog."""
 
 
+class Band(NamedTuple):
+    """What is read: an asset, and of a file of several variables one of them."""
+
+    asset: str
+    layer: str | None = None
+    """None: the one named as the asset."""
+
+
 @dataclass(frozen=True)
 class QualityRule:
     """Which pixels a quality band accepts."""
@@ -58,6 +66,11 @@ class QualityRule:
     """Values that those bits may hold."""
     layer: str | None = None
     """Variable inside the asset's file that holds the band; None: the one named as the asset."""
+
+    @property
+    def band(self) -> Band:
+        """What is read of it."""
+        return Band(self.asset, self.layer)
 
 
 @dataclass(frozen=True)
@@ -168,7 +181,17 @@ class Source:
     @property
     def assets(self) -> tuple[str, ...]:
         """Names of the assets that are read, the data before the quality bands."""
-        return tuple(dict.fromkeys((self.asset, *(rule.asset for rule in self.quality))))
+        return tuple(dict.fromkeys(band.asset for band in self.bands))
+
+    @property
+    def data(self) -> Band:
+        """The band that holds the values."""
+        return Band(self.asset, self.layer)
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """What is read, the data before the quality bands."""
+        return tuple(dict.fromkeys((self.data, *(rule.band for rule in self.quality))))
 
     def states(self, key: str) -> str:
         """Who states a key of the source, as messages name it: the configuration, or the profile that it names."""

@@ -15,6 +15,7 @@ from soilscale import storage
 from soilscale.catalog import api, documents, files, intervals, walk
 from soilscale.catalog.items import deduplicate
 from soilscale.catalog.query import Broken, Found, Item, Progress, Query, Span, conditions
+from soilscale.catalog.scene import within_data
 from soilscale.errors import ConfigurationError, DataError
 
 logger = logging.getLogger(__name__)
@@ -197,7 +198,7 @@ def _explain(query: Query, url: str, root: Mapping[str, Any], found: Found) -> N
 
 def _check_assets(query: Query, found: Found, items: Sequence[Item]) -> None:
     for name in query.source.assets if items else ():
-        if not any(name in item["assets"] for item in items):
+        if not any(name in item["assets"] or within_data(name, item["assets"], query.source) for item in items):
             raise ConfigurationError(
                 f"{query.where}: none of the {len(items)} items of {query.source.collection!r} has the asset "
                 f"{name!r}; they have {_list(found.assets)}"

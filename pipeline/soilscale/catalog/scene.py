@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from soilscale import formats
 from soilscale.catalog.items import area_of
 from soilscale.catalog.placement import Placement, placement
 from soilscale.catalog.query import Item, Period, Span, to_span
@@ -18,6 +19,9 @@ from soilscale.catalog.relations import Relations, relate
 from soilscale.extents import Box
 from soilscale.sources import Source
 from soilscale.units import stated
+
+STEP = "soilscale:step"
+"""Property of an item that stands for one date of a file that holds several: which, counted from 0."""
 
 _STATED = ("updated", "created")
 _NODATA = ("nodata", "raster:nodata", "file:nodata")
@@ -52,6 +56,9 @@ class Scene:
     series: str = ""
     """Scenes of one interval and series lie side by side; of several series the mean counts. Begins with the platform,
     where the item is known to be of one."""
+
+    step: int | None = None
+    """Step of the time axis of its files, where they hold several dates."""
 
     @property
     def platform(self) -> str:
@@ -121,12 +128,19 @@ def _scene(item: Item, interval: Span, series: str, source: Source) -> Scene:
         end=interval[1],
         bbox=area_of(item),
         decoding=found,
-        missing=tuple(name for name in source.assets if name not in assets),
+        missing=tuple(name for name in source.assets if name not in assets and not within_data(name, assets, source)),
         digest=_digest(item, assets, (found, placements, masks), interval, series),
         placements=placements,
         masks=masks,
         series=series,
+        step=item["properties"].get(STEP),
     )
+
+
+def within_data(name: str, assets: Mapping[str, Any], source: Source) -> bool:
+    """Whether a quality band that is no asset of an item may lie in the file of the data, by that file's name."""
+    data = assets.get(source.asset)
+    return name != source.asset and data is not None and formats.may_hold_layers(str(data["href"]))
 
 
 def _masks(hrefs: Mapping[str, str], assets: Mapping[str, Any]) -> dict[str, str]:
@@ -246,5 +260,5 @@ def _digest(
         "masks": masks,
         "interval": [str(instant) for instant in interval],
         "series": series,
-    }
+    } | ({STEP: item["properties"][STEP]} if STEP in item["properties"] else {})
     return hashlib.sha256(json.dumps(frozen, sort_keys=True).encode()).hexdigest()

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
-from soilscale.cube import assets
+from soilscale.cube import opening
 
 READERS = 8
 """Threads that read for one unit from a distant store, and as many that fetch files for these; they mostly wait for its
@@ -46,7 +46,7 @@ def turn() -> AbstractContextManager[object]:
 def fetchers() -> ThreadPoolExecutor:
     """Threads that fetch files for this one side by side, and share those that it keeps open."""
     if _own.fetchers is None:
-        _own.fetchers = ThreadPoolExecutor(READERS, "fetcher", assets.share, (assets.shelf(),))
+        _own.fetchers = ThreadPoolExecutor(READERS, "fetcher", opening.share, (opening.shelf(),))
     return _own.fetchers
 
 
@@ -114,13 +114,13 @@ def next_ahead(work: Callable[[J], R], jobs: Sequence[J], *, distant: bool) -> I
 
 def _readers() -> ThreadPoolExecutor:
     if _own.readers is None:
-        _own.readers = ThreadPoolExecutor(READERS, "reader", _begin, (threading.Lock(), fetchers(), assets.shelf()))
+        _own.readers = ThreadPoolExecutor(READERS, "reader", _begin, (threading.Lock(), fetchers(), opening.shelf()))
     return _own.readers
 
 
-def _begin(lock: threading.Lock, fetch: ThreadPoolExecutor, shelf: assets.Shelf) -> None:
+def _begin(lock: threading.Lock, fetch: ThreadPoolExecutor, shelf: opening.Shelf) -> None:
     _own.turn, _own.fetchers = lock, fetch
-    assets.share(shelf)
+    opening.share(shelf)
 
 
 def _in_order(pool: ThreadPoolExecutor, work: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R]]:

@@ -1,17 +1,13 @@
-"""Files of assets: kept open, asked for again if a store fails, and what their headers say."""
+"""What the headers of assets say, and the rasters in them."""
 
 from __future__ import annotations
 
 import math
 import re
-import threading
-import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import rasterio
@@ -19,85 +15,29 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
-from soilscale import storage, units
+from soilscale import formats, units
 from soilscale.catalog.placement import Placement
-from soilscale.cube import formats, georeference
+from soilscale.cube import georeference, opening
 from soilscale.cube.georeference import ALIGNED
-from soilscale.errors import DataError, RefusedError, ServiceError, SoilscaleError
+from soilscale.errors import DataError
 from soilscale.extents import turn
 from soilscale.grid import Bounds
+from soilscale.sources import PixelGrid
 
 WHOLE = 0.05
 """Pixels by which a turn may differ from whole ones: pixels are written with few digits, such as 0.00833333 degrees."""
-
-FRESH = {"CPL_VSIL_CURL_NON_CACHED": "/vsi"}
-"""GDAL setting that makes it ask a store again, although it remembers what that answered, failures too."""
-
-TRANSIENT = re.compile(
-    r"HTTP response code: (408|429|5\d\d)|CURL error|timed? ?out|SlowDown|InternalError", re.IGNORECASE
-)
-PAUSES = (0.0, 0.5)
-"""Seconds before each further try of a remote file, whose ranges GDAL itself has asked for again and again."""
-
-ABSENT = re.compile(r"does not exist|No such file|HTTP response code: 404", re.IGNORECASE)
-CREDENTIALS = re.compile(
-    r"HTTP response code: (401|403)|AccessDenied|InvalidAccessKey|ExpiredToken|SignatureDoesNotMatch", re.IGNORECASE
-)
 
 MISSING_TAGS = ("_FillValue", "missing_value")
 """Attributes of a NetCDF variable, kept by GDAL as tags of its band, that state what is missing."""
 
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
-MOST_OPEN = 32
-"""Files that a thread keeps open at once, the last used ones."""
+SCIENTIFIC = ("netCDF", "HDF5", "HDF5Image", "Zarr", "GRIB")
+"""Drivers of GDAL whose tags of a band are attributes by CF's rules."""
 
 T = TypeVar("T")
-
-# A file without a place is placed by its item, or refused with a message; masks beside files have none.
-warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
-
-
-class Shelf:
-    """Files that are kept open, and the threads that may share them."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, rasterio.DatasetReader] | None = None
-        """By path, the last used ones last; none that a thread reads from. None where none are kept."""
-        self._lock = threading.Lock()
-
-    def take(self, path: str) -> rasterio.DatasetReader | None:
-        """File for one thread to read from, if it is kept."""
-        with self._lock:
-            return None if self.files is None else self.files.pop(path, None)
-
-    def put(self, path: str, file: rasterio.DatasetReader) -> rasterio.DatasetReader | None:
-        """Keep a file, and return one to close: of too many the one unused for longest; this, if it is not kept."""
-        with self._lock:
-            if self.files is None or path in self.files:
-                return file
-            self.files[path] = file
-            return self.files.pop(next(iter(self.files))) if len(self.files) > MOST_OPEN else None
-
-    def clear(self) -> None:
-        """Close all files; those that threads still read from are closed when they are put back."""
-        with self._lock:
-            files, self.files = self.files, None
-        for file in (files or {}).values():
-            file.close()
-
-
-class _Own(threading.local):
-    """What belongs to a thread."""
-
-    def __init__(self) -> None:
-        self.shelf = Shelf()
-
-
-_own = _Own()
 
 
 @dataclass(frozen=True)
@@ -122,6 +62,14 @@ class Header:
     """Unit of the vertical axis of its CRS, if that has one."""
     masked: bool = False
     """Whether a mask inside or beside the file, or its alpha band, takes away pixels of the band."""
+    valid_range: tuple[float, float] | None = None
+    """Least and greatest stored value, as attributes of the band state."""
+    format: str = ""
+    """As GDAL or `formats` names it."""
+    layer: str | None = None
+    """Variable of a file that holds several, with its groups; None of a file that GDAL opens."""
+    step: int = 0
+    """Of a layer, the step of its time axis."""
     mask: str | None = None
     """Href of the mask beside the file, signed if it must be, where GDAL does not see that itself."""
 
@@ -173,7 +121,25 @@ class Header:
         )
 
 
-def header(href: str, band: int = 1, placement: Placement | None = None) -> Header:
+@dataclass(frozen=True)
+class Within:
+    """Which part of a file is read, and what is known of it beside the file."""
+
+    layer: str | None = None
+    """Of a file of several variables, the one that is read; None: `usual`, or the only one."""
+    usual: str = ""
+    """Layer that counts if it is there."""
+    step: int | None = None
+    """Step of its time axis; None: the only one."""
+    grids: tuple[PixelGrid, ...] = ()
+    """Where its pixels lie, if the file does not say so."""
+
+
+WITHIN = Within()
+"""All of a file."""
+
+
+def header(href: str, band: int = 1, placement: Placement | None = None, within: Within = WITHIN) -> Header:
     """Header of an asset.
 
     Parameters
@@ -181,22 +147,27 @@ def header(href: str, band: int = 1, placement: Placement | None = None) -> Head
     href
         Where the asset lies, signed if it must be.
     band
-        Band of the file, counted from 1.
+        Band of a raster, counted from 1.
     placement
         What its item states of its place, for what the file itself does not.
+    within
+        Which variable of a file that holds several.
 
     Raises
     ------
     DataError
-        If the file is missing, broken, without georeference, rotated, or has no such band.
+        If the file is missing, broken, without georeference, rotated, or has no such band or layer.
     ServiceError
         If its store cannot be reached.
     """
+    kind = formats.kind(href)
+    if kind is not None:
+        return _layer_header(href, kind, band, placement, within)
 
     def read(file: rasterio.DatasetReader) -> Header:
         shown = href.partition("?")[0]
         _check_band(file, shown, band)
-        place = georeference.locate(file, shown, placement)
+        place = georeference.locate(file, shown, placement, within.grids)
         tags = file.tags(band)
         masked = _has_mask(file, band) or _alpha(file, band) is not None
         return Header(
@@ -213,76 +184,116 @@ def header(href: str, band: int = 1, placement: Placement | None = None) -> Head
             flipped=place.flipped,
             height_unit=place.height_unit,
             masked=masked,
+            valid_range=formats.valid_range(tags) if file.driver in SCIENTIFIC else None,
+            format=file.driver,
         )
 
-    return opened(href, read)
+    return opening.opened(href, read)
 
 
-@contextmanager
-def kept_open() -> Iterator[None]:
-    """Keep the files that this thread opens open until the context ends, so that each is opened once within it."""
-    shelf = _own.shelf
-    if shelf.files is not None:
-        yield
-        return
-    shelf.files = {}
-    try:
-        yield
-    finally:
-        shelf.clear()
+def _layer_header(href: str, kind: str, band: int, placement: Placement | None, within: Within) -> Header:
+    """Header of a layer, of a file that holds variables."""
+    shown = href.partition("?")[0]
+    if band != 1:
+        raise DataError(f"{shown} holds variables, no bands; leave the key `band` out and name one by the key `layer`")
+    with formats.layer(href, kind, within.layer, within.usual) as layer:
+        step = within.step or 0
+        if layer.count <= step or (within.step is None and layer.count > 1):
+            raise DataError(
+                f"{shown} has {layer.count} dates, and its item stands for {'one' if within.step is None else step + 1}"
+                "; run `soilscale search` again, which makes an item of each date"
+            )
+        crs = None if layer.place.crs is None else CRS.from_user_input(layer.place.crs)
+        place = georeference.settle(crs, layer.place.transform, layer.shape, shown, placement, within.grids)
+        return Header(
+            crs=place.crs,
+            transform=place.transform,
+            shape=layer.shape,
+            nodata=None,
+            scale=layer.stated.scale,
+            offset=layer.stated.offset,
+            unit=layer.stated.unit,
+            dtype=layer.dtype.name,
+            fills=layer.stated.fills,
+            flipped=place.flipped,
+            height_unit=place.height_unit,
+            valid_range=layer.stated.valid_range,
+            format=layer.format,
+            layer=layer.name,
+            step=step,
+        )
 
 
-def shelf() -> Shelf:
-    """Where this thread keeps files open."""
-    return _own.shelf
+class Raster(Protocol):
+    """One raster of an open file, for the windows that are read of it."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        ...
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """Rows and columns of what is stored together."""
+        ...
+
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """Stored values of a window within it, NaN where a mask takes them away."""
+        ...
 
 
-def share(shelf: Shelf) -> None:
-    """Let this thread share the files that another keeps open; a file serves one thread at a time."""
-    _own.shelf = shelf
+@dataclass(frozen=True)
+class _Band:
+    """A band of a file that GDAL has open."""
+
+    file: rasterio.DatasetReader
+    header: Header
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.header.shape
+
+    @property
+    def block(self) -> tuple[int, int]:
+        found: tuple[int, int] = self.file.block_shapes[self.header.band - 1]
+        return found
+
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        window = Window.from_slices(rows, columns)
+        stored: NDArray[Any] = self.file.read(self.header.band, window=window)
+        if not self.header.masked:
+            return stored
+        return np.where(hidden(self.file, self.header, window), np.nan, stored.astype(self.header.dtype))
 
 
-@contextmanager
-def _file(path: str) -> Iterator[rasterio.DatasetReader]:
-    """Open file; one that could not be read is not kept."""
-    shelf = _own.shelf
-    file = shelf.take(path) or rasterio.open(path)
-    try:
-        yield file
-    except BaseException:
-        file.close()
-        raise
-    spare = shelf.put(path, file)
-    if spare is not None:
-        spare.close()
+@dataclass(frozen=True)
+class _Step:
+    """A step of a layer of a file that holds variables."""
+
+    layer: formats.Layer
+    step: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.layer.shape
+
+    @property
+    def block(self) -> tuple[int, int]:
+        return self.layer.block
+
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        return self.layer.read(self.step, rows, columns)
 
 
-def opened(href: str, read: Callable[[rasterio.DatasetReader], T]) -> T:
-    """Return what is read from an open file; a remote one that fails is asked for again, past what GDAL remembers."""
-    path = storage.gdal_path(href)
-
-    def attempt(options: dict[str, str]) -> T:
-        session = storage.gdal_session(href)
-        options = storage.gdal_options() | storage.gdal_beside(path) | options
-        with rasterio.Env(session, **options), _file(path) as file:
-            return read(file)
-
-    try:
-        return attempt({})
-    except (RasterioError, CRSError) as error:
-        if not path.startswith("/vsi"):
-            raise explain(error, href) from error
-        failure = error
-    for pause in PAUSES:
-        time.sleep(pause)
-        try:
-            return attempt(FRESH)
-        except (RasterioError, CRSError) as error:
-            failure = error
-    told = explain(failure, href)
-    if isinstance(told, DataError) and storage.answers(href) and ABSENT.search(str(told)):
-        told = ServiceError(f"{told.args[0]}, but its store says that it is there; run the same command again")
-    raise told from failure
+def raster(href: str, header: Header, read: Callable[[Raster], T]) -> T:
+    """Return what is read from the raster that a header is of; errors as `header`."""
+    if header.layer is None:
+        return opening.opened(href, lambda file: read(_Band(file, header)))
+    kind = formats.kind(href)
+    if kind is None:
+        raise DataError(f"{href.partition('?')[0]} is not the file any more that it was; run the same command again")
+    with formats.layer(href, kind, header.layer, header.layer) as layer:
+        return read(_Step(layer, header.step))
 
 
 def _has_mask(file: rasterio.DatasetReader, band: int) -> bool:
@@ -306,7 +317,9 @@ def hidden(file: rasterio.DatasetReader, header: Header, window: Window) -> NDAr
     if alpha is not None:
         masks.append(file.read(alpha, window=window))
     if header.mask is not None:
-        masks.append(opened(header.mask, lambda beside: beside.read(min(header.band, beside.count), window=window)))
+        masks.append(
+            opening.opened(header.mask, lambda beside: beside.read(min(header.band, beside.count), window=window))
+        )
     found: NDArray[np.bool_] = np.logical_or.reduce([mask == 0 for mask in masks])
     return found
 
@@ -315,38 +328,12 @@ def _check_band(file: rasterio.DatasetReader, shown: str, band: int) -> None:
     if file.count == 0 and file.subdatasets:
         names = [name.rsplit(":", 1)[-1].lstrip("/") for name in file.subdatasets]
         raise DataError(
-            f"{shown} holds {len(names)} variables, {', '.join(names)}, and a source reads files of one; write the one "
-            f"that you need to a file of its own, as by `gdal_translate {file.subdatasets[0]} {names[0]}.tif`, and let "
-            "the item's asset name that"
+            f"{shown} holds {len(names)} variables, {', '.join(names)}, in a format of which a source reads files of "
+            f"one; write the one that you need to a file of its own, as by `gdal_translate {file.subdatasets[0]} "
+            f"{names[0]}.tif`, and let the item's asset name that"
         )
     if not 1 <= band <= file.count:
         raise DataError(f"{shown} has {file.count} bands, but band {band} was asked for; check the key `band`")
-
-
-def explain(error: BaseException, href: str) -> SoilscaleError:
-    """Failure to read an asset: `ServiceError` where a rerun may mend it, else `DataError`."""
-    shown = href.partition("?")[0]
-    text = _reason(error).replace(storage.gdal_path(href), shown).replace(href, shown)
-    reason = text.replace(shown, "")
-    if CREDENTIALS.search(reason):
-        return RefusedError(
-            f"access to {shown} was refused: {text}; renew the credentials and run the same command again", shown
-        )
-    if TRANSIENT.search(reason):
-        return ServiceError(f"{shown} cannot be reached: {text}; run the same command again")
-    what, remedy = formats.diagnosis(href, reason)
-    text = f"{text.rstrip('.')}; {what}" if what else text
-    return DataError(f"{shown} cannot be read: {text}; {remedy}, then run the same command again")
-
-
-def _reason(error: BaseException) -> str:
-    """Messages of an error and of what it comes from, the pointers of GDAL's wrapper left out."""
-    messages: list[str] = []
-    cause: BaseException | None = error
-    while cause is not None:
-        messages.append(str(cause).removesuffix("Read failed. See previous exception for details."))
-        cause = cause.__cause__
-    return ": ".join(dict.fromkeys(filter(None, messages))) or repr(error)
 
 
 def snap(header: Header, bounds: Bounds, margin: int = 3) -> Bounds:

@@ -64,7 +64,7 @@ class Statement:
         unit = header.unit or (header.height_unit if source.derive else None)
         codes = [code for code in (header.nodata, *header.fills) if code is not None and math.isfinite(code)]
         scale = None if header.scale == 1.0 else header.scale
-        return cls(scale, header.offset or None, unit, tuple(dict.fromkeys(codes)))
+        return cls(scale, header.offset or None, unit, tuple(dict.fromkeys(codes)), header.valid_range)
 
     @property
     def is_scaled(self) -> bool:

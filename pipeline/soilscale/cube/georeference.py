@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from rasterio.errors import CRSError
 from soilscale.catalog.placement import Placement
 from soilscale.errors import DataError
 from soilscale.extents import transformer
+from soilscale.sources import PixelGrid
 
 Floats = NDArray[np.floating]
 
@@ -39,7 +41,9 @@ class Georeference:
     """Unit of the vertical axis of a compound CRS."""
 
 
-def locate(file: rasterio.DatasetReader, shown: str, placement: Placement | None) -> Georeference:
+def locate(
+    file: rasterio.DatasetReader, shown: str, placement: Placement | None, grids: Sequence[PixelGrid] = ()
+) -> Georeference:
     """Georeference of an open file.
 
     Parameters
@@ -48,23 +52,41 @@ def locate(file: rasterio.DatasetReader, shown: str, placement: Placement | None
         Name of the file in messages, without what signs it.
     placement
         What its item states; used where neither the file nor what lies beside it says so.
+    grids
+        What the source states, which comes before the item.
 
     Raises
     ------
     DataError
         If nobody states CRS and transform, or the pixels are turned against the axes of the CRS.
     """
+    transform = None if file.transform.is_identity else file.transform
+    return settle(file.crs or _beside(file.name), transform, file.shape, shown, placement, grids)
+
+
+def settle(
+    crs: CRS | None,
+    transform: Affine | None,
+    shape: tuple[int, int],
+    shown: str,
+    placement: Placement | None,
+    grids: Sequence[PixelGrid],
+) -> Georeference:
+    """Georeference of a raster, of whose CRS and transform its file may state both, one or none; see `locate`."""
     stated = placement or Placement()
-    crs = file.crs or _beside(file.name) or _crs(stated.crs, shown)
-    transform = file.transform
-    if transform.is_identity:
-        transform = stated.affine(file.shape) or transform
-    if crs is None or transform.is_identity:
+    grid = next((grid for grid in grids if grid.shape in (None, shape)), None)
+    if crs is None:
+        crs = _crs(grid.crs if grid is not None and (transform is None or not stated.crs) else stated.crs, shown)
+    if transform is None:
+        transform = Affine(*grid.transform) if grid is not None else stated.affine(shape)
+    if crs is None or transform is None or transform.is_identity:
+        sizes = ", ".join(f"{grid.shape[0]} x {grid.shape[1]}" for grid in grids if grid.shape)
+        others = f"; `place` is of {sizes} pixels, the file has {shape[0]} x {shape[1]}" if sizes else ""
         raise DataError(
-            f"{shown} is not georeferenced: it has no CRS or no transform, and its item states none; give both to the "
-            "file, or to the item, as proj:code and proj:transform"
+            f"{shown} is not georeferenced: it has no CRS or no transform, and its item states none{others}; give both "
+            "to the file, or to the item, as proj:code and proj:transform, or to the source, as `place`"
         )
-    transform, flipped = _north_up(transform, file.shape, shown)
+    transform, flipped = _north_up(transform, shape, shown)
     horizontal, height_unit = _parts(crs.to_wkt())
     return Georeference(crs if height_unit is None else CRS.from_wkt(horizontal), transform, flipped, height_unit)
 

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from soilscale import extents, kernels
 from soilscale.catalog import Scene
-from soilscale.cube import assets, mosaics, sums, warping
+from soilscale.cube import mosaics, opening, sums, warping
 from soilscale.cube.ahead import next_ahead, turn
 from soilscale.cube.assets import Header
 from soilscale.cube.interpolation import Interpolation
@@ -87,7 +87,7 @@ def codes(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> set[int]
     """Class codes that a categorical source holds within a grid."""
     found: set[int] = set()
     for scene in scenes:
-        lattice = reading.header(scene, reading.source.asset)
+        lattice = reading.header(scene, reading.source.data)
         side = SUBGRID // math.ceil(warping.pixels_per_cell(geobox, lattice))
         for rows, columns in _pieces(geobox, side):
             pixels = mosaics.mosaic(reading, [scene], lattice, geobox[rows, columns])
@@ -129,7 +129,7 @@ def _mean_gradient(pixels: Pixels, geobox: GeoBox, *, factor: int) -> Layer:
     return kernels.terrain(mean), fraction[0]
 
 
-@assets.kept_open()
+@opening.kept_open()
 def _piecewise(
     reading: Reading,
     scenes: Sequence[Scene],
@@ -148,7 +148,7 @@ def _piecewise(
     totals = np.full((*((depth,) if depth is not None else ()), *geobox.shape), np.nan if alone else 0.0)
     fraction = np.zeros(geobox.shape)
     for members in lattices:
-        lattice = reading.header(members[0], reading.source.asset)
+        lattice = reading.header(members[0], reading.source.data)
         reduce, factor = choose(lattice)
         parts = list(_pieces(geobox, SUBGRID // factor))
         pieces = [geobox[part].pad(halo) if halo else geobox[part] for part in parts]

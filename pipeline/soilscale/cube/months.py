@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from soilscale import kernels
 from soilscale.catalog import Scene
-from soilscale.cube import assets, gaps, sums
+from soilscale.cube import gaps, opening, sums
 from soilscale.cube.ahead import ahead
 from soilscale.cube.layers import layer, terrain
 from soilscale.cube.naming import ANGLE, TERRAIN, feature_names
@@ -266,7 +266,7 @@ def _layers(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month: np
 
 def _files(reading: Reading, scenes: Sequence[Scene]) -> AbstractContextManager[None]:
     """Context in which files of a distant store stay open, for all threads that read for this one."""
-    return assets.kept_open() if reading.distant(scenes) else nullcontext()
+    return opening.kept_open() if reading.distant(scenes) else nullcontext()
 
 
 def _key(date: Dated) -> tuple[object, ...]:

@@ -21,7 +21,7 @@ from soilscale.cube.reading import Reading, shifted, turns
 from soilscale.cube.warping import Floats, Pixels
 from soilscale.cube.windows import Rows
 from soilscale.grid import Bounds
-from soilscale.sources import QualityRule
+from soilscale.sources import Band, QualityRule
 
 TOGETHER = 2**23
 """Stored values, 8 bytes each, that are read at once from several scenes; one window alone may hold more."""
@@ -44,10 +44,10 @@ def lattices(reading: Reading, scenes: Sequence[Scene]) -> list[list[Scene]]:
         If a scene's file cannot be read, or lies elsewhere than the item says.
     """
     groups: list[list[Scene]] = []
-    asset = reading.source.asset
+    data = reading.source.data
     for scene in scenes:
-        header = reading.header(scene, asset)
-        group = next((group for group in groups if reading.header(group[0], asset).shares_grid(header)), None)
+        header = reading.header(scene, data)
+        group = next((group for group in groups if reading.header(group[0], data).shares_grid(header)), None)
         if group is None:
             groups.append([scene])
         else:
@@ -127,7 +127,7 @@ def _parts(
 ) -> Iterator[tuple[Bounds, Scene, Bounds]]:
     """Bounds, turned as a scene shows the place, the scene, and the part of them that it holds."""
     for scene in scenes:
-        own = reading.header(scene, reading.source.asset)
+        own = reading.header(scene, reading.source.data)
         for turned in (shifted(bounds, turn) for turn in turns(own)):
             common = assets.overlap(own.bounds, turned)
             if common is not None and min(_shape(common, lattice)) > 0:
@@ -148,9 +148,9 @@ def _stored(
         left, bottom, right, top = zip(*(common for _, common in parts), strict=True)
         whole = min(left), min(bottom), max(right), max(top)
         rows, columns = _shape(whole, lattice)
-        count = max(TOGETHER // (rows * columns * len(reading.source.assets)), 1)
+        count = max(TOGETHER // (rows * columns * len(reading.source.bands)), 1)
         some, parts = parts[:count], parts[count:]
-        wanted = [(scene, asset) for scene, _ in some for asset in reading.on(scene, lattice)]
+        wanted = [(scene, band) for scene, _ in some for band in reading.on(scene, lattice)]
         whole = whole if len(some) > 1 else some[0][1]
         dtype = np.result_type(*(reading.header(*one).dtype for one in wanted)).name
         found = iter(reading.windows(wanted, lattice, whole, dtype=dtype, needed=_within(window, whole, lattice)))
@@ -196,13 +196,13 @@ def decoder(
     Flags that lie on another lattice are added to the stored values.
     """
     value = _by_code(reading.decoding(scene).physical, stored[0])
-    bands = reading.source.assets[1:]
+    bands = reading.source.bands[1:]
     here = dict(zip(reading.on(scene, lattice), stored, strict=True))
     stored[1:] = [
         here[band] if band in here else _flags_elsewhere(reading, band, scene, lattice, bounds) for band in bands
     ]
     accepted = [
-        _by_code(partial(_accepted, [rule for rule in reading.source.quality if rule.asset == band]), flags)
+        _by_code(partial(_accepted, [rule for rule in reading.source.quality if rule.band == band]), flags)
         for band, flags in zip(bands, stored[1:], strict=True)
     ]
 
@@ -225,7 +225,7 @@ def _by_code(work: Callable[[NDArray[Any]], NDArray[Any]], stored: NDArray[Any])
     return lambda codes: table[codes.view(unsigned)]
 
 
-def _flags_elsewhere(reading: Reading, band: str, scene: Scene, lattice: Header, bounds: Bounds) -> Floats:
+def _flags_elsewhere(reading: Reading, band: Band, scene: Scene, lattice: Header, bounds: Bounds) -> Floats:
     """Flags of a quality band on another lattice, laid on this one by its nearest pixel."""
     own = reading.header(scene, band)
     width, height = lattice.pixel

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from soilscale.catalog import Scene
-from soilscale.cube import assets, mosaics
+from soilscale.cube import mosaics, opening
 from soilscale.cube.assets import Header
 from soilscale.cube.decoding import Decoding, Statement, is_fill
 from soilscale.cube.reading import Reading, turns
@@ -32,7 +32,7 @@ class Probe:
 
     item: str
     driver: str
-    """Format, as GDAL names it."""
+    """Format, as GDAL or `formats` names it."""
     header: Header
     unit: str | None
     """Unit that the item, else the file, states."""
@@ -60,19 +60,17 @@ def probe(reading: Reading, scene: Scene, place: Place) -> Probe:
     DataError, ServiceError
         If an asset cannot be read.
     """
-    name = reading.source.asset
-    with assets.kept_open():
-        header = reading.header(scene, name)
-        driver = assets.opened(reading.sign(scene.hrefs[name]), lambda file: str(file.driver))
+    with opening.kept_open():
+        header = reading.header(scene, reading.source.data)
         bounds = _window(header, place)
         here = reading.on(scene, header)
-        stored = reading.windows([(scene, asset) for asset in here], header, bounds)
+        stored = reading.windows([(scene, band) for band in here], header, bounds)
         data = stored[0]
         values = mosaics.decoder(reading, scene, header, bounds, stored)(*stored)
     decoding = reading.decoding(scene)
     unit = scene.decoding["unit"] or file_unit(reading, scene)
     causes = _causes(data, values, decoding)
-    return Probe(scene.item, driver, header, unit, decoding, values, causes, tuple(reading.warnings.values()))
+    return Probe(scene.item, header.format, header, unit, decoding, values, causes, tuple(reading.warnings.values()))
 
 
 def _causes(stored: NDArray[Any], values: NDArray[np.floating], decoding: Decoding) -> dict[str, float]:
@@ -93,7 +91,7 @@ def _causes(stored: NDArray[Any], values: NDArray[np.floating], decoding: Decodi
 
 def file_unit(reading: Reading, scene: Scene) -> str | None:
     """Unit that the file of a scene's data states; errors as `Reading.header`."""
-    return Statement.of_file(reading.header(scene, reading.source.asset), reading.source).unit
+    return Statement.of_file(reading.header(scene, reading.source.data), reading.source).unit
 
 
 def crs_name(header: Header) -> str:

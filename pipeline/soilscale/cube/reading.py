@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from soilscale import storage
 from soilscale.catalog import Scene
-from soilscale.cube import assets, georeference, windows
+from soilscale.cube import assets, georeference, opening, windows
 from soilscale.cube.ahead import side_by_side
-from soilscale.cube.assets import Header
+from soilscale.cube.assets import Header, Within
 from soilscale.cube.decoding import Contradiction, Decoding, Statement, resolve
 from soilscale.cube.georeference import Georeference
 from soilscale.errors import DataError, SoilscaleError
 from soilscale.extents import intersects, padded
 from soilscale.grid import Bounds, lonlat_bounds
-from soilscale.sources import Source
+from soilscale.sources import Band, Source
 
 _asking = threading.Lock()
 """Held while a thread asks whether the files of a source have masks beside them, so that no other asks too."""
@@ -42,27 +42,26 @@ class Reading:
     _decodings: dict[tuple[str, str], Decoding] = field(default_factory=dict, repr=False, compare=False)
     _masks: dict[str, bool] = field(default_factory=dict, repr=False, compare=False)
     """Asset -> whether a mask lies beside the first file of it that was read from a distant store."""
-    _headers: dict[tuple[str, str], Header] = field(default_factory=dict, repr=False, compare=False)
+    _headers: dict[tuple[str, Band], Header] = field(default_factory=dict, repr=False, compare=False)
     """Headers read so far; a replaced file is seen by the next `Reading`."""
 
-    def header(self, scene: Scene, asset: str) -> Header:
-        """Header of one of a scene's assets.
+    def header(self, scene: Scene, band: Band) -> Header:
+        """Header of one of a scene's bands.
 
         Raises
         ------
         DataError
             If the item has no such asset, or its file lies elsewhere than the item says.
         """
-        if asset not in scene.hrefs:
-            have = ", ".join(sorted(scene.hrefs)) or "none of those wanted"
-            raise DataError(f"item {scene.item} has no asset {asset!r} (it has {have}); {self._remedy(asset)}")
-        key = scene.item, scene.hrefs[asset]
+        key = scene.item, band
         if key not in self._headers:
+            asset = self._asset(scene, band)
             placement = scene.placements.get(asset)
             href = self.sign(scene.hrefs[asset])
-            found = assets.header(href, self._band(asset), placement)
+            number = self.source.band if band == self.source.data else 1
+            found = assets.header(href, number, placement, self._within(scene, band))
             _check_place(scene, found)
-            if mask := self._mask(scene, asset, href):
+            if found.layer is None and (mask := self._mask(scene, asset, href)):
                 found = replace(found, mask=mask, masked=True, dtype="float64")
             place = Georeference(found.crs, found.transform)
             elsewhere = georeference.apart(place, found.shape, placement)
@@ -70,6 +69,21 @@ class Reading:
                 self._note(_apart(self.source.name, scene.item, elsewhere, found))
             self._headers[key] = found
         return self._headers[key]
+
+    def _asset(self, scene: Scene, band: Band) -> str:
+        """Asset that holds a band: its own, else that of the data, if that is a file of several variables."""
+        if band.asset in scene.hrefs:
+            return band.asset
+        data = self.source.asset
+        if data in scene.hrefs and band != self.source.data and self.header(scene, self.source.data).layer is not None:
+            return data
+        have = ", ".join(sorted(scene.hrefs)) or "none of those wanted"
+        raise DataError(f"item {scene.item} has no asset {band.asset!r} (it has {have}); {self._remedy(band.asset)}")
+
+    def _within(self, scene: Scene, band: Band) -> Within:
+        """Which part of its file a band is; a quality band that is no asset must be there by name."""
+        layer = band.layer or (None if band.asset in scene.hrefs else band.asset)
+        return Within(layer, band.asset, scene.step, self.source.place)
 
     def decoding(self, scene: Scene) -> Decoding:
         """How the stored values of a scene's data become physical ones.
@@ -83,7 +97,7 @@ class Reading:
         if key not in self._decodings:
             stated = {
                 "item": Statement.of_item(scene.decoding),
-                "file": Statement.of_file(self.header(scene, self.source.asset), self.source),
+                "file": Statement.of_file(self.header(scene, self.source.data), self.source),
             }
             unit = None if self.source.kind == "categorical" else self.unit or self.source.unit
             found, problems = resolve(self.source, unit, scene.item, stated, (scene.start, scene.end))
@@ -125,40 +139,34 @@ class Reading:
             As `header`, for the data; whether the flags are needed is seen then only.
         """
 
-        def fetch(one: tuple[Scene, str]) -> None:
-            with suppress(SoilscaleError) if one[1] != self.source.asset else nullcontext():
+        def fetch(one: tuple[Scene, Band]) -> None:
+            with suppress(SoilscaleError) if one[1] != self.source.data else nullcontext():
                 self.header(*one)
 
         if self.distant(scenes):
-            wanted = [(scene, name) for scene in scenes for name in self.source.assets]
-            side_by_side(fetch, [(scene, name) for scene, name in wanted if not self._known(scene, name)])
-
-    def _known(self, scene: Scene, asset: str) -> bool:
-        return (scene.item, scene.hrefs.get(asset)) in self._headers
+            wanted = [(scene, band) for scene in scenes for band in self.source.bands]
+            side_by_side(fetch, [one for one in wanted if (one[0].item, one[1]) not in self._headers])
 
     def windows(
-        self, wanted: Sequence[tuple[Scene, str]], lattice: Header, bounds: Bounds, **how: Any
+        self, wanted: Sequence[tuple[Scene, Band]], lattice: Header, bounds: Bounds, **how: Any
     ) -> list[NDArray[Any]]:
-        """Stored values of assets of scenes on one lattice, an array for each; see `windows.windows`."""
-        files = [(self.sign(scene.hrefs[asset]), self.header(scene, asset)) for scene, asset in wanted]
+        """Stored values of bands of scenes on one lattice, an array for each; see `windows.windows`."""
+        files = [(self.sign(scene.hrefs[self._asset(scene, band)]), self.header(scene, band)) for scene, band in wanted]
         return windows.windows(files, lattice, bounds, **how)
 
     def distant(self, scenes: Sequence[Scene]) -> bool:
         """Whether files of scenes lie in a store that each request has to travel to."""
         return any(storage.gdal_path(href).startswith("/vsi") for scene in scenes for href in scene.hrefs.values())
 
-    def on(self, scene: Scene, lattice: Header) -> tuple[str, ...]:
-        """Assets of a scene that lie on a lattice, the data before the quality."""
-        return tuple(asset for asset in self.source.assets if self.header(scene, asset).shares_grid(lattice))
-
-    def _band(self, asset: str) -> int:
-        return self.source.band if asset == self.source.asset else 1
+    def on(self, scene: Scene, lattice: Header) -> tuple[Band, ...]:
+        """Bands of a scene that lie on a lattice, the data before the quality."""
+        return tuple(band for band in self.source.bands if self.header(scene, band).shares_grid(lattice))
 
 
 def _answers(url: str) -> bool:
     """Whether a raster is there; one that its store refuses to show is as good as none, and so is a page of a site."""
     try:
-        return storage.answers(url) and assets.opened(url, lambda file: file.count > 0)
+        return storage.answers(url) and opening.opened(url, lambda file: file.count > 0)
     except SoilscaleError:
         return False
 

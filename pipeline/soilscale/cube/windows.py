@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import rasterio
 import stackstac
 from dask import threaded
 from dask.local import get_sync
@@ -21,7 +20,7 @@ from rasterio.windows import Window
 from soilscale import storage
 from soilscale.cube import assets
 from soilscale.cube.ahead import fetchers, spread
-from soilscale.cube.assets import Header
+from soilscale.cube.assets import Header, Raster
 from soilscale.grid import Bounds
 
 NOMINAL_EPSG = 4326
@@ -185,46 +184,44 @@ class NativeReader:
             row = self.header.shape[0] - row - int(window.height)
             needed = None if needed is None else needed[::-1]
 
-        def read(file: rasterio.DatasetReader) -> NDArray[Any]:
+        def read(raster: Raster) -> NDArray[Any]:
             values = np.full((window.height, window.width), self.fill_value, self.dtype)
-            strips = self._strips(file, needed, (row, row + window.height), (column, column + window.width))
-            for strip, stored in zip(strips, self._read(file, strips), strict=True):
+            strips = self._strips(raster, needed, (row, row + window.height), (column, column + window.width))
+            for strip, stored in zip(strips, self._read(raster, strips), strict=True):
                 values[_shift(strip[0], row), _shift(strip[1], column)] = stored
             return values
 
-        found: NDArray[Any] = assets.opened(self.url, read)
+        found: NDArray[Any] = assets.raster(self.url, self.header, read)
         return found[::-1] if self.header.flipped else found
 
     def _strips(
-        self, file: rasterio.DatasetReader, needed: Rows | None, rows: tuple[int, int], columns: tuple[int, int]
+        self, raster: Raster, needed: Rows | None, rows: tuple[int, int], columns: tuple[int, int]
     ) -> list[Strip]:
         """Windows within a file that hold all that is wanted of a window."""
-        first, last = max(rows[0], 0), min(rows[1], file.height)
-        left, right = max(columns[0], 0), min(columns[1], file.width)
+        first, last = max(rows[0], 0), min(rows[1], raster.shape[0])
+        left, right = max(columns[0], 0), min(columns[1], raster.shape[1])
         if first >= last or left >= right:
             return []
         if needed is None:
             return [(slice(first, last), slice(left, right))]
         wanted = np.clip(needed[first - rows[0] : last - rows[0]] + columns[0], left, right)
-        return strips(wanted, first, file.block_shapes[self.header.band - 1])
+        return strips(wanted, first, raster.block)
 
-    def _read(self, file: rasterio.DatasetReader, strips: Sequence[Strip]) -> Iterator[NDArray[Any]]:
-        """Stored values of each strip, those of a distant file fetched side by side where threads are free for it."""
+    def _read(self, raster: Raster, strips: Sequence[Strip]) -> Iterator[NDArray[Any]]:
+        """Stored values of each strip, those of a distant file fetched side by side where threads are free for it.
+
+        A file of several variables serves one thread at a time, and fetches what it needs side by side itself.
+        """
 
         def here(strip: Strip) -> NDArray[Any]:
-            return self._stored(file, Window.from_slices(*strip))
+            return raster.read(*strip)
 
         def there(strip: Strip) -> NDArray[Any]:
-            stored: NDArray[Any] = assets.opened(self.url, lambda own: self._stored(own, Window.from_slices(*strip)))
+            stored: NDArray[Any] = assets.raster(self.url, self.header, lambda own: own.read(*strip))
             return stored
 
-        return map(here, strips) if self.pool is None else spread(self.pool, here, there, strips)
-
-    def _stored(self, file: rasterio.DatasetReader, window: Window) -> NDArray[Any]:
-        stored: NDArray[Any] = file.read(self.header.band, window=window)
-        if not self.header.masked:
-            return stored
-        return np.where(assets.hidden(file, self.header, window), self.fill_value, stored.astype(self.dtype))
+        alone = self.pool is None or self.header.layer is not None
+        return map(here, strips) if alone or self.pool is None else spread(self.pool, here, there, strips)
 
     def close(self) -> None:
         """Nothing is held open between reads."""

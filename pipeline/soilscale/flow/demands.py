@@ -127,7 +127,7 @@ def _cube(outlook: Outlook) -> Demand:
     read = [given for given in outlook.inputs if given.source.harmonise is None]
     units = sum(_unit_count(outlook, given) for given in read)
     pixels = sum(
-        outlook.dates(given) * len(given.source.assets) * (0 if given.source.on_coarse else outlook.cells)
+        outlook.dates(given) * len(given.source.bands) * (0 if given.source.on_coarse else outlook.cells)
         for given in read
     )
     fine, coarse, shares = (outlook.cube[group] for group in (FINE, COARSE, FRACTION))

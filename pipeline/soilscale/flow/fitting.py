@@ -23,7 +23,7 @@ def grid_advice(config: Config, scenes: Mapping[str, Sequence[Scene]]) -> dict[s
         if not source.on_coarse or not near:
             continue
         try:
-            header = freezing.reading(config, source).header(near[0], source.asset)
+            header = freezing.reading(config, source).header(near[0], source.data)
         except SoilscaleError:  # said where it is read
             continue
         told = advice(header, config.nested_grid)

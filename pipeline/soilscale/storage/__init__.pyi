@@ -1,6 +1,7 @@
 from .arrays import create, grow, open_foreign, open_group, read_region, write_region
 from .damage import DamagedError, damaged, parsed
 from .fencing import Fence, Written, fence, fenced
+from .foreign import fetch, open_foreign_group, read_ranges, size_of
 from .gdal import gdal_beside, gdal_options, gdal_path, gdal_session
 from .hrefs import absolute, as_href
 from .objects import (
@@ -44,6 +45,7 @@ __all__ = [
     "failures",
     "fence",
     "fenced",
+    "fetch",
     "filesystem",
     "gdal_beside",
     "gdal_options",
@@ -57,17 +59,20 @@ __all__ = [
     "local_copy",
     "names_below",
     "open_foreign",
+    "open_foreign_group",
     "open_group",
     "parsed",
     "read_bytes",
     "read_head",
     "read_json",
     "read_many",
+    "read_ranges",
     "read_region",
     "refuses_again",
     "remove",
     "resolve",
     "shown",
+    "size_of",
     "sizes",
     "stamp",
     "stamps",

@@ -19,7 +19,7 @@ REPLACE = "replace the file"
 CONVERT = "convert it to GeoTIFF, or choose a catalog that offers the product as COG"
 
 SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
-    (b"\x0e\x03\x13\x01", "it is HDF4, which this GDAL lacks", CONVERT),
+    (b"\x0e\x03\x13\x01", "it is HDF4", CONVERT),
     (b"\x89HDF\r\n\x1a\n", "it is HDF5 or netCDF-4 of a kind that GDAL cannot open", CONVERT),
     (b"CDF", "it is netCDF of a kind that GDAL cannot open", CONVERT),
     (b"GRIB", "it is GRIB of a kind that GDAL cannot open", CONVERT),

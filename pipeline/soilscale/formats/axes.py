@@ -1,0 +1,236 @@
+"""Which dimensions of a variable are rows, columns and time, and where they lie: CF's rules, and files' own."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyproj
+from affine import Affine
+from numpy.typing import NDArray
+
+from soilscale.errors import DataError
+from soilscale.formats import hdfeos
+from soilscale.formats.contents import Contents, Variable
+
+Role = Literal["x", "y", "t"]
+
+EVEN = 0.02
+"""Share of a step by which steps of a coordinate may differ: they are often kept in single precision."""
+
+SNAP = 1e-3
+"""Share of a pixel by which the edge of a map in degrees may miss a whole number of half pixels."""
+
+NAMES: Mapping[Role, re.Pattern[str]] = {
+    "x": re.compile(r"n?lon(gitude)?s?|x|xdim|columns?|cols?|x_?c(oord)?|easting", re.IGNORECASE),
+    "y": re.compile(r"n?lat(itude)?s?|y|ydim|rows?|y_?c(oord)?|northing", re.IGNORECASE),
+    "t": re.compile(r"n?time|t|date|valid_time|time of .*", re.IGNORECASE),
+}
+STANDARD: Mapping[str, Role] = {
+    "longitude": "x",
+    "projection_x_coordinate": "x",
+    "latitude": "y",
+    "projection_y_coordinate": "y",
+    "time": "t",
+}
+DEGREES = re.compile(r"degrees?_?(north|south|east|west|n|e)|degrees?", re.IGNORECASE)
+SINCE = re.compile(r"\w+\s+since\s+", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Dimensions of a variable, by number; those that are none of these have length one."""
+
+    rows: int
+    columns: int
+    time: int | None
+    sides: Mapping[int, Variable]
+    """Coordinates of those dimensions that have some."""
+
+
+def axes(contents: Contents, variable: Variable, dimensions: tuple[str, ...]) -> Axes:
+    """Find the axes of a variable.
+
+    Parameters
+    ----------
+    dimensions
+        Names of its dimensions.
+
+    Raises
+    ------
+    DataError
+        If it is no raster, or holds more than rows, columns and time.
+    """
+    sides = {
+        number: side for number in range(len(dimensions)) if (side := _side(contents, variable, dimensions, number))
+    }
+    roles = {number: _role(name, sides.get(number)) for number, name in enumerate(dimensions)}
+    time = next((number for number, role in roles.items() if role == "t"), None)
+    rows = next((number for number, role in roles.items() if role == "y"), None)
+    columns = next((number for number, role in roles.items() if role == "x"), None)
+    if rows is None or columns is None:
+        rest = [number for number, size in enumerate(variable.shape) if number != time and size > 1]
+        if len(rest) != 2:  # noqa: PLR2004 - rows and columns
+            raise DataError(_no_raster(variable, dimensions))
+        # The one that is named, if one is, and the other; else rows come first.
+        rows, columns = (rest[0], rest[1]) if rows != rest[1] and columns != rest[0] else (rest[1], rest[0])
+    others = [number for number in range(len(dimensions)) if number not in (rows, columns, time)]
+    if any(variable.shape[number] != 1 for number in others):
+        raise DataError(_no_raster(variable, dimensions))
+    return Axes(rows, columns, time, sides)
+
+
+def _no_raster(variable: Variable, dimensions: tuple[str, ...]) -> str:
+    sizes = " x ".join(
+        f"{name.rpartition('/')[2] or 'unnamed'} {size}" for name, size in zip(dimensions, variable.shape, strict=True)
+    )
+    expected = "rows and columns, a time axis at most, and other dimensions of length one"
+    return f"{sizes or 'a single value'}; expected {expected}"
+
+
+def _side(contents: Contents, variable: Variable, dimensions: tuple[str, ...], number: int) -> Variable | None:
+    """Coordinates of a dimension: the variable of its name, in its group or above."""
+    name, size = dimensions[number], variable.shape[number]
+    if not name:
+        return _unnamed(contents, variable, number)
+    last, groups = name.rpartition("/")[2], variable.name.split("/")[:-1]
+    places = [name, *("/".join([*groups[:depth], last]) for depth in range(len(groups), -1, -1))]
+    for place in dict.fromkeys(places):
+        found = contents.variable(place)
+        if found is not None and found.shape == (size,) and found.dtype.kind in "iuf":
+            return found
+    return None
+
+
+def _unnamed(contents: Contents, variable: Variable, number: int) -> Variable | None:
+    """Latitudes or longitudes beside a variable whose dimensions have no names, known by their length alone."""
+    if variable.shape[number] == 1 or variable.shape.count(variable.shape[number]) > 1:
+        return None
+    above = variable.name.rpartition("/")[0]
+    for name in ("lat", "latitude", "lon", "longitude", "y", "x"):
+        found = contents.variable(f"{above}/{name}".lstrip("/"))
+        if found is not None and found.shape == (variable.shape[number],) and found.dtype.kind in "iuf":
+            return found
+    return None
+
+
+def _role(name: str, side: Variable | None) -> Role | None:
+    """What a dimension is, by its coordinates, else by its name."""
+    stated = {} if side is None else side.attributes
+    unit = str(stated.get("units", ""))
+    standard = STANDARD.get(str(stated.get("standard_name", "")).lower())
+    axis = str(stated.get("axis", "")).lower()
+    if standard:
+        return standard
+    if SINCE.match(unit):
+        return "t"
+    if found := {"north": "y", "n": "y", "east": "x", "e": "x"}.get(_direction(unit)):
+        return found  # type: ignore[return-value]  # of the roles above
+    if axis in ("x", "y", "t"):
+        return axis  # type: ignore[return-value]  # likewise
+    last = (name or (side.name if side is not None else "")).rpartition("/")[2].partition(":")[0]
+    return next((role for role, pattern in NAMES.items() if pattern.fullmatch(last)), None)
+
+
+def _direction(unit: str) -> str:
+    match = DEGREES.fullmatch(unit.strip())
+    return (match.group(1) or "").lower() if match else ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the pixels of a variable lie, as far as its file says."""
+
+    crs: str | None
+    transform: Affine | None
+    mirrored: bool = False
+    """Whether columns are stored from east to west; the transform is of those turned round."""
+
+
+def place(contents: Contents, variable: Variable, found: Axes, eos: hdfeos.EosGrid | None) -> Place:
+    """Where pixels lie, as the format, HDF-EOS or coordinates say it.
+
+    Raises
+    ------
+    DataError
+        If coordinates are not evenly spaced.
+    """
+    if variable.transform is not None:
+        return Place(variable.crs, variable.transform)
+    if eos is not None:
+        return Place(eos.crs, eos.transform)
+    crs, metres = _crs(contents, variable, found)
+    y, x = found.sides.get(found.rows), found.sides.get(found.columns)
+    if x is None or y is None:
+        return Place(crs, None)
+    is_degrees = crs is not None and pyproj.CRS.from_user_input(crs).is_geographic
+    factor = 1.0 if is_degrees else metres
+    left, width = _even(_unwrapped(x.values()) if is_degrees else x.values() * factor, x, is_degrees=is_degrees)
+    top, height = _even(y.values() * factor, y, is_degrees=is_degrees)
+    mirrored = width < 0
+    if mirrored:
+        left, width = left + width * x.shape[0], -width
+    return Place(crs, Affine(width, 0, left, 0, height, top), mirrored)
+
+
+def _unwrapped(degrees: NDArray[Any]) -> NDArray[np.float64]:
+    """Longitudes without the step from 180 to -180, or from 360 to 0."""
+    return np.unwrap(degrees.astype("float64"), period=360.0)
+
+
+def _even(centres: NDArray[Any], side: Variable, *, is_degrees: bool) -> tuple[float, float]:
+    """First edge and step of evenly spaced centres, rounding of single precision removed."""
+    values = centres.astype("float64")
+    if len(values) < 2:  # noqa: PLR2004
+        raise DataError(f"its coordinate {side.name} has one value, so that the size of a pixel is not known")
+    step = (values[-1] - values[0]) / (len(values) - 1)
+    if not step or not np.isfinite(values).all() or np.abs(np.diff(values) - step).max() > EVEN * abs(step):
+        raise DataError(
+            f"its coordinate {side.name} is not evenly spaced ({values[0]:g}, {values[1]:g} .. {values[-1]:g}); "
+            "regrid the file first"
+        )
+    if is_degrees:
+        around = 360 / abs(step)
+        if abs(around - round(around)) < SNAP * 2:
+            step = math.copysign(360 / round(around), step)
+        halves = (values[0] - step / 2) / (step / 2)
+        if abs(halves - round(halves)) < max(SNAP, 2 * EVEN * 0.1):
+            return round(halves) * step / 2, step
+    return float(values[0] - step / 2), float(step)
+
+
+def _crs(contents: Contents, variable: Variable, found: Axes) -> tuple[str | None, float]:
+    """CRS that a grid mapping states, else that of plain longitudes and latitudes; and metres of a unit of x and y."""
+    y, x = found.sides.get(found.rows), found.sides.get(found.columns)
+    unit = str(x.attributes.get("units", "")).strip().lower() if x is not None else ""
+    metres = 1000.0 if unit in ("km", "kilometer", "kilometers", "kilometre", "kilometres") else 1.0
+    mapping = str(variable.attributes.get("grid_mapping", "")).partition(":")[0].strip()
+    stated = None if not mapping else _beside(contents, variable.name, mapping)
+    if stated is not None and (crs := _of_mapping(stated.attributes)) is not None:
+        return crs, metres
+    if x is None or y is None or variable.crs is not None:
+        return variable.crs, metres
+    roles = [_direction(str(side.attributes.get("units", ""))) for side in (y, x)]
+    names = [side.name.rpartition("/")[2].lower() for side in (y, x)]
+    lonlat = all(roles) or (names[0].startswith("lat") and names[1].startswith("lon"))
+    return ("EPSG:4326" if lonlat else None), metres
+
+
+def _beside(contents: Contents, variable: str, name: str) -> Variable | None:
+    """Variable of a name in the group of another, or at the root."""
+    above = variable.rpartition("/")[0]
+    return contents.variable(f"{above}/{name}".lstrip("/")) or contents.variable(name)
+
+
+def _of_mapping(attributes: Mapping[str, Any]) -> str | None:
+    for key in ("crs_wkt", "spatial_ref"):
+        if isinstance(attributes.get(key), str):
+            return str(attributes[key])
+    try:
+        return str(pyproj.CRS.from_cf(dict(attributes)).to_wkt())
+    except (pyproj.exceptions.CRSError, KeyError, TypeError, ValueError):
+        return None

@@ -1,0 +1,122 @@
+"""HDF5, NetCDF4 and HDF-EOS5 through h5py: of a remote file, the chunks that are needed and little more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from itertools import product
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from soilscale.formats.contents import Variable, plain
+from soilscale.formats.ranges import Ranges
+
+STRUCTURE = "HDFEOS INFORMATION/StructMetadata.0"
+
+NO_COORDINATE = "This is a netCDF dimension but not a netCDF variable"
+"""How NetCDF4 marks a dimension without coordinates."""
+
+REFERENCES = ("DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME", "_Netcdf4Dimid", "_Netcdf4Coordinates")
+"""Attributes that are HDF5's own book-keeping."""
+
+
+class Hdf5:
+    """An open HDF5 file: of this machine, by its path, or a remote one, by its ranges."""
+
+    format = "HDF5"
+
+    def __init__(self, source: str | Ranges) -> None:
+        self._ranges = source if isinstance(source, Ranges) else None
+        self._file = h5py.File(source, "r")
+        self._names: list[str] | None = None
+
+    @property
+    def structure(self) -> str:
+        """Text of ``StructMetadata.0`` of HDF-EOS5; empty where there is none."""
+        data = self._file.get(STRUCTURE)
+        return str(plain(data[()])) if isinstance(data, h5py.Dataset) else ""
+
+    def names(self) -> Sequence[str]:
+        """Names of all data sets; that looks at all objects of the file."""
+        if self._names is None:
+            found: list[str] = []
+
+            def visit(name: str, node: Any) -> None:
+                if isinstance(node, h5py.Dataset) and plain(node.attrs.get("NAME", "")).find(NO_COORDINATE) != 0:
+                    found.append(name)
+
+            self._file.visititems(visit)
+            self._names = found
+        return self._names
+
+    def variable(self, name: str) -> Variable | None:
+        """Data set of exactly this name, if there is one."""
+        data = self._file.get(name)
+        if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "iufSOb":
+            return None
+        shape, chunks = data.shape or (), data.chunks
+        blocks = tuple(chunks) if chunks else (*(1 for _ in shape[:-1]), *shape[-1:])
+        attributes = dict(_attributes(data))
+
+        def read(part: tuple[slice, ...]) -> NDArray[Any]:
+            with nullcontext() if self._ranges is None else self._ranges.holding(_stored(data, part)):
+                found = np.asarray(data[part])
+            return found.astype(found.dtype.newbyteorder("="), copy=False)
+
+        name = data.name.lstrip("/")
+        dtype = data.dtype.newbyteorder("=") if data.dtype.kind in "iuf" else data.dtype
+        return Variable(name, _dimensions(data, attributes), shape, dtype, attributes, blocks, read)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+def _attributes(data: h5py.Dataset) -> Iterator[tuple[str, Any]]:
+    for name in data.attrs:
+        if name in REFERENCES:
+            continue
+        try:
+            value = data.attrs[name]
+        except (OSError, TypeError, ValueError, RuntimeError):
+            continue  # Of a type that h5py does not know; no attribute that matters is.
+        yield name, plain(value)
+
+
+def _dimensions(data: h5py.Dataset, attributes: dict[str, Any]) -> tuple[str, ...]:
+    """Names of dimensions: of the scales that are attached, else those that NASA's attribute lists, else none."""
+    scales = [side[0].name.lstrip("/") if len(side) else side.label for side in data.dims]
+    if data.is_scale and len(scales) == 1:
+        return (data.name.lstrip("/"),)
+    listed = str(attributes.get("DimensionNames", "")).split(",")
+    if not any(scales) and len(listed) == len(scales):
+        return tuple(name.strip() for name in listed)
+    return tuple(scales)
+
+
+def _stored(data: h5py.Dataset, part: tuple[slice, ...]) -> list[tuple[int, int]]:
+    """First byte and length of all that the file stores of a part of a data set."""
+    if any(side.start >= side.stop for side in part):
+        return []
+    if data.chunks is None:
+        return _contiguous(data, part)
+    starts = (
+        range(side.start // chunk * chunk, side.stop, chunk) for side, chunk in zip(part, data.chunks, strict=True)
+    )
+    chunks = (data.id.get_chunk_info_by_coord(place) for place in product(*starts))
+    return [(chunk.byte_offset, chunk.size) for chunk in chunks if chunk.byte_offset is not None]
+
+
+def _contiguous(data: h5py.Dataset, part: tuple[slice, ...]) -> list[tuple[int, int]]:
+    """Likewise of a data set that is stored as a whole: a range for each row of the last dimension."""
+    offset = data.id.get_offset()
+    if offset is None or not part:
+        return []
+    strides = np.cumprod((data.dtype.itemsize, *reversed(data.shape[1:])))[::-1].tolist()
+    first = offset + part[-1].start * strides[-1]
+    size = (part[-1].stop - part[-1].start) * strides[-1]
+    outer = product(*(range(side.start, side.stop) for side in part[:-1]))
+    return [(first + sum(np.multiply(place, strides[:-1]).tolist()), size) for place in outer]

@@ -1,0 +1,182 @@
+"""A variable of a file as a raster: rows from its coordinates' order, columns eastward, a step of time at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soilscale.errors import DataError, nearest
+from soilscale.formats import attributes, axes, hdfeos
+from soilscale.formats.attributes import Stated
+from soilscale.formats.axes import Axes, Place
+from soilscale.formats.contents import Contents, Variable
+from soilscale.formats.times import Step, steps
+
+__all__ = ["Layer", "Step", "find"]
+
+SHOWN = 60
+"""Names that a message lists at most."""
+
+NO_NAME = re.compile(r"[^a-z0-9]+")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A variable of an open file as a raster."""
+
+    name: str
+    """With its groups."""
+    format: str
+    shape: tuple[int, int]
+    """Rows and columns."""
+    dtype: np.dtype[Any]
+    stated: Stated
+    place: Place
+    transposed: bool
+    """Whether the file stores columns before rows."""
+    block: tuple[int, int]
+    """Rows and columns that the file stores together."""
+    count: int
+    """Steps of its time axis; 1 where it has none."""
+    _contents: Contents = field(repr=False)
+    _variable: Variable = field(repr=False)
+    _axes: Axes = field(repr=False)
+
+    def read(self, step: int, rows: slice, columns: slice) -> NDArray[Any]:
+        """Stored values of a step, of shape ``(rows, columns)``; the slices lie within `shape`."""
+        part = [slice(0, 1)] * len(self._variable.shape)
+        if self.place.mirrored:
+            columns = slice(self.shape[1] - columns.stop, self.shape[1] - columns.start)
+        part[self._axes.rows], part[self._axes.columns] = rows, columns
+        if self._axes.time is not None:
+            part[self._axes.time] = slice(step, step + 1)
+        found = self._variable.read(tuple(part))
+        if found.dtype != self.dtype:
+            found = found.view(self.dtype)
+        found = found.reshape([side.stop - side.start for side in (columns, rows)][:: 1 if self.transposed else -1])
+        found = found.T if self.transposed else found
+        return found[:, ::-1] if self.place.mirrored else found
+
+    def steps(self) -> tuple[Step, ...]:
+        """Steps of its time axis; none where it has none, or does not say when they are.
+
+        Raises
+        ------
+        DataError
+            If they cannot be understood.
+        """
+        side = None if self._axes.time is None else self._axes.sides.get(self._axes.time)
+        return () if side is None else steps(self._contents, side)
+
+
+def find(contents: Contents, name: str | None, usual: str) -> Layer:
+    """Layer of a file.
+
+    Parameters
+    ----------
+    name
+        As the source names it, in full or without groups, letters beside digits and letters not minded; None: the one
+        of the usual name, or the only one.
+    usual
+        Name that counts if it is there.
+
+    Raises
+    ------
+    DataError
+        Naming the variables that are there, if this one is not; or if it is no raster.
+    """
+    variable = _named(contents, usual if name is None else name, is_sought=name is not None)
+    if variable is None:
+        variable = _only(contents, usual)
+    try:
+        return _layer(contents, variable)
+    except DataError as error:
+        raise DataError(
+            f"variable {variable.name!r} has {error}" if "expected rows" in str(error) else str(error)
+        ) from error
+
+
+def _named(contents: Contents, name: str, *, is_sought: bool) -> Variable | None:
+    found = contents.variable(name.strip("/"))
+    if found is not None:
+        return found
+    for alike in (_last, _simple, lambda text: _simple(_last(text))):
+        names = [known for known in contents.names() if alike(known) == alike(name)]
+        if len(names) == 1:
+            return contents.variable(names[0])
+        if names and is_sought:
+            raise DataError(f"has several variables {name!r}: {', '.join(names)}; give `layer` with its group")
+    if is_sought:
+        rasters = _rasters(contents)
+        raise DataError(f"has no variable {name!r}{_among(name, rasters)}; correct the key `layer`")
+    return None
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _simple(name: str) -> str:
+    return NO_NAME.sub("_", name.lower()).strip("_")
+
+
+def _among(name: str, names: Sequence[str]) -> str:
+    """End of a message about a name: what there is, and what is like it."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    close = nearest(name, names)
+    return f" (it has {', '.join(names[:SHOWN]) or 'none'}{more}){close if 'did you mean' in close else ''}"
+
+
+def _rasters(contents: Contents) -> list[str]:
+    """Names of variables that may be rasters: of at least two dimensions that are longer than one; no bounds."""
+    variables = filter(None, map(contents.variable, contents.names()))
+    bounds = {str(one.attributes.get("bounds", "")) for one in map(contents.variable, contents.names()) if one}
+    return [
+        one.name
+        for one in variables
+        if sum(size > 1 for size in one.shape) > 1 and _last(one.name) not in bounds and one.dtype.kind in "iuf"
+    ]
+
+
+def _only(contents: Contents, usual: str) -> Variable:
+    names = _rasters(contents)
+    if len(names) != 1:
+        raise DataError(
+            f"holds {len(names)} variables, {', '.join(names[:SHOWN]) or 'none of them a raster'}, and none is named "
+            f"{usual!r} as its asset is; name the one that you need by the key `layer`"
+        )
+    variable = contents.variable(names[0])
+    if variable is None:
+        raise KeyError(names[0])
+    return variable
+
+
+def _layer(contents: Contents, variable: Variable) -> Layer:
+    eos = hdfeos.grid(contents.structure, variable.name, variable.dimensions) if contents.structure else None
+    named = eos is not None and not any(variable.dimensions) and len(eos.dimensions) == len(variable.shape)
+    dimensions = eos.dimensions if named and eos is not None else variable.dimensions
+    found = axes.axes(contents, variable, dimensions)
+    if str(variable.attributes.get("_Unsigned", "")).lower() == "true" and variable.dtype.kind == "i":
+        variable = replace(variable, dtype=np.dtype(f"u{variable.dtype.itemsize}"))
+    stated = attributes.read(
+        variable.attributes, variable.dtype, is_hdf4=contents.format == "HDF4", is_eos=bool(contents.structure)
+    )
+    return Layer(
+        name=variable.name,
+        format=contents.format,
+        shape=(variable.shape[found.rows], variable.shape[found.columns]),
+        dtype=variable.dtype,
+        stated=stated,
+        place=axes.place(contents, variable, found, eos),
+        transposed=found.columns < found.rows,
+        block=(variable.blocks[found.rows], variable.blocks[found.columns]),
+        count=1 if found.time is None else variable.shape[found.time],
+        _contents=contents,
+        _variable=variable,
+        _axes=found,
+    )

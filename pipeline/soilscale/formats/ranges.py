@@ -1,0 +1,155 @@
+"""A remote file as h5py reads it: metadata in blocks that are remembered, data in the ranges that they fill."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from soilscale import storage
+from soilscale.errors import RefusedError, ServiceError
+
+BLOCK = 2**15
+"""Bytes of metadata that are asked for at once at least; they lie scattered, so that more would be mostly waste."""
+
+AHEAD = 16
+"""Blocks that are asked for at once at most, where one after another is needed."""
+
+KEPT = 256
+"""Blocks that are remembered."""
+
+NEAR = 2**13
+"""Bytes between two ranges up to which they are asked for as one."""
+
+PAUSES = (0.0, 0.5, 2.0)
+"""Seconds before each further try of a request that may pass."""
+
+T = TypeVar("T")
+
+
+class Ranges(io.RawIOBase):
+    """A remote file, read by ranges; whoever reads it holds the lock of its `soilscale.formats.opening`.
+
+    Parameters
+    ----------
+    url
+        Signed if it must be.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ServiceError
+        If the store cannot be reached.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.failure: Exception | None = None
+        """Why the last request failed: h5py tells no more than that it did."""
+        self.size = patiently(lambda: storage.size_of(url))
+        self._place = 0
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._next, self._ahead = -1, 1
+        self._held: list[tuple[int, bytes]] = []
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say that it can be read from anywhere."""
+        return True
+
+    def tell(self) -> int:
+        """Next byte to be read."""
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Choose the next byte to be read."""
+        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self.size}[whence]
+        return self._place
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+        """Read as many bytes as a buffer takes."""
+        start, stop = self._place, min(self._place + len(buffer), self.size)
+        if start >= stop:
+            return 0
+        try:
+            data = self._from_held(start, stop) or self._from_blocks(start, stop)
+        except Exception as error:
+            self.failure = error
+            raise
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+    @contextmanager
+    def holding(self, ranges: Sequence[tuple[int, int]]) -> Iterator[None]:
+        """Fetch ranges, first byte and length of each, side by side, and hold them until the context ends."""
+        merged = _merged([one for one in ranges if not self._has(*one)])
+        try:
+            if merged:
+                parts = patiently(lambda: storage.read_ranges(self.url, merged))
+                self._held = [(start, data) for (start, _), data in zip(merged, parts, strict=True)]
+            yield
+        finally:
+            self._held = []
+
+    def _has(self, start: int, size: int) -> bool:
+        return all(block in self._blocks for block in range(start // BLOCK, (start + max(size, 1) - 1) // BLOCK + 1))
+
+    def _from_held(self, start: int, stop: int) -> bytes | None:
+        for first, data in self._held:
+            if first <= start and stop <= first + len(data):
+                return data[start - first : stop - first]
+        return None
+
+    def _from_blocks(self, start: int, stop: int) -> bytes:
+        wanted = range(start // BLOCK, (stop - 1) // BLOCK + 1)
+        lacking = [block for block in wanted if block not in self._blocks]
+        if lacking:
+            self._fetch(lacking[0], lacking[-1] + 1)
+        data = b"".join(self._blocks[block] for block in wanted)
+        for block in wanted:
+            self._blocks.move_to_end(block)
+        while len(self._blocks) > max(KEPT, len(wanted)):
+            self._blocks.popitem(last=False)
+        first = wanted.start * BLOCK
+        return data[start - first : stop - first]
+
+    def _fetch(self, first: int, after: int) -> None:
+        """Fetch blocks, and some more where they follow those that were fetched last."""
+        self._ahead = min(2 * self._ahead, AHEAD) if first == self._next else 1
+        after = max(after, min(first + self._ahead, -(-self.size // BLOCK)))
+        span = first * BLOCK, min(after * BLOCK, self.size)
+        (data,) = patiently(lambda: storage.read_ranges(self.url, [span]))
+        for block in range(first, after):
+            self._blocks[block] = data[(block - first) * BLOCK : (block - first + 1) * BLOCK]
+        self._next = after
+
+
+def _merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """First and last byte of ranges, those that lie next to each other as one."""
+    found: list[tuple[int, int]] = []
+    for start, size in sorted(ranges):
+        if found and start - found[-1][1] <= NEAR:
+            found[-1] = found[-1][0], max(found[-1][1], start + size)
+        else:
+            found.append((start, start + size))
+    return found
+
+
+def patiently(ask: Callable[[], T]) -> T:
+    """What a store answers, asked again if it fails in a way that may pass."""
+    for pause in PAUSES:
+        try:
+            return ask()
+        except RefusedError:
+            raise
+        except ServiceError:
+            time.sleep(pause)
+    return ask()
