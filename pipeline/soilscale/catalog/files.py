@@ -221,7 +221,7 @@ def bounds(href: str) -> Box:
     """
     try:
         with (
-            rasterio.Env(storage.gdal_session(href), **storage.gdal_options()),
+            rasterio.Env(storage.gdal_session(href), **storage.gdal_options(href)),
             rasterio.open(storage.gdal_path(href)) as file,
         ):
             if file.crs is None:
