@@ -19,6 +19,8 @@ class Files:
     url: str = ""
     ranges: list[tuple[str, str | None]] = field(default_factory=list)
     """Name and range of every request."""
+    sent: dict[str, int] = field(default_factory=dict)
+    """Name -> bytes of it that were sent."""
     connections: set[int] = field(default_factory=set)
     """Ports from which requests came, one of each connection."""
 
@@ -59,6 +61,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
+            name = self.path.lstrip("/").partition("?")[0]
+            self.files.sent[name] = self.files.sent.get(name, 0) + len(body)
             self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:

@@ -199,9 +199,12 @@ def _layer_header(href: str, kind: str, band: int, placement: Placement | None, 
     with formats.layer(href, kind, within.layer, within.usual) as layer:
         step = within.step or 0
         if layer.count <= step or (within.step is None and layer.count > 1):
+            which = "all of them" if within.step is None else f"number {step + 1}"
+            if not layer.steps():
+                raise DataError(f"{shown} has {layer.count} steps of time, and does not say when they are")
             raise DataError(
-                f"{shown} has {layer.count} dates, and its item stands for {'one' if within.step is None else step + 1}"
-                "; run `soilscale search` again, which makes an item of each date"
+                f"{shown} has {layer.count} dates, and its item stands for {which}; run `soilscale search` again, "
+                "which makes an item of each date, if the files of a source all hold several"
             )
         crs = None if layer.place.crs is None else CRS.from_user_input(layer.place.crs)
         place = georeference.settle(crs, layer.place.transform, layer.shape, shown, placement, within.grids)

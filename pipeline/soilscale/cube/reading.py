@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from soilscale import storage
+from soilscale import formats, storage
 from soilscale.catalog import Scene
 from soilscale.cube import assets, georeference, opening, windows
 from soilscale.cube.ahead import side_by_side
@@ -84,6 +84,28 @@ class Reading:
         """Which part of its file a band is; a quality band that is no asset must be there by name."""
         layer = band.layer or (None if band.asset in scene.hrefs else band.asset)
         return Within(layer, band.asset, scene.step, self.source.place)
+
+    def steps(self, href: str) -> tuple[formats.Step, ...]:
+        """Dates of a file of the data, of none or one as of a raster nothing.
+
+        Parameters
+        ----------
+        href
+            Not signed.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read, has no such layer, or does not say when its steps are.
+        ServiceError
+            If its store cannot be reached.
+        """
+        href = self.sign(href)
+        kind = formats.kind(href)
+        if kind is None:
+            return ()
+        with formats.layer(href, kind, self.source.layer, self.source.asset) as layer:
+            return layer.steps() if layer.count > 1 else ()
 
     def decoding(self, scene: Scene) -> Decoding:
         """How the stored values of a scene's data become physical ones.

@@ -16,7 +16,7 @@ import yaml
 from soilscale import catalog, config, cube, storage
 from soilscale.config import Config
 from soilscale.errors import DataError, ServiceError
-from soilscale.flow import inventory
+from soilscale.flow import dates, inventory
 from soilscale.flow.session import Run
 from soilscale.flow.units import FAILED, Receipt
 from soilscale.flow.workspace import Workspace, digest
@@ -79,8 +79,8 @@ def freeze(run: Run) -> bool:
         frozen = storage.parsed(url, standing.pop(source.name, b"{}"))
         made_from = digest(source, run.config.catalog(source), run.config.span, run.config.nested_grid)
         try:
-            items, found = catalog.find(
-                query(run.config, source, shared), progress=run.progress, broken=broken.record(source.name)
+            items, found = find(
+                run.config, source, shared, progress=run.progress, broken=broken.record(source.name)
             )
             if not items:
                 raise DataError(no_items(run.config, source, found))
@@ -228,6 +228,15 @@ class Broken:
         for receipt in self.found:
             name = f"{digest(receipt.name)}{FAILED}"
             storage.write_json(self.workspace.state(SEARCH, name), asdict(receipt))
+
+
+def find(
+    settings: Config, source: Source, shared: catalog.Shared, **how: Any
+) -> tuple[list[catalog.Item], catalog.Found]:
+    """Items of a source, one for each date, and how they were found; see `catalog.find` and `dates.split`."""
+    asked = query(settings, source, shared)
+    items, found = catalog.find(asked, **how)
+    return dates.split(reading(settings, source), items, asked.span), found
 
 
 def query(settings: Config, source: Source, shared: catalog.Shared) -> catalog.Query:

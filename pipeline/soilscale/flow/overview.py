@@ -242,7 +242,7 @@ def _look_at(
     config: Config, source: Source, progress: Progress, shared: catalog.Shared
 ) -> tuple[audit.Inputs, catalog.Found]:
     """What a catalog has for a source."""
-    items, found = catalog.find(freezing.query(config, source, shared), progress=progress)
+    items, found = freezing.find(config, source, shared, progress=progress)
     relations = catalog.relate(items, source)
     scenes = plan.scenes_of(config, source, items, relations) if items else []
     if source.role == "predictor" and catalog.is_static(scenes, source, freezing.period(config)):

@@ -12,13 +12,13 @@ from typing import TypeVar
 from soilscale import storage
 from soilscale.errors import RefusedError, ServiceError
 
-BLOCK = 2**15
+BLOCK = 2**13
 """Bytes of metadata that are asked for at once at least; they lie scattered, so that more would be mostly waste."""
 
-AHEAD = 16
+AHEAD = 64
 """Blocks that are asked for at once at most, where one after another is needed."""
 
-KEPT = 256
+KEPT = 1024
 """Blocks that are remembered."""
 
 NEAR = 2**13
