@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pystac
 import pytest
+import xarray as xr
 from pyproj import Transformer
 
 from commands import soilscale
@@ -113,7 +114,8 @@ def test_a_folder_is_a_catalog_and_what_does_not_fit_is_named_and_counted(
     scenes = catalog.scenes(items, lst)
     assert scenes[-1].start == np.datetime64("2005-12-27")
     assert scenes[-1].end == np.datetime64("2006-01-01")
-    assert dict(scenes[0].hrefs) == dict.fromkeys(lst.assets, str(tmp_path / days[0]))
+    assert dict(scenes[0].hrefs) == {"LST_Day_1km": str(tmp_path / days[0])}
+    assert scenes[0].missing == (), "the flags lie in the file of the data"
 
 
 def test_five_hundred_files_are_frozen_with_one_listing_for_all_sources(tmp_path: Path) -> None:
@@ -162,8 +164,21 @@ def test_static_files_need_no_date(tmp_path: Path) -> None:
     assert [item["id"] for item in items] == ["n34e107"]
 
 
+def test_dates_may_lie_in_the_file(tmp_path: Path) -> None:
+    months = np.array(["2005-01-01", "2005-02-01", "2005-03-01"], "datetime64[ns]")
+    sides = {"time": months, "latitude": [36.0, 35.9], "longitude": [107.0, 107.1, 107.2]}
+    water = xr.DataArray(np.full((3, 2, 3), 0.25), sides, tuple(sides), attrs={"units": "m3 m-3"})
+    for name in ("latitude", "longitude"):
+        water[name].attrs["units"] = f"degrees_{'north' if name == 'latitude' else 'east'}"
+    xr.Dataset({"swvl1": water}).to_netcdf(tmp_path / "download.nc", engine="h5netcdf")
+    (item,), _ = find(query(source("ERA5-Land_monthly", role="part"), tmp_path))
+    assert item["properties"]["start_datetime"].startswith("2005-01-01")
+    assert item["properties"]["end_datetime"].startswith("2005-03-31")
+
+
 def test_a_file_without_a_date_is_left_out_and_said(tmp_path: Path) -> None:
-    touch(tmp_path, "rain.nc")
+    place = box("EPSG:4326", 107.0, 35.0, 0.01, (10, 20))
+    write(tmp_path / "rain.tif", np.full((10, 20), 300, "int16"), place)
     with pytest.raises(DataError, match="no item was found, and 1 documents could not be used"):
         find(query(Source("rain", "own", "rain", "data"), tmp_path))
 
@@ -223,7 +238,9 @@ def test_the_catalog_of_a_folder_is_valid_and_holds_the_same_items(tmp_path: Pat
     theirs = find(walked)[0]
     assert [item["id"] for item in theirs] == [item["id"] for item in ours]
     assert [item["bbox"] for item in theirs] == [item["bbox"] for item in ours]
-    assert [item["assets"]["QC_Day"]["href"] for item in theirs] == [item["assets"]["QC_Day"]["href"] for item in ours]
+    assert [item["assets"]["LST_Day_1km"]["href"] for item in theirs] == [
+        item["assets"]["LST_Day_1km"]["href"] for item in ours
+    ]
 
 
 def test_the_catalog_of_somebody_else_is_not_overwritten(tmp_path: Path) -> None:
@@ -248,7 +265,7 @@ def test_the_data_file_of_a_granule_is_its_asset_under_whatever_name() -> None:
     browse = {"href": "https://data.lpdaac.earthdatacloud.nasa.gov/x/b.jpg", "roles": ["browse"]}
     assets = {"s3_2021131221413": near, "hdf": other, "2021131221413": far, "browse": browse}
     whole = with_contained(assets, LAYERED)
-    assert whole["data"] == whole["QC_Day"] == far
+    assert whole["data"] == far
     assert with_contained({"data": near, **assets}, LAYERED)["data"] == near, "a name that is there counts"
 
 
@@ -258,7 +275,6 @@ def test_two_data_files_or_none_leave_an_asset_missing() -> None:
     assert "data" not in with_contained({"browse": {"href": "b.jpg", "roles": ["browse"]}}, LAYERED)
     plain = Source("lst", "pc", "c", "data", quality=RULES)
     assert "data" not in with_contained({"a": one}, plain), "a source without a layer names its asset"
-    assert "QC_Day" not in with_contained({"data": {"href": "x.tif"}}, LAYERED), "a raster holds no other variable"
 
 
 def test_the_box_at_the_equator_is_as_wide_as_the_tile() -> None:

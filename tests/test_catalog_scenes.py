@@ -164,7 +164,7 @@ def test_jaxa_earth_is_read(many: bool) -> None:
     assert decoding({"je:rasters": [raster] if many else raster}, {}, 1) == {
         "scale": 0.0001,
         "offset": -2.0,
-        "nodata": (65535.0,),
+        "nodata": (65534.0, 65535.0),
         "unit": "%",
         "valid_range": (10.0, 50000.0),
     }

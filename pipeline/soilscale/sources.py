@@ -165,6 +165,8 @@ class Source:
     """Platforms whose items count; none: all."""
     min_coverage: float | None = None
     """Least share of a month's days that valid composites must cover; None: see `least_coverage`."""
+    overviews: bool | None = None
+    """Whether overviews that are averages are read in place of pixels; None: unless something is derived."""
     harmonise: Harmonise | None = None
     """Of a target that has no items of its own: what it is made from."""
 

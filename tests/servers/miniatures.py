@@ -1,9 +1,9 @@
 """The catalogs that `catalogs.toml` names, small: their documents, ways to sign and files, on the loopback interface.
 
-What is imitated: the walk of JAXA Earth by date, level, longitude and latitude; the Planetary Computer's API, its tokens
-that end, its mixed platforms, null dates and CRS without a code; CMR-STAC's pages by cursor, HDF-EOS files behind the
-redirects of Earthdata Login; IMERG of GES DISC as HDF5; OpenLandMap among 60 other collections, its items as wide as
-the world. Files cover the surroundings of `AREA` alone, in the lattice of the product; each is made when it is asked
+What is imitated: the walk of JAXA Earth by date, level, longitude and latitude; the Planetary Computer's API, its
+tokens that end, its mixed platforms, null dates and CRS without a code; CMR-STAC's pages by cursor, HDF-EOS files
+behind the redirects of Earthdata Login; IMERG of GES DISC as HDF5; OpenLandMap among 60 other collections, its items
+as wide as the world. Files cover the surroundings of `AREA` alone, in the lattice of the product; each is made when it is asked
 for, from `truth`.
 """
 
@@ -50,8 +50,8 @@ class Miniatures:
     files: dict[str, bytes] = field(default_factory=dict)
     makers: dict[str, Callable[[], bytes]] = field(default_factory=dict)
     """Path of a file -> what makes it."""
-    items: dict[str, list[Json]] = field(default_factory=dict)
-    """Collection of an API -> its items."""
+    built: dict[str, dict[str, list[Json]]] = field(default_factory=dict)
+    """API -> its collections and their items."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, part: str) -> int:
@@ -98,21 +98,15 @@ class Miniatures:
 
 # --- JAXA Earth: links alone, no search ------------------------------------------------------------------------------
 
+NOW = "9999-12"
+SMC = "standard.L3-SMC.daytime.v3_global_monthly"
 JAXA = {
-    "JAXA.G-Portal_Aqua.AMSR-E_standard.L3-SMC.daytime.v3_global_monthly": (
-        "SMC",
-        "soil_moisture",
-        "2002-06",
-        "2011-10",
-    ),
-    "JAXA.G-Portal_GCOM-W.AMSR2_standard.L3-SMC.daytime.v3_global_monthly": (
-        "SMC",
-        "soil_moisture",
-        "2012-07",
-        "9999-12",
-    ),
-    "JAXA.EORC_GSMaP_standard.Gauge.00Z-23Z.v6_monthly": ("PRECIP", "rain", "2000-03", "9999-12"),
+    f"JAXA.G-Portal_Aqua.AMSR-E_{SMC}": ("SMC", "soil_moisture", "2002-06", "2011-10"),
+    f"JAXA.G-Portal_GCOM-W.AMSR2_{SMC}": ("SMC", "soil_moisture", "2012-07", NOW),
+    "JAXA.EORC_GSMaP_standard.Gauge.00Z-23Z.v6_monthly": ("PRECIP", "rain", "2000-03", NOW),
 }
+"""Collection -> band, what it measures, first and last month."""
+
 OTHERS = 6
 RASTERS = {
     "SMC": {
@@ -128,7 +122,7 @@ RASTERS = {
 }
 
 
-def _jaxa(here: Miniatures, path: str) -> Json | None:
+def _jaxa(here: Miniatures, path: str) -> Json | None:  # noqa: PLR0911 - one of each kind of document
     parts = path.removeprefix("/jaxa/").split("/")
     if parts == ["catalog.json"]:
         names = [*JAXA, *(f"JAXA.Other{number}" for number in range(OTHERS))]
@@ -160,9 +154,7 @@ def _jaxa(here: Miniatures, path: str) -> Json | None:
             make = partial(granules.jaxa, quantity, RASTERS[band], day, box, pixels)
             here.file(f"/jaxa/{name}/{month}/{level}/{east}/{stem}-{band}.tiff", make)
             asset = {"href": f"./{stem}-{band}.tiff", "type": TIFF, "je:rasters": [RASTERS[band]]}
-            ends = (day + timedelta(days=32)).replace(day=1) - timedelta(seconds=1 / 1000)
             span = {"start_datetime": f"{day}T00:00:00Z", "end_datetime": f"{_end(day)}T23:59:59Z"}
-            del ends
             return _item(f"{name}-{month}-{stem}", box, {"datetime": None} | span, {band: asset}, name)
     return None
 
@@ -283,7 +275,7 @@ def _modis_item(name: str, start: date, end: date, platform: str, assets: Json, 
     return _item(name, [92.3, 30.0, 117.5, 40.0], properties, assets, collection)
 
 
-def _search(here: Miniatures, items: Mapping[str, list[Json]], asked: Json, method: str, url: str) -> Json:
+def _search(items: Mapping[str, list[Json]], asked: Json, method: str, url: str) -> Json:
     names = asked.get("collections", [])
     names = names.split(",") if isinstance(names, str) else names
     box = asked.get("bbox") or WORLD
@@ -394,11 +386,12 @@ def _answer(
     for root, build in (("/pc/api/stac/v1", _computer), ("/cmr/stac/LPCLOUD", _cmr), ("/cmr/stac/GES_DISC", _cmr)):
         if path.rstrip("/") == root or path.startswith(f"{root}/"):
             with here.lock:
-                items = here.items.setdefault(build.__name__, None) or here.items.update({build.__name__: build(here)})  # type: ignore[arg-type,func-returns-value]
-                items = here.items[build.__name__]
+                if build.__name__ not in here.built:
+                    here.built[build.__name__] = build(here)
+            items = here.built[build.__name__]
             if path.endswith("/search"):
                 asked = body | dict(parse_qsl(parts.query))
-                return 200, _search(here, items, asked, method, f"{here.url}{path}"), {}  # type: ignore[arg-type]
+                return 200, _search(items, asked, method, f"{here.url}{path}"), {}  # type: ignore[arg-type]
             return 200, _landing(f"{here.url}{root}", list(items)), {}
     if path.startswith("/sas/"):
         end = datetime.now(UTC) + here.life

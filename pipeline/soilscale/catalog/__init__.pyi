@@ -4,12 +4,13 @@ from .intervals import start
 from .query import Broken, Found, Item, Period, Progress, Query
 from .relations import Relations, Verdict, relate
 from .renewal import renew
-from .scene import STEP, Scene, is_static, scenes, scenes_of
+from .scene import REDUCTION, STEP, Scene, is_static, scenes, scenes_of
 from .shared import Shared
 from .signing import sign
 from .written import Writing, write
 
 __all__ = [
+    "REDUCTION",
     "STEP",
     "Broken",
     "Found",

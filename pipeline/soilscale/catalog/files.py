@@ -13,13 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rasterio
 from fsspec.utils import glob_translate
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.warp import transform_bounds
 
-from soilscale import storage
+from soilscale import formats, storage
 from soilscale.catalog.containers import CONTAINER, RASTER
 from soilscale.catalog.items import add, skip
 from soilscale.catalog.naming import Named, named, tile_box
@@ -115,7 +116,8 @@ def gather(query: Query, *_: object, progress: Progress, broken: Broken, **__: o
             _expected(profile),
         )
         query.shared.kept[f"odd {place} {source.name}"] = []
-    for done, item in enumerate(located(fitting.items, profile, partial(skip, found, query, broken=broken)), 1):
+    within = source.layer, source.asset
+    for done, item in enumerate(settled(fitting.items, profile, within, partial(skip, found, query, broken=broken)), 1):
         href = next(iter(item["assets"].values()))["href"]
         try:
             add(found, item, href, query, inside=True)
@@ -182,33 +184,61 @@ def _id(name: str, says: Named) -> str:
     return stem if says.asset is None else stem.replace(says.asset, "", 1).strip("._-").replace("__", "_")
 
 
-def located(items: Sequence[Item], profile: Mapping[str, Any], broken: Broken) -> Iterator[Item]:
-    """Items with their boxes: of their tiles, of a raster what it says, else the extent of the product, else the world.
+def settled(
+    items: Sequence[Item], profile: Mapping[str, Any], within: tuple[str | None, str], broken: Broken
+) -> Iterator[Item]:
+    """Items with a box and a date, as their names or else their files say them.
+
+    The box is that of the tile, of a raster what it says, else the extent of the product, else the world.
 
     Parameters
     ----------
+    within
+        Layer that is read of files of several, and its usual name.
     broken
-        Called with the URL of a raster that cannot be opened, and why; its item is left out.
+        Called with the URL of a file that cannot be opened or says no date, and why; its item is left out.
     """
     usual = list(profile.get("extent", WORLD))
 
-    def place(item: Item) -> Item | DataError:
+    def settle(item: Item) -> Item | DataError:
         href = next(iter(item["assets"].values()))["href"]
-        if "bbox" in item:
-            return item
-        if not RASTER.search(href):  # a raster often is a part of a product
-            return item | {"bbox": usual}
         try:
-            return item | {"bbox": list(bounds(href))}
+            if item["properties"]["datetime"] is None:
+                item = item | {"properties": item["properties"] | dates(href, within)}
+            if "bbox" in item:
+                return item
+            return item | {"bbox": list(bounds(href)) if RASTER.search(href) else usual}
         except DataError as error:
             return error
 
     with ThreadPoolExecutor(THREADS, thread_name_prefix="files") as pool:
-        for item, outcome in zip(items, pool.map(place, items), strict=True):
+        for item, outcome in zip(items, pool.map(settle, items), strict=True):
             if isinstance(outcome, DataError):
                 broken(next(iter(item["assets"].values()))["href"], str(outcome))
             else:
                 yield outcome
+
+
+def dates(href: str, within: tuple[str | None, str]) -> dict[str, str | None]:
+    """First and last instant of a file's time axis, as properties of its item.
+
+    Raises
+    ------
+    DataError
+        If it has none.
+    """
+    kind = formats.kind(href)
+    steps: Sequence[formats.Step] = ()
+    if kind is not None:
+        with formats.layer(href, kind, *within) as layer:
+            steps = layer.steps()
+    if not steps:
+        raise DataError(
+            f"neither the name of {storage.shown(href)} nor the file says its date; name the profile of the product, "
+            "or write static: true where it holds for all time"
+        )
+    last = steps[-1].end - np.timedelta64(1, "s")
+    return {"datetime": f"{steps[0].start}Z", "start_datetime": f"{steps[0].start}Z", "end_datetime": f"{last}Z"}
 
 
 def bounds(href: str) -> Box:

@@ -20,6 +20,9 @@ from soilscale.extents import Box
 from soilscale.sources import Source
 from soilscale.units import stated
 
+REDUCTION = "soilscale:reduction"
+"""Member of a frozen asset: which overview of its file is read, see `Scene.reduction`."""
+
 STEP = "soilscale:step"
 """Property of an item that stands for one date of a file that holds several: which, counted from 0."""
 
@@ -57,6 +60,8 @@ class Scene:
     """Scenes of one interval and series lie side by side; of several series the mean counts. Begins with the platform,
     where the item is known to be of one."""
 
+    reduction: int = 1
+    """Pixels of the data's file along one of the overview that is read in their place; 1: they themselves are."""
     step: int | None = None
     """Step of the time axis of its files, where they hold several dates."""
 
@@ -121,6 +126,7 @@ def _scene(item: Item, interval: Span, series: str, source: Source) -> Scene:
     places = {name: placement(asset, item["properties"]) for name, asset in assets.items()}
     placements = {name: place for name, place in places.items() if place is not None}
     masks = _masks(hrefs, item["assets"])
+    reduction = int(assets.get(source.asset, {}).get(REDUCTION, 1))
     return Scene(
         item=item["id"],
         hrefs=hrefs,
@@ -129,11 +135,12 @@ def _scene(item: Item, interval: Span, series: str, source: Source) -> Scene:
         bbox=area_of(item),
         decoding=found,
         missing=tuple(name for name in source.assets if name not in assets and not within_data(name, assets, source)),
-        digest=_digest(item, assets, (found, placements, masks), interval, series),
+        digest=_digest(item, assets, (found, placements, masks), interval, series, reduction),
         placements=placements,
         masks=masks,
         series=series,
         step=item["properties"].get(STEP),
+        reduction=reduction,
     )
 
 
@@ -246,7 +253,12 @@ def _number(value: Any) -> float | None:
 
 
 def _digest(
-    item: Item, assets: Mapping[str, Any], stated: tuple[Mapping[str, Any], ...], interval: Span, series: str
+    item: Item,
+    assets: Mapping[str, Any],
+    stated: tuple[Mapping[str, Any], ...],
+    interval: Span,
+    series: str,
+    reduction: int,
 ) -> str:
     found, placements, masks = stated
     frozen = {
@@ -260,5 +272,9 @@ def _digest(
         "masks": masks,
         "interval": [str(instant) for instant in interval],
         "series": series,
-    } | ({STEP: item["properties"][STEP]} if STEP in item["properties"] else {})
+    }
+    if reduction > 1:
+        frozen["reduction"] = reduction
+    if STEP in item["properties"]:
+        frozen[STEP] = item["properties"][STEP]
     return hashlib.sha256(json.dumps(frozen, sort_keys=True).encode()).hexdigest()

@@ -75,9 +75,8 @@ def write(folder: Path, name: str | None = None) -> Writing:
         profile = profiles()[product]
         fitting = files.fit(left, profile, profile["asset"], static=bool(profile.get("static")))
         left = {url: left[url] for url in fitting.odd}
-        items = list(files.located(fitting.items, profile, _into(broken)))
-        dated = [item for item in items if intervals.start(item["properties"]) is not None]
-        broken += [asset["href"] for item in items if item not in dated for asset in item["assets"].values()]
+        within = profile.get("layer"), profile["asset"]
+        dated = list(files.settled(fitting.items, profile, within, _into(broken)))
         if dated:
             collections[product] = dated
     if not collections:
@@ -114,12 +113,10 @@ def _collection(product: str, items: Sequence[pystac.Item]) -> pystac.Collection
     license_ = str(profile["license"]).partition(";")[0]
     collection = pystac.Collection(
         product,
-        str(profile["about"]),
+        f"{profile['about']}. To be cited as: {profile['citation']}",
         pystac.Extent.from_items(items),
         title=product,
         license=license_ if re.fullmatch(r"[A-Z][A-Za-z0-9.-]*", license_) else "other",
-        extra_fields={"sci:citation": profile["citation"]},
-        stac_extensions=["https://stac-extensions.github.io/scientific/v1.0.0/schema.json"],
     )
     collection.add_items(items)
     return collection

@@ -212,6 +212,7 @@ class SourceSection(Section):
         tuple[str, ...], BeforeValidator(_as_names, json_schema_input_type=str | tuple[str, ...] | None)
     ] = ()
     min_coverage: float | None = Field(default=None, ge=0, le=1)
+    overviews: bool | None = None
 
     @model_validator(mode="before")
     @classmethod

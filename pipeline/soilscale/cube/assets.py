@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
@@ -72,6 +72,8 @@ class Header:
     """Of a layer, the step of its time axis."""
     mask: str | None = None
     """Href of the mask beside the file, signed if it must be, where GDAL does not see that itself."""
+    overview: int | None = None
+    """Number of the overview that is read in place of the file's own pixels; shape and transform are its."""
 
     @cached_property
     def wkt(self) -> str:
@@ -191,6 +193,29 @@ def header(href: str, band: int = 1, placement: Placement | None = None, within:
     return opening.opened(href, read)
 
 
+def reduced(full: Header, href: str, factor: int) -> Header:
+    """Header of a file's overview, as `header` has that of the file; that of the file where there is no such overview.
+
+    Parameters
+    ----------
+    full
+        Header of the file.
+    factor
+        Pixels of the file along one of the overview.
+    """
+
+    def number(file: rasterio.DatasetReader) -> int | None:
+        factors = file.overviews(full.band)
+        return factors.index(factor) if factor in factors else None
+
+    found = None if full.mask is not None else opening.opened(href, number)
+    if found is None:
+        return full
+    rows, columns = opening.opened(href, lambda file: file.shape, found)
+    wider = full.transform * Affine.scale(full.shape[1] / columns, full.shape[0] / rows)
+    return replace(full, transform=wider, shape=(rows, columns), overview=found)
+
+
 def _layer_header(href: str, kind: str, band: int, placement: Placement | None, within: Within) -> Header:
     """Header of a layer, of a file that holds variables."""
     shown = href.partition("?")[0]
@@ -291,7 +316,7 @@ class _Step:
 def raster(href: str, header: Header, read: Callable[[Raster], T]) -> T:
     """Return what is read from the raster that a header is of; errors as `header`."""
     if header.layer is None:
-        return opening.opened(href, lambda file: read(_Band(file, header)))
+        return opening.opened(href, lambda file: read(_Band(file, header)), header.overview)
     kind = formats.kind(href)
     if kind is None:
         raise DataError(f"{href.partition('?')[0]} is not the file any more that it was; run the same command again")

@@ -104,28 +104,35 @@ def share(shelf: Shelf) -> None:
 
 
 @contextmanager
-def _file(path: str) -> Iterator[rasterio.DatasetReader]:
-    """Open file; one that could not be read is not kept."""
-    shelf = _own.shelf
-    file = shelf.take(path) or rasterio.open(path)
+def _file(path: str, overview: int | None) -> Iterator[rasterio.DatasetReader]:
+    """Open file, or one of its overviews; one that could not be read is not kept."""
+    shelf, name = _own.shelf, path if overview is None else f"{path} {overview}"
+    how = {} if overview is None else {"overview_level": overview}
+    file = shelf.take(name) or rasterio.open(path, **how)
     try:
         yield file
     except BaseException:
         file.close()
         raise
-    spare = shelf.put(path, file)
+    spare = shelf.put(name, file)
     if spare is not None:
         spare.close()
 
 
-def opened(href: str, read: Callable[[rasterio.DatasetReader], T]) -> T:
-    """Return what is read from an open file; a remote one that fails is asked for again, past what GDAL remembers."""
+def opened(href: str, read: Callable[[rasterio.DatasetReader], T], overview: int | None = None) -> T:
+    """Return what is read from an open file; a remote one that fails is asked for again, past what GDAL remembers.
+
+    Parameters
+    ----------
+    overview
+        Number of the overview that is opened in place of the file's own pixels.
+    """
     path = storage.gdal_path(href)
 
     def attempt(options: dict[str, str]) -> T:
         session = storage.gdal_session(href)
         options = storage.gdal_options(href) | storage.gdal_beside(path) | options
-        with rasterio.Env(session, **options), _file(path) as file:
+        with rasterio.Env(session, **options), _file(path, overview) as file:
             return read(file)
 
     try:

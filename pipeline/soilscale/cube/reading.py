@@ -67,6 +67,8 @@ class Reading:
             elsewhere = georeference.apart(place, found.shape, placement)
             if elsewhere is not None:
                 self._note(_apart(self.source.name, scene.item, elsewhere, found))
+            if band == self.source.data and scene.reduction > 1 and found.layer is None:
+                found = assets.reduced(found, href, scene.reduction)
             self._headers[key] = found
         return self._headers[key]
 

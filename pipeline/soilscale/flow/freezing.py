@@ -38,6 +38,9 @@ SEARCH = "search"
 UNIT = "soilscale:unit"
 """Member of frozen items: the unit that a file of theirs states, and the digest of the scene whose file it is."""
 
+OVERVIEW = "soilscale:overview"
+"""Member of frozen items: which overview of their files is read, and the digest of the scene whose file showed it."""
+
 FOUND = "soilscale:found"
 """Member of frozen items: what the catalog gave for them, see `counts`."""
 
@@ -89,7 +92,10 @@ def freeze(run: Run) -> bool:
             since = _since(run, earlier["last"]) if earlier.get("of") == of else None
             if since is not None:
                 items = catalog.renew(frozen["features"], items, since)
+            for item in items:  # those of before say which overview was read
+                item["assets"].get(source.asset, {}).pop(catalog.REDUCTION, None)
             stated = _stated(run.config, source, items, frozen.get(UNIT))
+            chosen = _reduce(run.config, source, items, frozen.get(OVERVIEW) if earlier.get("of") == of else None)
         except ServiceError as error:
             if frozen.get("soilscale:query") != made_from:
                 raise
@@ -101,6 +107,7 @@ def freeze(run: Run) -> bool:
             "soilscale:query": made_from,
             "soilscale:asked": {"of": of, "last": run.config.span[1]},
             UNIT: stated,
+            OVERVIEW: chosen,
             FOUND: counts(found),
         }
         if frozen != json.loads(json.dumps(collection)):
@@ -184,6 +191,28 @@ def unit_of_file(
             return {"unit": stated, "scene": scene.digest}
         silent = silent or {"unit": None, "scene": scene.digest}
     return silent
+
+
+def _reduce(
+    settings: Config, source: Source, items: Sequence[catalog.Item], earlier: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """Note in items which overview of their files is read, once for all; see `cube.choose_overview`."""
+    if not cube.may_reduce(source):
+        return None
+    scenes = catalog.scenes(items, source)
+    if earlier is not None and any(scene.digest == earlier["scene"] for scene in scenes):
+        chosen = dict(earlier)
+    else:
+        found = cube.choose_overview(reading(settings, source), scenes, settings.nested_grid.fine)
+        if found is None:
+            return None
+        chosen = asdict(found)
+    if chosen["reduction"] > 1:
+        logger.info("source %s: overviews of %d x %d pixels are read", source.name, *[chosen["reduction"]] * 2)
+        for item in items:
+            if source.asset in item["assets"]:
+                item["assets"][source.asset] = item["assets"][source.asset] | {catalog.REDUCTION: chosen["reduction"]}
+    return chosen
 
 
 def reading(settings: Config, source: Source, unit: str | None = None) -> cube.Reading:
