@@ -19,7 +19,7 @@ from rasterio.io import MemoryFile
 
 Array = NDArray[np.float64]
 
-BOX = (107.7, 33.7, 108.9, 34.9)
+BOX = (107.9, 33.9, 108.7, 34.7)
 """West, south, east, north of what files hold."""
 
 SINUSOIDAL = CRS.from_proj4("+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs")
@@ -99,10 +99,13 @@ def _lattice(pixel: float, left: float, top: float, crs: CRS | None = None) -> t
 
 
 def _places(transform: Affine, shape: tuple[int, int], crs: CRS | None = None) -> tuple[Array, Array]:
+    """Longitudes and latitudes of pixels, of a grid in degrees as a row and a column."""
     rows, columns = shape
-    x, y = np.meshgrid((np.arange(columns) + 0.5), (np.arange(rows) + 0.5))
-    x, y = transform.c + x * transform.a, transform.f + y * transform.e
-    return (x, y) if crs is None else Transformer.from_crs(crs, 4326, always_xy=True).transform(x, y)
+    x = transform.c + (np.arange(columns)[None, :] + 0.5) * transform.a
+    y = transform.f + (np.arange(rows)[:, None] + 0.5) * transform.e
+    if crs is None:
+        return x, y
+    return Transformer.from_crs(crs, 4326, always_xy=True).transform(*np.broadcast_arrays(x, y))
 
 
 def _cog(values: NDArray[Any], transform: Affine, crs: Any, **more: Any) -> bytes:
@@ -250,7 +253,7 @@ def land_cover() -> bytes:
     """Part of the land cover of ESA CCI, 300 m."""
     transform, shape = _lattice(1 / 360, -180.0, 90.0)
     longitude, _ = _places(transform, shape)
-    codes = np.where(np.sin(longitude * 21) > 0, 10, 60).astype("uint8")
+    codes = np.broadcast_to(np.where(np.sin(longitude * 21) > 0, 10, 60), shape).astype("uint8")
     return _cog(codes, transform, "EPSG:4326", nodata=0)
 
 

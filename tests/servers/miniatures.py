@@ -10,6 +10,7 @@ for, from `truth`.
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ class Miniatures:
     @property
     def environment(self) -> dict[str, str]:
         """What a person has set who has the accounts."""
-        return {"PC_SDK_SAS_URL": f"{self.url}/sas", "EARTHDATA_TOKEN": TOKEN, "NETRC": "/nonexistent"}
+        return {"PC_SDK_SAS_URL": f"{self.url}/sas", "EARTHDATA_TOKEN": TOKEN, "NETRC": os.devnull}
 
     @property
     def months(self) -> list[date]:

@@ -175,7 +175,8 @@ def _best(name: str, known: Sequence[str], request: Request, *, files: bool = Fa
             continue
         for preset in profiles()[profile].get("catalogs", ()):
             rank = _rank(preset, request.presets)
-            candidates.append(((rank[0], covers < HALF, rank, covers < 1, order), profile, preset, covers))
+            ended = len(facts(profile).get("period", ())) > 1
+            candidates.append(((rank[0], covers < HALF, rank, covers < 1, ended, order), profile, preset, covers))
     usable = sorted(candidates, key=lambda candidate: candidate[0])
     if not usable:
         only = known[0] if files else None
