@@ -133,7 +133,7 @@ def jaxa(quantity: str, raster: Mapping[str, Any], day: date, box: list[float], 
     rows = slice(round((north - BOX[3]) * pixels), round((north - BOX[1]) * pixels))
     part = values[rows, columns]
     if part.size:
-        inner = transform * Affine.translation(columns.start, rows.start)
+        inner = transform @ Affine.translation(columns.start, rows.start)
         longitude, latitude = _places(inner, part.shape)
         physical = truth(quantity, longitude, latitude, day)
         days = (date(day.year + day.month // 12, day.month % 12 + 1, 1) - day).days

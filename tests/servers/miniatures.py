@@ -3,8 +3,8 @@
 What is imitated: the walk of JAXA Earth by date, level, longitude and latitude; the Planetary Computer's API, its
 tokens that end, its mixed platforms, null dates and CRS without a code; CMR-STAC's pages by cursor, HDF-EOS files
 behind the redirects of Earthdata Login; IMERG of GES DISC as HDF5; OpenLandMap among 60 other collections, its items
-as wide as the world. Files cover the surroundings of `AREA` alone, in the lattice of the product; each is made when it is asked
-for, from `truth`.
+as wide as the world. Files cover the surroundings of an area alone, in the lattice of the product; each is made when it
+is asked for, from `granules.truth`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,6 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from servers import granules
-
-AREA = (108.0, 34.0, 108.6, 34.6)
-"""West, south, east, north of what files hold, with a margin."""
 
 TOKEN = "l0gin"  # noqa: S105 - of this server
 """Earthdata token that opens its files."""
@@ -410,7 +407,7 @@ def _answer(
     return (404, b"", {}) if content is None else (200, content, {"Content-Type": "application/octet-stream"})
 
 
-def _denied(
+def _denied(  # noqa: PLR0911 - one for each kind of protection
     here: Miniatures, path: str, query: Mapping[str, list[str]], headers: Mapping[str, str]
 ) -> tuple[int, Any, Json] | None:
     """Answer to one who has no token, or whose signature has ended; None where the file is sent."""

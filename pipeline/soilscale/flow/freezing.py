@@ -82,9 +82,7 @@ def freeze(run: Run) -> bool:
         frozen = storage.parsed(url, standing.pop(source.name, b"{}"))
         made_from = digest(source, run.config.catalog(source), run.config.span, run.config.nested_grid)
         try:
-            items, found = find(
-                run.config, source, shared, progress=run.progress, broken=broken.record(source.name)
-            )
+            items, found = find(run.config, source, shared, progress=run.progress, broken=broken.record(source.name))
             if not items:
                 raise DataError(no_items(run.config, source, found))
             of = digest(source, run.config.catalog(source), run.config.span[0], run.config.nested_grid)
