@@ -170,7 +170,7 @@ def test_dates_may_lie_in_the_file(tmp_path: Path) -> None:
     water = xr.DataArray(np.full((3, 2, 3), 0.25), sides, tuple(sides), attrs={"units": "m3 m-3"})
     for name in ("latitude", "longitude"):
         water[name].attrs["units"] = f"degrees_{'north' if name == 'latitude' else 'east'}"
-    xr.Dataset({"swvl1": water}).to_netcdf(tmp_path / "download.nc", engine="h5netcdf")
+    xr.Dataset({"swvl1": water}).to_netcdf(tmp_path / "download.nc", engine="scipy")
     (item,), _ = find(query(source("ERA5-Land_monthly", role="part"), tmp_path))
     assert item["properties"]["start_datetime"].startswith("2005-01-01")
     assert item["properties"]["end_datetime"].startswith("2005-03-31")

@@ -37,6 +37,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`catalogs.<name>`": sections.CatalogSection,
     "`sources.<name>`": inputs.SourceSection,
     "`sources.<name>.quality`": inputs.QualitySection,
+    "`sources.<name>.place`": inputs.PlaceSection,
     "`sources.<name>` of several parts": inputs.HarmonisedSection,
     "`samples`": sections.SamplesSection,
     "`models`": sections.Models,

@@ -19,7 +19,7 @@ from soilscale import config, proposal
 from soilscale.sources import facts
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
-PERIOD = ["2011-08", "2012-09"]
+PERIOD = ["2011-07", "2012-10"]
 """The last months of AMSR-E and the first of AMSR2."""
 
 
@@ -47,7 +47,7 @@ def test_the_paper_has_its_sensors_and_its_twelve_predictors() -> None:
 
 @pytest.fixture(scope="module")
 def here() -> Iterator[Miniatures]:
-    with miniatures(date(2011, 8, 1), date(2012, 9, 30)) as server:
+    with miniatures(date(2011, 7, 1), date(2012, 10, 31)) as server:
         yield server
 
 
@@ -96,7 +96,7 @@ def test_what_init_writes_is_green_where_the_catalogs_answer(here: Miniatures, t
     here.life = timedelta(hours=1)
     written = tmp_path / "region.yaml"
     box = (108.0, 34.0, 108.6, 34.6)
-    proposal.make(written, proposal.Wishes(bbox=box, period=("2011-08", "2012-09")), date(2026, 1, 1))
+    proposal.make(written, proposal.Wishes(bbox=box, period=("2011-07", "2012-10")), date(2026, 1, 1))
     ended = soilscale("check", small(written, here, tmp_path / "small.yaml"), TMPDIR=str(tmp_path), **here.environment)
     assert ended.status == 0, ended.err[-3000:]
     assert " items of aqua left out" in ended.out

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -582,6 +585,24 @@ def test_threads_that_need_one_copy_fetch_it_once() -> None:
             thread.join()
         assert sizes == [100_000] * 6
         assert files.sent["a"] == 100_000
+
+
+def test_copies_of_a_process_that_was_killed_are_removed_by_the_next(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from soilscale.formats.scratch import Scratch\n"
+        "with Scratch().copy(sys.argv[1]) as path: print(path, flush=True); os._exit(1) if sys.argv[2] == 'dies' else 0"
+    )
+    with serve() as files:
+        files.contents["a"] = b"x" * 1000
+        paths = []
+        for how in ("dies", "ends"):
+            command = [sys.executable, "-c", code, files.href("a"), how]
+            env = {**os.environ, "TMPDIR": str(tmp_path)}
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+            paths.append(Path(done.stdout.strip()))
+            assert paths[-1].exists() == (how == "dies"), done.stderr
+        assert not paths[0].exists()
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_every_profile_with_a_place_has_one_for_each_shape() -> None:

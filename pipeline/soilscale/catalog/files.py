@@ -14,19 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from fsspec.utils import glob_translate
-from rasterio.crs import CRS
-from rasterio.errors import RasterioError
-from rasterio.warp import transform_bounds
 
 from soilscale import formats, storage
+from soilscale.catalog import rasters
 from soilscale.catalog.containers import CONTAINER, RASTER
 from soilscale.catalog.items import add, skip
 from soilscale.catalog.naming import Named, named, tile_box
 from soilscale.catalog.query import Broken, Found, Item, Progress, Query
 from soilscale.errors import ConfigurationError, DataError
-from soilscale.extents import WORLD, Box
+from soilscale.extents import WORLD
 from soilscale.sources import profiles
 
 logger = logging.getLogger(__name__)
@@ -207,7 +204,7 @@ def settled(
                 item = item | {"properties": item["properties"] | dates(href, within)}
             if "bbox" in item:
                 return item
-            return item | {"bbox": list(bounds(href)) if RASTER.search(href) else usual}
+            return item | {"bbox": list(rasters.bounds(href)) if RASTER.search(href) else usual}
         except DataError as error:
             return error
 
@@ -239,24 +236,3 @@ def dates(href: str, within: tuple[str | None, str]) -> dict[str, str | None]:
         )
     last = steps[-1].end - np.timedelta64(1, "s")
     return {"datetime": f"{steps[0].start}Z", "start_datetime": f"{steps[0].start}Z", "end_datetime": f"{last}Z"}
-
-
-def bounds(href: str) -> Box:
-    """Box in degrees around a raster, as its header says.
-
-    Raises
-    ------
-    DataError
-        If it cannot be opened, or says nothing of its place.
-    """
-    try:
-        with (
-            rasterio.Env(storage.gdal_session(href), **storage.gdal_options(href)),
-            rasterio.open(storage.gdal_path(href)) as file,
-        ):
-            if file.crs is None:
-                raise DataError(f"{storage.shown(href)} says nothing of where it lies; give it a CRS and a transform")
-            west, south, east, north = transform_bounds(file.crs, CRS.from_epsg(4326), *file.bounds)
-    except RasterioError as error:
-        raise DataError(f"{storage.shown(href)} cannot be opened: {storage.shown(error)}; replace the file") from error
-    return west, south, east, north

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from soilscale.catalog import documents, intervals
+from soilscale.catalog import documents, intervals, rasters
 from soilscale.catalog.query import Query, Span, kind_of, links
 from soilscale.errors import DataError
 
@@ -40,18 +40,32 @@ def is_dated(url: str, span: Span, query: Query) -> bool:
         items = [_outermost(url, root, end, query) for end in (0, -1)]
     except DataError:
         return False
-    return all(item is not None and _within(item, span) for item in items)
+    return all(item is not None and _within(item[1], span) for item in items)
 
 
-def _outermost(url: str, document: Mapping[str, Any], end: int, query: Query) -> Mapping[str, Any] | None:
-    """First or last item below a document."""
+def pixels_per_degree(url: str, query: Query) -> float | None:
+    """Pixels of the source's asset along a degree, of the first item below a folder; None if it does not show that."""
+    try:
+        found = _outermost(url, query.shared.read(url, query.where), 0, query)
+        if found is None:
+            return None
+        at, item = found
+        asset = item["assets"][query.source.asset]
+        with rasters.opened(documents.resolve(at, asset["href"]), query.catalog.sign) as file:
+            return 1 / abs(file.transform.a) if file.crs is not None and file.crs.is_geographic else None
+    except (DataError, KeyError, TypeError):
+        return None
+
+
+def _outermost(url: str, document: Mapping[str, Any], end: int, query: Query) -> tuple[str, Mapping[str, Any]] | None:
+    """First or last item below a document, and where it was read."""
     for _ in range(DEEPEST):
         kind = kind_of(document)
         if kind == "Feature":
-            return document
+            return url, document
         if kind == "FeatureCollection":
             features = document.get("features") or [None]
-            return features[end] if isinstance(features[end], dict) else None
+            return (url, features[end]) if isinstance(features[end], dict) else None
         below = [documents.resolve(url, link["href"]) for link in links(document, "child", "item", "items")]
         if not below:
             return None

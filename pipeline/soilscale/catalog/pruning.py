@@ -96,16 +96,16 @@ def band(url: str, parent: str) -> Box | None:
     return None
 
 
-def finest(urls: Sequence[str], parent: str) -> list[str]:
-    """Leave out the coarser levels, where the links of a dated folder are resolution levels 0 to 3 of one image.
+def levels(urls: Sequence[str], parent: str) -> dict[str, str]:
+    """Levels of resolution of one image among links, the coarsest first: number -> link; none if they are none.
 
-    JAXA Earth holds each image at several resolutions, each in a folder of its own.
+    JAXA Earth holds each image at several resolutions, in folders 0 to 3 below its date.
     """
-    levels = [(_names(url, parent) or [""])[0] for url in urls]
+    numbers = [(_names(url, parent) or [""])[0] for url in urls]
     dated = any(_dates(part) for part in parent.partition("?")[0].split("/")[-3:])
-    if not dated or not all(map(_LEVEL.fullmatch, levels)):
-        return list(urls)
-    return [url for url, level in zip(urls, levels, strict=True) if level == max(levels)]
+    if not dated or not numbers or not all(map(_LEVEL.fullmatch, numbers)):
+        return {}
+    return dict(sorted(zip(numbers, urls, strict=True)))
 
 
 def _dates(name: str) -> Span | None:

@@ -41,6 +41,8 @@ class Query:
     """West, south, east, north in degrees; west > east across the antimeridian."""
     period: Period
     """UTC; the end is exclusive."""
+    pixels_per_degree: float | None = None
+    """Resolution that is enough, where a catalog holds an image at several; None: the finest."""
     shared: Shared = field(default_factory=Shared, compare=False, repr=False)
     """What was read for other sources."""
 

@@ -34,7 +34,7 @@ class _Page:
     depth: int = 0
     """Links from the root."""
     coarser: tuple[str, ...] = ()
-    """Levels of resolution that it stands for."""
+    """Other levels of resolution that it stands for."""
     foreign: bool = False
     """Whether it lies below another collection."""
 
@@ -56,6 +56,8 @@ class _Walk:
     """Documents below other collections that were read."""
     dated: dict[tuple[int, str], bool] = field(default_factory=dict)
     """Depth and format of names -> whether they are dates, as items below such a name show."""
+    level: str = ""
+    """Level of resolution that is read, once that is known."""
 
     def open(self, page: _Page, document: Mapping[str, Any]) -> None:
         """Take what a document holds, and note the documents that it leads to."""
@@ -127,14 +129,27 @@ class _Walk:
         if page.coarser and not any(pruning.band(url, page.url) for url in children):
             for url in page.coarser:  # they were tiles, no levels
                 self._note(page, url, self.ahead)
-        finest = pruning.finest(children, page.url) if page.inside and self.prune else children
-        coarser = tuple(url for url in children if url not in finest)
-        late = self._late(page, finest)
-        for url in finest:
+        levels = pruning.levels(children, page.url) if page.inside and self.prune else {}
+        fine = [levels[self._level(levels)]] if levels else children
+        others = tuple(url for url in children if url not in fine)
+        late = self._late(page, fine)
+        for url in fine:
             if url in late:
                 self._leave_out(url, "its name is a date outside the period", dated=True)
             else:
-                self._note(page, url, self.ahead, coarser)
+                self._note(page, url, self.ahead, others)
+
+    def _level(self, levels: Mapping[str, str]) -> str:
+        """The coarsest level that is fine enough, else the finest; looked for once, and then the same of every date."""
+        least = self.query.pixels_per_degree
+        if self.level not in levels:
+            able = (
+                number
+                for number, url in levels.items()
+                if least is not None and (probing.pixels_per_degree(url, self.query) or 0.0) >= least
+            )
+            self.level = next(able, list(levels)[-1])
+        return self.level
 
     def _late(self, page: _Page, urls: Sequence[str]) -> set[str]:
         """Links to folders named as dates outside the period: where all beside them are so named, and rightly."""

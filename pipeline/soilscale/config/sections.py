@@ -78,7 +78,7 @@ class GridSection(Section):
 class CatalogSection(Section):
     """Where items are found, and how their assets are signed: a URL, a preset that knows it, or files."""
 
-    url: Url = ""
+    url: Url | None = None
     sign: Sign = "none"
     preset: str | None = None
     files: Url | None = None
@@ -425,7 +425,7 @@ class Config(Section):
     def catalog(self, source: Source) -> Catalog:
         """Catalog in which a source's items are found."""
         section = self.catalogs[source.catalog]
-        return Catalog(source.catalog, section.url, section.sign, section.preset, section.files)
+        return Catalog(source.catalog, section.url or "", section.sign, section.preset, section.files)
 
     @cached_property
     def geometry(self) -> BaseGeometry | None:

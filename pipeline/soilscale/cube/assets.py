@@ -317,10 +317,7 @@ def raster(href: str, header: Header, read: Callable[[Raster], T]) -> T:
     """Return what is read from the raster that a header is of; errors as `header`."""
     if header.layer is None:
         return opening.opened(href, lambda file: read(_Band(file, header)), header.overview)
-    kind = formats.kind(href)
-    if kind is None:
-        raise DataError(f"{href.partition('?')[0]} is not the file any more that it was; run the same command again")
-    with formats.layer(href, kind, header.layer, header.layer) as layer:
+    with formats.layer(href, header.format, header.layer, header.layer) as layer:
         return read(_Step(layer, header.step))
 
 

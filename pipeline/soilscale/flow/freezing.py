@@ -47,6 +47,9 @@ FOUND = "soilscale:found"
 PRUNED = 10
 """Parts of a catalog that were not read, of which the reason is kept."""
 
+PER_CELL = 2.0
+"""Pixels along a fine cell that are enough of a level of resolution that a catalog keeps: four in the cell."""
+
 TRIED = 3
 """Scenes of which at least one must be readable for its file to state the unit."""
 
@@ -279,8 +282,19 @@ def query(settings: Config, source: Source, shared: catalog.Shared) -> catalog.Q
         catalog=settings.catalog(source),
         bbox=lonlat_bounds(settings.nested_grid.bounds, settings.nested_grid.crs),
         period=period(settings, max(source.lags, default=0)),
+        pixels_per_degree=_enough(settings, source),
         shared=shared,
     )
+
+
+def _enough(settings: Config, source: Source) -> float | None:
+    """Pixels along a degree, so that four lie in a fine cell; None where all pixels of a source are to be read."""
+    if not cube.may_reduce(source):
+        return None
+    grid = settings.nested_grid
+    _, south, _, north = lonlat_bounds(grid.bounds, grid.crs)
+    cells: float = grid.fine.shape[0] / (north - south)
+    return PER_CELL * cells
 
 
 def no_items(config: Config, source: Source, found: catalog.Found | None = None) -> str:

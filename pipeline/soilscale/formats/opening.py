@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
+from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
 
@@ -82,7 +82,12 @@ def kind(href: str) -> str | None:
         return "Zarr"
     if not may_hold_layers(name) or href.startswith("/vsi"):
         return None
-    place = _place(href)
+    path = storage.gdal_path(href)
+    return _seen(href, name) if path.startswith("/vsi") else _kind(path, name)
+
+
+def _kind(place: str, name: str) -> str | None:
+    """Kind of a file by how it begins, and by its name where that tells nothing."""
     try:
         head = patiently(partial(storage.read_head, place, LONGEST))
         known = next((kind for start, kind in HEADS.items() if head.startswith(start)), None)
@@ -91,6 +96,10 @@ def kind(href: str) -> str | None:
     except (FileNotFoundError, IsADirectoryError):
         return None
     return known
+
+
+_seen = lru_cache(maxsize=1024)(_kind)
+"""The same of distant files, which are asked once."""
 
 
 def _has_user_block(place: str) -> bool:

@@ -39,6 +39,7 @@ class Scratch:
     def __init__(self, room: int = ROOM) -> None:
         self.room = room
         self._lock = threading.Lock()
+        self._process = os.getpid()
         self._folder: Path | None = None
         self._copies: OrderedDict[str, _Copy] = OrderedDict()
 
@@ -54,6 +55,9 @@ class Scratch:
             If the store cannot be reached.
         """
         with self._lock:
+            if self._process != os.getpid():
+                # A child of fork keeps copies of its own: those of its parent are its parent's to remove.
+                self._process, self._folder, self._copies = os.getpid(), None, OrderedDict()
             folder = self._folder = self._folder or _own_folder()
             name = hashlib.sha256(_identity(url).encode()).hexdigest()[:24]
             copy = self._copies.setdefault(name, _Copy(folder / name))
@@ -103,8 +107,10 @@ def _own_folder() -> Path:
     for other in above.glob(f"{PREFIX}*"):
         _remove_if_left(other)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR)
+    # Locked before it has its name, by which another process would take the folder for one that was left.
+    lock = os.open(folder / f"new-{LOCK}", os.O_CREAT | os.O_RDWR)
     fcntl.flock(lock, fcntl.LOCK_EX)
+    (folder / f"new-{LOCK}").rename(folder / LOCK)
     # A child of fork shares the lock, but must not remove what its parent still reads.
     finalize(_scratch_of_process, _remove_own, folder, os.getpid())
     return folder
