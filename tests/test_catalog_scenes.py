@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from importlib import import_module
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,12 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servers.static_catalog import StaticCatalog, static_catalog
 from soilscale import storage
-from soilscale.catalog import Scene, documents, is_static, scenes, sign, signing
+from soilscale.catalog import Scene, documents, is_static, scenes
 from soilscale.catalog.query import to_span
 from soilscale.catalog.scene import decoding
-from soilscale.errors import DataError, ServiceError
 from soilscale.extents import WORLD, box, geometry_box, intersects, padded, pieces
 from soilscale.sources import QualityRule, Source
 
@@ -349,94 +345,6 @@ def test_gdal_opens_an_asset_by_its_name_there(href: str, expected: str) -> None
 def test_messages_show_no_secret() -> None:
     text = storage.shown("got https://me:pw@h/x.tif?sig=abc&se=1 and 's3://b/y.json'")
     assert text == "got https://…h/x.tif?… and 's3://b/y.json'"
-
-
-# --- signing ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def earthdata(monkeypatch: pytest.MonkeyPatch) -> Iterator[StaticCatalog]:
-    monkeypatch.setattr(documents, "DELAYS", (0.0, 0.0, 0.0))
-    monkeypatch.setenv("NETRC", "/nonexistent")
-    monkeypatch.setenv(signing.TOKEN, "tok3n")
-    signing._session.cache_clear()  # noqa: SLF001 - the next session has no delays
-    with static_catalog({"/signed/lp/a.tif": b"II*"}) as service:
-        service.token = "tok3n"  # noqa: S105 - of a server of this test
-        yield service
-    signing._session().close()  # noqa: SLF001
-    signing._session.cache_clear()  # noqa: SLF001
-
-
-def test_without_signing_an_href_stays() -> None:
-    assert sign("https://h/a.tif", "none") == "https://h/a.tif"
-    assert sign("/data/a.tif", "earthdata") == "/data/a.tif"
-    assert sign("s3://lp/a.tif", "earthdata") == "s3://lp/a.tif"
-
-
-def test_earthdata_signs_with_a_token(earthdata: StaticCatalog) -> None:
-    signed = sign(f"{earthdata.url}/lp/a.tif", "earthdata")
-    assert signed == f"{earthdata.url}/signed/lp/a.tif?signature=abc"
-    assert "tok3n" not in signed
-
-
-def test_earthdata_without_a_valid_token_says_what_to_do(
-    earthdata: StaticCatalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(signing.TOKEN, "expired")
-    with pytest.raises(ServiceError, match=r"EARTHDATA_TOKEN.*netrc") as caught:
-        sign(f"{earthdata.url}/lp/a.tif", "earthdata")
-    assert "expired" not in str(caught.value)
-    monkeypatch.delenv(signing.TOKEN)
-    with pytest.raises(ServiceError, match="EARTHDATA_TOKEN"):
-        sign(f"{earthdata.url}/lp/a.tif", "earthdata")
-
-
-def test_earthdata_faults_are_told_apart(earthdata: StaticCatalog) -> None:
-    with pytest.raises(DataError, match=r"/lp/b\.tif is not there"):
-        sign(f"{earthdata.url}/lp/b.tif", "earthdata")
-    earthdata.faults["/lp/a.tif"] = [503, 502]
-    assert sign(f"{earthdata.url}/lp/a.tif", "earthdata").endswith("signature=abc")
-    earthdata.faults["/lp/a.tif"] = [-503]
-    with pytest.raises(ServiceError, match=r"cannot be reached.*503"):
-        sign(f"{earthdata.url}/lp/a.tif", "earthdata")
-
-
-def test_earthdata_out_of_reach_is_a_service_error(earthdata: StaticCatalog) -> None:
-    with static_catalog() as gone:
-        url = gone.url
-    with pytest.raises(ServiceError, match=r"signing for Earthdata: .* cannot be reached"):
-        sign(f"{url}/a.tif", "earthdata")
-    assert earthdata.requests == []
-
-
-@pytest.fixture
-def tokens(monkeypatch: pytest.MonkeyPatch) -> Iterator[StaticCatalog]:
-    """The Planetary Computer's token service, under its variable PC_SDK_SAS_URL."""
-    expiry = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
-    with static_catalog({"/token/account/box": {"msft:expiry": expiry, "token": "st=1&sig=abc"}}) as service:
-        monkeypatch.setenv("PC_SDK_SAS_URL", f"{service.url}/token")
-        signing._sas()  # noqa: SLF001 - imports the package without its warnings
-        import_module("planetary_computer.settings").Settings.get.cache_clear()
-        import_module("planetary_computer.sas").TOKEN_CACHE.clear()
-        yield service
-    import_module("planetary_computer.settings").Settings.get.cache_clear()
-
-
-@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")
-def test_the_planetary_computer_signs_its_blobs_and_asks_once(tokens: StaticCatalog) -> None:
-    href = "https://account.blob.core.windows.net/box/a.tif"
-    assert sign(href, "planetary-computer") == f"{href}?st=1&sig=abc"
-    assert sign(href.replace("a.tif", "b.tif"), "planetary-computer").endswith("b.tif?st=1&sig=abc")
-    assert sign("https://h/a.tif", "planetary-computer") == "https://h/a.tif"
-    assert tokens.requests == ["/token/account/box"]
-
-
-@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")
-def test_a_refused_signature_hides_the_query(tokens: StaticCatalog) -> None:
-    tokens.faults["/token/account/box"] = [-403]
-    with pytest.raises(ServiceError, match=r"Computer: access to https://account\.blob.* is denied") as caught:
-        sign("https://account.blob.core.windows.net/box/a.tif?secret=1", "planetary-computer")
-    assert "secret" not in str(caught.value)
 
 
 def test_scenes_are_frozen() -> None:

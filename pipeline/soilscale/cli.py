@@ -376,6 +376,41 @@ def _tell_sizing(told: flow.Sizing, lines: Sequence[str] = ()) -> None:
     _print(table, [*lines, *told.lines])
 
 
+@app.command(epilog='Example: soilscale init --place "Shaanxi" --period 2019-01 2021-12 shaanxi.yaml')
+def init(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration to write; none is overwritten.")],
+    bbox: Annotated[
+        tuple[float, float, float, float] | None,
+        typer.Option("--bbox", metavar="WEST SOUTH EAST NORTH", help="Area as a box, in degrees."),
+    ] = None,
+    geometry: Annotated[Path | None, typer.Option("--geometry", help="Area as polygons of a GeoJSON file.")] = None,
+    place: Annotated[str | None, typer.Option("--place", metavar="NAME", help="Area: a country or province.")] = None,
+    period: Annotated[
+        tuple[str, str] | None, typer.Option("--period", metavar="FIRST LAST", help="Months, such as 2019-01 2021-12.")
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target", metavar="PROFILE", help="Soil moisture; repeatable, the last sensor is the reference."
+        ),
+    ] = None,
+    preset: Annotated[
+        list[str] | None, typer.Option("--preset", metavar="NAME", help="Catalog to prefer; repeatable.")
+    ] = None,
+    output: Output = None,
+    log_level: Level = "info",
+) -> None:
+    """Write a commented configuration: sources that cover area and period, a grid that fits, the accounts it needs."""
+    from soilscale import proposal
+
+    with _statuses(log_level):
+        wishes = proposal.Wishes(bbox, geometry, place, period, tuple(target or ()), tuple(preset or ()), output)
+        if sys.stdin.isatty():
+            wishes = proposal.ask(wishes, lambda text, answer: str(typer.prompt(text, answer)), today())
+        lines = proposal.make(path, wishes, today())
+        out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
 @app.command(epilog="Example: soilscale profiles MOD11A2")
 def profiles(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show all of this profile.")] = None,

@@ -230,7 +230,13 @@ def decoding_keys(profile: str) -> dict[str, Any]:
 def served(profile: str, preset: str) -> Mapping[str, Any] | None:
     """Keys of a source that a catalog's preset adds to a profile, its collection among them; None if it has none."""
     entry: Mapping[str, Any] | None = profiles()[profile].get("catalogs", {}).get(preset)
-    return entry
+    return None if entry is None else {key: value for key, value in entry.items() if key not in FACTS}
+
+
+def facts(profile: str, preset: str | None = None) -> Mapping[str, Any]:
+    """Those keys of a profile that are of `FACTS`, as they are in a catalog: one may have it in other pixels."""
+    entry = profiles()[profile].get("catalogs", {}).get(preset, {})
+    return {key: value for key, value in (profiles()[profile] | entry).items() if key in FACTS}
 
 
 def _entries(name: str) -> Mapping[str, Mapping[str, Any]]:

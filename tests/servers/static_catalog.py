@@ -22,6 +22,12 @@ class StaticCatalog:
     """Path -> statuses of the next answers; the last one stays if it is negative."""
     token: str | None = None
     """Bearer token without which everything but /signed is denied; with it, one is sent on to /signed."""
+    direct: bool = False
+    """Whether what is asked for with the token is sent at once."""
+    types: dict[str, str] = field(default_factory=dict)
+    """Path -> content type, where it is said."""
+    authorizations: list[str | None] = field(default_factory=list)
+    """Header of that name of every request."""
     url: str = ""
     requests: list[str] = field(default_factory=list)
     """Paths that were asked for, queries left out."""
@@ -36,16 +42,22 @@ class StaticCatalog:
         parts = urlsplit(target)
         self.requests.append(parts.path)
         self.queries.append(parse_qs(parts.query))
+        self.authorizations.append(headers.get("Authorization"))
         if fault := self._fault(parts.path):
             return fault, b"", {}
         if self.token and not parts.path.startswith("/signed"):
             if headers.get("Authorization") != f"Bearer {self.token}":
                 return 401, b"", {}
-            return 303, b"", {"Location": f"{self.url}/signed{parts.path}?signature=abc"}
+            if not self.direct:
+                return 303, b"", {"Location": f"{self.url}/signed{parts.path}?signature=abc"}
         if parts.path not in self.documents:
             return 404, b"", {}
         body = self.documents[parts.path]
-        return 200, body if isinstance(body, bytes) else json.dumps(body).encode(), {}
+        return (
+            200,
+            body if isinstance(body, bytes) else json.dumps(body).encode(),
+            ({"Content-Type": self.types[parts.path]} if parts.path in self.types else {}),
+        )
 
     def _fault(self, path: str) -> int | None:
         statuses = self.faults.get(path)

@@ -1,6 +1,7 @@
 from . import period
+from .geojson import polygon
 from .inputs import SourceSection
-from .reading import dump, load, validate
+from .reading import SOUTHERN, dump, load, validate
 from .sections import Config
 
-__all__ = ["Config", "SourceSection", "dump", "load", "period", "validate"]
+__all__ = ["SOUTHERN", "Config", "SourceSection", "dump", "load", "period", "polygon", "validate"]

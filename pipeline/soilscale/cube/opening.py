@@ -131,7 +131,7 @@ def opened(href: str, read: Callable[[rasterio.DatasetReader], T], overview: int
 
     def attempt(options: dict[str, str]) -> T:
         session = storage.gdal_session(href)
-        options = storage.gdal_options() | storage.gdal_beside(path) | options
+        options = storage.gdal_options(href) | storage.gdal_beside(path) | options
         with rasterio.Env(session, **options), _file(path, overview) as file:
             return read(file)
 
@@ -158,6 +158,8 @@ def explain(error: BaseException, href: str) -> SoilscaleError:
     shown = href.partition("?")[0]
     text = _reason(error).replace(storage.gdal_path(href), shown).replace(href, shown)
     reason = text.replace(shown, "")
+    if CREDENTIALS.search(reason) and storage.has_expired(href):
+        return ServiceError(f"the signature of {shown} has expired: run the same command again, which signs it anew")
     if CREDENTIALS.search(reason):
         return RefusedError(
             f"access to {shown} was refused: {text}; renew the credentials and run the same command again", shown

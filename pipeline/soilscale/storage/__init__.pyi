@@ -1,3 +1,4 @@
+from .access import expiry, grant, has_expired, headers
 from .arrays import create, grow, open_foreign, open_group, read_region, write_region
 from .damage import DamagedError, damaged, parsed
 from .fencing import Fence, Written, fence, fenced
@@ -41,6 +42,7 @@ __all__ = [
     "create",
     "damaged",
     "exists",
+    "expiry",
     "explain",
     "failures",
     "fence",
@@ -51,8 +53,11 @@ __all__ = [
     "gdal_options",
     "gdal_path",
     "gdal_session",
+    "grant",
     "grow",
     "has_bucket",
+    "has_expired",
+    "headers",
     "is_local",
     "is_s3",
     "join",

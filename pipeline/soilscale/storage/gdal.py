@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from rasterio.session import Session
 
-from soilscale.storage import hrefs, stores
+from soilscale.storage import access, hrefs, stores
 
 BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 """Variables that name a file of trusted authorities for stores and catalogs; GDAL itself reads none of them."""
@@ -31,8 +31,8 @@ def gdal_beside(path: str) -> dict[str, str]:
     return {} if path.startswith("/vsi") else {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
 
 
-def gdal_options() -> dict[str, str]:
-    """GDAL settings for reading ranges of remote files, with retries; endpoint and authorities where they are set."""
+def gdal_options(href: str = "") -> dict[str, str]:
+    """GDAL settings for reading ranges of a remote file, with retries; endpoint and authorities where they are set."""
     options = {
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
         "GDAL_HTTP_MAX_RETRY": "5",
@@ -47,6 +47,8 @@ def gdal_options() -> dict[str, str]:
         "VSI_CACHE": "FALSE",
         "GDAL_NUM_THREADS": "1",
     }
+    if granted := access.headers(href):
+        options["GDAL_HTTP_HEADERS"] = "\r\n".join(f"{name}: {value}" for name, value in granted.items())
     if bundle := next(filter(None, map(os.environ.get, BUNDLES)), None):
         options["GDAL_CURL_CA_BUNDLE"] = bundle
     endpoint = urlsplit(stores.endpoint() or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import posixpath
 import re
 from functools import cache
@@ -14,7 +15,7 @@ import fsspec
 from fsspec import AbstractFileSystem
 
 from soilscale.errors import ConfigurationError, RefusedError, ServiceError, SoilscaleError
-from soilscale.storage import hrefs
+from soilscale.storage import access, hrefs
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
@@ -55,6 +56,9 @@ DENIED = frozenset(
 NO_BUCKET = "NoSuchBucket"
 
 S3 = ("s3", "s3a")
+
+PAYER = "AWS_REQUEST_PAYER"
+"""Environment variable that says, with the value ``requester``, that who reads from S3 pays; GDAL knows it too."""
 
 TIMEOUT = (10.0, 60.0)
 """Seconds to wait for a connection, and for the next bytes."""
@@ -146,6 +150,7 @@ def options(url: str) -> dict[str, Any]:
         }
         return {
             "anon": unsigned,
+            "requester_pays": os.environ.get(PAYER) == "requester",
             "use_listings_cache": False,
             "max_concurrency": 1,
             "config_kwargs": {"connect_timeout": connect, "read_timeout": wait, "retries": retries},
@@ -154,7 +159,9 @@ def options(url: str) -> dict[str, Any]:
         from aiohttp import ClientTimeout
 
         timeout = ClientTimeout(total=None, sock_connect=connect, sock_read=wait)
-        return {"client_kwargs": {"timeout": timeout, "trust_env": True}}
+        client = {"timeout": timeout, "trust_env": True}
+        granted = access.headers(url)
+        return {"client_kwargs": client | ({"headers": granted} if granted else {})}
     return {}
 
 
@@ -234,6 +241,8 @@ def explain(error: Exception, url: str, doing: str) -> SoilscaleError:
         exceptions.TokenRetrievalError,
     )
     text, told = f"cannot {doing} {shown(url)}: {shown(error)}", code(error)
+    if told in DENIED and access.has_expired(url):
+        return ServiceError(f"{text}; its signature has expired: run the same command again, which signs it anew")
     if isinstance(error, no_credentials) or told in DENIED:
         return RefusedError(
             f"{text}{_named(told)}; access is denied: renew {_asking(url)}, see that they may {doing} there, then run "
