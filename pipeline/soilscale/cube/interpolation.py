@@ -97,18 +97,23 @@ def _bilinear(values: Any, x: float, y: float) -> float:
 
 @compiled
 def _cubic(values: Any, x: float, y: float) -> float:
-    """Between the centres of the sixteen pixels around a place, if all of them are there."""
+    """Between the centres of the sixteen pixels around a place, if all of them are there, and no further than they go.
+
+    Beside a step the convolution overshoots: rain would be less than none.
+    """
     left, top = math.floor(x), math.floor(y)
     if left < 1 or top < 1 or left + 2 >= values.shape[1] or top + 2 >= values.shape[0]:
         return _bilinear(values, x, y)
     along, down = _keys(x - left), _keys(y - top)
-    total = 0.0
+    total, least, greatest = 0.0, math.inf, -math.inf
     for row in range(4):
         part = 0.0
         for column in range(4):
-            part += along[column] * values[top - 1 + row, left - 1 + column]
+            value = values[top - 1 + row, left - 1 + column]
+            part += along[column] * value
+            least, greatest = min(least, value), max(greatest, value)
         total += down[row] * part
-    return _bilinear(values, x, y) if math.isnan(total) else total
+    return _bilinear(values, x, y) if math.isnan(total) else min(max(total, least), greatest)
 
 
 @compiled
