@@ -24,6 +24,7 @@ SECTIONS = {
     "source": inputs.SourceSection,
     "partedSource": inputs.HarmonisedSection,
     "quality": inputs.QualitySection,
+    "place": inputs.PlaceSection,
     "samples": sections.SamplesSection,
     "models": sections.Models,
     "maps": sections.Maps,

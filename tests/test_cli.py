@@ -38,7 +38,7 @@ from commands import (
 from servers.static_catalog import static_catalog
 from soilscale import storage
 from soilscale.catalog import documents, signing
-from soilscale.cube import assets
+from soilscale.cube import opening
 from soilscale.flow import probing
 from soilscale.schema import FINE
 
@@ -483,7 +483,7 @@ def test_check_fails_where_an_asset_cannot_be_read_and_names_source_item_and_rem
 def test_check_of_a_store_that_is_away_or_silent_ends_with_69(
     config: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assets, "PAUSES", ())
+    monkeypatch.setattr(opening, "PAUSES", ())
     monkeypatch.setattr(probing, "PATIENCE", 3.0)
     item = json.loads((output / "items" / "sand.json").read_text())["features"][0]
     with socket.create_server(("127.0.0.1", 0)) as silent:

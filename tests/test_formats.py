@@ -158,9 +158,8 @@ def test_trmm_of_hdf4_lies_as_its_profile_says_longitude_first_and_from_the_sout
     stored = RANDOM.random((1440, 400)).astype("float32")
     stored[:3] = -9999.9
     path = hdf4(tmp_path / "3B43.20050101.7.HDF", "precipitation", stored, ("nlon", "nlat"))
-    grid = PixelGrid("EPSG:4326", (0.25, 0, -180, 0, 0.25, -50), (400, 1440))
-    header, values = read(path, layer="precipitation", place=(grid,), nodata=(-9999.9,))
-    np.testing.assert_allclose(values, np.where(stored < 0, np.nan, stored).T[::-1], rtol=1e-6)
+    header, values = by_profile("TRMM_3B43", path)
+    np.testing.assert_allclose(values, 24 * np.where(stored < 0, np.nan, stored).T[::-1], rtol=1e-6)
     assert header.bounds == (-180, -50, 180, 50)
 
 
@@ -217,12 +216,11 @@ def test_amsr2_of_g_portal_is_placed_by_its_shape_and_negative_codes_are_missing
 ) -> None:
     path = tmp_path / "GW1AM2_20150700_01M_EQMA_L3SGSMCHF3300300.h5"
     stored = amsr2(path, shape)
-    grids = tuple(
-        PixelGrid("EPSG:4326", (side, 0, -180, 0, -side, 90), (round(180 / side), round(360 / side)))
-        for side in (0.1, 0.25)
-    )
-    header, values = read(path, layer="Geophysical Data", place=grids, unit="m3 m-3")
-    np.testing.assert_allclose(values, np.where(stored < 0, np.nan, stored * 0.001), rtol=1e-6)
+    header, values = by_profile("AMSR2_L3_SMC", path)
+    expected = np.where(stored < 0, np.nan, stored * 0.001)
+    np.testing.assert_allclose(values, expected, rtol=1e-6)
+    with_place = reading(layer="Geophysical Data", place=(PixelGrid("EPSG:4326", header.transform[:6]),), unit="m3 m-3")
+    np.testing.assert_allclose(read_by(with_place, scene(path, bbox=WORLD))[1], expected, rtol=1e-6)
     assert header.pixel == pytest.approx((pixel, pixel))
     assert header.bounds == pytest.approx(WORLD)
     with pytest.raises(DataError, match=r"not georeferenced.*`place`"):
@@ -244,18 +242,21 @@ def test_smap_is_placed_on_the_ease_grid_and_masked_by_its_flag(tmp_path: Path) 
             group.create_dataset(f"retrieval_qual_flag{end}", data=flag).attrs["_FillValue"] = np.uint16(65534)
             for name in ("latitude", "longitude"):
                 group.create_dataset(f"{name}{end}", data=np.zeros(shape, "float32"))
-    place = PixelGrid("EPSG:6933", (36032.22084, 0, -17367530.445, 0, -36032.22084, 7314540.831), shape)
-    rule = QualityRule("retrieval_qual_flag", (0, 2), (0,), "Soil_Moisture_Retrieval_Data_AM/retrieval_qual_flag")
-    made = reading(layer="Soil_Moisture_Retrieval_Data_AM/soil_moisture", place=(place,), quality=(rule,))
+    section = config.SourceSection(catalog="lab", collection="c", profile="SPL3SMP", asset="data")
+    made = Reading(section.source("field"), lambda href: catalog.sign(href, "none"))
     one = scene(path, bbox=WORLD)
     header, values = read_by(made, one)
-    np.testing.assert_allclose(values, np.where(stored < 0.02, np.nan, stored), rtol=1e-6)
+    np.testing.assert_allclose(values, np.where(stored < 0, np.nan, stored), rtol=1e-6)
+    unlimited = reading(layer="soil_moisture", place=made.source.place)
+    np.testing.assert_allclose(read_by(unlimited, one)[1], np.where(stored < 0.02, np.nan, stored), rtol=1e-6)
     assert (header.crs.to_epsg(), header.unit) == (6933, "cm**3/cm**3")
     assert header.bounds[2] == pytest.approx(17367530.445, abs=0.5)
-    flags = made.windows([(one, rule.band)], header, header.bounds)[0]
+    flags = made.windows([(one, made.source.quality[0].band)], header, header.bounds)[0]
     np.testing.assert_array_equal(flags, flag)
-    with pytest.raises(DataError, match=r"several variables 'soil_moisture'|has no variable 'soil_moistur'"):
-        read(path, layer="soil_moistur", place=(place,))
+    with pytest.raises(
+        DataError, match=r"has no variable 'soil_moistur' \(it has .*soil_moisture_pm.*\); did you mean"
+    ):
+        read(path, layer="soil_moistur")
 
 
 def imerg(path: Path, *, scales: bool) -> NDArray[np.float32]:
@@ -283,7 +284,7 @@ def imerg(path: Path, *, scales: bool) -> NDArray[np.float32]:
 def test_imerg_lies_longitude_first_and_from_the_south(tmp_path: Path, scales: bool) -> None:
     path = tmp_path / "3B-MO.MS.MRG.3IMERG.20150701-S000000-E235959.07.V07B.HDF5"
     stored = imerg(path, scales=scales)
-    header, values = read(path, layer="precipitation", aggregate="rate", unit="mm month-1")
+    header, values = by_profile("GPM_3IMERGM", path)
     np.testing.assert_allclose(values, 24 * np.where(stored[0] < 0, np.nan, stored[0]).T[::-1], rtol=1e-6)
     assert header.bounds == pytest.approx(WORLD, abs=1e-9)
     assert header.crs.to_epsg() == 4326

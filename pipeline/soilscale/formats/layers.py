@@ -128,7 +128,7 @@ def _simple(name: str) -> str:
 def _among(name: str, names: Sequence[str]) -> str:
     """End of a message about a name: what there is, and what is like it."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    close = nearest(name, names)
+    close = nearest(_last(name), [_last(known) for known in names])
     return f" (it has {', '.join(names[:SHOWN]) or 'none'}{more}){close if 'did you mean' in close else ''}"
 
 
