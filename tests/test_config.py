@@ -287,7 +287,7 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones(tmp_path: Path) -> No
         ({"sources__soil_moisture__role": "predictor"}, ["exactly one source has role: target", "none"]),
         ({"sources__precipitation__role": "target"}, ["exactly one", "soil_moisture, precipitation"]),
         ({"sources__precipitation": ...}, ["the target alone"]),
-        ({"sources__precipitation__profile": "MOD11A1"}, ["sources.precipitation", "'MOD11A1'", "'MOD11A2'"]),
+        ({"sources__precipitation__profile": "MOD11A"}, ["sources.precipitation", "'MOD11A'", "'MOD11A2'"]),
         ({"sources__precipitation__catalog": "onw"}, ["sources.precipitation", "'onw'", "did you mean 'own'"]),
         ({"sources__precipitation__collection": ...}, ["sources.precipitation.collection: this key is missing"]),
         ({"sources__precipitation__kind": "category"}, ["sources.precipitation.kind", "'categorical'", "'category'"]),

@@ -8,7 +8,7 @@ from typing import Any
 
 from soilscale.config import SourceSection
 from soilscale.errors import ConfigurationError, nearest
-from soilscale.sources import Source, decoding_keys, presets, profiles
+from soilscale.sources import FACTS, Source, decoding_keys, presets, profiles
 
 COLUMNS = ("profile", "quantity", "months", "catalogs", "account", "files")
 """Columns of `rows`."""
@@ -125,7 +125,8 @@ def _places(name: str) -> tuple[str, ...]:
     profile = profiles()[name]
     entries = (
         f"{preset}: " + ", ".join(f"{key} `{value}`" for key, value in keys.items())
-        for preset, keys in profile.get("catalogs", {}).items()
+        for preset, entry in profile.get("catalogs", {}).items()
+        for keys in [{key: value for key, value in entry.items() if key not in FACTS}]
     )
     return f"`{name}`", f"`{profile['layer']}`" if "layer" in profile else "", "; ".join(entries), profile["license"]
 
