@@ -49,7 +49,7 @@ def whole(href: str, band: int = 1) -> Any:
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let GDAL retry at once."""
     options = storage.gdal_options() | {"GDAL_HTTP_RETRY_DELAY": "0.01"}
-    monkeypatch.setattr(storage, "gdal_options", lambda: options)
+    monkeypatch.setattr(storage, "gdal_options", lambda _href=None: options)
 
 
 # --- headers ------------------------------------------------------------------------------------------------------
@@ -480,7 +480,7 @@ def test_the_reason_is_the_first_cause() -> None:
 
 
 def test_options_are_those_of_the_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "gdal_options", lambda: {"GTIFF_REPORT_COMPD_CS": "YES"})
+    monkeypatch.setattr(storage, "gdal_options", lambda _href: {"GTIFF_REPORT_COMPD_CS": "YES"})
     seen: list[Any] = []
     monkeypatch.setattr(assets, "_check_band", lambda *_: seen.append(rasterio.env.getenv()["GTIFF_REPORT_COMPD_CS"]))
     header(written(tmp_path))

@@ -354,7 +354,7 @@ def test_an_endpoint_that_does_not_answer_is_a_matter_of_the_service(
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port_of_nobody()}")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     options = storage.gdal_options() | {"GDAL_HTTP_RETRY_DELAY": "0.01"}
-    monkeypatch.setattr(storage, "gdal_options", lambda: options)
+    monkeypatch.setattr(storage, "gdal_options", lambda _href=None: options)
     forget_stores()
     url = unseen if asked == "gdal" else cube
     with pytest.raises(ServiceError, match=rf"{HOME}.*run the same command again"):

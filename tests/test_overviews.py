@@ -16,7 +16,7 @@ from rasterio.shutil import copy
 from servers.files import serve
 from soilscale import catalog
 from soilscale.catalog import Scene
-from soilscale.cube import Reading, choose_overview, may_reduce, read_static
+from soilscale.cube import Reading, choose_overview, read_static
 from soilscale.cube.overviews import Choice
 from soilscale.sources import QualityRule, Source
 from worlds import scene, waves
@@ -97,12 +97,12 @@ def test_a_file_that_shows_nothing_is_read_as_it_is(tmp_path: Path) -> None:
     ],
 )
 def test_what_averages_would_change_is_read_from_pixels(keys: dict[str, Any]) -> None:
-    assert may_reduce(DEM)
-    assert not may_reduce(Source(**({"name": "x", "catalog": "c", "collection": "c", "asset": "elevation"} | keys)))
+    assert DEM.reducible
+    assert not Source(**({"name": "x", "catalog": "c", "collection": "c", "asset": "elevation"} | keys)).reducible
 
 
 def test_slopes_may_be_read_from_overviews_by_who_says_so() -> None:
-    assert may_reduce(Source("x", "c", "c", "elevation", derive=("slope",), overviews=True))
+    assert Source("x", "c", "c", "elevation", derive=("slope",), overviews=True).reducible
 
 
 def test_values_from_overviews_are_those_of_the_pixels(elevation: Path) -> None:

@@ -142,8 +142,8 @@ def test_run_yaml_holds_the_configuration_its_hash_and_versions(output: Path, co
     told = yaml.safe_load((output / "run.yaml").read_text())
     assert told["config"]["period"] == ["2004-03", "2005-02"]
     assert told["config"]["sources"]["lst"]["quality"] == [
-        {"asset": "QC_Day", "bits": [0, 1], "accept": [0, 1]},
-        {"asset": "QC_Day", "bits": [6, 7], "accept": [0, 1, 2]},
+        {"asset": "QC_Day", "bits": [0, 1], "accept": [0, 1], "layer": None},
+        {"asset": "QC_Day", "bits": [6, 7], "accept": [0, 1, 2], "layer": None},
     ]
     assert told["config"]["validation"]["truth"] == str(config.parent / "truth.zarr")
     assert len(told["hash"]) == 16

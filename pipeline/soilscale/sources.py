@@ -195,6 +195,16 @@ class Source:
         """What is read, the data before the quality bands."""
         return tuple(dict.fromkeys((self.data, *(rule.band for rule in self.quality))))
 
+    @property
+    def reducible(self) -> bool:
+        """Whether it may be read from overviews: where flags mask pixels, those would mix what is masked with the rest.
+
+        Gradients are those of the source's own pixels: from overviews of four a cell the slope is 3 % off.
+        """
+        usual = not self.derive if self.overviews is None else self.overviews
+        averaged = self.kind == "continuous" and self.resampling in ("auto", "average")
+        return usual and averaged and not self.quality and not self.on_coarse
+
     def states(self, key: str) -> str:
         """Who states a key of the source, as messages name it: the configuration, or the profile that it names."""
         profile = profiles().get(self.profile or "", {})

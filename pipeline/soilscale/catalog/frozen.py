@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from soilscale import storage
-from soilscale.catalog import api, documents, files, intervals, walk
+from soilscale.catalog import api, documents, intervals, walk
 from soilscale.catalog.items import deduplicate
 from soilscale.catalog.query import Broken, Found, Item, Progress, Query, Span, conditions
 from soilscale.catalog.scene import within_data
@@ -72,6 +72,8 @@ def find(query: Query, *, progress: Progress | None = None, broken: Broken | Non
     _check_conditions(query)
     url, tell, report = documents.rooted(query.catalog.url), progress or _silent, broken or _silent
     if query.catalog.files:
+        from soilscale.catalog import files
+
         root: dict[str, Any] = {}
         gather: Gather = partial(files.gather, query, progress=tell, broken=report)
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from soilscale.catalog import documents, intervals, rasters
+from soilscale.catalog import documents, intervals
 from soilscale.catalog.query import Query, Span, kind_of, links
 from soilscale.errors import DataError
 
@@ -45,6 +45,8 @@ def is_dated(url: str, span: Span, query: Query) -> bool:
 
 def pixels_per_degree(url: str, query: Query) -> float | None:
     """Pixels of the source's asset along a degree, of the first item below a folder; None if it does not show that."""
+    from soilscale.catalog import rasters
+
     try:
         found = _outermost(url, query.shared.read(url, query.where), 0, query)
         if found is None:

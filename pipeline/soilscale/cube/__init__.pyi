@@ -2,7 +2,7 @@ from . import gaps
 from .layers import codes, meets
 from .months import read_completed, read_month, read_static
 from .naming import factor, feature_names, lagged
-from .overviews import choose_overview, may_reduce
+from .overviews import choose_overview
 from .probes import Place, Probe, crs_name, file_unit, probe
 from .quantities import cube_unit
 from .reading import Reading
@@ -55,7 +55,6 @@ __all__ = [
     "groups",
     "is_constant",
     "lagged",
-    "may_reduce",
     "meets",
     "probe",
     "read_completed",

@@ -16,7 +16,6 @@ from soilscale.cube import assets, opening, warping
 from soilscale.cube.assets import Header
 from soilscale.cube.reading import Reading
 from soilscale.errors import DataError
-from soilscale.sources import Source
 
 ENOUGH = 4.0
 """Pixels of an overview along a fine cell at least. With 4.5 of them the mean of a cell differs from that of all pixels
@@ -50,16 +49,6 @@ class Choice:
     """Pixels along one of the overview; 1: the pixels themselves are read."""
     scene: str
     """Digest of the scene whose file showed it."""
-
-
-def may_reduce(source: Source) -> bool:
-    """Whether a source may be read from overviews: of one whose pixels are masked by flags they would mix what is not.
-
-    Gradients are those of the source's own pixels: from overviews of four a cell the slope is 3 % off.
-    """
-    usual = not source.derive if source.overviews is None else source.overviews
-    averaged = source.kind == "continuous" and source.resampling in ("auto", "average")
-    return usual and averaged and not source.quality and not source.on_coarse
 
 
 def choose_overview(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> Choice | None:

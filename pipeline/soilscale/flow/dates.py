@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from soilscale import catalog, formats
-from soilscale.cube import Reading
 from soilscale.errors import DataError
-from soilscale.formats import Step
+
+if TYPE_CHECKING:
+    from soilscale.cube import Reading
+    from soilscale.formats import Step
+    from soilscale.sources import Source
 
 Span = tuple[np.datetime64, np.datetime64]
+
+
+def may_lie_in_files(source: Source, items: Sequence[catalog.Item]) -> bool:
+    """Whether files of a source may hold several dates, by their names."""
+    return not source.static and bool(_layered(source, items))
 
 
 def split(reading: Reading, items: Sequence[catalog.Item], span: Span) -> list[catalog.Item]:
@@ -24,7 +33,7 @@ def split(reading: Reading, items: Sequence[catalog.Item], span: Span) -> list[c
     Parameters
     ----------
     items
-        As the catalog gives them, by start.
+        As the catalog gives them, by start; see `may_lie_in_files`.
     span
         First instant of the period and first after it.
 
@@ -33,10 +42,7 @@ def split(reading: Reading, items: Sequence[catalog.Item], span: Span) -> list[c
     ServiceError
         If a store cannot be reached.
     """
-    name = reading.source.asset
-    layered = [item for item in items if name in item["assets"] and _may_hold(item["assets"][name]["href"])]
-    if not layered or reading.source.static:
-        return list(items)
+    layered = _layered(reading.source, items)
     sampled = {item["id"]: _steps(reading, item) for item in (layered[0], layered[len(layered) // 2], layered[-1])}
     if not any(sampled.values()):
         return list(items)
@@ -48,8 +54,10 @@ def split(reading: Reading, items: Sequence[catalog.Item], span: Span) -> list[c
     return sorted(within or found, key=lambda item: (item["properties"]["start_datetime"], item["id"]))
 
 
-def _may_hold(href: str) -> bool:
-    return formats.may_hold_layers(str(href))
+def _layered(source: Source, items: Sequence[catalog.Item]) -> list[catalog.Item]:
+    """Items whose file may hold several variables, and so several dates."""
+    assets = ((item, item["assets"].get(source.asset)) for item in items)
+    return [item for item, asset in assets if asset is not None and formats.may_hold_layers(str(asset["href"]))]
 
 
 def _steps(reading: Reading, item: catalog.Item) -> tuple[Step, ...]:

@@ -198,13 +198,16 @@ def _reduce(
     settings: Config, source: Source, items: Sequence[catalog.Item], earlier: Mapping[str, Any] | None
 ) -> dict[str, Any] | None:
     """Note in items which overview of their files is read, once for all; see `cube.choose_overview`."""
-    if not cube.may_reduce(source):
+    if not source.reducible:
         return None
     scenes = catalog.scenes(items, source)
     if earlier is not None and any(scene.digest == earlier["scene"] for scene in scenes):
         chosen = dict(earlier)
     else:
-        found = cube.choose_overview(reading(settings, source), scenes, settings.nested_grid.fine)
+        try:
+            found = cube.choose_overview(reading(settings, source), scenes, settings.nested_grid.fine)
+        except ServiceError:  # of one file, perhaps; the unit that reads it says so, and the others go on
+            found = None
         if found is None:
             return None
         chosen = asdict(found)
@@ -266,6 +269,8 @@ def find(
     """Items of a source, one for each date, and how they were found; see `catalog.find` and `dates.split`."""
     asked = query(settings, source, shared)
     items, found = catalog.find(asked, **how)
+    if not dates.may_lie_in_files(source, items):
+        return items, found
     return dates.split(reading(settings, source), items, asked.span), found
 
 
@@ -289,11 +294,11 @@ def query(settings: Config, source: Source, shared: catalog.Shared) -> catalog.Q
 
 def _enough(settings: Config, source: Source) -> float | None:
     """Pixels along a degree, so that four lie in a fine cell; None where all pixels of a source are to be read."""
-    if not cube.may_reduce(source):
+    if not source.reducible:
         return None
     grid = settings.nested_grid
     _, south, _, north = lonlat_bounds(grid.bounds, grid.crs)
-    cells: float = grid.fine.shape[0] / (north - south)
+    cells: float = grid.shape[0] * grid.ratio / (north - south)
     return PER_CELL * cells
 
 

@@ -1,7 +1,7 @@
 from .attributes import valid_range
 from .layers import Layer, Step
-from .opening import keeping, kind, layer, may_hold_layers, opened
-from .signatures import diagnosis, identify
+from .opening import keeping, kind, layer, opened
+from .signatures import diagnosis, identify, may_hold_layers
 
 __all__ = [
     "Layer",

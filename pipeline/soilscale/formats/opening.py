@@ -19,12 +19,7 @@ from soilscale.formats.contents import Contents
 from soilscale.formats.layers import Layer, find
 from soilscale.formats.ranges import Ranges, patiently
 from soilscale.formats.scratch import scratch
-
-RASTER = re.compile(
-    r"\.(tiff?|gtiff?|cog|vrt|jp2|j2k|img|png|jpe?g|asc|msk|bil|bip|bsq|envi|ers|flt|hgt|dem|dt[012]|grd|map|sdat|ovr)$",
-    re.IGNORECASE,
-)
-"""Ends of names of files that hold one raster, and are not asked what they are."""
+from soilscale.formats.signatures import may_hold_layers
 
 ZARR = re.compile(r"\.zarr(/|$)", re.IGNORECASE)
 
@@ -57,11 +52,6 @@ LONGEST = 8
 
 MOST_OPEN = 8
 """Files that are kept open at most while nothing reads them."""
-
-
-def may_hold_layers(href: str) -> bool:
-    """Whether a file may hold several variables, by its name alone."""
-    return RASTER.search(href.partition("?")[0]) is None
 
 
 def kind(href: str) -> str | None:

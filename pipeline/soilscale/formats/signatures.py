@@ -11,6 +11,12 @@ from soilscale.errors import SoilscaleError
 HEAD = 512
 """Bytes that tell what a file is."""
 
+RASTER = re.compile(
+    r"\.(tiff?|gtiff?|cog|vrt|jp2|j2k|img|png|jpe?g|asc|msk|bil|bip|bsq|envi|ers|flt|hgt|dem|dt[012]|grd|map|sdat|ovr)$",
+    re.IGNORECASE,
+)
+"""Ends of names of files that hold one raster, and are not asked what they are."""
+
 UNKNOWN = re.compile(r"not recognized as being in a supported file format|no driver", re.IGNORECASE)
 """How GDAL says that it knows no way to read a file."""
 
@@ -53,6 +59,11 @@ TEXTS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
     (re.compile(rb"^\s*[{\[]"), "it is JSON", "choose the asset that holds the raster"),
 )
 """What text files hold -> what they are, and what to do."""
+
+
+def may_hold_layers(href: str) -> bool:
+    """Whether a file may hold several variables, by its name alone."""
+    return RASTER.search(href.partition("?")[0]) is None
 
 
 def diagnosis(href: str, reason: str) -> tuple[str, str]:
