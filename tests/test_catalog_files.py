@@ -21,7 +21,7 @@ from pyproj import Transformer
 
 from commands import soilscale
 from soilscale import catalog
-from soilscale.catalog import Query, find, naming
+from soilscale.catalog import Query, files, find, naming
 from soilscale.catalog.containers import with_contained
 from soilscale.config import SourceSection
 from soilscale.errors import ConfigurationError, DataError
@@ -73,7 +73,7 @@ def test_the_name_of_a_product_s_file_says_its_date(profile: str, name: str, sta
     assert says is not None
     assert says.start == date.fromisoformat(start)
     assert says.end == (None if end is None else date.fromisoformat(end))
-    fitting = [other for other in catalog.files.telling() if naming.named(name, profiles()[other]["names"])]
+    fitting = [other for other in files.telling() if naming.named(name, profiles()[other]["names"])]
     assert fitting == [profile], "no other product has such a name"
 
 
