@@ -35,7 +35,7 @@ def opened(href: str, how: Sign = "none") -> Iterator[rasterio.DatasetReader]:
     """
     signed = sign(href, how)
     path = storage.gdal_path(signed)
-    options = storage.gdal_options() | storage.gdal_beside(path)
+    options = storage.gdal_options(signed) | storage.gdal_beside(path)
     try:
         with rasterio.Env(storage.gdal_session(signed), **options), rasterio.open(path) as file:
             yield file

@@ -6,9 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pystac
 
@@ -130,17 +128,13 @@ def _item(entry: Item, product: str) -> pystac.Item:
         entry["id"],
         {"type": "Polygon", "coordinates": [ring]},
         bbox,
-        _instant(properties["datetime"]),
+        intervals.instant(properties["datetime"]),
         {},
-        start_datetime=_instant(properties.get("start_datetime")),
-        end_datetime=_instant(properties.get("end_datetime")),
+        start_datetime=intervals.instant(properties.get("start_datetime")),
+        end_datetime=intervals.instant(properties.get("end_datetime")),
         collection=product,
     )
     for name, asset in entry["assets"].items():
         end = asset["href"].rpartition(".")[2].lower()
         item.add_asset(name, pystac.Asset(asset["href"], media_type=MEDIA.get(end), roles=["data"]))
     return item
-
-
-def _instant(text: Any) -> datetime | None:
-    return intervals.instant(text)
