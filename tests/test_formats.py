@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 import rasterio
 import xarray as xr
 from numpy.typing import NDArray
-from pyhdf.SD import SD, SDC
+from pyhdf.SD import SD, SDC, SDS
 from rasterio.transform import from_origin
 from scipy.io import netcdf_file
 
@@ -30,6 +31,7 @@ from soilscale.cube.assets import Header
 from soilscale.errors import DataError
 from soilscale.flow import dates
 from soilscale.formats import attributes, hdfeos
+from soilscale.formats.hdf4 import Hdf4, _lock
 from soilscale.formats.ranges import Ranges
 from soilscale.formats.scratch import Scratch
 from soilscale.sources import Band, PixelGrid, QualityRule
@@ -181,6 +183,33 @@ def test_degrees_of_the_structure_are_packed() -> None:
     assert found is not None
     assert found.crs == "EPSG:4326"
     assert tuple(found.transform)[:6] == pytest.approx((0.05, 0, -180, 0, -0.05, 90))
+
+
+def test_nothing_of_the_hdf4_library_outlives_the_lock_under_which_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is collected elsewhere ends its access there, beside other threads: the library crashes then."""
+    path = hdf4(tmp_path / "a.hdf", "rain", np.ones((4, 5), "int16"), ("y", "x"))
+    let_go: list[bool] = []
+    for kind in (SDS, SD):
+        usual = kind.__del__
+
+        def collected(self: Any, usual: Callable[[Any], None] = usual) -> None:
+            if getattr(self, "_id", None):
+                let_go.append(_lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001
+            usual(self)
+
+        monkeypatch.setattr(kind, "__del__", collected)
+    contents = Hdf4(str(path))
+    variable = contents.variable("rain")
+    assert variable is not None
+    np.testing.assert_array_equal(variable.read((slice(0, 4), slice(1, 3))), np.ones((4, 2)))
+    with pytest.raises(OSError, match="violate the size") as caught:
+        variable.read((slice(0, 9), slice(0, 9)))
+    contents.close()
+    del contents, variable, caught
+    gc.collect()
+    assert let_go == [True], "of the first look at all data sets alone, under the lock"
 
 
 @pytest.mark.parametrize("kept", [6, 300, 0.5, 0.98])

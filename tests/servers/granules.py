@@ -207,35 +207,106 @@ def imerg(day: date) -> bytes:
     columns = (longitude > BOX[0]) & (longitude < BOX[2])
     rows = (latitude > BOX[1]) & (latitude < BOX[3])
     rain = truth("rain", *np.meshgrid(longitude[columns], latitude[rows], indexing="ij"), day) / days / 24
+
+    def write(file: h5py.File) -> None:
+        grid = file.create_group("Grid")
+        data = grid.create_dataset(
+            "precipitation", (1, 3600, 1800), "f4", chunks=(1, 145, 1800), compression="gzip", fillvalue=-9999.9
+        )
+        first, south = int(np.argmax(columns)), int(np.argmax(rows))
+        data[0, first : first + columns.sum(), south : south + rows.sum()] = rain
+        data.attrs["_FillValue"] = np.float32(-9999.9)
+        data.attrs["units"] = "mm/hr"
+        data.attrs["DimensionNames"] = "time,lon,lat"
+        since = np.array([(day - date(1980, 1, 6)).days * 86400], "i4")
+        for name, values, unit in (
+            ("time", since, "seconds since 1980-01-06 00:00:00 UTC"),
+            ("lon", longitude.astype("f4"), "degrees_east"),
+            ("lat", latitude.astype("f4"), "degrees_north"),
+        ):
+            grid[name] = values
+            grid[name].attrs["units"] = unit
+            grid[name].make_scale(name)
+        for axis, name in enumerate(("time", "lon", "lat")):
+            data.dims[axis].attach_scale(grid[name])
+
+    return _hdf5(write)
+
+
+def _moisture(transform: Affine, shape: tuple[int, int], day: date, crs: CRS | None = None) -> Array:
+    """Soil moisture of the pixels of the globe, m3 m-3; NaN outside the surroundings of the area."""
+    longitude, latitude = np.broadcast_arrays(*_places(transform, shape, crs))
+    near = (longitude > BOX[0] - 1) & (longitude < BOX[2] + 1) & (latitude > BOX[1] - 1) & (latitude < BOX[3] + 1)
+    values = np.full(shape, np.nan)
+    values[near] = truth("soil_moisture", longitude[near], latitude[near], day)
+    return values
+
+
+def amsr2(day: date) -> bytes:
+    """Month of AMSR2 as G-Portal stores it: HDF5 of 0.25 degrees without any place, negative codes."""
+    values = _moisture(Affine(0.25, 0, -180, 0, -0.25, 90), (720, 1440), day)
+    stored = np.where(np.isnan(values), -32767, np.round(values * 1000)).astype("int16")
+
+    def write(file: h5py.File) -> None:
+        data = file.create_dataset("Geophysical Data", data=stored[..., None], compression="gzip")
+        data.attrs.update({"SCALE FACTOR": np.array([0.1], "float32"), "UNIT": np.array([b"%"])})
+        file.create_dataset("Time Information", data=np.zeros((720, 1440, 1), "int16"), compression="gzip")
+
+    return _hdf5(write)
+
+
+def smap(day: date) -> bytes:
+    """Day of SMAP on its grid of 36 km: both passes with their flags, no CRS."""
+    crs, transform = CRS.from_epsg(6933), Affine(36032.22084, 0, -17367530.445, 0, -36032.22084, 7314540.831)
+    values = _moisture(transform, (406, 964), day, crs)
+    flag = np.where(np.isnan(values), 65534, 0).astype("uint16")
+
+    def write(file: h5py.File) -> None:
+        for half, end, drier in (("AM", "", 0.0), ("PM", "_pm", 0.05)):
+            group = file.create_group(f"Soil_Moisture_Retrieval_Data_{half}")
+            stored = np.where(np.isnan(values), -9999, values - drier).astype("float32")
+            data = group.create_dataset(f"soil_moisture{end}", data=stored, chunks=(203, 241), compression="gzip")
+            data.attrs.update({"units": b"cm**3/cm**3", "_FillValue": np.float32(-9999)})
+            group.create_dataset(f"retrieval_qual_flag{end}", data=flag, compression="gzip")
+
+    return _hdf5(write)
+
+
+def esa_cci(day: date) -> bytes:
+    """Day of ESA CCI's combined soil moisture: NetCDF4, where snow lay flagged and wrong."""
+    values = _moisture(Affine(0.25, 0, -180, 0, -0.25, 90), (720, 1440), day)
+    flag = np.where(np.isnan(values), 127, 0).astype("int8")
+    if day.day == 1:
+        flag[flag == 0], values = 1, values + 0.3
+
+    def write(file: h5py.File) -> None:
+        since = (day - date(1970, 1, 1)).days
+        for name, side, unit in (
+            ("time", np.array([since], "float64"), "days since 1970-01-01 00:00:00 UTC"),
+            ("lat", (89.875 - 0.25 * np.arange(720)).astype("float32"), "degrees_north"),
+            ("lon", (-179.875 + 0.25 * np.arange(1440)).astype("float32"), "degrees_east"),
+        ):
+            file[name] = side
+            file[name].attrs["units"] = unit.encode()
+            file[name].make_scale(name)
+        for name, stored, fill in (
+            ("sm", np.where(np.isnan(values), -9999, values).astype("float32"), np.float32(-9999)),
+            ("flag", flag, np.int8(127)),
+        ):
+            data = file.create_dataset(name, data=stored[None], chunks=(1, 360, 720), compression="gzip")
+            data.attrs["_FillValue"] = fill
+            for axis, scale in enumerate(("time", "lat", "lon")):
+                data.dims[axis].attach_scale(file[scale])
+        file["sm"].attrs["units"] = b"m3 m-3"
+
+    return _hdf5(write)
+
+
+def _hdf5(write: Callable[[h5py.File], None]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "month.HDF5")
+        path = Path(folder, "file.h5")
         with h5py.File(path, "w") as file:
-            grid = file.create_group("Grid")
-            data = grid.create_dataset(
-                "precipitation", (1, 3600, 1800), "f4", chunks=(1, 145, 1800), compression="gzip", fillvalue=-9999.9
-            )
-            data[
-                0,
-                np.argmax(columns) : np.argmax(columns) + columns.sum(),
-                np.argmax(rows) : np.argmax(rows) + rows.sum(),
-            ] = rain
-            data.attrs["_FillValue"] = np.float32(-9999.9)
-            data.attrs["units"] = "mm/hr"
-            data.attrs["DimensionNames"] = "time,lon,lat"
-            for name, values, unit in (
-                (
-                    "time",
-                    np.array([(day - date(1980, 1, 6)).days * 86400], "i4"),
-                    "seconds since 1980-01-06 00:00:00 UTC",
-                ),
-                ("lon", longitude.astype("f4"), "degrees_east"),
-                ("lat", latitude.astype("f4"), "degrees_north"),
-            ):
-                grid[name] = values
-                grid[name].attrs["units"] = unit
-                grid[name].make_scale(name)
-            for axis, name in enumerate(("time", "lon", "lat")):
-                data.dims[axis].attach_scale(grid[name])
+            write(file)
         return path.read_bytes()
 
 

@@ -2,9 +2,9 @@
 
 What is imitated: the walk of JAXA Earth by date, level, longitude and latitude; the Planetary Computer's API, its
 tokens that end, its mixed platforms, null dates and CRS without a code; CMR-STAC's pages by cursor, HDF-EOS files
-behind the redirects of Earthdata Login; IMERG of GES DISC as HDF5; OpenLandMap among 60 other collections, its items
-as wide as the world. Files cover the surroundings of an area alone, in the lattice of the product; each is made when it
-is asked for, from `granules.truth`.
+behind the redirects of Earthdata Login; IMERG of GES DISC and SMAP of NSIDC as HDF5; OpenLandMap among 60 other
+collections, its items as wide as the world. Files cover the surroundings of an area alone, in the lattice of the
+product; each is made when it is asked for, from `granules.truth`.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class Miniatures:
     life: timedelta = timedelta(hours=1)
     """How long a token of the Planetary Computer holds."""
     url: str = ""
-    requests: list[str] = field(default_factory=list)
-    files: dict[str, bytes] = field(default_factory=dict)
-    makers: dict[str, Callable[[], bytes]] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list, repr=False)
+    files: dict[str, bytes] = field(default_factory=dict, repr=False)
+    makers: dict[str, Callable[[], bytes]] = field(default_factory=dict, repr=False)
     """Path of a file -> what makes it."""
-    built: dict[str, dict[str, list[Json]]] = field(default_factory=dict)
+    built: dict[str, dict[str, list[Json]]] = field(default_factory=dict, repr=False)
     """API -> its collections and their items."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -64,6 +64,7 @@ class Miniatures:
             "planetary-computer": f"{self.url}/pc/api/stac/v1",
             "nasa-lpcloud": f"{self.url}/cmr/stac/LPCLOUD",
             "nasa-gesdisc": f"{self.url}/cmr/stac/GES_DISC",
+            "nasa-nsidc": f"{self.url}/cmr/stac/NSIDC_CPRD",
             "openlandmap": f"{self.url}/openlandmap/catalog.json",
         }
 
@@ -79,6 +80,25 @@ class Miniatures:
         while day <= self.last:
             found.append(day)
             day = (day + timedelta(days=32)).replace(day=1)
+        return found
+
+    @property
+    def days(self) -> list[date]:
+        """Days that daily products have."""
+        return [self.first + timedelta(days=n) for n in range((self.last - self.first).days + 1)]
+
+    def composites(self, days: int) -> list[tuple[date, date]]:
+        """First and last day of the composites of a product: of so many days from 1 January, of months, of years."""
+        if not days:
+            return [(day, _end(day)) for day in self.months]
+        found = []
+        for year in _years(self):
+            day = date(year, 1, 1)
+            while day.year == year:
+                end = min(day + timedelta(days=days - 1), date(year, 12, 31)) if days < 365 else date(year, 12, 31)
+                if end >= self.first and day <= self.last:
+                    found.append((day, end))
+                day = end + timedelta(days=1) if days < 365 else date(year + 1, 1, 1)
         return found
 
     def file(self, path: str, make: Callable[[], bytes]) -> str:
@@ -169,7 +189,7 @@ def _computer(here: Miniatures) -> dict[str, list[Json]]:
         ("modis-11A2-061", "11A2", 8, granules.LST),
         ("modis-13A1-061", "13A1", 16, granules.VEGETATION_16),
     ):
-        for start, end in _composites(here, days):
+        for start, end in here.composites(days):
             for prefix, platform in (("MOD", "terra"), ("MYD", "aqua")):
                 name = f"{prefix}{short}.A{start:%Y%j}.h26v05.061.2021"
                 assets = {
@@ -202,18 +222,32 @@ def _computer(here: Miniatures) -> dict[str, list[Json]]:
     return items
 
 
+LAND = {
+    "MOD11A2": (8, granules.LST),
+    "MOD13A3": (0, granules.VEGETATION_MONTH),
+    "MOD16A2GF": (8, granules.ET_8),
+    "MCD12Q1": (365, granules.LAND_COVER_IGBP),
+}
+"""Product of LP DAAC -> days of a composite (0: a month), and its layers."""
+
+
+def land_granule(product: str, start: date) -> str:
+    """Name of a granule of LP DAAC."""
+    return f"{product}.A{start:%Y%j}.h26v05.061.2021000000000"
+
+
+def rain_file(day: date) -> str:
+    """Name of the month of IMERG that begins on a day."""
+    return f"3B-MO.MS.MRG.3IMERG.{day:%Y%m}01-S000000-E235959.{day:%m}.V07B.HDF5"
+
+
 def _cmr(here: Miniatures) -> dict[str, list[Json]]:
     items: dict[str, list[Json]] = {}
-    for product, days, fields in (
-        ("MOD11A2", 8, granules.LST),
-        ("MOD13A3", 0, granules.VEGETATION_MONTH),
-        ("MOD16A2GF", 8, granules.ET_8),
-        ("MCD12Q1", 365, granules.LAND_COVER_IGBP),
-    ):
+    for product, (days, fields) in LAND.items():
         collection = f"{product}_061"
         items[collection] = []
-        for start, end in _composites(here, days):
-            name = f"{product}.A{start:%Y%j}.h26v05.061.2021000000000"
+        for start, end in here.composites(days):
+            name = land_granule(product, start)
             href = here.file(
                 f"/lp-prod-protected/{product}.061/{name}.hdf", partial(granules.hdf4, product, fields, start)
             )
@@ -226,27 +260,20 @@ def _cmr(here: Miniatures) -> dict[str, list[Json]]:
             items[collection].append(_item(name, [92.3, 30.0, 117.5, 40.0], properties, assets, collection))
     items["GPM_3IMERGM_07"] = []
     for day in here.months:
-        name = f"3B-MO.MS.MRG.3IMERG.{day:%Y%m}01-S000000-E235959.{day:%m}.V07B.HDF5"
+        name = rain_file(day)
         href = here.file(f"/gesdisc/GPM_L3/{day:%Y}/{name}", partial(granules.imerg, day))
         properties = {"datetime": f"{day}T00:00:00.000Z", **_span(day, _end(day))}
         assets = {"data": {"href": href, "type": "application/x-hdf5", "roles": ["data"]}}
         items["GPM_3IMERGM_07"].append(_item(name, WORLD, properties, assets, "GPM_3IMERGM_07"))
+    items["SPL3SMP_009"] = []
+    for day in here.days:
+        name = f"SMAP_L3_SM_P_{day:%Y%m%d}_R19240_001"
+        href = here.file(f"/nsidc-cumulus-prod-protected/SMAP/{name}.h5", partial(granules.smap, day))
+        # Named by when it was produced, as CMR-STAC does where a granule has several files.
+        assets = {"001/SMAP_L3_SM_P": {"href": href, "type": "application/x-hdf5", "roles": ["data"]}}
+        properties = {"datetime": f"{day}T00:00:00.000Z", **_span(day, day)}
+        items["SPL3SMP_009"].append(_item(name, [-180.0, -85.04, 180.0, 85.04], properties, assets, "SPL3SMP_009"))
     return items
-
-
-def _composites(here: Miniatures, days: int) -> list[tuple[date, date]]:
-    """First and last day of the composites of a product: of so many days from 1 January, of months, of years."""
-    if not days:
-        return [(day, _end(day)) for day in here.months]
-    found = []
-    for year in _years(here):
-        day = date(year, 1, 1)
-        while day.year == year:
-            end = min(day + timedelta(days=days - 1), date(year, 12, 31)) if days < 365 else date(year, 12, 31)
-            if end >= here.first and day <= here.last:
-                found.append((day, end))
-            day = end + timedelta(days=1) if days < 365 else date(year + 1, 1, 1)
-    return found
 
 
 def _years(here: Miniatures) -> range:
@@ -381,7 +408,8 @@ def _answer(
     parts = urlsplit(target)
     path, query = parts.path, parse_qs(parts.query)
     here.requests.append(path)
-    for root, build in (("/pc/api/stac/v1", _computer), ("/cmr/stac/LPCLOUD", _cmr), ("/cmr/stac/GES_DISC", _cmr)):
+    cmr = [(f"/cmr/stac/{provider}", _cmr) for provider in ("LPCLOUD", "GES_DISC", "NSIDC_CPRD")]
+    for root, build in (("/pc/api/stac/v1", _computer), *cmr):
         if path.rstrip("/") == root or path.startswith(f"{root}/"):
             with here.lock:
                 if build.__name__ not in here.built:
@@ -419,9 +447,9 @@ def _denied(  # noqa: PLR0911 - one for each kind of protection
     login = headers.get("Authorization") == f"Bearer {TOKEN}"
     if path.startswith("/gesdisc/") and not login:
         return 302, b"", {"Location": f"{here.url}/oauth/authorize?client_id=gesdisc"}
-    if path.startswith("/lp-prod-protected/"):
+    if path.startswith(("/lp-prod-protected/", "/nsidc-cumulus-prod-protected/")):
         if not login:
-            return 302, b"", {"Location": f"{here.url}/oauth/authorize?client_id=lpdaac"}
+            return 302, b"", {"Location": f"{here.url}/oauth/authorize?client_id=cumulus"}
         end = int((datetime.now(UTC) + timedelta(hours=1)).timestamp())
         return 307, b"", {"Location": f"{here.url}/signed{path}?Expires={end}&Signature=abc"}
     if path.startswith("/oauth/"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pyhdf.error import HDF4Error
-from pyhdf.SD import SD, SDC
+from pyhdf.SD import SD, SDC, SDS
 
 from soilscale.formats.contents import Variable, plain
 
@@ -39,11 +40,16 @@ _lock = threading.RLock()
 
 @contextmanager
 def _library() -> Iterator[None]:
-    """Call the library alone, and let its failures be those of a file."""
+    """Call the library alone, and let its failures be those of a file.
+
+    pyhdf ends access to whatever is collected, in whichever thread that happens, so that nothing of its may outlive the
+    context: two threads within the library crash the process.
+    """
     with _lock:
         try:
             yield
         except HDF4Error as error:
+            traceback.clear_frames(error.__traceback__)
             raise OSError(str(error)) from error
 
 
@@ -55,7 +61,11 @@ class Hdf4:
     def __init__(self, path: str) -> None:
         with _library():
             self._file = SD(path, SDC.READ)
-            self._sets: dict[str, tuple[tuple[str, ...], Any, int, int]] = self._file.datasets()
+            try:
+                self._sets: dict[str, tuple[tuple[str, ...], Any, int, int]] = self._file.datasets()
+            except HDF4Error:
+                self._file.end()
+                raise
 
     @cached_property
     def structure(self) -> str:
@@ -75,18 +85,27 @@ class Hdf4:
             return None
         dimensions, sizes, number, _ = self._sets[name]
         dtype, shape = np.dtype(DTYPES[number]), tuple(np.atleast_1d(sizes).tolist())
-        with _library():
-            data = self._file.select(name)
+        with self._selected(name) as data:
             attributes = {key: plain(value) for key, value in data.attributes().items()}
 
         def read(part: tuple[slice, ...]) -> NDArray[Any]:
             start, count = [side.start for side in part], [side.stop - side.start for side in part]
-            with _library():
+            with self._selected(name) as data:
                 stored = data.get(start, count)
             return np.asarray(stored).reshape(count).astype(dtype, copy=False)
 
         blocks = (*(1 for _ in shape[:-2]), *(min(ROWS, size) for size in shape[-2:-1]), *shape[-1:])
         return Variable(name, tuple(map(str, dimensions)), shape, dtype, attributes, blocks, read)
+
+    @contextmanager
+    def _selected(self, name: str) -> Iterator[SDS]:
+        """Data set, for as long as the library is held."""
+        with _library():
+            data = self._file.select(name)
+            try:
+                yield data
+            finally:
+                data.endaccess()
 
     def close(self) -> None:
         """Let go of the file."""
