@@ -5,13 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import rasterio
 
+from servers.miniatures import LOGIN, PASSWORD, SESSION, USER, Miniatures, miniatures
 from servers.static_catalog import StaticCatalog, static_catalog
 from soilscale import storage
 from soilscale.catalog import documents, sign, signatures, signing
@@ -127,6 +128,60 @@ def test_a_page_in_the_place_of_a_file_is_a_login_that_is_missing(earthdata: Sta
     earthdata.types["/lp/a.hdf"] = "text/html; charset=utf-8"
     with pytest.raises(RefusedError, match="needs an Earthdata login"):
         sign(f"{earthdata.url}/lp/a.hdf", "earthdata")
+
+
+# --- Earthdata by the login of ~/.netrc -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Miniatures]:
+    """NASA's hosts in small, and the login of one who has no token."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text(f"machine {LOGIN} login {USER} password {PASSWORD}\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.delenv(signing.TOKEN, raising=False)
+    _forget()
+    with miniatures(date(2019, 7, 1), date(2019, 7, 31)) as here:
+        yield here
+        signing._session().close()  # noqa: SLF001
+    _forget()
+
+
+RAIN = "/gesdisc/GPM_L3/2019/rain.HDF5"
+HEAT = "/lp-prod-protected/MOD11A2.061/heat.hdf"
+
+
+def test_the_login_of_netrc_opens_what_its_host_sends_by_a_cookie(login: Miniatures) -> None:
+    """As GES DISC: to the login and back, then every request for the host carries the session, and no password."""
+    href = login.file(RAIN, lambda: b"rain" * 1000)
+    assert sign(href, "earthdata") == href
+    assert login.requests == [RAIN, "/oauth/authorize", "/login", RAIN]
+    assert storage.headers(href) == {"Cookie": SESSION}
+    assert storage.read_bytes(href) == b"rain" * 1000
+    assert storage.read_head(href, 4) == b"rain"
+    assert login.count("/oauth/") == 1
+    assert sign(login.file(RAIN.replace("rain", "more"), lambda: b"x"), "earthdata")
+    assert login.count("/oauth/") == 1, "the session holds for all files of the host"
+
+
+def test_the_login_of_netrc_leads_to_a_signed_url(login: Miniatures) -> None:
+    """As LP DAAC and NSIDC."""
+    signed = sign(login.file(HEAT, lambda: b"heat"), "earthdata")
+    assert signed.startswith(f"{login.url}/signed{HEAT}?Expires=")
+    assert storage.read_bytes(signed) == b"heat"
+    assert PASSWORD not in signed
+
+
+def test_a_wrong_login_of_netrc_says_what_is_missing(
+    login: Miniatures, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text(f"machine {LOGIN} login {USER} password another\n")
+    monkeypatch.setenv("NETRC", str(wrong))
+    with pytest.raises(RefusedError, match=r"needs an Earthdata login.*netrc") as caught:
+        sign(login.file(HEAT, lambda: b"heat"), "earthdata")
+    assert "another" not in str(caught.value)
 
 
 # --- the Planetary Computer ------------------------------------------------------------------------------------------

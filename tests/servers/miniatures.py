@@ -9,6 +9,7 @@ product; each is made when it is asked for, from `granules.truth`.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import threading
@@ -25,6 +26,14 @@ from servers import granules
 
 TOKEN = "l0gin"  # noqa: S105 - of this server
 """Earthdata token that opens its files."""
+
+LOGIN = "localhost"
+"""Host of Earthdata Login, which is not that of the files."""
+
+USER, PASSWORD = "maria", "hunter2"
+BASIC = f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
+SESSION = "session=c00kie"
+"""Cookie that a host of files gives to who has logged in."""
 
 CONTAINERS = {
     "modis": "modiseuwest/modis-061",
@@ -444,14 +453,19 @@ def _denied(  # noqa: PLR0911 - one for each kind of protection
         end = query.get("se", ["1970-01-01T00:00:00+00:00"])[0]
         valid = query.get("sig") == [container] and datetime.fromisoformat(end) > datetime.now(UTC)
         return None if valid else (403, b"<Error><Code>AuthenticationFailed</Code></Error>", {})
-    login = headers.get("Authorization") == f"Bearer {TOKEN}"
+    login = headers.get("Authorization") == f"Bearer {TOKEN}" or SESSION in headers.get("Cookie", "")
+    authorize = f"{here.url.replace('127.0.0.1', LOGIN)}/oauth/authorize?{urlencode({'state': path})}"
     if path.startswith("/gesdisc/") and not login:
-        return 302, b"", {"Location": f"{here.url}/oauth/authorize?client_id=gesdisc"}
+        return 302, b"", {"Location": f"{authorize}&client_id=gesdisc"}
     if path.startswith(("/lp-prod-protected/", "/nsidc-cumulus-prod-protected/")):
         if not login:
-            return 302, b"", {"Location": f"{here.url}/oauth/authorize?client_id=cumulus"}
+            return 302, b"", {"Location": f"{authorize}&client_id=cumulus"}
         end = int((datetime.now(UTC) + timedelta(hours=1)).timestamp())
         return 307, b"", {"Location": f"{here.url}/signed{path}?Expires={end}&Signature=abc"}
+    if path.startswith("/oauth/") and headers.get("Authorization") == BASIC:
+        return 302, b"", {"Location": f"{here.url}/login?{urlencode({'code': 'abc', 'state': query['state'][0]})}"}
+    if path == "/login":
+        return 302, b"", {"Location": query["state"][0], "Set-Cookie": f"{SESSION}; Path=/; HttpOnly"}
     if path.startswith("/oauth/"):
         return 200, b"<!DOCTYPE html><html>Earthdata Login", {"Content-Type": "text/html; charset=utf-8"}
     if path.startswith("/signed/") and "Signature" not in query:
