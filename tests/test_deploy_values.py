@@ -73,6 +73,18 @@ def test_every_configuration_in_it_is_one(of: str, tmp_path: Path) -> None:
         assert config.load(str(tmp_path / name)).output.startswith("s3://maps/")
 
 
+def test_its_sources_are_those_of_the_example_where_it_names_one(of: str) -> None:
+    """Which tests run on miniatures of their catalogs. The nation's are its own: China of 0.1 degrees is too large."""
+    text = FILES[of][1].read_text(encoding="utf-8")
+    named = re.findall(r"those of examples/(\w+)\.yaml", text)
+    assert named == {"province": ["shaanxi"], "nation": []}[of]
+    for name in named:
+        example = yaml.safe_load((ROOT / "examples" / f"{name}.yaml").read_text(encoding="utf-8"))
+        values = yaml.safe_load(text)["config"]
+        for key in ("name", "catalogs", "sources", "grid"):
+            assert values[key] == example[key], key
+
+
 def test_no_secret_stands_in_it(of: str) -> None:
     text = FILES[of][1].read_text(encoding="utf-8")
     assert not re.findall(r"(?i)secret_access|password|token", text)
