@@ -200,20 +200,20 @@ def level(
     found = gaps.bridged(gaps.area_levels(means, shares, learn_from), nothing)
     storage.write_region(workspace.cube, LEVEL, name, found, (slice(None), slice(None), slice(None)))
     seen = sorted(set(learned) - set(empty))
-    windows = _windows(grid, _pairs(seen), np.random.default_rng(list(name.encode())))
-    measured = noise.estimate(noise.variogram(_change(workspace, name, *window)) for window in windows)
+    looked_at = windows(grid, pairs(seen), np.random.default_rng(list(name.encode())))
+    measured = noise.estimate(noise.variogram(_change(workspace, name, *window)) for window in looked_at)
     storage.write_json(workspace.state(LEVELS, f"{name}.about.json"), asdict(measured) | {"months": len(seen)})
 
 
-def _pairs(months: Sequence[int]) -> list[tuple[int, int]]:
+def pairs(months: Sequence[int]) -> list[tuple[int, int]]:
     """Pairs of months a year apart, evenly chosen; of those that follow each other where there are none."""
     known = set(months)
-    pairs = [(month, month + YEAR) for month in months if month + YEAR in known] or [*pairwise(months)]
-    chosen = np.linspace(0, len(pairs) - 1, min(WINDOWS, len(pairs))).round().astype(int)
-    return [pairs[place] for place in chosen]
+    apart = [(month, month + YEAR) for month in months if month + YEAR in known] or [*pairwise(months)]
+    chosen = np.linspace(0, len(apart) - 1, min(WINDOWS, len(apart))).round().astype(int)
+    return [apart[place] for place in chosen]
 
 
-def _windows(
+def windows(
     grid: Grid, pairs: Sequence[tuple[int, int]], rng: np.random.Generator
 ) -> Iterator[tuple[tuple[int, int], tuple[slice, slice]]]:
     """Each pair with a window of fine cells, so that the same are looked at whatever the tiles."""
