@@ -9,10 +9,13 @@ Run as ``python benchmarks/accuracy.py``; ``--help`` lists the options. Landscap
 - ``interactions``: the same, and products of features;
 - ``rough``: curved effects, and a hidden field of about 8 km, that leaves no trace between cells;
 - ``noisy``: curved effects; temperature, evapotranspiration and NDVI are seen with noise of a fifth of their spread;
+- ``gappy``: curved effects; clumps hide 60 % of the temperature, composites of 8 days, each with a warmth and a weather
+  of its own, and 20 % of the months of NDVI;
 - ``world``: the soil moisture of the demo, a sigmoid of sums, with a hidden pattern of 2 to 4 km.
 
 The coarse field is its mean over cells of 25 x 25 pixels, with noise of 0.004 m3 m-3. Everything is done in memory by
-the package's own functions: what a run adds, gaps and the resampling of real pixels, is not judged here.
+the package's own functions, those that fold composites, fill gaps and smooth noise among them: what a run adds, the
+resampling of real pixels, is not judged here.
 
 Columns of the CSV: ``kind``, ``seed``, ``method``, ``rmse`` (m3 m-3, of all months), ``share`` (of that of bilinear
 interpolation), ``worst_season`` (greatest share of a season), ``within`` (correlation within cells, mean of months),
@@ -32,6 +35,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from composites import filled, hide, mean, of_days, of_months
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
@@ -74,7 +78,7 @@ MONTHLY = ("precipitation", "lst", "et", "ndvi")
 SHOWN: Mapping[str, int] = {"worst_season": 2, "within": 3, "coverage": 2, "width": 3, "seconds": 0}
 """Column of the CSV -> digits in the table."""
 
-KINDS = ("linear", "additive", "interactions", "rough", "noisy", "world")
+KINDS = ("linear", "additive", "interactions", "rough", "noisy", "gappy", "world")
 METHODS = ("nearest", "bilinear", "random_forest", "trend_forest", "xgboost", "gaussian_process")
 
 
@@ -169,13 +173,20 @@ def make(kind: str, seed: int, cells: int) -> World:
     """World of a kind."""
     features, truth, months = landscape(seed, cells)
     rng = np.random.default_rng(seed + 100)
+    if kind == "gappy":
+        days = of_days(features["lst"], months, rng)
+        features["lst"] = np.stack([mean(days, month) for month in months])
     plain = World(features, truth, truth, months)
     if kind != "world":
-        truth = moisten("additive" if kind == "noisy" else kind, features, plain.season, seed)
+        truth = moisten("additive" if kind in {"noisy", "gappy"} else kind, features, plain.season, seed)
     if kind == "noisy":
         for name in ("lst", "et", "ndvi"):
             values = features[name]
-            features[name] = values + (0.2 * values.std() * rng.standard_normal(values.shape)).astype("float32")
+            noise = (0.2 * values.std() * rng.standard_normal(values.shape)).astype("float32")
+            features[name], _ = filled(of_months(values + noise, months), months, RATIO)
+    if kind == "gappy":
+        features["lst"], _ = filled(hide(days, 0.6, rng), months, RATIO)
+        features["ndvi"], _ = filled(hide(of_months(features["ndvi"], months), 0.2, rng), months, RATIO)
     observed = block_means(truth)
     return World(features, truth, observed + NOISE * rng.standard_normal(observed.shape), months)
 

@@ -1,4 +1,4 @@
-from . import gaps
+from . import gaps, noise
 from .layers import codes, meets
 from .months import read_completed, read_month, read_static
 from .naming import factor, feature_names, lagged
@@ -56,6 +56,7 @@ __all__ = [
     "is_constant",
     "lagged",
     "meets",
+    "noise",
     "probe",
     "read_completed",
     "read_month",

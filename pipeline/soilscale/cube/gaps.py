@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from soilscale.cube import noise
+from soilscale.cube.noise import Noise
+
 Floats = NDArray[np.floating]
 
 WIDTHS = (8.0, 3.0)
@@ -322,3 +325,42 @@ def fill(values: Floats, level: Floats, cycle: Floats, phase: float) -> NDArray[
     """
     usual = expected(level, cycle, phase)
     return np.where(np.isfinite(values), values, usual + smooth(values - usual)).astype("float32")
+
+
+def smooth_cycle(cycle: Floats, variance: float, months: int) -> NDArray[np.float32]:
+    """Annual cycles without the noise that months of such a variance leave in them.
+
+    Parameters
+    ----------
+    cycle
+        As `annual_cycle` gives it, shape ``(3, Y, X)``.
+    variance
+        Of the noise of a month, in the square of the unit.
+    months
+        Months from which the cycles are learned.
+    """
+    if not variance or not months:
+        return cycle.astype("float32")
+    wave = months / 2
+    left = (variance / months, *[variance * wave / (wave + DAMPING) ** 2] * 2)
+    parts = zip(cycle, left, strict=True)
+    return np.stack([noise.smooth(part, noise.of_texture(part, of_part)) for part, of_part in parts])
+
+
+def quiet(values: Floats, usual: Floats, measured: Noise) -> NDArray[np.float32]:
+    """Values whose departures from what is usual have their noise smoothed; the very values where there is none.
+
+    Parameters
+    ----------
+    values
+        Of a month, shape ``(Y, X)``, NaN where missing.
+    usual
+        What is expected there, of the same shape; where that is not known, values stay as they are.
+    measured
+        Noise of the source.
+    """
+    single = values.astype("float32")
+    if not measured.variance:
+        return single
+    found = usual + noise.smooth(values - usual, measured)
+    return np.where(np.isfinite(found), found, single).astype("float32")

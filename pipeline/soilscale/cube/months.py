@@ -120,13 +120,38 @@ def read_completed(
         Shape ``(Y, X)``; the share is that of the month's dates, weighted by days, that show a place.
     """
     source = reading.source
-    dates = _Dates(month, totals=source.aggregate == "sum")
     share = source.least_coverage if kernels.shared_days(*spans(scenes), month).any() else 0.0
-    layers = dates.noted(_layers(reading, scenes, geobox, month))
-    mean = _mean(layers, month, totals=dates.totals, least=share * days_of(month))
+    layers = _layers(reading, scenes, geobox, month)
+    return completed(layers, month, geobox.shape, aggregate=source.aggregate, share=share, usual=usual)
+
+
+def completed(
+    layers: Iterator[Shown],
+    month: np.datetime64,
+    shape: Sequence[int],
+    *,
+    aggregate: str = "mean",
+    share: float = 0.0,
+    usual: tuple[Floats, Floats] | None = None,
+) -> tuple[Floats, Floats]:
+    """Month of what dates show of a grid, as `read_completed` gives it.
+
+    Parameters
+    ----------
+    layers
+        Dates in the order of time.
+    shape
+        ``(Y, X)``.
+    aggregate
+        How the source's composites are folded; of `mean` the values are as they are stored.
+    share
+        Least share of the month's days that must be seen.
+    """
+    dates = _Dates(month, totals=aggregate == "sum")
+    mean = _mean(dates.noted(layers), month, totals=dates.totals, least=share * days_of(month))
     if mean is None:
-        return np.full(geobox.shape, np.nan), np.zeros(geobox.shape, "float32")
-    whole = 1.0 if source.aggregate == "mean" else days_of(month)
+        return np.full(tuple(shape), np.nan), np.zeros(tuple(shape), "float32")
+    whole = 1.0 if aggregate == "mean" else days_of(month)
     shown = dates.share()
     if usual is not None:
         mean = dates.mean(lambda start, end: gaps.expected(*usual, gaps.moment(start, end)) / np.float32(whole))

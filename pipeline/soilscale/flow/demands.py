@@ -155,7 +155,9 @@ def _gaps(outlook: Outlook) -> Iterator[Demand]:
     coarse, cells = math.prod(outlook.grid.shape) * months, outlook.cells
     level = 4.0 * coarse * count
     chunks = math.ceil((months + cube.BEFORE) / cube.TOGETHER)
-    yield Demand(gaps.LEVELS, count, 2 * level, level, count * (1 + chunks), coarse * count / 1e6, 40.0 * coarse, AREA)
+    looked_at = 4.0 * count * 2 * min(gaps.WINDOWS, months) * min(gaps.SIDE**2, cells)
+    read, objects = 2 * level + looked_at, count * (2 + chunks)
+    yield Demand(gaps.LEVELS, count, read, level, objects, coarse * count / 1e6, 40.0 * coarse, AREA)
     learned, waves = cells * len(outlook.learned) * count, len(cube.HARMONICS)
     units = outlook.tiles * count
     held = outlook.tile_cells * CYCLE_HELD

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from soilscale import cube, kernels, storage
 from soilscale.catalog import Scene
-from soilscale.cube import BEFORE, CYCLE, FILLED, HARMONICS, LEVEL, OBSERVED, Reading, gaps
+from soilscale.cube import BEFORE, CYCLE, FILLED, HARMONICS, LEVEL, OBSERVED, Reading, gaps, noise
 from soilscale.flow import fill, keeping
 from soilscale.flow.keeping import Arrays, Piece
 from soilscale.flow.plan import CUBE, MISSING, Plan, State, unit_name
@@ -27,8 +28,12 @@ LEVELS, CYCLES, GAPS = "levels", "cycles", "gaps"
 
 STAGES = (LEVELS, CYCLES, GAPS)
 
-FORMAT = 1
+FORMAT = 2
 """Version of how gaps are filled; a change redoes every cube whose gaps are."""
+
+WINDOWS, SIDE, YEAR = 24, 256, 12
+"""Pairs of months by which the noise of a source is measured, each in a window of so many fine cells along its side,
+and months between the two of a pair: of the same part of the year they differ by what is new and by noise alone."""
 
 Array = NDArray[Any]
 
@@ -116,7 +121,8 @@ def levels_units(plan: Plan, units: Sequence[Unit], seen: State, found: Collecti
         origin = digest(_learned(plan, what), [what.origins[month] for month in sorted(what.units)])
         shape = (BEFORE + len(plan.months), *plan.grid.shape)
         empty = tuple(_at(plan.months, month) for month in sorted(what.empty))
-        made.append(Unit(LEVELS, what.source.name, origin, level, (what.source.name, pieces, learned, empty, shape)))
+        arguments = (what.source.name, plan.grid, pieces, learned, empty, shape)
+        made.append(Unit(LEVELS, what.source.name, origin, level, arguments))
     return made
 
 
@@ -174,12 +180,16 @@ def _at(months: Months, month: np.datetime64) -> int:
 def level(
     workspace: Workspace,
     name: str,
+    grid: Grid,
     pieces: Sequence[Piece],
     learned: Sequence[int],
     empty: Sequence[int],
     shape: tuple[int, int, int],
 ) -> None:
-    """Find the levels of a source's months over the area from what its units keep; write them as whole chunks."""
+    """Find the levels of a source's months over the area from what its units keep; write them as whole chunks.
+
+    Its noise is measured beside them, by what is seen in the same windows of months a year apart.
+    """
     means, shares = np.full(shape, np.nan, "float32"), np.zeros(shape, "float32")
     for piece, kept in keeping.read(workspace, pieces):
         ((_, index),) = piece.places
@@ -189,6 +199,44 @@ def level(
     learn_from[list(learned)], nothing[list(empty)] = True, True
     found = gaps.bridged(gaps.area_levels(means, shares, learn_from), nothing)
     storage.write_region(workspace.cube, LEVEL, name, found, (slice(None), slice(None), slice(None)))
+    seen = sorted(set(learned) - set(empty))
+    looked_at = windows(grid, pairs(seen), np.random.default_rng(list(name.encode())))
+    measured = noise.estimate(noise.variogram(_change(workspace, name, *window)) for window in looked_at)
+    storage.write_json(workspace.state(LEVELS, f"{name}.about.json"), asdict(measured) | {"months": len(seen)})
+
+
+def pairs(months: Sequence[int]) -> list[tuple[int, int]]:
+    """Pairs of months a year apart, evenly chosen; of those that follow each other where there are none."""
+    known = set(months)
+    apart = [(month, month + YEAR) for month in months if month + YEAR in known] or [*pairwise(months)]
+    chosen = np.linspace(0, len(apart) - 1, min(WINDOWS, len(apart))).round().astype(int)
+    return [apart[place] for place in chosen]
+
+
+def windows(
+    grid: Grid, pairs: Sequence[tuple[int, int]], rng: np.random.Generator
+) -> Iterator[tuple[tuple[int, int], tuple[slice, slice]]]:
+    """Each pair with a window of fine cells, so that the same are looked at whatever the tiles."""
+    size = max(1, SIDE // grid.ratio)
+    for pair in pairs:
+        first = [int(rng.integers(max(1, cells - size + 1))) for cells in grid.shape]
+        rows, columns = (
+            slice(start * grid.ratio, min(start + size, cells) * grid.ratio)
+            for start, cells in zip(first, grid.shape, strict=True)
+        )
+        yield pair, (rows, columns)
+
+
+def _change(workspace: Workspace, name: str, pair: tuple[int, int], window: tuple[slice, slice]) -> Array:
+    """What is seen of a window in one month less the other, with the variance of a single month."""
+    before, after = (storage.read_region(workspace.cube, OBSERVED, name, (month, *window)) for month in pair)
+    return np.asarray((after - before) / np.sqrt(2))
+
+
+def _noise(workspace: Workspace, name: str) -> tuple[noise.Noise, int]:
+    """Noise of a source, as `level` measured it, and months from which cycles are learned."""
+    told = storage.read_json(workspace.state(LEVELS, f"{name}.about.json"))
+    return noise.Noise(told["variance"], told["scale"], told["power"]), int(told["months"])
 
 
 def _level(workspace: Workspace, name: str, grid: Grid, coarse: tuple[slice, slice], index: int) -> Array:
@@ -198,14 +246,16 @@ def _level(workspace: Workspace, name: str, grid: Grid, coarse: tuple[slice, sli
 
 
 def learn(workspace: Workspace, name: str, grid: Grid, tile: Tile, months: Sequence[tuple[int, float]]) -> None:
-    """Learn the annual cycles of a tile's places, month after month."""
+    """Learn the annual cycles of a tile's places, month after month, and smooth what noise they have."""
 
     def departures() -> Iterator[tuple[float, Array]]:
         for index, phase in months:
             seen = storage.read_region(workspace.cube, OBSERVED, name, (index, *tile.fine))
             yield phase, seen - _level(workspace, name, grid, tile.coarse, index)
 
-    for part, values in zip(HARMONICS, gaps.annual_cycle(departures(), fill.shape(tile.fine)), strict=True):
+    measured, count = _noise(workspace, name)
+    cycle = gaps.annual_cycle(departures(), fill.shape(tile.fine))
+    for part, values in zip(HARMONICS, gaps.smooth_cycle(cycle, measured.variance, count), strict=True):
         storage.write_region(workspace.cube, CYCLE, f"{name}_{part}", values, tile.fine)
 
 
@@ -221,8 +271,8 @@ def close(
 ) -> Arrays:
     """Fill the gaps of a tile's month, and write it with the share that is filled; the block means are kept.
 
-    Where only some dates of the month show a place, these are read once more, and the others completed by what is
-    usual there.
+    Noise is smoothed as far as the source has any. Where only some dates of the month show a place, these are read once
+    more, and the others completed by what is usual there.
     """
     with fill.blank_on_failure(partial(blank, workspace, reading, scenes, grid, tile, months, alike, marker)):
         source, index = reading.source, fill.observed_at(months, alike[0])
@@ -231,13 +281,16 @@ def close(
         month = _Month(workspace, source.name, grid, around, index)
         seen = storage.read_region(workspace.cube, OBSERVED, source.name, (index, *tile.fine))
         values, filled = seen, np.isnan(seen).astype("float32")
-        if partly:
-            fine = grid.fine[around.fine]
-            values, shown = cube.read_completed(reading, scenes, fine, alike[0], (month.level, month.cycle))
-            values, filled = values[inner], np.where(np.isnan(seen), 1, 1 - shown[inner])
+        measured, _ = _noise(workspace, source.name)
+        if partly or measured.variance or np.isnan(seen).any():
+            usual, phase = (month.level, month.cycle), gaps.phase(alike[0])
+            if partly:
+                values, shown = cube.read_completed(reading, scenes, grid.fine[around.fine], alike[0], usual)
+                filled = np.where(np.isnan(seen), 1, 1 - shown[inner])
+            else:
+                values = gaps.fill(month.observed, *usual, phase)
+            values = gaps.quiet(values, gaps.expected(*usual, phase), measured)[inner]
             values = np.where(np.isfinite(values), values, seen)
-        elif np.isnan(seen).any():
-            values = gaps.fill(month.observed, month.level, month.cycle, gaps.phase(alike[0]))[inner]
         # Totals and rates have no values below none.
         values = values if source.aggregate == "mean" else np.maximum(values, 0)
         _put(workspace, source, tile, fill.times(source, months, alike), values, np.where(np.isnan(values), 0, filled))
