@@ -316,6 +316,16 @@ PREDICTORS = Section(
             "Change of the blocked error when the factor is left out.",
             "Bars for each factor and season, to the right where the model is worse without it.",
         ),
+        Figure(
+            "effects",
+            "What the Gaussian process has learned of each predictor",
+            "How much drier or wetter than at its mean soil is estimated to be as one predictor changes and the others "
+            "stay: what its curve adds, without products with other predictors. The band holds the curve with a "
+            "probability of 90 %, if the model is right: where it is wide, or holds 0 throughout, little was learned. "
+            "Where seasons agree, their curves lie on one another. Predictors that act most come first, 16 at most; "
+            "one may stand for another that goes with it.",
+            "A panel for each predictor with a curve for each season, and around it a band.",
+        ),
         Table("importance", "Importance of each feature and group", folded=True),
         Table("ablation", "Error without a factor", "", ("season", "without"), folded=True),
         Table(
@@ -327,6 +337,7 @@ PREDICTORS = Section(
             "is a guess; the coarse scores cannot see it.",
             folded=True,
         ),
+        Table("effects", "Curves of the Gaussian process, at their knots", folded=True),
         Table("selection", "Factors chosen step by step", folded=True),
     ),
 )
