@@ -248,6 +248,13 @@ IN_SITU = Section(
             "years. K-L of fewer than 10 pairs is left out.",
             ("season", "product"),
         ),
+        Table(
+            "station_intervals",
+            "Prediction intervals against stations",
+            "Share of the months of stations of volumetric soil moisture that lie between lower and upper, beside the "
+            "level that was asked for. A station is a point and has errors of its own, of which the intervals know "
+            "nothing: expect it to lie within less often.",
+        ),
         Table("station_seasons", "Scores of seasonal means", "", ("season", "product"), folded=True),
         Table(
             "station_gains",
