@@ -25,6 +25,7 @@ SECTIONS = {
     "partedSource": inputs.HarmonisedSection,
     "quality": inputs.QualitySection,
     "place": inputs.PlaceSection,
+    "antecedent": inputs.AntecedentSection,
     "samples": sections.SamplesSection,
     "models": sections.Models,
     "maps": sections.Maps,

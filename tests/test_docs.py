@@ -38,6 +38,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`sources.<name>`": inputs.SourceSection,
     "`sources.<name>.quality`": inputs.QualitySection,
     "`sources.<name>.place`": inputs.PlaceSection,
+    "`sources.<name>.antecedent`": inputs.AntecedentSection,
     "`sources.<name>` of several parts": inputs.HarmonisedSection,
     "`samples`": sections.SamplesSection,
     "`models`": sections.Models,

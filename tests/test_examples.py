@@ -17,7 +17,8 @@ from commands import Ended, soilscale
 from downloads import download
 from servers import granules
 from servers.miniatures import Miniatures, miniatures
-from soilscale import config, proposal
+from soilscale import config, cube, proposal
+from soilscale.samples import SHARE
 from soilscale.sources import facts
 
 CUBES = {"conus": 0.02, "files": 0.001}
@@ -49,6 +50,21 @@ def test_the_paper_has_its_sensors_and_its_twelve_predictors() -> None:
     assert names == {"precipitation", "lst", "ndvi", "evi", "et", "land_cover", "elevation", "sand", "silt", "clay"}
     elevation = next(source for source in settings.predictors if source.name == "elevation")
     assert elevation.derive == ("slope", "aspect")
+
+
+def test_the_recipe_of_the_paper_is_its_own_in_every_choice() -> None:
+    settings = config.load(str(EXAMPLES[[path.stem for path in EXAMPLES].index("paper")]))
+    assert settings.span == ("2002-06", "2017-08")
+    assert settings.target.origins == ("amsr_e", "amsr2")
+    features = {name for source in settings.predictors for name in cube.feature_names(source)}
+    moving = {"precipitation", "lst", "ndvi", "evi", "et", "land_cover"}
+    assert features == moving | {"elevation", "slope", "aspect_angle", "sand", "silt", "clay"}
+    assert settings.models.algorithms == ("random_forest", "svm", "knn")
+    assert SHARE == 0.7
+    assert settings.season_scheme.names == ("spring", "summer", "autumn", "winter")
+    maps = settings.maps
+    assert (maps.algorithm, maps.seasonal, maps.gaps, maps.conserve) == ("random_forest", "predictors", "none", False)
+    assert (maps.interval, maps.applicability, maps.porosity, maps.frozen) == (None, False, False, "flag")
 
 
 @pytest.fixture(scope="module")

@@ -436,3 +436,30 @@ def test_stations_with_most_months_are_drawn() -> None:
     assert len(shown) == stations.MOST_STATIONS
     assert shown == sorted(shown)
     assert not {"S00", "S01", "S02"} & set(shown)
+
+
+def curves() -> pd.DataFrame:
+    """Curves of three features in two seasons: rain acts most, and sand not at all."""
+    parts = []
+    for season, factor in (("summer", 1.0), ("winter", 0.5)):
+        for feature, reach in (("sand", 0.0), ("ndvi", 0.02), ("precipitation", 0.1)):
+            effect = factor * reach * np.linspace(-1, 1, 11)
+            rows = {"season": season, "feature": feature, "at": np.linspace(10, 60, 11), "effect": effect, "sd": 0.01}
+            parts.append(pd.DataFrame(rows))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_curves_of_features_stand_in_the_order_of_what_they_do_with_bands_around_them() -> None:
+    axes = panels(drawn(figures.effects, curves(), {"precipitation": "mm month-1", "sand": "%", "ndvi": "1"}))
+    assert [one.get_xlabel() for one in axes] == ["precipitation, mm month-1", "NDVI", "sand, %"]
+    summer, winter, _ = axes[0].get_lines()
+    assert list(summer.get_ydata()) == pytest.approx(list(0.1 * np.linspace(-1, 1, 11)))
+    assert max(winter.get_ydata()) == pytest.approx(0.05)
+    band = axes[0].collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((-0.1 - 0.01645, 0.1 + 0.01645))
+
+
+def test_curves_of_many_features_show_those_that_act_most() -> None:
+    rows = [("all", f"f{i}", at, i * at, 0.1) for i in range(30) for at in (0.0, 1.0)]
+    axes = panels(drawn(figures.effects, pd.DataFrame(rows, columns=["season", "feature", "at", "effect", "sd"]), {}))
+    assert [one.get_xlabel() for one in axes] == [f"f{i}" for i in range(29, 13, -1)]

@@ -247,6 +247,13 @@ def test_a_map_that_loses_to_bilinear_is_said_to_lose(context: reports.Context, 
     assert "the maps lose to bilinear, which needs no model at all" in text
 
 
+def test_a_verdict_tells_of_the_paper_s_algorithm() -> None:
+    (verdict,) = verdicts(skill("truth", nearest=0.02, bilinear=0.01, svm=0.005, random_forest=0.0075), "svm")
+    assert verdict.sentence.endswith(" The paper's algorithm, a random forest, has 0.0075.")
+    (own,) = verdicts(skill("truth", nearest=0.02, bilinear=0.01, random_forest=0.0075), "random_forest")
+    assert "a random forest, has" not in own.sentence
+
+
 def test_a_map_that_loses_to_both_is_said_to_lose_to_both() -> None:
     (verdict,) = verdicts(skill("truth", nearest=0.02, bilinear=0.01, svm=0.03), "svm")
     assert verdict.sentence.endswith("the maps lose to nearest and bilinear, which need no model at all.")

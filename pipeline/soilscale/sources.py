@@ -118,6 +118,19 @@ class Harmonise:
 
 
 @dataclass(frozen=True)
+class Derivation:
+    """How a predictor is made from others, month by month, after their gaps are filled."""
+
+    kind: Literal["antecedent", "range", "tvdi"]
+    of: tuple[str, ...]
+    """Names of the sources that it is made from."""
+    months: int = 0
+    """Months before the one that it is made for which it takes."""
+    decay: float = 1.0
+    """Weight of each month as a share of that of the month after it."""
+
+
+@dataclass(frozen=True)
 class Source:
     """One input: where its items are, how its pixels decode, and how they become months on the grid."""
 
@@ -169,6 +182,10 @@ class Source:
     """Whether overviews that are averages are read in place of pixels; None: unless something is derived."""
     harmonise: Harmonise | None = None
     """Of a target that has no items of its own: what it is made from."""
+    memory: int = 0
+    """Months before each month that what is derived from it takes."""
+    derivation: Derivation | None = None
+    """Of a predictor that has no items of its own: what it is made from."""
 
     @property
     def on_coarse(self) -> bool:
@@ -176,8 +193,25 @@ class Source:
         return self.role != "predictor"
 
     @property
+    def composed(self) -> bool:
+        """Whether it has no items of its own, but is made from other sources."""
+        return self.harmonise is not None or self.derivation is not None
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Months back from a month, 0 among them, in which its items count for that month."""
+        return tuple(sorted({0, *self.lags, *range(1, self.memory + 1)}))
+
+    @property
+    def back(self) -> int:
+        """Months before the first of a period that it is read for."""
+        return self.steps[-1]
+
+    @property
     def origins(self) -> tuple[str, ...]:
-        """Names of the sources whose items show it: its parts, or itself."""
+        """Names of the sources whose items show it: those that it is made from, or itself."""
+        if self.derivation is not None:
+            return self.derivation.of
         return (self.name,) if self.harmonise is None else self.harmonise.parts
 
     @property

@@ -14,6 +14,7 @@ from soilscale.errors import nearest
 from soilscale.seasons import SCHEMES
 from soilscale.sources import (
     Aggregate,
+    Derivation,
     Harmonise,
     Kind,
     Matching,
@@ -48,6 +49,12 @@ GRID, GRIDS = "(grid)", "(grids)"
 
 OWN_KEYS = ("parts", "harmonise", "reference", "through")
 FEWEST = 2
+
+FARTHEST = 24
+"""Months that a lag or a memory may reach back; the cube's groups that begin earlier hold as many."""
+
+DERIVATIONS = ("antecedent", "night", "tvdi")
+"""Keys of a source by which a predictor is made from it month by month."""
 
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 """What names of sources, groups and seasons look like."""
@@ -179,6 +186,13 @@ AnyPlaces = Annotated[
 ]
 
 
+class AntecedentSection(Section):
+    """Memory of what fell in earlier months."""
+
+    months: int = Field(default=3, ge=1, le=FARTHEST)
+    decay: float = Field(default=0.5, gt=0, le=1)
+
+
 class SourceSection(Section):
     """One input."""
 
@@ -198,8 +212,13 @@ class SourceSection(Section):
     composite: float | None = Field(default=None, gt=0)
     aggregate: Aggregate = "mean"
     resampling: ResamplingName = "auto"
-    derive: tuple[Literal["slope", "aspect", "aspect_angle"], ...] = ()
-    lags: tuple[Annotated[int, Field(ge=1, le=24)], ...] = ()
+    derive: tuple[Literal["slope", "aspect", "aspect_angle", "twi"], ...] = ()
+    lags: tuple[Annotated[int, Field(ge=1, le=FARTHEST)], ...] = ()
+    antecedent: AntecedentSection | None = None
+    night: Name | None = None
+    """The source of the night, from which that of the day differs by its range."""
+    tvdi: Name | None = None
+    """The vegetation index against which a land surface temperature tells how dry it is."""
     group: Name | None = None
     static: bool | None = None
     classes: tuple[int, ...] | None = None
@@ -236,6 +255,9 @@ class SourceSection(Section):
             raise FaultError(("role", f"the {self.role} has neither lags nor derive, and is not static"))
         if self.static and self.lags:
             raise FaultError(("lags", "a static source has no lags"))
+        for key in DERIVATIONS:
+            if getattr(self, key) and (self.role != "predictor" or self.kind != "continuous" or self.static):
+                raise FaultError((key, "expected only on a continuous predictor that changes from month to month"))
         ascending("valid_range", self.valid_range)
         return self
 
@@ -253,8 +275,22 @@ class SourceSection(Section):
 
     def source(self, name: str) -> Source:
         """The source as the stages take it."""
-        values = self.model_dump(exclude={"quality", "place"})
-        return Source(name=name, quality=self.rules, place=self.places, **values)
+        values = self.model_dump(exclude={"quality", "place", *DERIVATIONS})
+        memory = self.antecedent.months if self.antecedent else 0
+        return Source(name=name, quality=self.rules, place=self.places, memory=memory, **values)
+
+    def derived(self, name: str) -> Iterator[Source]:
+        """Predictors that are made from this source and others, month by month."""
+        group = self.group
+        made: dict[str, Derivation] = {}
+        if self.antecedent is not None:
+            made["api"] = Derivation("antecedent", (name,), self.antecedent.months, self.antecedent.decay)
+        if self.night is not None:
+            made["range"] = Derivation("range", (name, self.night))
+        if self.tvdi is not None:
+            made["tvdi"] = Derivation("tvdi", (name, self.tvdi))
+        for end, how in made.items():
+            yield Source(f"{name}_{end}", catalog="", collection="", asset="", group=group, derivation=how)
 
 
 class HarmonisedSection(Section):
@@ -357,6 +393,20 @@ def faults(targets: Mapping[str, HarmonisedSection], sources: Sequence[Source]) 
     for source in sources:
         if source.role == "part" and source.name not in used:
             yield f"sources.{source.name}.role", "got 'part', but no target names this source among its parts"
+
+
+def derived_faults(sources: Sequence[Source], derived: Sequence[Source]) -> Iterator[tuple[str, str]]:
+    """Key and what is wrong there, of sources that something is made from beside the one whose key says so."""
+    known = {source.name: source for source in sources if source.role == "predictor"}
+    keys = {"range": "night", "tvdi": "tvdi"}
+    for how in filter(None, (source.derivation for source in derived)):
+        first, *others = how.of
+        for other in others:
+            key = f"sources.{first}.{keys[how.kind]}"
+            if other not in known or other == first:
+                yield key, f"there is no other predictor {other!r}{nearest(other, known)}"
+            elif known[other].kind == "categorical" or known[other].static or known[other].derive:
+                yield key, f"{other!r} must be continuous and change from month to month"
 
 
 def _part_faults(target: HarmonisedSection, known: Mapping[str, Source]) -> Iterator[str]:

@@ -31,6 +31,7 @@ from soilscale.config.inputs import (
     as_factors,
     as_scheme,
     ascending,
+    derived_faults,
     faults,
     placed,
 )
@@ -320,6 +321,7 @@ class Config(Section):
         elif not self.predictors:
             yield "sources", "the target alone cannot be downscaled; add predictors"
         yield from faults(self._harmonised, self.source_list)
+        yield from derived_faults(self.source_list, self.derived_list)
         if taken := self._taken_names():
             yield "sources", f"more than one variable would be called {', '.join(taken)}; name the sources otherwise"
         yield from self._group_faults()
@@ -333,7 +335,7 @@ class Config(Section):
         """Groups of several features that have the name of one of them, so that no table could tell them apart."""
         features = {
             lagged(feature, lag): source.group
-            for source in self.source_list
+            for source in (*self.source_list, *self.derived_list)
             for feature in feature_names(source)
             for lag in (0, *source.lags)
         }
@@ -345,7 +347,7 @@ class Config(Section):
     def _ablation_faults(self) -> Iterator[Fault]:
         """Features and groups to be left out that no source has; classes that are not named are found in the data."""
         wanted = self.models.ablation
-        found = [source for source in self.source_list if source.role == "predictor"]
+        found = [source for source in (*self.source_list, *self.derived_list) if source.role == "predictor"]
         features = {name: source for source in found for name in feature_names(source)}
         known = {lagged(name, lag) for name, source in features.items() for lag in (0, *source.lags)}
         known |= {source.group or factor(source, name) for name, source in features.items()}
@@ -365,7 +367,7 @@ class Config(Section):
         own = {*KEYS, MAP, VALID_FRACTION, SPATIAL_REF, "time_bounds"}
         names = [
             lagged(feature, lag)
-            for source in self.source_list
+            for source in (*self.source_list, *self.derived_list)
             if source.name != MAP or source.role != "target"
             for feature in dict.fromkeys((source.name, *feature_names(source)))
             for lag in (0, *source.lags)
@@ -416,6 +418,14 @@ class Config(Section):
         """All sources that have items, as the stages take them."""
         written = self.sources.items()
         return tuple(section.source(name) for name, section in written if isinstance(section, SourceSection))
+
+    @cached_property
+    def derived_list(self) -> tuple[Source, ...]:
+        """Predictors that are made from other sources month by month."""
+        written = self.sources.items()
+        return tuple(
+            made for name, section in written if isinstance(section, SourceSection) for made in section.derived(name)
+        )
 
     @cached_property
     def _harmonised(self) -> dict[str, HarmonisedSection]:

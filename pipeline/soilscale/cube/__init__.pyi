@@ -1,6 +1,6 @@
-from . import gaps, noise
+from . import gaps, memory, noise
 from .layers import codes, meets
-from .months import read_completed, read_month, read_static
+from .months import margin, read_completed, read_month, read_static
 from .naming import factor, feature_names, lagged
 from .overviews import choose_overview
 from .probes import Place, Probe, crs_name, file_unit, probe
@@ -10,6 +10,7 @@ from .selection import covered_days, days_of, is_constant, select
 from .variables import (
     BEFORE,
     CYCLE,
+    EARLIER,
     FILLED,
     FRACTION,
     HARMONICS,
@@ -28,6 +29,7 @@ from .variables import (
 __all__ = [
     "BEFORE",
     "CYCLE",
+    "EARLIER",
     "FILLED",
     "FRACTION",
     "HARMONICS",
@@ -55,7 +57,9 @@ __all__ = [
     "groups",
     "is_constant",
     "lagged",
+    "margin",
     "meets",
+    "memory",
     "noise",
     "probe",
     "read_completed",

@@ -13,13 +13,14 @@ from odc.geo.geobox import GeoBox
 
 from soilscale import kernels
 from soilscale.catalog import Scene
-from soilscale.cube import gaps, opening, sums
+from soilscale.cube import gaps, opening, sums, wetness
 from soilscale.cube.ahead import ahead
 from soilscale.cube.layers import layer, terrain
-from soilscale.cube.naming import ANGLE, TERRAIN, feature_names
+from soilscale.cube.naming import ANGLE, TERRAIN, WETNESS, feature_names
 from soilscale.cube.reading import Reading
 from soilscale.cube.selection import SLACK, days_of, length, spans
 from soilscale.cube.warping import Floats, Layer
+from soilscale.grid import metres_per_cell
 from soilscale.seasons import following
 from soilscale.sources import Source
 
@@ -56,15 +57,31 @@ def read_static(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> di
     """
     ordered = sorted(scenes, key=lambda scene: (scene.start, scene.item), reverse=True)
     with _files(reading, ordered):
-        values = layer(reading, ordered, geobox)
-        features = _named(reading.source, None if values is None else values[0], geobox)
+        features, wet = _static(reading, ordered, geobox)
         found = terrain(reading, ordered, geobox) if reading.source.derive else None
     if reading.source.derive:
         known = feature_names(reading.source)
         derived = np.full((len(TERRAIN), *geobox.shape), np.nan) if found is None else found[0]
         named = dict(zip(TERRAIN, derived, strict=True)) | {ANGLE: kernels.aspect(*derived[1:])}
+        if wet is not None:
+            named[WETNESS] = wetness.index(wet, derived[0], metres_per_cell(geobox.pad(wetness.MARGIN)))
         features |= {name: values for name, values in named.items() if name in known}
     return features
+
+
+def margin(source: Source) -> int:
+    """Cells around a grid that a source's features hang on."""
+    return wetness.MARGIN if WETNESS in source.derive else 0
+
+
+def _static(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> tuple[dict[str, Floats], Floats | None]:
+    """Features of a static source itself, and its values with the margin that its wetness needs."""
+    beyond = margin(reading.source)
+    values = layer(reading, scenes, geobox.pad(beyond) if beyond else geobox)
+    if not beyond:
+        return _named(reading.source, None if values is None else values[0], geobox), None
+    around = _named(reading.source, None if values is None else values[0], geobox.pad(beyond))[reading.source.name]
+    return {reading.source.name: around[beyond:-beyond, beyond:-beyond]}, around
 
 
 def read_month(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month: np.datetime64) -> dict[str, Floats]:

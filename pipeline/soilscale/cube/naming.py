@@ -7,6 +7,9 @@ from soilscale.sources import Source
 TERRAIN = ("slope", "northness", "eastness")
 """Features derived from elevation, in the order of `kernels.terrain`."""
 
+WETNESS = "twi"
+"""The topographic wetness index, likewise derived only where it is asked for."""
+
 ANGLE = "aspect_angle"
 """The paper's aspect, whose mean over a coarse cell means nothing: derived only where it is asked for by name."""
 
@@ -22,6 +25,8 @@ def feature_names(source: Source) -> tuple[str, ...]:
         derived.extend(TERRAIN[1:])
     if ANGLE in source.derive:
         derived.append(ANGLE)
+    if WETNESS in source.derive:
+        derived.append(WETNESS)
     return (source.name, *derived)
 
 
@@ -34,7 +39,7 @@ def factor(source: Source, name: str) -> str:
         return source.name
     if name in TERRAIN[1:]:
         return "aspect"
-    if name in {TERRAIN[0], ANGLE}:
+    if name in {TERRAIN[0], ANGLE, WETNESS}:
         return name
     return f"{source.name}_and_lags" if source.lags else source.name
 
@@ -48,4 +53,4 @@ def units(source: Source, unit: str) -> dict[str, str]:
     """Unit of each feature of a source, given the source's own."""
     if source.kind == "categorical":
         return dict.fromkeys(feature_names(source), "1")
-    return {source.name: unit, "slope": "degree", "northness": "1", "eastness": "1", ANGLE: "degree"}
+    return {source.name: unit, "slope": "degree", "northness": "1", "eastness": "1", ANGLE: "degree", WETNESS: "1"}

@@ -22,11 +22,15 @@ OBSERVED, LEVEL, CYCLE, FILLED = "observed", "level", "cycle", "filled"
 """Groups of sources whose gaps are filled: months as they are seen, levels of months over the area, annual cycles of
 places, and how much of the days of the fine group is filled."""
 
+EARLIER = "earlier"
+"""Group of the months before the cube's first of sources from which something with a memory is derived."""
+
 HARMONICS = ("mean", "cosine", "sine")
 """Ends of the names of the coefficients of an annual cycle."""
 
 BEFORE = 24
-"""Months before the cube's first with which `OBSERVED` and `LEVEL` begin: the longest lag reaches back to them."""
+"""Months before the cube's first with which `OBSERVED`, `LEVEL` and `EARLIER` begin: the longest lag reaches back to
+them."""
 
 TOGETHER = 12
 """Months of a chunk of the coarse group and of the valid shares, which cover the whole area."""
@@ -45,7 +49,8 @@ class Input:
 def fillable(given: Input) -> bool:
     """Whether the gaps of a source can be filled by levels and annual cycles: a predictor's that changes in time."""
     source = given.source
-    return source.role == "predictor" and source.kind == "continuous" and not given.static and not source.derive
+    changes = source.role == "predictor" and source.kind == "continuous" and not given.static
+    return changes and not source.derive and source.derivation is None
 
 
 def features(inputs: Sequence[Input]) -> dict[str, Input]:
@@ -129,7 +134,13 @@ def template(inputs: Sequence[Input], grid: Grid, months: Months, *, filled: boo
         COARSE: _dataset(grid, COARSE, months, coarse, coarse_attrs),
         FRACTION: _dataset(grid, COARSE, months, shares, share_attrs),
     }
+    if memory := {given.source.name: attrs[given.source.name] for given in inputs if given.source.memory}:
+        found[EARLIER] = _dataset(grid, FINE, _with_earlier(months), dict.fromkeys(memory, False), memory)
     return found | (_of_gaps(inputs, grid, months) if filled else {})
+
+
+def _with_earlier(months: Months) -> Months:
+    return np.arange(months[0] - np.timedelta64(BEFORE, "M"), months[-1] + np.timedelta64(1, "M"))
 
 
 def _of_gaps(inputs: Sequence[Input], grid: Grid, months: Months) -> dict[str, xr.Dataset]:
@@ -145,7 +156,7 @@ def _of_gaps(inputs: Sequence[Input], grid: Grid, months: Months) -> dict[str, x
         for part in HARMONICS
     }
     flag_attrs = {name: {"long_name": f"share of the days of {name} that is filled", "units": "%"} for name in flags}
-    earlier = np.arange(months[0] - np.timedelta64(BEFORE, "M"), months[-1] + np.timedelta64(1, "M"))
+    earlier = _with_earlier(months)
     return {
         OBSERVED: _dataset(grid, FINE, earlier, dict.fromkeys(names, False), attrs),
         LEVEL: _dataset(grid, COARSE, earlier, dict.fromkeys(names, False), attrs),

@@ -1,4 +1,4 @@
-from . import causes, commands, dispatch, gaps, gathering, owner, period, plan, releases, units, workspace
+from . import causes, commands, deriving, dispatch, gaps, gathering, owner, period, plan, releases, units, workspace
 from .commands import cube, make_maps, report, samples, search, train
 from .lease import held
 from .overview import check, status
@@ -16,6 +16,7 @@ __all__ = [
     "check",
     "commands",
     "cube",
+    "deriving",
     "dispatch",
     "foresee",
     "gaps",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from soilscale import storage
 from soilscale.errors import DataError
-from soilscale.flow import freezing, gaps, learn, mapping, plan, reporting, stages
+from soilscale.flow import deriving, freezing, gaps, learn, mapping, plan, reporting, stages
 from soilscale.flow.mending import mended
 from soilscale.flow.session import Outcome, Run
 from soilscale.flow.units import failures, markers
@@ -81,11 +81,13 @@ def report(given: Run) -> Outcome:
 
 def _need_cube(given: Run) -> None:
     """Refuse to go on from a cube of which units are neither complete nor found to be unusable."""
-    made = {plan.CUBE, gaps.GAPS, plan.HARMONISE}
+    made = {plan.CUBE, gaps.GAPS, deriving.DERIVE, plan.HARMONISE}
     failed = {failure.name for failure in failures(given.workspace) if failure.stage in made}
     standing = given.standing
     waiting = [
-        unit.name for unit in given.cube_units if standing.units[unit.name] == plan.MISSING and unit.name not in failed
+        unit.name
+        for unit in (*given.cube_units, *given.derive_units[deriving.DERIVE])
+        if standing.units[unit.name] == plan.MISSING and unit.name not in failed
     ]
     found = markers(given.workspace, plan.HARMONISE)
     waiting += [

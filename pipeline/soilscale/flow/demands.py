@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from soilscale import cube, maps, models
-from soilscale.cube import FRACTION, Input
-from soilscale.flow import areas, detail, explain, gaps, judging, learn, mapping, plan, stacking
+from soilscale.cube import FRACTION, Input, memory
+from soilscale.flow import areas, deriving, detail, explain, gaps, judging, learn, mapping, plan, stacking
 from soilscale.flow.outlook import INDEX_TREES, Outlook
 from soilscale.maps import MONTH, SEASON
 from soilscale.models import basis
@@ -52,6 +52,12 @@ LEVELLED = 1 / 4
 CYCLE_HELD, CLOSED_HELD = 160.0, 56.0
 """Bytes that a fine cell takes while its annual cycle is learned, and while its gap is filled."""
 
+DERIVED_HELD = 40.0
+"""Bytes that a fine cell takes while a predictor is derived from others: two or three of them in double precision."""
+
+SCATTERED = 4.0 * memory.GREENNESS * (memory.HIGHEST - memory.LOWEST) / memory.STEP
+"""Bytes of the scatter of temperature and vegetation that a tile's month keeps."""
+
 SOLVED = 3
 """Times that of `outlook.LIKE_TREES` that a solve takes."""
 
@@ -85,6 +91,7 @@ def demands(outlook: Outlook) -> list[Demand]:
     found = [
         _cube(outlook),
         *_gaps(outlook),
+        *_derive(outlook),
         _gather(outlook),
         *_harmonise(outlook),
         _samples(outlook),
@@ -117,21 +124,21 @@ def _unit_count(outlook: Outlook, given: Input) -> int:
     source, known = given.source, outlook.scenes.get(given.source.name)
     if given.static:
         return outlook.tiles
-    lag = np.timedelta64(max(source.lags, default=0), "M")
+    lag = np.timedelta64(source.back, "M")
     months = np.arange(outlook.months[0] - lag, following(outlook.months[-1]))
     return outlook.tiles * (plan.count_runs(source, known, months) if known else len(months))
 
 
 def _cube(outlook: Outlook) -> Demand:
     """Work: fine cells times dates and assets, in millions."""
-    read = [given for given in outlook.inputs if given.source.harmonise is None]
+    read = [given for given in outlook.inputs if not given.source.composed]
     units = sum(_unit_count(outlook, given) for given in read)
     pixels = sum(
         outlook.dates(given) * len(given.source.bands) * (0 if given.source.on_coarse else outlook.cells)
         for given in read
     )
     fine, coarse, shares = (outlook.cube[group] for group in (FINE, COARSE, FRACTION))
-    closed = {name for name, given in outlook.features.items() if given in outlook.filled}
+    closed = {name for name, given in outlook.features.items() if given in outlook.filled or given.source.composed}
     names = [name for name in fine.data_vars if name not in closed]
     seen = sum(_unit_count(outlook, given) for given in outlook.filled)
     objects = units + _chunks(fine, names) + seen
@@ -169,6 +176,25 @@ def _gaps(outlook: Outlook) -> Iterator[Demand]:
     written = 5 / 4 * _bytes(outlook.cube[FINE], closed)
     held = outlook.tile_cells * CLOSED_HELD
     yield Demand(gaps.GAPS, units, 4.0 * done * (1 + waves), written, units + 2 * chunks, done / 1e6, held)
+
+
+def _derive(outlook: Outlook) -> Iterator[Demand]:
+    """Work: fine cells and months that are read, in millions; of edges, thousands of scatters that are added up."""
+    hows = [how for given in outlook.inputs if (how := given.source.derivation) is not None]
+    cells, months = outlook.cells, len(outlook.months)
+    held = outlook.tile_cells * DERIVED_HELD
+    if indices := sum(how.kind == "tvdi" for how in hows):
+        edges = months * indices
+        units, read = outlook.tiles * edges, 2.0 * cells * edges
+        kept = units * SCATTERED
+        yield Demand(deriving.SCATTER, units, 4 * read, kept, units, read / 1e6, held)
+        yield Demand(deriving.EDGES, edges, kept, 16.0 * edges, edges, units / 1e3, 4 * SCATTERED)
+    if hows:
+        read = float(cells) * months * sum(len(how.of) + how.months for how in hows)
+        names = [name for name, given in outlook.features.items() if given.source.derivation is not None]
+        written, objects = _bytes(outlook.cube[FINE], names), _chunks(outlook.cube[FINE], names)
+        units = outlook.tiles * months * len(hows)
+        yield Demand(deriving.DERIVE, units, 4 * read, written, units + objects, read / 1e6, held)
 
 
 def _harmonise(outlook: Outlook) -> Iterator[Demand]:

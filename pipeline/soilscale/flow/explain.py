@@ -215,8 +215,22 @@ def tables(
         "ablation": reports.ablation(_with_unused(run, _joined(run, ablation_units(run, seasons, samples))), order),
         "selection": _joined(run, select_units(run, seasons, samples)),
         "tuning": _tuned(run, seasons),
+        "effects": _effects(run, seasons),
     }
     return {name: table for name, table in found.items() if len(table)}
+
+
+def _effects(run: Run, seasons: Sequence[str]) -> pd.DataFrame:
+    """Curves of the features by the models that have such, as their descriptions tell them."""
+    parts = []
+    for season in seasons:
+        for algorithm in areas.algorithms(run.config):
+            about = storage.read_json(run.workspace.model(season, algorithm, "model.json"))
+            parts += [
+                pd.DataFrame({"season": season, "feature": feature, **curve})
+                for feature, curve in about.get("effects", {}).items()
+            ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def _with_unused(run: Run, predictions: pd.DataFrame) -> pd.DataFrame:

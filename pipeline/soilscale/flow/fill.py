@@ -263,16 +263,29 @@ def reach(source: Source, months: Months, month: np.datetime64) -> list[int]:
 
 
 def times(source: Source, months: Months, alike: Sequence[np.datetime64]) -> list[Place]:
-    """Lags, and the index in time where some months of a source go with each, for those within the cube."""
-    return [(lag, (position(months, month) + lag,)) for month in alike for lag in reach(source, months, month)]
+    """Lags, and the index in time where some months of a source go with each, for those within the cube.
+
+    Of a source from which something with a memory is derived, also months before the cube's first: indices below 0.
+    """
+    before = [index for month in alike if -source.memory <= (index := position(months, month)) < 0]
+    earlier: list[Place] = [(0, (index,)) for index in before]
+    return earlier + [
+        (lag, (position(months, month) + lag,)) for month in alike for lag in reach(source, months, month)
+    ]
 
 
 def put(workspace: Workspace, tile: Tile, places: Sequence[Place], features: Features) -> None:
-    """Write features to the fine group."""
+    """Write features to the fine group, and of months before the cube's first to that of earlier ones."""
     for lag, time in places:
+        group, at = (cube.EARLIER, (time[0] + cube.BEFORE,)) if is_earlier(time) else (FINE, time)
         for name, values in features.items():
             lagged = cube.lagged(name, lag)
-            storage.write_region(workspace.cube, FINE, lagged, values.astype("float32"), (*time, *tile.fine))
+            storage.write_region(workspace.cube, group, lagged, values.astype("float32"), (*at, *tile.fine))
+
+
+def is_earlier(time: tuple[int, ...]) -> bool:
+    """Whether a place in time lies before the cube's first month."""
+    return bool(time) and time[0] < 0
 
 
 def means(features: Features, ratio: int) -> Arrays:

@@ -286,7 +286,7 @@ def query(settings: Config, source: Source, shared: catalog.Shared) -> catalog.Q
         source=source,
         catalog=settings.catalog(source),
         bbox=lonlat_bounds(settings.nested_grid.bounds, settings.nested_grid.crs),
-        period=period(settings, max(source.lags, default=0)),
+        period=period(settings, source.back),
         pixels_per_degree=_enough(settings, source),
         shared=shared,
     )

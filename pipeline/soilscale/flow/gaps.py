@@ -354,6 +354,8 @@ def _put(
     """Write a month of a tile, and the share of its days that is filled, in per cent, more than none where any is."""
     fill.put(workspace, tile, places, {source.name: values})
     for lag, time in places:
+        if fill.is_earlier(time):
+            continue
         flag = cube.lagged(source.name, lag)
         storage.write_region(workspace.cube, FILLED, flag, np.ceil(filled * 100).astype("uint8"), (*time, *tile.fine))
 

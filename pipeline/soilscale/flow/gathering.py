@@ -27,7 +27,8 @@ def gather_units(
     units
         Units of the cube.
     filled
-        Units that have filled gaps: their means count, after the others', whose valid shares stay.
+        Units that have filled gaps: their means count, after the others', whose valid shares stay; and those that have
+        derived predictors.
     found
         Stage -> names of the markers of those that are complete.
     """
@@ -52,7 +53,7 @@ def gather_units(
         shares=tuple(name for name, given in shares.items() if given.static),
         shape=plan.grid.shape,
     )
-    read = [given.source.name for given in plan.inputs if given.source.on_coarse and given.source.harmonise is None]
+    read = [given.source.name for given in plan.inputs if given.source.on_coarse and not given.source.composed]
     of_months = fill.Gathering(
         pieces=(),
         coarse=(*read, *(name for name, given in known.items() if not given.static)),

@@ -304,7 +304,7 @@ def _origins(run: Run, months: Months) -> list[dict[str, str]]:
     origins = {}
     for given in run.plan.inputs:
         scenes = run.plan.scenes.get(given.source.name, ())
-        back = [np.timedelta64(lag, "M") for lag in (0, *given.source.lags)]
+        back = [np.timedelta64(step, "M") for step in given.source.steps]
         wanted = [month - lag for month in months for lag in back]
         least = given.source.least_coverage
         used = scenes if given.static else [scene for month in wanted for scene in cube.select(scenes, month, least)]

@@ -13,6 +13,7 @@ from soilscale import cube, models, storage
 from soilscale.flow import (
     applicability,
     areas,
+    deriving,
     detail,
     explain,
     fill,
@@ -137,7 +138,8 @@ def verify(run: Run, standing: dict[str, str], *, begun: bool) -> bool:
 def _order() -> tuple[str, ...]:
     """Stages of units, and the report, each after what it goes on from."""
     return (
-        *(plan.CUBE, *gaps.STAGES, plan.GATHER, plan.RELATE, plan.HARMONISE, plan.MERGE, stages.SAMPLES),
+        *(plan.CUBE, *gaps.STAGES, *deriving.STAGES, plan.GATHER),
+        *(plan.RELATE, plan.HARMONISE, plan.MERGE, stages.SAMPLES),
         *(areas.KNOTS, explain.SELECT, explain.TUNE, *areas.JOINT, stages.TRAIN, stacking.STACK),
         *(explain.IMPORTANCE, explain.ABLATION, intervals.INTERVALS, applicability.STAGE),
         *mapping.STAGES,
@@ -260,6 +262,8 @@ def _makers(run: Run, store: str, group: str, name: str, index: int | None, tile
     if group in {cube.OBSERVED, cube.LEVEL, cube.CYCLE, cube.FILLED}:
         return _gap_makers(run, group, name, index, tile)
     target = run.plan.target.source
+    if group == cube.EARLIER:
+        group, index = FINE, (index or 0) - cube.BEFORE
     if group != FINE:
         stage = plan.MERGE if group == COARSE and name == target.name and target.harmonise is not None else plan.GATHER
         at = None if index is None else index * cube.TOGETHER
@@ -268,6 +272,9 @@ def _makers(run: Run, store: str, group: str, name: str, index: int | None, tile
     if feature is None:
         return {}
     source = feature.source.name
+    if feature.source.derivation is not None:
+        made = run.derive_units[deriving.DERIVE]
+        return {deriving.DERIVE: {unit.name for unit in made if _made(unit, source, name, index, tile)}}
     stage = gaps.GAPS if feature in run.plan.filled else plan.CUBE
     return {stage: {unit.name for unit in run.cube_units if _made(unit, source, name, index, tile)}}
 

@@ -86,6 +86,7 @@ class Outlook:
     def inputs(self) -> tuple[Input, ...]:
         """Inputs as the items show them, else as they most likely are."""
         found = [self._input(source) for source in self.config.source_list]
+        found += [Input(source, static=False, unit="1") for source in self.config.derived_list]
         target = self.config.target
         return tuple(found if target.harmonise is None else [*found, Input(target, static=False, unit="m3 m-3")])
 

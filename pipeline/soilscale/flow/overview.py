@@ -16,6 +16,7 @@ from soilscale.flow import (
     areas,
     audit,
     causes,
+    deriving,
     detail,
     explain,
     freezing,
@@ -71,7 +72,7 @@ def status(config: Config) -> Status:
     before, after = explain.asked(config)
     stack = (stacking.STACK,) if any(models.find(name).members for name in config.models.algorithms) else ()
     learned = (areas.KNOTS, *before, *(areas.JOINT if areas.algorithms(config) else ()), TRAIN, *stack, *after)
-    closing = gaps.STAGES if config.maps.gaps == "cycle" else ()
+    closing = (gaps.STAGES if config.maps.gaps == "cycle" else ()) + _deriving(config)
     for stage in (CUBE, *closing, GATHER, *_of_parts(config), SAMPLES, *learned, *mapping.STAGES):
         standing = {name for name in markers(workspace, stage) if MARKER.search(name) and not name.endswith(FAILED)}
         units = expected.get(stage)
@@ -102,6 +103,12 @@ def status(config: Config) -> Status:
     return Status(found, failed, lines)
 
 
+def _deriving(config: Config) -> tuple[str, ...]:
+    """Stages that predictors add which are made from others month by month."""
+    kinds = {how.kind for source in config.derived_list if (how := source.derivation) is not None}
+    return deriving.STAGES if "tvdi" in kinds else (deriving.DERIVE,) if kinds else ()
+
+
 def _of_parts(config: Config) -> tuple[str, ...]:
     """Stages that a target of several parts adds."""
     how = config.target.harmonise
@@ -120,6 +127,7 @@ def _expected(run: Run) -> dict[str, list[Unit]]:
         CUBE: run.cube_units,
         **{stage: [] for stage in gaps.STAGES},
         **run.gaps_units,
+        **{stage: units for stage, units in run.derive_units.items() if stage in _deriving(run.config)},
         GATHER: run.gather_units,
         RELATE: plan.relate_units(run.plan, run.standing),
         HARMONISE: plan.harmonise_units(run.plan, run.standing),

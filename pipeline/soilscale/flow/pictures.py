@@ -10,7 +10,7 @@ import shapely
 import xarray as xr
 from numpy.typing import NDArray
 
-from soilscale import kernels, maps, storage
+from soilscale import cube, kernels, maps, storage
 from soilscale.flow import explain, learn, mapping
 from soilscale.flow.mapping import Chosen
 from soilscale.flow.material import Material
@@ -65,6 +65,8 @@ def draw(
     pairs = rows[["season", "algorithm"]].drop_duplicates().astype(object)
     if (pairs["algorithm"] == pairs["season"].map(material.algorithm)).any():
         found["scatter"] = figures.scatter(rows, material.algorithm, seasons.names)
+    if "effects" in tables:
+        found["effects"] = figures.effects(tables["effects"], cube.feature_units(run.plan.inputs))
     return found | _of_tables(tables, seasons.names)
 
 

@@ -82,7 +82,7 @@ class Plan:
 
     def source_months(self, source: Source) -> Months:
         """Months of a source that the cube holds, those that only lags need among them."""
-        lag = np.timedelta64(max(source.lags, default=0), "M")
+        lag = np.timedelta64(source.back, "M")
         return month_range(self.months[0] - lag, self.months[-1])
 
     def gaps(self) -> dict[str, list[str]]:
@@ -94,7 +94,7 @@ class Plan:
                 if not any(self.select(name, month) for name in given.source.origins)
             ]
             for given in self.inputs
-            if not given.static and given.source.role != "part"
+            if not given.static and given.source.role != "part" and given.source.derivation is None
         }
 
     def select(self, name: str, month: np.datetime64) -> list[Scene]:
@@ -140,6 +140,7 @@ def make(config: Config, workspace: Workspace) -> Plan:
         scenes[source.name] = found
         inputs.append(Input(source, static, freezing.unit(source, found, frozen)))
     inputs = [_with_classes(workspace, given) for given in inputs]
+    inputs += flow.deriving.inputs(config.derived_list, inputs)
     if config.target.harmonise is not None:
         inputs.append(_harmonised(config.target, config.target.harmonise, inputs))
     learned = config.training_months if config.maps.gaps == "cycle" else None
@@ -219,14 +220,15 @@ def _with_classes(workspace: Workspace, given: Input) -> Input:
 def cube_units(config: Config, plan: Plan) -> list[Unit]:
     """Units that fill the cube: one for each source, tile and month."""
     tiles = list(plan.grid.tiles())
-    read = [given for given in plan.inputs if given.source.harmonise is None]
+    read = [given for given in plan.inputs if not given.source.composed]
     return [unit for given in read for tile in tiles for unit in _source_units(config, plan, given, tile)]
 
 
 def _source_units(config: Config, plan: Plan, given: Input, tile: Tile) -> list[Unit]:
     source = given.source
     geobox = plan.grid.coarse[tile.coarse] if source.on_coarse else plan.grid.fine[tile.fine]
-    near = [scene for scene in plan.scenes[source.name] if cube.meets(scene, geobox)]
+    around = geobox.pad(cube.margin(source))
+    near = [scene for scene in plan.scenes[source.name] if cube.meets(scene, around)]
     read = freezing.reading(config, source, given.unit)
     if given.static:
         return [_unit_of(plan, source, unit_name(source, None, tile), near, fill.static, (read, near, plan.grid, tile))]
@@ -304,7 +306,7 @@ class State:
         parts = []
         for given in self.plan.predictors:
             around = 0 if given in self.plan.filled else reach
-            back = np.timedelta64(max(given.source.lags, default=0) + around, "M")
+            back = np.timedelta64(given.source.back + around, "M")
             parts.append(self.of(given, tile, month_range(month - back, month + np.timedelta64(around, "M"))))
         return digest(parts)
 
@@ -327,6 +329,8 @@ def state(workspace: Workspace, plan: Plan, units: Sequence[Unit]) -> State:
     """State of the cube as its markers tell."""
     seen = observed(plan, units, markers(workspace, CUBE))
     standing = dict(seen.units) | flow.gaps.standing(plan, units, seen, markers(workspace, flow.gaps.GAPS))
+    found = markers(workspace, flow.deriving.DERIVE)
+    standing |= flow.deriving.standing(plan, State(plan, standing), found)
     if plan.target.source.harmonise is not None:
         found = markers(workspace, HARMONISE)
         for unit in harmonise_units(plan, State(plan, standing)):

@@ -185,6 +185,9 @@ def _tables(material: Material, judged: judging.Judged) -> dict[str, pd.DataFram
         if run.config.maps.applicability:
             tables["applicability"] = reports.applicability.errors(months, material.truth, seasons)
     if material.paired is not None:
+        if (level := run.config.maps.interval) is not None:
+            pairs, places = material.paired.pairs, material.paired.places
+            tables["station_intervals"] = reports.station_coverage(pairs, places, months, level, seasons)
         tables |= reports.insitu.tables(material.paired, seasons, min_years=run.config.validation.min_years)
         others = judging.at_stations(material, judged)
         references["stations"] = reports.insitu.station_baselines(material.paired.pairs, algorithm, seasons, others)
@@ -193,8 +196,14 @@ def _tables(material: Material, judged: judging.Judged) -> dict[str, pd.DataFram
 
 def _rain(material: Material) -> xr.DataArray | None:
     """First feature whose unit is that of monthly precipitation, and whose name says so."""
+    derived = {source.name for source in material.run.config.derived_list}
     for name, given in material.fine.data_vars.items():
-        if given.attrs.get("units") == RAIN and "precip" in str(name) and "_lag" not in str(name):
+        if (
+            given.attrs.get("units") == RAIN
+            and "precip" in str(name)
+            and "_lag" not in str(name)
+            and name not in derived
+        ):
             return material.coarse[name]
     return None
 

@@ -108,10 +108,20 @@ class Run:
         return flow.gaps.units(self.plan, self.cube_units, seen, found) if self.plan.filled else {}
 
     @property
+    def derive_units(self) -> dict[str, list[Unit]]:
+        """Units that derive predictors from others month by month, by their stage."""
+        if not self.config.derived_list:
+            return {stage: [] for stage in flow.deriving.STAGES}
+        found = {stage: markers(self.workspace, stage) for stage in flow.deriving.STAGES}
+        return flow.deriving.units(self.plan, self.standing, found)
+
+    @property
     def gather_units(self) -> list[Unit]:
         """Units that write the coarse group from what those keep that are complete."""
-        found = {stage: markers(self.workspace, stage) for stage in (flow.plan.CUBE, flow.gaps.GAPS)}
-        return flow.gathering.gather_units(self.plan, self.cube_units, self.gaps_units.get(flow.gaps.GAPS, []), found)
+        stages = (flow.plan.CUBE, flow.gaps.GAPS, flow.deriving.DERIVE)
+        found = {stage: markers(self.workspace, stage) for stage in stages}
+        later = [*self.gaps_units.get(flow.gaps.GAPS, ()), *self.derive_units[flow.deriving.DERIVE]]
+        return flow.gathering.gather_units(self.plan, self.cube_units, later, found)
 
     @property
     def merge_units(self) -> list[Unit]:

@@ -72,4 +72,6 @@ def known(features: Mapping[str, Source], units: Mapping[str, str]) -> Soil:
 
 def _words(source: Source) -> set[str]:
     """Words in the name of a source and of its profile, such as ``mod11`` of MOD11A2, in small letters."""
+    if source.derivation is not None:  # the range of a temperature is none itself
+        return set()
     return set(re.findall(r"[a-z]+[0-9]*", f"{source.name} {source.profile or ''}".lower()))

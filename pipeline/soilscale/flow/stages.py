@@ -11,7 +11,20 @@ import pandas as pd
 
 from soilscale import catalog, cube, models, reports, samples, storage
 from soilscale.errors import DataError, IncompleteError
-from soilscale.flow import areas, audit, explain, fill, fitting, freezing, gaps, inventory, learn, plan, stacking
+from soilscale.flow import (
+    areas,
+    audit,
+    deriving,
+    explain,
+    fill,
+    fitting,
+    freezing,
+    gaps,
+    inventory,
+    learn,
+    plan,
+    stacking,
+)
 from soilscale.flow.layout import Layout, lay
 from soilscale.flow.session import Run
 from soilscale.flow.units import Receipt, Unit
@@ -75,10 +88,11 @@ def fill_cube(run: Run) -> None:
     lay(
         Layout(run.workspace, run.workspace.cube, "layout.json", run.plan.layout, run.plan.months),
         cube.template(run.plan.inputs, run.plan.grid, run.plan.months, filled=bool(run.plan.filled)),
-        (plan.CUBE, *gaps.STAGES, plan.GATHER, plan.RELATE, plan.HARMONISE, plan.MERGE),
+        (plan.CUBE, *gaps.STAGES, *deriving.STAGES, plan.GATHER, plan.RELATE, plan.HARMONISE, plan.MERGE),
     )
     run.do(run.cube_units, "cube")
     _fill_gaps(run)
+    _derive(run)
     run.do(run.gather_units, "cube: coarse cells")
     if run.plan.target.source.harmonise is not None:
         _harmonise(run)
@@ -91,6 +105,14 @@ def _fill_gaps(run: Run) -> None:
         raise_failed(run.do(work[gaps.LEVELS], "cube: levels of months"))
         raise_failed(run.do(work[gaps.CYCLES], "cube: annual cycles"))
         run.do(work[gaps.GAPS], "cube: gaps")
+
+
+def _derive(run: Run) -> None:
+    """Derive predictors from others month by month."""
+    if run.config.derived_list:
+        raise_failed(run.do(run.derive_units[deriving.SCATTER], "cube: temperature and vegetation"))
+        raise_failed(run.do(run.derive_units[deriving.EDGES], "cube: dry and wet edges"))
+        run.do(run.derive_units[deriving.DERIVE], "cube: derived predictors")
 
 
 def _harmonise(run: Run) -> None:

@@ -2,7 +2,7 @@
 
 from soilscale.reports import applicability, figures, insitu
 from soilscale.reports.comparison import comparison
-from soilscale.reports.intervals import blocked_errors, coverage, interval
+from soilscale.reports.intervals import blocked_errors, coverage, interval, station_coverage
 from soilscale.reports.page import Context, page
 from soilscale.reports.scores import SCORES
 from soilscale.reports.sensors import level, sensor_series, sensors
@@ -39,6 +39,7 @@ __all__ = [
     "page",
     "sensor_series",
     "sensors",
+    "station_coverage",
     "truth",
     "upscaled",
     "upscaled_errors",

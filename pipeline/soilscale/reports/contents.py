@@ -248,6 +248,13 @@ IN_SITU = Section(
             "years. K-L of fewer than 10 pairs is left out.",
             ("season", "product"),
         ),
+        Table(
+            "station_intervals",
+            "Prediction intervals against stations",
+            "Share of the months of stations of volumetric soil moisture that lie between lower and upper, beside the "
+            "level that was asked for. A station is a point and has errors of its own, of which the intervals know "
+            "nothing: expect it to lie within less often.",
+        ),
         Table("station_seasons", "Scores of seasonal means", "", ("season", "product"), folded=True),
         Table(
             "station_gains",
@@ -316,6 +323,16 @@ PREDICTORS = Section(
             "Change of the blocked error when the factor is left out.",
             "Bars for each factor and season, to the right where the model is worse without it.",
         ),
+        Figure(
+            "effects",
+            "What the Gaussian process has learned of each predictor",
+            "How much drier or wetter than at its mean soil is estimated to be as one predictor changes and the others "
+            "stay: what its curve adds, without products with other predictors. The band holds the curve with a "
+            "probability of 90 %, if the model is right: where it is wide, or holds 0 throughout, little was learned. "
+            "Where seasons agree, their curves lie on one another. Predictors that act most come first, 16 at most; "
+            "one may stand for another that goes with it.",
+            "A panel for each predictor with a curve for each season, and around it a band.",
+        ),
         Table("importance", "Importance of each feature and group", folded=True),
         Table("ablation", "Error without a factor", "", ("season", "without"), folded=True),
         Table(
@@ -327,6 +344,7 @@ PREDICTORS = Section(
             "is a guess; the coarse scores cannot see it.",
             folded=True,
         ),
+        Table("effects", "Curves of the Gaussian process, at their knots", folded=True),
         Table("selection", "Factors chosen step by step", folded=True),
     ),
 )

@@ -10,9 +10,13 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from soilscale.reports.insitu import STATION, VOLUME
 from soilscale.reports.tables import field, pieces, shared_months
 from soilscale.schema import LOWER, MAP, QUALITY, UPPER, Quality
 from soilscale.seasons import ALL, Seasons
+
+Tally = dict[tuple[str, str], NDArray[np.float64]]
+"""Season and kind of cells -> how many values lie within, the sum of widths, and how many values there are."""
 
 
 def interval(errors: NDArray[np.float64], level: float) -> tuple[float, float]:
@@ -81,17 +85,61 @@ def coverage(maps: xr.Dataset, known: xr.DataArray, level: float, season_of: Sea
         season, cells (``observed`` or ``predicted``: whether the coarse cell has an observation), level, coverage
         (share of the values within), width (mean, m3 m-3), n.
     """
-    tally: dict[tuple[str, str], NDArray[np.float64]] = {}
+    tally: Tally = {}
     for month in shared_months(known, maps[MAP]):
         for piece in pieces(maps[MAP]):
             truth, lower, upper = (field(array, month, piece) for array in (known, maps[LOWER], maps[UPPER]))
             flags = field(maps[QUALITY], month, piece).astype("uint8")
-            for bit, cells in ((Quality.OBSERVED, "observed"), (Quality.PREDICTED, "predicted")):
-                use = np.isfinite(truth) & np.isfinite(lower) & ((flags & bit) > 0)
-                within = (truth[use] >= lower[use]) & (truth[use] <= upper[use])
-                part = np.array([within.sum(), (upper[use] - lower[use]).sum(), use.sum()])
-                for season in (season_of.name(month), ALL):
-                    tally[season, cells] = tally.get((season, cells), np.zeros(3)) + part
+            _count(tally, season_of.name(month), truth, lower, upper, flags)
+    return _table(tally, level, season_of)
+
+
+def station_coverage(
+    pairs: pd.DataFrame, places: pd.DataFrame, maps: xr.Dataset, level: float, season_of: Seasons
+) -> pd.DataFrame:
+    """How often what stations measure, as volumetric soil moisture, lies between the lower and the upper layer.
+
+    Parameters
+    ----------
+    pairs, places
+        Of `insitu.Paired`.
+    maps, level
+        As `coverage` takes them.
+
+    Returns
+    -------
+    DataFrame
+        As `coverage`.
+    """
+    tally: Tally = {}
+    known = pairs[pairs["unit"] == VOLUME].merge(places[[*STATION, "row", "column"]], on=STATION)
+    for time, rows in known.groupby("time"):
+        month = np.datetime64(pd.Timestamp(str(time)), "M")
+        at = rows["row"].to_numpy(), rows["column"].to_numpy()
+        lower, upper, flags = (field(maps[name], month)[at] for name in (LOWER, UPPER, QUALITY))
+        observed = rows["observed"].to_numpy("float64")
+        _count(tally, season_of.name(month), observed, lower, upper, flags.astype("uint8"))
+    return _table(tally, level, season_of)
+
+
+def _count(
+    tally: Tally,
+    season: str,
+    truth: NDArray[np.floating],
+    lower: NDArray[np.floating],
+    upper: NDArray[np.floating],
+    flags: NDArray[np.uint8],
+) -> None:
+    """Add what lies within of one month to its season's and to all."""
+    for bit, cells in ((Quality.OBSERVED, "observed"), (Quality.PREDICTED, "predicted")):
+        use = np.isfinite(truth) & np.isfinite(lower) & ((flags & bit) > 0)
+        within = (truth[use] >= lower[use]) & (truth[use] <= upper[use])
+        part = np.array([within.sum(), (upper[use] - lower[use]).sum(), use.sum()])
+        for name in (season, ALL):
+            tally[name, cells] = tally.get((name, cells), np.zeros(3)) + part
+
+
+def _table(tally: Tally, level: float, season_of: Seasons) -> pd.DataFrame:
     rank = {name: place for place, name in enumerate((*season_of.names, ALL))}
     rows = [
         (season, cells, level, inside / n, width / n, int(n))

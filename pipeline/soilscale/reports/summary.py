@@ -63,6 +63,9 @@ MASKED = 0.0005
 SKILL = 0.1
 """R2 on held-out blocks below which a model is said to have no skill: it leaves nine tenths of the variance."""
 
+FOREST = "random_forest"
+"""The paper's algorithm."""
+
 FOREMOST = 3
 """Factors that are named for each season."""
 
@@ -80,6 +83,8 @@ class Verdict:
     """Baselines that are as good as the maps or better, over all seasons."""
     worse_in: tuple[str, ...]
     """Seasons in which some baseline is as good as the maps or better."""
+    forest: float | None = None
+    """Value of the paper's algorithm, where it was trained and is not that of the maps."""
 
     @property
     def own(self) -> float:
@@ -110,7 +115,9 @@ class Verdict:
             lost = listed(self.worse_than)
             text = f"{start} against {rivals}: the maps lose to {lost}, which {need} no model at all."
         seasons = [words(season) for season in self.worse_in if season != ALL]
-        return text + (f" They do not beat both in {listed(seasons)}." if seasons and self.good else "")
+        text += f" They do not beat both in {listed(seasons)}." if seasons and self.good else ""
+        plain = "" if self.forest is None else number(self.metric, self.forest)
+        return text + (f" The paper's algorithm, a random forest, has {plain}." if plain else "")
 
 
 def verdicts(baselines: pd.DataFrame, own: str) -> list[Verdict]:
@@ -143,6 +150,7 @@ def verdicts(baselines: pd.DataFrame, own: str) -> list[Verdict]:
                 values={name: values[ALL, name] for name in (own, *rivals)},
                 worse_than=tuple(lost[ALL]),
                 worse_in=tuple(season for season in seasons if lost[season]),
+                forest=values.get((ALL, FOREST)) if own != FOREST else None,
             )
         )
     return found

@@ -1,4 +1,5 @@
 from .charts import accuracy_bars, scatter, skill_bars, time_series
+from .effects import effects
 from .factors import ablation, comparison, importance
 from .harmonised import sensors
 from .maps import Area, maps_side_by_side, representative, rmse_maps, study_area
@@ -9,6 +10,7 @@ __all__ = [
     "ablation",
     "accuracy_bars",
     "comparison",
+    "effects",
     "importance",
     "maps_side_by_side",
     "representative",

@@ -13,7 +13,7 @@ from soilscale.reports.insitu.agreement import (
     tell_of_years,
 )
 from soilscale.reports.insitu.collocation import Collocation, collocation, triple_collocation
-from soilscale.reports.insitu.files import SUFFIX, is_soil_moisture, read_csv, read_stm, unzipped
+from soilscale.reports.insitu.files import SUFFIX, VOLUME, is_soil_moisture, read_csv, read_stm, unzipped
 from soilscale.reports.insitu.pairing import STATION, VALUES, Paired, inside, labels, pair, seasonal
 from soilscale.reports.insitu.screening import UNREADABLE, Account, Measured, Rules, measured
 from soilscale.seasons import Seasons
@@ -61,6 +61,7 @@ __all__ = [
     "SUFFIX",
     "UNREADABLE",
     "VALUES",
+    "VOLUME",
     "Account",
     "Collocation",
     "Measured",
