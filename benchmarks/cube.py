@@ -44,7 +44,7 @@ from cube_files import KINDS, QUALITY, Case, needed, serve, write
 from numpy.typing import NDArray
 
 from soilscale import catalog, cube
-from soilscale.cube.ahead import READERS
+from soilscale.cube.prefetch import READERS
 from soilscale.grid import Grid
 
 Months = dict[str, NDArray[Any]]

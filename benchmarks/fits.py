@@ -28,11 +28,12 @@ import numpy as np
 import pandas as pd
 from memory import peak
 
-from soilscale.flow import explain, learn
-from soilscale.flow.workspace import Workspace
+from soilscale.engine.output import Workspace
 from soilscale.models import Job, selection
 from soilscale.samples import SHARE
 from soilscale.seasons import ALL
+from soilscale.storage import tables
+from soilscale.tasks import model_factors, single_fits
 
 FEATURES = tuple("abcdefghi")
 UNITS = dict.fromkeys(FEATURES, "1")
@@ -72,8 +73,8 @@ def write(workspace: Workspace, cells: int, years: int) -> None:
     """Write the training table."""
     names = [workspace.state("samples", f"{2002 + year}.parquet") for year in range(years)]
     for year, name in enumerate(names):
-        learn.write_table(name, part(cells, 2002 + year))
-    learn.put_together(names, workspace.samples)
+        tables.write_table(name, part(cells, 2002 + year))
+    tables.put_together(names, workspace.samples)
 
 
 def fits(workspace: Workspace, trees: int) -> Mapping[str, Callable[[], object]]:
@@ -85,9 +86,9 @@ def fits(workspace: Workspace, trees: int) -> Mapping[str, Callable[[], object]]
     factors = {name: name for name in FEATURES}
     task = selection.Task(SEASON, "random_forest", options["parameters"], 0)
     return {
-        **{job.name: partial(learn.fit, workspace, job, FEATURES, UNITS, options) for job in jobs},
-        "ablation": partial(explain.ablate, workspace, "without", factors, FEATURES[0], task),
-        "importance": partial(explain.importance, workspace, season, FEATURES, factors, options),
+        **{job.name: partial(single_fits.fit, workspace, job, FEATURES, UNITS, options) for job in jobs},
+        "ablation": partial(model_factors.ablate, workspace, "without", factors, FEATURES[0], task),
+        "importance": partial(model_factors.importance, workspace, season, FEATURES, factors, options),
     }
 
 

@@ -54,7 +54,7 @@ EXPIRY = 5.0
 COMMAND = """
 import sys
 from soilscale import cli
-from soilscale.flow import lease
+from soilscale.engine import lease
 lease.RENEWED, lease.LOOK, lease.EXPIRY = 0.5, 0.2, float(sys.argv.pop(1))
 cli.main()
 """

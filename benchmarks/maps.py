@@ -36,7 +36,8 @@ from dask_ml.wrappers import ParallelPostFit
 from distributed import Client, LocalCluster
 
 from soilscale import clusters, config, kernels, maps, models, synthetic
-from soilscale.flow import Run, mapping
+from soilscale.stages import mapping
+from soilscale.stages.project import Project
 
 WAYS = {"soilscale, 1 worker": 1, "soilscale": 2, "script": 2}
 """Way -> its workers."""
@@ -67,7 +68,7 @@ def settings(told: str, output: Path) -> config.Config:
 
 def warm() -> None:
     """Import on a worker what maps need, as the stages before have, and have the forest's prediction compiled."""
-    for module, name in (("flow.draw", "predict"), ("publish", "write_cog")):
+    for module, name in (("tasks.map_tiles", "predict"), ("publish", "write_cog")):
         getattr(importlib.import_module(f"soilscale.{module}"), name)  # what it is made of is imported with it
     table = np.random.default_rng(0).random((50, 2), dtype="float32")
     forest: Any = models.algorithms.ALGORITHMS["random_forest"].make({"n_estimators": 2}, 2, 0)
@@ -76,7 +77,7 @@ def warm() -> None:
 
 def ours(client: Client, told: str, output: Path) -> None:
     """Map stage of the command."""
-    mapping.draw_maps(Run(settings(told, output), lambda: client, lambda _doing, _done, _total: None))
+    mapping.draw_maps(Project(settings(told, output), lambda: client, lambda _doing, _done, _total: None))
 
 
 def script(_client: Client, told: str, output: Path) -> None:

@@ -10,8 +10,8 @@ has; what the fits take of a nation's table is measured by `fits.py`.
 Columns of the CSV: ``area`` (tiles), ``tile`` (coarse cells along its side), ``repetition``, ``stage`` (as in the names
 of markers; ``report`` is the process of that command, ``runner-COMMAND`` that of the others), ``tasks``, ``peak_mib``
 (greatest resident memory while a task of the stage ran), ``seconds`` (of processor time of all its tasks), ``read_mib``
-and ``written_mib`` (by all its tasks, as the kernel counts); and what by `soilscale.flow.demands` the stage asks for:
-``units``, ``work``, ``load_mib``, ``asked_read_mib`` and ``asked_written_mib``.
+and ``written_mib`` (by all its tasks, as the kernel counts); and what by `soilscale.estimate.workload` the stage asks
+for: ``units``, ``work``, ``load_mib``, ``asked_read_mib`` and ``asked_written_mib``.
 
 ``--coefficients FILE`` writes what `soilscale plan` computes with. Those of the package are from the command that they
 name.
@@ -41,12 +41,14 @@ from distributed import Client, LocalCluster, Worker, WorkerPlugin
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
-from soilscale import clusters, config, flow
-from soilscale.flow import Run, plan
-from soilscale.flow.demands import REPORT, demands
-from soilscale.flow.outlook import Outlook
-from soilscale.flow.workspace import Workspace
+from soilscale import clusters, config
+from soilscale.engine.output import Workspace
+from soilscale.estimate.assumptions import Outlook
+from soilscale.estimate.workload import REPORT, demands
+from soilscale.runs import commands as commands_runs
 from soilscale.seasons import following
+from soilscale.stages import plan
+from soilscale.stages.project import Project
 
 SIDE, RATIO = 0.25, 24
 WEST, NORTH = 90.0, 45.0
@@ -249,8 +251,8 @@ def measure(commands: str, path: str) -> dict[str, dict[str, float]]:
         before = traffic()
         began = time.process_time()
         for command in commands.split(","):
-            work = flow.make_maps if command == "map" else getattr(flow, command)
-            work(Run(settings, lambda: client, quiet))
+            work = commands_runs.make_maps if command == "map" else getattr(commands_runs, command)
+            work(Project(settings, lambda: client, quiet))
         after, took = traffic(), time.process_time() - began
         found = {stage: told for worker in client.run(plain).values() for stage, told in worker.items()}
     moved = [(new - old) / 2**20 for new, old in zip(after, before, strict=True)]
@@ -290,7 +292,7 @@ def case(folder: Path, area: int, repetition: int, tile: int, trees: int, rows_d
 
 
 def coefficients(rows: Sequence[dict[str, Any]], command: str) -> dict[str, Any]:
-    """Rates of the stages, as `soilscale.flow.sizing` reads them.
+    """Rates of the stages, as `soilscale.estimate.resources` reads them.
 
     Time and bytes are those of all cases over what they asked for, beyond what the cheapest unit takes. Memory is a
     line that no case lies above.

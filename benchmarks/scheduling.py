@@ -29,9 +29,10 @@ from distributed.deploy.subprocess import SubprocessCluster
 
 from soilscale import catalog, config
 from soilscale.cube import Input
-from soilscale.flow import dispatch, plan
-from soilscale.flow.units import Unit, perform
-from soilscale.flow.workspace import Workspace
+from soilscale.engine import scheduler as scheduler_engine
+from soilscale.engine.output import Workspace
+from soilscale.engine.units import Unit, perform
+from soilscale.stages import cube_units, plan
 
 WAYS = ("soilscale", "one by one", "all at once")
 """Ours; ours with one unit in a task; everything submitted at once, one task for each unit."""
@@ -94,7 +95,7 @@ def units(count: int, milliseconds: float) -> list[Unit]:
     given = settings(count)
     scenes = {source.name: catalog.scenes(items(source.name, given.months), source) for source in given.source_list}
     inputs = tuple(Input(source, static=False, unit="1") for source in given.source_list)
-    planned = plan.cube_units(given, plan.Plan(inputs, scenes, given.nested_grid, given.months))
+    planned = cube_units.cube_units(given, plan.Plan(inputs, scenes, given.nested_grid, given.months))
     return [replace(unit, work=nap, arguments=(milliseconds, *unit.arguments), blank=None) for unit in planned[:count]]
 
 
@@ -130,7 +131,7 @@ def measure(way: str, count: int, workers: int, milliseconds: float, folder: str
     work, workspace = units(count, milliseconds), Workspace(folder)
     planned = peak()
     if way == "one by one":
-        dispatch.MOST_UNITS = 1
+        scheduler_engine.MOST_UNITS = 1
     with (
         SubprocessCluster(
             host="127.0.0.1", n_workers=workers, threads_per_worker=1, scheduler_kwargs={"dashboard": False}
@@ -143,7 +144,7 @@ def measure(way: str, count: int, workers: int, milliseconds: float, folder: str
         if way == "all at once":
             submit_all(client, workspace, work)
         else:
-            dispatch.run(lambda: client, workspace, work, quiet, "units")
+            scheduler_engine.run(lambda: client, workspace, work, quiet, "units")
         wall = time.perf_counter() - start
         found = {
             "runner_ms": (cpu() - before) / count * 1000,
@@ -156,7 +157,7 @@ def measure(way: str, count: int, workers: int, milliseconds: float, folder: str
         }
         start = time.perf_counter()
         if way != "all at once":
-            dispatch.run(lambda: client, workspace, work, quiet, "units")
+            scheduler_engine.run(lambda: client, workspace, work, quiet, "units")
         return found | {"rerun_s": time.perf_counter() - start}
 
 

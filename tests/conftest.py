@@ -56,7 +56,7 @@ def _shared(tmp_path_factory: pytest.TempPathFactory) -> None:
 def drawings() -> Iterator[None]:
     """Draw no figure of a run again of the same data: drawing takes more than half of a small run's time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("soilscale.flow.pictures.figures", Drawings())
+        patch.setattr("soilscale.stages.report_figures.figures", Drawings())
         yield
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from distributed import get_worker
 
-from soilscale.flow import units
+from soilscale.engine import units
 
 FILLED = 600 * 2**20
 """Bytes that are held."""

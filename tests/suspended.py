@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from soilscale import storage
-from soilscale.flow.workspace import Workspace
+from soilscale.engine.output import Workspace
 
 SIDE, MONTHS = 8, 6
 

@@ -13,7 +13,7 @@ import pytest
 import rasterio
 
 from commands import edit, invoke, sparse_world
-from soilscale.flow import audit
+from soilscale.stages import input_audit
 
 pytestmark = pytest.mark.slow
 
@@ -128,10 +128,10 @@ def test_a_target_far_outside_its_physical_range_is_an_error(config: Path, tmp_p
     ],
 )
 def test_what_a_catalog_gave_is_held_against_what_it_says(counts: dict[str, Any], rules: list[str]) -> None:
-    assert [rule for rule, _ in audit.of_catalog(counts)] == rules
+    assert [rule for rule, _ in input_audit.of_catalog(counts)] == rules
 
 
 def test_the_documentation_lists_every_rule_as_it_is() -> None:
     text = (Path(__file__).parents[1] / "docs" / "audit.md").read_text()
     rows = re.findall(r"^\| `([^`]+)` \| (\w+) \| (.+) \|$", text, re.MULTILINE)
-    assert rows == [(name, rule.level, rule.text) for name, rule in audit.RULES.items()]
+    assert rows == [(name, rule.level, rule.text) for name, rule in input_audit.RULES.items()]

@@ -36,8 +36,8 @@ from servers.files import serve
 from servers.static_catalog import static_catalog
 from soilscale.catalog import documents
 from soilscale.errors import ConfigurationError
-from soilscale.flow import material
 from soilscale.schema import Quality
+from soilscale.tasks import reference_data
 
 pytestmark = pytest.mark.slow
 
@@ -438,7 +438,7 @@ def test_a_truth_without_the_variable_names_what_it_has(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigurationError, match=r"has no 'soil_moisture' in its group 'month', but error, sm; expected"
     ):
-        material.truth(url)
+        reference_data.truth(url)
 
 
 # The output

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soilscale.catalog import intervals
+from soilscale.catalog import time_coverage
 from soilscale.catalog.query import Item
 from soilscale.errors import DataError
 
@@ -29,7 +29,7 @@ def resolved(items: list[Item], composite: float | None = None) -> list[tuple[st
     """Intervals as texts, dates alone where both ends are midnight."""
     return [
         (str(start).removesuffix("T00:00:00"), str(end).removesuffix("T00:00:00"))
-        for start, end in intervals.resolve(items, composite)
+        for start, end in time_coverage.resolve(items, composite)
     ]
 
 
@@ -181,28 +181,30 @@ def test_an_interval_that_ends_before_it_starts_is_none() -> None:
 
 def test_an_item_without_time_is_named() -> None:
     with pytest.raises(DataError, match=r"'None' has neither datetime nor start_datetime"):
-        intervals.resolve([item(datetime=None)], None)
+        time_coverage.resolve([item(datetime=None)], None)
 
 
 @pytest.mark.parametrize("text", [None, 5, "", "yesterday", "2005-13-01", "2005-02-30T00:00:00Z"])
 def test_what_is_no_instant_is_none(text: object) -> None:
-    assert intervals.instant(text) is None
+    assert time_coverage.instant(text) is None
 
 
 def test_instants_are_read_in_any_spelling() -> None:
     expected = datetime(2005, 1, 31, 22, 30, tzinfo=UTC)
     for text in ("2005-01-31T22:30:00Z", "2005-01-31t22:30:00z", "2005-01-31 22:30:00", "2005-02-01T00:30:00+02:00"):
-        assert intervals.instant(text) == expected
+        assert time_coverage.instant(text) == expected
 
 
 def test_the_margin_is_what_the_neighbours_need() -> None:
-    assert intervals.margin([between("2005-01-01", "2005-01-08T23:59:59Z")], None) == timedelta(0)
-    assert intervals.margin(at("2005-01-01"), 8) == timedelta(days=8)
-    assert intervals.margin(at("2005-01-01", "2005-02-01"), None) == timedelta(days=intervals.REACH)
-    assert intervals.margin(at("2005-01-01", "2005-02-01", "2005-03-01"), None) == timedelta(0)
-    assert intervals.margin(at("2005-01-01", "2005-01-11", "2005-01-21"), None) == timedelta(days=10)
-    assert intervals.margin(at("2001-01-01", "2006-01-01", "2011-01-01"), None) == timedelta(days=intervals.REACH)
-    assert intervals.margin([], None) == timedelta(0)
+    assert time_coverage.margin([between("2005-01-01", "2005-01-08T23:59:59Z")], None) == timedelta(0)
+    assert time_coverage.margin(at("2005-01-01"), 8) == timedelta(days=8)
+    assert time_coverage.margin(at("2005-01-01", "2005-02-01"), None) == timedelta(days=time_coverage.REACH)
+    assert time_coverage.margin(at("2005-01-01", "2005-02-01", "2005-03-01"), None) == timedelta(0)
+    assert time_coverage.margin(at("2005-01-01", "2005-01-11", "2005-01-21"), None) == timedelta(days=10)
+    assert time_coverage.margin(at("2001-01-01", "2006-01-01", "2011-01-01"), None) == timedelta(
+        days=time_coverage.REACH
+    )
+    assert time_coverage.margin([], None) == timedelta(0)
 
 
 INSTANTS = st.datetimes(datetime(1980, 1, 1), datetime(2060, 1, 1))  # noqa: DTZ001 - hypothesis wants naive ones
@@ -222,22 +224,22 @@ COMPOSITES = st.one_of(st.none(), st.sampled_from([0.5, 1, 8, 16, 30, 365]), st.
 
 @given(items=ITEMS, composite=COMPOSITES)
 def test_intervals_are_never_empty(items: list[Item], composite: float | None) -> None:
-    for start, end in intervals.resolve(items, composite):
+    for start, end in time_coverage.resolve(items, composite):
         assert end > start
 
 
 @given(dates=st.lists(DATES, min_size=1, max_size=12, unique=True), composite=COMPOSITES)
 def test_inferred_intervals_do_not_overlap(dates: list[datetime], composite: float | None) -> None:
-    found = sorted(intervals.resolve([item(datetime=f"{date.isoformat()}Z") for date in dates], composite))
+    found = sorted(time_coverage.resolve([item(datetime=f"{date.isoformat()}Z") for date in dates], composite))
     assert all(one[1] <= other[0] for one, other in pairwise(found) if one != other)
 
 
 @given(items=ITEMS, composite=st.one_of(st.none(), st.sampled_from([1, 8, 16, 365])))
 def test_a_stamped_item_means_the_same_alone(items: list[Item], composite: float | None) -> None:
-    found = intervals.resolve(items, composite)
-    stamped = [intervals.stamp(one, span) for one, span in zip(items, found, strict=True)]
-    assert intervals.resolve(stamped, composite) == found
-    assert [intervals.resolve([one], None)[0] for one in stamped] == found
+    found = time_coverage.resolve(items, composite)
+    stamped = [time_coverage.stamp(one, span) for one, span in zip(items, found, strict=True)]
+    assert time_coverage.resolve(stamped, composite) == found
+    assert [time_coverage.resolve([one], None)[0] for one in stamped] == found
 
 
 # --- clocks, frequent instants, platforms -------------------------------------------------------------------------
@@ -300,8 +302,10 @@ def test_local_midnights_of_years_are_of_the_year_that_begins() -> None:
 
 
 def test_the_margin_reaches_local_midnights_before_the_period() -> None:
-    assert intervals.margin(moments(*(f"2005-0{month}-01T00:00:00+08:00" for month in (1, 2, 3))), None) == timedelta(1)
-    assert intervals.margin(moments(*(f"2005-0{m}-{d}T16:00:00Z" for m, d in ((1, 31), (2, 28), (3, 31)))), None)
+    assert time_coverage.margin(
+        moments(*(f"2005-0{month}-01T00:00:00+08:00" for month in (1, 2, 3))), None
+    ) == timedelta(1)
+    assert time_coverage.margin(moments(*(f"2005-0{m}-{d}T16:00:00Z" for m, d in ((1, 31), (2, 28), (3, 31)))), None)
 
 
 def test_several_instants_a_day_of_one_place_keep_their_hours() -> None:
@@ -322,13 +326,13 @@ def test_dates_of_two_platforms_do_not_cut_each_other_short() -> None:
 
 
 def test_which_lengths_the_calendar_tells() -> None:
-    assert intervals.by_calendar(at("2005-01-01", "2005-02-01", "2005-03-01"))
-    assert intervals.by_calendar(at("2003-01-01", "2004-01-01"))
-    assert not intervals.by_calendar(at("2005-01-01", "2005-01-02", "2005-01-03"))
-    assert not intervals.by_calendar(at("2005-01-01"))
+    assert time_coverage.by_calendar(at("2005-01-01", "2005-02-01", "2005-03-01"))
+    assert time_coverage.by_calendar(at("2003-01-01", "2004-01-01"))
+    assert not time_coverage.by_calendar(at("2005-01-01", "2005-01-02", "2005-01-03"))
+    assert not time_coverage.by_calendar(at("2005-01-01"))
 
 
 def test_what_states_its_interval_still_does_when_it_is_frozen() -> None:
     stated, inferred = between("2005-01-01", "2005-01-31"), at("2005-01-01")[0]
-    frozen = [intervals.stamp(one, intervals.resolve([one], 8)[0])["properties"] for one in (stated, inferred)]
-    assert [intervals.states(properties) for properties in frozen] == [True, False]
+    frozen = [time_coverage.stamp(one, time_coverage.resolve([one], 8)[0])["properties"] for one in (stated, inferred)]
+    assert [time_coverage.states(properties) for properties in frozen] == [True, False]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from soilscale.flow import causes
-from soilscale.flow.units import Outcome, Receipt
+from soilscale.engine import causes
+from soilscale.engine.units import Outcome, Receipt
 
 
 def failed(name: str, message: str, stage: str = "cube", outcome: Outcome = "failed") -> Receipt:

@@ -14,7 +14,7 @@ from prometheus_client.metrics import MetricWrapperBase
 import charts
 from charts import MOSELLE, Document
 from soilscale import config
-from soilscale.flow import metrics, units
+from soilscale.engine import metrics, units
 
 CASES: dict[str, tuple[str | None, dict[str, Any]]] = {
     "local": ("local", {}),

@@ -39,8 +39,8 @@ from servers.static_catalog import static_catalog
 from soilscale import storage
 from soilscale.catalog import documents, signing
 from soilscale.cube import opening
-from soilscale.flow import probing
 from soilscale.schema import FINE
+from soilscale.stages import probing
 
 pytestmark = pytest.mark.slow
 

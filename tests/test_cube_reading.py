@@ -17,7 +17,7 @@ from rasterio.crs import CRS
 from servers.files import Files, serve
 from soilscale import extents
 from soilscale.cube import assets, mesh, read_month, select, warping
-from soilscale.cube.ahead import READERS, ahead, next_ahead, turn
+from soilscale.cube.prefetch import READERS, ahead, next_ahead, turn
 from soilscale.cube.windows import SPARE, strips
 from soilscale.sources import QualityRule
 from worlds import MODIS_1KM, SINUSOIDAL, around, box, cover, reading, scene, write
@@ -188,7 +188,7 @@ def test_a_forked_process_reads_ahead_with_threads_of_its_own() -> None:
     """In a process of its own, since to fork one that has threads is not sound in general."""
     script = """
 import os, signal
-from soilscale.cube.ahead import ahead
+from soilscale.cube.prefetch import ahead
 read = lambda: [found for _, found in ahead(lambda job: job + 1, range(3), distant=True)]
 assert read() == [1, 2, 3]
 child = os.fork()

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import charts
 from charts import MOSELLE
-from soilscale.flow import metrics, units
+from soilscale.engine import metrics, units
 
 DASHBOARD: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "deploy" / "grafana-dashboard.json").read_text(encoding="utf-8")

@@ -13,7 +13,8 @@ import yaml
 
 import charts
 from charts import CHART, VERSIONS
-from soilscale import config, flow
+from soilscale import config
+from soilscale.estimate import resources
 
 ROOT = CHART.parents[1]
 FILES = {
@@ -94,7 +95,7 @@ def test_no_secret_stands_in_it(of: str) -> None:
 def test_its_workers_have_the_memory_that_the_sizing_asks_for(of: str) -> None:
     values = merged(of)
     months = {"period": values["config"]["training"]}
-    sizing = flow.foresee(config.validate(values["config"] | months | {"output": "/nonexistent"}))
+    sizing = resources.foresee(config.validate(values["config"] | months | {"output": "/nonexistent"}))
     for size in sizing.sizes:
         assert size.memory < _memory(values, size.stage), size.stage
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression
 
-from soilscale import descent, models
-from soilscale.forest import LEAF, Forest, rounded_down
+from soilscale import models
+from soilscale.forests import traversal
+from soilscale.forests.trees import LEAF, Forest, rounded_down
 from soilscale.models import TrendForest
 from soilscale.models.prediction import flat
 
@@ -102,7 +103,7 @@ def grown(draw: st.DrawFn) -> tuple[Forest, NDArray[np.float32]]:
 @settings(max_examples=200, deadline=None)
 def test_a_row_goes_left_where_it_is_at_most_the_threshold(given_trees: tuple[Forest, NDArray[np.float32]]) -> None:
     forest, X = given_trees
-    np.testing.assert_array_equal(descent.mean(descent.lay(forest, X.shape[1]), X), walked(forest, X))
+    np.testing.assert_array_equal(traversal.mean(traversal.lay(forest, X.shape[1]), X), walked(forest, X))
 
 
 @given(
@@ -183,7 +184,7 @@ def test_a_prediction_depends_on_its_row_alone(monkeypatch: pytest.MonkeyPatch) 
     expected = forest.predict(rows)
     order = random.permutation(len(rows))
     for size in (2**16, 1000):
-        monkeypatch.setattr(descent, "ROWS", size)
+        monkeypatch.setattr(traversal, "ROWS", size)
         for threads in (1, 2, 5):
             predictor = models.ready(forest, threads)
             np.testing.assert_array_equal(predictor.predict(rows), expected)
@@ -199,11 +200,11 @@ def test_the_share_of_the_splits_tells_how_far_rows_are_apart() -> None:
         child=np.array([[1, 4], [2, 3], [-1, -1], [-1, -1], [5, 6], [-1, -1], [-1, -1]], "int32"),
         value=np.arange(7.0),
     )
-    found = descent.lay(forest, 3)
+    found = traversal.lay(forest, 3)
     np.testing.assert_array_equal(found.weight, [4 + 2, 2, 0])
     steps = np.unique(found.steps[0], return_counts=True)
     np.testing.assert_array_equal(steps[0], [5, 9])
-    np.testing.assert_allclose(steps[1] / descent.STEPS, [4 / 6, 2 / 6], atol=0.01)
+    np.testing.assert_allclose(steps[1] / traversal.STEPS, [4 / 6, 2 / 6], atol=0.01)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])
@@ -247,7 +248,9 @@ def test_a_forest_laid_end_to_end_holds_every_tree() -> None:
 
 
 def test_without_a_place_to_keep_compiled_code_each_process_compiles() -> None:
-    code = "from soilscale.forest import permutation; import numpy; print(sorted(permutation(4, numpy.uint64(1))))"
+    code = (
+        "from soilscale.forests.trees import permutation; import numpy; print(sorted(permutation(4, numpy.uint64(1))))"
+    )
     nowhere = {"NUMBA_CACHE_LOCATOR_CLASSES": "numba.core.caching._IPythonCacheLocator"}
     found = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | nowhere, capture_output=True, text=True, check=False

@@ -15,10 +15,10 @@ import xarray as xr
 from servers.faults import Faults
 from servers.seaweed import BUCKET, Seaweed
 from soilscale import storage
+from soilscale.engine import lease, units
+from soilscale.engine.output import Workspace
+from soilscale.engine.units import Unit
 from soilscale.errors import IncompleteError
-from soilscale.flow import lease, units
-from soilscale.flow.units import Unit
-from soilscale.flow.workspace import Workspace
 from soilscale.storage import puts
 
 VALUES = np.arange(16, dtype="float32").reshape(4, 4)

@@ -25,10 +25,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soilscale import __version__, clusters, storage
+from soilscale.engine import scheduler, shutdown, units
+from soilscale.engine.output import Workspace, digest
+from soilscale.engine.units import Receipt, Unit
 from soilscale.errors import ConfigurationError, IncompleteError, ServiceError
-from soilscale.flow import dispatch, ending, units
-from soilscale.flow.units import Receipt, Unit
-from soilscale.flow.workspace import Workspace, digest
 
 STAGE = "stage"
 
@@ -150,7 +150,7 @@ class Told:
 
 
 def run(client: Client, workspace: Workspace, work: Sequence[Unit]) -> list[Receipt]:
-    return dispatch.run(lambda: client, workspace, work, Told([]), "working")
+    return scheduler.run(lambda: client, workspace, work, Told([]), "working")
 
 
 def no_client() -> Client:
@@ -257,9 +257,9 @@ def test_threads_that_begin_at_once_import_what_they_need_whole(workspace: Works
     script = """
 import pickle, sys, threading
 from importlib import import_module
-from soilscale.flow import dispatch
-from soilscale.flow.units import Unit
-from soilscale.flow.workspace import Workspace
+from soilscale.engine import scheduler as dispatch
+from soilscale.engine.units import Unit
+from soilscale.engine.output import Workspace
 
 def work(workspace, name):
     import_module(name)
@@ -295,10 +295,10 @@ def test_a_unit_that_cannot_write_stops_all(workspace: Workspace) -> None:
 
 def test_nothing_to_do_needs_no_cluster(client: Client, workspace: Workspace) -> None:
     work = [unit("a"), unit("b")]
-    assert dispatch.run(no_client, workspace, [], Told([]), "working") == []
+    assert scheduler.run(no_client, workspace, [], Told([]), "working") == []
     run(client, workspace, work)
     told = Told([])
-    assert dispatch.run(no_client, workspace, work, told, "working") == []
+    assert scheduler.run(no_client, workspace, work, told, "working") == []
     assert told.seen == [("working", 2, 2)]
     assert (calls(workspace, "a"), calls(workspace, "b")) == (1, 1)
 
@@ -306,7 +306,7 @@ def test_nothing_to_do_needs_no_cluster(client: Client, workspace: Workspace) ->
 def test_only_what_is_not_complete_is_done_and_progress_counts_on(client: Client, workspace: Workspace) -> None:
     run(client, workspace, [unit("a"), unit("b")])
     told = Told([])
-    assert dispatch.run(lambda: client, workspace, [unit(name) for name in "abcd"], told, "working") == []
+    assert scheduler.run(lambda: client, workspace, [unit(name) for name in "abcd"], told, "working") == []
     assert told.seen == [("working", 2, 4), ("working", 3, 4), ("working", 4, 4)]
     assert [calls(workspace, name) for name in "abcd"] == [1, 1, 1, 1]
 
@@ -335,7 +335,7 @@ def test_a_failed_unit_does_not_stop_the_others_and_is_named(
 ) -> None:
     told = Told([])
     with caplog.at_level(logging.ERROR):
-        receipts = dispatch.run(lambda: client, workspace, [unit("a"), unit("b", fail), unit("c")], told, "working")
+        receipts = scheduler.run(lambda: client, workspace, [unit("a"), unit("b", fail), unit("c")], told, "working")
     assert {receipt.name: receipt.outcome for receipt in receipts} == {"b": "failed"}
     assert f"{STAGE} b: b holds nothing" in caplog.text
     assert [failure.name for failure in units.failures(workspace)] == ["b"]
@@ -373,7 +373,7 @@ def test_failures_of_every_stage_are_told(client: Client, workspace: Workspace) 
 def test_a_service_that_comes_back_is_waited_for(client: Client, workspace: Workspace) -> None:
     told = Told([])
     work = [unit("a"), unit("b", reach_nothing_at_first)]
-    assert dispatch.run(lambda: client, workspace, work, told, "working") == []
+    assert scheduler.run(lambda: client, workspace, work, told, "working") == []
     assert (calls(workspace, "a"), calls(workspace, "b")) == (1, 2)
     assert [done for _, done, _ in told.seen] == sorted(done for _, done, _ in told.seen)
     assert told.seen[-1] == ("working", 2, 2)
@@ -383,11 +383,11 @@ def test_a_service_that_stays_away_is_given_up_and_the_rest_is_complete(client: 
     told = Told([])
     work = [unit("a"), unit("b", reach_nothing), unit("c", fail)]
     with pytest.raises(ServiceError) as caught:
-        dispatch.run(lambda: client, workspace, work, told, "working")
+        scheduler.run(lambda: client, workspace, work, told, "working")
     assert caught.value.status == 69
     assert "1 of 3 units of stage stage could not be done" in str(caught.value)
     assert "the store of b does not answer" in str(caught.value)
-    assert [calls(workspace, name) for name in "abc"] == [1, dispatch.ATTEMPTS, 1]
+    assert [calls(workspace, name) for name in "abc"] == [1, scheduler.ATTEMPTS, 1]
     assert standing(workspace) == {unit("a").marker, "c.failed.json"}
     assert max(done for _, done, _ in told.seen) == 2
     run(client, workspace, [unit("a"), unit("b"), unit("c", fail)])
@@ -418,13 +418,13 @@ def test_what_runs_when_a_stage_ends_early_is_complete_before_the_stage_is_left_
 def test_what_runs_for_long_when_a_stage_ends_early_is_not_waited_for_and_it_is_told(
     client: Client, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(ending, "PATIENCE", 0.1)
+    monkeypatch.setattr(shutdown, "PATIENCE", 0.1)
     with pytest.raises(ConfigurationError):
         run(client, workspace, [unit("a", linger), unit("b", write_nowhere)])
     assert "1 tasks still run on workers after 0.1 s" in caplog.text
     assert standing(workspace) == set()
-    with ending.underway("other"):
-        ending.end(client, "another")
+    with shutdown.underway("other"):
+        shutdown.end(client, "another")
     while not standing(workspace):
         time.sleep(0.05)
 
@@ -443,9 +443,9 @@ def test_a_bounded_number_of_units_is_in_flight(client: Client, workspace: Works
         most = max(most, sum(future.status == "pending" for future in list(client.futures.values())))
 
     names = [f"u{number:02d}" for number in range(30)]
-    assert dispatch.run(lambda: client, workspace, [unit(name) for name in names], watch, "working") == []
+    assert scheduler.run(lambda: client, workspace, [unit(name) for name in names], watch, "working") == []
     assert standing(workspace) == {unit(name).marker for name in names}
-    assert 0 < most <= dispatch.IN_FLIGHT * 2
+    assert 0 < most <= scheduler.IN_FLIGHT * 2
 
 
 def test_a_unit_that_kills_its_workers_is_left_missing_and_the_rest_goes_on(
@@ -453,7 +453,7 @@ def test_a_unit_that_kills_its_workers_is_left_missing_and_the_rest_goes_on(
 ) -> None:
     told = Told([])
     work = [unit("a"), replace(unit("b", die), blank=keep), unit("c")]
-    (missing,) = dispatch.run(lambda: processes, workspace, work, told, "working")
+    (missing,) = scheduler.run(lambda: processes, workspace, work, told, "working")
     assert (missing.name, missing.outcome) == ("b", "killed")
     assert "its worker died 2 times" in missing.message
     assert [calls(workspace, name) for name in ("a", "c", "b.deaths")] == [1, 1, 2]
@@ -471,7 +471,7 @@ def test_what_landed_is_not_done_again_when_the_worker_that_holds_its_receipts_d
 ) -> None:
     """Dask computes a task again whose result is lost, and one of whose end it has not heard yet."""
     packed = pickle.dumps(("run", workspace, [unit("a")]))
-    future = processes.submit(dispatch._perform, packed, key="stage-a", pure=False)  # noqa: SLF001 - as it is sent
+    future = processes.submit(scheduler._perform, packed, key="stage-a", pure=False)  # noqa: SLF001 - as it is sent
     with processes.as_current():
         wait(future)
     (worker,) = (psutil.Process(pid) for pid in processes.run(os.getpid).values())
@@ -498,14 +498,14 @@ def test_a_unit_that_kills_its_workers_is_given_up_soon_whatever_the_scheduler_a
     monkeypatch.setattr(processes.cluster.scheduler, "allowed_failures", 100)
     (missing,) = run(processes, workspace, [unit("a", die)])
     assert (missing.name, missing.outcome) == ("a", "killed")
-    assert f"its worker died {dispatch.DEATHS + dispatch.DEATHS_ALONE} times" in missing.message
+    assert f"its worker died {scheduler.DEATHS + scheduler.DEATHS_ALONE} times" in missing.message
     assert calls(workspace, "a.deaths") <= 5, "one more may have begun each time, before Dask heard that it is not to"
 
 
 def test_a_stage_whose_units_all_kill_their_workers_is_given_up(
     processes: Client, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "MOST_KILLED", 1)
+    monkeypatch.setattr(scheduler, "MOST_KILLED", 1)
     with pytest.raises(IncompleteError, match="2 tasks lost their workers again and again") as caught:
         run(processes, workspace, [unit(name, die) for name in "abc"])
     assert caught.value.status == 75
@@ -532,7 +532,7 @@ def test_short_units_go_together_and_each_is_marked(
     assert [name for task in tasks for name in task] == names
     assert len(tasks) < 200
     assert len(tasks[0]) == 1
-    assert max(map(len, tasks)) <= dispatch.MOST_UNITS
+    assert max(map(len, tasks)) <= scheduler.MOST_UNITS
     assert standing(workspace) == {unit(name).marker for name in names}
 
 

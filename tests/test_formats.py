@@ -29,12 +29,12 @@ from soilscale.catalog.placement import Placement
 from soilscale.cube import Reading
 from soilscale.cube.assets import Header
 from soilscale.errors import DataError
-from soilscale.flow import dates
 from soilscale.formats import attributes, hdfeos
 from soilscale.formats.hdf4 import Hdf4, _lock
 from soilscale.formats.ranges import Ranges
 from soilscale.formats.scratch import Scratch
 from soilscale.sources import Band, PixelGrid, QualityRule
+from soilscale.stages import dated_items
 from worlds import SINUSOIDAL, reading, scene
 
 MODIS = Path(__file__).parents[1] / ".." / "shared" / "data" / "modis"
@@ -367,7 +367,7 @@ def test_every_month_of_a_file_becomes_an_item_and_is_read_right(tmp_path: Path,
     }
     made = reading(layer="swvl1")
     span = np.datetime64("2015-02-01", "s"), np.datetime64("2016-01-01", "s")
-    found = dates.split(made, [item], span)
+    found = dated_items.split(made, [item], span)
     assert [one["id"] for one in found] == ["era_20150201", "era_20150301"]
     scenes = catalog.scenes(found, made.source)
     assert [str(one.end)[:10] for one in scenes] == ["2015-03-01", "2015-04-01"]

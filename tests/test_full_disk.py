@@ -14,9 +14,9 @@ import pytest
 import xarray as xr
 
 from soilscale import storage
-from soilscale.flow import units
-from soilscale.flow.units import Unit
-from soilscale.flow.workspace import Workspace
+from soilscale.engine import units
+from soilscale.engine.output import Workspace
+from soilscale.engine.units import Unit
 
 SIDE = 64
 ROOM = 4096
@@ -27,8 +27,8 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_full_disk import work
 from soilscale.errors import RefusedError
-from soilscale.flow import units
-from soilscale.flow.workspace import Workspace
+from soilscale.engine import units
+from soilscale.engine.output import Workspace
 try:
     units.perform(Workspace(sys.argv[1]), work())
 except RefusedError as error:
@@ -38,7 +38,7 @@ except RefusedError as error:
 
 COMPILE = """
 import logging
-from soilscale.forest import compiled
+from soilscale.forests.trees import compiled
 logging.basicConfig()
 
 @compiled

@@ -17,7 +17,7 @@ from sklearn.metrics import r2_score
 
 from soilscale import models
 from soilscale.errors import ConfigurationError, DataError
-from soilscale.forest import Forest, out_of_bag, permutation, permuted_errors
+from soilscale.forests.trees import Forest, out_of_bag, permutation, permuted_errors
 from soilscale.models import ALGORITHMS, TrendForest, importance
 
 REFERENCE = Path(__file__).parent / "data"

@@ -14,14 +14,16 @@ import pytest
 from distributed import Client, LocalCluster
 
 from commands import edit, redone, sparse_world, times
-from soilscale import config, flow, kernels, storage
-from soilscale.flow import judging
-from soilscale.flow.judging import Entry
-from soilscale.flow.mapping import CONSERVE, choose, map_units
-from soilscale.flow.material import Material
-from soilscale.flow.overview import status
-from soilscale.flow.session import Run
-from soilscale.flow.units import Unit
+from soilscale import config, kernels, storage
+from soilscale.engine.units import Unit
+from soilscale.runs import up_to_date
+from soilscale.runs.status import status
+from soilscale.stages import evaluation
+from soilscale.stages.mapping import CONSERVE, choose, map_units
+from soilscale.stages.project import Project
+from soilscale.stages.report_inputs import Material
+from soilscale.tasks import algorithm_maps
+from soilscale.tasks.algorithm_maps import Entry
 
 pytestmark = pytest.mark.slow
 
@@ -34,8 +36,8 @@ def material(folder: str, *overrides: str) -> Material:
         LocalCluster(processes=False, threads_per_worker=1, **LOCAL) as one,
         Client(one, set_as_default=False) as client,
     ):
-        run = Run(config.load(folder, overrides), lambda: client, lambda *_: None)
-        assert not flow.run(run).failures
+        run = Project(config.load(folder, overrides), lambda: client, lambda *_: None)
+        assert not up_to_date.renew(run).failures
     return Material(run)
 
 
@@ -58,7 +60,7 @@ def baselines(first: Material) -> pd.DataFrame:
 
 
 def units_of(made: Material) -> list[Unit]:
-    return judging.judge_units(made, map_units(made.run)[CONSERVE])
+    return evaluation.judge_units(made, map_units(made.run)[CONSERVE])
 
 
 def test_every_algorithm_stands_beside_every_reference(baselines: pd.DataFrame) -> None:
@@ -88,8 +90,8 @@ def test_a_judged_map_is_the_map_where_it_counts(first: Material, truth: bool) -
     own = choose(run)[run.config.season_scheme.name(np.datetime64(entry.month))]
     one = (entry.stations[0],)
     asked: Entry = replace(entry, model=own, stations=one, truth=entry.truth if truth else None)
-    judging.judge(run.workspace, recipe, slot, replace(asked, algorithm="again"))
-    url = run.workspace.state(judging.JUDGE, f"again-{entry.month}.told.json")
+    algorithm_maps.judge(run.workspace, recipe, slot, replace(asked, algorithm="again"))
+    url = run.workspace.state(algorithm_maps.JUDGE, f"again-{entry.month}.told.json")
     told = storage.read_json(url)
     storage.remove(url)
     here = first.months["soil_moisture"].isel(time=slot.index).to_numpy()
@@ -98,21 +100,21 @@ def test_a_judged_map_is_the_map_where_it_counts(first: Material, truth: bool) -
 
 
 def test_only_what_a_station_depends_on_is_predicted() -> None:
-    cells = judging.around([(0, 0), (100, 79)], (12, 20), 10)
+    cells = algorithm_maps.around([(0, 0), (100, 79)], (12, 20), 10)
     rows, columns = np.nonzero(cells)
     assert cells[:6, :6].all()
     assert cells[5:12, 2:13].all()
     assert cells.sum() == 6 * 6 + 7 * 11 - 4  # the two share row 5, columns 2 to 5
     assert (rows.max(), columns.max()) == (11, 12)
-    assert not judging.around([], (12, 20), 10).any()
+    assert not algorithm_maps.around([], (12, 20), 10).any()
 
 
 def test_a_station_depends_on_no_more() -> None:
     """A residual just out of reach does not change the value at a station, one just within does."""
     generator = np.random.default_rng(0)
     residual = generator.normal(size=(13, 13))
-    residual[6, 6 : 6 + judging.REACH] = np.nan  # over unobserved land a residual reaches farthest
-    for away, changes in ((judging.REACH, True), (judging.REACH + 1, False)):
+    residual[6, 6 : 6 + algorithm_maps.REACH] = np.nan  # over unobserved land a residual reaches farthest
+    for away, changes in ((algorithm_maps.REACH, True), (algorithm_maps.REACH + 1, False)):
         other = residual.copy()
         other[6, 6 + away] = np.nan
         values = [kernels.conserve(np.zeros((52, 52)), field, 4, -9, 9)[0] for field in (residual, other)]
@@ -120,7 +122,7 @@ def test_a_station_depends_on_no_more() -> None:
 
 
 def test_status_knows_the_stage(first: Material) -> None:
-    stage = next(stage for stage in status(first.run.config).stages if stage.name == judging.JUDGE)
+    stage = next(stage for stage in status(first.run.config).stages if stage.name == algorithm_maps.JUDGE)
     assert stage.done == stage.total == len(units_of(first))
     assert stage.failed == 0
 
@@ -152,6 +154,6 @@ def test_nothing_to_judge_by_makes_no_units(first: Material) -> None:
     blind = settings.model_copy(
         update={"validation": settings.validation.model_copy(update={"truth": None, "stations": None})}
     )
-    without = Run(blind, first.run.connect, first.run.progress)
-    assert not judging.asked(without)
-    assert judging.judge_units(Material(without), map_units(first.run)[CONSERVE]) == []
+    without = Project(blind, first.run.connect, first.run.progress)
+    assert not evaluation.asked(without)
+    assert evaluation.judge_units(Material(without), map_units(first.run)[CONSERVE]) == []

@@ -31,7 +31,7 @@ WORKERS = 2
 
 COUNTING = """
 import os
-from soilscale.flow import units
+from soilscale.engine import units
 
 if units._do.__name__ == "_do":
     do = units._do

@@ -12,12 +12,12 @@ import xarray as xr
 from pandas.testing import assert_frame_equal
 
 from soilscale import models
-from soilscale.flow import areas, learn
-from soilscale.flow.workspace import Workspace
+from soilscale.engine.output import Workspace
 from soilscale.grid import Tile
 from soilscale.models import Job
 from soilscale.seasons import ALL
-from soilscale.storage import DamagedError
+from soilscale.storage import DamagedError, tables
+from soilscale.tasks import joint_learning, single_fits, training_table
 
 SEASONS = ["winter", "summer", "spring"]
 
@@ -47,8 +47,8 @@ def workspace(tmp_path: Path) -> Workspace:
     found = Workspace(str(tmp_path))
     parts = [rows(9, 0), rows(9, 9)[:0], rows(14, 9)]
     for number, part in enumerate(parts):
-        learn.write_table(found.state("samples", f"{number}.parquet"), part)
-    learn.put_together([found.state("samples", f"{number}.parquet") for number in range(3)], found.samples)
+        tables.write_table(found.state("samples", f"{number}.parquet"), part)
+    tables.put_together([found.state("samples", f"{number}.parquet") for number in range(3)], found.samples)
     return found
 
 
@@ -60,9 +60,10 @@ def whole() -> pd.DataFrame:
 
 def test_parts_are_joined_to_a_table_like_any_other(workspace: Workspace, whole: pd.DataFrame) -> None:
     assert_frame_equal(pd.read_parquet(workspace.samples), whole)
-    assert learn.count(workspace.samples) == len(whole)
+    assert tables.count(workspace.samples) == len(whole)
     assert (
-        learn.counts(workspace.samples).value_counts().to_dict() == whole[["season", "split"]].value_counts().to_dict()
+        training_table.counts(workspace.samples).value_counts().to_dict()
+        == whole[["season", "split"]].value_counts().to_dict()
     )
 
 
@@ -70,44 +71,44 @@ def test_parts_are_joined_to_a_table_like_any_other(workspace: Workspace, whole:
 def test_a_table_written_some_rows_at_a_time_is_whole_and_its_categories_are_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr(learn, "ROWS", most)
+    monkeypatch.setattr(tables, "ROWS", most)
     url, told = str(tmp_path / "table.parquet"), rows(9, 0)
-    learn.write_table(url, told.astype(dict.fromkeys(["season", "block", "split"], "category")))
-    assert_frame_equal(learn.read_table(url), told)
+    tables.write_table(url, told.astype(dict.fromkeys(["season", "block", "split"], "category")))
+    assert_frame_equal(tables.read_table(url), told)
 
 
 def test_a_bit_that_flipped_in_a_table_is_found_wherever_its_values_lie(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
-    learn.write_table(str(path), rows(9, 0))
-    learn.put_together([str(path)], str(path))
+    tables.write_table(str(path), rows(9, 0))
+    tables.put_together([str(path)], str(path))
     content = path.read_bytes()
     values = rows(9, 0)["rain"].to_numpy().tobytes()
     found = content.index(values[:8])
     for place in (found, found + 3):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
         with pytest.raises(DamagedError, match=r"table\.parquet is damaged"):
-            learn.read_table(str(path))
+            tables.read_table(str(path))
         with pytest.raises(DamagedError, match=r"table\.parquet is damaged"):
-            learn.table(str(path), ALL, 0, 5)
+            training_table.table(str(path), ALL, 0, 5)
 
 
 def test_a_table_has_no_columns_from_the_names_of_folders(tmp_path: Path) -> None:
     url = str(tmp_path / "area=one" / "table.parquet")
-    learn.write_table(url, rows(9, 0))
-    learn.put_together([url], str(tmp_path / "year=2001" / "whole.parquet"))
-    assert_frame_equal(learn.read_table(str(tmp_path / "year=2001" / "whole.parquet")), rows(9, 0))
+    tables.write_table(url, rows(9, 0))
+    tables.put_together([url], str(tmp_path / "year=2001" / "whole.parquet"))
+    assert_frame_equal(tables.read_table(str(tmp_path / "year=2001" / "whole.parquet")), rows(9, 0))
 
 
 def test_parts_without_rows_are_a_table_without_rows(tmp_path: Path) -> None:
     url = str(tmp_path / "part.parquet")
-    learn.write_table(url, rows(1, 0)[:0])
-    learn.put_together([url, url], str(tmp_path / "whole.parquet"))
+    tables.write_table(url, rows(1, 0)[:0])
+    tables.put_together([url, url], str(tmp_path / "whole.parquet"))
     assert list(pd.read_parquet(tmp_path / "whole.parquet")) == list(rows(1, 0))
 
 
 @pytest.mark.parametrize("season", [*SEASONS, ALL])
 def test_only_the_rows_of_the_season_are_read(workspace: Workspace, whole: pd.DataFrame, season: str) -> None:
-    found = learn.table(workspace.samples, season, 3, 4)
+    found = training_table.table(workspace.samples, season, 3, 4)
     own = whole if season == ALL else whole[whole["season"] == season]
     assert_frame_equal(
         found.drop(columns=models.FOLD).astype({"season": object, "split": object}),
@@ -124,7 +125,7 @@ def test_a_job_learns_from_the_same_rows_as_from_the_whole_table(
     model, split = "comprehensive" if season == ALL else "seasonal", "random" if fold is None else "blocked"
     job = Job(season, "random_forest", model, split, fold)  # type: ignore[arg-type]
     expected = models.partition(job, whole, seed=3, folds=4)
-    for ours, theirs in zip(learn.rows_of(workspace, job, 3, 4), expected, strict=True):
+    for ours, theirs in zip(single_fits.rows_of(workspace, job, 3, 4), expected, strict=True):
         assert len(ours) > 20
         assert_frame_equal(ours[["time", "y", "x", "rain"]], theirs[["time", "y", "x", "rain"]])
 
@@ -134,7 +135,7 @@ def test_the_blocked_errors_of_each_algorithm_are_summed_by_month_over_all_its_f
         url = str(tmp_path / f"{season}-{algorithm}-{split}-{len(errors)}.parquet")
         told = {"season": season, "algorithm": algorithm, "model": "seasonal", "split": split, "time": "2004-06"}
         table = pd.DataFrame({"observed": np.zeros(len(errors), "float32"), "predicted": np.array(errors, "float32")})
-        learn.write_table(url, table.assign(**told))
+        tables.write_table(url, table.assign(**told))
         return url
 
     parts = [
@@ -144,8 +145,8 @@ def test_the_blocked_errors_of_each_algorithm_are_summed_by_month_over_all_its_f
         part("summer", "knn", "random", [9.0]),
         part("winter", "knn", "blocked", [2.0]),
     ]
-    learn.put_together(parts, str(tmp_path / "all.parquet"))
-    found = learn.blocked_errors(str(tmp_path / "all.parquet"))
+    tables.put_together(parts, str(tmp_path / "all.parquet"))
+    found = single_fits.blocked_errors(str(tmp_path / "all.parquet"))
     sums = {key: {name: own.loc["2004-06"].tolist() for name, own in of.items()} for key, of in found.items()}
     assert sums == {("summer", "seasonal"): {"knn": [1, 1], "svm": [9, 3]}, ("winter", "seasonal"): {"knn": [4, 1]}}
 
@@ -154,7 +155,7 @@ def test_the_variance_within_cells_is_that_about_each_cells_mean() -> None:
     values = np.zeros((2, 6, 2))
     values[..., 0] = [[1, 3, 5, 5, np.nan, np.nan], [1, 3, 5, 5, np.nan, np.nan]]
     values[..., 1] = [[0, 4, 1, np.nan, 7, 7], [0, 4, np.nan, 2, 7, 7]]
-    found = areas.variance_within(values, 2)
+    found = joint_learning.variance_within(values, 2)
     np.testing.assert_allclose(found, [[1, 4], [0, 0.25], [np.nan, 0]])
 
 
@@ -172,11 +173,13 @@ def test_fine_features_are_measured_by_season(tmp_path: Path) -> None:
     whole.to_zarr(workspace.cube, group="fine", zarr_format=3, consolidated=False)
     tile = Tile(0, 0, (slice(0, 2), slice(0, 2)), (slice(0, 4), slice(0, 4)))
     places, seasons = [(tile, 0), (tile, 1)], ["winter", "summer"]
-    areas.measure_knots(workspace, ("rain", "sand"), frozenset({"sand"}), (False, False), places, seasons, 2, 11)
+    joint_learning.measure_knots(
+        workspace, ("rain", "sand"), frozenset({"sand"}), (False, False), places, seasons, 2, 11
+    )
     found = json.loads(Path(workspace.state("knots", "features.about.json")).read_text())["within"]
     assert found == {
         "winter": {"rain": pytest.approx(np.sqrt(1 / 2)), "sand": pytest.approx(np.sqrt(100 / 2))},
         "summer": {"rain": pytest.approx(np.sqrt(4 / 2)), "sand": pytest.approx(np.sqrt(100 / 2))},
         "all": {"rain": pytest.approx(np.sqrt(5 / 4)), "sand": pytest.approx(np.sqrt(100 / 2))},
     }
-    assert areas.read_knots(workspace).knots == 11
+    assert joint_learning.read_knots(workspace).knots == 11

@@ -20,10 +20,10 @@ import psutil
 import pytest
 
 from soilscale import storage
+from soilscale.engine import lease
+from soilscale.engine.lease import Lease
+from soilscale.engine.output import Workspace
 from soilscale.errors import IncompleteError
-from soilscale.flow import lease
-from soilscale.flow.lease import Lease
-from soilscale.flow.workspace import Workspace
 
 
 @pytest.fixture

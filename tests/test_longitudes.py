@@ -18,9 +18,9 @@ from servers.files import serve
 from soilscale import extents, grid
 from soilscale.catalog import Scene, documents
 from soilscale.cube import layers, windows
-from soilscale.flow import material
 from soilscale.reports import insitu
 from soilscale.reports.insitu import pairing
+from soilscale.tasks import reference_data
 from worlds import SINUSOIDAL, Array, box, cell_means, lonlat, reading, scene, write
 
 # Slicing a GeoBox multiplies affines in a way that affine 3.1 discourages and odc-geo 0.5.3 still has.
@@ -259,10 +259,10 @@ def test_a_truth_may_count_from_elsewhere() -> None:
         return xr.DataArray(values, {"time": [0], "y": [0.0], "x": x}, ("time", "y", "x"))
 
     maps = field([179.25, 179.75, 180.25, 180.75])
-    known = material.on_grid(field([-180.75, -180.25, -179.75, -179.25]), maps, "truth.zarr", "EPSG:4326")
+    known = reference_data.on_grid(field([-180.75, -180.25, -179.75, -179.25]), maps, "truth.zarr", "EPSG:4326")
     np.testing.assert_array_equal(known, maps)
     halves = field([-179.75, -179.25, 179.25, 179.75])
-    np.testing.assert_array_equal(material.on_grid(halves, maps, "t", "EPSG:4326")[0, 0], [2, 3, 0, 1])
+    np.testing.assert_array_equal(reference_data.on_grid(halves, maps, "t", "EPSG:4326")[0, 0], [2, 3, 0, 1])
 
 
 def test_an_asset_of_any_name_is_read_from_the_web_and_from_a_folder(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from scipy import ndimage
 
 from soilscale.cube import gaps, noise
 from soilscale.cube.noise import Noise
-from soilscale.flow import gaps as flow_gaps
 from soilscale.grid import Grid
+from soilscale.tasks import gap_filling
 
 SHAPE = (120, 140)
 
@@ -141,11 +141,11 @@ def test_values_of_which_nothing_is_usual_stay_as_they_are() -> None:
 
 
 def test_noise_is_measured_by_months_a_year_apart_or_else_by_those_that_follow_each_other() -> None:
-    assert flow_gaps.pairs(range(3, 18)) == [(3, 15), (4, 16), (5, 17)]
-    assert flow_gaps.pairs([1, 2, 5]) == [(1, 2), (2, 5)]
-    assert flow_gaps.pairs([7]) == []
-    many = flow_gaps.pairs(range(100))
-    assert len(many) == flow_gaps.WINDOWS
+    assert gap_filling.pairs(range(3, 18)) == [(3, 15), (4, 16), (5, 17)]
+    assert gap_filling.pairs([1, 2, 5]) == [(1, 2), (2, 5)]
+    assert gap_filling.pairs([7]) == []
+    many = gap_filling.pairs(range(100))
+    assert len(many) == gap_filling.WINDOWS
     assert many[0] == (0, 12)
     assert many[-1] == (87, 99)
 
@@ -155,10 +155,10 @@ def test_windows_are_whole_cells_within_the_grid_whatever_the_tiles() -> None:
 
     def looked_at(tile: int) -> list[object]:
         grid = Grid("EPSG:3035", 25_000, 25, 0, 0, (3, 40), tile=tile)
-        return list(flow_gaps.windows(grid, pairs, np.random.default_rng(0)))
+        return list(gap_filling.windows(grid, pairs, np.random.default_rng(0)))
 
     assert looked_at(2) == looked_at(40)
     for _, (rows, columns) in looked_at(2):
         assert (rows.start, rows.stop) == (0, 75)
-        assert columns.stop - columns.start == flow_gaps.SIDE // 25 * 25
+        assert columns.stop - columns.start == gap_filling.SIDE // 25 * 25
         assert 0 <= columns.start < columns.stop <= 1000

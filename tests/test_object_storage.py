@@ -24,9 +24,10 @@ from servers.seaweed import BUCKET, Seaweed
 from soilscale import storage
 from soilscale.cube import assets
 from soilscale.cube.windows import windows
+from soilscale.engine import lease
+from soilscale.engine.output import Workspace
 from soilscale.errors import ConfigurationError, DataError, IncompleteError, ServiceError
-from soilscale.flow import inventory, lease, releases
-from soilscale.flow.workspace import Workspace
+from soilscale.stages import inventory, releases
 
 pytestmark = pytest.mark.server
 

@@ -15,7 +15,8 @@ import yaml
 import charts
 import soilscale
 from charts import CHART
-from soilscale import cli, config, errors, flow
+from soilscale import cli, config, errors
+from soilscale.estimate import resources
 from tools import compose, helm, kubectl
 
 ROOT = CHART.parents[1]
@@ -159,10 +160,10 @@ def test_every_exit_status_that_is_named_is_one() -> None:
     assert {65, 69, 75} <= named <= known
 
 
-def sized(values: Path) -> flow.Sizing:
+def sized(values: Path) -> resources.Sizing:
     """What the months of `training` take."""
     content = yaml.safe_load(values.read_text(encoding="utf-8"))["config"]
-    return flow.foresee(config.validate(content | {"period": content["training"], "output": "/nonexistent"}))
+    return resources.foresee(config.validate(content | {"period": content["training"], "output": "/nonexistent"}))
 
 
 @pytest.mark.parametrize(("paths", "fits"), [(PROVINCE, "2,552"), (NATION, "1,733")], ids=["province", "nation"])

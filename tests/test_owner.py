@@ -18,11 +18,13 @@ from commands import files, invoke
 from soilscale import config, storage
 from soilscale.access import as_seconds
 from soilscale.config import Config
+from soilscale.engine.output import Workspace
 from soilscale.errors import ConfigurationError
-from soilscale.flow import Run, inventory, owner
-from soilscale.flow.freezing import write_resolved
-from soilscale.flow.releases import Release
-from soilscale.flow.workspace import Workspace
+from soilscale.runs import owner
+from soilscale.stages import inventory
+from soilscale.stages.context import Run
+from soilscale.stages.frozen_items import write_resolved
+from soilscale.stages.releases import Release
 
 TODAY = date(2013, 1, 4)
 

@@ -21,16 +21,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from commands import Ended, edit, files, invoke, markers, redone_units, sparse_world, wait_until
-from soilscale import catalog, cli, config, flow, storage
+from soilscale import catalog, cli, config, storage
 from soilscale.config import Config
 from soilscale.config.period import LAST, SINCE_RELEASE, first_of, last_complete
+from soilscale.engine import lease
+from soilscale.engine.output import Workspace
 from soilscale.errors import ConfigurationError, DataError
-from soilscale.flow import lease, owner
-from soilscale.flow.freezing import write_resolved
-from soilscale.flow.period import Renewal, resolve
-from soilscale.flow.releases import Release
-from soilscale.flow.workspace import Workspace
+from soilscale.runs import owner
+from soilscale.runs.period import resolve
 from soilscale.seasons import month_range
+from soilscale.stages import context
+from soilscale.stages.context import Renewal
+from soilscale.stages.frozen_items import write_resolved
+from soilscale.stages.releases import Release
 
 ROOT = Path(__file__).parents[1]
 
@@ -69,7 +72,7 @@ def silent(*_: object) -> None:
 
 def go(found: Config, day: str | date, *, afresh: bool = True) -> Config:
     """Resolve a period as a command does, and write down what it was."""
-    run = flow.Run(found, no_cluster, silent)
+    run = context.Run(found, no_cluster, silent)
     run = owner.settled(run, date.fromisoformat(str(day)), afresh=afresh, destroy=False)
     write_resolved(run)
     return run.config

@@ -14,11 +14,12 @@ import xarray as xr
 from distributed import Client, LocalCluster
 
 from commands import edit, sparse_world
-from soilscale import config, flow
-from soilscale.flow import pictures
-from soilscale.flow.material import Material
-from soilscale.flow.session import Run
+from soilscale import config
+from soilscale.runs import up_to_date
 from soilscale.schema import MAP
+from soilscale.stages import report_figures
+from soilscale.stages.project import Project
+from soilscale.stages.report_inputs import Material
 
 pytestmark = pytest.mark.slow
 
@@ -37,8 +38,8 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
         LocalCluster(processes=False, threads_per_worker=1, **LOCAL) as one,
         Client(one, set_as_default=False) as client,
     ):
-        run = Run(config.load(str(path)), lambda: client, lambda *_: None)
-        assert not flow.run(run).failures
+        run = Project(config.load(str(path)), lambda: client, lambda *_: None)
+        assert not up_to_date.renew(run).failures
     return Material(run)
 
 
@@ -74,7 +75,7 @@ def test_the_page_tells_where_and_what_of(material: Material, report: Path) -> N
 
 
 def test_the_map_of_the_maps_own_algorithm_is_the_map(material: Material) -> None:
-    drawn = pictures.by_algorithm(material, [np.array([month]) for month in MONTHS])
+    drawn = report_figures.by_algorithm(material, [np.array([month]) for month in MONTHS])
     assert set(drawn) == {"random_forest", "knn"}
     for index, month in enumerate(MONTHS):
         own = material.algorithm[material.run.config.season_scheme.name(month)]
@@ -85,8 +86,8 @@ def test_the_map_of_the_maps_own_algorithm_is_the_map(material: Material) -> Non
 
 def test_a_large_grid_is_thinned_within_its_coarse_cells(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, columns = material.run.plan.grid.shape
-    monkeypatch.setattr(pictures, "CELLS", 5 * max(rows, columns))
-    drawn = pictures.by_algorithm(material, [np.array(MONTHS[:1])])["knn"]
+    monkeypatch.setattr(report_figures, "CELLS", 5 * max(rows, columns))
+    drawn = report_figures.by_algorithm(material, [np.array(MONTHS[:1])])["knn"]
     assert drawn.shape == (1, 5 * rows, 5 * columns)
     observed = material.observed.sel(time=MONTHS[0].astype("datetime64[ns]")).to_numpy()
     means = drawn[0].to_numpy().reshape(rows, 5, columns, 5)
@@ -100,17 +101,17 @@ def test_a_large_grid_is_thinned_within_its_coarse_cells(material: Material, mon
 def test_classes_are_named_by_their_items() -> None:
     told = [{"value": 1, "name": "forest"}, {"value": 2, "title": "Cropland", "name": "crop"}, {"value": 3}]
     for asset in ({"classification:classes": told}, {"bands": [{"classification:classes": told}]}):
-        names = pictures.class_names([{"assets": {"cover": asset}}], "cover")
+        names = report_figures.class_names([{"assets": {"cover": asset}}], "cover")
         assert names == {1: "forest", 2: "Cropland", 3: "3"}
-    assert pictures.class_names([{"assets": {}}], "cover") == {}
-    assert pictures.class_names([], "cover") == {}
+    assert report_figures.class_names([{"assets": {}}], "cover") == {}
+    assert report_figures.class_names([], "cover") == {}
 
 
 def test_gaps_are_filled_as_in_the_maps() -> None:
     values = np.array([1.0, np.nan, 3.0, np.nan])[:, None, None]
     feature = xr.DataArray(values, dims=("time", "y", "x"))
-    assert pictures._filled(feature, 1, 1).item() == 2.0  # noqa: SLF001
-    assert np.isnan(pictures._filled(feature, 1, 0).item())  # noqa: SLF001
-    assert np.isnan(pictures._filled(feature, 3, 1).item())  # noqa: SLF001
+    assert report_figures._filled(feature, 1, 1).item() == 2.0  # noqa: SLF001
+    assert np.isnan(report_figures._filled(feature, 1, 0).item())  # noqa: SLF001
+    assert np.isnan(report_figures._filled(feature, 3, 1).item())  # noqa: SLF001
     static = xr.DataArray(np.array([[np.nan]]), dims=("y", "x"))
-    assert np.isnan(pictures._filled(static, 0, 1).item())  # noqa: SLF001
+    assert np.isnan(report_figures._filled(static, 0, 1).item())  # noqa: SLF001

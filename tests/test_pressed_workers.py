@@ -21,9 +21,9 @@ from servers import faults as proxy
 from servers.faults import Faults
 from servers.seaweed import BUCKET, Seaweed
 from soilscale import clusters
-from soilscale.flow import dispatch, workers
-from soilscale.flow.units import Unit
-from soilscale.flow.workspace import Workspace
+from soilscale.engine import scheduler, workers
+from soilscale.engine.output import Workspace
+from soilscale.engine.units import Unit
 
 pytestmark = pytest.mark.slow
 
@@ -113,7 +113,7 @@ def pressed(folder: Path) -> int:
 def test_a_frozen_worker_is_told_of_and_replaced_and_its_unit_done_elsewhere(
     config: Path, output: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, press: str
 ) -> None:
-    for module in (dispatch, workers):
+    for module in (scheduler, workers):
         monkeypatch.setattr(module, "LOOK_EVERY", 0.5)
     monkeypatch.setattr(workers, "SILENT", 2.0)
     with cluster(tmp_path, **TTL, **pressing(tmp_path, press)) as address:
@@ -175,7 +175,7 @@ def test_a_local_cluster_starts_a_worker_anew_however_often_it_dies(
             monkeypatch.setitem(settings["distributed"]["deploy"], "lost-worker-timeout", "500ms")
     work = [Unit(STAGE, name, "0" * 16, work, ()) for name, work in (("a", die), ("b", keep_nothing))]
     with clusters.chosen(clusters.Choice(workers=1)) as cluster, dask.config.set({ALLOWED_FAILURES: 0}):
-        (missing,) = dispatch.run(cluster.connect, Workspace(str(tmp_path)), work, lambda *_: None, "working")
+        (missing,) = scheduler.run(cluster.connect, Workspace(str(tmp_path)), work, lambda *_: None, "working")
     assert (missing.name, missing.outcome) == ("a", "killed")
 
 
@@ -219,7 +219,7 @@ def keep(workspace: Workspace, name: str) -> None:
 def test_a_cluster_without_workers_is_told_of_again_and_again_and_waited_for(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, *, local: bool
 ) -> None:
-    monkeypatch.setattr(dispatch, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(scheduler, "LOOK_EVERY", 0.1)
     monkeypatch.setattr(workers, "LOOK_EVERY", 0.0)
     monkeypatch.setattr(workers, "REMIND", 0.3)
     caplog.set_level("INFO", workers.logger.name)
@@ -234,7 +234,7 @@ def test_a_cluster_without_workers_is_told_of_again_and_again_and_waited_for(
             target=lambda: (wait_until(lambda: caplog.text.count(told) > 1, "a warning again"), made.scale(1))
         )
         come.start()
-        assert dispatch.run(lambda: client, workspace, work, lambda *_: None, "working") == []
+        assert scheduler.run(lambda: client, workspace, work, lambda *_: None, "working") == []
         come.join()
     assert "all workers of the Dask cluster, 1, take units again" in caplog.text
     assert ("dask worker" in caplog.text) is not local

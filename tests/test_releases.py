@@ -17,11 +17,11 @@ import rasterio
 
 from commands import files, invoke, started, wait_until
 from soilscale import __version__, storage
+from soilscale.engine.output import Workspace, digest
+from soilscale.engine.units import Unit
 from soilscale.errors import IncompleteError
-from soilscale.flow import releases
-from soilscale.flow.releases import Release
-from soilscale.flow.units import Unit
-from soilscale.flow.workspace import Workspace, digest
+from soilscale.stages import releases
+from soilscale.stages.releases import Release
 
 pytestmark = pytest.mark.slow
 

@@ -16,8 +16,9 @@ import pytest
 import small_report
 from small_report import SEASONS
 from soilscale import reports
-from soilscale.reports import contents, figures, layout, summary
-from soilscale.reports.insitu import words as insitu_words
+from soilscale.reports import figures, layout, summary
+from soilscale.reports import sections as sections_reports
+from soilscale.reports.insitu import summary as summary_insitu
 from soilscale.reports.insitu.screening import PERCENT
 from soilscale.reports.layout import MINUS, number
 from soilscale.reports.page import MOST_ROWS
@@ -29,8 +30,8 @@ from soilscale.schema import Quality
 def context() -> reports.Context:
     made = small_report.world()
     image = figures.time_series(small_report.tables(made)["time_series"])
-    described = [entry for section in contents.SECTIONS for entry in section.entries]
-    names = [entry.name for entry in described if isinstance(entry, contents.Figure)]
+    described = [entry for section in sections_reports.SECTIONS for entry in section.entries]
+    names = [entry.name for entry in described if isinstance(entry, sections_reports.Figure)]
     return small_report.context(made, dict.fromkeys(names, image))
 
 
@@ -119,9 +120,9 @@ def test_a_table_that_nobody_described_stands_at_the_end(html: str) -> None:
 
 
 def test_every_described_figure_and_table_is_named_once() -> None:
-    names = [(type(entry), entry.name) for section in contents.SECTIONS for entry in section.entries]
+    names = [(type(entry), entry.name) for section in sections_reports.SECTIONS for entry in section.entries]
     assert len(names) == len(set(names))
-    sections = [section.name for section in contents.SECTIONS]
+    sections = [section.name for section in sections_reports.SECTIONS]
     assert len(sections) == len(set(sections))
 
 
@@ -379,31 +380,31 @@ def test_seasons_without_a_model_are_named() -> None:
 def test_stations_that_cannot_be_compared_are_told() -> None:
     reasons = ["outside the grid", "outside the grid", "flagged"]
     left = pd.DataFrame({"network": ["N", "", "N"], "station": ["a", "b", "a"], "reason": reasons})
-    told = insitu_words.stations_words({"stations": pd.DataFrame(), "stations_left_out": left})
+    told = summary_insitu.stations_words({"stations": pd.DataFrame(), "stations_left_out": left})
     assert told == (
         "Stations were given, but none could be compared with the maps: outside the grid (N/a and b); flagged (N/a)."
     )
-    assert insitu_words.stations_words({"stations": left, "stations_left_out": left}) == ""
-    assert insitu_words.stations_words({}) == ""
+    assert summary_insitu.stations_words({"stations": left, "stations_left_out": left}) == ""
+    assert summary_insitu.stations_words({}) == ""
 
 
 def test_a_doubted_unit_is_told_with_the_remedy() -> None:
     left = pd.DataFrame({"station": ["a", "b", "c"], "reason": [PERCENT, PERCENT, "flagged"]})
-    assert insitu_words.percent_words(left) == (
+    assert summary_insitu.percent_words(left) == (
         "Left out for values above 1 m3 m-3, as if they were in %: a and b; write their unit into the column unit: "
         "vol% if they are per cent by volume, else %."
     )
-    assert insitu_words.percent_words(left[2:]) == ""
+    assert summary_insitu.percent_words(left[2:]) == ""
 
 
 def test_stations_of_another_quantity_are_told() -> None:
     pairs = pd.DataFrame({"station": ["a", "a", "b"], "unit": ["m3 m-3", "m3 m-3", "%"]})
-    assert insitu_words.unit_words(pairs).startswith(
+    assert summary_insitu.unit_words(pairs).startswith(
         "1 of 2 stations do not measure volumetric soil moisture (their unit: %)"
     )
-    assert "station by station" in insitu_words.unit_words(pairs[pairs["station"] == "b"])
-    assert insitu_words.unit_words(pairs[pairs["station"] == "a"]) == ""
-    assert insitu_words.unit_words(None) == ""
+    assert "station by station" in summary_insitu.unit_words(pairs[pairs["station"] == "b"])
+    assert summary_insitu.unit_words(pairs[pairs["station"] == "a"]) == ""
+    assert summary_insitu.unit_words(None) == ""
 
 
 def test_a_metric_of_other_pairs_has_their_number_beside_it() -> None:

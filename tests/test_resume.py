@@ -30,7 +30,7 @@ from commands import (
     wait_until,
 )
 from soilscale import cube
-from soilscale.flow import learn
+from soilscale.storage import tables
 
 pytestmark = pytest.mark.slow
 
@@ -254,13 +254,13 @@ def test_a_stop_between_the_rows_and_their_table_leaves_no_old_table(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(learn, "put_together", stop)
+        patch.setattr(tables, "put_together", stop)
         assert again("samples", "models.seed=1").status == 75
     assert again("samples", "models.seed=1").status == 0
     old, new = (pd.read_parquet(folder / "samples.parquet") for folder in (output, tmp_path / "run"))
     assert (old["split"] != new["split"]).any()
     with monkeypatch.context() as patch:
-        patch.setattr(learn, "put_together", stop)
+        patch.setattr(tables, "put_together", stop)
         assert again("train", "models.seed=1").status == 75
     assert again("train", "models.seed=1").status == 0
     old, new = (pd.read_parquet(folder / "predictions.parquet") for folder in (output, tmp_path / "run"))

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from commands import Ended, edit, files, invoke, small_world, soilscale, times
 from soilscale import models, publish, synthetic
-from soilscale.flow import inventory
-from soilscale.flow.workspace import Workspace
+from soilscale.engine.output import Workspace
 from soilscale.reports import accuracy
 from soilscale.schema import Quality
+from soilscale.stages import inventory
 
 pytestmark = pytest.mark.slow
 

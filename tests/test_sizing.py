@@ -16,9 +16,9 @@ import yaml
 from commands import Ended, counts, edit, files, invoke, soilscale, sparse_world
 from soilscale import config
 from soilscale.config import Config
-from soilscale.flow import demands, sizing
-from soilscale.flow.outlook import Outlook
-from soilscale.flow.sizing import LIMIT, Sizing
+from soilscale.estimate import resources, workload
+from soilscale.estimate.assumptions import Outlook
+from soilscale.estimate.resources import LIMIT, Sizing
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,7 +45,7 @@ def nation(**changes: Any) -> Config:
     return config.validate({**NATION, **changes})
 
 
-def by_stage(told: Sizing) -> dict[str, sizing.Size]:
+def by_stage(told: Sizing) -> dict[str, resources.Size]:
     return {size.stage: size for size in told.sizes}
 
 
@@ -53,7 +53,7 @@ def by_stage(told: Sizing) -> dict[str, sizing.Size]:
 
 
 def test_a_nation_is_sized_from_its_configuration_alone() -> None:
-    told = by_stage(sizing.size(nation(), {}))
+    told = by_stage(resources.size(nation(), {}))
     grid = nation().nested_grid
     tiles, months, seasons = len(list(grid.tiles())), 16 * 12, 16 * 4 - 1
     assert tiles > 30
@@ -67,12 +67,12 @@ def test_a_nation_is_sized_from_its_configuration_alone() -> None:
     # lst reaches a month back; elevation and sand hold for every month
     assert told["cube"].units == tiles * (4 * months + 1 + 2)
     cells = np.prod(grid.fine.shape)
-    rate = sizing.rates().stages["predict"]
+    rate = resources.rates().stages["predict"]
     assert told["predict"].written / rate.written == pytest.approx(months * cells * (4 + 1 + 4), rel=0.01)
 
 
 def test_every_stage_of_a_nation_has_memory_enough_by_default() -> None:
-    told = sizing.size(nation(), {})
+    told = resources.size(nation(), {})
     assert told.fits
     assert max(size.memory for size in told.sizes if size.stage != "report") == told.total.memory < LIMIT
     assert any("every stage stays below 2,048 MiB" in line for line in told.lines)
@@ -83,7 +83,7 @@ def test_what_grows_with_the_rows_of_a_nation_is_told_with_what_to_change() -> N
 
     def drawing(most: int | None) -> Sizing:
         parameters = {name: {"max_samples": most} for name in forests}
-        return sizing.size(nation(models={"parameters": parameters}), {})
+        return resources.size(nation(models={"parameters": parameters}), {})
 
     told = drawing(None)
     assert not told.fits
@@ -96,7 +96,7 @@ def test_what_grows_with_the_rows_of_a_nation_is_told_with_what_to_change() -> N
 def test_a_model_goes_with_what_its_trees_draw() -> None:
     def nodes(rows: float, **parameters: Any) -> float:
         outlook = Outlook(nation(models={"parameters": {"random_forest": parameters}}), {})
-        return demands.model_bytes(outlook, "random_forest", rows) / 500 / demands.NODE
+        return workload.model_bytes(outlook, "random_forest", rows) / 500 / workload.NODE
 
     # of 300 rows that are drawn, 300 (1 - 1/e) differ; a leaf has three of them, and there are twice as many nodes
     assert nodes(300) == pytest.approx(300 * (1 - np.exp(-1)) * 2 / 3)
@@ -108,19 +108,19 @@ def test_a_model_goes_with_what_its_trees_draw() -> None:
 def test_a_tile_that_is_too_large_is_told_with_one_that_is_not() -> None:
     small = {"algorithms": ["random_forest"], "parameters": {"random_forest": {"n_estimators": 5, "max_depth": 5}}}
     grid = NATION["grid"]
-    told = sizing.size(nation(grid={**grid, "tile": 200}, models=small), {})
+    told = resources.size(nation(grid={**grid, "tile": 200}, models=small), {})
     lines = [line for line in told.lines if line.startswith("memory: predict needs")]
     assert lines, told.lines
     tile = int(lines[0].partition("set grid.tile to ")[2].split()[0])
     assert 1 <= tile < 200
-    assert by_stage(sizing.size(nation(grid={**grid, "tile": tile}, models=small), {}))["predict"].memory < LIMIT
+    assert by_stage(resources.size(nation(grid={**grid, "tile": tile}, models=small), {}))["predict"].memory < LIMIT
 
 
 def test_a_worker_with_more_memory_may_have_larger_tiles() -> None:
     wide = {name: {"min_samples_leaf": 1000} for name in ("random_forest", "trend_forest")}
     given = nation(grid={**NATION["grid"], "tile": 250}, models={"parameters": wide})
-    assert not sizing.size(given, {}, LIMIT).fits
-    assert sizing.size(given, {}, 64 * LIMIT).fits
+    assert not resources.size(given, {}, LIMIT).fits
+    assert resources.size(given, {}, 64 * LIMIT).fits
 
 
 @pytest.mark.parametrize("area", [4, 16])
@@ -132,7 +132,7 @@ def test_the_memory_of_no_stage_but_the_fits_goes_with_the_area(area: int) -> No
         given = nation(
             grid=grid, area={"bbox": [100, 30, 100 + 2 * side, 30 + 2 * side]}, period=["2002-01", "2002-12"]
         )
-        return {size.stage: size.memory for size in sizing.size(given, {}).sizes}
+        return {size.stage: size.memory for size in resources.size(given, {}).sizes}
 
     one, many = memory(1), memory(round(area**0.5))
     assert {stage for stage in one if many[stage] > 1.1 * one[stage]} <= {
@@ -147,7 +147,7 @@ def test_the_memory_of_no_stage_but_the_fits_goes_with_the_area(area: int) -> No
 
 
 def test_rates_name_the_machine_and_the_benchmark_and_cover_every_stage() -> None:
-    known = sizing.rates()
+    known = resources.rates()
     assert known.command.startswith("python benchmarks/memory.py")
     assert "cores" in known.machine
     truth = {"truth": "truth.zarr"}
@@ -157,7 +157,7 @@ def test_rates_name_the_machine_and_the_benchmark_and_cover_every_stage() -> Non
         **NATION["sources"],
         "soil_moisture": {"role": "target", "parts": ["a", "b"]},
     }
-    asked = demands.demands(Outlook(nation(sources=parts, validation=truth), {}))
+    asked = workload.demands(Outlook(nation(sources=parts, validation=truth), {}))
     assert {demand.stage for demand in asked} <= set(known.stages)
     assert {"relate", "harmonise", "merge", "judge"} <= {demand.stage for demand in asked}
 
@@ -184,7 +184,7 @@ def shown(place: str, language: str, number: int) -> str:
 @pytest.mark.parametrize(("place", "table"), [("docs/sizing.md", 0), ("README.md", 1)], ids=["a nation", "a province"])
 def test_the_tables_in_the_papers_are_those_of_their_configurations(place: str, table: int) -> None:
     content = yaml.safe_load(shown(place, "yaml", 0))
-    told = sizing.size(config.validate(content), {})
+    told = resources.size(config.validate(content), {})
     rows = [
         [cell.strip() for cell in line.split("│")[1:-1]] for line in shown("docs/sizing.md", "text", table).splitlines()
     ]
@@ -208,26 +208,26 @@ def ran(small: Path) -> Ended:
 
 
 @pytest.fixture(scope="module")
-def foreseen(small: Path, ran: Ended) -> dict[str, sizing.Size]:
+def foreseen(small: Path, ran: Ended) -> dict[str, resources.Size]:
     assert ran.status == 0, ran.err
-    return by_stage(sizing.foresee(config.load(str(small), (), None)))
+    return by_stage(resources.foresee(config.load(str(small), (), None)))
 
 
 @pytest.mark.slow
-def test_units_are_those_of_the_run(small: Path, foreseen: dict[str, sizing.Size]) -> None:
+def test_units_are_those_of_the_run(small: Path, foreseen: dict[str, resources.Size]) -> None:
     found = {stage: int(row[0]) for stage, row in counts(invoke("status", small)).items() if stage != "search"}
     assert {stage: size.units for stage, size in foreseen.items()} == found
 
 
 @pytest.mark.slow
-def test_objects_are_as_many_as_the_run_has_written(small: Path, foreseen: dict[str, sizing.Size]) -> None:
+def test_objects_are_as_many_as_the_run_has_written(small: Path, foreseen: dict[str, resources.Size]) -> None:
     written = files(small.parent / "run", without=("report", "items", "run.yaml"))
     told = sum(size.objects for stage, size in foreseen.items() if stage != "report")
     assert told == pytest.approx(len(written), rel=0.06)  # of so few, metadata of groups are a share
 
 
 @pytest.mark.slow
-def test_bytes_are_about_those_that_the_run_has_written(small: Path, foreseen: dict[str, sizing.Size]) -> None:
+def test_bytes_are_about_those_that_the_run_has_written(small: Path, foreseen: dict[str, resources.Size]) -> None:
     def size(name: str) -> int:
         return sum(path.stat().st_size for path in (small.parent / "run" / name).rglob("*") if path.is_file())
 
@@ -239,7 +239,7 @@ def test_bytes_are_about_those_that_the_run_has_written(small: Path, foreseen: d
 
 
 @pytest.mark.slow
-def test_check_tells_the_same_from_the_items_that_it_finds(small: Path, foreseen: dict[str, sizing.Size]) -> None:
+def test_check_tells_the_same_from_the_items_that_it_finds(small: Path, foreseen: dict[str, resources.Size]) -> None:
     done = invoke("check", small)
     assert done.status == 0, done.err
     for stage, size in foreseen.items():
@@ -260,15 +260,15 @@ def test_workers_take_no_more_for_a_larger_area_and_no_more_than_is_told(tmp_pat
     subprocess.run(command, check=True, capture_output=True, timeout=500)
     rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
     peaks = {(row["stage"], row["area"]): float(row["peak_mib"]) for row in rows}
-    stages = {stage for stage, area in peaks if area == "4"} & set(sizing.rates().stages) - {"report"}
+    stages = {stage for stage, area in peaks if area == "4"} & set(resources.rates().stages) - {"report"}
     assert {"cube", "coarse", "train", "predict", "conserve", "season", "publish"} <= stages
     assert {stage for stage in stages if peaks[stage, "4"] > 1.1 * peaks[stage, "1"]} == set()
     idle = max(peak for (stage, _), peak in peaks.items() if stage.startswith("runner"))
-    libraries = idle - sizing.rates().process / 2**20
+    libraries = idle - resources.rates().process / 2**20
     assert abs(libraries) < 200
     for row in rows:
         if row["stage"] in stages:
-            rate, peak = sizing.rates().stages[row["stage"]], float(row["peak_mib"])
+            rate, peak = resources.rates().stages[row["stage"]], float(row["peak_mib"])
             told = rate.base / 2**20 + rate.memory * float(row["load_mib"]) + libraries
             assert peak <= 1.1 * told <= 2.2 * peak, row["stage"]
             assert peak < LIMIT / 2**20

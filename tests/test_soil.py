@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soilscale import kernels, maps
-from soilscale.flow import soil
-from soilscale.flow.soil import Reading
 from soilscale.maps import capacity, finish, thaw
 from soilscale.schema import Quality
 from soilscale.sources import Source
+from soilscale.tasks import soil
+from soilscale.tasks.soil import Reading
 
 RATIO = 4
 

@@ -13,12 +13,14 @@ import pytest
 from distributed import Client, LocalCluster
 
 from commands import edit, sparse_world, times
-from soilscale import config, flow, models, storage
+from soilscale import config, models, storage
 from soilscale.errors import ConfigurationError
-from soilscale.flow.mapping import choose
-from soilscale.flow.session import Run
 from soilscale.models import stack
 from soilscale.models.stack import Stack
+from soilscale.stages import cube, mapping, samples, search, training
+from soilscale.stages.mapping import choose
+from soilscale.stages.project import Project
+from soilscale.tasks import model_store, single_fits
 
 MEMBERS = ("gaussian_process", "trend_forest", "xgboost")
 LOCAL: Mapping[str, Any] = {"n_workers": 1, "protocol": "tcp", "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
@@ -139,26 +141,26 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def made(world: Path, *overrides: str) -> Run:
+def made(world: Path, *overrides: str) -> Project:
     """The world's maps, made in this process."""
     with (
         LocalCluster(processes=False, threads_per_worker=1, **LOCAL) as one,
         Client(one, set_as_default=False) as client,
     ):
-        run = Run(config.load(str(world), overrides), lambda: client, lambda *_: None)
-        for stage in (flow.stages.search, flow.stages.fill_cube, flow.stages.draw_samples, flow.stages.train):
+        run = Project(config.load(str(world), overrides), lambda: client, lambda *_: None)
+        for stage in (search.search, cube.fill_cube, samples.draw_samples, training.train):
             stage(run)
-        flow.mapping.draw_maps(run)
+        mapping.draw_maps(run)
     return run
 
 
 @pytest.fixture(scope="module")
-def run(world: Path) -> Run:
+def run(world: Path) -> Project:
     return made(world)
 
 
 @pytest.mark.slow
-def test_maps_are_the_mean_of_what_the_stored_members_predict(run: Run) -> None:
+def test_maps_are_the_mean_of_what_the_stored_members_predict(run: Project) -> None:
     chosen = choose(run)
     season = run.config.season_scheme.name(run.plan.months[0])
     model = chosen[season]
@@ -170,7 +172,7 @@ def test_maps_are_the_mean_of_what_the_stored_members_predict(run: Run) -> None:
     total = np.zeros(len(X))
     known = np.isfinite(X).all(axis=1)
     for name in MEMBERS:
-        member = flow.learn.estimator(run.workspace.model(model.season, name))
+        member = model_store.estimator(run.workspace.model(model.season, name))
         total[known] += models.predict(member, X[known]) / 3
         surface = models.surface(member, run.plan.months[:1], *place)
         total += 0 if surface is None else surface.ravel() / 3
@@ -181,7 +183,7 @@ def test_maps_are_the_mean_of_what_the_stored_members_predict(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_a_stored_stack_names_its_members_and_holds_nothing_of_theirs(run: Run) -> None:
+def test_a_stored_stack_names_its_members_and_holds_nothing_of_theirs(run: Project) -> None:
     folder = Path(run.workspace.model("all", "stack"))
     assert {file.name for file in folder.iterdir()} == {"model.json", "members.json"}
     told = json.loads((folder / "model.json").read_text())
@@ -189,12 +191,12 @@ def test_a_stored_stack_names_its_members_and_holds_nothing_of_theirs(run: Run) 
     assert told["parameters"] == {"weights": "equal"}
     splits = {(row["split"], row["metric"]) for row in told["accuracy"]}
     assert {("random", "rmse"), ("blocked", "rmse")} <= splits
-    scores = flow.learn.blocked_errors(run.workspace.predictions)
+    scores = single_fits.blocked_errors(run.workspace.predictions)
     assert all(set(own) == {*MEMBERS, "stack"} for own in scores.values())
 
 
 @pytest.mark.slow
-def test_other_weights_leave_the_members_as_they_are(run: Run, world: Path) -> None:
+def test_other_weights_leave_the_members_as_they_are(run: Project, world: Path) -> None:
     before = times(Path(run.workspace.output))
     again = made(world, "models.parameters.stack.weights=nested")
     after = times(Path(run.workspace.output))

@@ -20,12 +20,12 @@ from scipy import stats
 
 from soilscale.config.sections import Validation
 from soilscale.errors import ConfigurationError, DataError
-from soilscale.flow.material import station_records
 from soilscale.reports import insitu
 from soilscale.reports.insitu import Measured, Paired, Rules
 from soilscale.reports.insitu.agreement import anomalies, gain, gains, normalised, pooled
 from soilscale.reports.scores import SCORES
 from soilscale.seasons import METEOROLOGICAL, Seasons
+from soilscale.tasks.reference_data import station_records
 
 SEASONS = Seasons(METEOROLOGICAL)
 CRS = "EPSG:3035"

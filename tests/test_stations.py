@@ -15,10 +15,10 @@ from pydantic import ValidationError
 
 from soilscale.config.sections import Validation
 from soilscale.errors import DataError
-from soilscale.flow import material
 from soilscale.reports import insitu
 from soilscale.reports.insitu import agreement, screening
 from soilscale.reports.insitu.files import RECORD
+from soilscale.tasks import reference_data
 
 REAL = Path(__file__).parents[1] / ".." / "shared" / "data" / "stations"
 HEADER = "station,longitude,latitude,time,value"
@@ -542,7 +542,9 @@ def test_a_folder_of_ismn_files_may_lie_on_a_store() -> None:
             f"/stations-test/NET/Site/{STM.replace('Probe-A', 'Probe-B')}": b"damaged",
         }
     )
-    found = insitu.measured(material.station_records("memory://stations-test"), insitu.Rules(min_valid_fraction=0))
+    found = insitu.measured(
+        reference_data.station_records("memory://stations-test"), insitu.Rules(min_valid_fraction=0)
+    )
     store.rm("/stations-test", recursive=True)
     assert of(found.monthly) == {"2004-03": pytest.approx(0.23)}
     (row,) = found.left_out.table().to_dict("records")

@@ -13,10 +13,10 @@ from servers import faults as proxy
 from servers.faults import Faults
 from servers.seaweed import BUCKET, Seaweed
 from soilscale import storage
+from soilscale.engine import scheduler, units
+from soilscale.engine.output import Workspace
+from soilscale.engine.units import Receipt, Unit
 from soilscale.errors import RefusedError, ServiceError
-from soilscale.flow import dispatch, units
-from soilscale.flow.units import Receipt, Unit
-from soilscale.flow.workspace import Workspace
 
 pytestmark = pytest.mark.server
 
@@ -66,7 +66,7 @@ def work(count: int) -> list[Unit]:
 
 
 def run(client: Client, workspace: Workspace, todo: list[Unit]) -> list[Receipt]:
-    return dispatch.run(lambda: client, workspace, todo, lambda *_: None, "working")
+    return scheduler.run(lambda: client, workspace, todo, lambda *_: None, "working")
 
 
 def after(count: int, store: Faults, fault: str) -> None:
@@ -102,7 +102,7 @@ def test_an_output_that_refuses_ends_the_stage_at_once(
     assert f"s3://{BUCKET}/" in str(caught.value)
     assert fault in str(caught.value)
     assert "then run the same command again" in str(caught.value)
-    assert store.spoilt[fault] <= 4 * dispatch.IN_FLIGHT * THREADS
+    assert store.spoilt[fault] <= 4 * scheduler.IN_FLIGHT * THREADS
     store.heal()
     standing = complete(workspace)
     assert 1 <= len(standing) <= 6
@@ -184,4 +184,4 @@ def test_inputs_that_are_all_refused_end_the_stage_early(client: Client, workspa
     ]
     with pytest.raises(ServiceError, match=f"{MANY} of {MANY} units"):
         run(client, workspace, todo)
-    assert dispatch.MOST_AWAY <= len(asked) < MANY / 2
+    assert scheduler.MOST_AWAY <= len(asked) < MANY / 2

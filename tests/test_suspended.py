@@ -21,9 +21,10 @@ from commands import wait_until
 from servers.faults import Faults
 from servers.seaweed import BUCKET
 from soilscale import storage
+from soilscale.engine import lease
+from soilscale.engine.output import Workspace
 from soilscale.errors import IncompleteError
-from soilscale.flow import lease, verification
-from soilscale.flow.workspace import Workspace
+from soilscale.runs import verification
 
 pytestmark = pytest.mark.slow
 
@@ -38,8 +39,8 @@ import signal
 import sys
 import suspended
 from soilscale.errors import IncompleteError
-from soilscale.flow import lease
-from soilscale.flow.workspace import Workspace
+from soilscale.engine import lease
+from soilscale.engine.output import Workspace
 
 def stop(*_):
     raise KeyboardInterrupt

@@ -11,15 +11,15 @@ import urllib.request
 import pytest
 
 from commands import free_port_of_nobody
-from soilscale import cli, telling
+from soilscale import cli, console
+from soilscale.console import JsonFormatter, Pace
+from soilscale.engine import metrics
+from soilscale.engine.units import Receipt
 from soilscale.errors import ConfigurationError
-from soilscale.flow import metrics
-from soilscale.flow.units import Receipt
-from soilscale.telling import JsonFormatter, Pace
 
 
 def line(message: str, **fields: object) -> dict[str, object]:
-    record = logging.LogRecord("soilscale.flow", logging.ERROR, __file__, 1, message, (), None)
+    record = logging.LogRecord("soilscale.stages", logging.ERROR, __file__, 1, message, (), None)
     record.__dict__.update(fields)
     found: dict[str, object] = json.loads(JsonFormatter().format(record))
     return found
@@ -39,7 +39,7 @@ def test_pace_tells_rate_and_time_left_of_what_this_run_does(monkeypatch: pytest
 
 @pytest.mark.parametrize(("seconds", "told"), [(3, "3 s"), (119, "119 s"), (180, "3 min"), (7300, "2 h"), (2e5, "2 d")])
 def test_a_span_is_told_in_the_greatest_unit_that_fits_twice(seconds: float, told: str) -> None:
-    assert telling.span(seconds) == told
+    assert console.span(seconds) == told
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_line_of_json_holds_the_traceback_of_an_error() -> None:
     except ValueError:
         told = line("failed", exc_info=sys.exc_info())
     assert str(told["traceback"]).endswith("ValueError: invalid literal for int() with base 10: 'bad'")
-    assert (told["level"], told["logger"]) == ("error", "soilscale.flow")
+    assert (told["level"], told["logger"]) == ("error", "soilscale.stages")
     assert str(told["time"]).endswith("+00:00")
 
 

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from soilscale import storage
-from soilscale.flow import areas, inventory, lease, mending, stages, units, verification
-from soilscale.flow.units import Unit
-from soilscale.flow.verification import Spoilt
-from soilscale.flow.workspace import Workspace
+from soilscale.engine import lease, units
+from soilscale.engine.output import Workspace
+from soilscale.engine.units import Unit
+from soilscale.runs import repair, verification
+from soilscale.runs.verification import Spoilt
+from soilscale.stages import inventory, joint_fits, samples
+from soilscale.tasks import joint_learning
 
 PLACE = "cube.zarr/fine/ndvi/c/2/0"
 
@@ -155,6 +158,6 @@ def test_what_a_late_writer_replaced_during_a_run_is_found_at_its_end(late: Work
 
 
 def test_what_joint_fits_rest_on_is_made_again_after_the_samples_and_before_the_fits() -> None:
-    order = mending._order()  # noqa: SLF001 - what `verify` makes again
-    places = [order.index(stage) for stage in (stages.SAMPLES, areas.KNOTS, *areas.JOINT, stages.TRAIN)]
+    order = repair._order()  # noqa: SLF001 - what `verify` makes again
+    places = [order.index(stage) for stage in (samples.SAMPLES, joint_learning.KNOTS, *joint_fits.JOINT, samples.TRAIN)]
     assert places == sorted(places)

@@ -1,4 +1,4 @@
-"""The command: parse, read the configuration, hand it to the flow; logging is set up here."""
+"""The command: parse, read the configuration, hand it to `soilscale.runs`; logging is set up here."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from datetime import UTC, date, datetime
 from inspect import signature
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from soilscale import __version__, clusters, config, flow, telling
+from soilscale import __version__, clusters, config, console
 from soilscale.access import Access, Replace, Wait
 from soilscale.errors import ConfigurationError, IncompleteError, SoilscaleError
+
+if TYPE_CHECKING:
+    from soilscale.estimate.resources import Sizing
+    from soilscale.runs.owner import Claim
+    from soilscale.stages.context import Outcome
 
 USAGE = 64
 """Exit status of wrong usage; the parser's own is 2."""
@@ -88,7 +93,7 @@ Overrides = Annotated[
     typer.Option("-o", metavar="KEY=VALUE", help="Sets any configuration key, such as -o models.seed=1; repeatable."),
 ]
 Form = Annotated[
-    telling.LogFormat, typer.Option("--log-format", help="How lines of the log look; json: one object a line.")
+    console.LogFormat, typer.Option("--log-format", help="How lines of the log look; json: one object a line.")
 ]
 Metrics = Annotated[
     int | None,
@@ -126,11 +131,11 @@ def today() -> date:
 
 
 @contextmanager
-def _statuses(level: LogLevel, form: telling.LogFormat = "text") -> Iterator[None]:
+def _statuses(level: LogLevel, form: console.LogFormat = "text") -> Iterator[None]:
     """Turn a failure into a message on stderr and its exit status; tracebacks only when debugging."""
-    handler = telling.handler(err, form, paths=level == "debug")
+    handler = console.handler(err, form, paths=level == "debug")
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    telling.quieten()
+    console.quieten()
     signal.signal(signal.SIGTERM, _stop)
     try:
         yield
@@ -164,13 +169,15 @@ def _execute(
     choice: clusters.Choice,
     overrides: list[str] | None,
     level: LogLevel,
-    form: telling.LogFormat,
+    form: console.LogFormat,
     metrics: tuple[str, int | None],
     access: Access,
 ) -> None:
     """Run stages of a configuration on a cluster, and leave with the status that their outcome asks for."""
     with _statuses(level, form), ExitStack() as stack:
-        proven = {"proven": flow.is_sealed} if work == "run" else {}
+        from soilscale.runs.up_to_date import is_sealed
+
+        proven = {"proven": is_sealed} if work == "run" else {}
         day, settings = today(), config.load(path, overrides or (), output, **proven)
         address, port = metrics
         if port is not None:
@@ -201,36 +208,40 @@ def _work(
     settings: config.Config,
     choice: clusters.Choice,
     day: date,
-    form: telling.LogFormat,
+    form: console.LogFormat,
     access: Access,
-) -> flow.Outcome:
-    """Do what a function of the flow does, which is imported only now: help does not wait for it.
+) -> Outcome:
+    """Do the work of a command, whose modules are imported only now: help does not wait for them.
 
     The output is held until what was started to write to it has ended. Whose it is, is looked at before that, so that
     a run that is refused leaves nothing behind, and then again, for another run may have begun it meanwhile.
     """
+    from soilscale.engine import lease
+    from soilscale.engine.output import Workspace
+    from soilscale.runs import owner, up_to_date
+    from soilscale.stages.context import Run
+
     afresh = work in ASKING
     if not access.destroy:
-        flow.owner.claim(settings, day, afresh=afresh).check()
+        owner.claim(settings, day, afresh=afresh).check()
     with (
-        flow.held(flow.workspace.Workspace(settings.output), access.patience) as held,
+        lease.held(Workspace(settings.output), access.patience) as held,
         clusters.chosen(choice) as dask,
-        telling.progress(err, form) as progress,
+        console.progress(err, form) as progress,
     ):
-        run = flow.Run(settings, dask.connect, dask.followed(progress), term=held.term)
-        outcome: flow.Outcome = getattr(flow, work)(flow.owner.settled(run, day, afresh=afresh, destroy=access.destroy))
-    return outcome
+        run = Run(settings, dask.connect, dask.followed(progress), term=held.term)
+        return up_to_date.do(work, owner.settled(run, day, afresh=afresh, destroy=access.destroy))
 
 
-def _settled(
-    path: str, output: str | None, overrides: list[str] | None, *, afresh: bool
-) -> tuple[flow.owner.Claim, list[str]]:
+def _settled(path: str, output: str | None, overrides: list[str] | None, *, afresh: bool) -> tuple[Claim, list[str]]:
     """Configuration beside what its output holds, and a line that tells how a relative period is resolved."""
-    held = flow.owner.claim(config.load(path, overrides or (), output), today(), afresh=afresh)
-    return held, [] if held.renewal is None else [flow.period.told(held.settings, held.renewal)]
+    from soilscale.runs import owner, period
+
+    held = owner.claim(config.load(path, overrides or (), output), today(), afresh=afresh)
+    return held, [] if held.renewal is None else [period.told(held.settings, held.renewal)]
 
 
-def _conclude(outcome: flow.Outcome) -> None:
+def _conclude(outcome: Outcome) -> None:
     for line in outcome.lines:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     for cause in outcome.causes:
@@ -319,9 +330,11 @@ def _print(table: Table, lines: Sequence[str]) -> None:
 @app.command(epilog="Example: soilscale status moselle.yaml --output s3://bucket/moselle")
 def status(path: ConfigPath, output: Output = None, override: Overrides = None, log_level: Level = "info") -> None:
     """How much of each stage is complete, without computing."""
+    from soilscale.runs.status import status as status_of
+
     with _statuses(log_level):
         held, lines = _settled(path, output, override, afresh=False)
-        told = flow.status(held.settings)
+        told = status_of(held.settings)
         table = _table("stage", "complete", "of", "failed")
         for stage in told.stages:
             table.add_row(
@@ -333,10 +346,12 @@ def status(path: ConfigPath, output: Output = None, override: Overrides = None, 
 @app.command(epilog="Example: soilscale check moselle.yaml")
 def check(path: ConfigPath, output: Output = None, override: Overrides = None, log_level: Level = "info") -> None:
     """Validate the configuration, reach every catalog and the output, open assets of every source; change nothing."""
+    from soilscale.runs.status import check as check_of
+
     with _statuses(log_level):
         held, lines = _settled(path, output, override, afresh=True)
-        with telling.progress(err, "text") as progress:
-            told = flow.check(held.settings, progress)
+        with console.progress(err, "text") as progress:
+            told = check_of(held.settings, progress)
         table = _table("source", "items", "months covered", "months missing", "state")
         for row in told.sources:
             table.add_row(row.name, str(row.items), row.covered, row.missing, row.state)
@@ -362,17 +377,19 @@ def plan(
     log_level: Level = "info",
 ) -> None:
     """Tell what a run will take, stage by stage, from the configuration and the frozen items; ask no catalog."""
+    from soilscale.estimate.resources import foresee
+
     with _statuses(log_level):
         held, lines = _settled(path, output, override, afresh=True)
-        _tell_sizing(flow.foresee(held.settings, memory * 2**20), lines)
+        _tell_sizing(foresee(held.settings, memory * 2**20), lines)
         held.check()
 
 
-def _tell_sizing(told: flow.Sizing, lines: Sequence[str] = ()) -> None:
+def _tell_sizing(told: Sizing, lines: Sequence[str] = ()) -> None:
     """Print what a run will take, and what to change where a worker has too little memory for it."""
     table = _table("stage", "units", "to read", "to write", "objects", "core-hours", "memory per worker")
     for row in (*told.sizes, told.total):
-        table.add_row(*telling.figures(row))
+        table.add_row(*console.figures(row))
     _print(table, [*lines, *told.lines])
 
 
@@ -465,9 +482,9 @@ def demo(
 
     with _statuses(log_level):
         count = workers or os.cpu_count() or 1
-        lasts = telling.span(DEMO[0] + DEMO[1] / count)
+        lasts = console.span(DEMO[0] + DEMO[1] / count)
         logger.info("this takes about %s with %d workers, longer where the machine has other work", lasts, count)
-        with telling.progress(err, "text") as progress:
+        with console.progress(err, "text") as progress:
             path = synthetic.write(folder, seed=seed, progress=progress)
         _conclude(
             _work("run", config.load(str(path)), clusters.Choice(scheduler, workers=workers), today(), "text", Access())

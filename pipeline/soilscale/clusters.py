@@ -13,14 +13,14 @@ from multiprocessing import forkserver, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from soilscale import telling
+from soilscale import console
 from soilscale.errors import ConfigurationError, ServiceError
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
     from soilscale.dask_operator import DaskCluster
-    from soilscale.flow import Progress
+    from soilscale.engine.units import Progress
 
 LOCAL = {
     "distributed.deploy.lost-worker-timeout": "365 days",
@@ -42,7 +42,7 @@ Workers are forked from a process that has loaded what all of them need: where e
 of a small area takes twice as long to be done.
 """
 
-PRELOAD = ("distributed.worker", "soilscale.flow.fill", "stackstac")
+PRELOAD = ("distributed.worker", "soilscale.tasks.cube_regions", "stackstac")
 """Modules that workers are born with: those of the first stage."""
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Cluster:
     def _asked(self) -> DaskCluster | None:
         if self.choice.file is None:
             return None
-        from soilscale import dask_operator  # only where it is asked for
+        from soilscale import dask_operator
 
         return dask_operator.asked(self.choice.file, self.choice.workers)
 
@@ -80,7 +80,7 @@ class Cluster:
     def _client(self) -> Client:
         import distributed  # noqa: F401 - sets levels of its loggers
 
-        telling.quieten()
+        console.quieten()
         client = _reached(self.choice, self.stack) if self._asked is None else _made(self._asked, self.stack)
         with suppress(KeyError):  # raised where the scheduler has no dashboard
             logger.info("Dask dashboard: %s", client.dashboard_link)

@@ -9,8 +9,8 @@ from typing import Any
 
 from soilscale.catalog.containers import with_contained
 from soilscale.catalog.documents import resolve
-from soilscale.catalog.intervals import instant, start
 from soilscale.catalog.query import Broken, Found, Item, Query, conditions, links, satisfies
+from soilscale.catalog.time_coverage import instant, start
 from soilscale.catalog.versions import SUCCESSORS
 from soilscale.errors import DataError
 from soilscale.extents import WORLD, Box, box, geometry_box, intersects

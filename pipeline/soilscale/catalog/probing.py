@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from soilscale.catalog import documents, intervals
+from soilscale.catalog import documents, time_coverage
 from soilscale.catalog.query import Query, Span, kind_of, links
 from soilscale.errors import DataError
 
@@ -78,7 +78,7 @@ def _outermost(url: str, document: Mapping[str, Any], end: int, query: Query) ->
 
 def _within(item: Mapping[str, Any], span: Span) -> bool:
     properties = item.get("properties") or {}
-    first, stated = intervals.start(properties), intervals.instant(properties.get("end_datetime"))
+    first, stated = time_coverage.start(properties), time_coverage.instant(properties.get("end_datetime"))
     if first is None:
         return False
     last = first if stated is None else np.datetime64(stated.replace(tzinfo=None), "s")

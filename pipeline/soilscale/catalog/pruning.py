@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from soilscale.catalog.intervals import instant
 from soilscale.catalog.query import Span
+from soilscale.catalog.time_coverage import instant
 from soilscale.extents import Box, box, intersects, padded
 from soilscale.seasons import following
 

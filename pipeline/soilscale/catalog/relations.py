@@ -15,10 +15,10 @@ from typing import Literal
 
 import numpy as np
 
-from soilscale.catalog import intervals, places, versions
-from soilscale.catalog.intervals import DAY
+from soilscale.catalog import places, time_coverage, versions
 from soilscale.catalog.platforms import canonical, platform
 from soilscale.catalog.query import Item, Span
+from soilscale.catalog.time_coverage import DAY
 from soilscale.sources import Source
 
 Standing = Literal[
@@ -114,7 +114,7 @@ def relate(items: Sequence[Item], source: Source) -> Relations:
     DataError
         If an item names no time.
     """
-    spans = intervals.resolve(items, source.composite)
+    spans = time_coverage.resolve(items, source.composite)
     found = _Judge(items, spans, source)
     found.judge()
     verdicts = tuple(found.verdicts[index] for index in range(len(items)))
@@ -232,7 +232,7 @@ class _Judge:
         """Items by what they observed: instrument, orbit, and the instant, where an interval was inferred from it."""
         if len(members) == 1:
             return [members]
-        inferred = not any(intervals.states(self.items[index]["properties"]) for index in members)
+        inferred = not any(time_coverage.states(self.items[index]["properties"]) for index in members)
         return self._split(members, (*OBSERVED, "datetime") if inferred else OBSERVED)
 
     def _split(self, members: list[int], keys: Sequence[str]) -> list[list[int]]:

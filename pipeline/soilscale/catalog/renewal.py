@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from soilscale.catalog import intervals
+from soilscale.catalog import time_coverage
 from soilscale.catalog.query import Item
 
 
@@ -38,5 +38,5 @@ def renew(frozen: Sequence[Item], found: Sequence[Item], since: np.datetime64) -
 
 def _ended(items: Sequence[Item], since: np.datetime64) -> set[str]:
     """Ids of the items that end by an instant."""
-    spans = intervals.resolve(items, None)
+    spans = time_coverage.resolve(items, None)
     return {item["id"] for item, (_, end) in zip(items, spans, strict=True) if end <= since}

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from soilscale.catalog.intervals import instant
 from soilscale.catalog.query import links
+from soilscale.catalog.time_coverage import instant
 
 STATED = ("version", "processing:version", "product_version", "s2:processing_baseline")
 """Properties that state a version; the first that all of several items have decides."""

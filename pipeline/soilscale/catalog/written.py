@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pystac
 
-from soilscale.catalog import files, intervals
+from soilscale.catalog import files, time_coverage
 from soilscale.catalog.query import Broken, Item
 from soilscale.errors import ConfigurationError, DataError
 from soilscale.extents import WORLD
@@ -128,10 +128,10 @@ def _item(entry: Item, product: str) -> pystac.Item:
         entry["id"],
         {"type": "Polygon", "coordinates": [ring]},
         bbox,
-        intervals.instant(properties["datetime"]),
+        time_coverage.instant(properties["datetime"]),
         {},
-        start_datetime=intervals.instant(properties.get("start_datetime")),
-        end_datetime=intervals.instant(properties.get("end_datetime")),
+        start_datetime=time_coverage.instant(properties.get("start_datetime")),
+        end_datetime=time_coverage.instant(properties.get("end_datetime")),
         collection=product,
     )
     for name, asset in entry["assets"].items():

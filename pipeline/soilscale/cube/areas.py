@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from soilscale.forest import compiled
+from soilscale.jit import compiled
 
 Floats = NDArray[np.floating]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soilscale.cube.mesh import Mesh
-from soilscale.forest import compiled
+from soilscale.jit import compiled
 
 Floats = NDArray[np.floating]
 

@@ -12,10 +12,10 @@ from odc.geo.geobox import GeoBox
 
 from soilscale import extents, kernels
 from soilscale.catalog import Scene
-from soilscale.cube import mosaics, opening, sums, warping
-from soilscale.cube.ahead import next_ahead, turn
+from soilscale.cube import accumulate, mosaics, opening, warping
 from soilscale.cube.assets import Header
 from soilscale.cube.interpolation import Interpolation
+from soilscale.cube.prefetch import next_ahead, turn
 from soilscale.cube.reading import Reading
 from soilscale.cube.warping import Layer, Pixels
 from soilscale.grid import lonlat_bounds, metres_per_cell
@@ -161,7 +161,7 @@ def _piecewise(
             if alone:
                 totals[(..., *part)], fraction[part] = values, share
             else:
-                sums.add(totals[(..., *part)], fraction[part], values, share, most=1)
+                accumulate.add(totals[(..., *part)], fraction[part], values, share, most=1)
     if not fraction.any():
         return None
     if alone:

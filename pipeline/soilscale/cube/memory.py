@@ -1,6 +1,6 @@
 """Predictors that are made from others month by month: what soil remembers of rain, and what surfaces show of water.
 
-NumPy alone; `flow/deriving.py` reads and writes.
+NumPy alone; `stages/derived_units.py` reads and writes.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ from odc.geo.geobox import GeoBox
 
 from soilscale import kernels
 from soilscale.catalog import Scene
-from soilscale.cube import gaps, opening, sums, wetness
-from soilscale.cube.ahead import ahead
+from soilscale.cube import accumulate, gaps, opening, wetness
 from soilscale.cube.layers import layer, terrain
 from soilscale.cube.naming import ANGLE, TERRAIN, WETNESS, feature_names
+from soilscale.cube.prefetch import ahead
 from soilscale.cube.reading import Reading
 from soilscale.cube.selection import SLACK, days_of, length, spans
 from soilscale.cube.warping import Floats, Layer
@@ -249,7 +249,7 @@ def _mean(layers: Iterator[Shown], month: np.datetime64, *, totals: bool, least:
     seen = _Seen(month, first[3].shape) if least > 0 else None
     for start, end, values, fraction in chain((first, second), there):
         days = _shared(start, end, month) or 1.0
-        sums.add(total, weight, values, fraction, days=days, per=length(start, end) if totals else 1.0)
+        accumulate.add(total, weight, values, fraction, days=days, per=length(start, end) if totals else 1.0)
         if seen is not None:
             seen.add(start, end, fraction)
     mean = kernels.weighted_mean(total, np.broadcast_to(weight, total.shape))

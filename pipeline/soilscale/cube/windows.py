@@ -18,8 +18,8 @@ from rasterio.windows import Window
 
 from soilscale import storage
 from soilscale.cube import assets
-from soilscale.cube.ahead import fetchers, spread
 from soilscale.cube.assets import Header, Raster
+from soilscale.cube.prefetch import fetchers, spread
 from soilscale.grid import Bounds
 
 NOMINAL_EPSG = 4326

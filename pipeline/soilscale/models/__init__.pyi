@@ -3,8 +3,9 @@ from .algorithms import ALGORITHMS, RECOMMENDED, Algorithm, Estimator, best, fin
 from .applicability import Applicability
 from .bagging import RandomForest
 from .boosting import BoostedTrees
+from .columns import FOLD, PREDICTIONS
 from .distance import NearestNeighbours, SupportVectors
-from .fits import FOLD, FOLDS, PREDICTIONS, WITHIN, Job, folds, jobs, kept, learned, partition, seed_of
+from .fits import FOLDS, WITHIN, Job, folds, jobs, kept, learned, partition, seed_of
 from .gaussian_process import GaussianProcess
 from .importance import has_importance, measure, oob_r2
 from .packing import pack, unpack

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from soilscale.models.algorithms import find
+from soilscale.models.columns import FOLD, PREDICTIONS
 from soilscale.samples import MIN_ROWS, TRAIN
 from soilscale.schema import MAP
 from soilscale.seasons import ALL
@@ -26,14 +27,9 @@ SplitName = Literal["random", "blocked"]
 FOLDS = 5
 """Folds of the blocked cross-validation."""
 
-FOLD = "fold"
-"""Column of a table that tells the fold of each row, dealt before by the whole table's blocks; int8."""
 
 WITHIN = "within"
 """Parameter of placed algorithms: feature -> its standard deviation within coarse cells."""
-
-PREDICTIONS = ("time", "season", "y", "x", "algorithm", "model", "split", "observed", "predicted")
-"""Columns of the table of predictions."""
 
 
 @dataclass(frozen=True)

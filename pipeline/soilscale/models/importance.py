@@ -12,7 +12,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.utils.validation import check_is_fitted
 
 from soilscale.errors import ConfigurationError, DataError
-from soilscale.forest import LEAF, out_of_bag, permuted_errors
+from soilscale.forests.trees import LEAF, out_of_bag, permuted_errors
 from soilscale.models.algorithms import Estimator
 from soilscale.models.prediction import flat
 from soilscale.models.trend import TrendForest

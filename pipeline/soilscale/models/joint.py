@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from soilscale.models import area, posterior
 from soilscale.models.area import Areas, Floats, Variances, level
 from soilscale.models.basis import Basis, bends, block_means, pairs, pixels
+from soilscale.models.columns import FOLD
 from soilscale.models.effects import Covariance
-from soilscale.models.fits import FOLD, Job, numbered, predictions
+from soilscale.models.fits import Job, numbered, predictions
 from soilscale.models.gaussian_process import GaussianProcess
 from soilscale.models.posterior import Points
 from soilscale.samples import TRAIN

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 
-from soilscale import descent
-from soilscale.descent import Descent
 from soilscale.errors import DataError
+from soilscale.forests import traversal
+from soilscale.forests.traversal import Descent
 from soilscale.models.algorithms import Estimator
 from soilscale.models.prediction import Predictor, Trees, lay
 from soilscale.models.trend import TrendForest
@@ -67,8 +67,8 @@ def unpack(data: bytes) -> Predictor:
             arrays = {name: archive[name] for name in archive.files}
         laid = Descent(**{name: arrays.pop(name) for name in PARTS})
         p = len(laid.weight)
-        descent.check(laid, p)
-        trees = Trees(descent.align(laid), p)
+        traversal.check(laid, p)
+        trees = Trees(traversal.align(laid), p)
         return _with_trend(trees, p, **arrays) if arrays else trees
     except (zipfile.BadZipFile, zlib.error, EOFError, LookupError, OSError, TypeError, ValueError) as error:
         raise DataError(

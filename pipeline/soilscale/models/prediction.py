@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.utils.validation import check_is_fitted
 
-from soilscale import descent
-from soilscale.descent import Descent
-from soilscale.forest import LEAF, Forest
+from soilscale.forests import traversal
+from soilscale.forests.traversal import Descent
+from soilscale.forests.trees import LEAF, Forest
 from soilscale.models.algorithms import Estimator
 from soilscale.models.gaussian_process import GaussianProcess
 from soilscale.models.trend import TrendForest
@@ -67,7 +67,7 @@ class Trees:
             raise ValueError(f"got features of shape {X.shape}, expected (rows, {self.n_features_in_})")
         if not np.isfinite(X).all():
             raise ValueError("a feature is missing, or infinite in float32; leave such rows out")
-        return descent.mean(self._descent, X, self.threads)
+        return traversal.mean(self._descent, X, self.threads)
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def predict(predictor: Predictor, X: NDArray[np.float32], *, rows: int = BATCH) 
 
 def lay(forest: RandomForestRegressor) -> Descent:
     """Lay a fitted forest for one target out for prediction."""
-    return descent.lay(flat(forest), int(forest.n_features_in_))
+    return traversal.lay(flat(forest), int(forest.n_features_in_))
 
 
 def flat(forest: RandomForestRegressor) -> Forest:

@@ -76,7 +76,7 @@ def blocked(table: pd.DataFrame, features: Sequence[str], task: Task) -> pd.Data
     features
         Columns to learn from.
     """
-    from soilscale.models.training import run  # planning needs the names alone, not what fits models
+    from soilscale.models.training import run
 
     fits = [Job(task.season, task.algorithm, "seasonal", "blocked", fold) for fold in range(task.folds)]
     found = [run(job, table, features, parameters=task.parameters, seed=task.seed, folds=task.folds)[1] for job in fits]

@@ -13,7 +13,7 @@ from scipy.optimize import nnls
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils._param_validation import StrOptions
 
-from soilscale.models.fits import FOLD, PREDICTIONS
+from soilscale.models.columns import FOLD, PREDICTIONS
 from soilscale.samples import MIN_ROWS
 from soilscale.seasons import ALL
 

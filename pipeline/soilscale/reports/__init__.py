@@ -2,20 +2,11 @@
 
 from soilscale.reports import applicability, figures, insitu
 from soilscale.reports.comparison import comparison
-from soilscale.reports.intervals import blocked_errors, coverage, interval, station_coverage
 from soilscale.reports.page import Context, page
 from soilscale.reports.scores import SCORES
 from soilscale.reports.sensors import level, sensor_series, sensors
-from soilscale.reports.tables import (
-    ablation,
-    accuracy,
-    area_means,
-    baselines,
-    beside_truth,
-    consistency,
-    method,
-    truth,
-)
+from soilscale.reports.tables import ablation, accuracy, area_means, baselines, beside_truth, consistency, method, truth
+from soilscale.reports.uncertainty import blocked_errors, coverage, interval, station_coverage
 from soilscale.reports.upscaling import upscaled, upscaled_errors
 
 __all__ = [

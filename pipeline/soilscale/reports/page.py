@@ -16,8 +16,8 @@ from itertools import count
 import pandas as pd
 from jinja2 import Environment, StrictUndefined, Template
 
-from soilscale.reports import contents, layout, summary
-from soilscale.reports.insitu import words as insitu_words
+from soilscale.reports import layout, sections, summary
+from soilscale.reports.insitu import summary as summary_insitu
 from soilscale.reports.scores import SCORES
 from soilscale.reports.sensors import COUNTS
 from soilscale.reports.style import words
@@ -140,7 +140,7 @@ def page(context: Context) -> str:
     accuracy = _splits(context)
     baselines = context.tables.get("baselines")
     verdicts = [] if baselines is None else summary.verdicts(baselines, method(context.algorithm))
-    head = list(_entries(context, tables, (contents.SPLITS,), number))
+    head = list(_entries(context, tables, (sections.SPLITS,), number))
     html = _template().render(
         context=context,
         cards=list(_cards(context, accuracy, verdicts)),
@@ -195,9 +195,9 @@ def _findings(context: Context, accuracy: pd.DataFrame) -> list[str]:
 def _stations(context: Context) -> list[str]:
     """What a reader must know of the stations before their scores."""
     return [
-        insitu_words.stations_words(context.tables),
-        insitu_words.percent_words(context.tables.get("stations_left_out")),
-        insitu_words.unit_words(context.tables.get("station_pairs")),
+        summary_insitu.stations_words(context.tables),
+        summary_insitu.percent_words(context.tables.get("stations_left_out")),
+        summary_insitu.unit_words(context.tables.get("station_pairs")),
     ]
 
 
@@ -273,20 +273,20 @@ def _flags(context: Context) -> pd.DataFrame:
 def _parts(context: Context, tables: Mapping[str, pd.DataFrame], number: Mapping[str, Iterator[int]]) -> Iterator[Part]:
     """Sections that have something to say, and what does not stand in any of them."""
     spoken: Mapping[str, Callable[[], Iterable[str]]] = {
-        contents.IN_SITU.name: lambda: filter(None, _stations(context)),
-        contents.PREDICTORS.name: lambda: _explained(context),
-        contents.SENSORS.name: lambda: summary.sensor_words(context.tables.get("sensors")),
-        contents.MISSING.name: lambda: [_missing(context)],
-        contents.PROVENANCE.name: lambda: [
+        sections.IN_SITU.name: lambda: filter(None, _stations(context)),
+        sections.PREDICTORS.name: lambda: _explained(context),
+        sections.SENSORS.name: lambda: summary.sensor_words(context.tables.get("sensors")),
+        sections.MISSING.name: lambda: [_missing(context)],
+        sections.PROVENANCE.name: lambda: [
             f"Configuration {context.config_hash}. It stands in run.yaml, the items read in items/, above this page."
         ],
     }
-    placed = {entry.name for section in contents.SECTIONS for entry in section.entries} | {contents.SPLITS.name}
-    further = [contents.Table(name, words(name), folded=True) for name in tables if name not in placed]
-    rest = contents.Section("further", "Further tables", "", tuple(further))
-    for section in (*contents.SECTIONS[:-2], rest, *contents.SECTIONS[-2:]):
+    placed = {entry.name for section in sections.SECTIONS for entry in section.entries} | {sections.SPLITS.name}
+    further = [sections.Table(name, words(name), folded=True) for name in tables if name not in placed]
+    rest = sections.Section("further", "Further tables", "", tuple(further))
+    for section in (*sections.SECTIONS[:-2], rest, *sections.SECTIONS[-2:]):
         entries = list(_entries(context, tables, section.entries, number))
-        if entries or section.name in (contents.MISSING.name, contents.PROVENANCE.name):
+        if entries or section.name in (sections.MISSING.name, sections.PROVENANCE.name):
             said = spoken[section.name]() if section.name in spoken else ()
             yield Part(section.name, section.heading, [*said, *([section.text] if section.text else [])], entries)
 
@@ -294,12 +294,12 @@ def _parts(context: Context, tables: Mapping[str, pd.DataFrame], number: Mapping
 def _entries(
     context: Context,
     tables: Mapping[str, pd.DataFrame],
-    wanted: Sequence[contents.Figure | contents.Table],
+    wanted: Sequence[sections.Figure | sections.Table],
     number: Mapping[str, Iterator[int]],
 ) -> Iterator[Entry]:
     """Figures and tables of a section that there are, numbered."""
     for entry in wanted:
-        if isinstance(entry, contents.Figure):
+        if isinstance(entry, sections.Figure):
             if entry.name in context.figures:
                 image = b64encode(context.figures[entry.name]).decode("ascii")
                 label = f"Figure {next(number['Figure'])}"

@@ -1,5 +1,5 @@
 from .axes import chunks, coordinates, time_bounds
-from .words import (
+from .names import (
     APPLICABILITY,
     APPLICABILITY_ATTRS,
     COARSE,

@@ -8,7 +8,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
 from soilscale.grid import Grid, centres
-from soilscale.schema.words import FINE, SPATIAL_REF
+from soilscale.schema.names import FINE, SPATIAL_REF
 from soilscale.seasons import Months
 
 

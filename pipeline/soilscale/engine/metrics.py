@@ -1,0 +1,44 @@
+"""What a Prometheus server may know of the runner: units by stage and outcome, how long they take, what is repeated."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from soilscale.engine.units import Outcome, Receipt
+
+PLANNED = Gauge("soilscale_units_planned", "Units of a stage, complete ones too.", ["stage"])
+COMPLETE = Gauge("soilscale_units_complete", "Units of a stage that are complete, from earlier runs too.", ["stage"])
+TRIED = Counter("soilscale_units", "Units that came back to this runner.", ["stage", "outcome"])
+SECONDS = Histogram(
+    "soilscale_unit_seconds",
+    "Duration of a unit on its worker.",
+    ["stage"],
+    buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000),
+)
+RETRIES = Counter("soilscale_retries", "Units that are tried again since a service was away.", ["stage"])
+
+
+def planned(stage: str, complete: int, total: int) -> None:
+    """Tell how large a stage is, and how much of it stands.
+
+    What is counted begins at 0: of a series that begins with the first failed unit Prometheus sees no increase.
+    """
+    if stage:
+        PLANNED.labels(stage).set(total)
+        COMPLETE.labels(stage).set(complete)
+        SECONDS.labels(stage)
+        RETRIES.labels(stage)
+        for outcome in get_args(Outcome):
+            TRIED.labels(stage, outcome)
+
+
+def tried(receipt: Receipt) -> None:
+    """Count a receipt."""
+    TRIED.labels(receipt.stage, receipt.outcome).inc()
+    SECONDS.labels(receipt.stage).observe(receipt.seconds)
+    if receipt.outcome == "done":
+        COMPLETE.labels(receipt.stage).inc()
+    if receipt.outcome == "unreachable":
+        RETRIES.labels(receipt.stage).inc()

@@ -1,0 +1,94 @@
+"""Small arrays that a unit keeps in its marker, to be gathered into chunks that object stores like."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numcodecs import Zstd
+from numpy.typing import NDArray
+
+from soilscale import storage
+from soilscale.engine.output import Workspace
+from soilscale.storage import DamagedError
+
+Arrays = Mapping[str, NDArray[np.float32]]
+Place = tuple[int, int]
+"""Lag, and the index in time at which a unit's values stand with it."""
+
+CODEC = Zstd(level=1, checksum=True)
+"""Compression of what is kept, ended by a checksum of it."""
+
+READ_TOGETHER = 512
+"""Markers that are asked for at once."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a unit's marker holds, and where it goes."""
+
+    stage: str
+    marker: str
+    source: str
+    rows: slice
+    columns: slice
+    places: tuple[Place, ...] = ()
+    """Where a month's values go; none if they are static, or a series that goes where it says itself."""
+
+
+def pack(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Arrays, as float32, as plain JSON."""
+    return {
+        name: {"shape": values.shape, "data": base64.b64encode(_encoded(values)).decode("ascii")}
+        for name, values in arrays.items()
+    }
+
+
+def _encoded(values: NDArray[Any]) -> bytes:
+    return bytes(CODEC.encode(np.ascontiguousarray(values, "<f4")))
+
+
+def unpack(told: Mapping[str, Any]) -> dict[str, NDArray[np.float32]]:
+    """Arrays of `pack`.
+
+    Raises
+    ------
+    ValueError, RuntimeError, KeyError
+        If they are not what was packed.
+    """
+    return {
+        name: np.frombuffer(CODEC.decode(base64.b64decode(kept["data"], validate=True)), "<f4").reshape(kept["shape"])
+        for name, kept in told.items()
+    }
+
+
+def read(workspace: Workspace, pieces: Sequence[Piece]) -> Iterator[tuple[Piece, dict[str, NDArray[np.float32]]]]:
+    """Pieces with what their units keep, some hundred markers at a time.
+
+    Raises
+    ------
+    DamagedError
+        If a marker is not what was written, or is gone.
+    """
+    for first in range(0, len(pieces), READ_TOGETHER):
+        some = pieces[first : first + READ_TOGETHER]
+        names = [f"state/{piece.stage}/{piece.marker}" for piece in some]
+        found = storage.read_many(workspace.output, names)
+        for piece, name in zip(some, names, strict=True):
+            yield piece, _kept(workspace, name, found.get(name))
+
+
+def _kept(workspace: Workspace, name: str, data: bytes | None) -> dict[str, NDArray[np.float32]]:
+    try:
+        return unpack(json.loads(data)["kept"]) if data is not None else _gone(name)
+    except (LookupError, RuntimeError, ValueError) as error:
+        url = storage.join(workspace.output, name)
+        raise DamagedError(f"{url} is damaged: {error}", workspace.output, name) from error
+
+
+def _gone(name: str) -> dict[str, NDArray[np.float32]]:
+    raise LookupError(f"{name} was written, and is not there")

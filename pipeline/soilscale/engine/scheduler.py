@@ -1,0 +1,408 @@
+"""Units of a stage on a Dask cluster: few in flight, short ones together in a task, survived when they kill workers."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from importlib import import_module
+from itertools import takewhile
+from queue import Empty, SimpleQueue
+
+from distributed import Client, Future
+from distributed.comm.core import CommClosedError
+from distributed.scheduler import KilledWorker
+
+from soilscale import storage
+from soilscale.engine import metrics, shutdown
+from soilscale.engine.causes import kind
+from soilscale.engine.deaths import Deaths, LostError
+from soilscale.engine.output import Workspace
+from soilscale.engine.units import (
+    AWAY,
+    MARKER,
+    Outcome,
+    Progress,
+    Receipt,
+    Unit,
+    enter,
+    give_up,
+    is_complete,
+    markers,
+    perform,
+)
+from soilscale.engine.workers import LOOK_EVERY, Workers
+from soilscale.errors import IncompleteError, ServiceError
+
+logger = logging.getLogger(__name__)
+
+IN_FLIGHT = 4
+"""Tasks submitted ahead for every thread of the cluster; bounds the memory of the scheduler."""
+
+TASK_SECONDS = 0.5
+"""Work that a task carries where single units are shorter than that."""
+
+MOST_UNITS = 256
+"""Units that a task carries at most."""
+
+MOST_TOGETHER = 6
+"""Units that share what they read, such as neighbouring months, that a task carries at most."""
+
+ATTEMPTS = 3
+"""How often a unit is tried whose failure may pass."""
+
+MOST_AWAY = 8
+"""Units, or as many as the cluster has threads, that fail one after the other when what they need is taken for dead."""
+
+DEATHS = 2
+"""Workers that a task may lose before the first of its units that is not complete is suspected of it."""
+
+DEATHS_ALONE = 1
+"""Workers that a suspect may take with it when it is alone, before it is given up."""
+
+MOST_KILLED = 20
+"""Tasks of a stage that may lose their workers again and again before the stage is given up."""
+
+MEMORY = "give the workers more memory or choose a smaller grid.tile, then run the same command again"
+"""What to do about units that kill their workers."""
+
+
+_importing = threading.Lock()
+
+
+def run(
+    connect: Callable[[], Client], workspace: Workspace, units: Sequence[Unit], progress: Progress, doing: str
+) -> list[Receipt]:
+    """Do every unit of one stage that is not complete.
+
+    Parameters
+    ----------
+    connect
+        Gives the cluster's client; called only if some unit is not complete.
+    units
+        All units of the stage, complete ones too.
+    doing
+        What the stage does, for the progress bar.
+
+    Returns
+    -------
+    list of Receipt
+        Of the units that are missing: their input could not be used, or they killed their workers.
+
+    Raises
+    ------
+    ConfigurationError
+        If the output cannot be written.
+    ServiceError
+        If the output's store says no; if some units could still not reach a service after `ATTEMPTS`; or if so many one
+        after the other could not that it is taken for dead, and the rest was not tried. What was done is complete.
+    IncompleteError
+        If the scheduler was lost, or workers again and again.
+    """
+    stage = units[0].stage if units else ""
+    found = markers(workspace, stage) if units else set()
+    todo = [unit for unit in units if unit.marker not in found]
+    _withdraw(workspace, units, found)
+    done = len(units) - len(todo)
+    metrics.planned(stage, done, len(units))
+    progress(doing, done, len(units))
+    tally = _Tally(lambda count: progress(doing, count, len(units)), done)
+    attempt = 0
+    while todo and attempt < ATTEMPTS:
+        time.sleep(2**attempt - 1)
+        before = tally.done
+        dead = tally.take(_Stream(connect(), workspace, todo))
+        todo = tally.left(todo)
+        if todo and dead != "refused":
+            logger.warning("%s: %d units are to be tried again, the first: %s", stage, len(todo), tally.first)
+        attempt = ATTEMPTS if dead == "refused" else 1 if dead and tally.done > before else attempt + 1
+    undone = len(units) - tally.done
+    if undone:
+        raise ServiceError(
+            f"{undone} of {len(units)} units of stage {stage} could not be done, the first: {tally.first}"
+        )
+    return tally.missing
+
+
+@dataclass
+class _Tally:
+    """What became of the units of a stage."""
+
+    progress: Callable[[int], None]
+    done: int
+    """Units that need not be tried again, those that are missing among them."""
+    missing: list[Receipt] = field(default_factory=list)
+    kinds: set[tuple[str, ...]] = field(default_factory=set)
+    """Kinds of failure that the log has named; the command's end counts the units of each."""
+    settled: set[str] = field(default_factory=set)
+    """Names of the units that are not tried again in this run."""
+    noted: set[str] = field(default_factory=set)
+    """Topics of which the user was warned."""
+    away: dict[str, str] = field(default_factory=dict)
+    """Unit that could not be done for want of a service -> what it was told."""
+
+    @property
+    def first(self) -> str:
+        """What the first of those was told that still could not be done."""
+        return next(iter(self.away.values()))
+
+    def take(self, stream: _Stream) -> Outcome | None:
+        """Count receipts as they come; what they say if so many say it in a row that the rest need not be tried."""
+        row = 0
+        with closing(stream.receipts()) as receipts:
+            for receipt in receipts:
+                metrics.tried(receipt)
+                row = row + 1 if receipt.outcome in AWAY else 0
+                if receipt.outcome in AWAY:
+                    self.away[receipt.name] = receipt.message
+                else:
+                    self._settle(receipt)
+                if receipt.outcome == "refused":
+                    self.settled.add(receipt.name)
+                if row >= max(MOST_AWAY, stream.threads):
+                    return receipt.outcome
+        return None
+
+    def _settle(self, receipt: Receipt) -> None:
+        """Count a unit that is done, or will be missing."""
+        for topic in receipt.notes.keys() - self.noted:
+            logger.warning("%s", receipt.notes[topic])
+        self.noted |= receipt.notes.keys()
+        self.settled.add(receipt.name)
+        self.away.pop(receipt.name, None)
+        self.done += 1
+        self.progress(self.done)
+        if receipt.outcome != "done":
+            level = logging.DEBUG if kind(receipt) in self.kinds else logging.ERROR
+            self.kinds.add(kind(receipt))
+            self.missing.append(receipt)
+            told = {"stage": receipt.stage, "unit": receipt.name, "outcome": receipt.outcome}
+            logger.log(level, "%s %s: %s", receipt.stage, receipt.name, receipt.message, extra=told)
+
+    def left(self, units: Sequence[Unit]) -> list[Unit]:
+        """Those of the units that are to be tried, what was not tried yet first."""
+        return sorted(
+            (unit for unit in units if unit.name not in self.settled), key=lambda unit: unit.name in self.away
+        )
+
+
+def _withdraw(workspace: Workspace, units: Sequence[Unit], found: set[str]) -> None:
+    """Remove the markers that are not of these units: of other inputs, of an earlier plan, of an earlier failure."""
+    standing = {unit.marker for unit in units}
+    orphans = [name for name in found if name not in standing and MARKER.search(name)]
+    if orphans:
+        storage.remove(workspace.state(units[0].stage), orphans)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Units that went out together."""
+
+    future: Future[list[Receipt]]
+    units: Sequence[Unit]
+
+
+@dataclass
+class _Stream:
+    """Units on their way through a cluster, in tasks of about `TASK_SECONDS`."""
+
+    client: Client
+    workspace: Workspace
+    units: Sequence[Unit]
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """By which workers know what it sent."""
+    taken: int = 0
+    """Units that were submitted."""
+    seconds: float | None = None
+    """Mean duration of a unit, of late; None before the first is back."""
+    flying: dict[str, _Task] = field(default_factory=dict)
+    """Tasks in flight, by their keys."""
+    landed: SimpleQueue[str] = field(default_factory=SimpleQueue)
+    """Keys of tasks that came to an end, be it that they were taken back."""
+    suspects: deque[tuple[Unit, LostError]] = field(default_factory=deque)
+    """Units suspected of killing their workers, with those that died so far."""
+    lost: int = 0
+    """Tasks that lost their workers again and again."""
+    most: int = DEATHS
+    """Workers that a task may lose."""
+    workers: Workers = field(init=False)
+    deaths: Deaths = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.workers = Workers(self.client)
+        self.deaths = Deaths(self.client, self._hear)
+
+    @property
+    def threads(self) -> int:
+        """Threads of the workers that take units."""
+        return self.workers.threads
+
+    def receipts(self) -> Generator[Receipt]:
+        """Receipts as they come; only so many tasks are in flight that every thread has work.
+
+        When it is left early, no further unit begins, and those that run are waited for.
+        """
+        try:
+            self._more()
+            while self.flying:
+                yield from self._land(self._next())
+                self._more()
+            self.most = DEATHS_ALONE
+            while self.suspects:
+                yield self._alone(*self.suspects.popleft())
+        except (CancelledError, CommClosedError) as error:
+            raise IncompleteError(
+                f"the Dask scheduler was lost ({error}); see that it runs, then run the same command again"
+            ) from error
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Take back what is in flight."""
+        self.deaths.end()
+        for task in self.flying.values():
+            task.future.release()
+        if self.flying:
+            shutdown.end(self.client, self.name)
+
+    def _more(self) -> None:
+        """Submit tasks, so that the cluster has its number again."""
+        self._look()
+        while self.taken < len(self.units) and len(self.flying) < IN_FLIGHT * self.threads:
+            batch = self.units[self.taken : self.taken + self._size()]
+            self.taken += len(batch)
+            self._submit(batch)
+
+    def _look(self) -> None:
+        """See how the workers are, and give to others what waits for one that is paused."""
+        if self.workers.look():
+            for key in self.workers.stranded():
+                if key in self.flying:
+                    task = self.flying.pop(key)
+                    task.future.release()
+                    self._submit(task.units)
+
+    def _next(self) -> str:
+        """Key of a task in flight that came to an end, or has lost so many workers that it is to."""
+        while True:
+            with suppress(Empty):
+                key = self.landed.get(timeout=LOOK_EVERY)
+                if key in self.flying:
+                    return key
+            self._look()
+
+    def _hear(self, key: str) -> None:
+        """Have a task looked at that has lost a worker, once it has lost as many as it may."""
+        if self._dies(key):
+            self.landed.put(key)
+
+    def _dies(self, key: str) -> bool:
+        """Whether a task has lost as many workers as it may."""
+        return len(self.deaths.workers.get(key, ())) >= self.most
+
+    def _size(self) -> int:
+        """Units of the next task: many where they are short, and no more than leaves every thread its share."""
+        kin = self._kin()
+        if self.seconds is None:
+            return kin
+        share = (len(self.units) - self.taken) // (IN_FLIGHT * self.threads)
+        return max(kin, min(int(TASK_SECONDS / max(self.seconds, 1e-6)), share, MOST_UNITS))
+
+    def _kin(self) -> int:
+        """Units from the next one on that go together, no more than leave every thread some; itself at least."""
+        first, left = self.units[self.taken], len(self.units) - self.taken
+        if not first.together:
+            return 1
+        coming = self.units[self.taken : self.taken + max(1, min(MOST_TOGETHER, left // self.threads))]
+        return sum(1 for _ in takewhile(lambda unit: unit.together == first.together, coming))
+
+    def _submit(self, batch: Sequence[Unit]) -> None:
+        unit = batch[0]
+        key = f"{unit.stage}-{unit.name}-{unit.digest}-{time.monotonic_ns()}"
+        future = self.client.submit(_perform, pickle.dumps((self.name, self.workspace, batch)), key=key, pure=False)
+        self.flying[key] = _Task(future, batch)
+        future.add_done_callback(lambda _: self.landed.put(key))
+
+    def _take(self, key: str) -> list[Receipt] | None:
+        """Receipts of a task that came to an end; None, and it stays in flight, if its worker does not hand them over.
+
+        Raises
+        ------
+        LostError
+            If it lost its workers again and again.
+        """
+        task = self.flying.pop(key)
+        try:
+            if self._dies(key) and not task.future.done():
+                raise self.deaths.of(key)
+            receipts: list[Receipt] = task.future.result(timeout=LOOK_EVERY)
+        except KilledWorker as error:
+            raise self.deaths.of(key, error) from error
+        except TimeoutError:
+            self.flying[key] = task
+            self.landed.put(key)
+            return None
+        finally:
+            if key not in self.flying:
+                task.future.release()
+        enter(self.workspace, receipts)
+        return receipts
+
+    def _land(self, key: str) -> list[Receipt]:
+        """Receipts of a task; of one that lost its workers, those of its units that were complete before."""
+        batch = self.flying[key].units
+        try:
+            receipts = self._take(key)
+        except LostError as error:
+            return self._suspect(batch, error)
+        if receipts is None:
+            return []
+        new = sum(receipt.seconds for receipt in receipts) / len(receipts)
+        self.seconds = new if self.seconds is None else 0.7 * self.seconds + 0.3 * new
+        return receipts
+
+    def _suspect(self, batch: Sequence[Unit], error: LostError) -> list[Receipt]:
+        """Suspect the unit that ran, or was next, when a task lost its workers; those after it go on together."""
+        complete = list(takewhile(lambda unit: is_complete(self.workspace, unit), batch))
+        rest = batch[len(complete) :]
+        if rest:
+            self.lost += 1
+            self.suspects.append((rest[0], error))
+            logger.warning("%s %s: %s; tried again alone later", rest[0].stage, rest[0].name, error)
+            if self.lost > MOST_KILLED:
+                raise IncompleteError(
+                    f"stage {rest[0].stage}: {self.lost} tasks lost their workers again and again, the last: "
+                    f"{rest[0].name} ({error}); {MEMORY}"
+                ) from error
+        if rest[1:]:
+            self._submit(rest[1:])
+        return [Receipt(unit.stage, unit.name, "done", "", 0.0) for unit in complete]
+
+    def _alone(self, unit: Unit, before: LostError) -> Receipt:
+        """Try a suspect with nothing beside it, so that no other unit pays for it, nor it for another."""
+        self._submit([unit])
+        receipts = None
+        try:
+            while receipts is None:
+                receipts = self._take(self._next())
+        except LostError as error:
+            every = LostError([*before.workers, *error.workers])
+            receipts = [give_up(self.workspace, unit, f"{every}; {MEMORY}")]
+            enter(self.workspace, receipts)
+        return receipts[0]
+
+
+def _perform(packed: bytes) -> list[Receipt]:
+    """Do units that the scheduler has passed on without a look into them."""
+    with _importing:  # zarr's modules import each other: of two threads that begin at once one gets halves of them
+        import_module("zarr")
+    name, workspace, units = pickle.loads(packed)  # noqa: S301 - from the runner, over Dask's own connection
+    with shutdown.underway(name) as ended:
+        return perform(workspace, units, ended)

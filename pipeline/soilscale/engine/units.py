@@ -1,0 +1,193 @@
+"""Units of work as a worker does them: the work, the marker that is written last, and the receipt."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
+from typing import Any, Literal
+
+from soilscale import __version__, storage
+from soilscale.engine import lease, payloads
+from soilscale.engine.output import Workspace
+from soilscale.errors import ConfigurationError, DataError, IncompleteError, RefusedError, ServiceError
+
+logger = logging.getLogger(__name__)
+
+FAILED = ".failed.json"
+
+MARKER = re.compile(r"\.([0-9a-f]{16}|failed)\.json$")
+"""End of the name of a marker; beside them stand parts that are put together later."""
+
+Outcome = Literal["done", "failed", "killed", "unreachable", "refused"]
+"""`failed`: its input could not be used; `killed`: it took its workers with it; `unreachable`: a service was away;
+`refused`: the store of an input said no."""
+
+AWAY: tuple[Outcome, ...] = ("unreachable", "refused")
+"""Outcomes that leave no marker, since what is missing is not the unit's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One piece of a stage: what to call, and what it is made from."""
+
+    stage: str
+    name: str
+    digest: str
+    work: Callable[..., payloads.Arrays | None]
+    """Called on a worker with the workspace and `arguments`; writes its own region or object, and returns what its
+    marker is to keep."""
+    arguments: tuple[Any, ...]
+    blank: Callable[..., None] | None = None
+    """Called instead of `work` where that kills its workers: leaves missing what `work` writes."""
+    together: str = ""
+    """Units one after the other that say the same go in one task, where they share what their arguments share."""
+
+    @property
+    def marker(self) -> str:
+        """Name of the object that says that the unit is complete."""
+        return f"{self.name}.{self.digest}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What is told of a unit that was tried."""
+
+    stage: str
+    name: str
+    outcome: Outcome
+    message: str
+    seconds: float
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Topic -> what of its input was used with a warning, such as an item and a file that contradict each other."""
+    wrote: Mapping[str, storage.Written] = field(default_factory=dict, compare=False)
+    """What was written, by its name below the output: in a marker all but the marker itself."""
+
+
+def perform(workspace: Workspace, units: Sequence[Unit], ended: Callable[[], bool] = lambda: False) -> list[Receipt]:
+    """Do units on a worker, one after the other, but for those that stand.
+
+    Dask gives a task to another worker when its own has died, be it that the task had ended there and its result was
+    not yet handed over; so what had landed is looked for, and not done again.
+
+    After one that a service was away for the rest is not tried, and has no receipt; nor is what is left when the stage
+    has ended.
+
+    Raises
+    ------
+    ConfigurationError
+        If the output cannot be written.
+    RefusedError
+        If the output's store says no, or has no room.
+    storage.DamagedError
+        If what it reads of the output is not what was written.
+    IncompleteError
+        If the run that sent the units has lost its lease.
+    """
+    begun = is_complete(workspace, units[0])
+    receipts: list[Receipt] = []
+    for unit in units:
+        if ended():
+            break
+        complete = begun and is_complete(workspace, unit)
+        receipts.append(Receipt(unit.stage, unit.name, "done", "", 0.0) if complete else _do(workspace, unit))
+        if receipts[-1].outcome == "unreachable":
+            break
+    return receipts
+
+
+def is_complete(workspace: Workspace, unit: Unit) -> bool:
+    """Whether a unit is known to be complete; what its store does not tell, doing it does."""
+    try:
+        return storage.exists(workspace.state(unit.stage, unit.marker))
+    except ServiceError:
+        return False
+
+
+def _do(workspace: Workspace, unit: Unit) -> Receipt:
+    """Do a unit, and mark it, complete or failed, last; all under the term of the run that sent it."""
+    with storage.fenced(partial(lease.prove, workspace)) as fence:
+        return replace(_done(workspace, unit, fence), wrote=fence.below(workspace.output))
+
+
+def _done(workspace: Workspace, unit: Unit, fence: storage.Fence) -> Receipt:
+    start = time.monotonic()
+
+    def receipt(outcome: Outcome, message: str = "") -> Receipt:
+        notes = next((dict(made.warnings) for made in unit.arguments if hasattr(made, "warnings")), {})
+        seconds = round(time.monotonic() - start, 3)
+        return Receipt(unit.stage, unit.name, outcome, message, seconds, notes, fence.below(workspace.output))
+
+    try:
+        try:
+            kept = unit.work(workspace, *unit.arguments)
+        except (ConfigurationError, ServiceError, IncompleteError):
+            raise
+        except ImportError as error:
+            return receipt("unreachable", f"{error}; see that workers have the packages that the runner has")
+        except Exception as error:
+            logger.debug("%s %s", unit.stage, unit.name, exc_info=True)
+            made, marker, kept = receipt("failed", str(error) or repr(error)), f"{unit.name}{FAILED}", None
+        else:
+            made, marker = receipt("done"), unit.marker
+        _mark(workspace, made, marker, kept)
+    except RefusedError as error:
+        if error.url.startswith(workspace.output):
+            raise
+        return receipt("refused", str(error))
+    except ServiceError as error:
+        return receipt("unreachable", str(error))
+    return made
+
+
+def give_up(workspace: Workspace, unit: Unit, message: str) -> Receipt:
+    """Leave missing what a unit writes that kills its workers, and mark it so."""
+    with storage.fenced(partial(lease.prove, workspace)) as fence:
+        if unit.blank is not None:
+            unit.blank(workspace, *unit.arguments)
+        receipt = Receipt(unit.stage, unit.name, "killed", message, 0.0, wrote=fence.below(workspace.output))
+        _mark(workspace, receipt, f"{unit.name}{FAILED}")
+        return replace(receipt, wrote=fence.below(workspace.output))
+
+
+def enter(workspace: Workspace, receipts: Sequence[Receipt]) -> None:
+    """Enter what workers wrote beside what this process wrote under the fence of its run."""
+    fence = storage.fence()
+    if fence is not None:
+        for receipt in receipts:
+            marker = next(filter(MARKER.search, receipt.wrote), "")
+            fence.enter(workspace.output, receipt.wrote, by=marker)
+
+
+def _mark(workspace: Workspace, receipt: Receipt, name: str, kept: payloads.Arrays | None = None) -> None:
+    """Write a marker: what became of the unit, what it wrote, by which term, and what it keeps."""
+    content = asdict(receipt) | {"version": __version__, "term": workspace.term}
+    content |= {} if kept is None else {"kept": payloads.pack(kept)}
+    storage.write_json(workspace.state(receipt.stage, name), content)
+
+
+def markers(workspace: Workspace, stage: str) -> set[str]:
+    """Names of the markers of a stage's units."""
+    return set(storage.names_below(workspace.state(stage)))
+
+
+def failures(workspace: Workspace) -> list[Receipt]:
+    """Units that are missing, as they were last tried."""
+    names = [name for name in storage.names_below(workspace.state()) if name.endswith(FAILED)]
+    told = {one.name for one in fields(Receipt)} - {"wrote"}
+    found = [storage.read_json(workspace.state(name)) for name in names]
+    return [Receipt(**{key: value for key, value in entry.items() if key in told}) for entry in found]
+
+
+Progress = Callable[[str, int, int | None], None]
+"""Takes what is being done, how much of it is done, and how much there is of it (None: not known)."""
+
+
+def raise_failed(receipts: Sequence[Receipt]) -> None:
+    """End a stage without which there is no next one."""
+    for receipt in receipts:
+        kind = IncompleteError if receipt.outcome == "killed" else DataError
+        raise kind(f"{receipt.stage} {receipt.name}: {receipt.message}")

@@ -1,0 +1,1 @@
+"""Trees of a forest as arrays, and their fast traversal."""

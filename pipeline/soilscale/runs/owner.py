@@ -1,0 +1,263 @@
+"""Whose an output is: what a run of another name, area, grid or first month, or of a shorter period, would destroy.
+
+An output holds one product: its name, its place, and an unbroken run of months. What makes another one of it, and not
+more of the same, is refused unless the user says that the earlier one is to go.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import date
+
+import shapely
+import yaml
+from pyproj import CRS
+
+from soilscale import config, storage
+from soilscale.config import Config
+from soilscale.engine.lease import TERMS
+from soilscale.engine.output import Workspace, digest
+from soilscale.errors import ConfigurationError
+from soilscale.runs import period as period_runs
+from soilscale.runs.period import LOADER
+from soilscale.stages import inventory
+from soilscale.stages.context import Renewal, Run, Span
+
+logger = logging.getLogger(__name__)
+
+OWNER = "owner.json"
+"""Name, below `state/`, of the record of whose an output is."""
+
+NEAR = 1e-6
+"""Share of a coarse cell within which two corners are one."""
+
+LEASES = f"state/{TERMS}/"
+
+RECORDS = "state/releases/"
+"""Where the records of releases lie."""
+
+RECORD = re.compile(rf"{RECORDS}\d+\.json")
+"""Name of one."""
+
+UNKNOWN = "owner: nothing in the output says whose it is, for state/owner.json and run.yaml are lost or damaged"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """What an output is the output of."""
+
+    name: str
+    area: str
+    """As messages show it."""
+    polygon: str
+    """Digest of the polygon to which the maps are masked; empty if the area is a box."""
+    crs: str
+    coarse: float
+    ratio: int
+    corner: tuple[float, float]
+    """Left and top of the coarse grid, in units of the CRS."""
+    shape: tuple[int, int]
+    """Rows and columns of coarse cells."""
+    period: Span
+    """First and last month."""
+
+    @property
+    def grid(self) -> str:
+        """The grid in words."""
+        left, top = self.corner
+        return f"{self.crs}, coarse {self.coarse:g}, ratio {self.ratio}, a corner at [{left:.10g}, {top:.10g}]"
+
+
+def described(settings: Config, period: Span) -> Owner:
+    """Owner that a configuration makes of an output, with the months of its period."""
+    grid, polygon = settings.nested_grid, settings.geometry
+    return Owner(
+        name=settings.name,
+        area=settings.area.geometry or str(list(settings.area.bbox or ())),
+        polygon="" if polygon is None else digest(shapely.normalize(polygon).wkb_hex),
+        crs=grid.crs,
+        coarse=grid.side,
+        ratio=grid.ratio,
+        corner=(grid.left, grid.top),
+        shape=grid.shape,
+        period=period,
+    )
+
+
+def recorded(workspace: Workspace) -> Owner | None:
+    """Owner of an output by its record; None if there is none that can be read.
+
+    Raises
+    ------
+    ServiceError
+        If the store cannot be reached.
+    """
+    try:
+        content = storage.read_json(workspace.state(OWNER))
+        return Owner(**content | {key: tuple(content[key]) for key in ("corner", "shape", "period")})
+    except (FileNotFoundError, storage.DamagedError, LookupError, TypeError):
+        return None
+
+
+def _resolved(workspace: Workspace) -> Owner | None:
+    """Owner by the resolved configuration of the last run, where there is no record."""
+    try:
+        content = yaml.load(storage.read_bytes(workspace.resolved), Loader=LOADER)  # noqa: S506 - a safe one
+        settings = config.validate(content["config"])
+        return described(settings, settings.span)
+    except (FileNotFoundError, yaml.YAMLError, ConfigurationError, LookupError, TypeError):
+        return None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A configuration beside what its output holds."""
+
+    settings: Config
+    """With the months that a relative period means."""
+    renewal: Renewal | None
+    stored: Owner | None
+    """Owner by the output's record."""
+    differences: tuple[str, ...] = ()
+    """Facts in which the output is another one's, each with both values; none if a run goes on with what it holds."""
+    lost: Mapping[str, int] = field(default_factory=dict)
+    """Objects that would be deleted, and their bytes."""
+
+    @property
+    def loss(self) -> str:
+        """What would be deleted, in words."""
+        releases = sum(RECORD.fullmatch(name) is not None for name in self.lost)
+        return f"{len(self.lost)} objects, {sum(self.lost.values()) / 2**20:.1f} MiB, {releases} releases"
+
+    @property
+    def notes(self) -> list[str]:
+        """The differences, as lines that say what they are."""
+        if not self.differences:
+            return []
+        return [
+            f"{self.settings.output} holds the product of another configuration:",
+            *(f"  {line}" for line in self.differences),
+        ]
+
+    def check(self) -> None:
+        """Refuse what would destroy the product of another configuration.
+
+        Raises
+        ------
+        ConfigurationError
+            If the output is that of another name, area, grid or first month, or holds later months.
+        """
+        if self.differences:
+            remedy = (
+                f"to go on would delete {self.loss}; choose another output, or add --replace to `soilscale run` or "
+                "`soilscale search` to have it deleted"
+            )
+            raise ConfigurationError("\n".join([*self.notes, remedy]))
+
+
+def claim(settings: Config, today: date, *, afresh: bool) -> Claim:
+    """Hold a configuration against what its output holds; nothing is changed, and nothing listed unless they differ.
+
+    Parameters
+    ----------
+    today, afresh
+        As `period.resolve` takes them.
+
+    Raises
+    ------
+    ConfigurationError, DataError
+        If a relative period cannot be resolved.
+    ServiceError
+        If the store cannot be reached.
+    """
+    workspace = Workspace(settings.output)
+    stored = recorded(workspace)
+    before = stored or _resolved(workspace)
+    place = [] if before is None else list(_foreign(before, described(settings, before.period)))
+    try:
+        resolved, renewal = period_runs.resolve(settings, today, afresh=afresh, anew=bool(place))
+    except ConfigurationError:
+        if place:
+            Claim(settings, None, stored, tuple(place), _lost(workspace, releases=True)).check()
+        raise
+    first, last = resolved.span
+    differences = [UNKNOWN] if before is None else place
+    if before is not None and before.period[0] != first:
+        differences.append(_told("first month", before.period[0], first))
+    shorter = before is not None and last < before.period[1]
+    if not differences and not shorter:
+        return Claim(resolved, renewal, stored)
+    lost = _lost(workspace, releases=bool(differences))
+    if shorter and before is not None:
+        differences.append(_told("last month, an earlier one", before.period[1], last))
+    return Claim(resolved, renewal, stored, tuple(differences) if lost else (), lost)
+
+
+def _foreign(before: Owner, now: Owner) -> Iterator[str]:
+    """Facts but for the months in which two owners differ."""
+    if before.name != now.name:
+        yield _told("name", before.name, now.name)
+    away = [(one - other) / now.coarse for one, other in zip(before.corner, now.corner, strict=True)]
+    aligned = all(abs(cells - round(cells)) < NEAR for cells in away)
+    alike = (before.coarse, before.ratio) == (now.coarse, now.ratio) and CRS(before.crs) == CRS(now.crs)
+    same = before.shape == now.shape and all(abs(cells) < NEAR for cells in away)
+    if not (alike and aligned):
+        yield _told("grid", before.grid, now.grid)
+        same = before.area == now.area
+    if before.polygon != now.polygon or not (same or before.polygon):
+        yield _told("area", before.area, now.area)
+
+
+def _told(fact: str, before: object, now: object) -> str:
+    return f"{fact}: the output has {before}, the configuration {now}"
+
+
+def _lost(workspace: Workspace, *, releases: bool) -> dict[str, int]:
+    """Objects of runs, and their bytes, that would be deleted; none if there is no product among them.
+
+    Parameters
+    ----------
+    releases
+        Whether the releases go too; those of a shorter period stay, as earlier releases do.
+    """
+    is_ours = inventory.ours(workspace)
+    stays = (LEASES,) if releases else (LEASES, "maps/", RECORDS)
+    found = {name: size for name, size in storage.sizes(workspace.output).items() if is_ours(name)}
+    held = any(inventory.PRODUCT.fullmatch(name) for name in found)
+    return {name: size for name, size in found.items() if not name.startswith(stays)} if held else {}
+
+
+def settled(run: Run, today: date, *, afresh: bool, destroy: bool) -> Run:
+    """Run whose output is its own, with the months that a relative period means; under the lease.
+
+    Parameters
+    ----------
+    today, afresh
+        As `period.resolve` takes them.
+    destroy
+        Whether the product of another configuration is deleted.
+
+    Raises
+    ------
+    ConfigurationError
+        If the output holds that, and it is not to be deleted.
+    """
+    held = claim(run.config, today, afresh=afresh)
+    if not destroy:
+        held.check()
+    workspace, record = Workspace(held.settings.output), f"state/{OWNER}"
+    if held.differences:
+        logger.warning("%s\n--replace: %s are deleted", "\n".join(held.notes), held.loss)
+        names = [name for name in held.lost if name not in {record, "run.yaml"}]
+        storage.remove(workspace.output, names)
+        storage.remove(workspace.output, ["run.yaml", record])
+    if held.renewal is not None:
+        logger.info(period_runs.told(held.settings, held.renewal))
+    now = described(held.settings, held.settings.span)
+    if now != held.stored or held.differences:
+        storage.write_json(workspace.state(OWNER), asdict(now))
+    return dataclasses.replace(run, config=held.settings, renewal=held.renewal)

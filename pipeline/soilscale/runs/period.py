@@ -1,0 +1,150 @@
+"""What a relative period means on a date, for an output that holds months already.
+
+An output holds one unbroken run of months, from the first that it was begun with. A relative period lets it go on to
+the last complete month, never shortens it, and leaves alone what the models learn from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import yaml
+
+from soilscale import config, storage
+from soilscale.config import Config
+from soilscale.engine.output import Workspace
+from soilscale.errors import ConfigurationError, DataError
+from soilscale.seasons import as_month, following
+from soilscale.stages.context import Renewal, Span
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The one that is compiled, where there is one."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What an earlier run wrote down of its period."""
+
+    period: Span
+    training: Span
+    renewal: Renewal | None
+
+
+def resolve(settings: Config, today: date, *, afresh: bool, anew: bool = False) -> tuple[Config, Renewal | None]:
+    """Configuration with the months that a relative period means, and how they were found; None if it is not relative.
+
+    Parameters
+    ----------
+    today
+        Date of the run, UTC.
+    afresh
+        Whether to count from this date even if an earlier command has written down what the same period meant on its
+        own: what searches the catalogs counts, the stages after it take what was searched.
+    anew
+        Whether what the output holds is of no account, for it is another configuration's.
+
+    Raises
+    ------
+    ConfigurationError
+        If the output holds no months that the period could go on from and none are named to begin with, or the
+        models are to learn from months that are not over.
+    DataError
+        If ``run.yaml`` in the output is not one of ours.
+    """
+    word = settings.period
+    if not isinstance(word, str):
+        return settings, None
+    held = None if anew else _held(Workspace(settings.output))
+    training = settings.training or (None if held is None else held.training)
+    if training is None:
+        raise ConfigurationError(_nothing_to_go_on(settings, word))
+    if not afresh and held is not None and held.renewal is not None and held.renewal.asked == word:
+        return _with(settings, held.period, training), held.renewal
+    period = _gone_on(training, held, today)
+    first = _first_new(settings, word, period, held, today)
+    renewed = (first, period[1]) if first <= period[1] else None
+    return _with(settings, period, training), Renewal(word, str(today), renewed, word == config.period.SINCE_RELEASE)
+
+
+def _with(settings: Config, period: Span, training: Span) -> Config:
+    return settings.model_copy(update={"period": period, "training": training})
+
+
+def _gone_on(training: Span, held: Held | None, today: date) -> Span:
+    """Months from the first that is held, or is learned from, to the last that is held or complete."""
+    complete = str(config.period.last_complete(today))
+    first, last = held.period if held is not None else (training[0], complete)
+    first, last = min(first, training[0]), max(last, complete)
+    if training[1] > last:
+        raise ConfigurationError(
+            f"training: got {list(training)}; expected months that are over on {today}, the last of which is {complete}"
+        )
+    return first, last
+
+
+def _first_new(settings: Config, word: str, period: Span, held: Held | None, today: date) -> str:
+    """First month to bring up to date."""
+    first = config.period.first_of(word, config.period.last_complete(today))
+    if first is None:
+        from soilscale.stages import releases
+
+        newest = releases.newest(Workspace(settings.output))
+        return period[0] if newest is None or not newest.last else _next(newest.last.removesuffix("Z"))
+    return period[0] if held is None else max(period[0], min(str(first), _next(held.period[1])))
+
+
+def _next(month: str) -> str:
+    return str(following(as_month(month)))
+
+
+def _nothing_to_go_on(settings: Config, word: str) -> str:
+    return (
+        f"period: {word} brings up to date what an output holds, and {settings.output} holds nothing yet; begin it "
+        "with a run of a fixed period, such as -o 'period=[2003-01, 2012-12]', or name the months that the models "
+        "learn from, such as -o 'training=[2003-01, 2012-12]': the maps begin with them"
+    )
+
+
+def told(settings: Config, renewal: Renewal) -> str:
+    """What a relative period means, in a line."""
+    new = "no further month" if renewal.renewed is None else " to ".join(dict.fromkeys(renewal.renewed))
+    also = ", and what was revised of the months before" if renewal.revised else ""
+    return (
+        f"period {renewal.asked} on {renewal.date}: to bring up to date: {new}{also}; "
+        f"maps of {' to '.join(settings.span)}, models of {' to '.join(settings.training or settings.span)}"
+    )
+
+
+def _held(workspace: Workspace) -> Held | None:
+    """What ``run.yaml`` in the output tells; None if there is none."""
+    try:
+        data = storage.read_bytes(workspace.resolved)
+    except FileNotFoundError:
+        return None
+    try:
+        content = yaml.load(data, Loader=LOADER)  # noqa: S506 - a safe one
+        period = _span(content["config"]["period"])
+        training = content["config"].get("training")
+        return Held(
+            period, period if training is None else _span(training), _renewal(content.get(Renewal.__name__.lower()))
+        )
+    except (yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as error:
+        raise DataError(
+            f"{workspace.resolved} does not tell the months that the output holds ({type(error).__name__}); "
+            "write it anew with a run of a fixed period, the months that the output holds"
+        ) from error
+
+
+def _span(value: Any) -> Span:
+    first, last = (str(as_month(month)) for month in value)
+    return first, last
+
+
+def _renewal(content: Mapping[str, Any] | None) -> Renewal | None:
+    if content is None:
+        return None
+    renewed = content["renewed"]
+    return Renewal(content["asked"], content["date"], None if renewed is None else _span(renewed), content["revised"])

@@ -1,0 +1,101 @@
+"""A run that was complete is sealed; one of which nothing has changed since ends at once.
+
+The seal holds a digest of all that lies in the output, as its store lists it, and of what the output hangs on beside:
+the configuration, this version, the files that the maps are judged by. It says nothing that the units' markers do not
+say; it saves planning them, and importing what they are planned with. Beside it lies an inventory of the output, by
+which the next run that the seal does not fit sees what is lost (`repair.restore`).
+"""
+
+from __future__ import annotations
+
+from soilscale import __version__, config, storage
+from soilscale.engine.output import Workspace, digest
+from soilscale.errors import IncompleteError, ServiceError
+from soilscale.stages import frozen_items, inventory
+from soilscale.stages.context import Outcome, Run
+from soilscale.stages.inventory import SEAL, Stamps
+
+ROUNDS = 3
+"""How often a run makes again what another writer replaced while it was at work."""
+
+
+def do(command: str, run: Run) -> Outcome:
+    """Do a command of `runs.commands`; `run` only if the output is not up to date."""
+    if command == "run":
+        return renew(run)
+    from soilscale.runs import commands
+
+    outcome: Outcome = getattr(commands, command)(run)
+    return outcome
+
+
+def renew(given: Run) -> Outcome:
+    """Do all stages, in their order, or none where the catalogs have nothing new for an output that is sealed.
+
+    Raises
+    ------
+    ConfigurationError
+        If the configuration, taken for that of the sealed output (`is_sealed`), is another and wrong.
+    IncompleteError
+        If another writer replaces what is made, again and again.
+    """
+    lines = _unbroken(given)
+    searched = lines is not None
+    if lines is not None and not frozen_items.freeze(given):
+        return Outcome(lines, ())
+    config.validate(config.dump(given.config))
+    from soilscale.runs import commands
+
+    for _ in range(ROUNDS):
+        outcome = commands.run(given, searched=searched)
+        if outcome.status or _seal(given, outcome):
+            return outcome
+        searched = True
+    raise IncompleteError(
+        f"{given.workspace.output}: another writer replaced what this run wrote, {ROUNDS} times; see that no other "
+        "run, or tool, writes there, then run the same command again"
+    )
+
+
+def is_sealed(output: str) -> bool:
+    """Whether a run of an output is known to have been complete; what its store does not tell, the run will meet."""
+    try:
+        return storage.exists(Workspace(output).state(SEAL))
+    except ServiceError:
+        return False
+
+
+def _seal(given: Run, outcome: Outcome) -> bool:
+    """Seal the output, unless something of it does not stand as it was written; then that is to be made again."""
+    from soilscale.runs import repair
+    from soilscale.stages.project import Project
+
+    standing = inventory.take(given.workspace)
+    if not repair.verify(Project.of(given), standing, begun=True):
+        return False
+    made_from = _made_from(given, standing)
+    if made_from is not None:
+        inventory.write(given.workspace, standing)
+        content = {"made_from": made_from, "lines": list(outcome.lines), "term": given.term}
+        storage.write_json(given.workspace.state(SEAL), content)
+    return True
+
+
+def _unbroken(given: Run) -> list[str] | None:
+    """What the run told that sealed the output; None if it is not sealed, or something has changed."""
+    try:
+        seal = storage.read_json(given.workspace.state(SEAL))
+        lines: list[str] = seal["lines"]
+        made_from = seal["made_from"]
+    except (FileNotFoundError, storage.DamagedError, LookupError, TypeError):
+        return None
+    return lines if made_from == _made_from(given, inventory.take(given.workspace)) else None
+
+
+def _made_from(given: Run, standing: Stamps) -> str | None:
+    """Digest of the output and of what it hangs on; None if a store does not tell when an object was written."""
+    judges = [given.config.validation.stations, given.config.validation.truth]
+    beside = [storage.stamps(url) for url in judges if url is not None]
+    if not all(stamp for found in (standing, *beside) for stamp in found.values()) or not all(beside):
+        return None
+    return digest(__version__, given.config_hash, standing, beside)

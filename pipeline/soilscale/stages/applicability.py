@@ -1,0 +1,32 @@
+"""Units that measure where the models of the maps are applicable, and what a worker reads of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from soilscale.engine.output import digest
+from soilscale.engine.units import Unit
+from soilscale.stages import stacking
+from soilscale.stages.project import Project
+from soilscale.tasks.applicability_index import FORMAT, STAGE, measure
+
+if TYPE_CHECKING:
+    from soilscale.tasks.map_tiles import Chosen
+
+
+def units(run: Project, chosen: Iterable[Chosen]) -> dict[Chosen, Unit]:
+    """One unit for each model that makes maps; none if the configuration asks for none."""
+    if not run.config.maps.applicability:
+        return {}
+    settings = run.config.models
+    found = {}
+    for model in set(chosen):
+        features = stacking.features_of(run, model.algorithm, model.season)
+        name = f"{model.season}-{model.algorithm}"
+        url = run.workspace.model(model.season, model.algorithm)
+        options = {"seed": settings.seed, "folds": settings.folds}
+        origin = digest(FORMAT, model, features, options)
+        arguments = (name, model.season, (url, model.version), features, options)
+        found[model] = Unit(STAGE, name, origin, measure, arguments)
+    return found

@@ -1,0 +1,110 @@
+"""Units that gather what other units keep for coarse cells into chunks of some months of the whole area."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
+
+from soilscale import cube
+from soilscale.engine.output import digest
+from soilscale.engine.payloads import Piece
+from soilscale.engine.units import Unit
+from soilscale.seasons import Months, position
+from soilscale.stages.cube_state import State
+from soilscale.stages.harmonise_units import HARMONISE, MERGE, harmonise_units
+from soilscale.stages.plan import Plan
+from soilscale.tasks import cube_regions
+from soilscale.tasks.cube_regions import GATHER
+
+
+def gather_units(
+    plan: Plan, units: Sequence[Unit], filled: Sequence[Unit], found: Mapping[str, Collection[str]]
+) -> list[Unit]:
+    """Units that write chunks of the coarse group from what the units of the cube keep: static ones, and some months.
+
+    Parameters
+    ----------
+    units
+        Units of the cube.
+    filled
+        Units that have filled gaps: their means count, after the others', whose valid shares stay; and those that have
+        derived predictors.
+    found
+        Stage -> names of the markers of those that are complete.
+    """
+    static: dict[str, list[Piece]] = {given.source.name: [] for given in plan.predictors if given.static}
+    batches: dict[int, list[Piece]] = defaultdict(list)
+    for unit in (*units, *filled):
+        if unit.marker not in found[unit.stage]:
+            continue
+        source, tile, *rest = unit.arguments[0].source, *unit.arguments[3:6]
+        piece = Piece(unit.stage, unit.marker, source.name, *tile.coarse)
+        if not rest:
+            static[source.name].append(piece)
+            continue
+        months, alike = rest
+        places = [
+            (lag, position(months, month) + lag) for month in alike for lag in cube_regions.reach(source, months, month)
+        ]
+        for batch, some in groupby(sorted(places, key=itemgetter(1)), key=lambda place: place[1] // cube.TOGETHER):
+            batches[batch].append(replace(piece, places=tuple(some)))
+    known, shares = cube.features(plan.inputs), cube.fractions(plan.inputs)
+    whole = cube_regions.Gathering(
+        pieces=tuple(piece for some in static.values() for piece in some),
+        coarse=tuple(name for name, given in known.items() if given.static),
+        shares=tuple(name for name, given in shares.items() if given.static),
+        shape=plan.grid.shape,
+    )
+    read = [given.source.name for given in plan.inputs if given.source.on_coarse and not given.source.composed]
+    of_months = cube_regions.Gathering(
+        pieces=(),
+        coarse=(*read, *(name for name, given in known.items() if not given.static)),
+        shares=tuple(name for name, given in shares.items() if not given.static),
+        shape=plan.grid.shape,
+        static=tuple((name, tuple(some)) for name, some in static.items()),
+    )
+    first = [_gather(plan, GATHER, "static", whole)] if static else []
+    return first + _gathered(plan, GATHER, of_months, batches)
+
+
+def merge_units(plan: Plan, standing: State, found: Collection[str]) -> list[Unit]:
+    """Units that write the harmonised target's chunks from what the units that harmonise it keep; or none."""
+    if plan.target.source.harmonise is None:
+        return []
+    pieces = tuple(
+        Piece(HARMONISE, unit.marker, plan.target.source.name, *unit.arguments[-1].coarse)
+        for unit in harmonise_units(plan, standing)
+        if unit.marker in found
+    )
+    what = cube_regions.Gathering(pieces=(), coarse=(plan.target.source.name,), shares=(), shape=plan.grid.shape)
+    batches = dict.fromkeys(range(-(-len(plan.months) // cube.TOGETHER)), pieces)
+    return _gathered(plan, MERGE, what, batches)
+
+
+def _gathered(
+    plan: Plan, stage: str, what: cube_regions.Gathering, batches: Mapping[int, Sequence[Piece]]
+) -> list[Unit]:
+    """Units that gather some months each."""
+    found = []
+    for first in range(0, len(plan.months), cube.TOGETHER):
+        count = min(cube.TOGETHER, len(plan.months) - first)
+        pieces = tuple(batches.get(first // cube.TOGETHER, ()))
+        own = replace(what, pieces=pieces, shape=(count, *plan.grid.shape), first=first)
+        found.append(_gather(plan, stage, gathered_name(plan.months, first), own))
+    return found
+
+
+def gathered_name(months: Months, index: int) -> str:
+    """Name of the unit that gathers a month, such as ``2005-01_2005-12``."""
+    first = index // cube.TOGETHER * cube.TOGETHER
+    return f"{months[first]}_{months[min(first + cube.TOGETHER, len(months)) - 1]}"
+
+
+def _gather(plan: Plan, stage: str, name: str, what: cube_regions.Gathering) -> Unit:
+    static = [piece.marker for _, some in what.static or () for piece in some]
+    own = [(piece.marker, piece.places) for piece in what.pieces]
+    made_from = digest(plan.layout, what.coarse, what.shares, what.shape, own, static)
+    return Unit(stage, name, made_from, cube_regions.gather, (what,))

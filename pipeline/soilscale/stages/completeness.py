@@ -1,0 +1,29 @@
+"""Which regions of the cube are complete, and what they were made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from soilscale.engine.output import Workspace
+from soilscale.engine.units import Unit, markers
+from soilscale.stages import derived_units, gap_units
+from soilscale.stages.cube_state import MISSING, State, observed
+from soilscale.stages.cube_units import unit_name
+from soilscale.stages.harmonise_units import HARMONISE, harmonise_units
+from soilscale.stages.plan import Plan
+from soilscale.tasks import derived_features, gap_filling
+from soilscale.tasks.cube_regions import CUBE
+
+
+def state(workspace: Workspace, plan: Plan, units: Sequence[Unit]) -> State:
+    """State of the cube as its markers tell."""
+    seen = observed(plan, units, markers(workspace, CUBE))
+    standing = dict(seen.units) | gap_units.standing(plan, units, seen, markers(workspace, gap_filling.GAPS))
+    found = markers(workspace, derived_features.DERIVE)
+    standing |= derived_units.standing(plan, State(plan, standing), found)
+    if plan.target.source.harmonise is not None:
+        found = markers(workspace, HARMONISE)
+        for unit in harmonise_units(plan, State(plan, standing)):
+            told = unit.digest if unit.marker in found else MISSING
+            standing |= {unit_name(plan.target.source, month, unit.arguments[-1]): told for month in plan.months}
+    return State(plan, standing)

@@ -1,0 +1,95 @@
+"""The cube stage: classes, the template, every source, tile and month, gaps, coarse cells, harmonisation."""
+
+from __future__ import annotations
+
+from soilscale import cube, storage
+from soilscale.engine.output import digest
+from soilscale.engine.units import Unit, raise_failed
+from soilscale.engine.zarr_layout import Layout, lay
+from soilscale.errors import DataError
+from soilscale.stages import derived_units, gap_units, harmonise_units, inputs, inventory
+from soilscale.stages.project import Project
+from soilscale.tasks import cube_regions, derived_features, gap_filling
+
+
+def fill_cube(run: Project) -> None:
+    """Stream the items into the cube: classes looked up, the template laid, then every source, tile and month."""
+    _find_classes(run)
+    lay(
+        Layout(
+            run.workspace, run.workspace.cube, "layout.json", run.plan.layout, run.plan.months[-1], inventory.remove
+        ),
+        cube.template(run.plan.inputs, run.plan.grid, run.plan.months, filled=bool(run.plan.filled)),
+        (
+            cube_regions.CUBE,
+            *gap_units.STAGES,
+            *derived_units.STAGES,
+            cube_regions.GATHER,
+            harmonise_units.RELATE,
+            harmonise_units.HARMONISE,
+            harmonise_units.MERGE,
+        ),
+    )
+    run.do(run.cube_units, "cube")
+    _fill_gaps(run)
+    _derive(run)
+    run.do(run.gather_units, "cube: coarse cells")
+    if run.plan.target.source.harmonise is not None:
+        _harmonise(run)
+
+
+def _fill_gaps(run: Project) -> None:
+    """Fill the gaps of predictors, by levels and cycles that are learned from what was read."""
+    work = run.gaps_units
+    if work:
+        raise_failed(run.do(work[gap_filling.LEVELS], "cube: levels of months"))
+        raise_failed(run.do(work[gap_filling.CYCLES], "cube: annual cycles"))
+        run.do(work[gap_filling.GAPS], "cube: gaps")
+
+
+def _derive(run: Project) -> None:
+    """Derive predictors from others month by month."""
+    if run.config.derived_list:
+        raise_failed(run.do(run.derive_units[derived_features.SCATTER], "cube: temperature and vegetation"))
+        raise_failed(run.do(run.derive_units[derived_features.EDGES], "cube: dry and wet edges"))
+        run.do(run.derive_units[derived_features.DERIVE], "cube: derived predictors")
+
+
+def _harmonise(run: Project) -> None:
+    """Bring the parts of the target to one level."""
+    relate = harmonise_units.relate_units(run.plan, run.standing)
+    if not relate:
+        inventory.remove(run.workspace, "state", harmonise_units.RELATE)
+    raise_failed(run.do(relate, "cube: relate sensors"))
+    run.do(harmonise_units.harmonise_units(run.plan, run.standing), "cube: harmonise")
+    run.do(run.merge_units, "cube: coarse target")
+
+
+def _find_classes(run: Project) -> None:
+    """Look up the classes of categorical sources of which neither the configuration nor a profile names them."""
+    for source in run.config.source_list:
+        if source.kind != "categorical" or source.classes:
+            continue
+        scenes, read = run.plan.scenes[source.name], inputs.reading(run.config, source)
+        made_from = digest([scene.digest for scene in scenes], source, run.plan.grid)
+        work = [
+            Unit(
+                f"classes/{source.name}",
+                tile.name,
+                made_from,
+                cube_regions.classes,
+                (read, scenes, run.plan.grid, tile),
+            )
+            for tile in run.plan.grid.tiles()
+        ]
+        run.do(work, f"cube: classes of {source.name}")
+        parts = [
+            storage.read_json(url)
+            for tile in run.plan.grid.tiles()
+            if storage.exists(url := run.workspace.state("classes", source.name, f"{tile.name}.codes.json"))
+        ]
+        found = sorted({code for part in parts for code in part})
+        if not found:
+            raise DataError(f"source {source.name}: no class could be read from any of its {len(scenes)} items")
+        storage.write_json(run.workspace.state("classes", f"{source.name}.json"), {"classes": found})
+    run.forget()

@@ -1,0 +1,80 @@
+"""What the cube holds, as the markers of its units say."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from soilscale.cube import Input
+from soilscale.engine.output import digest
+from soilscale.engine.units import Unit
+from soilscale.grid import Tile
+from soilscale.seasons import Months, month_range
+from soilscale.sources import Harmonise
+from soilscale.stages.cube_units import constant, unit_name
+from soilscale.stages.plan import Plan
+
+MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class State:
+    """What stands in the cube: unit -> what it was made from, or `MISSING`."""
+
+    plan: Plan
+    units: Mapping[str, str]
+
+    def of(self, given: Input, tile: Tile, months: Months) -> list[str]:
+        """What a source's regions of a tile were made from, in some months."""
+        if given.static:
+            return [self.units[unit_name(given.source, None, tile)]]
+        names = (unit_name(given.source, month, tile) for month in months)
+        return [self.units.get(name, MISSING) for name in names]
+
+    def predictors(self, tile: Tile, month: np.datetime64, reach: int = 0) -> str:
+        """Digest of all predictors of a tile in a month, their lags, and the months within `reach` on either side.
+
+        What is filled in the cube does not hang on these.
+        """
+        parts = []
+        for given in self.plan.predictors:
+            around = 0 if given in self.plan.filled else reach
+            back = np.timedelta64(given.source.back + around, "M")
+            parts.append(self.of(given, tile, month_range(month - back, month + np.timedelta64(around, "M"))))
+        return digest(parts)
+
+    def parts(self, tile: Tile, how: Harmonise) -> list[list[str]]:
+        """What all months of a tile were made from in the sources that a harmonised target needs."""
+        wanted = [given for given in self.plan.inputs if given.source.name in how.needs]
+        return [self.of(given, tile, self.plan.months) for given in wanted]
+
+    def coarse(self, months: Months) -> list[list[str]]:
+        """What the coarse group was made from in some months, over the whole area."""
+        tiles = list(self.plan.grid.tiles())
+        return [[self.predictors(tile, month), self.target(tile, month)] for month in months for tile in tiles]
+
+    def target(self, tile: Tile, month: np.datetime64) -> str:
+        """What the observation of a tile in a month was made from."""
+        return self.of(self.plan.target, tile, np.array([month]))[0]
+
+
+def observed(plan: Plan, units: Sequence[Unit], found: Collection[str]) -> State:
+    """What is read into the cube, its gaps not filled, as the markers of its units tell."""
+    return State(
+        plan,
+        {name: origin if unit.marker in found else MISSING for unit in units for name, origin in _origins(plan, unit)},
+    )
+
+
+def _origins(plan: Plan, unit: Unit) -> Iterator[tuple[str, str]]:
+    """Name that each month of a unit of the cube would have on its own, and what its values are made from.
+
+    The same in a period that goes on, where the unit may hold for further months, or be a lag of further ones.
+    """
+    read, scenes, _, tile, *rest = unit.arguments
+    told = [scene.digest for scene in scenes]
+    for month in rest[1] if rest else (None,):
+        own = None if month is None or constant(read.source, scenes, month) else month
+        yield unit_name(read.source, month, tile), digest(plan.recipes[read.source.name], told, own)

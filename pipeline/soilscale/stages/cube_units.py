@@ -1,0 +1,109 @@
+"""What the configuration and the frozen items ask for: inputs, units of the cube, and what each is made from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import numpy as np
+
+from soilscale import cube
+from soilscale.catalog import Scene
+from soilscale.config import Config
+from soilscale.cube import Input
+from soilscale.engine.output import digest
+from soilscale.engine.units import Unit
+from soilscale.grid import Tile
+from soilscale.seasons import Months
+from soilscale.sources import Source
+from soilscale.stages import inputs
+from soilscale.stages.plan import Plan
+from soilscale.tasks import cube_regions
+from soilscale.tasks.cube_regions import CUBE
+
+logger = logging.getLogger(__name__)
+
+
+def cube_units(config: Config, plan: Plan) -> list[Unit]:
+    """Units that fill the cube: one for each source, tile and month."""
+    tiles = list(plan.grid.tiles())
+    read = [given for given in plan.inputs if not given.source.composed]
+    return [unit for given in read for tile in tiles for unit in _source_units(config, plan, given, tile)]
+
+
+def _source_units(config: Config, plan: Plan, given: Input, tile: Tile) -> list[Unit]:
+    source = given.source
+    geobox = plan.grid.coarse[tile.coarse] if source.on_coarse else plan.grid.fine[tile.fine]
+    around = geobox.pad(cube.margin(source))
+    near = [scene for scene in plan.scenes[source.name] if cube.meets(scene, around)]
+    read = inputs.reading(config, source, given.unit)
+    if given.static:
+        return [
+            _unit_of(
+                plan, source, unit_name(source, None, tile), near, cube_regions.static, (read, near, plan.grid, tile)
+            )
+        ]
+    work = (
+        cube_regions.target
+        if source.on_coarse
+        else cube_regions.observe
+        if given in plan.filled
+        else cube_regions.month
+    )
+    return [
+        _unit_of(
+            plan,
+            source,
+            unit_name(source, alike[0], tile),
+            scenes,
+            work,
+            (read, scenes, plan.grid, tile, plan.months, alike),
+        )
+        for alike, scenes in _alike(source, near, plan.source_months(source))
+    ]
+
+
+def _alike(
+    source: Source, scenes: Sequence[Scene], months: Months
+) -> Iterator[tuple[tuple[np.datetime64, ...], Sequence[Scene]]]:
+    """Runs of months that hold the same values, as a yearly source's do, and their scenes; most are of one month."""
+
+    def key(month: np.datetime64) -> tuple[object, ...]:
+        chosen = cube.select(scenes, month, source.least_coverage)
+        return tuple(scene.digest for scene in chosen), None if constant(source, chosen, month) else month
+
+    for _, run in groupby(months, key):
+        alike = tuple(run)
+        yield alike, cube.select(scenes, alike[0], source.least_coverage)
+
+
+def count_runs(source: Source, scenes: Sequence[Scene], months: Months) -> int:
+    """How many units a source has in a tile that all its scenes touch: one for each run of months that are alike."""
+    return sum(1 for _ in _alike(source, scenes, months))
+
+
+def constant(source: Source, chosen: Sequence[Scene], month: np.datetime64) -> bool:
+    """Whether a month's values are those of every month for which the same scenes are chosen."""
+    return source.role == "predictor" and cube.is_constant(source, chosen, month)
+
+
+def _unit_of(
+    plan: Plan,
+    source: Source,
+    name: str,
+    scenes: Sequence[Scene],
+    work: cube_regions.Work,
+    arguments: cube_regions.Arguments,
+) -> Unit:
+    months = [
+        (month, cube_regions.reach(source, plan.months, month)) for month in (arguments[5] if arguments[4:] else ())
+    ]
+    made_from = digest(plan.recipes[source.name], [scene.digest for scene in scenes], months)
+    blank = cube_regions.blank_observed if work == cube_regions.observe else cube_regions.blank
+    return Unit(CUBE, name, made_from, work, arguments, blank, f"{source.name}/{arguments[3].name}")
+
+
+def unit_name(source: Source, month: np.datetime64 | None, tile: Tile) -> str:
+    """Name of a unit of the cube, such as ``lst/2005-07_r000c000``."""
+    return f"{source.name}/{'static' if month is None else month}_{tile.name}"

@@ -1,0 +1,49 @@
+"""Predictors that are made from others, as inputs with their units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from soilscale.cube import Input
+from soilscale.errors import ConfigurationError
+from soilscale.sources import Source
+from soilscale.tasks.soil import KELVIN
+
+
+def inputs(sources: Sequence[Source], known: Sequence[Input]) -> list[Input]:
+    """Predictors that are made from others, with their units.
+
+    Raises
+    ------
+    ConfigurationError
+        If what one is made from does not change from month to month, or has another unit than is expected.
+    """
+    by_name = {given.source.name: given for given in known}
+    return [
+        Input(source, static=False, unit=_unit(source.name, how.kind, [by_name[name] for name in how.of]))
+        for source in sources
+        for how in filter(None, (source.derivation,))
+    ]
+
+
+def _unit(name: str, kind: str, parts: Sequence[Input]) -> str:
+    for given in parts:
+        if given.static:
+            raise ConfigurationError(
+                f"source {name}: it is made from {given.source.name}, which is static; expected one that changes from "
+                "month to month; leave out the key that makes it"
+            )
+    first, *others = (given.unit for given in parts)
+    if kind == "range" and others != [first]:
+        raise ConfigurationError(
+            f"source {name}: got {parts[0].source.name} in {first} and {parts[1].source.name} in {others[0]}; expected "
+            "day and night in the same unit; set `unit` of both"
+        )
+    if kind != "tvdi":
+        return first
+    if first not in KELVIN:
+        raise ConfigurationError(
+            f"source {name}: got {parts[0].source.name} in {first}; expected a land surface temperature in "
+            f"{' or '.join(KELVIN)}"
+        )
+    return "1"

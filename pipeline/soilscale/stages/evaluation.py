@@ -1,0 +1,126 @@
+"""Every algorithm beside the truth and the stations, made as the maps are, though only one of them makes the maps."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from soilscale import storage
+from soilscale.engine.output import Workspace, digest
+from soilscale.engine.units import FAILED, MARKER, Unit, markers
+from soilscale.maps import MONTH
+from soilscale.reports import insitu
+from soilscale.reports.scores import Moments
+from soilscale.stages.mapping import CONSERVE, choose, map_name, trained
+from soilscale.stages.project import Project
+from soilscale.stages.references import truth_stamp
+from soilscale.stages.report_inputs import Material
+from soilscale.stages.stacking import features_of
+from soilscale.tasks.algorithm_maps import JUDGE, Entry, _told, judge
+from soilscale.tasks.map_tiles import Recipe, Slot
+
+
+def asked(run: Project) -> bool:
+    """Whether there is anything to judge by, and more than one algorithm."""
+    known = run.config.validation
+    return len(run.config.models.algorithms) > 1 and (known.truth is not None or known.stations is not None)
+
+
+def count(run: Project) -> int | None:
+    """Number of units, as far as it can be told without reading the stations."""
+    if run.config.validation.truth is None:
+        return None
+    makes = {model.algorithm for model in choose(run).values()}
+    return len(run.plan.months) * (len(run.config.models.algorithms) - (len(makes) == 1))
+
+
+def done(workspace: Workspace) -> int:
+    """Number of units that are complete."""
+    return sum(bool(MARKER.search(name)) and not name.endswith(FAILED) for name in markers(workspace, JUDGE))
+
+
+def judge_units(material: Material, conserved: Sequence[Unit]) -> list[Unit]:
+    """Units for each month that has a map and each algorithm, less that which makes the maps of every season.
+
+    Parameters
+    ----------
+    conserved
+        Units that make the maps.
+    """
+    run = material.run
+    known, places = run.config.validation.truth, material.places
+    if not asked(run) or (known is None and not len(places if places is not None else ())):
+        return []
+    stations = () if places is None else tuple(zip(places["row"].tolist(), places["column"].tolist(), strict=True))
+    makes_all = set(material.algorithm.values()) if len(set(material.algorithm.values())) == 1 else set()
+    fitted, whole = trained(run), _whole(run, conserved)
+    state, units = truth_stamp(run.config), []
+    for algorithm in (name for name in run.config.models.algorithms if name not in makes_all):
+        for month, (recipe, slot, made_from) in whole.items():
+            own = material.chosen[run.config.season_scheme.name(month)]
+            model = fitted[own.season, algorithm]
+            entry = Entry(str(month), algorithm, None if model == own else model, known, stations)
+            how = replace(recipe, features=features_of(run, algorithm, own.season))
+            origin = digest(made_from, entry, how.features, state)
+            units.append(Unit(JUDGE, entry.name, origin, judge, (how, slot, entry)))
+    return units
+
+
+def _whole(run: Project, conserved: Sequence[Unit]) -> dict[np.datetime64, tuple[Recipe, Slot, list[str]]]:
+    """Months whose map stands in every tile, season by season: how it is made, where it lies, what it is made from."""
+    standing = markers(run.workspace, CONSERVE)
+    tiles: dict[str, list[Unit]] = defaultdict(list)
+    for unit in conserved:
+        tiles[map_name(unit)].append(unit)
+    found = {}
+    for name, units in tiles.items():
+        group, _, month = name.partition("-")
+        if group == MONTH and all(unit.marker in standing for unit in units):
+            recipe, _, slot = units[0].arguments
+            found[np.datetime64(month)] = recipe, slot, [unit.digest for unit in units]
+    scheme = run.config.season_scheme
+    return dict(sorted(found.items(), key=lambda entry: (scheme.names.index(scheme.name(entry[0])), entry[0])))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was found of the algorithms that do not make the maps of every season."""
+
+    truth: Sequence[tuple[np.datetime64, str, Moments]]
+    """Month, algorithm, moments of its map and the truth."""
+    stations: Mapping[str, Mapping[tuple[np.datetime64, int], float]]
+    """Algorithm -> month and place of the station among `Material.places` -> value."""
+
+
+def judged(material: Material, units: Sequence[Unit]) -> Judged:
+    """Read what the units that stand have found."""
+    workspace = material.run.workspace
+    standing = markers(workspace, JUDGE)
+    moments: list[tuple[np.datetime64, str, Moments]] = []
+    values: dict[str, dict[tuple[np.datetime64, int], float]] = defaultdict(dict)
+    for entry in (unit.arguments[-1] for unit in units if unit.marker in standing):
+        told, month = storage.read_json(_told(workspace, entry)), np.datetime64(entry.month)
+        if "truth" in told:
+            moments.append((month, entry.algorithm, Moments(**told["truth"])))
+        for place, value in enumerate(told["stations"]):
+            values[entry.algorithm][month, place] = math.nan if value is None else value
+    return Judged(moments, values)
+
+
+def at_stations(material: Material, found: Judged) -> dict[str, pd.DataFrame]:
+    """Pairs of the stations with each algorithm's map in place of the maps', by algorithm."""
+    if material.paired is None or material.places is None:
+        return {}
+    pairs = material.paired.pairs
+    place = {tuple(key): number for number, key in enumerate(material.places[insitu.STATION].to_numpy())}
+    months = pairs["time"].to_numpy().astype("datetime64[M]")
+    keys = [(month, place[tuple(key)]) for month, key in zip(months, pairs[insitu.STATION].to_numpy(), strict=True)]
+    return {
+        algorithm: pairs.assign(fine=[values.get(key, math.nan) for key in keys])
+        for algorithm, values in found.stations.items()
+    }

@@ -1,0 +1,314 @@
+"""An audit of inputs: what there is of every source, and what in it does not go together; kept beside the items.
+
+It is taken once after a search, when the items or the sources are others than before, and by `check`, which keeps
+nothing. docs/audit.md explains it, with the table of rules.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from soilscale import __version__, catalog, cube, storage
+from soilscale.catalog import Relations, Scene
+from soilscale.config import Config
+from soilscale.engine.output import digest
+from soilscale.errors import ServiceError
+from soilscale.sources import Source
+from soilscale.stages import frozen_items, grid_fit, probing
+from soilscale.stages import inputs as inputs_stages
+from soilscale.stages.probing import Looked
+from soilscale.stages.project import Project
+
+logger = logging.getLogger(__name__)
+
+Level = Literal["error", "warning", "note"]
+
+TYPE = "soilscale:audit"
+"""Type of the document: nothing that reads STAC takes it for items."""
+
+COLUMNS = ("source", "items", "left out", "files", "unit", "sampled values", "missing of them")
+"""Columns of the table that the page shows."""
+
+SHOWN = 6
+"""Months that a finding names at most."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How grave it is when something does not go together, and what that is."""
+
+    level: Level
+    text: str
+
+
+RULES: Mapping[str, Rule] = {
+    "unreachable": Rule("error", "an asset cannot be reached: its store, the signing service or the network is away"),
+    "unreadable": Rule("error", "an asset cannot be read, or what is stated of it cannot all hold"),
+    "implausible": Rule("error", "most sampled values of the target lie outside `maps.valid_range`"),
+    "contradiction": Rule("warning", "configuration, profile, item and file state different things; one is used"),
+    "unlike": Rule("warning", "items of one source differ in scale, offset or unit; each is read as it states"),
+    "empty": Rule("warning", "every sampled value is missing"),
+    "grid": Rule("warning", "coarse cells take parts of several pixels of the observation, though another grid fits"),
+    "received": Rule("warning", "the server sent another number of items than it says that it has"),
+    "documents": Rule("warning", "documents of the catalog cannot be used"),
+    "assets": Rule("warning", "items lack an asset that the source needs"),
+    "selection": Rule("warning", "several items show one place and time: versions, platforms, duplicates, or unclear"),
+    "months": Rule("warning", "no item in some months of the period"),
+    "days": Rule("warning", "items cover too few days of some months (`min_coverage`)"),
+    "other grid": Rule("note", "the observation lies on another grid: coarse cells are means of its pixels"),
+    "query": Rule("note", "items of the area do not meet the query of the source"),
+    "pruned": Rule("note", "parts of a static catalog were not read, since they lie outside the area or period"),
+}
+"""Rules of the audit, the gravest first."""
+
+
+GRID = {True: "grid", False: "other grid"}
+"""Whether another grid would fit -> rule."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What does not go together in a source."""
+
+    rule: str
+    source: str
+    text: str
+
+    @property
+    def level(self) -> Level:
+        """How grave it is."""
+        return RULES[self.rule].level
+
+    def __str__(self) -> str:
+        """Line for a person."""
+        text = self.text if self.text.startswith(f"source {self.source}") else f"source {self.source}: {self.text}"
+        return f"{self.level}: {text}"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is known of one source before its items are opened."""
+
+    source: Source
+    scenes: Sequence[Scene]
+    relations: Relations
+    counts: Mapping[str, Any]
+    """What the catalog gave, see `frozen_items.counts`."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What there is of every source, and what does not go together."""
+
+    sources: Mapping[str, Mapping[str, Any]]
+    findings: Sequence[Finding]
+
+    @property
+    def lines(self) -> list[str]:
+        """Errors and warnings, the gravest first."""
+        return [str(finding) for finding in self.findings if finding.level != "note"]
+
+
+def make(config: Config, inputs: Sequence[Inputs], looked: Sequence[Looked]) -> Audit:
+    """Bring together what is known of all sources.
+
+    Parameters
+    ----------
+    inputs
+        Of each source that has items.
+    looked
+        What came of opening some of them.
+    """
+    grid = grid_fit.grid_advice(config, {one.source.name: one.scenes for one in inputs})
+    sources: dict[str, dict[str, Any]] = {}
+    findings: list[Finding] = []
+    for one in inputs:
+        own = [seen for seen in looked if seen.source.name == one.source.name]
+        sources[one.source.name] = _described(config, one, own)
+        findings += [Finding(rule, one.source.name, text) for rule, text in _findings(config, one, own)]
+        told = grid.get(one.source.name)
+        findings += [] if told is None else [Finding(GRID[told.misfit], one.source.name, told.text)]
+    order = list(RULES)
+    return Audit(sources, sorted(findings, key=lambda finding: order.index(finding.rule)))
+
+
+def _described(config: Config, one: Inputs, looked: Sequence[Looked]) -> dict[str, Any]:
+    """What there is of a source."""
+    relations = one.relations
+    intervals = Counter((str(scene.start), str(scene.end)) for scene in one.scenes)
+    static = _static(config, one)
+    return {
+        "collection": one.source.collection,
+        "items": len(relations.verdicts),
+        "used": len(one.scenes),
+        "standing": dict(Counter(verdict.standing for verdict in relations.verdicts)),
+        "places": len({tuple(round(side, 3) for side in scene.bbox) for scene in one.scenes}),
+        "intervals": len(intervals),
+        "items per interval": [min(intervals.values(), default=0), max(intervals.values(), default=0)],
+        "days of an interval": {f"{days:g}": count for days, count in sorted(relations.lengths.items())},
+        "platforms": dict(relations.platforms),
+        "versions": dict(relations.versions),
+        "items with an id of another": relations.same_ids,
+        "static": static,
+        "days covered": {} if static else {str(month): round(days, 2) for month, days in _days(config, one).items()},
+        "catalog": dict(one.counts),
+        "opened": [_opened(seen) for seen in looked],
+    }
+
+
+def _opened(looked: Looked) -> dict[str, Any]:
+    """One item that was opened, as plain data."""
+    if looked.probe is None:
+        return {"item": looked.scene.item, "error": str(looked.error)}
+    return {"item": looked.scene.item, **probing.described(looked)}
+
+
+def _static(config: Config, one: Inputs) -> bool:
+    return one.source.role == "predictor" and catalog.is_static(one.scenes, one.source, inputs_stages.period(config))
+
+
+def _days(config: Config, one: Inputs) -> dict[np.datetime64, float]:
+    return {month: cube.covered_days(one.scenes, month) for month in config.months}
+
+
+def _findings(config: Config, one: Inputs, looked: Sequence[Looked]) -> Iterator[tuple[str, str]]:
+    """What does not go together in a source, and by which rule."""
+    for error in probing.errors(looked):
+        yield "unreachable" if isinstance(error, ServiceError) else "unreadable", str(error)
+    for text in probing.warnings(looked):
+        yield "contradiction", text
+    yield from _of_values(config, one.source, looked)
+    yield from of_catalog(one.counts)
+    lacking = [scene for scene in one.scenes if scene.missing]
+    if lacking:
+        missing = ", ".join(lacking[0].missing)
+        yield "assets", f"{len(lacking)} of {len(one.scenes)} items lack {missing}, such as {lacking[0].item}"
+    for line in catalog.account(one.source, one.relations):
+        yield "selection", line
+    if _static(config, one):
+        return
+    if one.counts.get("pruned"):
+        parts, first = one.counts["parts pruned"], one.counts["pruned"][0]
+        yield "pruned", f"{parts} part{'s' if parts > 1 else ''} of the catalog not read, the first: {first}"
+    yield from _of_months(config, one)
+
+
+def _of_values(config: Config, source: Source, looked: Sequence[Looked]) -> Iterator[tuple[str, str]]:
+    seen = [(one, probing.described(one)) for one in looked if one.probe is not None]
+    for key in ("scale", "offset", "unit"):
+        variants = {str(entry[key]): one.scene.item for one, entry in seen}
+        if len(variants) > 1:
+            listed = "; ".join(f"{value} ({item})" for value, item in variants.items())
+            yield "unlike", f"items differ in {key}: {listed}"
+    values = probing.samples(looked)
+    valid = values[np.isfinite(values)]
+    if values.size and not valid.size:
+        causes = Counter(cause for one, _ in seen if one.probe is not None for cause in one.probe.missing)
+        yield "empty", f"every value of the {len(seen)} items opened is missing ({', '.join(causes)})"
+    low, high = config.maps.valid_range
+    if source.role == "target" and valid.size and float(((valid < low) | (valid > high)).mean()) > 0.5:  # noqa: PLR2004
+        text = f"most sampled values lie outside maps.valid_range [{low:g}, {high:g}] m3 m-3, their median is "
+        yield "implausible", f"{text}{np.median(valid):.4g}; give its scale or unit, or another valid_range"
+
+
+def of_catalog(counts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Find what a catalog says that it has and has not given; rule and text of each."""
+    matched, received = counts.get("matched"), counts.get("received", 0)
+    if matched is not None and matched != received:
+        yield "received", f"the server says that it has {matched} items, and sent {received}"
+    if counts.get("broken"):
+        yield (
+            "documents",
+            f"{counts['broken']} documents of the catalog cannot be used; they are listed as missing units",
+        )
+    if counts.get("refused"):
+        yield "query", f"{counts['refused']} items of the area do not meet the query"
+
+
+def _of_months(config: Config, one: Inputs) -> Iterator[tuple[str, str]]:
+    least = one.source.least_coverage
+    days = _days(config, one)
+    lost = [month for month in config.months if not cube.select(one.scenes, month, least)]
+    none = [str(month) for month in lost if not days[month]]
+    few = [f"{month} ({days[month]:g} days)" for month in lost if days[month]]
+    if none:
+        yield "months", f"no item in {_brief(none)}"
+    if few:
+        yield "days", f"items cover less than {least:g} of the days of {_brief(few)} (min_coverage)"
+
+
+def _brief(months: Sequence[str]) -> str:
+    more = f" and {len(months) - SHOWN} more months" if len(months) > SHOWN else ""
+    return ", ".join(months[:SHOWN]) + more
+
+
+def take(run: Project) -> None:
+    """Audit the frozen items and keep that beside them, unless it stands; tell what the log does not know yet.
+
+    Where an asset could not be reached, the next search audits them again.
+    """
+    url, made_from = run.workspace.audit, _made_from(run)
+    if storage.exists(url) and storage.read_json(url).get("made_from") == made_from:
+        return
+    counts = {
+        name: storage.read_json(run.workspace.items(name)).get(frozen_items.FOUND, {}) for name in run.plan.relations
+    }
+    inputs = [
+        Inputs(source, run.plan.scenes[source.name], run.plan.relations[source.name], counts[source.name])
+        for source in run.config.source_list
+    ]
+    found = make(run.config, inputs, probing.look(run.config, run.plan.scenes))
+    for finding in found.findings:
+        if finding.rule not in ("selection", "months", "days", "grid") and finding.level != "note":
+            logger.warning("%s", str(finding).partition(": ")[2])
+    away = any(finding.rule == "unreachable" for finding in found.findings)
+    findings = [
+        {"rule": finding.rule, "level": finding.level, "source": finding.source, "text": finding.text}
+        for finding in found.findings
+    ]
+    content = {"type": TYPE, "made_from": None if away else made_from, "sources": found.sources, "findings": findings}
+    storage.write_json(url, content)
+
+
+def _made_from(run: Project) -> str:
+    scenes = {name: [scene.digest for scene in scenes] for name, scenes in run.plan.scenes.items()}
+    return digest(__version__, run.config.source_list, run.config.span, run.config.nested_grid, scenes)
+
+
+def rows(audit: Audit) -> list[tuple[str, ...]]:
+    """What there is of each source, and what was seen of the items opened, for the page; as `COLUMNS`."""
+    found: list[tuple[str, ...]] = []
+    for name, entry in audit.sources.items():
+        seen = [one for one in entry["opened"] if "format" in one]
+        limits = [one["least, median, greatest"] for one in seen if one["least, median, greatest"]]
+        spread = (min(limit[0] for limit in limits), max(limit[2] for limit in limits)) if limits else ()
+        shares = Counter(cause for one in seen for cause in one["missing"])
+        missing = {cause: sum(one["missing"].get(cause, 0) for one in seen) / len(seen) for cause in shares}
+        others = {kind: count for kind, count in entry["standing"].items() if kind not in ("counts", "unclear")}
+        found.append(
+            (
+                name,
+                str(entry["items"]),
+                ", ".join(f"{count} {kind}" for kind, count in others.items()),
+                "; ".join(dict.fromkeys(f"{one['format']}, {one['crs']}" for one in seen)),
+                "; ".join(dict.fromkeys(str(one["cube unit"] or "classes") for one in seen)),
+                " to ".join(f"{value:.4g}" for value in spread),
+                ", ".join(f"{cause} {100 * share:.2g} %" for cause, share in missing.items()),
+            )
+        )
+    return found
+
+
+def kept(run: Project) -> Audit | None:
+    """Audit of the last search, None if there is none."""
+    if not storage.exists(run.workspace.audit):
+        return None
+    content = storage.read_json(run.workspace.audit)
+    findings = [Finding(entry["rule"], entry["source"], entry["text"]) for entry in content["findings"]]
+    return Audit(content["sources"], [finding for finding in findings if finding.rule in RULES])

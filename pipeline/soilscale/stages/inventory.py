@@ -1,0 +1,140 @@
+"""What of an output is a run's: by its name, the only rule by which anything is removed; and what a complete run left.
+
+By the list that a complete run leaves the next one sees what another hand has taken or altered since.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+
+from soilscale import storage
+from soilscale.engine.lease import TERMS
+from soilscale.engine.output import Workspace
+from soilscale.schema import APPLICABILITY, LOWER, MAP, QUALITY, RESIDUAL, UPPER
+
+NAME, SEAL = "inventory.json", "seal.json"
+"""Names of the inventory and of the seal below `state/`."""
+
+PASSING = ("run.yaml", f"state/{NAME}", f"state/{SEAL}", f"state/{TERMS}/")
+"""Names, or how they begin, of what every run writes anew."""
+
+METADATA = "/zarr.json"
+"""End of the name of what describes a Zarr group or array."""
+
+LAYERS = f"{MAP}|{QUALITY}|{LOWER}|{UPPER}|{APPLICABILITY}|{RESIDUAL}"
+"""Names of the layers that are published, as a pattern."""
+
+PRODUCT = re.compile(
+    r"(cube|maps)\.zarr/zarr\.json"
+    r"|(cube\.zarr/(fine|coarse|fraction|observed|level|cycle|filled)|maps\.zarr/(month|season|coarse|coarse_season))"
+    r"/(zarr\.json|[^/]+/(zarr\.json|c(/\d+)*))"
+    r"|(samples|predictions)\.parquet"
+    r"|models/[^/]+/[^/]+/(model\.skops|(model|members)\.json|trees\.npz)"
+    r"|maps/(releases/\d+/)?((month|season)/)?(catalog|collection)\.json"
+    rf"|maps/(month|season)/(?P<map>[^/]+)/[0-9a-f]{{16}}/(({LAYERS})\.tif|(?P=map)\.json)"
+)
+"""Name of a product, but for those of the report, which lists its own."""
+
+RECORD = re.compile(r"run\.yaml|items/[^/]+\.json|state/([^/]+\.json|[^/]+/.+\.(json|parquet|npz))")
+"""Name of what a run writes down for the next one."""
+
+DRAFT = re.compile(
+    r"(?P<folder>(.*/)?)(\.(?P<name>[^/]+)\.([a-z0-9_]{8}|\d+\.\d+)|(?P<stem>[^/]+)\.[0-9a-f]{32}\.partial)"
+)
+"""Name of an object that was being written when its writer was killed: `storage`'s own, or Zarr's."""
+
+REPORT = "report/"
+
+Stamps = Mapping[str, str]
+"""Name of each object, and its `storage.stamp`."""
+
+
+def reported(workspace: Workspace) -> set[str]:
+    """Names of the files that the report, or one that was begun after it, has written, below `report/`."""
+    try:
+        return set(storage.read_json(workspace.state("report", "report.json"))["files"])
+    except (FileNotFoundError, storage.DamagedError, LookupError, TypeError):
+        return set()
+
+
+def ours(workspace: Workspace) -> Callable[[str], bool]:
+    """Tell of a name below the output whether a run has written the object; all else is a user's, and is left alone."""
+    report = cache(partial(reported, workspace))
+
+    def is_ours(name: str) -> bool:
+        if (
+            PRODUCT.fullmatch(name)
+            or RECORD.fullmatch(name)
+            or (name.startswith(REPORT) and name.removeprefix(REPORT) in report())
+        ):
+            return True
+        draft = DRAFT.fullmatch(name)
+        if draft is None:
+            return False
+        folder, whole, stem = draft["folder"], draft["name"], draft["stem"]
+        return any(is_ours(f"{folder}{one}") for one in (whole, stem, stem and f"{stem}.json") if one)
+
+    return is_ours
+
+
+def remove(workspace: Workspace, *below: str, but: Callable[[str], bool] = lambda _name: False) -> None:
+    """Remove what runs have written below a part of the output.
+
+    Parameters
+    ----------
+    below
+        Parts of the name of a folder of the output; none for all of it.
+    but
+        Tells of a name, relative to the output, whether it stays.
+    """
+    is_ours, folder = ours(workspace), "".join(f"{part}/" for part in below)
+    names = (f"{folder}{name}" for name in storage.names_below(storage.join(workspace.output, *below)))
+    storage.remove(workspace.output, [name for name in names if is_ours(name) and not but(name)])
+
+
+def take(workspace: Workspace) -> dict[str, str]:
+    """List what lies in an output, but for what every run writes anew."""
+    found = storage.stamps(workspace.output)
+    return {name: stamp for name, stamp in found.items() if not name.startswith(PASSING)}
+
+
+def write(workspace: Workspace, standing: Stamps) -> None:
+    """Write down what a complete run left."""
+    storage.write_json(workspace.state(NAME), standing)
+
+
+def left(workspace: Workspace) -> Stamps:
+    """What the last complete run left, as it was written down; nothing if there was none."""
+    try:
+        content = storage.read_json(workspace.state(NAME))
+    except (FileNotFoundError, storage.DamagedError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def term(workspace: Workspace) -> int:
+    """Term of the last complete run, 0 if it is not known."""
+    try:
+        return int(storage.read_json(workspace.state(SEAL))["term"] or 0)
+    except (FileNotFoundError, storage.DamagedError, LookupError, TypeError, ValueError):
+        return 0
+
+
+def altered(workspace: Workspace, now: Stamps) -> list[str]:
+    """Names of the products that are gone, or not what a complete run left, sorted.
+
+    Metadata of a Zarr store may have been consolidated: they are told only if they are gone. None is told where markers
+    have come or gone since: then a run has been at work, and has made products anew; nor where items are gone, without
+    which nobody can tell what a product was made from. Records are no products: a search that finds something new has
+    just written them.
+    """
+    then = left(workspace)
+    changed = {name for name in {*then, *now} if then.get(name) != now.get(name)} if then else set()
+    if any(name.startswith("state/") or (name.startswith("items/") and name not in now) for name in changed):
+        return []
+    kept = {name for name in changed & now.keys() if name.endswith(METADATA)}
+    is_ours = ours(workspace)
+    found = (name for name in changed & then.keys() - kept if not RECORD.fullmatch(name))
+    return sorted(name for name in found if is_ours(name))

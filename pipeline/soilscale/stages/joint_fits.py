@@ -1,0 +1,122 @@
+"""What fits know of fine features: how they spread; and of a joint fit the basis of cells, variances, and the fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from soilscale import cube, models, storage
+from soilscale.config import Config
+from soilscale.engine.output import digest
+from soilscale.engine.units import Unit
+from soilscale.models import Job
+from soilscale.models.basis import KNOTS as COUNT
+from soilscale.seasons import position
+from soilscale.stages.project import Project
+from soilscale.tasks import single_fits, training_table
+from soilscale.tasks.joint_learning import BASIS, CHUNKS, KNOTS, VARIANCES, estimate, fit, measure_knots, write_basis
+
+JOINT = (BASIS, VARIANCES)
+"""Those that only joint fits need."""
+
+
+FORMAT = 4
+"""Version of what these units write; a change redoes them and every joint fit."""
+
+
+def algorithms(config: Config) -> list[str]:
+    """Algorithms of a configuration whose fits learn all seasons together."""
+    return [name for name in config.models.algorithms if models.find(name).joint]
+
+
+def knots_units(run: Project) -> list[Unit]:
+    """One unit that measures the fine features."""
+    months, tiles = run.config.training_months, list(run.plan.grid.tiles())
+    rng = np.random.default_rng(run.config.models.seed)
+    number = min(CHUNKS, len(months))
+    # Months evenly apart, so that every season is among them.
+    picked = months[(np.arange(number) * len(months)) // number]
+    places = [(tiles[place], month) for place, month in zip(rng.integers(len(tiles), size=number), picked, strict=True)]
+    read = tuple((tile, position(run.plan.months, month)) for tile, month in places)
+    given = cube.features(run.plan.inputs)
+    shares = tuple(given[name].source.kind == "categorical" for name in run.features)
+    size, grid = _knots(run), run.plan.grid
+    seasons = tuple(run.config.season_scheme.name(month) for _, month in places)
+    origin = [run.standing.predictors(*place) for place in places]
+    made_from = digest(FORMAT, run.features, shares, size, seasons, grid.ratio, origin)
+    arguments = (run.features, static(run), shares, read, seasons, grid.ratio, size)
+    return [Unit(KNOTS, "features", made_from, measure_knots, arguments)]
+
+
+def _knots(run: Project) -> int:
+    """Knots of a curve: those that the first joint algorithm is configured to have."""
+    first = next(iter(algorithms(run.config)), "")
+    return int(run.config.models.parameters.get(first, {}).get("knots", COUNT))
+
+
+def static(run: Project) -> frozenset[str]:
+    """Features that are the same in every month."""
+    return frozenset(name for name, given in cube.features(run.plan.inputs).items() if given.static)
+
+
+def basis_units(run: Project) -> list[Unit]:
+    """One unit for each tile and batch of months; none without a joint algorithm."""
+    if not algorithms(run.config):
+        return []
+    knots = [unit.digest for unit in knots_units(run)]
+    months, grid, standing = run.config.training_months, run.plan.grid, run.standing
+    before = position(run.plan.months, months[0])
+    units = []
+    for first, last in training_table.months_in_batches(len(months)):
+        span = f"{months[first]}_{months[last - 1]}"
+        for tile in grid.tiles():
+            origin = [standing.predictors(tile, month) for month in months[first:last]]
+            name = f"{span}_{tile.name}"
+            arguments = (name, run.features, static(run), tile, (before + first, before + last), grid.ratio)
+            units.append(Unit(BASIS, name, digest(FORMAT, knots, grid, origin), write_basis, arguments))
+    return units
+
+
+def variance_units(run: Project, samples: str) -> list[Unit]:
+    """One unit for each joint algorithm."""
+    basis = basis_units(run)
+    units = []
+    for name in algorithms(run.config):
+        parameters = run.config.models.parameters.get(name, {})
+        made_from = digest(FORMAT, samples, [unit.digest for unit in basis], parameters, run.config.models.seed)
+        arguments = (name, _rows_of(run, basis), parameters, run.config.models.seed)
+        units.append(Unit(VARIANCES, name, made_from, estimate, arguments))
+    return units
+
+
+def fit_unit(
+    run: Project, stage: str, job: Job, seasons: Sequence[str], samples: str, units: Mapping[str, str]
+) -> Unit:
+    """Unit of a joint job."""
+    settings = run.config.models
+    (variances,) = [unit for unit in variance_units(run, samples) if unit.name == job.algorithm]
+    _, rows, parameters, seed = variances.arguments
+    origin = digest(variances.digest, job, settings.folds, run.features, single_fits.FORMAT)
+    options = {"parameters": parameters, "seed": seed, "folds": settings.folds}
+    return Unit(stage, job.name, origin, fit, (job, tuple(seasons), rows, dict(units), options))
+
+
+def _rows_of(run: Project, basis: Sequence[Unit]) -> dict[str, Any]:
+    """Where a joint fit finds its rows, and what they stand on."""
+    grid = run.plan.grid
+    return {
+        "parts": tuple(unit.name for unit in basis),
+        "features": run.features,
+        "seasons": tuple(run.config.season_scheme.names),
+        "corner": (grid.top - grid.side / 2, grid.left + grid.side / 2, grid.side),
+        "folds": run.config.models.folds,
+    }
+
+
+def within(run: Project) -> dict[str, dict[str, float]]:
+    """Season, and ``all`` -> feature -> its standard deviation within coarse cells; empty before it is measured."""
+    url = run.workspace.state(KNOTS, "features.about.json")
+    found: dict[str, dict[str, float]] = storage.read_json(url).get("within", {}) if storage.exists(url) else {}
+    return found

@@ -1,0 +1,332 @@
+"""The map stage: a model for each season, then predict, conserve, fold and publish, tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from soilscale import __version__, cube, maps, models, samples, storage
+from soilscale.config import Config
+from soilscale.engine.output import digest
+from soilscale.engine.payloads import Piece
+from soilscale.engine.units import Receipt, Unit, raise_failed
+from soilscale.engine.zarr_layout import Layout, lay
+from soilscale.schema import APPLICABILITY, RESIDUAL
+from soilscale.seasons import ALL, Months
+from soilscale.stages import applicability, inventory, joint_fits, releases, stacking, uncertainty
+from soilscale.stages.cube_state import State
+from soilscale.stages.project import Project
+from soilscale.stages.samples import samples_digest
+from soilscale.stages.training import model_units
+from soilscale.tasks import applicability_index, map_tiles, single_fits, training_table
+from soilscale.tasks.map_tiles import Chosen
+from soilscale.tasks.soil import Soil, known
+
+PREDICT, SOLVE, CONSERVE, FOLD, MAPS = "predict", "residual", "conserve", "season", "publish"
+"""Stages of the maps' units."""
+
+STAGES = (PREDICT, SOLVE, CONSERVE, FOLD, MAPS)
+
+FORMAT = 2
+"""Version of how maps are made; a change redoes them."""
+
+MAPS_MEAN, PREDICTORS = "maps", "predictors"
+"""How seasonal maps are made: the mean of the monthly maps, or the model on the mean predictors."""
+
+
+def choose(run: Project) -> dict[str, Chosen]:
+    """Model of each season: the configured algorithm, or the `models.best` by their blocked errors."""
+    settings = run.config
+    few = samples.check_counts(training_table.counts(run.workspace.samples), settings.season_scheme)
+    fitted, errors = trained(run), single_fits.blocked_errors(run.workspace.predictions)
+    chosen = {}
+    for season in settings.season_scheme.names:
+        kind = "comprehensive" if season in few else "seasonal"
+        algorithm = settings.maps.algorithm
+        if algorithm == "best":
+            own = errors.get((season, kind), {})
+            algorithm = models.best(own) if own else settings.models.algorithms[0]
+        chosen[season] = fitted[ALL if season in few else season, algorithm]
+    return chosen
+
+
+def trained(run: Project) -> dict[tuple[str, str], Chosen]:
+    """Model of each season, and ``all``, and algorithm."""
+    names = run.config.season_scheme.names
+    return {
+        (model.season, model.algorithm): Chosen(model.season, model.algorithm, unit.digest)
+        for unit in model_units(run, names)
+        for model in models.kept(unit.arguments[0], names)
+    }
+
+
+def draw_maps(run: Project) -> None:
+    """Predict, conserve, fold and publish the maps; what hangs on a failed unit waits for the run that mends it."""
+    settings, months = run.config, run.plan.months
+    starts = maps.complete_seasons(months, settings.season_scheme)
+    templates = maps.template(
+        run.plan.grid,
+        months,
+        starts,
+        settings.season_scheme,
+        predict_seasons=settings.maps.seasonal == PREDICTORS,
+        optional=optional(settings),
+    )
+    layout = Layout(
+        run.workspace, run.workspace.maps, "maps-layout.json", layout_digest(run), months[-1], inventory.remove
+    )
+    lay(layout, templates, STAGES)
+    chosen = choose(run)
+    run.do(measure_units(run, chosen), "map: intervals")
+    raise_failed(run.do(list(applicability.units(run, chosen.values()).values()), "map: applicability"))
+    work = map_units(run, chosen)
+    broken: set[str] = set()
+    doings = {PREDICT: "map: predict", SOLVE: "map: residuals", CONSERVE: "map: conserve", FOLD: "map: seasons"}
+    for stage, doing in doings.items():
+        whole = [unit for unit in work[stage] if broken.isdisjoint(_needs(run, unit))]
+        broken |= _broken(whole, run.do(whole, doing))
+    run.do([unit for unit in work[MAPS] if broken.isdisjoint(_needs(run, unit))], "map: COGs and items")
+    releases.release(run.workspace, settings.name, run.config_hash, work[MAPS], settings.maps.releases)
+
+
+def measure_units(run: Project, chosen: Mapping[str, Chosen]) -> list[Unit]:
+    """Units that measure how far the maps of the chosen models may be off."""
+    algorithms = {season: model.algorithm for season, model in chosen.items()}
+    fits = [unit.digest for unit in model_units(run, run.config.season_scheme.names)]
+    made_from = digest(fits, run.standing.coarse(run.config.training_months))
+    areal = {unit.name: unit.arguments for unit in joint_fits.variance_units(run, samples_digest(run))}
+    first = next(iter(areal.values()), None)
+    own = {season: areal.get(model.algorithm, first) for season, model in chosen.items() if model.season != ALL}
+    spreads = {season: arguments for season, arguments in own.items() if arguments is not None}
+    return uncertainty.interval_units(run, algorithms, made_from, spreads)
+
+
+def optional(config: Config) -> tuple[str, ...]:
+    """Layers that the maps of a configuration have beside their values and quality."""
+    asked = {
+        **dict.fromkeys(maps.ENDS, config.maps.interval is not None),
+        APPLICABILITY: config.maps.applicability,
+        RESIDUAL: config.maps.residual,
+    }
+    return tuple(name for name in maps.OPTIONAL if asked[name])
+
+
+def layout_digest(run: Project) -> str:
+    """What the maps' template is made from but for its last month: grid, first month, seasons, how maps are made."""
+    how = run.config.maps.seasonal, optional(run.config)
+    return digest(FORMAT, run.plan.grid, str(run.plan.months[0]), run.config.seasons, how)
+
+
+def _needs(run: Project, unit: Unit) -> set[str]:
+    """Maps, as `map_name` names them, that a unit hangs on."""
+    every, start = _map_of(unit)
+    if every == maps.MONTH:
+        return {map_name(unit)}
+    return {map_name(unit), *(f"{maps.MONTH}-{month}" for month in run.config.season_scheme.members(start))}
+
+
+def map_name(unit: Unit) -> str:
+    """Map that a unit works on, such as ``month-2005-01``."""
+    return unit.name.partition("_")[0]
+
+
+def _map_of(unit: Unit) -> tuple[str, np.datetime64]:
+    """Kind of the map that a unit works on, and its first month."""
+    every, _, start = map_name(unit).partition("-")
+    return every, np.datetime64(start)
+
+
+def _broken(work: Sequence[Unit], receipts: Sequence[Receipt]) -> set[str]:
+    """Maps of missing units."""
+    missing = {receipt.name for receipt in receipts}
+    return {map_name(unit) for unit in work if unit.name in missing}
+
+
+def recipe(run: Project, model: Chosen, offsets: maps.Offsets | None) -> map_tiles.Recipe:
+    """How the maps of a season are made."""
+    settings = run.config
+    return map_tiles.Recipe(
+        grid=run.plan.grid,
+        features=stacking.features_of(run, model.algorithm, model.season),
+        static=frozenset(name for name, given in cube.features(run.plan.inputs).items() if given.static),
+        target=run.plan.target.source.name,
+        start=run.plan.months[0],
+        months=len(run.plan.months),
+        fill_gaps=settings.maps.reach,
+        filled=frozenset(name for name, given in cube.fractions(run.plan.inputs).items() if given in run.plan.filled),
+        valid_range=settings.maps.valid_range,
+        conserve=settings.maps.conserve,
+        area=settings.geometry,
+        comprehensive=model.season == ALL,
+        residual=settings.maps.residual,
+        offsets=offsets,
+        soil=of(run),
+    )
+
+
+def map_units(run: Project, chosen: Mapping[str, Chosen] | None = None) -> dict[str, list[Unit]]:
+    """Units of the maps, by their stage; the models are chosen first where they are not given."""
+    settings, months, tiles = run.config, run.plan.months, list(run.plan.grid.tiles())
+    chosen = choose(run) if chosen is None else chosen
+    units: dict[str, list[Unit]] = {stage: [] for stage in STAGES}
+    made: dict[str, str] = {}
+    wanted = [(maps.MONTH, index, month, np.array([month])) for index, month in enumerate(months)]
+    if settings.maps.seasonal == PREDICTORS:
+        wanted += [(maps.SEASON, *season) for season in _seasons(run)]
+    standing, offsets = run.standing, uncertainty.offsets(run)
+    how = {season: recipe(run, model, offsets.get(season)) for season, model in chosen.items()}
+    measured = applicability.units(run, chosen.values())
+    for every, index, start, members in wanted:
+        slot = map_tiles.Slot(every, index, tuple(np.searchsorted(months, members).tolist()))
+        name, season = f"{every}-{start}", settings.season_scheme.name(start)
+        own = _model_units(run, standing, how[season], chosen[season], measured.get(chosen[season]), name, slot)
+        made[name] = digest([unit.digest for unit in own[CONSERVE]])
+        for stage, found in own.items():
+            units[stage] += found
+    if settings.maps.seasonal == MAPS_MEAN:
+        for index, start, members in _seasons(run):
+            name = f"{maps.SEASON}-{start}"
+            made[name] = digest([made[f"{maps.MONTH}-{month}"] for month in members])
+            indices = np.searchsorted(months, members).tolist()
+            units[FOLD] += [
+                Unit(
+                    FOLD,
+                    f"{name}_{tile.name}",
+                    made[name],
+                    map_tiles.season,
+                    (tile, index, indices, optional(settings)),
+                )
+                for tile in tiles
+            ]
+    units[MAPS] = _publish_units(run, chosen, made)
+    units[PREDICT].sort(key=lambda unit: unit.together)  # so that a worker seldom loads another model
+    return units
+
+
+def _seasons(run: Project) -> list[tuple[int, np.datetime64, Months]]:
+    """Seasons to be mapped: their place, first month, and months."""
+    scheme = run.config.season_scheme
+    starts = maps.complete_seasons(run.plan.months, scheme)
+    return [(index, start, scheme.members(start)) for index, start in enumerate(starts)]
+
+
+def _model_units(
+    run: Project,
+    standing: State,
+    how: map_tiles.Recipe,
+    model: Chosen,
+    measured: Unit | None,
+    name: str,
+    slot: map_tiles.Slot,
+) -> dict[str, list[Unit]]:
+    """Units that predict and conserve one map, one for each tile, and between them the one that solves for all."""
+    tiles, months = list(run.plan.grid.tiles()), run.plan.months[list(slot.months)]
+    layout = layout_digest(run)
+    area = run.config.geometry.wkb_hex if run.config.geometry is not None else None
+    fitted = run.workspace.model(model.season, model.algorithm), model.version
+    known = None if measured is None else applicability_index.Measured(measured.name, measured.digest)
+    origins = [
+        digest(
+            layout,
+            [standing.predictors(tile, month, how.fill_gaps) for month in months],
+            model,
+            known,
+            how.soil,
+            how.fill_gaps,
+            area,
+        )
+        for tile in tiles
+    ]
+    observed = [standing.target(tile, month) for tile in tiles for month in months]
+    made = digest(origins, observed, how.conserve, how.valid_range, how.offsets)
+    names = [f"{name}_{tile.name}" for tile in tiles]
+    predict = [
+        Unit(PREDICT, unit, origin, map_tiles.predict, (how, tile, slot, fitted, known), together=model.season)
+        for unit, tile, origin in zip(names, tiles, origins, strict=True)
+    ]
+    pieces = tuple(Piece(PREDICT, unit.marker, name, *tile.coarse) for unit, tile in zip(predict, tiles, strict=True))
+    return {
+        PREDICT: predict,
+        SOLVE: [Unit(SOLVE, name, digest(origins, observed, how.valid_range), map_tiles.residual, (how, slot, pieces))],
+        CONSERVE: [
+            Unit(CONSERVE, unit, made, map_tiles.conserve, (how, tile, slot))
+            for unit, tile in zip(names, tiles, strict=True)
+        ],
+    }
+
+
+def _publish_units(run: Project, chosen: Mapping[str, Chosen], made: Mapping[str, str]) -> list[Unit]:
+    """One unit for each map that is published."""
+    settings, seasons = run.config, run.config.season_scheme
+    accuracy = {season: _accuracy(run, model, season) for season, model in chosen.items()}
+    skill = {
+        season: {"soilscale:upscaled_rmse": rmse, "soilscale:beats_bilinear": rmse["maps"] < rmse["bilinear"]}
+        for season, rmse in uncertainty.skill(run).items()
+    }
+    wanted = {
+        maps.MONTH: [(index, month, np.array([month])) for index, month in enumerate(run.plan.months)],
+        maps.SEASON: _seasons(run),
+    }
+    units = []
+    for every in settings.maps.every:
+        for index, start, members in wanted[every]:
+            model = chosen[seasons.name(start)]
+            edition = map_tiles.Edition(
+                every=every,
+                identifier=f"{settings.name}-{every}-{start}",
+                collection=f"{settings.name}-{every}",
+                span=(start, members[-1] + np.timedelta64(1, "M")),
+                properties={
+                    "title": f"Soil moisture, {every} of {start}",
+                    "soilscale:season": seasons.name(start),
+                    "soilscale:algorithm": model.algorithm,
+                    "soilscale:model": f"models/{model.season}/{model.algorithm}",
+                    "soilscale:model_hash": model.version,
+                    "soilscale:accuracy": accuracy[seasons.name(start)],
+                    "soilscale:version": __version__,
+                    **skill.get(seasons.name(start), {}),
+                },
+                sources=_origins(run, members),
+                optional=optional(settings),
+            )
+            made_from = digest(made[f"{every}-{start}"], edition, run.plan.grid)
+            named = replace(edition, version=made_from)
+            units.append(
+                Unit(MAPS, f"{every}-{start}", made_from, map_tiles.publish_map, (run.plan.grid, named, index))
+            )
+    return units
+
+
+def _accuracy(run: Project, model: Chosen, season: str) -> dict[str, float]:
+    """RMSE and R2 of a model in a season, random and blocked, as its description tells them."""
+    told = storage.read_json(run.workspace.model(model.season, model.algorithm, "model.json"))
+    return {
+        f"{row['metric']}_{row['split']}": row["value"]
+        for row in told["accuracy"]
+        if row["metric"] in {"rmse", "r2"} and row["season"] == season
+    }
+
+
+def _origins(run: Project, months: Months) -> list[dict[str, str]]:
+    """Items that the maps of some months are made from, those that lags reach back to among them."""
+    origins = {}
+    for given in run.plan.inputs:
+        scenes = run.plan.scenes.get(given.source.name, ())
+        back = [np.timedelta64(step, "M") for step in given.source.steps]
+        wanted = [month - lag for month in months for lag in back]
+        least = given.source.least_coverage
+        used = scenes if given.static else [scene for month in wanted for scene in cube.select(scenes, month, least)]
+        for scene in used:
+            href = run.plan.hrefs[given.source.name][scene.item].partition("?")[0]
+            title = f"{given.source.name}: {scene.item}"
+            origins[href, title] = {"href": storage.as_href(href), "title": title}
+    return list(origins.values())
+
+
+def of(run: Project) -> Soil:
+    """Features of a run that tell of the soil."""
+    inputs, settings = run.plan.inputs, run.config.maps
+    found = known({name: given.source for name, given in cube.features(inputs).items()}, cube.feature_units(inputs))
+    return replace(found, texture=found.texture if settings.porosity else None, frozen=settings.frozen)

@@ -1,0 +1,216 @@
+"""What the models rest on: factors chosen, parameters tuned, importance and ablation; each its own units of work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from soilscale import cube, models, reports, storage
+from soilscale.config import Config
+from soilscale.engine.output import digest
+from soilscale.engine.units import Unit
+from soilscale.models import WITHIN, Job, selection
+from soilscale.models.selection import Task
+from soilscale.seasons import ALL
+from soilscale.stages import joint_fits
+from soilscale.stages.project import Project
+from soilscale.storage import tables as tables_storage
+from soilscale.tasks import single_fits, training_table
+from soilscale.tasks.model_factors import ABLATION, IMPORTANCE, SELECT, TUNE, ablate, importance, select, tune
+
+STAGES = (SELECT, TUNE, IMPORTANCE, ABLATION)
+
+
+def asked(config: Config) -> tuple[list[str], list[str]]:
+    """Stages that a configuration asks for before the fits, and after them."""
+    settings = config.models
+    forest = any(name in selection.FORESTS for name in settings.algorithms)
+    before = [stage for stage, wanted in ((SELECT, settings.select), (TUNE, bool(settings.tune))) if wanted]
+    after = [stage for stage, wanted in ((IMPORTANCE, forest), (ABLATION, settings.ablation is not False)) if wanted]
+    return before, after
+
+
+def groups(run: Project) -> dict[str, str]:
+    """Feature -> the group under which a reader knows it, in the features' order."""
+    told = cube.groups(run.plan.inputs)
+    return {name: told[name] for name in run.features}
+
+
+def explained(run: Project) -> str:
+    """Algorithm whose factors are judged: the paper's random forest if it is trained, else the first."""
+    algorithms = run.config.models.algorithms
+    return next((name for name in selection.FORESTS if name in algorithms), algorithms[0])
+
+
+def features_of(run: Project, season: str) -> tuple[str, ...]:
+    """Features that a season's models learn from: those that forward selection chose, or all."""
+    url = run.workspace.state(SELECT, f"{season}.parquet")
+    if not run.config.models.select or season == ALL or not storage.exists(url):
+        return run.features
+    steps = tables_storage.read_table(url)
+    chosen = set(steps["features"].iloc[-1].split()) if len(steps) else set(run.features)
+    return tuple(name for name in run.features if name in chosen)
+
+
+Within = Mapping[str, Mapping[str, float]]
+"""Season, and ``all`` -> feature -> its standard deviation within coarse cells (`joint_fits.within`)."""
+
+
+def parameters_of(run: Project, season: str, algorithm: str, within: Within) -> dict[str, Any]:
+    """Parameters of a fit: the algorithm's, then the season's own, then those that tuning found."""
+    given = _given(run, season, algorithm, within)
+    url = run.workspace.state(TUNE, f"{season}-{algorithm}.json")
+    found = storage.read_json(url) if algorithm in run.config.models.tune and storage.exists(url) else []
+    return given | (found[0]["parameters"] if found else {})
+
+
+def _given(run: Project, season: str, algorithm: str, within: Within) -> dict[str, Any]:
+    settings = run.config.models
+    own: Mapping[str, Any] = settings.season_parameters.get(season, {}).get(algorithm, {})
+    measured = within.get(season, within.get(ALL)) if models.find(algorithm).placed else None
+    return {**settings.parameters.get(algorithm, {}), **own} | ({WITHIN: measured} if measured else {})
+
+
+def select_units(run: Project, seasons: Sequence[str], samples: str) -> list[Unit]:
+    """One forward selection for each season."""
+    if not run.config.models.select:
+        return []
+    told, within = groups(run), joint_fits.within(run)
+    units = []
+    for season in seasons:
+        task = _task(run, season, explained(run), _given(run, season, explained(run), within))
+        units.append(Unit(SELECT, season, digest(samples, told, task, single_fits.FORMAT), select, (told, task)))
+    return units
+
+
+def tune_units(run: Project, seasons: Sequence[str], samples: str) -> list[Unit]:
+    """Units that tune an algorithm in each season and for the comprehensive model, and that score the choice."""
+    units, within = [], joint_fits.within(run)
+    for algorithm, choices in run.config.models.tune.items() if seasons else ():
+        for season in (*seasons, ALL):
+            task = _task(run, season, algorithm, _given(run, season, algorithm, within))
+            features = features_of(run, season)
+            draws = run.config.models.tune_draws
+            made_from = digest(samples, features, task, choices, draws, single_fits.FORMAT)
+            for name, how in (
+                (f"{season}-{algorithm}", models.tuning.tune),
+                (f"{season}-{algorithm}-nested", models.tuning.nested),
+            ):
+                arguments = (name, how, features, task, choices, draws)
+                units.append(Unit(TUNE, name, digest(made_from, name), tune, arguments))
+    return units
+
+
+def importance_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit]) -> list[Unit]:
+    """One unit for each season's forest; none if no forest is trained."""
+    algorithm = explained(run)
+    if algorithm not in selection.FORESTS or not seasons:
+        return []
+    made = {unit.name: unit for unit in fits}
+    told = groups(run)
+    units = []
+    for season in (*seasons, ALL):
+        job = Job(season, algorithm, "comprehensive" if season == ALL else "seasonal", "random", None)
+        fit = made[job.name]
+        made_from = digest(fit.digest, told)
+        arguments = (job, features_of(run, season), told, fit.arguments[-1])
+        units.append(Unit(IMPORTANCE, season, made_from, importance, arguments))
+    return units
+
+
+def ablation_units(run: Project, seasons: Sequence[str], samples: str) -> list[Unit]:
+    """One unit for each season and factor left out, and one with nothing left out."""
+    wanted = run.config.models.ablation
+    if wanted is False:
+        return []
+    told, within = groups(run), joint_fits.within(run)
+    named = list(dict.fromkeys(told.values())) if wanted is True else wanted
+    units = []
+    for season in seasons:
+        own = {name: told[name] for name in features_of(run, season)}
+        task = _task(run, season, explained(run), parameters_of(run, season, explained(run), within))
+        for name in (selection.NOTHING, *named):
+            left = own if name == selection.NOTHING else set(own) - set(selection.members(name, told))
+            if not left or (name != selection.NOTHING and len(left) == len(own)):
+                continue
+            units.append(
+                Unit(
+                    ABLATION,
+                    f"{season}-without-{name}",
+                    digest(samples, own, task, name, single_fits.FORMAT),
+                    ablate,
+                    (f"{season}-without-{name}", own, name, task),
+                )
+            )
+    return units
+
+
+def _task(run: Project, season: str, algorithm: str, parameters: Mapping[str, Any]) -> Task:
+    settings = run.config.models
+    return Task(season, algorithm, parameters, settings.seed, settings.folds)
+
+
+def tables(
+    run: Project, seasons: Sequence[str], fits: Sequence[Unit], samples: str, predictions: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    """Tables of what the models rest on, by the name of their file; those that nothing is known of are left out."""
+    order, seed, rows = (
+        run.config.season_scheme.names,
+        run.config.models.seed,
+        training_table.blocks(run.workspace.samples),
+    )
+    found = {
+        "comparison": reports.comparison(predictions if len(order) > 1 else predictions[:0], rows, order, seed=seed),
+        "importance": _joined(run, importance_units(run, seasons, fits)),
+        "ablation": reports.ablation(_with_unused(run, _joined(run, ablation_units(run, seasons, samples))), order),
+        "selection": _joined(run, select_units(run, seasons, samples)),
+        "tuning": _tuned(run, seasons),
+        "effects": _effects(run, seasons),
+    }
+    return {name: table for name, table in found.items() if len(table)}
+
+
+def _effects(run: Project, seasons: Sequence[str]) -> pd.DataFrame:
+    """Curves of the features by the models that have such, as their descriptions tell them."""
+    parts = []
+    for season in seasons:
+        for algorithm in joint_fits.algorithms(run.config):
+            about = storage.read_json(run.workspace.model(season, algorithm, "model.json"))
+            parts += [
+                pd.DataFrame({"season": season, "feature": feature, **curve})
+                for feature, curve in about.get("effects", {}).items()
+            ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _with_unused(run: Project, predictions: pd.DataFrame) -> pd.DataFrame:
+    """Predictions without each factor, also of the seasons that do not use it: those with nothing left out."""
+    told, parts = groups(run), [predictions]
+    whole = predictions[predictions["without"] == selection.NOTHING] if len(predictions) else predictions
+    for season, rows in whole.groupby("season") if len(whole) else ():
+        own = features_of(run, str(season))
+        used = {*own, *(told[name] for name in own), selection.NOTHING}
+        parts += [rows.assign(without=name) for name in pd.unique(predictions["without"]) if name not in used]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _joined(run: Project, units: Sequence[Unit]) -> pd.DataFrame:
+    """What the units of one stage wrote, one below the other; empty if nothing stands."""
+    urls = [run.workspace.state(unit.stage, f"{unit.name}.parquet") for unit in units]
+    parts = [tables_storage.read_table(url) for url in urls if storage.exists(url)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _tuned(run: Project, seasons: Sequence[str]) -> pd.DataFrame:
+    """Every combination of parameters that was tried, with its blocked error, and what the choice is worth."""
+    found: list[dict[str, Any]] = []
+    for algorithm in run.config.models.tune:
+        for season in (*seasons, ALL):
+            for name in (f"{season}-{algorithm}", f"{season}-{algorithm}-nested"):
+                url = run.workspace.state(TUNE, f"{name}.json")
+                found += storage.read_json(url) if storage.exists(url) else []
+    table = pd.DataFrame(found)
+    return table.assign(parameters=table["parameters"].map(json.dumps)) if len(table) else table

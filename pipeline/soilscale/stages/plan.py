@@ -1,0 +1,207 @@
+"""What a run reads: sources, their scenes, grid and months, from the configuration and the frozen items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from soilscale import catalog, cube, storage
+from soilscale.catalog import Relations, Scene
+from soilscale.config import Config
+from soilscale.cube import Input
+from soilscale.engine.output import Workspace, digest
+from soilscale.errors import ConfigurationError, DataError
+from soilscale.grid import Grid
+from soilscale.seasons import Months, month_range
+from soilscale.sources import Harmonise, Source
+from soilscale.stages import derived_inputs
+from soilscale.stages import inputs as inputs_stages
+from soilscale.tasks import gap_filling
+
+ALGORITHM = 2
+"""Version of how pixels become months; a change redoes every unit of every cube."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Inputs and units of the cube."""
+
+    inputs: tuple[Input, ...]
+    scenes: Mapping[str, Sequence[Scene]]
+    """Source -> all its scenes."""
+    grid: Grid
+    months: Months
+    hrefs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Source -> item -> where the item itself lies, else its first asset."""
+    relations: Mapping[str, Relations] = field(default_factory=dict)
+    """Source -> what its items are to each other; those that give way are no scenes."""
+    learned: Months | None = None
+    """Months from which annual cycles are learned, by which gaps are filled; None: gaps are left in the cube."""
+
+    @property
+    def target(self) -> Input:
+        """The target."""
+        return next(given for given in self.inputs if given.source.role == "target")
+
+    @property
+    def predictors(self) -> tuple[Input, ...]:
+        """Everything else."""
+        return tuple(given for given in self.inputs if given.source.role == "predictor")
+
+    @cached_property
+    def layout(self) -> str:
+        """Digest of the cube's template but for its last month: grid, first month and variables."""
+        read = [given for given in self.inputs if given.source.harmonise is None]
+        groups = [gap_filling.FORMAT] if self.filled else []
+        return digest(ALGORITHM, self.grid, str(self.months[0]), read, self.target.source.name, *groups)
+
+    @cached_property
+    def filled(self) -> tuple[Input, ...]:
+        """Sources whose gaps are filled in the cube."""
+        return () if self.learned is None else tuple(given for given in self.inputs if cube.fillable(given))
+
+    @cached_property
+    def recipes(self) -> Mapping[str, str]:
+        """Source -> digest of what all its units share: the layout and the source itself."""
+        return {given.source.name: digest(self.layout, given.source) for given in self.inputs}
+
+    def source_months(self, source: Source) -> Months:
+        """Months of a source that the cube holds, those that only lags need among them."""
+        lag = np.timedelta64(source.back, "M")
+        return month_range(self.months[0] - lag, self.months[-1])
+
+    def gaps(self) -> dict[str, list[str]]:
+        """Months of each source that no item covers, as YYYY-MM; of a target of several parts, that none covers."""
+        return {
+            given.source.name: [
+                str(month)
+                for month in self.months
+                if not any(self.select(name, month) for name in given.source.origins)
+            ]
+            for given in self.inputs
+            if not given.static and given.source.role != "part" and given.source.derivation is None
+        }
+
+    def select(self, name: str, month: np.datetime64) -> list[Scene]:
+        """Scenes of a source that make one of its months."""
+        source = next(given.source for given in self.inputs if given.source.name == name)
+        return cube.select(self.scenes[name], month, source.least_coverage)
+
+    def short(self) -> dict[str, dict[str, float]]:
+        """Months of each source that are missing because its items cover too few of their days -> those days."""
+        found: dict[str, dict[str, float]] = {}
+        for given in self.inputs:
+            scenes = self.scenes.get(given.source.name, ())
+            for month in () if given.static or not given.source.least_coverage else self.months:
+                days = cube.covered_days(scenes, month)
+                if days and not self.select(given.source.name, month):
+                    found.setdefault(given.source.name, {})[str(month)] = days
+        return found
+
+
+def make(config: Config, workspace: Workspace) -> Plan:
+    """Plan from the frozen items.
+
+    Raises
+    ------
+    DataError
+        If the items of a source are not frozen, or there are none in the area and period.
+    ConfigurationError
+        If the items show that the parts of a target do not go together.
+    """
+    scenes: dict[str, list[Scene]] = {}
+    hrefs: dict[str, dict[str, str]] = {}
+    relations: dict[str, Relations] = {}
+    inputs: list[Input] = []
+    for source in config.source_list:
+        frozen = _frozen(workspace, source)
+        items = frozen["features"]
+        relations[source.name] = catalog.relate(items, source)
+        found = scenes_of(config, source, items, relations[source.name])
+        hrefs[source.name] = {item["id"]: _href(item) for item in items}
+        static = source.role == "predictor" and catalog.is_static(found, source, inputs_stages.period(config))
+        if static:
+            catalog.refuse_unclear(source.name, relations[source.name])
+        scenes[source.name] = found
+        inputs.append(Input(source, static, inputs_stages.unit(source, found, frozen)))
+    inputs = [_with_classes(workspace, given) for given in inputs]
+    inputs += derived_inputs.inputs(config.derived_list, inputs)
+    if config.target.harmonise is not None:
+        inputs.append(_harmonised(config.target, config.target.harmonise, inputs))
+    learned = config.training_months if config.maps.gaps == "cycle" else None
+    return Plan(tuple(inputs), scenes, config.nested_grid, config.months, hrefs, relations, learned)
+
+
+def _harmonised(target: Source, how: Harmonise, inputs: Sequence[Input]) -> Input:
+    """Target of several parts, whose unit is theirs."""
+    known = {given.source.name: given for given in inputs}
+    units = {part: known[part].unit for part in how.parts}
+    if len(set(units.values())) > 1:
+        told = ", ".join(f"{part} {unit}" for part, unit in units.items())
+        raise ConfigurationError(
+            f"sources.{target.name}.parts: got the units {told}, expected one; bring them to it with scale and unit"
+        )
+    if how.through is not None and known[how.through].static:
+        raise ConfigurationError(
+            f"sources.{target.name}.through: {how.through!r} is static (its items share one date, or none lies in the "
+            "period); it must change from month to month"
+        )
+    return Input(target, static=False, unit=units[how.reference])
+
+
+def frozen(config: Config, workspace: Workspace, source: Source) -> list[Scene]:
+    """Scenes of a source from its frozen items."""
+    items = _frozen(workspace, source)["features"]
+    return scenes_of(config, source, items, catalog.relate(items, source))
+
+
+def _frozen(workspace: Workspace, source: Source) -> dict[str, Any]:
+    """Items of a source, and what else the search has frozen of it."""
+    try:
+        found: dict[str, Any] = storage.read_json(workspace.items(source.name))
+    except FileNotFoundError as error:
+        raise DataError(f"source {source.name}: its items are not frozen yet; run `soilscale search` first") from error
+    return found
+
+
+def _href(item: Mapping[str, Any]) -> str:
+    """Where an item itself lies, else its first asset."""
+    own = (link["href"] for link in item.get("links", ()) if link.get("rel") == "self")
+    assets = (asset["href"] for asset in item["assets"].values())
+    return next(chain(own, assets), item["id"])
+
+
+def scenes_of(config: Config, source: Source, items: Sequence[dict[str, Any]], relations: Relations) -> list[Scene]:
+    """Scenes of a source from its items and what they are to each other.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    found = catalog.scenes_of(items, relations, source)
+    if not items:
+        raise DataError(inputs_stages.no_items(config, source))
+    if not found:
+        raise DataError(
+            f"source {source.name}: got {len(items)} items, none of the platform {' or '.join(relations.wanted)} (the "
+            f"first, {items[0]['id']!r}, is of {relations.verdicts[0].reason}); correct "
+            f"sources.{source.name}.platform, or set it to null to take all"
+        )
+    return found
+
+
+def _with_classes(workspace: Workspace, given: Input) -> Input:
+    """Input of a categorical source with the classes that its items hold, where they have been looked up."""
+    source = given.source
+    if source.kind != "categorical" or source.classes is not None:
+        return given
+    url = workspace.state("classes", f"{source.name}.json")
+    if not storage.exists(url):
+        return given
+    return replace(given, source=replace(source, classes=tuple(storage.read_json(url)["classes"])))

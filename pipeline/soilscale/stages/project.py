@@ -1,0 +1,91 @@
+"""What a run plans: the inputs, the units of the cube, and what of it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+from soilscale import cube
+from soilscale.engine import units
+from soilscale.engine.units import Unit, markers
+from soilscale.stages import coarse_units, completeness, cube_state, derived_units, gap_units, harmonise_units
+from soilscale.stages import cube_units as units_of_cube
+from soilscale.stages import plan as plan_stages
+from soilscale.stages.context import Outcome, Run
+from soilscale.stages.cube_state import State
+from soilscale.stages.plan import Plan
+from soilscale.tasks import cube_regions, derived_features
+
+
+@dataclass(frozen=True)
+class Project(Run):
+    """A run and its plan, from the frozen items."""
+
+    @classmethod
+    def of(cls, run: Run) -> Project:
+        """Project of a run; what it has planned already is kept."""
+        return run if isinstance(run, cls) else cls(**{each.name: getattr(run, each.name) for each in fields(Run)})
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Inputs and units of the cube, from the frozen items."""
+        return plan_stages.make(self.config, self.workspace)
+
+    @property
+    def standing(self) -> State:
+        """What stands in the cube."""
+        return completeness.state(self.workspace, self.plan, self.cube_units)
+
+    @cached_property
+    def cube_units(self) -> list[Unit]:
+        """Units that fill the cube."""
+        return units_of_cube.cube_units(self.config, self.plan)
+
+    @property
+    def gaps_units(self) -> dict[str, list[Unit]]:
+        """Units that fill the gaps of predictors, by their stage; none where they are left in the cube."""
+        found = markers(self.workspace, cube_regions.CUBE)
+        seen = cube_state.observed(self.plan, self.cube_units, found)
+        return gap_units.units(self.plan, self.cube_units, seen, found) if self.plan.filled else {}
+
+    @property
+    def derive_units(self) -> dict[str, list[Unit]]:
+        """Units that derive predictors from others month by month, by their stage."""
+        if not self.config.derived_list:
+            return {stage: [] for stage in derived_units.STAGES}
+        found = {stage: markers(self.workspace, stage) for stage in derived_units.STAGES}
+        return derived_units.units(self.plan, self.standing, found)
+
+    @property
+    def gather_units(self) -> list[Unit]:
+        """Units that write the coarse group from what those keep that are complete."""
+        stages = (cube_regions.CUBE, gap_filling.GAPS, derived_features.DERIVE)
+        found = {stage: markers(self.workspace, stage) for stage in stages}
+        later = [*self.gaps_units.get(gap_filling.GAPS, ()), *self.derive_units[derived_features.DERIVE]]
+        return coarse_units.gather_units(self.plan, self.cube_units, later, found)
+
+    @property
+    def merge_units(self) -> list[Unit]:
+        """Units that write a harmonised target likewise."""
+        return coarse_units.merge_units(self.plan, self.standing, markers(self.workspace, harmonise_units.HARMONISE))
+
+    @property
+    def items(self) -> dict[str, int]:
+        """Number of frozen items of each source."""
+        return {name: len(scenes) for name, scenes in self.plan.scenes.items()}
+
+    def ended(self, lines: Sequence[str]) -> Outcome:
+        """How a command ended: what it tells, and the units that are missing."""
+        failed = units.failures(self.workspace)
+        return Outcome(lines, failed, self.items if failed else {})
+
+    def forget(self) -> None:
+        """Plan anew: the frozen items, or the classes found in them, have changed."""
+        for name in ("plan", "cube_units"):
+            self.__dict__.pop(name, None)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Features of the models, in the cube's order."""
+        return tuple(cube.features(self.plan.inputs))

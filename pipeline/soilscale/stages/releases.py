@@ -1,0 +1,205 @@
+"""Releases of the published maps: catalogs that never change, of maps that never change.
+
+A map is published below the digest of what it was made from, so a new one never takes the place of an old one. When
+the maps of a run stand they become a release, with a catalog of its own below ``maps/releases/N/``; only then does
+``maps/catalog.json``, which leads to the newest maps, change.
+
+The record of a release is written first, and on condition that there is none of its number: so no two runs take one
+number, not even one that was suspended meanwhile. A run that is killed after that finds its record, and goes on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from soilscale import __version__, publish, storage
+from soilscale.engine.output import Workspace, digest
+from soilscale.engine.units import Unit, markers
+from soilscale.errors import IncompleteError
+from soilscale.stages import inventory
+
+RELEASES = "releases"
+"""Folder of the releases below the published maps, and of their records below `state/`."""
+
+RECORD = re.compile(r"(\d+)\.json")
+"""Name of the record of a release."""
+
+Items = dict[str, dict[str, dict[str, Any]]]
+"""Kind of map, month or season -> path of an item below the published maps -> the item."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """Record of a release."""
+
+    number: int
+    time: str
+    """When it was made, UTC."""
+    made_from: str
+    """Digest of its maps."""
+    config: str
+    """Hash of the resolved configuration."""
+    version: str
+    """Of soilscale."""
+    maps: dict[str, int]
+    """Kind of map -> how many there are."""
+    last: str
+    """Last instant of the last map, UTC; empty if there is no map."""
+
+    def __str__(self) -> str:
+        """Give number, time and size, as messages do."""
+        counts = ", ".join(f"{count} of each {kind}" for kind, count in self.maps.items())
+        return f"release {self.number} of {self.time}: maps: {counts or 'none'}"
+
+
+def numbers(workspace: Workspace) -> list[int]:
+    """Numbers of the releases that are kept, ascending."""
+    found = (RECORD.fullmatch(name) for name in storage.names_below(workspace.state(RELEASES)))
+    return sorted(int(one[1]) for one in found if one)
+
+
+def newest(workspace: Workspace) -> Release | None:
+    """Newest release, if there is one."""
+    kept = numbers(workspace)
+    return Release(**storage.read_json(_record(workspace, kept[-1]))) if kept else None
+
+
+def _record(workspace: Workspace, number: int) -> str:
+    return workspace.state(RELEASES, f"{number}.json")
+
+
+def release(workspace: Workspace, name: str, config: str, work: Sequence[Unit], keep: int | None) -> None:
+    """Make a release of the maps that stand, unless the newest release is of these very maps.
+
+    What no release that is kept refers to is removed.
+
+    Parameters
+    ----------
+    name
+        Of the configuration.
+    config
+        Hash of the resolved configuration.
+    work
+        Units that publish the maps, each with its `map_tiles.Edition` as second argument.
+    keep
+        Releases that are kept, the newest; None keeps all.
+    """
+    found = markers(workspace, work[0].stage) if work else set()
+    standing = [unit for unit in work if unit.marker in found]
+    made_from = digest(name, [unit.marker for unit in standing])
+    last, kept = newest(workspace), numbers(workspace)
+    stands = last is not None and last.made_from == made_from
+    published = set(storage.names_below(workspace.published()))
+    now = _leads_to(workspace) if "catalog.json" in published else None
+    few = keep is None or len(kept) <= keep
+    if last is not None and stands and few and now == last.number and _is_whole(last, published):
+        return
+    items = _items(workspace, standing)
+    if last is None or not stands:
+        last = _claimed(workspace, _described(made_from, config, items))
+    whole = [number for number in kept if number < last.number and (now is None or number <= now)]
+    kept = [*whole, last.number][-(keep or len(whole) + 1) :]
+    _write(workspace, (RELEASES, str(last.number)), name, last, items, ())
+    if numbers(workspace)[-1] != last.number:
+        raise IncompleteError(
+            f"{workspace.output}: another run has made a release after number {last.number} meanwhile, and "
+            "maps/catalog.json leads to it; see which of the two is to write there, and stop the other"
+        )
+    _write(workspace, (), name, last, items, kept[-2:-1])
+    withdrawn = [number for number in numbers(workspace) if number < last.number and number not in kept]
+    storage.remove(workspace.state(RELEASES), [f"{number}.json" for number in withdrawn])
+    _sweep(workspace, last, kept)
+
+
+def _documents(release: Release) -> set[str]:
+    """Names of the documents that lead to the maps of a release."""
+    return {"catalog.json", *(f"{kind}/collection.json" for kind in release.maps)}
+
+
+def _leads_to(workspace: Workspace) -> int | None:
+    """Number of the release that the catalog of now leads to; those after it were begun and not completed."""
+    version = storage.read_json(workspace.published("catalog.json")).get("version")
+    return int(version) if version is not None else None
+
+
+def _is_whole(last: Release, published: Collection[str]) -> bool:
+    """Whether all documents are there that lead to the maps of the newest release."""
+    own = _documents(last)
+    wanted = own | {f"{RELEASES}/{last.number}/{name}" for name in own}
+    return wanted <= set(published)
+
+
+def _items(workspace: Workspace, standing: Sequence[Unit]) -> Items:
+    """Items of the maps; a map without any value has none."""
+    found: Items = {}
+    for unit in standing:
+        edition = unit.arguments[1]
+        path = edition.place(f"{edition.identifier}.json")
+        try:
+            item = storage.read_json(workspace.published(*path))
+        except FileNotFoundError:
+            continue
+        found.setdefault(edition.every, {})["/".join(path)] = item
+    return found
+
+
+def _claimed(workspace: Workspace, described: Release) -> Release:
+    """Write the record of a release under the next number that no other has."""
+    number = max(numbers(workspace), default=0)
+    while True:
+        number += 1
+        own = replace(described, number=number)
+        storage.write_new(_record(workspace, number), storage.as_json(asdict(own)))
+        if storage.read_json(_record(workspace, number)) == asdict(own):
+            return own
+
+
+def _described(made_from: str, config: str, items: Items) -> Release:
+    ends = [item["properties"]["end_datetime"] for kind in items.values() for item in kind.values()]
+    return Release(
+        number=0,
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        made_from=made_from,
+        config=config,
+        version=__version__,
+        maps={kind: len(found) for kind, found in items.items()},
+        last=max(ends, default=""),
+    )
+
+
+def _write(
+    workspace: Workspace, below: tuple[str, ...], name: str, own: Release, items: Items, before: Sequence[int]
+) -> None:
+    """Write a collection for each kind of map, and the catalog that leads to them last."""
+    up = "../" * (len(below) + 1)
+    for kind, found in items.items():
+        told = publish.collection(
+            f"{name}-{kind}",
+            f"Soil moisture of {name}, one map for each {kind}",
+            {f"{up}{path}": item for path, item in found.items()},
+        )
+        storage.write_json(workspace.published(*below, kind, "collection.json"), told)
+    earlier = f"./{RELEASES}/{before[0]}/catalog.json" if before else None
+    told = publish.catalog(name, f"Fine maps of soil moisture, {name}", list(items), str(own.number), earlier)
+    storage.write_json(workspace.published(*below, "catalog.json"), told)
+
+
+def _sweep(workspace: Workspace, last: Release, kept: Sequence[int]) -> None:
+    """Remove what is of no release that is kept: its catalogs, and maps that no other one has."""
+    is_ours = inventory.ours(workspace)
+    found = [name for name in storage.names_below(workspace.published()) if is_ours(f"maps/{name}")]
+    catalogs = _documents(last)
+    catalogs |= {name for name in found if name.startswith(tuple(f"{RELEASES}/{number}/" for number in kept))}
+    editions = {
+        link["href"].removeprefix("../../../").rpartition("/")[0]
+        for name in catalogs
+        if name.startswith(RELEASES) and name.endswith("collection.json")
+        for link in storage.read_json(workspace.published(name))["links"]
+        if link["rel"] == "item"
+    }
+    gone = [name for name in found if name not in catalogs and name.rpartition("/")[0] not in editions]
+    storage.remove(workspace.published(), gone)

@@ -1,0 +1,365 @@
+"""The report stage: tables, figures and the page from what the other stages wrote."""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from pyproj import CRS
+
+from soilscale import __version__, kernels, reports, storage
+from soilscale.config import Config
+from soilscale.cube import FRACTION
+from soilscale.engine.causes import causes
+from soilscale.engine.output import digest
+from soilscale.engine.units import FAILED, Receipt, failures, markers
+from soilscale.extents import TURN, turned
+from soilscale.maps import SEASON, count_flags
+from soilscale.reports import summary
+from soilscale.reports.tables import pieces
+from soilscale.schema import MAP, QUALITY, Quality
+from soilscale.stages import (
+    detail,
+    evaluation,
+    input_audit,
+    inventory,
+    model_analysis,
+    releases,
+    report_figures,
+    samples,
+    training,
+)
+from soilscale.stages.mapping import CONSERVE, MAPS, MAPS_MEAN, PREDICTORS, map_units
+from soilscale.stages.project import Project
+from soilscale.stages.references import check_stations, stations_digest, stations_stamps, truth_stamp
+from soilscale.stages.report_inputs import Material
+from soilscale.tasks import algorithm_maps, detail_shares
+from soilscale.tasks.reference_data import truth
+
+logger = logging.getLogger(__name__)
+
+REPORT = "report"
+
+VALUED = (Quality.OBSERVED, Quality.PREDICTED, Quality.OUTSIDE)
+"""Flags of which a cell inside the maps carries one, if it has a value or needs none."""
+
+SEASONAL: Mapping[str, str] = {
+    MAPS_MEAN: "the means of the monthly maps",
+    PREDICTORS: "predicted from the means of the season's predictors",
+}
+"""How seasonal maps are made -> in words."""
+
+RAIN = "mm month-1"
+"""Unit by which the time series finds precipitation among the features."""
+
+
+def check_references(settings: Config) -> None:
+    """Read what the maps will be judged by, so that a wrong path is known before a long run.
+
+    Raises
+    ------
+    ConfigurationError
+        If the stations or the truth that the configuration names are not there.
+    DataError
+        If the table of stations cannot be used.
+    """
+    check_stations(settings)
+    if settings.validation.truth is not None:
+        truth(settings.validation.truth)
+
+
+def write_report(run: Project) -> None:
+    """Write every table, every figure and the page; nothing happens if they stand for the same inputs."""
+    if stands(run):
+        run.progress("report", 1, 1)
+        return
+    earlier = inventory.reported(run.workspace)
+    material = Material(run)
+    judges = evaluation.judge_units(material, map_units(run)[CONSERVE]) if evaluation.asked(run) else []
+    run.do(judges, "report: every algorithm")
+    details = detail.detail_units(run, material.chosen)
+    run.do(details, "report: detail within cells")
+    _record_broken(material)
+    run.progress("report", 0, 3)
+    tables = _tables(material, evaluation.judged(material, judges))
+    if len(within := detail.table(run, details)):
+        tables["within"] = within
+    written = _put(run, earlier, {f"{name}.csv": table.to_csv(index=False) for name, table in tables.items()})
+    run.progress("report", 1, 3)
+    figures = report_figures.draw(material, tables, material.places)
+    written |= _put(run, earlier | written, {f"{name}.png": image for name, image in figures.items()})
+    run.progress("report", 2, 3)
+    page = reports.page(_context(material, tables, figures))
+    written |= _put(run, earlier | written, {"index.html": page})
+    storage.remove(run.workspace.report(""), sorted(earlier - written))
+    stations = stations_digest(run.config)
+    told = {
+        "made_from": _made_from(run, stations),
+        "stations": stations,
+        "stamps": stations_stamps(run.config),
+        "files": sorted(written),
+    }
+    storage.write_json(_marker(run), told)
+    run.progress("report", 3, 3)
+
+
+def _put(run: Project, earlier: Collection[str], contents: Mapping[str, str | bytes]) -> set[str]:
+    """Write files of the report, once they are listed beside those before them: a run removes what is listed alone."""
+    storage.write_json(_marker(run), {"files": sorted({*earlier, *contents})})
+    for name, content in contents.items():
+        storage.write_bytes(run.workspace.report(name), content.encode() if isinstance(content, str) else content)
+    return set(contents)
+
+
+def stands(run: Project, *, by_stamps: bool = False) -> bool:
+    """Whether the report is whole, and was made from what the other stages hold and from the same stations.
+
+    Parameters
+    ----------
+    by_stamps
+        Whether files of stations are not read if their sizes and dates are those of then.
+    """
+    if not storage.exists(_marker(run)):
+        return False
+    told = storage.read_json(_marker(run))
+    if not isinstance(told, dict) or "made_from" not in told:
+        return False
+    if not set(told["files"]) <= set(storage.names_below(run.workspace.report(""))):
+        return False
+    stamps = [list(one) for one in stations_stamps(run.config)] if by_stamps else []
+    known = by_stamps and stamps == told["stamps"] and all(stamp for _, stamp in stamps)
+    stations = [(name, found) for name, found in told["stations"]] if known else stations_digest(run.config)
+    return bool(told["made_from"] == _made_from(run, stations))
+
+
+def _marker(run: Project) -> str:
+    return run.workspace.state(REPORT, "report.json")
+
+
+def _made_from(run: Project, stations: Sequence[tuple[str, str]]) -> str:
+    return digest(
+        run.standing.units,
+        stations,
+        truth_stamp(run.config),
+        sorted(markers(run.workspace, CONSERVE)),
+        sorted(markers(run.workspace, MAPS)),
+        sorted(markers(run.workspace, algorithm_maps.JUDGE)),
+        sorted(markers(run.workspace, detail_shares.WITHIN)),
+        [sorted(markers(run.workspace, stage)) for stage in (samples.TRAIN, *model_analysis.STAGES)],
+        [(failure.name, failure.message) for failure in failures(run.workspace)],
+        run.config_hash,
+        _findings(run).to_numpy().tolist(),
+        __version__,
+    )
+
+
+def _tables(material: Material, judged: evaluation.Judged) -> dict[str, pd.DataFrame]:
+    """Every table of the report, by the name of its file."""
+    run, seasons = material.run, material.run.config.season_scheme
+    grid, months = run.plan.grid, material.months
+    algorithm = material.algorithm
+    tables = {
+        "accuracy": reports.accuracy(material.predictions, seasons.names),
+        "consistency": reports.consistency(months, material.observed, grid.ratio, seasons, algorithm),
+        "time_series": reports.area_means(months[MAP], material.observed, grid.crs, _rain(material)),
+    }
+    trained = training.trained_seasons(run)
+    tables |= model_analysis.tables(
+        run, trained, training.train_units(run, trained), samples.samples_digest(run), material.predictions
+    )
+    how = run.plan.target.source.harmonise
+    if how is not None:
+        levelled = reports.level({name: material.coarse[name].load() for name in how.needs}, how)
+        tables["sensors"] = reports.sensors(levelled, how.reference, seasons)
+        tables["sensor_series"] = reports.sensor_series(levelled, material.observed, grid.crs)
+        if material.paired is not None:
+            read = {name: material.observed.copy(data=found.before) for name, found in levelled.items()}
+            read |= {how.through: material.coarse[how.through].load()} if how.through else {}
+            tables["station_collocation"] = reports.insitu.collocation(material.paired, read, grid.ratio)
+    limits = run.config.maps.valid_range
+    references = {
+        "upscaled": reports.upscaled(
+            material.observed, material.predictions, seasons, algorithm=algorithm, limits=limits
+        )
+    }
+    if run.config.maps.applicability:
+        tables["extrapolation"] = reports.applicability.shares(months, seasons)
+    if material.truth is not None:
+        own = {reports.method(algorithm): months[MAP]}
+        tables["truth"] = reports.truth(own, material.truth, material.observed, grid.ratio, seasons, judged.truth)
+        references["truth"] = tables["truth"]
+        if run.config.maps.interval is not None:
+            tables["intervals"] = reports.coverage(months, material.truth, run.config.maps.interval, seasons)
+        if run.config.maps.applicability:
+            tables["applicability"] = reports.applicability.errors(months, material.truth, seasons)
+    if material.paired is not None:
+        if (level := run.config.maps.interval) is not None:
+            pairs, places = material.paired.pairs, material.paired.places
+            tables["station_intervals"] = reports.station_coverage(pairs, places, months, level, seasons)
+        tables |= reports.insitu.tables(material.paired, seasons, min_years=run.config.validation.min_years)
+        others = evaluation.at_stations(material, judged)
+        references["stations"] = reports.insitu.station_baselines(material.paired.pairs, algorithm, seasons, others)
+    return tables | {"baselines": reports.baselines(references)}
+
+
+def _rain(material: Material) -> xr.DataArray | None:
+    """First feature whose unit is that of monthly precipitation, and whose name says so."""
+    derived = {source.name for source in material.run.config.derived_list}
+    for name, given in material.fine.data_vars.items():
+        if (
+            given.attrs.get("units") == RAIN
+            and "precip" in str(name)
+            and "_lag" not in str(name)
+            and name not in derived
+        ):
+            return material.coarse[name]
+    return None
+
+
+def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Mapping[str, bytes]) -> reports.Context:
+    run = material.run
+    grid, settings = run.plan.grid, run.config
+    flags, frozen = _flags(material)
+    coarse_cells, fine_cells = _covered(material)
+    failed = failures(run.workspace)
+    valued = flags[Quality.OBSERVED] + flags[Quality.PREDICTED]
+    for line in filter(None, (summary.quality_words(flags, valued), summary.frozen_words(frozen, valued))):
+        logger.info("%s", line)
+    return reports.Context(
+        name=settings.name,
+        area=_area(settings),
+        period=settings.span,
+        training=None if settings.training == settings.span else settings.training,
+        months=len(run.plan.months),
+        seasonal_maps=_seasonal_maps(run),
+        seasonal=SEASONAL[settings.maps.seasonal],
+        coarse_cells=coarse_cells,
+        fine_cells=fine_cells,
+        cell_sides=(_side(grid.side, grid.crs), _side(grid.side / grid.ratio, grid.crs)),
+        algorithm=material.algorithm,
+        tables=tables,
+        config_hash=run.config_hash,
+        figures=figures,
+        product=run.plan.target.source.collection,
+        conserved=settings.maps.conserve,
+        failed=[(cause.unit, cause.why(run.items)) for cause in causes(failed)],
+        failed_units=len(failed),
+        inputs=_inputs(run),
+        findings=_findings(run),
+        without_input=_without_input(material),
+        flags=flags,
+        empty=int(np.prod(grid.fine.shape)) * len(run.plan.months) - sum(flags[bit] for bit in VALUED) - frozen,
+        frozen=frozen,
+        masked=_masked(material),
+        items=run.items,
+        collections={source.name: source.collection for source in settings.source_list},
+        versions=run.versions,
+    )
+
+
+def _area(settings: Config) -> str:
+    """Where, in words: a box in degrees, or the name of the polygon's file and its box."""
+    polygon, box = settings.geometry, settings.area.bbox
+    west, south, east, north = box if polygon is None and box else polygon.bounds if polygon else (0.0, 0.0, 0.0, 0.0)
+    told = f"{_degrees(west, 'EW')} to {_degrees(east, 'EW')}, {_degrees(south, 'NS')} to {_degrees(north, 'NS')}"
+    return told if settings.area.geometry is None else f"{posixpath.basename(settings.area.geometry)}, {told}"
+
+
+def _degrees(value: float, signs: str) -> str:
+    """Degrees with the hemisphere's letter: -5.5 -> 5.5° W."""
+    value = float(turned(value, 0.0, TURN)) if signs == "EW" else value
+    return f"{abs(value):.4g}° {signs[0] if value >= 0 else signs[1]}"
+
+
+def _side(length: float, crs: str) -> str:
+    """Side of a cell with its unit."""
+    unit = CRS.from_user_input(crs).axis_info[0].unit_name
+    return f"{length / 1000:g} km" if unit.startswith("met") else f"{length:g} {unit}"
+
+
+def _seasonal_maps(run: Project) -> int:
+    """Number of seasonal maps that were published."""
+    last = releases.newest(run.workspace)
+    return last.maps.get(SEASON, 0) if last is not None else 0
+
+
+def _inputs(run: Project) -> pd.DataFrame:
+    """What the audit has seen of each source."""
+    kept = input_audit.kept(run)
+    return pd.DataFrame([] if kept is None else input_audit.rows(kept), columns=list(input_audit.COLUMNS))
+
+
+def _findings(run: Project) -> pd.DataFrame:
+    """What does not go together in the inputs."""
+    kept = input_audit.kept(run)
+    found = [] if kept is None else [(one.level, one.source, one.text) for one in kept.findings]
+    return pd.DataFrame(found, columns=["level", "source", "finding"])
+
+
+def _without_input(material: Material) -> dict[str, list[str]]:
+    """Source -> months for which it has no item, or none with a single valid value."""
+    run = material.run
+    shares = storage.open_group(run.workspace.cube, FRACTION)
+    found = {name: set(months) for name, months in run.plan.gaps().items()}
+    for given in run.plan.predictors:
+        if not given.static and given.source.name in shares:
+            found.setdefault(given.source.name, set()).update(_empty_months(shares[given.source.name] > 0))
+    seen = material.observed.copy(data=np.isfinite(material.observed.to_numpy()))
+    found.setdefault(run.plan.target.source.name, set()).update(_empty_months(seen))
+    return {name: sorted(months) for name, months in found.items() if months}
+
+
+def _empty_months(valid: xr.DataArray) -> list[str]:
+    """Months, such as 1991-04, in which no cell is valid."""
+    empty = ~valid.any(["y", "x"]).to_numpy()
+    return [str(month) for month in valid["time"].to_numpy()[empty].astype("datetime64[M]")]
+
+
+def _record_broken(material: Material) -> None:
+    """Keep stations that cannot be read or used among the failed units, so that the run ends telling of them."""
+    workspace = material.run.workspace
+    for name in storage.names_below(workspace.state(REPORT)):
+        if name.endswith(FAILED):
+            storage.remove(workspace.state(REPORT, name))
+    faults = [(f"stations {name}", reason) for name, reason in material.unreadable]
+    if (nothing := material.beside_nothing) is not None:
+        faults.append(("stations", nothing))
+    for name, reason in faults:
+        logger.error("%s: %s", name, reason)
+        receipt = Receipt(REPORT, name, "failed", reason, 0.0)
+        storage.write_json(workspace.state(REPORT, f"{digest(name)}{FAILED}"), asdict(receipt))
+
+
+def _masked(material: Material) -> dict[str, float]:
+    """Source -> share of the area and months that it leaves out."""
+    shares = storage.open_group(material.run.workspace.cube, FRACTION)
+    names = [given.source.name for given in material.run.plan.predictors]
+    return {name: float(1 - shares[name].fillna(0).mean()) for name in names if name in shares}
+
+
+def _covered(material: Material) -> tuple[int, int]:
+    """Coarse and fine cells that have a value in some month."""
+    array, ratio, counts = material.months[MAP], material.run.plan.grid.ratio, [0, 0]
+    for rows, columns in pieces(array, ratio):
+        part = array.isel(y=rows, x=columns)
+        covered = np.zeros(part.shape[1:], bool)
+        for index in range(part.sizes["time"]):
+            covered |= np.isfinite(part.isel(time=index).to_numpy())
+        counts[0] += int(kernels.block_mean(np.where(covered, 1.0, np.nan), ratio)[1].astype(bool).sum())
+        counts[1] += int(covered.sum())
+    return counts[0], counts[1]
+
+
+def _flags(material: Material) -> tuple[dict[Quality, int], int]:
+    """How many cells and months carry each bit of the quality layer, and how many are left out as frozen."""
+    array = material.months[QUALITY]
+    return count_flags(
+        array.isel(time=index, y=rows, x=columns).to_numpy()
+        for rows, columns in pieces(array)
+        for index in range(array.sizes["time"])
+    )

@@ -1,0 +1,92 @@
+"""The samples stage: the training table from the coarse group."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from soilscale import samples
+from soilscale.engine.output import digest
+from soilscale.engine.units import Unit, raise_failed
+from soilscale.errors import DataError
+from soilscale.schema import MAP
+from soilscale.seasons import position
+from soilscale.stages.joined_tables import _mark, _put_together, _stands
+from soilscale.stages.project import Project
+from soilscale.storage import tables
+from soilscale.tasks import training_table
+
+MOST_BEYOND = 0.5
+"""Largest share of observations outside the physical range that a run goes on with."""
+
+
+SAMPLES, TRAIN = "samples", "train"
+"""Stages beside the cube's and the maps'."""
+
+
+def draw_samples(run: Project) -> None:
+    """Build the training table from the coarse group.
+
+    Raises
+    ------
+    DataError
+        If no coarse cell and month has both an observation and its predictors.
+    """
+    work = sample_units(run)
+    raise_failed(run.do(work, "samples"))
+    if not _stands(run, work, run.workspace.samples):
+        _put_together(run, work, run.workspace.samples)
+        _mark(run, work)
+    observed = tables.read_table(run.workspace.samples, [MAP])[MAP]
+    if observed.empty:
+        raise DataError(
+            "no coarse cell has an observation and enough valid predictors in any month, so nothing can be learned; "
+            "see what is missing with `soilscale status` and `soilscale check`, or lower samples.min_valid_fraction"
+        )
+    _check_range(run, observed)
+
+
+def _check_range(run: Project, observed: pd.Series[float]) -> None:
+    """Refuse a target that is likely in another unit."""
+    lower, upper = run.config.maps.valid_range
+    beyond = float(((observed < lower) | (observed > upper)).mean())
+    if beyond > MOST_BEYOND:
+        name = run.plan.target.source.name
+        raise DataError(
+            f"source {name}: {beyond:.0%} of its values lie outside maps.valid_range [{lower:g}, {upper:g}] m3 m-3, "
+            f"their median is {observed.median():.4g}; give its scale or unit in sources.{name}, or another valid_range"
+        )
+
+
+def sample_units(run: Project) -> list[Unit]:
+    """One unit for each batch of months that the models learn from."""
+    settings, months = run.config, run.config.training_months
+    before = position(run.plan.months, months[0])
+    options = {
+        "min_valid_fraction": settings.samples.min_valid_fraction,
+        "seed": settings.models.seed,
+        "block": settings.samples.block or samples.block_side(run.plan.grid.shape),
+    }
+    standing = run.standing
+    batches = training_table.months_in_batches(len(months))
+    return [
+        Unit(
+            SAMPLES,
+            f"{months[rows[0]]}_{months[rows[1] - 1]}",
+            digest(standing.coarse(months[slice(*rows)]), run.features, settings.seasons, options),
+            training_table.draw,
+            (
+                f"{months[rows[0]]}_{months[rows[1] - 1]}",
+                run.plan.target.source.name,
+                run.features,
+                settings.season_scheme,
+                (before + rows[0], before + rows[1]),
+                options,
+            ),
+        )
+        for rows in batches
+    ]
+
+
+def samples_digest(run: Project) -> str:
+    """What the training table is made from."""
+    return digest([unit.digest for unit in sample_units(run)])

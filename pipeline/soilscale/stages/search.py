@@ -1,0 +1,47 @@
+"""The search stage: freeze the items of every source, and report what they do not cover."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from soilscale import catalog
+from soilscale.stages import frozen_items, grid_fit, input_audit, plan
+from soilscale.stages.project import Project
+from soilscale.stages.training import logger
+
+
+def search(run: Project, *, searched: bool = False) -> None:
+    """Freeze the items of every source, and tell of the months that none covers; errors as `frozen_items.freeze`."""
+    new = True if searched else frozen_items.freeze(run)
+    run.forget()
+    if new:
+        grid_fit.tell(run.config, run.plan.scenes)
+    sources = {source.name: source for source in run.config.source_list}
+    for name, relations in run.plan.relations.items():
+        for line in catalog.account(sources[name], relations):
+            logger.warning("%s", line)
+    for line in gap_lines(run.plan):
+        logger.warning("%s", line)
+    input_audit.take(run)
+
+
+def gap_lines(made: plan.Plan) -> list[str]:
+    """What months sources lack, because no item covers them or items cover too few of their days."""
+    short, lines = made.short(), []
+    for name, months in made.gaps().items():
+        without = [month for month in months if month not in short.get(name, {})]
+        lines += [f"source {name}: no item in {brief(without)}"] if without else []
+    for name, found in short.items():
+        least = next(given.source.least_coverage for given in made.inputs if given.source.name == name)
+        listed = [f"{month} ({days:g} days)" for month, days in found.items()]
+        lines.append(
+            f"source {name}: {len(found)} of {len(made.months)} months are missing, since items cover less than "
+            f"{least:g} of their days (min_coverage): {brief(listed)}"
+        )
+    return lines
+
+
+def brief(names: Sequence[str], what: str = "months", most: int = 6) -> str:
+    """Names as text, the first few of many."""
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more {what}" if len(names) > most else shown

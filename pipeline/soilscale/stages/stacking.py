@@ -1,0 +1,61 @@
+"""Units of a stack: what its members predicted, weighted; it rests on their units and copies none of their models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from soilscale import cube, models
+from soilscale.engine.output import digest
+from soilscale.engine.units import Unit
+from soilscale.models import Job
+from soilscale.seasons import ALL
+from soilscale.stages import model_analysis
+from soilscale.stages.project import Project
+from soilscale.tasks.stack_weights import STACK, fit
+
+FORMAT = 1
+"""Version of what a stack writes; a change redoes it."""
+
+
+def algorithms(run: Project) -> list[str]:
+    """Algorithms of a configuration that are made of others."""
+    return [name for name in run.config.models.algorithms if models.find(name).members]
+
+
+def stack_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit]) -> list[Unit]:
+    """One unit for each stack.
+
+    Parameters
+    ----------
+    seasons
+        Seasons with a model of their own.
+    fits
+        Units of all fits.
+    """
+    settings, told = run.config.models, cube.feature_units(run.plan.inputs)
+    units = []
+    for name in algorithms(run) if seasons else ():
+        members = models.find(name).members
+        under = [unit for unit in fits if unit.arguments[0].algorithm in members]
+        parts = {member: [_part(unit) for unit in under if unit.arguments[0].algorithm == member] for member in members}
+        columns = {
+            season: {member: features_of(run, member, season) for member in members} for season in (*seasons, ALL)
+        }
+        weights = str(models.find(name).make(settings.parameters.get(name, {}), 1, 0).get_params()["weights"])
+        job = Job(ALL, name, "seasonal", "random", None)
+        origin = digest(FORMAT, [unit.digest for unit in under], columns, seasons, weights)
+        options = {"weights": weights, "seed": settings.seed, "folds": settings.folds}
+        arguments = (job, tuple(seasons), parts, columns, run.features, told, options)
+        units.append(Unit(STACK, job.name, origin, fit, arguments))
+    return units
+
+
+def features_of(run: Project, algorithm: str, season: str) -> tuple[str, ...]:
+    """Features that an algorithm's model of a season takes."""
+    known = models.find(algorithm)
+    return run.features if known.joint or known.members else model_analysis.features_of(run, season)
+
+
+def _part(unit: Unit) -> tuple[str, str, int]:
+    fold = unit.arguments[0].fold
+    return unit.stage, unit.name, -1 if fold is None else fold

@@ -1,0 +1,119 @@
+"""The stages in their order: each reads the product before it, does what is not complete, and writes its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from soilscale import cube, models, reports, samples, storage
+from soilscale.engine.output import digest
+from soilscale.engine.units import Unit, raise_failed
+from soilscale.errors import DataError
+from soilscale.models import Job
+from soilscale.seasons import ALL
+from soilscale.stages import joint_fits, model_analysis, stacking
+from soilscale.stages.joined_tables import _mark, _put_together, _stands
+from soilscale.stages.project import Project
+from soilscale.stages.samples import TRAIN, samples_digest
+from soilscale.tasks import single_fits, training_table
+
+logger = logging.getLogger(__name__)
+
+
+SCORED = "models like this one that did not learn from the rows they are scored on; this one learned from all rows"
+"""What the accuracy in a model's description is of."""
+
+
+def train(run: Project) -> None:
+    """Fit a model per season and algorithm, and judge them by random and blocked splits.
+
+    Raises
+    ------
+    DataError
+        If no season has rows enough for a model.
+    """
+    settings = run.config
+    few = samples.check_counts(training_table.counts(run.workspace.samples), settings.season_scheme)
+    if len(few) == len(settings.season_scheme.names):
+        counts = ", ".join(f"{name} {count}" for name, count in few.items())
+        raise DataError(
+            f"no season has the {samples.MIN_ROWS} training rows that a model needs (got {counts}); choose a longer "
+            "period or training, a larger area or a lower samples.min_valid_fraction, or join seasons"
+        )
+    for name, count in few.items():
+        logger.warning(
+            "season %s has %d training rows, too few for a model; the comprehensive one is used", name, count
+        )
+    seasons, made_from = trained_seasons(run), samples_digest(run)
+    raise_failed(run.do(joint_fits.knots_units(run), "train: fine features"))
+    raise_failed(run.do(model_analysis.select_units(run, seasons, made_from), "train: forward selection"))
+    raise_failed(run.do(model_analysis.tune_units(run, seasons, made_from), "train: tuning"))
+    raise_failed(run.do(joint_fits.basis_units(run), "train: basis"))
+    raise_failed(run.do(joint_fits.variance_units(run, made_from), "train: variances"))
+    fits = train_units(run, seasons)
+    raise_failed(run.do(fits, "train"))
+    stacks = stacking.stack_units(run, seasons, fits)
+    raise_failed(run.do(stacks, "train: stack"))
+    work = [*fits, *stacks]
+    run.do(model_analysis.importance_units(run, seasons, fits), "train: importance")
+    run.do(model_analysis.ablation_units(run, seasons, made_from), "train: ablation")
+    if not _stands(run, work, run.workspace.predictions):
+        _put_together(run, work, run.workspace.predictions)
+        _describe(run, [(unit.stage, model) for unit in work for model in models.kept(unit.arguments[0], seasons)])
+        _mark(run, work)
+
+
+def trained_seasons(run: Project) -> list[str]:
+    """Seasons that have rows enough for a model of their own."""
+    few = samples.check_counts(training_table.counts(run.workspace.samples), run.config.season_scheme)
+    return [name for name in run.config.season_scheme.names if name not in few]
+
+
+def train_units(run: Project, seasons: Sequence[str]) -> list[Unit]:
+    """One unit for each fit."""
+    settings = run.config.models
+    made_from = samples_digest(run)
+    told, within = cube.feature_units(run.plan.inputs), joint_fits.within(run)
+    units = []
+    for job in models.jobs(seasons, settings.algorithms, settings.folds):
+        if models.find(job.algorithm).joint:
+            units.append(joint_fits.fit_unit(run, TRAIN, job, seasons, made_from, told))
+            continue
+        features = model_analysis.features_of(run, job.season)
+        parameters = model_analysis.parameters_of(run, job.season, job.algorithm, within)
+        feature_units = {name: told[name] for name in features}
+        options = {"parameters": parameters, "seed": settings.seed, "folds": settings.folds}
+        origin = digest(made_from, job, parameters, settings.folds, features, single_fits.FORMAT)
+        units.append(Unit(TRAIN, job.name, origin, single_fits.fit, (job, features, feature_units, options)))
+    return units
+
+
+def model_units(run: Project, seasons: Sequence[str]) -> list[Unit]:
+    """One unit for each fit, and for each model that is made of others."""
+    fits = train_units(run, seasons)
+    return [*fits, *stacking.stack_units(run, seasons, fits)]
+
+
+def _describe(run: Project, jobs: Sequence[tuple[str, Job]]) -> None:
+    """Write the description of every model, each with its stage, with its accuracy."""
+    accuracy = reports.accuracy(single_fits.predictions(run.workspace.predictions), run.config.season_scheme.names)
+    for stage, job in jobs:
+        told = storage.read_json(run.workspace.state(stage, f"{job.name}.about.json"))
+        rows = accuracy[(accuracy["algorithm"] == job.algorithm) & (accuracy["model"] == job.model)]
+        if job.season != ALL:
+            rows = rows[rows["season"] == job.season]
+        told["accuracy"] = [
+            {key: _plain(value) for key, value in row.items() if key in {"season", "split", "metric", "value", "n"}}
+            for row in rows.to_dict("records")
+        ]
+        told["accuracy_of"] = SCORED
+        storage.write_json(run.workspace.model(job.season, job.algorithm, "model.json"), told)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value

@@ -1,0 +1,59 @@
+"""How far maps may be off: offsets of their lower and upper layers, and how their methods do one scale up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from soilscale import storage
+from soilscale.engine.output import digest
+from soilscale.engine.units import Unit
+from soilscale.maps import Offsets
+from soilscale.stages.project import Project
+from soilscale.tasks.interval_offsets import INTERVALS, SKILL, measure
+
+
+def interval_units(
+    run: Project, algorithms: Mapping[str, str], version: str, spreads: Mapping[str, Sequence[Any]]
+) -> list[Unit]:
+    """One unit for all seasons.
+
+    Parameters
+    ----------
+    algorithms
+        Season -> the algorithm that maps it.
+    version
+        Digest of the predictions and of the observation.
+    spreads
+        Season -> arguments of `joint_learning.estimate`: of its own algorithm, or of one that is trained beside it.
+    """
+    told = (
+        run.plan.target.source.name,
+        dict(algorithms),
+        run.config.season_scheme,
+        run.config.maps.valid_range,
+        run.config.maps.interval,
+        run.config.training or run.config.span,
+        dict(spreads),
+    )
+    return [Unit(INTERVALS, "offsets", digest(version, told), measure, told)]
+
+
+def skill(run: Project) -> dict[str, dict[str, float]]:
+    """RMSE of each season's method and of bilinear interpolation one scale up, m3 m-3, where both are known."""
+    url = run.workspace.state(INTERVALS, "told.json")
+    known: dict[str, dict[str, float]] = storage.read_json(url)[SKILL] if storage.exists(url) else {}
+    return known
+
+
+def offsets(run: Project) -> dict[str, Offsets]:
+    """Offsets of every season, NaN where too few errors tell; none if no interval is asked for."""
+    if run.config.maps.interval is None:
+        return {}
+    url, unknown = run.workspace.state(INTERVALS, "told.json"), (math.nan, math.nan)
+    told = storage.read_json(url) if storage.exists(url) else {}
+    return {
+        season: Offsets(*(tuple(told.get(kind, {}).get(season, unknown)) for kind in ("observed", "predicted")))
+        for season in run.config.season_scheme.names
+    }

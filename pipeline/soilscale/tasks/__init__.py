@@ -1,0 +1,1 @@
+"""What a worker does for a unit of work; knows no configuration."""

@@ -1,0 +1,122 @@
+"""What a worker does to compare an algorithm's map of a month with the truth and the stations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soilscale import kernels, maps, reports, storage
+from soilscale.engine.output import Workspace
+from soilscale.maps import MONTH
+from soilscale.reports.tables import field, nearest
+from soilscale.schema import COARSE, MAP
+from soilscale.tasks import map_tiles, model_store
+from soilscale.tasks.map_tiles import Chosen, Recipe, Slot
+from soilscale.tasks.reference_data import on_grid, truth
+
+JUDGE = "judge"
+
+
+OWN = "own"
+"""Name of the map that is judged, among the methods."""
+
+
+REACH = max(kernels.SOLVER_STEPS, kernels.REACH) + 1
+"""Coarse cells around a station on which its value depends: by the residuals' surface, and its interpolation."""
+
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One algorithm's map of a month, and what it is compared with."""
+
+    month: str
+    algorithm: str
+    model: Chosen | None
+    """None where the algorithm makes the map itself."""
+    truth: str | None
+    stations: tuple[tuple[int, int], ...]
+    """Row and column of the fine cell of each station."""
+
+    @property
+    def name(self) -> str:
+        """Name of the unit, such as ``svm-2005-01``."""
+        return f"{self.algorithm}-{self.month}"
+
+
+def judge(workspace: Workspace, recipe: Recipe, slot: Slot, entry: Entry) -> None:
+    """Compare an algorithm's map of a month with the truth, and keep its values at the stations, on a worker."""
+    values = _map(workspace, recipe, slot, entry)
+    told: dict[str, Any] = {"stations": [_plain(values[cell]) for cell in entry.stations]}
+    if entry.truth is not None:
+        month = storage.open_group(workspace.maps, MONTH)[MAP].isel(time=[slot.index])
+        known = field(on_grid(truth(entry.truth), month, entry.truth, recipe.grid.crs), np.datetime64(entry.month))
+        observed = storage.read_region(workspace.cube, COARSE, recipe.target, (slot.index,)).astype("float64")
+        told["truth"] = asdict(reports.beside_truth(known, observed, recipe.grid.ratio, {OWN: values})[OWN])
+    storage.write_json(_told(workspace, entry), told)
+
+
+def _map(workspace: Workspace, recipe: Recipe, slot: Slot, entry: Entry) -> Array:
+    """Map of a whole month, float32; without a truth, only what the stations' values depend on."""
+    if entry.model is None:
+        return storage.read_region(workspace.maps, MONTH, MAP, (slot.index,))
+    grid, ratio = recipe.grid, recipe.grid.ratio
+    needed = np.ones(grid.shape, bool) if entry.truth is not None else around(entry.stations, grid.shape, ratio)
+    tiles = [tile for tile in grid.tiles() if needed[tile.coarse].any()]
+    url = workspace.model(entry.model.season, entry.model.algorithm)
+    predicted = np.full(grid.fine.shape, np.nan, "float32")
+    for tile in tiles:
+        features, _ = map_tiles.mean_features(workspace, recipe, tile, slot)
+        within = map_tiles.inside(recipe, tile) & nearest(needed[tile.coarse], ratio)
+        within &= ~map_tiles.masked(recipe, map_tiles.frozen(workspace, recipe, tile, slot))
+        predictor = model_store.load(url, entry.model.version)
+        surface = map_tiles.surface(recipe, tile, slot, predictor)
+        predicted[tile.fine] = maps.predict(predictor, features, within, surface)
+    observed = map_tiles.observation(workspace, recipe, slot)
+    nodes = kernels.residual_nodes(observed - kernels.block_mean(predicted, ratio)[0], ratio)
+    for tile in tiles:
+        predicted[tile.fine], _ = maps.finish(
+            predicted[tile.fine].astype("float64"),
+            observed[tile.coarse],
+            kernels.nodes_around(nodes, tile.coarse),
+            ratio,
+            map_tiles.limits(workspace, recipe, tile, slot, observed[tile.coarse]),
+            conserve=recipe.conserve,
+        )
+    return predicted
+
+
+def around(stations: Sequence[tuple[int, int]], shape: tuple[int, int], ratio: int) -> NDArray[np.bool_]:
+    """Coarse cells on which the values at stations depend.
+
+    Parameters
+    ----------
+    stations
+        Row and column of the fine cell of each.
+    shape, ratio
+        Of the grid.
+
+    Returns
+    -------
+    array
+        Shape ``shape``.
+    """
+    needed = np.zeros(shape, bool)
+    for row, column in stations:
+        y, x = row // ratio, column // ratio
+        needed[max(y - REACH, 0) : y + REACH + 1, max(x - REACH, 0) : x + REACH + 1] = True
+    return needed
+
+
+def _told(workspace: Workspace, entry: Entry) -> str:
+    return workspace.state(JUDGE, f"{entry.name}.told.json")
+
+
+def _plain(value: np.floating) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,66 @@
+"""What a worker does for the area of applicability: measure it of a model, and read it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from soilscale import models, storage
+from soilscale.engine.output import Workspace
+from soilscale.errors import DataError
+from soilscale.tasks import model_store, training_table
+
+STAGE = "applicability"
+"""Stage of these units."""
+
+
+FORMAT = 1
+"""Version of what these units write; a change redoes them and the maps."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Where a model's applicability was measured, and from what."""
+
+    name: str
+    version: str
+
+
+def measure(
+    workspace: Workspace,
+    name: str,
+    season: str,
+    model: tuple[str, str],
+    features: Sequence[str],
+    options: Mapping[str, int],
+) -> None:
+    """Measure where a model, given by its folder and version, is applicable, on a worker."""
+    rows = training_table.table(workspace.samples, season, options["seed"], options["folds"], by_place=True)
+    values, folds = rows[list(features)].to_numpy("float32"), rows[models.FOLD].to_numpy()
+    del rows
+    known = models.applicability.measure(model_store.load(*model), values, folds, seed=options["seed"])
+    storage.write_bytes(_url(workspace, name), known.dumps())
+
+
+def read(workspace: Workspace, measured: Measured) -> models.Applicability:
+    """What a unit has measured; remembered by this process.
+
+    Raises
+    ------
+    storage.DamagedError
+        If it is something else.
+    """
+    return _read(_url(workspace, measured.name), measured.version)
+
+
+@lru_cache(maxsize=2)
+def _read(url: str, version: str) -> models.Applicability:  # noqa: ARG001 - what is remembered is of one version
+    try:
+        return models.applicability.loads(storage.read_bytes(url))
+    except DataError as error:
+        raise storage.damaged(url, error) from error
+
+
+def _url(workspace: Workspace, name: str) -> str:
+    return workspace.state(STAGE, f"{name}.npz")

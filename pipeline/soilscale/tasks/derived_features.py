@@ -1,0 +1,96 @@
+"""What a worker does for predictors that are made from others month by month."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soilscale import storage
+from soilscale.cube import BEFORE, EARLIER, memory
+from soilscale.engine import payloads
+from soilscale.engine.output import Workspace
+from soilscale.engine.payloads import Arrays, Piece
+from soilscale.grid import Grid, Tile
+from soilscale.schema import FINE
+from soilscale.seasons import Months, position
+from soilscale.sources import Derivation, Source
+from soilscale.tasks import cube_regions
+
+SCATTER, EDGES, DERIVE = "scatter", "edges", "derive"
+"""Stages, in their order, after gaps are filled. The edges of a dryness index are those of a month over the whole area,
+so that tiles and scales agree on them: tiles count, one unit a month draws the lines."""
+
+
+COUNTS, LINES = "counts", "lines"
+"""Names under which a scatter and its edges are kept."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A predictor that is derived."""
+
+    source: Source
+    how: Derivation
+    kelvin: tuple[float, float]
+    """Factor and offset by which the first of its sources becomes K."""
+
+
+def count(workspace: Workspace, made: Made, tile: Tile, index: int) -> Arrays:
+    """Keep how many pixels of a tile's month have which temperature and vegetation index."""
+    surface, greenness = _pair(workspace, made, tile, index)
+    return {COUNTS: memory.scatter(surface, greenness)}
+
+
+def draw_edges(workspace: Workspace, pieces: Sequence[Piece]) -> Arrays:
+    """Keep the dry and the wet edge of a month over the whole area."""
+    counts = sum(kept[COUNTS].astype(np.float64) for _, kept in payloads.read(workspace, pieces))
+    return {LINES: memory.edges(np.asarray(counts))}
+
+
+def derive(
+    workspace: Workspace,
+    made: Made,
+    marker: str,
+    grid: Grid,
+    tile: Tile,
+    months: Months,
+    alike: Sequence[np.datetime64],
+) -> Arrays:
+    """Fill a tile's month with what is derived; what is kept is as `fill.month` keeps it.
+
+    Parameters
+    ----------
+    marker
+        Marker of the unit that drew the edges of the month, where the predictor has such.
+    """
+    index = position(months, alike[0])
+    if made.how.kind == "antecedent":
+        (name,) = made.how.of
+        backwards = (_read(workspace, name, tile, index - back) for back in range(made.how.months + 1))
+        values = memory.antecedent(backwards, made.how.decay)
+    elif made.how.kind == "range":
+        day, night = (_read(workspace, name, tile, index) for name in made.how.of)
+        values = day - night
+    else:
+        ((_, kept),) = payloads.read(workspace, [Piece(EDGES, marker, made.source.name, *tile.coarse)])
+        values = memory.dryness(*_pair(workspace, made, tile, index), kept[LINES])
+    features = {made.source.name: values}
+    cube_regions.put(workspace, tile, [(0, (index,))], features)
+    return cube_regions.means(features, grid.ratio)
+
+
+def _pair(workspace: Workspace, made: Made, tile: Tile, index: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Land surface temperature, K, and vegetation index of a tile's month."""
+    surface, greenness = (_read(workspace, name, tile, index).astype(np.float64) for name in made.how.of)
+    factor, offset = made.kelvin
+    return surface * factor + offset, greenness
+
+
+def _read(workspace: Workspace, name: str, tile: Tile, index: int) -> NDArray[np.float32]:
+    """A source in a tile's month, also before the cube's first."""
+    group, at = (FINE, index) if index >= 0 else (EARLIER, index + BEFORE)
+    values: NDArray[np.float32] = storage.read_region(workspace.cube, group, name, (at, *tile.fine))
+    return values

@@ -1,0 +1,76 @@
+"""What a worker does to find which features the detail within cells rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from soilscale import models
+from soilscale.engine.output import Workspace
+from soilscale.grid import Tile
+from soilscale.models import basis
+from soilscale.storage import tables
+from soilscale.tasks import map_tiles, model_store, training_table
+from soilscale.tasks.map_tiles import Chosen, Recipe, Slot
+
+WITHIN = "within"
+
+
+TILES, CELLS = 4, 100
+"""Tiles, each in one month, in which a season's detail is looked at, and the most coarse cells of each."""
+
+
+COLUMNS = ("season", "feature", "group", "algorithm", "share_within", "share_between")
+"""Columns of the table."""
+
+
+def measure(
+    workspace: Workspace,
+    season: str,
+    recipe: Recipe,
+    model: Chosen,
+    places: Sequence[tuple[Tile, Slot]],
+    groups: Mapping[str, str],
+    within: Mapping[str, float],
+) -> None:
+    """Measure the shares of a season on a worker."""
+    predictor = model_store.load(workspace.model(model.season, model.algorithm), model.version)
+    found = [_pixels(workspace, recipe, predictor, tile, slot) for tile, slot in places]
+    pixels, surface = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    names = [*recipe.features, models.detail.PLACE]
+    shares = models.detail.within_shares(predictor, pixels, surface) if len(pixels) else np.full(len(names), np.nan)
+    rows = training_table.table(workspace.samples, season, 0, models.FOLDS)[list(recipe.features)]
+    table = pd.DataFrame({"season": season, "feature": names, "share_within": shares})
+    table["group"] = [groups.get(name, name) for name in names]
+    table["algorithm"] = model.algorithm
+    table["share_between"] = [*(_share_between(rows[name], within.get(name)) for name in recipe.features), np.nan]
+    if not models.find(model.algorithm).members and not models.find(model.algorithm).joint:
+        table = table[table["feature"] != models.detail.PLACE]
+    tables.write_table(workspace.state(WITHIN, f"{season}.parquet"), table[list(COLUMNS)])
+
+
+def _pixels(
+    workspace: Workspace, recipe: Recipe, predictor: models.Predictor, tile: Tile, slot: Slot
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Pixels of a tile's cells that are known in all of them, ``(cells, pixels, p)``, and what place adds there."""
+    features, _ = map_tiles.mean_features(workspace, recipe, tile, slot)
+    surface = map_tiles.surface(recipe, tile, slot, predictor)
+    place = np.zeros(features[0].shape) if surface is None else surface
+    at = basis.pixels(recipe.grid.ratio)
+    rows, columns = (side.stop - side.start for side in tile.coarse)
+    down, across = (np.add.outer(np.arange(n) * recipe.grid.ratio, at).ravel() for n in (rows, columns))
+    both = np.stack([*features, place], axis=-1)[np.ix_(down, across)]
+    cells = both.reshape(rows, len(at), columns, len(at), -1).swapaxes(1, 2).reshape(rows * columns, len(at) ** 2, -1)
+    known = cells[np.isfinite(cells).all(axis=(1, 2))]
+    known = known[:: max(1, -(-len(known) // CELLS))]
+    return known[..., :-1].astype(np.float32), known[..., -1]
+
+
+def _share_between(rows: pd.Series[float], within: float | None) -> float:
+    """Share of a feature's fine variance that lies between cells and months; NaN if it varies nowhere."""
+    between = float(rows.var(ddof=0)) if len(rows) else np.nan
+    total = between + (np.nan if within is None else within**2)
+    return between / total if total > 0 else np.nan

@@ -1,0 +1,245 @@
+"""What a worker does for gaps of predictors: learn levels and annual cycles, and fill what was not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soilscale import cube, kernels, storage
+from soilscale.catalog import Scene
+from soilscale.cube import CYCLE, FILLED, HARMONICS, LEVEL, OBSERVED, Reading, gaps, noise
+from soilscale.engine import payloads
+from soilscale.engine.output import Workspace
+from soilscale.engine.payloads import Arrays, Piece
+from soilscale.grid import Grid, Tile
+from soilscale.seasons import Months
+from soilscale.sources import Source
+from soilscale.tasks import cube_regions
+from soilscale.tasks.cube_regions import CUBE
+
+LEVELS, CYCLES, GAPS = "levels", "cycles", "gaps"
+"""Stages that fill gaps, in their order, between those of the cube and of its coarse cells."""
+
+
+FORMAT = 2
+"""Version of how gaps are filled; a change redoes every cube whose gaps are."""
+
+
+WINDOWS, SIDE, YEAR = 24, 256, 12
+"""Pairs of months by which the noise of a source is measured, each in a window of so many fine cells along its side,
+and months between the two of a pair: of the same part of the year they differ by what is new and by noise alone."""
+
+
+Array = NDArray[Any]
+
+
+def level(
+    workspace: Workspace,
+    name: str,
+    grid: Grid,
+    pieces: Sequence[Piece],
+    learned: Sequence[int],
+    empty: Sequence[int],
+    shape: tuple[int, int, int],
+) -> None:
+    """Find the levels of a source's months over the area from what its units keep; write them as whole chunks.
+
+    Its noise is measured beside them, by what is seen in the same windows of months a year apart.
+    """
+    means, shares = np.full(shape, np.nan, "float32"), np.zeros(shape, "float32")
+    for piece, kept in payloads.read(workspace, pieces):
+        ((_, index),) = piece.places
+        means[index, piece.rows, piece.columns] = kept[name]
+        shares[index, piece.rows, piece.columns] = kept[cube_regions.SHARE]
+    learn_from, nothing = np.zeros((2, shape[0]), bool)
+    learn_from[list(learned)], nothing[list(empty)] = True, True
+    found = gaps.bridged(gaps.area_levels(means, shares, learn_from), nothing)
+    storage.write_region(workspace.cube, LEVEL, name, found, (slice(None), slice(None), slice(None)))
+    seen = sorted(set(learned) - set(empty))
+    looked_at = windows(grid, pairs(seen), np.random.default_rng(list(name.encode())))
+    measured = noise.estimate(noise.variogram(_change(workspace, name, *window)) for window in looked_at)
+    storage.write_json(workspace.state(LEVELS, f"{name}.about.json"), asdict(measured) | {"months": len(seen)})
+
+
+def pairs(months: Sequence[int]) -> list[tuple[int, int]]:
+    """Pairs of months a year apart, evenly chosen; of those that follow each other where there are none."""
+    known = set(months)
+    apart = [(month, month + YEAR) for month in months if month + YEAR in known] or [*pairwise(months)]
+    chosen = np.linspace(0, len(apart) - 1, min(WINDOWS, len(apart))).round().astype(int)
+    return [apart[place] for place in chosen]
+
+
+def windows(
+    grid: Grid, pairs: Sequence[tuple[int, int]], rng: np.random.Generator
+) -> Iterator[tuple[tuple[int, int], tuple[slice, slice]]]:
+    """Each pair with a window of fine cells, so that the same are looked at whatever the tiles."""
+    size = max(1, SIDE // grid.ratio)
+    for pair in pairs:
+        first = [int(rng.integers(max(1, cells - size + 1))) for cells in grid.shape]
+        rows, columns = (
+            slice(start * grid.ratio, min(start + size, cells) * grid.ratio)
+            for start, cells in zip(first, grid.shape, strict=True)
+        )
+        yield pair, (rows, columns)
+
+
+def _change(workspace: Workspace, name: str, pair: tuple[int, int], window: tuple[slice, slice]) -> Array:
+    """What is seen of a window in one month less the other, with the variance of a single month."""
+    before, after = (storage.read_region(workspace.cube, OBSERVED, name, (month, *window)) for month in pair)
+    return np.asarray((after - before) / np.sqrt(2))
+
+
+def _noise(workspace: Workspace, name: str) -> tuple[noise.Noise, int]:
+    """Noise of a source, as `level` measured it, and months from which cycles are learned."""
+    told = storage.read_json(workspace.state(LEVELS, f"{name}.about.json"))
+    return noise.Noise(told["variance"], told["scale"], told["power"]), int(told["months"])
+
+
+def _level(workspace: Workspace, name: str, grid: Grid, coarse: tuple[slice, slice], index: int) -> Array:
+    """Level of a month on the fine cells of a part of the grid, linear between the centres of coarse cells."""
+    whole = storage.read_region(workspace.cube, LEVEL, name, (index,))
+    return kernels.spread(kernels.nodes_around(whole, coarse), grid.ratio).astype("float32")
+
+
+def learn(workspace: Workspace, name: str, grid: Grid, tile: Tile, months: Sequence[tuple[int, float]]) -> None:
+    """Learn the annual cycles of a tile's places, month after month, and smooth what noise they have."""
+
+    def departures() -> Iterator[tuple[float, Array]]:
+        for index, phase in months:
+            seen = storage.read_region(workspace.cube, OBSERVED, name, (index, *tile.fine))
+            yield phase, seen - _level(workspace, name, grid, tile.coarse, index)
+
+    measured, count = _noise(workspace, name)
+    cycle = gaps.annual_cycle(departures(), cube_regions.shape(tile.fine))
+    for part, values in zip(HARMONICS, gaps.smooth_cycle(cycle, measured.variance, count), strict=True):
+        storage.write_region(workspace.cube, CYCLE, f"{name}_{part}", values, tile.fine)
+
+
+def close(
+    workspace: Workspace,
+    reading: Reading,
+    scenes: Sequence[Scene],
+    grid: Grid,
+    tile: Tile,
+    months: Months,
+    alike: Sequence[np.datetime64],
+    marker: str,
+) -> Arrays:
+    """Fill the gaps of a tile's month, and write it with the share that is filled; the block means are kept.
+
+    Noise is smoothed as far as the source has any. Where only some dates of the month show a place, these are read once
+    more, and the others completed by what is usual there.
+    """
+    with cube_regions.blank_on_failure(partial(blank, workspace, reading, scenes, grid, tile, months, alike, marker)):
+        source, index = reading.source, cube_regions.observed_at(months, alike[0])
+        partly = _partly(workspace, source.name, tile, marker)
+        around, inner = _around(grid, tile)
+        month = _Month(workspace, source.name, grid, around, index)
+        seen = storage.read_region(workspace.cube, OBSERVED, source.name, (index, *tile.fine))
+        values, filled = seen, np.isnan(seen).astype("float32")
+        measured, _ = _noise(workspace, source.name)
+        if partly or measured.variance or np.isnan(seen).any():
+            usual, phase = (month.level, month.cycle), gaps.phase(alike[0])
+            if partly:
+                values, shown = cube.read_completed(reading, scenes, grid.fine[around.fine], alike[0], usual)
+                filled = np.where(np.isnan(seen), 1, 1 - shown[inner])
+            else:
+                values = gaps.fill(month.observed, *usual, phase)
+            values = gaps.quiet(values, gaps.expected(*usual, phase), measured)[inner]
+            values = np.where(np.isfinite(values), values, seen)
+        # Totals and rates have no values below none.
+        values = values if source.aggregate == "mean" else np.maximum(values, 0)
+        _put(
+            workspace,
+            source,
+            tile,
+            cube_regions.times(source, months, alike),
+            values,
+            np.where(np.isnan(values), 0, filled),
+        )
+        mean, _ = kernels.block_mean(values, grid.ratio)
+        return {source.name: mean.astype("float32")}
+
+
+def _partly(workspace: Workspace, name: str, tile: Tile, marker: str) -> bool:
+    """Whether some places of a tile's month are shown by some of its dates alone; what was not read has no marker."""
+    if not marker:
+        return False
+    ((_, kept),) = payloads.read(workspace, [Piece(CUBE, marker, name, *tile.coarse)])
+    return bool((kept[cube_regions.PARTLY] > 0).any())
+
+
+def _around(grid: Grid, tile: Tile) -> tuple[Tile, tuple[slice, slice]]:
+    """A tile with the coarse cells around it that its remainder is smoothed from, and where it lies in these."""
+    ring = -(-gaps.REACH // grid.ratio)
+    (top, bottom), (left, right) = (
+        (max(part.start - ring, 0), min(part.stop + ring, size))
+        for part, size in zip(tile.coarse, grid.shape, strict=True)
+    )
+    ratio, (rows, columns) = grid.ratio, tile.fine
+    fine = slice(top * ratio, bottom * ratio), slice(left * ratio, right * ratio)
+    whole = replace(tile, coarse=(slice(top, bottom), slice(left, right)), fine=fine)
+    down, across = fine[0].start, fine[1].start
+    inner = slice(rows.start - down, rows.stop - down), slice(columns.start - across, columns.stop - across)
+    return whole, inner
+
+
+@dataclass(frozen=True)
+class _Month:
+    """What is known of a month on a part of the grid, read when it is needed."""
+
+    workspace: Workspace
+    name: str
+    grid: Grid
+    part: Tile
+    index: int
+
+    @property
+    def observed(self) -> Array:
+        """What is seen."""
+        return storage.read_region(self.workspace.cube, OBSERVED, self.name, (self.index, *self.part.fine))
+
+    @property
+    def level(self) -> Array:
+        """Level of the month."""
+        return _level(self.workspace, self.name, self.grid, self.part.coarse, self.index)
+
+    @property
+    def cycle(self) -> Array:
+        """Annual cycles."""
+        waves = (f"{self.name}_{part}" for part in HARMONICS)
+        return np.stack([storage.read_region(self.workspace.cube, CYCLE, wave, self.part.fine) for wave in waves])
+
+
+def _put(
+    workspace: Workspace, source: Source, tile: Tile, places: Sequence[cube_regions.Place], values: Array, filled: Array
+) -> None:
+    """Write a month of a tile, and the share of its days that is filled, in per cent, more than none where any is."""
+    cube_regions.put(workspace, tile, places, {source.name: values})
+    for lag, time in places:
+        if cube_regions.is_earlier(time):
+            continue
+        flag = cube.lagged(source.name, lag)
+        storage.write_region(workspace.cube, FILLED, flag, np.ceil(filled * 100).astype("uint8"), (*time, *tile.fine))
+
+
+def blank(
+    workspace: Workspace,
+    reading: Reading,
+    _scenes: Sequence[Scene],
+    _grid: Grid,
+    tile: Tile,
+    months: Months,
+    alike: Sequence[np.datetime64],
+    _marker: str,
+) -> None:
+    """Leave missing what `close` would write."""
+    shape = cube_regions.shape(tile.fine)
+    places = cube_regions.times(reading.source, months, alike)
+    _put(workspace, reading.source, tile, places, np.full(shape, np.nan), np.zeros(shape))

@@ -1,0 +1,208 @@
+"""What a worker does for joint fits: knots, the basis of cells, variances, and the fits themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from soilscale import kernels, models, storage
+from soilscale.engine.output import Workspace
+from soilscale.grid import Tile
+from soilscale.models import Job, basis
+from soilscale.models.basis import Basis, measure
+from soilscale.schema import COARSE, FINE
+from soilscale.seasons import ALL
+from soilscale.storage import tables
+from soilscale.tasks import model_store, training_table
+
+KNOTS, BASIS, VARIANCES = "knots", "basis", "variances"
+"""Stages before the fits, in their order: the first measures the fine features, for every run."""
+
+
+CHUNKS, CELLS = 12, 16_384
+"""Tiles and months by which knots are measured, and the most fine cells of each."""
+
+
+HELD = 700**2 / 2 * 8 * 100
+"""Bytes of the covariances of about a hundred terms, by the rows that variances are learned from."""
+
+
+def _read(
+    workspace: Workspace, features: Sequence[str], known: frozenset[str], tile: Tile, month: int
+) -> NDArray[np.float32]:
+    """Fine features of a tile's month, shape ``(Y, X, p)``."""
+    place = tile.fine
+    return np.stack(
+        [
+            storage.read_region(workspace.cube, FINE, name, place if name in known else (month, *place))
+            for name in features
+        ],
+        axis=-1,
+    )
+
+
+def measure_knots(
+    workspace: Workspace,
+    features: Sequence[str],
+    known: frozenset[str],
+    shares: Sequence[bool],
+    places: Sequence[tuple[Tile, int]],
+    seasons: Sequence[str],
+    ratio: int,
+    size: int,
+) -> None:
+    """Measure mean, spread and knots of the fine features on a worker, by some tiles and months of some seasons."""
+    parts = []
+    within: dict[str, list[NDArray[np.float64]]] = {}
+    for (tile, month), season in zip(places, seasons, strict=True):
+        values = _read(workspace, features, known, tile, month)
+        step = max(1, int(np.ceil(np.sqrt(values[..., 0].size / CELLS))))
+        parts.append(values[::step, ::step].reshape(-1, len(features)))
+        cells = variance_within(values, ratio)
+        within.setdefault(season, []).append(cells)
+        within.setdefault(ALL, []).append(cells)
+    found = measure(np.concatenate(parts), shares, size)
+    told = {name: values.tolist() if isinstance(values, np.ndarray) else values for name, values in vars(found).items()}
+    told["within"] = {
+        season: dict(zip(features, _root_mean(np.concatenate(cells)).tolist(), strict=True))
+        for season, cells in within.items()
+    }
+    storage.write_json(workspace.state(KNOTS, "features.about.json"), told)
+
+
+def variance_within(values: NDArray[np.floating], ratio: int) -> NDArray[np.float64]:
+    """Variance of features within coarse cells, shape ``(cells, p)``, NaN where a cell has no value.
+
+    Parameters
+    ----------
+    values
+        Features of a tile, shape ``(Y, X, p)``, NaN where missing.
+    """
+    found = []
+    for feature in np.moveaxis(values, -1, 0).astype(np.float64):
+        mean = kernels.block_mean(feature, ratio)[0]
+        away = feature - np.repeat(np.repeat(mean, ratio, axis=0), ratio, axis=1)
+        found.append(kernels.block_mean(away**2, ratio)[0].ravel())
+    return np.stack(found, axis=-1)
+
+
+def _root_mean(variances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Root of the mean over cells, 0 where nothing is known."""
+    known = np.isfinite(variances)
+    mean = np.where(known, variances, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    root: NDArray[np.float64] = np.sqrt(mean)
+    return root
+
+
+def read_knots(workspace: Workspace) -> Basis:
+    """Basis of the fine features, as `measure_knots` wrote it."""
+    told = storage.read_json(workspace.state(KNOTS, "features.about.json"))
+    arrays = {name: np.array(told[name], np.float64) for name in ("mean", "sd", "low", "high")}
+    return Basis(**arrays, curved=np.array(told["curved"], bool), knots=int(told["knots"]))
+
+
+def write_basis(
+    workspace: Workspace,
+    name: str,
+    features: Sequence[str],
+    known: frozenset[str],
+    tile: Tile,
+    months: tuple[int, int],
+    ratio: int,
+) -> None:
+    """Write the means of the basis over the cells of a tile in some months, and a random pixel of each."""
+    ground, at = read_knots(workspace), basis.pixels(ratio)
+    axes = storage.open_group(workspace.cube, COARSE)
+    y, x = axes["y"].to_numpy()[tile.coarse[0]], axes["x"].to_numpy()[tile.coarse[1]]
+    times = axes["time"].to_numpy()
+    down, across = (np.add.outer(np.arange(len(axis)) * ratio, at).ravel() for axis in (y, x))
+    parts = []
+    for month in range(*months):
+        values = _read(workspace, features, known, tile, month)[np.ix_(down, across)]
+        cells = values.reshape(len(y), len(at), len(x), len(at), -1).swapaxes(1, 2)
+        pixels = cells.reshape(len(y) * len(x), len(at) ** 2, -1)
+        keys = {"time": times[month], "y": np.repeat(y, len(x)), "x": np.tile(x, len(y))}
+        rng = np.random.default_rng(models.seed_of(0, name, month))
+        columns = (
+            keys
+            | models.joint.tabulate(ground, features, pixels)
+            | models.joint.draw_pixels(features, pixels, ratio, rng)
+        )
+        parts.append(pd.DataFrame(columns).dropna(subset=models.joint.columns(ground, features)))
+    tables.write_table(workspace.state(BASIS, f"{name}.parquet"), pd.concat(parts, ignore_index=True))
+
+
+def _joined(workspace: Workspace, rows: Mapping[str, Any], seed: int, most: int | None) -> models.joint.Rows:
+    """Rows of a joint fit with their basis."""
+    table = training_table.table(workspace.samples, ALL, seed, rows["folds"])
+    ground = models.joint.Ground(rows["features"], read_knots(workspace), rows["seasons"], rows["corner"])
+    names = models.joint.columns(ground.basis, ground.features)
+    found = models.joint.join(table, _basis(workspace, rows, names), ground, most=most, seed=seed)
+    del table
+    tables.give_back()
+    return found
+
+
+def _basis(workspace: Workspace, rows: Mapping[str, Any], names: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """Tables of the basis, part after part, with the keys and some of the columns."""
+    for name in rows["parts"]:
+        yield tables.read_table(workspace.state(BASIS, f"{name}.parquet"), [*models.joint.KEYS, *names])
+
+
+def _variances(workspace: Workspace, algorithm: str) -> tuple[models.area.Variances, NDArray[np.float64]]:
+    """Variances and bands of a joint algorithm, as `estimate` wrote them."""
+    told = storage.read_json(workspace.state(VARIANCES, f"{algorithm}.about.json"))
+    cell, noise, bands = told.pop("cell"), told.pop("noise"), np.array(told.pop("bands"))
+    return models.area.Variances(
+        **{name: np.array(value) for name, value in told.items()}, cell=cell, noise=noise
+    ), bands
+
+
+def spread(workspace: Workspace, arguments: Sequence[Any], share: float) -> dict[str, tuple[float, float]]:
+    """Half widths of a joint algorithm's intervals on a worker, by the arguments of `estimate`; see `joint.spread`."""
+    algorithm, rows, parameters, seed = arguments
+    estimator = models.GaussianProcess(**parameters)
+    joined = _joined(workspace, rows, seed, estimator.max_samples)
+    parts = _basis(workspace, rows, models.joint.pixel_columns(joined.ground.features))
+    variances, _ = _variances(workspace, algorithm)
+    return models.joint.spread(joined, parts, variances, share=share, lengths=tuple(estimator.lengths), seed=seed)
+
+
+def estimate(
+    workspace: Workspace, name: str, rows: Mapping[str, Any], parameters: Mapping[str, Any], seed: int
+) -> None:
+    """Learn the variances of a joint algorithm's terms on a worker."""
+    estimator = models.GaussianProcess(**parameters, random_state=models.seed_of(seed, name))
+    joined = _joined(workspace, rows, seed, estimator.max_samples)
+    found = estimator.variances(joined.areas, joined.observed)
+    bands = estimator.bands(joined.areas, found, joined.ground.basis)
+    told = {"bands": bands.tolist()} | {key: np.asarray(value).tolist() for key, value in asdict(found).items()}
+    storage.write_json(workspace.state(VARIANCES, f"{name}.about.json"), told)
+
+
+def fit(
+    workspace: Workspace,
+    job: Job,
+    seasons: Sequence[str],
+    rows: Mapping[str, Any],
+    units: Mapping[str, str],
+    options: Mapping[str, Any],
+) -> None:
+    """Fit a joint job on a worker; keep its predictions and, of a random one, the models and their descriptions."""
+    variances, bands = _variances(workspace, job.algorithm)
+    joined = _joined(workspace, rows, options["seed"], models.GaussianProcess(**options["parameters"]).max_samples)
+    table, features = joined.table, joined.ground.features
+    found, predictions = models.joint.learn(job, joined, variances, bands, options["parameters"], seasons)
+    tables.write_table(workspace.state("train", f"{job.name}.parquet"), predictions)
+    for model in models.kept(job, seasons):
+        estimator = found[model.season]
+        own = table if model.model == "comprehensive" else table[table["season"] == model.season]
+        judged = predictions[predictions["model"] == model.model]
+        judged = judged if model.model == "comprehensive" else judged[judged["season"] == model.season]
+        about = models.describe(model, estimator, own, features, units, judged)
+        model_store.store(workspace, model, estimator, about)

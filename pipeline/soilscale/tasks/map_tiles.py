@@ -1,0 +1,326 @@
+"""What a worker does for the maps: predict a tile's month, conserve it, fold seasons, publish a whole map."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from soilscale import grid, kernels, maps, models, publish, storage
+from soilscale.cube import FILLED
+from soilscale.engine import payloads
+from soilscale.engine.output import Workspace
+from soilscale.engine.payloads import Arrays, Piece
+from soilscale.grid import Grid, Tile
+from soilscale.maps import MONTH, SEASON, Offsets
+from soilscale.schema import (
+    APPLICABILITY,
+    COARSE,
+    FINE,
+    MAP,
+    PREDICTION,
+    PREDICTION_QUALITY,
+    QUALITY,
+    RESIDUAL,
+    Quality,
+)
+from soilscale.tasks import applicability_index, model_store
+from soilscale.tasks.soil import FREEZING, Reading, Soil
+
+Array = NDArray[Any]
+
+WHOLLY = 100
+"""Per cent of a month's days that are filled where nothing is seen."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the maps of a run are made."""
+
+    grid: Grid
+    features: tuple[str, ...]
+    static: frozenset[str]
+    target: str
+    start: np.datetime64
+    """First month of the cube."""
+    months: int
+    fill_gaps: int
+    valid_range: tuple[float, float]
+    conserve: bool
+    area: BaseGeometry | None
+    """Polygon to which the maps are masked, longitude and latitude."""
+    filled: frozenset[str] = frozenset()
+    """Features whose gaps are filled in the cube."""
+    comprehensive: bool = False
+    """Whether the comprehensive model stands in for the season's own."""
+    residual: bool = False
+    """Whether what conservation adds is a layer."""
+    offsets: Offsets | None = None
+    """Offsets of the lower and upper layer, where there are such."""
+    soil: Soil = field(default_factory=Soil)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A map to be made: where it lies in the store, and the months of the cube that it stands for."""
+
+    group: str
+    """`maps.MONTH` or `maps.SEASON`."""
+    index: int
+    months: tuple[int, ...]
+
+
+def predict(
+    workspace: Workspace,
+    recipe: Recipe,
+    tile: Tile,
+    slot: Slot,
+    model: tuple[str, str],
+    known: applicability_index.Measured | None,
+) -> Arrays:
+    """Predict a tile with its season's model, given by folder and version, from the mean features of a slot's months.
+
+    The prediction and its flags are written, and where it is known how dissimilar the features are to those of
+    training; block means are kept.
+    """
+    features, filled = mean_features(workspace, recipe, tile, slot)
+    within = inside(recipe, tile)
+    predictor, cold = model_store.load(*model), frozen(workspace, recipe, tile, slot)
+    prediction = maps.predict(
+        predictor, features, within & ~masked(recipe, cold), surface(recipe, tile, slot, predictor)
+    )
+    there = np.isfinite(prediction)
+    flags = np.where(filled & there, Quality.GAP_FILLED, 0) | np.where(within, 0, Quality.OUTSIDE)
+    flags |= np.where(cold & (there if recipe.soil.frozen == "flag" else within), Quality.FROZEN, 0)
+    if recipe.comprehensive:
+        flags |= np.where(there, Quality.COMPREHENSIVE, 0)
+    means, _ = kernels.block_mean(prediction, recipe.grid.ratio)
+    place = (slot.index, *tile.fine)
+    if known is not None:
+        index = maps.dissimilarity(applicability_index.read(workspace, known), features, there)
+        storage.write_region(workspace.maps, slot.group, APPLICABILITY, index, place)
+        flags |= np.where(index > 1, Quality.EXTRAPOLATED, 0)
+    storage.write_region(workspace.maps, slot.group, PREDICTION, prediction, place)
+    storage.write_region(workspace.maps, slot.group, PREDICTION_QUALITY, flags.astype("uint8"), place)
+    return {PREDICTION: means.astype("float32")}
+
+
+def surface(recipe: Recipe, tile: Tile, slot: Slot, predictor: models.Predictor) -> Array | None:
+    """What place and month add to a tile's prediction; None where the model knows of neither."""
+    geobox = recipe.grid.fine[tile.fine]
+    months = recipe.start + np.array(slot.months)
+    y, x = (geobox.coords[axis].values for axis in geobox.dims)
+    return models.surface(predictor, months, y, x)
+
+
+def inside(recipe: Recipe, tile: Tile) -> Array:
+    """Fine cells of a tile that are mapped."""
+    geobox = recipe.grid.fine[tile.fine]
+    return np.ones(geobox.shape, bool) if recipe.area is None else grid.inside(geobox, recipe.area)
+
+
+def mean_features(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> tuple[list[Array], Array]:
+    """Means of a tile's features over a slot's months, gaps filled, and where one of them was."""
+    parts = [_features(workspace, recipe, tile, month) for month in slot.months]
+    features = [np.mean(month, axis=0, dtype="float64") for month in zip(*(part[0] for part in parts), strict=True)]
+    return features, np.logical_or.reduce([part[1] for part in parts])
+
+
+def frozen(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> Array:
+    """Fine cells whose mean land surface temperature over a slot's months is below freezing; none without one."""
+    if not recipe.soil.surface:
+        return np.zeros(recipe.grid.fine[tile.fine].shape, bool)
+    read = [_read(workspace, recipe, reading, tile, month) for reading in recipe.soil.surface for month in slot.months]
+    return np.asarray(np.mean(read, axis=0) < FREEZING)
+
+
+def masked(recipe: Recipe, cold: Array) -> Array:
+    """Frozen cells that are left out before a map is conserved: all of them or none."""
+    return cold if recipe.soil.frozen == "mask" else np.zeros_like(cold)
+
+
+def limits(
+    workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot, observed: Array
+) -> tuple[float, float | Array]:
+    """Range of a tile's values: the physical one, whose upper end is that of each soil where its texture is known."""
+    if recipe.soil.texture is None:
+        return recipe.valid_range
+    sand, clay = (_read(workspace, recipe, reading, tile, slot.months[0]) for reading in recipe.soil.texture)
+    lower, upper = recipe.valid_range
+    return lower, np.maximum(maps.capacity(sand, clay, observed, recipe.grid.ratio, upper), lower)
+
+
+def _read(workspace: Workspace, recipe: Recipe, reading: Reading, tile: Tile, month: int) -> Array:
+    """A feature of a tile's month, gaps filled, as a rule of physics takes it."""
+    values, _ = _feature(workspace, recipe, reading.name, tile, month)
+    return values.astype("float64") * reading.factor + reading.offset
+
+
+def observation(workspace: Workspace, recipe: Recipe, slot: Slot, place: tuple[slice, ...] = ()) -> Array:
+    """Coarse observation that a slot's map is conserved to, of the whole area or a part: the mean over its months."""
+    read = [storage.read_region(workspace.cube, COARSE, recipe.target, (month, *place)) for month in slot.months]
+    return np.mean([maps.usable(month, recipe.valid_range) for month in read], axis=0)
+
+
+def _features(workspace: Workspace, recipe: Recipe, tile: Tile, index: int) -> tuple[list[Array], Array]:
+    """Features of a tile's month, gaps filled, and where one of them was."""
+    read = [_feature(workspace, recipe, name, tile, index) for name in recipe.features]
+    return [values for values, _ in read], np.logical_or.reduce([filled for _, filled in read])
+
+
+def _feature(workspace: Workspace, recipe: Recipe, name: str, tile: Tile, index: int) -> tuple[Array, Array]:
+    """A feature of a tile's month, gaps filled, and where it was."""
+    if name in recipe.static:
+        here = storage.read_region(workspace.cube, FINE, name, tile.fine)
+        return here, np.zeros(here.shape, bool)
+    here = storage.read_region(workspace.cube, FINE, name, (index, *tile.fine))
+    if name in recipe.filled:
+        return here, storage.read_region(workspace.cube, FILLED, name, (index, *tile.fine)) == WHOLLY
+    if recipe.fill_gaps and np.isnan(here).any():
+        return maps.fill_gaps(here, _around(workspace, recipe, name, tile, index))
+    return here, np.zeros(here.shape, bool)
+
+
+def _around(workspace: Workspace, recipe: Recipe, name: str, tile: Tile, index: int) -> list[tuple[Array, Array]]:
+    """A feature in the months before and after, nearest first, as far as the cube and the recipe reach."""
+    reach = min(recipe.fill_gaps, index, recipe.months - 1 - index)
+    return [
+        (
+            storage.read_region(workspace.cube, FINE, name, (index - away, *tile.fine)),
+            storage.read_region(workspace.cube, FINE, name, (index + away, *tile.fine)),
+        )
+        for away in range(1, reach + 1)
+    ]
+
+
+def residual(workspace: Workspace, recipe: Recipe, slot: Slot, pieces: Sequence[Piece]) -> None:
+    """Solve for the surface that shifts a map to the coarse observation, over the whole area at once."""
+    means = np.full(recipe.grid.shape, np.nan, "float32")
+    for piece, kept in payloads.read(workspace, pieces):
+        means[piece.rows, piece.columns] = kept[PREDICTION]
+    nodes = kernels.residual_nodes(observation(workspace, recipe, slot) - means, recipe.grid.ratio)
+    storage.write_region(workspace.maps, maps.NODES[slot.group], RESIDUAL, nodes, (slot.index,))
+
+
+def conserve(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> None:
+    """Shift a tile's prediction to the coarse observation."""
+    nodes = storage.read_region(workspace.maps, maps.NODES[slot.group], RESIDUAL, (slot.index,))
+    place = (slot.index, *tile.fine)
+    prediction = storage.read_region(workspace.maps, slot.group, PREDICTION, place).astype("float64")
+    flags = storage.read_region(workspace.maps, slot.group, PREDICTION_QUALITY, place)
+    observed = observation(workspace, recipe, slot, tile.coarse)
+    values, quality = maps.finish(
+        prediction,
+        observed,
+        kernels.nodes_around(nodes, tile.coarse),
+        recipe.grid.ratio,
+        limits(workspace, recipe, tile, slot, observed),
+        conserve=recipe.conserve,
+    )
+    quality = (quality | flags).astype("uint8")
+    if recipe.soil.frozen == "unobserved":
+        values, quality = maps.thaw(values, quality)
+    storage.write_region(workspace.maps, slot.group, MAP, values, place)
+    storage.write_region(workspace.maps, slot.group, QUALITY, quality, place)
+    if recipe.residual:
+        storage.write_region(workspace.maps, slot.group, RESIDUAL, (values - prediction).astype("float32"), place)
+    if recipe.offsets is not None:
+        both = maps.ends(values, quality, recipe.offsets, recipe.valid_range)
+        for name, end in zip(maps.ENDS, both, strict=True):
+            storage.write_region(workspace.maps, slot.group, name, end, place)
+
+
+def season(workspace: Workspace, tile: Tile, index: int, months: Sequence[int], optional: Sequence[str]) -> None:
+    """Fold a season's monthly maps of a tile into one; further layers are the means of the months'."""
+
+    def read(name: str) -> list[Array]:
+        return [storage.read_region(workspace.maps, MONTH, name, (month, *tile.fine)) for month in months]
+
+    mean, quality = maps.fold_season(read(MAP), read(QUALITY))
+    storage.write_region(workspace.maps, SEASON, MAP, mean, (index, *tile.fine))
+    storage.write_region(workspace.maps, SEASON, QUALITY, quality, (index, *tile.fine))
+    for name in optional:
+        layer = np.mean(read(name), axis=0, dtype="float64").astype("float32")
+        storage.write_region(workspace.maps, SEASON, name, layer, (index, *tile.fine))
+
+
+@dataclass(frozen=True)
+class Edition:
+    """How one map is published."""
+
+    every: str
+    """Group of the map, `maps.MONTH` or `maps.SEASON`."""
+    identifier: str
+    collection: str
+    span: tuple[np.datetime64, np.datetime64]
+    """First instant, and the first one after it."""
+    properties: Mapping[str, Any]
+    sources: Sequence[Mapping[str, str]]
+    """Items that the map was made from, each with ``href`` and ``title``."""
+    optional: Sequence[str]
+    """Layers that the map has beside its values and their quality."""
+    version: str = ""
+    """Digest of what the map is made from."""
+
+    def place(self, name: str) -> tuple[str, str, str, str]:
+        """Where one of its files lies below the published maps: no other edition's files lie there."""
+        return self.every, self.identifier, self.version, name
+
+
+def publish_map(workspace: Workspace, fine: Grid, edition: Edition, index: int) -> None:
+    """Write a whole map and its quality layer as COGs, and the item that describes them; an empty map has none.
+
+    One tile at a time is read, and the files are made on the worker's disk, so that memory does not go with the area.
+    """
+    if not any(np.isfinite(values).any() for _, values in _tiles(workspace, fine, edition, MAP, index)):
+        return
+    files, counts = {}, maps.count_flags(part for _, part in _tiles(workspace, fine, edition, QUALITY, index))
+    for band in (publish.MAP_BAND, publish.QUALITY_BAND, *(publish.OPTIONAL_BANDS[name] for name in edition.optional)):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{band.name}.tif"
+            pieces = _tiles(workspace, fine, edition, band.name, index)
+            found = publish.write_cog(path, pieces, fine.fine, band, {"SOILSCALE_ID": edition.identifier})
+            storage.write_file(workspace.published(*edition.place(path.name)), path)
+        files[band.name] = (f"./{band.name}.tif", band, found)
+    told = publish.item(
+        edition.identifier,
+        edition.collection,
+        fine.fine,
+        edition.span,
+        files,
+        {**edition.properties, **_shares(*counts), "version": edition.version},
+        edition.sources,
+    )
+    storage.write_json(workspace.published(*edition.place(f"{edition.identifier}.json")), told)
+
+
+def _shares(flags: Mapping[Quality, int], masked: int) -> dict[str, Any]:
+    """Share of the cells with a value that carry each bit, and of cells left out as frozen of them and these."""
+    valued = flags[Quality.OBSERVED] + flags[Quality.PREDICTED]
+    shares = {str(bit.name).lower(): count / valued for bit, count in flags.items() if bit != Quality.OUTSIDE}
+    return {"soilscale:quality": shares, "soilscale:masked_frozen": masked / (valued + masked)}
+
+
+def _tiles(
+    workspace: Workspace, fine: Grid, edition: Edition, name: str, index: int
+) -> Iterator[tuple[grid.Slices, Array]]:
+    """Tiles of a layer of a map, one after another."""
+    for tile in fine.tiles():
+        yield tile.fine, storage.read_region(workspace.maps, edition.every, name, (index, *tile.fine))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The model that maps a season."""
+
+    season: str
+    """Season of the model: ``all`` where the season itself has too few rows."""
+    algorithm: str
+    version: str
+    """Digest of what the model was made from."""

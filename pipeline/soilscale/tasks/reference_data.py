@@ -1,0 +1,129 @@
+"""In situ stations and the known truth, as they are stored."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from soilscale import storage
+from soilscale.errors import ConfigurationError, DataError
+from soilscale.extents import turn, turned
+from soilscale.maps import MONTH
+from soilscale.reports import insitu
+from soilscale.schema import MAP
+
+ZARR = ("zarr.json", ".zgroup", ".zarray")
+"""Objects that describe a group or an array of Zarr."""
+
+
+ZIP = ".zip"
+"""End of the names of archives, in small letters."""
+
+
+def station_records(url: str) -> Iterator[tuple[str, pd.DataFrame | DataError]]:
+    """Name and records of each file of stations, one after another.
+
+    Parameters
+    ----------
+    url
+        A table of comma-separated values, an ISMN file, or a folder or ZIP archive of ISMN files. Of several files, one
+        that cannot be read gives its error in place of records.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such file, or nothing of ISMN's in the folder or archive.
+    DataError
+        If the one file that there is cannot be read.
+    """
+    several = _several(url)
+    found = False
+    for name, data in _station_files(url):
+        found = True
+        if not several:
+            stm = name.lower().endswith(insitu.SUFFIX)
+            yield name, insitu.read_stm(data, name) if stm else insitu.read_csv(data, name)
+            continue
+        try:
+            records: pd.DataFrame | DataError = insitu.read_stm(data, name)
+        except DataError as error:
+            records = error
+        yield name, records
+    if not found:
+        raise ConfigurationError(
+            f"validation.stations: {url} holds no ISMN file with soil moisture (NETWORK_NETWORK_STATION_sm_....stm); "
+            "give the folder or archive as ISMN delivers it"
+        )
+
+
+def _several(url: str) -> bool:
+    """Whether a URL is that of a ZIP archive or of a folder."""
+    if PurePosixPath(url).suffix.lower() in {".csv", ".txt", insitu.SUFFIX}:
+        return False
+    return url.lower().endswith(ZIP) or any(name != "." for name in storage.names_below(url))
+
+
+def _station_files(url: str) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the one file, or of each ISMN file with soil moisture in a folder or archive."""
+    if not _several(url):
+        yield url, _station_bytes(url)
+    elif url.lower().endswith(ZIP):
+        yield from insitu.unzipped(_station_bytes(url), url)
+    else:
+        for name in filter(insitu.is_soil_moisture, storage.names_below(url)):
+            yield name, storage.read_bytes(storage.join(url, name))
+
+
+def _station_bytes(url: str) -> bytes:
+    try:
+        return storage.read_bytes(url)
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"validation.stations: there is no file {url}") from error
+
+
+def truth(url: str) -> xr.DataArray:
+    """Known truth as it is stored.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is not there, naming what is there instead.
+    """
+    wanted = f"expected a Zarr store whose group {MONTH!r} has the variable {MAP!r}"
+    if not storage.exists(url):
+        raise ConfigurationError(f"validation.truth: there is no {url}; {wanted}")
+    try:
+        group = storage.open_foreign(url, MONTH)
+    except FileNotFoundError as error:
+        nodes = {posixpath.dirname(name) or "/" for name in storage.names_below(url) if name.endswith(ZARR)}
+        found = f"it holds {', '.join(sorted(nodes))}" if nodes else "it is no Zarr store"
+        raise ConfigurationError(f"validation.truth: {url} has no group {MONTH!r}; {found}; {wanted}") from error
+    if MAP not in group:
+        found = ", ".join(sorted(map(str, group.data_vars))) or "no variable at all"
+        raise ConfigurationError(
+            f"validation.truth: {url} has no {MAP!r} in its group {MONTH!r}, but {found}; {wanted}"
+        )
+    return group[MAP]
+
+
+def on_grid(known: xr.DataArray, maps: xr.DataArray, url: str, crs: str) -> xr.DataArray:
+    """Truth on the maps' own cells, missing where it does not reach; its longitudes may count on from elsewhere.
+
+    Raises
+    ------
+    DataError
+        If no cell of the truth is a cell of the maps.
+    """
+    step = abs(float(maps["x"][1] - maps["x"][0]))
+    x = turned(known["x"], float(maps["x"].mean()), turn(crs))
+    if not np.array_equal(x, known["x"]):
+        known = known.assign_coords(x=x).sortby("x")
+    placed = known.reindex(y=maps["y"], x=maps["x"], method="nearest", tolerance=step / 100)
+    if not np.isfinite(placed.isel(time=0)).any():
+        raise DataError(f"validation.truth: no cell of {url} is a cell of the fine grid; it must lie on the same grid")
+    return placed

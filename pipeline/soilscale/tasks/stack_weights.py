@@ -1,0 +1,63 @@
+"""What a worker does for a stack: weigh the predictions of its members."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from soilscale import models, storage
+from soilscale.engine.output import Workspace
+from soilscale.models import FOLD, Job
+from soilscale.seasons import ALL
+from soilscale.storage import tables as tables_storage
+from soilscale.tasks import model_store, single_fits
+
+STACK = "stack"
+"""Stage that comes after the fits."""
+
+
+Parts = Mapping[str, Sequence[tuple[str, str, int]]]
+"""Member -> stage and name of each table of its predictions, and the fold that it is of, -1 of the random split."""
+
+
+def fit(
+    workspace: Workspace,
+    job: Job,
+    seasons: Sequence[str],
+    parts: Parts,
+    columns: Mapping[str, Mapping[str, Sequence[str]]],
+    features: Sequence[str],
+    units: Mapping[str, str],
+    options: Mapping[str, Any],
+) -> None:
+    """Weigh the members on a worker; keep the predictions, and of each model its members, weights and description."""
+    table = models.stack.together({member: _predictions(workspace, found) for member, found in parts.items()})
+    judged = models.stack.judge(table, list(parts), job.algorithm, seasons, options["weights"])
+    del table
+    tables_storage.write_table(workspace.state(STACK, f"{job.name}.parquet"), judged.predictions)
+    for model in models.kept(job, seasons):
+        weights = dict(zip(parts, judged.stacks[model.season].weights_.tolist(), strict=True))
+        members = {
+            member: {"weight": weight, "features": list(columns[model.season][member])}
+            for member, weight in weights.items()
+        }
+        told = {"members": members, "features": list(features)}
+        storage.write_json(workspace.model(model.season, model.algorithm, model_store.MEMBERS), told)
+        rows = single_fits.all_rows(workspace, model, options["seed"], options["folds"])
+        scored = judged.predictions["model"] == model.model
+        if model.season != ALL:
+            scored &= judged.predictions["season"] == model.season
+        estimator = judged.stacks[model.season]
+        about = models.describe(model, estimator, rows, features, units, judged.predictions[scored])
+        held_out = int((judged.predictions[scored]["split"] == "random").sum())
+        about["rows"] = {**about["rows"], "validation": held_out}
+        storage.write_json(workspace.state(STACK, f"{model.name}.about.json"), about | {"members": weights})
+
+
+def _predictions(workspace: Workspace, parts: Sequence[tuple[str, str, int]]) -> pd.DataFrame:
+    """Predictions of one member, with the fold that each row was held out in."""
+    tables = [tables_storage.read_table(workspace.state(stage, f"{name}.parquet")) for stage, name, _ in parts]
+    marked = [table.assign(**{FOLD: fold}) for table, (_, _, fold) in zip(tables, parts, strict=True)]
+    return pd.concat([table for table in marked if len(table)] or marked[:1], ignore_index=True)

@@ -1,0 +1,79 @@
+"""What a worker does for the training table: draw the rows of some months, and read them again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from soilscale import models, samples, storage
+from soilscale.engine.output import Workspace
+from soilscale.schema import COARSE
+from soilscale.seasons import ALL, Seasons
+from soilscale.storage.tables import _parquet, give_back, write_table
+
+
+def draw(
+    workspace: Workspace,
+    name: str,
+    target: str,
+    features: Sequence[str],
+    seasons: Seasons,
+    rows: tuple[int, int],
+    options: Mapping[str, Any],
+) -> None:
+    """Draw the training rows of some months, given as first and last index in time, the last exclusive."""
+    coarse = storage.open_group(workspace.cube, COARSE).isel(time=slice(*rows)).load()
+    table = samples.draw(coarse, target, features, seasons, **options)
+    write_table(workspace.state("samples", f"{name}.parquet"), table)
+
+
+def counts(url: str) -> pd.DataFrame:
+    """Season and split of every row of the training table, in memory as codes."""
+    names = ["season", "split"]
+    with _parquet(url, names) as file:
+        found = file.read(names).to_pandas()
+    return found.astype("category")
+
+
+def blocks(url: str) -> pd.DataFrame:
+    """Place, month and block of every row of the training table."""
+    with _parquet(url, ["block"]) as file:
+        found = file.read(["time", "y", "x", "block"])
+    rows: pd.DataFrame = found.unify_dictionaries().to_pandas()
+    return rows
+
+
+def table(url: str, season: str, seed: int, folds: int, *, by_place: bool = False) -> pd.DataFrame:
+    """Rows of the training table of one season, or of `ALL`, in its order; words are categories.
+
+    A column `models.FOLD`, as the blocks of the whole table deal it, stands in place of the blocks; `by_place` keeps a
+    block's years in one fold.
+    """
+    parts: list[pa.Table] = []
+    with _parquet(url, ["season", "block", "split"]) as file:
+        blocks = file.read(["block"]).unify_dictionaries().column(0).to_pandas()
+        blocks = samples.places(blocks) if by_place else blocks
+        fold = models.folds(blocks, folds, seed).astype("int8")
+        del blocks
+        columns = [name for name in file.schema_arrow.names if name != "block"]
+        first = 0
+        for group in range(file.num_row_groups):
+            part = file.read_row_group(group, columns)
+            part = part.append_column(models.FOLD, pa.array(fold[first : first + len(part)]))
+            first += len(part)
+            parts.append(part if season == ALL else part.filter(pc.equal(part["season"], season)))
+            give_back()
+    found = pa.concat_tables(parts).unify_dictionaries()
+    del parts, part
+    give_back()
+    rows: pd.DataFrame = found.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
+    return rows
+
+
+def months_in_batches(n: int, size: int = 12) -> list[tuple[int, int]]:
+    """First and last index, the last exclusive, of batches of months."""
+    return [(first, min(first + size, n)) for first in range(0, n, size)]
