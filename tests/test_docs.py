@@ -320,8 +320,8 @@ def test_decisions_have_a_number_each_and_are_all_shown_on_the_site() -> None:
     assert shown == [f"adr/{paper.name}" for paper in DECISIONS]
 
 
-def test_what_the_readme_says_is_not_there_yet_is_not_there_and_the_rest_is() -> None:
-    missing = chapters(text("README.md"))["What is not there yet"]
+def test_known_limitations_are_no_longer_named_once_they_are_gone() -> None:
+    missing = chapters(text("README.md"))["Known limitations"]
     there = {
         "support vectors": "svm" in models.ALGORITHMS,
         "nearest neighbours": "knn" in models.ALGORITHMS,
