@@ -588,7 +588,7 @@ def test_a_scheduler_that_does_not_answer_is_told_as_such(config: Path, tmp_path
 def test_what_is_no_address_of_a_scheduler_is_refused(config: Path, tmp_path: Path) -> None:
     done = invoke("run", config, "--output", tmp_path / "run", "--scheduler", "nonsense")
     assert done.status == 78
-    assert "'nonsense' is no address of a Dask scheduler" in done.err
+    assert "'nonsense' is not a valid Dask scheduler address" in done.err
     assert "expected tcp://HOST:PORT" in done.err
 
 

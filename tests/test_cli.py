@@ -558,7 +558,7 @@ def test_ctrl_c_stops_a_run_and_its_workers_and_the_next_run_goes_on(
         assert process.wait(30) == 75, log.read_text()
         wait_until(lambda: not any(worker.is_running() for worker in workers), "the end of the workers")
     text = log.read_text()
-    assert "soilscale: stopped before complete; run the same command again to resume" in text
+    assert "soilscale: stopped before it was complete; run the same command again to resume" in text
     assert "Traceback" not in text
     assert "8787" not in text
     found = counts(invoke("status", config, "--output", tmp_path / "run"))

@@ -506,7 +506,7 @@ def test_a_stage_whose_units_all_kill_their_workers_is_given_up(
     processes: Client, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scheduler, "MOST_KILLED", 1)
-    with pytest.raises(IncompleteError, match="2 tasks lost their workers again and again") as caught:
+    with pytest.raises(IncompleteError, match="2 tasks repeatedly crashed their workers") as caught:
         run(processes, workspace, [unit(name, die) for name in "abc"])
     assert caught.value.status == 75
     assert "give the workers more memory" in str(caught.value)

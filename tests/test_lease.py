@@ -117,7 +117,7 @@ def test_a_run_goes_on_at_once_from_one_that_died_on_this_host(
         found = lease.holder(workspace)
         assert found is not None
         assert found.identity != "old"
-    assert "which is gone" in caplog.text
+    assert "has died; resuming" in caplog.text
     assert "waiting" not in caplog.text
 
 

@@ -182,7 +182,7 @@ def test_what_another_hand_takes_or_alters_after_a_complete_run_is_made_again_at
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     done = again()
     assert done.status == 0, done.err
-    assert f"{path.relative_to(run)}: lost or altered since the last complete run; made again: " in done.err
+    assert f"{path.relative_to(run)}: missing or modified since the last complete run; recomputing: " in done.err
     done_again = {f"{part}/{unit}" for part, names in redone_units(before, run / "state").items() for unit in names}
     assert done_again == makers
     for maker in makers:

@@ -198,7 +198,7 @@ def test_an_empty_output_is_begun_with_the_months_to_learn_from(tmp_path: Path) 
 def test_an_empty_output_without_months_to_learn_from_is_refused_with_what_to_do(tmp_path: Path, word: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         resolve(configured(tmp_path, word), date(2026, 11, 23), afresh=True)
-    for told in (f"period: {word}", f"{tmp_path} holds nothing yet", "-o 'period=[", "-o 'training=["):
+    for told in (f"period: {word}", f"{tmp_path} is empty", "-o 'period=[", "-o 'training=["):
         assert told in str(caught.value)
     assert caught.value.status == 78
     assert not list(tmp_path.iterdir())
@@ -301,7 +301,7 @@ def test_no_run_drops_a_month_or_what_is_learned_from(
 @pytest.mark.parametrize("content", [b"a: [", b"config: {}", b"config: {period: since-last-release}", b"- 1", b""])
 def test_a_record_that_is_none_is_told_with_the_remedy(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "run.yaml").write_bytes(content)
-    with pytest.raises(DataError, match=r"run\.yaml does not tell the months.*run of a fixed period"):
+    with pytest.raises(DataError, match=r"run\.yaml does not record which months.*run again with a fixed period"):
         resolve(configured(tmp_path, "last-2-months"), date(2013, 1, 31), afresh=True)
     go(configured(tmp_path, ["2003-01", "2012-12"]), "2013-01-04")
     assert meaning(configured(tmp_path, "last-2-months"), "2013-02-04")[0].span == ("2003-01", "2013-01")
@@ -496,7 +496,7 @@ def test_without_anything_to_go_on_from_the_command_ends_with_the_status_of_a_wr
     for command in ("run", "search", "map", "check", "plan", "status"):
         done = invoke(command, world, "--output", tmp_path / "run", "-o", "training=null")
         assert done.status == 78, command
-        assert "holds nothing yet" in done.err
+        assert "is empty; first run" in done.err
         assert "Traceback" not in done.err
 
 

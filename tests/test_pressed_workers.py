@@ -120,8 +120,8 @@ def test_a_frozen_worker_is_told_of_and_replaced_and_its_unit_done_elsewhere(
         done = invoke(STAGE, config, "--output", run, "--scheduler", address)
         assert done.status == 0, done.err
         assert not psutil.pid_exists(pressed(tmp_path))
-    assert "is silent since 2 s; 1 of 2 workers go on" in done.err
-    assert "given up by the scheduler" in done.err
+    assert "has sent no heartbeat for 2 s; 1 of 2 workers continue" in done.err
+    assert "scheduler drops workers" in done.err
     assert files(run, without=OWN) == files(output, without=OWN)
     again = sum(begun(tmp_path).values()) - len(markers(run / "state"))
     assert again in {0, 1}, "no unit but the frozen one is done again, and that not where its marker stood"
@@ -187,7 +187,7 @@ def test_a_paused_worker_is_told_of_and_what_waits_for_it_is_done_by_the_others(
         log = (tmp_path / "cluster" / "dask-1.log").read_text()
     assert done.status == 0, done.err
     assert (log.count("Pausing worker"), log.count("Resuming worker")) == (1, 0)
-    assert "of its 900 MiB in use; 1 of 2 workers go on. Dask pauses a worker beyond" in done.err
+    assert "of its 900 MiB in use; 1 of 2 workers continue. Dask pauses a worker beyond" in done.err
     assert files(run, without=OWN) == files(output, without=OWN)
     assert set(begun(tmp_path).values()) == {1}, "no unit is done twice"
 
@@ -200,7 +200,7 @@ def test_workers_that_are_all_paused_are_told_of_and_waited_for(
         cluster(tmp_path, *LIMIT, **KEPT, **pressing(tmp_path, "fill", 2)) as address,
         started(STAGE, config, "--output", run, "--scheduler", address, log=log) as process,
     ):
-        wait_until(lambda: "no worker of the Dask cluster takes units" in log.read_text(), "the warning")
+        wait_until(lambda: "no Dask worker is accepting tasks" in log.read_text(), "the warning")
         assert process.poll() is None
         (tmp_path / "room").touch()
         assert process.wait(120) == 0, log.read_text()
@@ -236,7 +236,7 @@ def test_a_cluster_without_workers_is_told_of_again_and_again_and_waited_for(
         come.start()
         assert scheduler.run(lambda: client, workspace, work, lambda *_: None, "working") == []
         come.join()
-    assert "all workers of the Dask cluster, 1, take units again" in caplog.text
+    assert "all 1 Dask workers are accepting tasks again" in caplog.text
     assert ("dask worker" in caplog.text) is not local
     assert all(Path(workspace.output, name).exists() for name in "abcdefghijkl")
 

@@ -37,8 +37,8 @@ Replace = Annotated[
     bool,
     typer.Option(
         "--replace",
-        help="Delete the output's product if it is that of another name, area, grid or first month, or has later "
-        "months; without it that ends with 78.",
+        help="Delete the output's product if its name, area, grid or first month differ, or if it has later months; "
+        "without this option the command then ends with 78.",
     ),
 ]
 Wait = Annotated[
@@ -47,7 +47,7 @@ Wait = Annotated[
         "--wait-for-lease",
         metavar="DURATION",
         parser=as_seconds,
-        help="How long to wait, such as 15m, while another run writes to the output; by default that ends with 75 at "
-        "once.",
+        help="How long to wait, such as 15m, while another run writes to the output; by default the command ends "
+        "with 75 at once.",
     ),
 ]

@@ -79,22 +79,22 @@ ClusterFile = Annotated[
         "--cluster",
         metavar="FILE",
         envvar="SOILSCALE_CLUSTER",
-        help="In a Kubernetes Job: YAML of the DaskCluster and DaskAutoscaler to ask the Dask operator for.",
+        help="In a Kubernetes Job: YAML defining the DaskCluster and DaskAutoscaler to create.",
     ),
 ]
 Workers = Annotated[
     int | None,
     typer.Option(
-        "--workers", min=1, help="Worker processes of the local cluster, one per core by default; most of --cluster's."
+        "--workers",
+        min=1,
+        help="Worker processes of the local cluster (default: one per core); with --cluster: maximum of workers.",
     ),
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("-o", metavar="KEY=VALUE", help="Sets any configuration key, such as -o models.seed=1; repeatable."),
 ]
-Form = Annotated[
-    console.LogFormat, typer.Option("--log-format", help="How lines of the log look; json: one object a line.")
-]
+Form = Annotated[console.LogFormat, typer.Option("--log-format", help="Log format; json: one object per line.")]
 Metrics = Annotated[
     int | None,
     typer.Option(
@@ -103,9 +103,13 @@ Metrics = Annotated[
 ]
 MetricsAddress = Annotated[
     str,
-    typer.Option("--metrics-address", metavar="ADDRESS", help="Where they are served; 0.0.0.0 for other machines too."),
+    typer.Option(
+        "--metrics-address",
+        metavar="ADDRESS",
+        help="Address to serve them on; 0.0.0.0 makes them reachable from other machines.",
+    ),
 ]
-Level = Annotated[LogLevel, typer.Option("--log-level", help="How much is logged; debug also shows tracebacks.")]
+Level = Annotated[LogLevel, typer.Option("--log-level", help="Log level; debug also shows tracebacks.")]
 
 
 def main() -> None:
@@ -144,9 +148,9 @@ def _statuses(level: LogLevel, form: console.LogFormat = "text") -> Iterator[Non
     except SoilscaleError as error:
         _fail(str(error), error.status, level)
     except KeyboardInterrupt:
-        _fail("stopped before complete; run the same command again to resume", IncompleteError.status, level)
+        _fail("stopped before it was complete; run the same command again to resume", IncompleteError.status, level)
     except (TimeoutError, ConnectionError) as error:
-        _fail(f"the Dask cluster was lost ({error}); run the same command again", IncompleteError.status, level)
+        _fail(f"lost the Dask cluster ({error}); run the same command again", IncompleteError.status, level)
     except Exception as error:  # noqa: BLE001 - the last resort: a message, not a traceback
         _fail(f"unexpected {type(error).__name__}: {error}; see --log-level debug", SoilscaleError.status, level)
 
@@ -329,7 +333,7 @@ def _print(table: Table, lines: Sequence[str]) -> None:
 
 @app.command(epilog="Example: soilscale status moselle.yaml --output s3://bucket/moselle")
 def status(path: ConfigPath, output: Output = None, override: Overrides = None, log_level: Level = "info") -> None:
-    """How much of each stage is complete, without computing."""
+    """Show how much of each stage is complete; compute nothing."""
     from soilscale.runs.status import status as status_of
 
     with _statuses(log_level):
@@ -345,7 +349,7 @@ def status(path: ConfigPath, output: Output = None, override: Overrides = None, 
 
 @app.command(epilog="Example: soilscale check moselle.yaml")
 def check(path: ConfigPath, output: Output = None, override: Overrides = None, log_level: Level = "info") -> None:
-    """Validate the configuration, reach every catalog and the output, open assets of every source; change nothing."""
+    """Validate the configuration, contact every catalog and the output, open assets of every source; change nothing."""
     from soilscale.runs.status import check as check_of
 
     with _statuses(log_level):
@@ -373,10 +377,12 @@ def plan(
     path: ConfigPath,
     output: Output = None,
     override: Overrides = None,
-    memory: Annotated[int, typer.Option("--memory", metavar="MIB", min=1, help="What a worker may take.")] = 2048,
+    memory: Annotated[
+        int, typer.Option("--memory", metavar="MIB", min=1, help="Memory limit per worker (MiB).")
+    ] = 2048,
     log_level: Level = "info",
 ) -> None:
-    """Tell what a run will take, stage by stage, from the configuration and the frozen items; ask no catalog."""
+    """Estimate the resources of a run, stage by stage, without querying any catalog."""
     from soilscale.estimate.resources import foresee
 
     with _statuses(log_level):
@@ -395,7 +401,9 @@ def _tell_sizing(told: Sizing, lines: Sequence[str] = ()) -> None:
 
 @app.command(epilog='Example: soilscale init --place "Shaanxi" --period 2019-01 2021-12 shaanxi.yaml')
 def init(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration to write; none is overwritten.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Configuration to write; an existing file is never overwritten.")
+    ],
     bbox: Annotated[
         tuple[float, float, float, float] | None,
         typer.Option("--bbox", metavar="WEST SOUTH EAST NORTH", help="Area as a box, in degrees."),
@@ -417,7 +425,7 @@ def init(
     output: Output = None,
     log_level: Level = "info",
 ) -> None:
-    """Write a commented configuration: sources that cover area and period, a grid that fits, the accounts it needs."""
+    """Write a commented configuration: sources that cover area and period, a matching grid, and the accounts needed."""
     from soilscale import proposal
 
     with _statuses(log_level):
@@ -430,10 +438,10 @@ def init(
 
 @app.command(epilog="Example: soilscale profiles MOD11A2")
 def profiles(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show all of this profile.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this profile in full.")] = None,
     log_level: Level = "info",
 ) -> None:
-    """List the product profiles, with the catalogs that have each and the account that these need."""
+    """List the product profiles, the catalogs that hold each, and the account each needs."""
     from soilscale import listing
 
     with _statuses(log_level):
@@ -451,11 +459,14 @@ def profiles(
 def write_catalog(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of files; the catalog is written into it.")],
     profile: Annotated[
-        str | None, typer.Option("--profile", metavar="NAME", help="What the files are; else as their names say.")
+        str | None,
+        typer.Option(
+            "--profile", metavar="NAME", help="Product profile of the files; by default recognized by their names."
+        ),
     ] = None,
     log_level: Level = "info",
 ) -> None:
-    """Write a static STAC catalog of downloaded files, with a collection for each product."""
+    """Write a static STAC catalog for downloaded files, one collection per product."""
     from soilscale import catalog, listing
 
     with _statuses(log_level):
@@ -471,19 +482,19 @@ def write_catalog(
 
 @app.command(epilog="Example: soilscale demo demo-run --seed 1")
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the world and the run go.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder for the data set and the run.")],
     scheduler: Scheduler = None,
     workers: Workers = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the world.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the data set.")] = 0,
     log_level: Level = "info",
 ) -> None:
-    """Write an embedded world (STAC catalog, COGs, stations, the true fine maps, CONFIG) and run it."""
+    """Generate a synthetic example data set (STAC catalog, COGs, stations, true fine maps, CONFIG) and run it."""
     from soilscale import synthetic
 
     with _statuses(log_level):
         count = workers or os.cpu_count() or 1
         lasts = console.span(DEMO[0] + DEMO[1] / count)
-        logger.info("this takes about %s with %d workers, longer where the machine has other work", lasts, count)
+        logger.info("this takes about %s with %d workers, or longer if the machine is busy", lasts, count)
         with console.progress(err, "text") as progress:
             path = synthetic.write(folder, seed=seed, progress=progress)
         _conclude(

@@ -153,7 +153,7 @@ def _reached(choice: Choice, stack: ExitStack) -> Client:
         return stack.enter_context(Client(address or _start(stack, choice.workers), set_as_default=False))
     except ValueError as error:
         raise ConfigurationError(
-            f"{address!r} is no address of a Dask scheduler ({error}); expected tcp://HOST:PORT"
+            f"{address!r} is not a valid Dask scheduler address ({error}); expected tcp://HOST:PORT"
         ) from error
     except (OSError, TimeoutError) as error:
         raise ServiceError(f"no Dask scheduler answers at {address}: {error}; check --scheduler") from error

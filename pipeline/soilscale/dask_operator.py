@@ -92,7 +92,7 @@ class DaskCluster:
             return kr8s.api(namespace=self.job.namespace)
         except ValueError as error:
             raise ConfigurationError(
-                "--cluster: no service account and no kubeconfig is there by which Kubernetes could be reached; run in "
+                "--cluster: found neither a service account token nor a kubeconfig; run in "
                 "a pod whose token is mounted (automountServiceAccountToken), or set KUBECONFIG"
             ) from error
 

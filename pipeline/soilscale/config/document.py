@@ -10,7 +10,7 @@ import yaml
 from soilscale.errors import ConfigurationError
 
 REMEDIES: Mapping[str, str] = {
-    r"found character '\t'": "a tab, which YAML does not take; indent by blanks",
+    r"found character '\t'": "a tab, which YAML does not allow; indent with spaces",
     "mapping values are not allowed": "a key where none can stand; indent the keys of one section alike, and quote a "
     "value that holds a colon and a blank",
     "expected ',' or": "a bracket that is not closed, or a comma that is missing",
@@ -59,7 +59,7 @@ def parse(data: bytes | str, name: str) -> Any:
     except yaml.reader.ReaderError as error:
         found = f"character {error.character:#x}" if isinstance(error.character, int) else f"byte {error.character!r}"
         raise ConfigurationError(
-            f"{name} is not YAML: {found} at position {error.position} is none of a text; save the file as UTF-8"
+            f"{name} is not YAML: {found} at position {error.position} is not valid text; save the file as UTF-8"
         ) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark

@@ -266,7 +266,7 @@ def _take(workspace: Workspace, lease: Lease) -> int:
     term, found = _last(workspace)
     if found is not None:
         _outlive(workspace, found)
-        logger.warning("%s was held by %s, which is gone; this run goes on from there", workspace.output, found)
+        logger.warning("%s: the previous run (%s) has died; resuming", workspace.output, found)
     term, content = term + 1, _content(lease)
     new = storage.write_new(_url(workspace, term), content)
     if new and not storage.refuses_again(_url(workspace, term), content):

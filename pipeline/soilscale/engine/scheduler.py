@@ -378,7 +378,7 @@ class _Stream:
             logger.warning("%s %s: %s; tried again alone later", rest[0].stage, rest[0].name, error)
             if self.lost > MOST_KILLED:
                 raise IncompleteError(
-                    f"stage {rest[0].stage}: {self.lost} tasks lost their workers again and again, the last: "
+                    f"stage {rest[0].stage}: {self.lost} tasks repeatedly crashed their workers, the last: "
                     f"{rest[0].name} ({error}); {MEMORY}"
                 ) from error
         if rest[1:]:

@@ -46,8 +46,10 @@ PAUSED_LOCAL = (
 )
 """What to do about paused workers of a cluster that the command started itself."""
 
-GIVEN_UP = "what is silent for distributed.scheduler.worker-ttl is given up by the scheduler, and its units done again"
-"""What becomes of silent workers."""
+GIVEN_UP = (
+    "the scheduler drops workers without a heartbeat for distributed.scheduler.worker-ttl, and their tasks are rerun"
+)
+"""What becomes of workers without a heartbeat."""
 
 
 @dataclass
@@ -117,7 +119,7 @@ class Workers:
             used, limit = worker["metrics"].get("memory", 0), worker["memory_limit"] or 0
             return f"{address} is paused with {used / 2**20:.0f} of its {limit / 2**20:.0f} MiB in use"
         silence = now - self.alive[address][1]
-        return f"{address} is silent since {silence:.0f} s" if silence > SILENT else ""
+        return f"{address} has sent no heartbeat for {silence:.0f} s" if silence > SILENT else ""
 
     def _tell(self, count: int, ails: Mapping[str, str], now: float) -> None:
         """Say what has changed; that nothing goes on is said again and again."""
@@ -126,11 +128,11 @@ class Workers:
         if known == self.told and not (nothing and now - self.reminded > REMIND):
             return
         if known is None:
-            logger.info("all workers of the Dask cluster, %d, take units again", count)
+            logger.info("all %d Dask workers are accepting tasks again", count)
         elif nothing:
-            logger.warning("%s; the run waits, and goes on when a worker takes units", self._nobody(ails))
+            logger.warning("%s; waiting until a worker accepts tasks", self._nobody(ails))
         else:
-            going = f"{count - len(ails)} of {count} workers go on"
+            going = f"{count - len(ails)} of {count} workers continue"
             logger.warning("%s; %s. %s", _named(ails), going, self._remedies(ails))
         self.told, self.reminded = known, now
 
@@ -143,10 +145,10 @@ class Workers:
         """In words that no worker takes units, and what to do."""
         if not ails:
             return NO_LOCAL_WORKERS if self.local else NO_WORKERS
-        return f"no worker of the Dask cluster takes units: {_named(ails)}. {self._remedies(ails)}"
+        return f"no Dask worker is accepting tasks: {_named(ails)}. {self._remedies(ails)}"
 
     def _remedies(self, ails: Mapping[str, str]) -> str:
-        kinds = {" is paused ": PAUSED_LOCAL if self.local else PAUSED, " is silent ": GIVEN_UP}
+        kinds = {" is paused ": PAUSED_LOCAL if self.local else PAUSED, " has sent no heartbeat ": GIVEN_UP}
         return "; ".join(remedy for sign, remedy in kinds.items() if any(sign in said for said in ails.values()))
 
 

@@ -128,7 +128,7 @@ def accuracy_lines(given: Project) -> list[str]:
     table = tables.read_csv(given.workspace.report("baselines.csv"))
     rows = table[(table["season"] == "all") & (table["metric"] == "rmse")]
     own = method({season: model.algorithm for season, model in mapping.choose(given).items()})
-    words = {"truth": "against the known truth", "stations": "at the stations", "upscaled": "one scale up"}
+    words = {"truth": "against the known truth", "stations": "at the stations", "upscaled": "in the upscaling test"}
     lines = []
     for reference, part in rows.groupby("reference", sort=False):
         told = part["method"].where(part["method"] != own, f"our maps ({own})")

@@ -102,8 +102,8 @@ def _next(month: str) -> str:
 
 def _nothing_to_go_on(settings: Config, word: str) -> str:
     return (
-        f"period: {word} brings up to date what an output holds, and {settings.output} holds nothing yet; begin it "
-        "with a run of a fixed period, such as -o 'period=[2003-01, 2012-12]', or name the months that the models "
+        f"period: {word} extends an existing output, but {settings.output} is empty; first run a fixed period, such as "
+        "-o 'period=[2003-01, 2012-12]', or name the months that the models "
         "learn from, such as -o 'training=[2003-01, 2012-12]': the maps begin with them"
     )
 
@@ -133,8 +133,8 @@ def _held(workspace: Workspace) -> Held | None:
         )
     except (yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as error:
         raise DataError(
-            f"{workspace.resolved} does not tell the months that the output holds ({type(error).__name__}); "
-            "write it anew with a run of a fixed period, the months that the output holds"
+            f"{workspace.resolved} does not record which months the output contains ({type(error).__name__}); "
+            "run again with a fixed period: the months that the output contains"
         ) from error
 
 

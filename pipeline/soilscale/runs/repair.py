@@ -96,7 +96,7 @@ def restore(run: Project) -> None:
     if names:
         told = [*sorted(anew), *sorted({name for units in again.values() for name in units})]
         logger.warning(
-            "%s: lost or altered since the last complete run; made again: %s",
+            "%s: missing or modified since the last complete run; recomputing: %s",
             search.brief(names, "objects"),
             search.brief(told, "units") or "what it takes to replace them",
         )
