@@ -23,7 +23,13 @@ class Access:
 
 
 def as_seconds(text: str | float) -> float:
-    """Seconds of a duration such as ``90``, ``90s``, ``15m`` or ``1h30m``."""
+    """Seconds of a duration such as ``90``, ``90s``, ``15m`` or ``1h30m``.
+
+    Examples
+    --------
+    >>> as_seconds("1h30m")
+    5400.0
+    """
     if isinstance(text, float):
         return text
     parts = SPAN.fullmatch(text.strip())

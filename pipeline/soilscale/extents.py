@@ -35,7 +35,15 @@ SPARSE = 12.0
 
 
 def box(values: Any) -> Box | None:
-    """Read a STAC bbox of four or six numbers; None if it is not one."""
+    """Read a STAC bbox of four or six numbers; None if it is not one.
+
+    Examples
+    --------
+    >>> box([5.19, 47.63, 0, 7.29, 49.65, 4000])
+    (5.19, 47.63, 7.29, 49.65)
+    >>> box([5.19, "47.63"]) is None
+    True
+    """
     if not isinstance(values, (list, tuple)) or len(values) not in (4, 6):
         return None
     if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in values):
@@ -46,7 +54,13 @@ def box(values: Any) -> Box | None:
 
 
 def geometry_box(geometry: Any) -> Box | None:
-    """Bounding box of a GeoJSON geometry of any kind; None if it has no coordinates."""
+    """Bounding box of a GeoJSON geometry of any kind; None if it has no coordinates.
+
+    Examples
+    --------
+    >>> geometry_box({"type": "MultiPoint", "coordinates": [[5, 48], [7, 49]]})
+    (5.0, 48.0, 7.0, 49.0)
+    """
     points = list(_points(geometry))
     if not points:
         return None
@@ -70,6 +84,18 @@ def pieces(area: Box) -> list[Box]:
     """Cut a box at the antimeridian: one or two boxes within -180..180 degrees.
 
     Longitudes beyond 180 degrees (a product that counts 0..360) are brought back.
+
+    Examples
+    --------
+    Fiji, on both sides of the antimeridian:
+
+    >>> pieces((177.0, -19.0, -178.0, -16.0))
+    [(177.0, -19.0, 180.0, -16.0), (-180.0, -19.0, -178.0, -16.0)]
+
+    A product that counts longitudes from 0 to 360:
+
+    >>> pieces((190.0, 0.0, 200.0, 10.0))
+    [(-170.0, 0.0, -160.0, 10.0)]
     """
     west, south, east, north = area
     if -180 <= west <= east <= 180:  # noqa: PLR2004 - within the antimeridian
@@ -85,7 +111,13 @@ def pieces(area: Box) -> list[Box]:
 
 
 def intersects(one: Box, other: Box) -> bool:
-    """Whether two boxes share a point; a common edge counts, and 180 degrees west are 180 degrees east."""
+    """Whether two boxes share a point; a common edge counts, and 180 degrees west are 180 degrees east.
+
+    Examples
+    --------
+    >>> intersects((170.0, -20.0, -170.0, -10.0), (185.0, -15.0, 190.0, -12.0))
+    True
+    """
     if one[1] > other[3] or other[1] > one[3]:
         return False
     ahead, back = (other[0] - one[0]) % 360, (one[0] - other[0]) % 360
@@ -93,7 +125,13 @@ def intersects(one: Box, other: Box) -> bool:
 
 
 def width(area: Box) -> float:
-    """Degrees of longitude from the west of a box to its east."""
+    """Degrees of longitude from the west of a box to its east.
+
+    Examples
+    --------
+    >>> width((170.0, -20.0, -170.0, -10.0))
+    20.0
+    """
     west, _, east, _ = area
     return east - west if east >= west else east - west + 360
 
@@ -105,6 +143,11 @@ def around(longitudes: NDArray[np.floating], latitudes: NDArray[np.floating]) ->
     ----------
     longitudes, latitudes
         Degrees, finite, of the same shape; longitudes in any count.
+
+    Examples
+    --------
+    >>> around(np.array([179.0, -179.0]), np.array([-17.0, -18.0]))
+    (179.0, -18.0, -179.0, -17.0)
     """
     south, north = float(latitudes.min()), float(latitudes.max())
     west, across = _narrowest([(float(longitude), 0.0) for longitude in np.unique(longitudes)])
@@ -160,6 +203,13 @@ def turn(crs: str) -> float | None:
     ----------
     crs
         Anything that pyproj understands.
+
+    Examples
+    --------
+    >>> turn("EPSG:4326")
+    360.0
+    >>> turn("EPSG:3035") is None
+    True
     """
     parsed = CRS.from_user_input(crs)
     if parsed.is_geographic:
@@ -193,6 +243,11 @@ def turned(x: ArrayLike, near: float, whole: float | None) -> NDArray[np.float64
         The place.
     whole
         Width of a turn (`turn`); None: the map does not repeat itself, and they stay as they are.
+
+    Examples
+    --------
+    >>> turned([350.0, 10.0], near=0.0, whole=360.0).tolist()
+    [-10.0, 10.0]
     """
     values = np.asarray(x, dtype="float64")
     if whole is None:
@@ -204,7 +259,13 @@ def turned(x: ArrayLike, near: float, whole: float | None) -> NDArray[np.float64
 
 
 def padded(area: Box, degrees: float) -> Box:
-    """Widen a box by so many degrees on every side."""
+    """Widen a box by so many degrees on every side.
+
+    Examples
+    --------
+    >>> padded((5.0, 48.0, 7.0, 49.0), 1.0)
+    (4.0, 47.0, 8.0, 50.0)
+    """
     return grown(area, degrees, degrees)
 
 

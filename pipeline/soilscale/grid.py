@@ -46,7 +46,13 @@ Bounds = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Tile:
-    """A rectangle of whole coarse cells; the unit of space in which everything is read and written."""
+    """A rectangle of whole coarse cells; the unit of space in which everything is read and written.
+
+    Examples
+    --------
+    >>> Tile(0, 1, (slice(0, 2), slice(2, 4)), (slice(0, 50), slice(50, 100))).name
+    'r000c001'
+    """
 
     row: int
     column: int
@@ -155,6 +161,15 @@ def cover(
     ------
     ValueError
         If the CRS is unknown, or the area is empty or cannot be expressed in it.
+
+    Examples
+    --------
+    >>> from shapely.geometry import box
+    >>> grid = cover(box(108.5, 34.25, 109.25, 35.0), "EPSG:4326", 0.25, 25)
+    >>> grid.shape, grid.left, grid.top
+    ((3, 3), 108.5, 35.0)
+    >>> grid.fine.shape
+    Shape2d(x=75, y=75)
     """
     try:
         parsed = CRS.from_user_input(crs)
@@ -247,6 +262,11 @@ def lonlat_bounds(bounds: Bounds, crs: str) -> extents.Box:
     ------
     ValueError
         If nothing of it lies on the Earth.
+
+    Examples
+    --------
+    >>> lonlat_bounds((170.0, -20.0, 190.0, -10.0), "EPSG:4326")
+    (170.0, -20.0, -170.0, -10.0)
     """
     left, bottom, right, top = bounds
     to_lonlat = extents.transformer(crs, LONLAT)
@@ -273,7 +293,15 @@ def _holds_pole(bounds: Bounds, crs: str, pole: float) -> bool:
 
 
 def centres(geobox: GeoBox) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Cell centres in the CRS's units: y descending, shape ``(rows,)``, and x ascending, shape ``(columns,)``."""
+    """Cell centres in the CRS's units: y descending, shape ``(rows,)``, and x ascending, shape ``(columns,)``.
+
+    Examples
+    --------
+    >>> from shapely.geometry import box
+    >>> y, x = centres(cover(box(0, 0, 0.5, 0.5), "EPSG:4326", 0.25, 25).coarse)
+    >>> y.tolist(), x.tolist()
+    ([0.375, 0.125], [0.125, 0.375])
+    """
     transform: Affine = geobox.transform
     rows, columns = geobox.shape
     return (
@@ -283,7 +311,15 @@ def centres(geobox: GeoBox) -> tuple[NDArray[np.floating], NDArray[np.floating]]
 
 
 def inside(geobox: GeoBox, area: BaseGeometry) -> NDArray[np.bool_]:
-    """Cells whose centre lies in an area given in longitude and latitude, shape ``(rows, columns)``."""
+    """Cells whose centre lies in an area given in longitude and latitude, shape ``(rows, columns)``.
+
+    Examples
+    --------
+    >>> from shapely.geometry import box
+    >>> grid = cover(box(0, 0, 0.5, 0.25), "EPSG:4326", 0.25, 25)
+    >>> inside(grid.coarse, box(0, 0, 0.2, 0.25)).tolist()
+    [[True, False]]
+    """
     y, x = centres(geobox)
     grid_x, grid_y = np.meshgrid(x, y)
     shape = on_map(area, str(geobox.crs))

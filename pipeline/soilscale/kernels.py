@@ -62,6 +62,12 @@ def block_mean(values: Floats, ratio: int) -> tuple[Float64s, Float64s]:
     -------
     mean, fraction
         Each of shape ``(..., Y // ratio, X // ratio)``; the mean is NaN where no cell is valid.
+
+    Examples
+    --------
+    >>> mean, valid = block_mean(np.array([[1.0, 3.0], [5.0, np.nan]]), 2)
+    >>> mean.tolist(), valid.tolist()
+    ([[3.0]], [[0.75]])
     """
     if ratio == 1:
         valid = np.isfinite(values)
@@ -255,6 +261,14 @@ def conserve(
     -------
     map, clamped
         Shape ``(Y, X)``; `clamped` marks values that had left the range.
+
+    Examples
+    --------
+    The mean of the cell becomes the observation; the pattern within it stays:
+
+    >>> fitted, clamped = conserve(np.array([[0.1, 0.2], [0.2, 0.3]]), np.array([[0.25]]), 2, 0.0, 0.6)
+    >>> round(float(fitted.mean()), 6), bool(clamped.any())
+    (0.25, False)
     """
     most, _ = block_mean(np.where(np.isfinite(prediction), upper, np.nan), ratio)
     observed = np.where((observed >= lower) & (observed <= most + TOLERANCE), observed, np.nan)
@@ -339,6 +353,14 @@ def terrain(rise: Floats) -> Float64s:
     -------
     array
         Shape ``(3, Y, X)``: slope in degrees, northness and eastness.
+
+    Examples
+    --------
+    Land that rises by 1 m in 10 m towards the north faces south:
+
+    >>> slope, northness, eastness = terrain(np.array([[[0.0]], [[0.1]]]))
+    >>> slope.round(2).tolist(), northness.round(3).tolist()
+    ([[5.71]], [[-0.1]])
     """
     east, north = rise
     steepness = np.hypot(east, north)
@@ -356,12 +378,25 @@ def porosity(sand: Floats, clay: Floats) -> Floats:
     ----------
     sand, clay
         % of weight, of equal shape, NaN where missing.
+
+    Examples
+    --------
+    >>> porosity(np.array([40.0]), np.array([20.0])).round(4).tolist()
+    [0.4408]
     """
     return (50.5 - 0.142 * sand - 0.037 * clay) / 100
 
 
 def aspect(northness: Floats, eastness: Floats) -> Float64s:
-    """Downhill direction, degrees clockwise from north, 0 on flat land, from what `terrain` gives."""
+    """Downhill direction, degrees clockwise from north, 0 on flat land, from what `terrain` gives.
+
+    Examples
+    --------
+    A slope that faces east:
+
+    >>> aspect(np.array([0.0]), np.array([0.3])).tolist()
+    [90.0]
+    """
     return np.degrees(np.arctan2(eastness, northness)) % 360
 
 

@@ -53,12 +53,23 @@ def block_side(shape: tuple[int, int]) -> int:
     ----------
     shape
         Rows and columns of the coarse grid.
+
+    Examples
+    --------
+    >>> block_side((10, 8))
+    2
     """
     return min(8, max(2, min(shape) // 3))
 
 
 def places(blocks: pd.Series[str]) -> pd.Series[str]:
-    """Blocks without their year, such as ``r02c01``: what is the same square of cells in every year."""
+    """Blocks without their year, such as ``r02c01``: what is the same square of cells in every year.
+
+    Examples
+    --------
+    >>> places(pd.Series(["r02c01-2005", "r02c01-2006"])).tolist()
+    ['r02c01', 'r02c01']
+    """
     kinds = blocks.astype("category").cat
     names = kinds.categories.str.rpartition("-").get_level_values(0).to_numpy()
     squares: pd.Series[Any] = pd.Series(pd.Categorical(names[kinds.codes.to_numpy()]), blocks.index)

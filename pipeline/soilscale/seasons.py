@@ -49,6 +49,15 @@ class Seasons:
     ------
     ValueError
         If the months are not a partition of 1..12, or a season is empty or named ``all``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> seasons = Seasons({"wet": (5, 6, 7, 8, 9), "dry": (10, 11, 12, 1, 2, 3, 4)})
+    >>> seasons.name(np.datetime64("2005-02"))
+    'dry'
+    >>> str(seasons.start(np.datetime64("2005-02")))
+    '2004-10'
     """
 
     months: Mapping[str, Sequence[int]]
@@ -116,26 +125,56 @@ class Seasons:
 
 
 def as_month(date: str | np.datetime64) -> np.datetime64:
-    """Month in which a date lies, as ``datetime64[M]``."""
+    """Month in which a date lies, as ``datetime64[M]``.
+
+    Examples
+    --------
+    >>> str(as_month("2005-07-19"))
+    '2005-07'
+    """
     return np.datetime64(date).astype("datetime64[M]")
 
 
 def following(date: np.datetime64) -> np.datetime64:
-    """Date one later in its own unit: the next year, month, day or minute."""
+    """Date one later in its own unit: the next year, month, day or minute.
+
+    Examples
+    --------
+    >>> str(following(np.datetime64("2005-12")))
+    '2006-01'
+    """
     one: Any = np.array(1, dtype=f"timedelta64[{np.datetime_data(date.dtype)[0]}]")
     return date + one
 
 
 def calendar_month(month: np.datetime64) -> int:
-    """Month of the year, 1..12."""
+    """Month of the year, 1..12.
+
+    Examples
+    --------
+    >>> calendar_month(np.datetime64("2005-07"))
+    7
+    """
     return int(as_month(month).astype(int) % 12) + 1
 
 
 def month_range(first: str | np.datetime64, last: str | np.datetime64) -> Months:
-    """Every month from `first` to `last`, both inclusive, as ``datetime64[M]``, shape ``(n,)``."""
+    """Every month from `first` to `last`, both inclusive, as ``datetime64[M]``, shape ``(n,)``.
+
+    Examples
+    --------
+    >>> [str(month) for month in month_range("2004-12", "2005-02")]
+    ['2004-12', '2005-01', '2005-02']
+    """
     return np.arange(as_month(first), as_month(last) + np.timedelta64(1, "M"))
 
 
 def position(months: Months, month: np.datetime64) -> int:
-    """Position of a month in a run of months; negative before the first."""
+    """Position of a month in a run of months; negative before the first.
+
+    Examples
+    --------
+    >>> position(month_range("2004-12", "2005-02"), np.datetime64("2005-02"))
+    2
+    """
     return int((month - months[0]).astype(int))

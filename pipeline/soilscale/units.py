@@ -77,7 +77,13 @@ class UnitError(ValueError):
 
 @dataclass(frozen=True)
 class Linear:
-    """Value in one unit = value in another x factor + offset."""
+    """Value in one unit = value in another x factor + offset.
+
+    Examples
+    --------
+    >>> Linear(factor=1.0, offset=273.15)(20.0)
+    293.15
+    """
 
     factor: float = 1.0
     offset: float = 0.0
@@ -88,7 +94,15 @@ class Linear:
 
 
 def stated(text: object) -> str | None:
-    """Text of a unit, stripped; None if it states none."""
+    """Text of a unit, stripped; None if it states none.
+
+    Examples
+    --------
+    >>> stated(" mm ")
+    'mm'
+    >>> stated("n/a") is None
+    True
+    """
     if not isinstance(text, str) or text.strip().lower() in MISSING:
         return None
     return text.strip()
@@ -108,6 +122,18 @@ def linear(stated: str, wanted: str, *, month: float = MONTH, year: float = YEAR
     ------
     UnitError
         If one is not understood, or their dimensions differ; mass of water by area counts as its height.
+
+    Examples
+    --------
+    >>> linear("mm/hr", "mm day-1")
+    Linear(factor=24.0, offset=0.0)
+    >>> linear("celsius", "K")(20.0)
+    293.15
+
+    A mass of water per area is its height:
+
+    >>> linear("kg m-2", "mm")
+    Linear(factor=1.0, offset=0.0)
     """
     if canonical(stated) == canonical(wanted):
         return Linear()
@@ -134,7 +160,13 @@ def _value(number: float, stated: Any, wanted: Any, density: Any) -> float:
 
 
 def is_known(text: str) -> bool:
-    """Whether a text is understood as a unit."""
+    """Whether a text is understood as a unit.
+
+    Examples
+    --------
+    >>> is_known("furlong/fortnight"), is_known("mystery")
+    (True, False)
+    """
     try:
         _quantity(text)
     except UnitError:
@@ -151,6 +183,13 @@ def period(text: str) -> float | None:
     ------
     UnitError
         If the unit is not understood.
+
+    Examples
+    --------
+    >>> period("kg/m^2/8day")
+    8.0
+    >>> period("mm/hr") is None
+    True
     """
     unit = _quantity(text)
     if _power(unit, "month") == -1:
@@ -163,7 +202,15 @@ def period(text: str) -> float | None:
 
 @lru_cache(maxsize=1024)
 def canonical(text: str) -> str:
-    """CF spelling of a unit; a text that is not understood as it is."""
+    """CF spelling of a unit; a text that is not understood as it is.
+
+    Examples
+    --------
+    >>> canonical("mm/month")
+    'mm month-1'
+    >>> canonical("degrees celsius")
+    'degC'
+    """
     if text in NAMES:
         return NAMES[text]
     try:

@@ -76,7 +76,15 @@ class _Own:
 
 
 def instant(text: Any) -> datetime | None:
-    """Read an RFC 3339 date and time, UTC unless it says otherwise; None if it is not one."""
+    """Read an RFC 3339 date and time, UTC unless it says otherwise; None if it is not one.
+
+    Examples
+    --------
+    >>> instant("2005-01-01T08:00:00+08:00").isoformat()
+    '2005-01-01T00:00:00+00:00'
+    >>> instant("January 2005") is None
+    True
+    """
     if not isinstance(text, str):
         return None
     try:
@@ -87,7 +95,13 @@ def instant(text: Any) -> datetime | None:
 
 
 def start(properties: Mapping[str, Any]) -> np.datetime64 | None:
-    """First instant that an item's properties name, by their own clock, ``datetime64[s]``; None if they name none."""
+    """First instant that an item's properties name, by their own clock, ``datetime64[s]``; None if they name none.
+
+    Examples
+    --------
+    >>> start({"datetime": None, "start_datetime": "2005-01-01T00:00:00Z"})
+    np.datetime64('2005-01-01T00:00:00')
+    """
     moment = _moment(properties.get("start_datetime")) or _moment(properties.get("datetime"))
     return None if moment is None else _second(moment)
 

@@ -60,6 +60,11 @@ def last_complete(today: date) -> np.datetime64:
     ----------
     today
         Date, UTC.
+
+    Examples
+    --------
+    >>> str(last_complete(date(2026, 3, 15)))
+    '2026-02'
     """
     return np.datetime64(today, "M") - np.timedelta64(1, "M")
 
@@ -71,6 +76,11 @@ def first_of(word: str, last: np.datetime64) -> np.datetime64 | None:
     ----------
     word
         Relative period, such as ``last-3-months``.
+
+    Examples
+    --------
+    >>> str(first_of("last-3-months", np.datetime64("2026-02")))
+    '2025-12'
     """
     found = LAST.fullmatch(word)
     return None if found is None else last - np.timedelta64(int(found[1]) - 1, "M")

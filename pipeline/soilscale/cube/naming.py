@@ -45,7 +45,13 @@ def factor(source: Source, name: str) -> str:
 
 
 def lagged(name: str, lag: int) -> str:
-    """Name of a feature shifted back by some months."""
+    """Name of a feature shifted back by some months.
+
+    Examples
+    --------
+    >>> lagged("precipitation", 1)
+    'precipitation_lag1'
+    """
     return f"{name}_lag{lag}" if lag else name
 
 

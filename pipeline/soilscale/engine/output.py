@@ -12,7 +12,13 @@ from soilscale import storage
 
 @dataclass(frozen=True)
 class Workspace:
-    """The output of one configuration."""
+    """The output of one configuration.
+
+    Examples
+    --------
+    >>> Workspace("s3://bucket/moselle").model("winter", "random_forest", "model.json")
+    's3://bucket/moselle/models/winter/random_forest/model.json'
+    """
 
     output: str
     term: int | None = None
@@ -70,7 +76,15 @@ class Workspace:
 
 
 def digest(*parts: object) -> str:
-    """Short SHA-256 of plain data, the same in every process and on every machine."""
+    """Short SHA-256 of plain data, the same in every process and on every machine.
+
+    Examples
+    --------
+    The same in every process and on every machine:
+
+    >>> digest("lst", [1, 2]) == digest("lst", (1, 2))
+    True
+    """
     text = json.dumps(parts, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -29,12 +29,24 @@ Exists = Callable[[str], bool]
 
 
 def is_file_url(href: str) -> bool:
-    """Whether an href is a ``file:`` URL."""
+    """Whether an href is a ``file:`` URL.
+
+    Examples
+    --------
+    >>> is_file_url("file:///data/a.tif"), is_file_url("/data/a.tif")
+    (True, False)
+    """
     return FILE.match(href) is not None
 
 
 def local_path(href: str) -> str:
-    """Path that a ``file:`` URL stands for; one that was written without encoding is understood too."""
+    """Path that a ``file:`` URL stands for; one that was written without encoding is understood too.
+
+    Examples
+    --------
+    >>> local_path("file:///data/my%20maps/a.tif")
+    '/data/my maps/a.tif'
+    """
     written = FILE.sub("", href, count=1)
     return _existing([unquote(written), written], os.path.exists)
 
@@ -50,6 +62,13 @@ def absolute(href: str, base: str, exists: Exists = os.path.exists) -> str:
         Absolute path or URL of that document.
     exists
         Says whether there is an object under a URL; asked only of names with ``%``, ``?`` or ``#``.
+
+    Examples
+    --------
+    >>> absolute("../tiles/a b.tif", "https://example.org/stac/item.json")
+    'https://example.org/tiles/a%20b.tif'
+    >>> absolute("b.tif", "s3://bucket/stac/item.json")
+    's3://bucket/stac/b.tif'
     """
     for prefix, scheme in VSI:
         if href.startswith(prefix) and (scheme or WEB.match(href, len(prefix))):
@@ -71,7 +90,13 @@ def absolute(href: str, base: str, exists: Exists = os.path.exists) -> str:
 
 
 def encoded(url: str) -> str:
-    """URL as it is asked for; only those of the web are percent-encoded."""
+    """URL as it is asked for; only those of the web are percent-encoded.
+
+    Examples
+    --------
+    >>> encoded("https://example.org/å b.tif?sig=a%2Fb")
+    'https://example.org/%C3%A5%20b.tif?sig=a%2Fb'
+    """
     web = WEB.match(url)
     if web is None:
         return url
@@ -80,7 +105,13 @@ def encoded(url: str) -> str:
 
 
 def as_href(url: str) -> str:
-    """Path or URL as a document may link it: a path that is no URI reference as it stands becomes a ``file:`` URL."""
+    """Path or URL as a document may link it: a path that is no URI reference as it stands becomes a ``file:`` URL.
+
+    Examples
+    --------
+    >>> as_href("/data/my maps/a.tif")
+    'file:///data/my%20maps/a.tif'
+    """
     if SCHEME.match(url) or quote(url, safe="/:~!$&'()*+,;=@") == url:
         return encoded(url)
     return PurePosixPath(url).as_uri() if url.startswith("/") else quote(url)
