@@ -142,6 +142,7 @@ def prove(workspace: Workspace, afresh: bool = False) -> None:
     if workspace.term is None:
         return
     now = boot_clock()
+    # A listing is a request on S3, and one before each chunk would double the writes; on a folder it costs nothing.
     if not afresh and now - _PROVEN.get(workspace, float("-inf")) < PROOF and not storage.is_local(workspace.output):
         return
     if max(_terms(workspace), default=0) != workspace.term:
@@ -267,14 +268,17 @@ def _take(workspace: Workspace, lease: Lease) -> int:
     if found is not None:
         _outlive(workspace, found)
         logger.warning("%s: the previous run (%s) has died; resuming", workspace.output, found)
+    # A new object each term, never the old one overwritten: of two runs that begin at once one gets the number.
     term, content = term + 1, _content(lease)
     new = storage.write_new(_url(workspace, term), content)
+    # Some stores accept conditional writes and ignore the condition. There a second look, later, decides.
     if new and not storage.refuses_again(_url(workspace, term), content):
         time.sleep(LOOK)
     last, now = _last(workspace)
     if now is None or now.identity != lease.identity:
         raise _refusal(workspace, now or lease)
     _sweep(workspace, last)
+    # Workers of the dead holder rely on their last proof for `PROOF` seconds.
     if found is not None and not storage.is_local(workspace.output):
         time.sleep(PROOF)
     return last
@@ -292,6 +296,7 @@ def _outlive(workspace: Workspace, found: Lease) -> None:
     Silent is who does not raise the number of renewals, whatever the clocks of the two hosts say. A process of this
     host that is alive is not waited for, unless it is suspended.
     """
+    # A process number says nothing about another host, nor about another container of this one.
     if _is_near(found):
         state = _process(found)
         if state == "gone":
@@ -319,6 +324,7 @@ def _process(lease: Lease) -> Literal["alive", "suspended", "gone"]:
     if lease.pid == os.getpid():
         return "alive" if lease.identity in _HELD else "gone"
     try:
+        # Numbers are used again: after a reboot of a container the same number is likely another process.
         same = abs(started_at(lease.pid) - lease.born) < 1
         status = psutil.Process(lease.pid).status()
     except psutil.NoSuchProcess:
@@ -354,6 +360,7 @@ class _Keeper(threading.Thread):
                 self._renew()
             except IncompleteError as error:
                 self.lost = str(error)
+                # From a thread: only a signal interrupts what the main thread waits for.
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
             except SoilscaleError as error:
@@ -368,6 +375,7 @@ class _Keeper(threading.Thread):
             Also if the last renewal is longer ago than `EXPIRY`, by a clock that counts the time in which this host or
             process was suspended: others may take the run for dead.
         """
+        # `time.monotonic` stands still while a laptop sleeps, and would let the run write under a lease that is void.
         silent = boot_clock() - self.renewed
         if silent > EXPIRY:
             raise IncompleteError(
@@ -392,6 +400,7 @@ class _Keeper(threading.Thread):
             return
         try:
             term = (self.workspace.term or 0) + 1
+            # Not ours to end if another run has begun a later term.
             if max(_terms(self.workspace), default=0) < term:
                 storage.write_new(_url(self.workspace, term), _content(None))
                 _sweep(self.workspace, term)

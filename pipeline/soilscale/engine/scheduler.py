@@ -109,6 +109,8 @@ def run(
     stage = units[0].stage if units else ""
     found = markers(workspace, stage) if units else set()
     todo = [unit for unit in units if unit.marker not in found]
+    # Before anything is done: a marker of an earlier plan would count a unit of the same name as complete in a later
+    # run.
     _withdraw(workspace, units, found)
     done = len(units) - len(todo)
     metrics.planned(stage, done, len(units))
@@ -116,12 +118,15 @@ def run(
     tally = _Tally(lambda count: progress(doing, count, len(units)), done)
     attempt = 0
     while todo and attempt < ATTEMPTS:
+        # 0, 1, 3 s: a store that throttles needs a pause, the first try none.
         time.sleep(2**attempt - 1)
         before = tally.done
         dead = tally.take(_Stream(connect(), workspace, todo))
         todo = tally.left(todo)
         if todo and dead != "refused":
             logger.warning("%s: %d units are to be tried again, the first: %s", stage, len(todo), tally.first)
+        # A store that refuses will refuse again. Progress before a service went away earns the attempts anew: in a run
+        # of days it may be away more than three times.
         attempt = ATTEMPTS if dead == "refused" else 1 if dead and tally.done > before else attempt + 1
     undone = len(units) - tally.done
     if undone:
@@ -159,6 +164,7 @@ class _Tally:
         with closing(stream.receipts()) as receipts:
             for receipt in receipts:
                 metrics.tried(receipt)
+                # In a row, not in all: one failure in a thousand is no dead service.
                 row = row + 1 if receipt.outcome in AWAY else 0
                 if receipt.outcome in AWAY:
                     self.away[receipt.name] = receipt.message
@@ -180,6 +186,7 @@ class _Tally:
         self.done += 1
         self.progress(self.done)
         if receipt.outcome != "done":
+            # A catalog with a wrong fill value fails in every unit; the log names each kind of failure once.
             level = logging.DEBUG if kind(receipt) in self.kinds else logging.ERROR
             self.kinds.add(kind(receipt))
             self.missing.append(receipt)
@@ -254,6 +261,7 @@ class _Stream:
             while self.flying:
                 yield from self._land(self._next())
                 self._more()
+            # Only now: a suspect beside other units would take them with it, and cast suspicion on them.
             self.most = DEATHS_ALONE
             while self.suspects:
                 yield self._alone(*self.suspects.popleft())
@@ -275,6 +283,8 @@ class _Stream:
     def _more(self) -> None:
         """Submit tasks, so that the cluster has its number again."""
         self._look()
+        # Not all at once: a nation has a million units, and the scheduler keeps every task that it has been given in
+        # memory.
         while self.taken < len(self.units) and len(self.flying) < IN_FLIGHT * self.threads:
             batch = self.units[self.taken : self.taken + self._size()]
             self.taken += len(batch)
@@ -312,6 +322,7 @@ class _Stream:
         kin = self._kin()
         if self.seconds is None:
             return kin
+        # Towards the end of a stage tasks shrink, so that no thread waits for one that carries many units.
         share = (len(self.units) - self.taken) // (IN_FLIGHT * self.threads)
         return max(kin, min(int(TASK_SECONDS / max(self.seconds, 1e-6)), share, MOST_UNITS))
 
@@ -325,7 +336,9 @@ class _Stream:
 
     def _submit(self, batch: Sequence[Unit]) -> None:
         unit = batch[0]
+        # A key of its own each time: Dask answers a key that it knows with the result it remembers.
         key = f"{unit.stage}-{unit.name}-{unit.digest}-{time.monotonic_ns()}"
+        # Packed here: otherwise Dask walks through all arguments of all units in search of futures.
         future = self.client.submit(_perform, pickle.dumps((self.name, self.workspace, batch)), key=key, pure=False)
         self.flying[key] = _Task(future, batch)
         future.add_done_callback(lambda _: self.landed.put(key))
@@ -340,6 +353,8 @@ class _Stream:
         """
         task = self.flying.pop(key)
         try:
+            # Dask itself gives up after `allowed-failures` deaths, which are the scheduler's to set; a local worker
+            # that runs out of memory would be started and lost again and again.
             if self._dies(key) and not task.future.done():
                 raise self.deaths.of(key)
             receipts: list[Receipt] = task.future.result(timeout=LOOK_EVERY)
@@ -370,6 +385,7 @@ class _Stream:
 
     def _suspect(self, batch: Sequence[Unit], error: LostError) -> list[Receipt]:
         """Suspect the unit that ran, or was next, when a task lost its workers; those after it go on together."""
+        # Units of a task are done in order, so the first without a marker ran, or was next, when the worker died.
         complete = list(takewhile(lambda unit: is_complete(self.workspace, unit), batch))
         rest = batch[len(complete) :]
         if rest:

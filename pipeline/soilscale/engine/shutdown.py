@@ -73,6 +73,7 @@ def end(client: Client, name: str) -> None:
     if client.status != "running":
         return
     try:
+        # On the workers' event loop: a task would wait behind those that it is to stop.
         left = client.run(_quiet, name, PATIENCE, on_error="ignore", callback_timeout=PATIENCE + 1)
     except (OSError, TimeoutError, RuntimeError):
         return

@@ -92,6 +92,7 @@ def perform(workspace: Workspace, units: Sequence[Unit], ended: Callable[[], boo
     for unit in units:
         if ended():
             break
+        # One look for the whole task in the usual case: if its first unit is not complete, none was begun.
         complete = begun and is_complete(workspace, unit)
         receipts.append(Receipt(unit.stage, unit.name, "done", "", 0.0) if complete else _do(workspace, unit))
         if receipts[-1].outcome == "unreachable":
@@ -126,6 +127,7 @@ def _done(workspace: Workspace, unit: Unit, fence: storage.Fence) -> Receipt:
             kept = unit.work(workspace, *unit.arguments)
         except (ConfigurationError, ServiceError, IncompleteError):
             raise
+        # A worker with another image: no fault of the input, so no marker says that the unit failed.
         except ImportError as error:
             return receipt("unreachable", f"{error}; see that workers have the packages that the runner has")
         except Exception as error:
@@ -135,6 +137,7 @@ def _done(workspace: Workspace, unit: Unit, fence: storage.Fence) -> Receipt:
             made, marker = receipt("done"), unit.marker
         _mark(workspace, made, marker, kept)
     except RefusedError as error:
+        # A refused input is one missing unit; a refused output is the end of the run.
         if error.url.startswith(workspace.output):
             raise
         return receipt("refused", str(error))
