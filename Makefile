@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test test-deploy profiles chart browser docs clean
+.PHONY: help setup demo check test test-deploy profiles modules chart browser docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,9 @@ test-deploy: check ## every proof of image and chart, the longer ones and those 
 
 profiles: $(INSTALLED) ## renew docs/profiles.md, which is made from the product profiles
 	$(BIN)/python -c "from pathlib import Path; from soilscale import listing; Path('docs/profiles.md').write_text(listing.page(), 'utf-8')"
+
+modules: $(INSTALLED) ## renew docs/modules.md, the map of the modules
+	$(BIN)/python tests/modules.py
 
 chart: $(INSTALLED) ## renew what is made from the chart: the table in its README and the golden renders of the tests
 	$(BIN)/python helm/document.py

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import modules
 import soilscale
 
 PACKAGE = Path(soilscale.__file__).parent
@@ -17,7 +18,7 @@ def name_of(path: Path) -> str:
     return ".".join(("soilscale", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
 
 
-def faces(modules: set[str]) -> dict[tuple[str, str], str]:
+def faces(names: set[str]) -> dict[tuple[str, str], str]:
     """Package and name that it attaches lazily -> module that the name comes from."""
     found = {}
     for stub in PACKAGE.rglob("__init__.pyi"):
@@ -26,21 +27,21 @@ def faces(modules: set[str]) -> dict[tuple[str, str], str]:
             if isinstance(node, ast.ImportFrom):
                 for each in node.names:
                     module = f"{package}.{node.module or each.name}"
-                    assert module in modules, f"{stub}: {module}"
+                    assert module in names, f"{stub}: {module}"
                     found[package, each.asname or each.name] = module
     return found
 
 
-def imports(path: Path, modules: set[str], attached: dict[tuple[str, str], str]) -> set[str]:
+def imports(path: Path, names: set[str], attached: dict[tuple[str, str], str]) -> set[str]:
     """Modules that a module takes names from, at its top, within functions or through a lazy face."""
     tree, found, local = ast.parse(path.read_text()), set(), {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "soilscale":
             for each in node.names:
                 module = f"{node.module}.{each.name}"
-                if module in modules:
+                if module in names:
                     local[each.asname or each.name] = module
-                found.add(module if module in modules else attached.get((node.module or "", each.name), node.module))
+                found.add(module if module in names else attached.get((node.module or "", each.name), node.module))
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             found.add(attached.get((local.get(node.value.id, ""), node.attr)))
@@ -62,3 +63,7 @@ def test_no_module_imports_itself_in_the_end() -> None:
 @pytest.mark.parametrize("package", ["engine", "tasks", "stages", "estimate", "runs"])
 def test_a_room_says_what_it_is_for(package: str) -> None:
     assert ast.get_docstring(ast.parse((PACKAGE / package / "__init__.py").read_text()))
+
+
+def test_the_map_of_the_modules_is_up_to_date() -> None:
+    assert modules.PAGE.read_text(encoding="utf-8") == modules.page(), "run `make modules`"
