@@ -181,7 +181,7 @@ def _last(workspace: Workspace) -> tuple[int, Lease | None]:
 
 def _terms(workspace: Workspace) -> list[int]:
     """Numbers of the terms that stand; an object that is being written has a draft's name beside it."""
-    found = [TERM.fullmatch(name) for name in storage.names_below(workspace.state(TERMS))]
+    found = [TERM.fullmatch(name) for name in workspace.records(TERMS)]
     return [int(one[1]) for one in found if one]
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, is_dataclass
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from soilscale import storage
@@ -23,6 +26,30 @@ class Workspace:
     output: str
     term: int | None = None
     """Term of the lease by which it is written to; None where it is only read."""
+    snapshot: frozenset[str] | None = field(default=None, compare=False, repr=False)
+    """Names below `state/` as they were once listed, for a command that only reads; None: they are listed each time."""
+
+    def listed(self) -> Workspace:
+        """The same output with a snapshot of its records: `status` needs those of every stage."""
+        return replace(self, snapshot=frozenset(storage.names_below(self.state())))
+
+    def records(self, *parts: str) -> Collection[str]:
+        """Names of the records below `state/`, or a folder of it, relative to that."""
+        if self.snapshot is None:
+            return storage.names_below(self.state(*parts))
+        if not parts:
+            return self.snapshot
+        folder = "".join(f"{part}/" for part in parts)
+        names = self._by_stage[folder.partition("/")[0]]
+        return [name.removeprefix(folder) for name in names if name.startswith(folder)]
+
+    @cached_property
+    def _by_stage(self) -> defaultdict[str, list[str]]:
+        """Names of the snapshot by their first folder: a nation has a million, and a stage is asked for by its name."""
+        names: defaultdict[str, list[str]] = defaultdict(list)
+        for name in self.snapshot or ():
+            names[name.partition("/")[0]].append(name)
+        return names
 
     def items(self, source: str) -> str:
         """Frozen items of a source."""

@@ -75,7 +75,7 @@ class Status:
 
 def status(config: Config) -> Status:
     """Tell from the store alone how much of each stage is complete."""
-    run = Project(config, _no_cluster, _no_progress)
+    run = Project(config, _no_cluster, _no_progress, reads=True)
     workspace = run.workspace
     failed = failures(workspace)
     frozen = sum(storage.exists(workspace.items(source.name)) for source in config.source_list)

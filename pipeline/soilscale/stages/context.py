@@ -79,11 +79,14 @@ class Run:
     """How the months of a relative period were found."""
     term: int | None = None
     """Term of the output's lease by which this run writes."""
+    reads: bool = False
+    """Whether it only reads, as `status` does: the store is then listed once, and what stands is worked out once."""
 
     @cached_property
     def workspace(self) -> Workspace:
         """Where the products live."""
-        return Workspace(self.config.output, self.term)
+        workspace = Workspace(self.config.output, self.term)
+        return workspace.listed() if self.reads else workspace
 
     @cached_property
     def config_hash(self) -> str:

@@ -34,7 +34,11 @@ class Project(Run):
 
     @property
     def standing(self) -> State:
-        """What stands in the cube."""
+        """What stands in the cube: once for a run that only reads, else anew each time, for units become complete."""
+        return self._standing if self.reads else completeness.state(self.workspace, self.plan, self.cube_units)
+
+    @cached_property
+    def _standing(self) -> State:
         return completeness.state(self.workspace, self.plan, self.cube_units)
 
     @cached_property

@@ -58,7 +58,7 @@ class Release:
 
 def numbers(workspace: Workspace) -> list[int]:
     """Numbers of the releases that are kept, ascending."""
-    found = (RECORD.fullmatch(name) for name in storage.names_below(workspace.state(RELEASES)))
+    found = (RECORD.fullmatch(name) for name in workspace.records(RELEASES))
     return sorted(int(one[1]) for one in found if one)
 
 
