@@ -15,7 +15,7 @@ from soilscale.stages import plan as plan_stages
 from soilscale.stages.context import Outcome, Run
 from soilscale.stages.cube_state import State
 from soilscale.stages.plan import Plan
-from soilscale.tasks import cube_regions, derived_features
+from soilscale.tasks import cube_regions, derived_features, gap_filling
 
 
 @dataclass(frozen=True)
