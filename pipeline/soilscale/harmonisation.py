@@ -93,13 +93,15 @@ class Area:
 
     def plain(self) -> dict[str, Any]:
         """As JSON holds it."""
-        return {"basis": self.basis, "relations": [one.plain() for one in self.relations]}
+        return {"basis": self.basis, "relations": [relation.plain() for relation in self.relations]}
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> Area:
         """From what `plain` gives."""
-        found = [{key: np.asarray(value, "float64") for key, value in one.items()} for one in plain["relations"]]
-        return cls(plain["basis"], tuple(Relation(**one) for one in found))
+        relations = [
+            {key: np.asarray(value, "float64") for key, value in fields.items()} for fields in plain["relations"]
+        ]
+        return cls(plain["basis"], tuple(Relation(**fields) for fields in relations))
 
 
 @dataclass(frozen=True)
@@ -162,9 +164,10 @@ def pool(trio: Trio, method: Method) -> Area:
     basis = trio.basis()
     fit = _area_line if method == "linear" else _area_curve
     relations = [fit(*pair, trio.calendar) for pair in trio.samples(basis)]
-    if basis == "through" and any(np.isnan(one.slope) for one in relations):
+    if basis == "through" and any(np.isnan(relation.slope) for relation in relations):
         raise ValueError("too little is known of how the third series and a sensor vary")
-    return Area(basis, tuple(replace(one, slope=np.nan_to_num(one.slope, nan=1.0)) for one in relations))
+    # Where the spreads are not known, a slope of 1 shifts the level and keeps the part's own variation.
+    return Area(basis, tuple(replace(relation, slope=np.nan_to_num(relation.slope, nan=1.0)) for relation in relations))
 
 
 def adjust(trio: Trio, method: Method, area: Area) -> tuple[Float64s, NDArray[np.int8]]:
@@ -192,20 +195,23 @@ def adjust(trio: Trio, method: Method, area: Area) -> tuple[Float64s, NDArray[np
     support = np.where(seen.any(axis=0), Support.MONTH, Support.NONE).astype("int8")
     least = OWN if area.basis == "climatology" else PAIRED
     for pair, pooled in zip(trio.samples(area.basis), area.relations, strict=True):
-        relation, found = fit(*pair, trio.calendar, pooled, least)
+        # Each relation is fitted to the samples as they were; only the values are carried through one after the other.
+        relation, rests = fit(*pair, trio.calendar, pooled, least)
         values = carry(relation, values, trio.calendar)
-        for month, own in enumerate(np.broadcast_to(found, (YEAR, *support.shape)), start=1):
+        for month, rest in enumerate(np.broadcast_to(rests, (YEAR, *support.shape)), start=1):
+            # The weakest of the months that the cell has a value in; what a month without values would rest on changes
+            # nothing.
             used = seen[trio.calendar == month].any(axis=0)
-            support = np.where(used, np.minimum(support, own), support).astype("int8")
+            support = np.where(used, np.minimum(support, rest), support).astype("int8")
     return np.clip(values, *trio.limits), support
 
 
 def merge(series: Sequence[Floats]) -> Floats:
     """One series of several: the first that has a value counts."""
-    found = series[0].copy()
+    merged = series[0].copy()
     for other in series[1:]:
-        np.copyto(found, other, where=np.isnan(found))
-    return found
+        np.copyto(merged, other, where=np.isnan(merged))
+    return merged
 
 
 def climatology(values: Floats, calendar: Ints) -> tuple[Ints, Float64s]:
@@ -251,6 +257,8 @@ class _Moments:
 
 def _moments(values: Float64s, calendar: Ints, both: Bools) -> _Moments:
     counts, means = climatology(values, calendar)
+    # Months that one of the two lacks are left out of both: a sensor that sees no winter would else differ in mean and
+    # spread for that alone.
     deviations = np.where(both[calendar - 1], values - means[calendar - 1], np.nan)
     counts = np.where(both, counts, 0)
     return _Moments(
@@ -261,36 +269,38 @@ def _moments(values: Float64s, calendar: Ints, both: Bools) -> _Moments:
     )
 
 
-def _both(given: Float64s, wanted: Float64s, calendar: Ints) -> Bools:
+def _both(source: Float64s, target: Float64s, calendar: Ints) -> Bools:
     """Calendar months that both samples have, shape ``(12, ...)``."""
-    return (climatology(given, calendar)[0] > 0) & (climatology(wanted, calendar)[0] > 0)
+    return (climatology(source, calendar)[0] > 0) & (climatology(target, calendar)[0] > 0)
 
 
-def _pair_of_moments(given: Float64s, wanted: Float64s, calendar: Ints) -> tuple[_Moments, _Moments]:
-    both = _both(given, wanted, calendar)
-    return _moments(given, calendar, both), _moments(wanted, calendar, both)
+def _pair_of_moments(source: Float64s, target: Float64s, calendar: Ints) -> tuple[_Moments, _Moments]:
+    both = _both(source, target, calendar)
+    return _moments(source, calendar, both), _moments(target, calendar, both)
 
 
 def _levels(first: _Moments, second: _Moments) -> tuple[Relation, Bools]:
     """Levels of both by calendar month, and over the year where a month has too little; and where it has enough."""
     counts = np.minimum(first.counts, second.counts)
     around = (np.arange(YEAR)[:, None] + np.array([-1, 0, 1])) % YEAR
+    # Three months together: in the five to nine years of AMSR a single month's mean errs as much as the sensors differ.
     enough = counts[around].sum(axis=1) >= MONTHLY
-    found = []
+    levels = []
     for means in (first.means, second.means):
         there = np.isfinite(means)
         filled = np.where(there, means, 0)
         month = _ratio(filled[around].sum(axis=1), there[around].sum(axis=1))
-        found.append(np.where(enough, month, _ratio(filled.sum(axis=0), there.sum(axis=0))))
-    return Relation(found[0], found[1], _spread(first, second)), enough
+        levels.append(np.where(enough, month, _ratio(filled.sum(axis=0), there.sum(axis=0))))
+    return Relation(levels[0], levels[1], _spread(first, second)), enough
 
 
 def _spread(first: _Moments, second: _Moments) -> Float64s:
     """Ratio of spreads; NaN where one is too little known, or nothing varies."""
-    spreads = [np.sqrt(_ratio(np.asarray(one.squares), np.asarray(one.freedom))) for one in (first, second)]
+    spreads = [np.sqrt(_ratio(np.asarray(moments.squares), np.asarray(moments.freedom))) for moments in (first, second)]
     known = np.minimum(first.freedom, second.freedom) >= FREEDOM
-    for spread, one in zip(spreads, (first, second), strict=True):
-        known &= spread > NOTHING * np.abs(np.where(one.counts > 0, one.means, 0)).max(axis=0)
+    for spread, moments in zip(spreads, (first, second), strict=True):
+        # A constant series has a spread too, of rounding errors, and a ratio of those could be anything.
+        known &= spread > NOTHING * np.abs(np.where(moments.counts > 0, moments.means, 0)).max(axis=0)
     return np.divide(spreads[1], spreads[0], out=np.full(spreads[0].shape, np.nan), where=known)
 
 
@@ -299,24 +309,24 @@ def _tempered(slope: Float64s, area: Float64s) -> Float64s:
     return np.clip(np.where(np.isfinite(slope), slope, area), area / STEEPEST, area * STEEPEST)
 
 
-def _area_line(given: Float64s, wanted: Float64s, calendar: Ints) -> Relation:
-    first, second = (moments.pooled() for moments in _pair_of_moments(given, wanted, calendar))
+def _area_line(source: Float64s, target: Float64s, calendar: Ints) -> Relation:
+    first, second = (moments.pooled() for moments in _pair_of_moments(source, target, calendar))
     _need(min(first.counts.sum(), second.counts.sum()))
-    found, _ = _levels(first, second)
-    return found
+    relation, _ = _levels(first, second)
+    return relation
 
 
-def _cell_line(given: Float64s, wanted: Float64s, calendar: Ints, area: Relation, least: int) -> tuple[Relation, Ints]:
-    first, second = _pair_of_moments(given, wanted, calendar)
-    found, enough = _levels(first, second)
-    own = np.minimum(first.counts.sum(axis=0), second.counts.sum(axis=0)) >= least
-    shape = (YEAR, *(1 for _ in own.shape))
+def _cell_line(source: Float64s, target: Float64s, calendar: Ints, area: Relation, least: int) -> tuple[Relation, Ints]:
+    first, second = _pair_of_moments(source, target, calendar)
+    fitted, enough = _levels(first, second)
+    sufficient = np.minimum(first.counts.sum(axis=0), second.counts.sum(axis=0)) >= least
+    shape = (YEAR, *(1 for _ in sufficient.shape))
     levels = [
-        np.where(own, mine, np.reshape(ours, shape))
-        for mine, ours in ((found.given, area.given), (found.wanted, area.wanted))
+        np.where(sufficient, mine, np.reshape(ours, shape))
+        for mine, ours in ((fitted.given, area.given), (fitted.wanted, area.wanted))
     ]
-    return Relation(levels[0], levels[1], _tempered(np.where(own, found.slope, np.nan), area.slope)), np.where(
-        own, np.where(enough, Support.MONTH, Support.CELL), Support.AREA
+    return Relation(levels[0], levels[1], _tempered(np.where(sufficient, fitted.slope, np.nan), area.slope)), np.where(
+        sufficient, np.where(enough, Support.MONTH, Support.CELL), Support.AREA
     )
 
 
@@ -325,37 +335,39 @@ def _along_line(relation: Relation, values: Float64s, calendar: Ints) -> Float64
     return relation.wanted[month] + relation.slope * (values - relation.given[month])
 
 
-def _area_curve(given: Float64s, wanted: Float64s, calendar: Ints) -> Relation:
-    weights = _weights(given, wanted, calendar)
+def _area_curve(source: Float64s, target: Float64s, calendar: Ints) -> Relation:
+    weights = _weights(source, target, calendar)
     _need(min((weight > 0).sum() for weight in weights))
-    nodes = [_quantiles(*pair) for pair in zip((given, wanted), weights, strict=True)]
+    nodes = [_quantiles(*pair) for pair in zip((source, target), weights, strict=True)]
     return Relation(nodes[0], nodes[1], np.asarray(_outer_slope(*nodes)))
 
 
-def _cell_curve(given: Float64s, wanted: Float64s, calendar: Ints, area: Relation, least: int) -> tuple[Relation, Ints]:
-    weights = _weights(given, wanted, calendar)
-    own = np.minimum(*((weight > 0).sum(axis=0) for weight in weights)) >= least
+def _cell_curve(
+    source: Float64s, target: Float64s, calendar: Ints, area: Relation, least: int
+) -> tuple[Relation, Ints]:
+    weights = _weights(source, target, calendar)
+    sufficient = np.minimum(*((weight > 0).sum(axis=0) for weight in weights)) >= least
     given_nodes, wanted_nodes = (
-        np.repeat(nodes, own.size).reshape(len(NODES), *own.shape) for nodes in (area.given, area.wanted)
+        np.repeat(nodes, sufficient.size).reshape(len(NODES), *sufficient.shape) for nodes in (area.given, area.wanted)
     )
-    found = Relation(given_nodes, wanted_nodes, np.full(own.shape, np.nan))
-    for cell in zip(*np.nonzero(own), strict=True):
+    fitted = Relation(given_nodes, wanted_nodes, np.full(sufficient.shape, np.nan))
+    for cell in zip(*np.nonzero(sufficient), strict=True):
         at = (slice(None), *cell)
-        found.given[at] = _quantiles(given[at], weights[0][at])
-        found.wanted[at] = _quantiles(wanted[at], weights[1][at])
-        found.slope[cell] = _outer_slope(found.given[at], found.wanted[at])
-    return replace(found, slope=_tempered(found.slope, area.slope)), np.where(own, Support.CELL, Support.AREA)
+        fitted.given[at] = _quantiles(source[at], weights[0][at])
+        fitted.wanted[at] = _quantiles(target[at], weights[1][at])
+        fitted.slope[cell] = _outer_slope(fitted.given[at], fitted.wanted[at])
+    return replace(fitted, slope=_tempered(fitted.slope, area.slope)), np.where(sufficient, Support.CELL, Support.AREA)
 
 
-def _weights(given: Float64s, wanted: Float64s, calendar: Ints) -> tuple[Float64s, Float64s]:
+def _weights(source: Float64s, target: Float64s, calendar: Ints) -> tuple[Float64s, Float64s]:
     """Weight of each value: every calendar month that both have in a cell counts alike, the others do not."""
-    both = _both(given, wanted, calendar)
-    found = []
-    for values in (given, wanted):
+    both = _both(source, target, calendar)
+    weights = []
+    for values in (source, target):
         counts, _ = climatology(values, calendar)
         weight = np.where(both, _ratio(np.ones(counts.shape), counts), 0)[calendar - 1]
-        found.append(np.where(np.isfinite(values), weight, 0))
-    return found[0], found[1]
+        weights.append(np.where(np.isfinite(values), weight, 0))
+    return weights[0], weights[1]
 
 
 def _quantiles(values: Float64s, weights: Float64s) -> Float64s:
@@ -366,9 +378,9 @@ def _quantiles(values: Float64s, weights: Float64s) -> Float64s:
     return np.interp(NODES, (np.cumsum(weight) - weight / 2) / weight.sum(), ordered)
 
 
-def _outer_slope(given: Float64s, wanted: Float64s) -> float:
-    span = given[-1] - given[0]
-    return float((wanted[-1] - wanted[0]) / span) if span > 0 else math.nan
+def _outer_slope(source: Float64s, target: Float64s) -> float:
+    span = source[-1] - source[0]
+    return float((target[-1] - target[0]) / span) if span > 0 else math.nan
 
 
 def _along_curve(relation: Relation, values: Float64s, _calendar: Ints) -> Float64s:
@@ -379,12 +391,13 @@ def _along_curve(relation: Relation, values: Float64s, _calendar: Ints) -> Float
     return carried
 
 
-def _along(given: Float64s, wanted: Float64s, slope: float, values: Float64s) -> Float64s:
+def _along(source: Float64s, target: Float64s, slope: float, values: Float64s) -> Float64s:
     """Piecewise linear between the nodes, a straight line beyond them; where the nodes are one, a shift."""
-    if given[-1] <= given[0]:
-        return values + (wanted.mean() - given[0])
-    inside = np.interp(values, given, wanted)
-    beyond = np.minimum(values - given[0], 0) + np.maximum(values - given[-1], 0)
+    if source[-1] <= source[0]:
+        return values + (target.mean() - source[0])
+    # `np.interp` holds the end values beyond the nodes; the straight line only adds what goes past them.
+    inside = np.interp(values, source, target)
+    beyond = np.minimum(values - source[0], 0) + np.maximum(values - source[-1], 0)
     return inside + slope * beyond
 
 

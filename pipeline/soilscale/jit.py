@@ -25,14 +25,15 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     these can be written to, each process compiles for itself; so it does where the disk is full.
     """
     try:
+        # Without the lock of the interpreter, for callers run these in several threads.
         kept: Any = numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # no place to keep it
         kept = numba.njit(nogil=True)(function)
     else:
         cache = kept._cache  # noqa: SLF001 - numba has no other way to be told that keeping the code may fail
         cache.save_overload = partial(_keep, cache.save_overload)
-    found: Callable[P, R] = kept
-    return found
+    result: Callable[P, R] = kept
+    return result
 
 
 def _keep(save: Callable[..., None], *code: Any) -> None:

@@ -148,6 +148,7 @@ def bilinear(coarse: Floats, ratio: int) -> Float64s:
     """
     valid = np.isfinite(coarse)
     total = spread(np.pad(np.where(valid, coarse, 0), 1, mode="edge"), ratio)
+    # Weights are spread like the values: dividing by them makes up for what missing neighbours took away.
     weight = spread(np.pad(valid.astype("float64"), 1, mode="edge"), ratio)
     return weighted_mean(total, np.where(_repeat(valid, ratio) > 0, weight, 0))
 
@@ -173,6 +174,7 @@ def spread(nodes: Floats, ratio: int) -> Float64s:
 def _interpolate(nodes: Floats, ratio: int) -> Float64s:
     """Linear interpolation along the first axis: ``(n + 2, m)`` nodes to ``(n * ratio, m)`` values."""
     cells = nodes.shape[0] - 2
+    # Centres of fine cells, counted in nodes; node 0 lies half a cell outside the first coarse cell.
     at = (np.arange(cells * ratio) + 0.5) / ratio + 0.5
     left = np.floor(at).astype(int)
     weight = (at - left)[:, None]
@@ -214,8 +216,10 @@ def residual_nodes(residual: Floats, ratio: int, steps: int = SOLVER_STEPS) -> F
     weight = half * (ratio - half) / (2 * ratio**2)
     target = np.where(known, residual, 0.0)
     nodes = target.copy()
+    # The solver stops early, but a correction must still fade out over `REACH` cells without an observation.
     for step in range(max(steps, REACH)):
         smooth = _three(_three(nodes, weight).T, weight).T
+        # Mean of the eight neighbours: that of all nine, less the cell itself.
         around = (9 * _three(_three(nodes, 1 / 3).T, 1 / 3).T - nodes) / 8
         nodes = np.where(known, nodes + target - smooth if step < steps else nodes, FADE * around)
     return nodes
@@ -271,14 +275,18 @@ def conserve(
     (0.25, False)
     """
     most, _ = block_mean(np.where(np.isfinite(prediction), upper, np.nan), ratio)
+    # No map within the range has such a mean; to go for it would push the whole cell to a bound.
     observed = np.where((observed >= lower) & (observed <= most + TOLERANCE), observed, np.nan)
     if nodes is None:
         nodes = np.pad(residual_nodes(observed - block_mean(prediction, ratio)[0], ratio), 1, mode="edge")
     surface = prediction + spread(nodes, ratio)
+    # First without bounds, so that `clamped` marks every value that would leave the range.
     surface = surface + _fit(surface, observed, ratio, -np.inf, np.inf)
     clamped = (surface < lower) | (surface > upper)
     fitted = np.clip(surface, lower, upper)
     if clamped.any():
+        # Clipping moves the mean away again; what was cut off goes to the values that are still free, some of which
+        # then meet the bound themselves.
         for _ in range(CLAMP_STEPS):
             step = _fit(fitted, observed, ratio, lower, upper)
             if not step.any():
@@ -300,6 +308,7 @@ def _fit(values: Float64s, observed: Floats, ratio: int, lower: float, upper: fl
     at = np.arange(ratio) + 0.5
     profile = np.minimum(np.minimum(at, ratio - at) / min(RIM, ratio / 2), 1.0)
     shape = np.where(free, np.tile(np.outer(profile, profile), missing.shape), 0.0)
+    # Over the valid cells only, for it is their mean that has to fit.
     norm, _ = block_mean(np.where(np.isfinite(values), shape, np.nan), ratio)
     height = np.divide(missing, norm, out=np.zeros_like(missing), where=(missing != 0) & (norm > 0))
     return shape * _repeat(height, ratio)

@@ -81,6 +81,7 @@ def lay(forest: Forest, p: int) -> Descent:
     """Lay a forest of `p` features out for prediction; it may have up to 2**29 nodes that split."""
     splits = int(np.count_nonzero(forest.feature != LEAF))
     root, value = np.empty(len(forest.start) - 1, np.int32), np.empty(len(forest.feature) - splits)
+    # A node is 16 bytes; aligned, none lies across two lines of the cache.
     node = _aligned(4 * splits, np.int32)
     _lay(forest.start, forest.feature, forest.threshold, forest.child, forest.value, root, node, value)
     leaves = _leaves(forest.start[: SAMPLE + 1], forest.feature, forest.child)
@@ -91,7 +92,7 @@ def lay(forest: Forest, p: int) -> Descent:
             order = nodes[np.argsort(forest.threshold[nodes])]
             total = np.cumsum(leaves[order])
             at = np.searchsorted(total, (np.arange(STEPS) + 0.5) / STEPS * total[-1])
-            steps[feature], weight[feature] = [rounded_down(one) for one in forest.threshold[order[at]]], total[-1]
+            steps[feature], weight[feature] = [rounded_down(limit) for limit in forest.threshold[order[at]]], total[-1]
     return Descent(root, node, value, steps, weight)
 
 
@@ -103,7 +104,7 @@ def check(descent: Descent, p: int) -> None:
     ValueError
         If an array has another type or shape, or a node leads outside the forest or not onwards.
     """
-    given = {name: (one.dtype.str[1:], one.shape) for name, one in vars(descent).items()}
+    layout = {name: (array.dtype.str[1:], array.shape) for name, array in vars(descent).items()}
     nodes, leaves = len(descent.node) // 4, len(descent.value)
     expected = {
         "root": ("i4", (len(descent.root),)),
@@ -112,11 +113,12 @@ def check(descent: Descent, p: int) -> None:
         "steps": ("f4", (p, STEPS)),
         "weight": ("f8", (p,)),
     }
-    if given != expected or not len(descent.root):
-        raise ValueError(f"got arrays {given}, expected {expected}")
+    if layout != expected or not len(descent.root):
+        raise ValueError(f"got arrays {layout}, expected {expected}")
     lanes, _, *children = descent.node.reshape(nodes, 4).T
-    own = 4 * np.arange(nodes)
-    onwards = all(((child < 0) | (child > own)).all() for child in children)
+    codes = 4 * np.arange(nodes)
+    # A child before its parent would send the prediction in a circle.
+    onwards = all(((child < 0) | (child > codes)).all() for child in children)
     inside = all(
         ((code < 4 * nodes) & (code >= -leaves) & ((code < 0) | (code % 4 == 0))).all()
         for code in (descent.root, *children)
@@ -151,6 +153,7 @@ def mean(descent: Descent, X: Float32s, threads: int = 1) -> Float64s:
         the last bit, and the same whichever rows stand beside a row.
     """
     total = np.empty(len(X))
+    # Threads share out rows, never trees: each row's sum keeps the order of the trees.
     size = min(ROWS, -(-len(X) // threads)) or 1
     spans = [slice(first, first + size) for first in range(0, len(X), size)]
 
@@ -212,6 +215,7 @@ def _at_most(_: Any, values: Any, __: Any, ___: Any) -> tuple[Any, Any]:
         lanes, index = ir.VectorType(ir.FloatType(), LANES), ir.IntType(32)
         place = builder.gep(context.make_array(signature.args[0])(context, builder, array).data, [start])
         loaded = builder.load(builder.bitcast(place, lanes.as_pointer()))
+        # LLVM would else assume the vector's natural 256 bytes, and the array is aligned to 64 only.
         loaded.align = 4
         nothing = ir.Constant(lanes, ir.Undefined)
         first = builder.insert_element(nothing, limit, ir.Constant(index, 0))
@@ -247,22 +251,22 @@ def _lay(start: Any, feature: Any, threshold: Any, child: Any, value: Any, root:
                 splits += 1
         root[tree] = code[0]
         for place in range(first, end):
-            own = code[place - first]
-            if own >= 0:
-                node[own], limit[own + 1] = LANES * feature[place], rounded_down(threshold[place])
-                node[own + 2], node[own + 3] = code[child[place, 0]], code[child[place, 1]]
+            offset = code[place - first]
+            if offset >= 0:
+                node[offset], limit[offset + 1] = LANES * feature[place], rounded_down(threshold[place])
+                node[offset + 2], node[offset + 3] = code[child[place, 0]], code[child[place, 1]]
 
 
 @compiled
 def _leaves(start: Any, feature: Any, child: Any) -> Any:
     """Number of leaves below each node of some trees; children stand behind their parents."""
-    found = np.ones(start[-1])
+    leaves = np.ones(start[-1])
     for tree in range(len(start) - 1):
         root = start[tree]
         for place in range(start[tree + 1] - 1, root - 1, -1):
             if feature[place] != LEAF:
-                found[place] = found[root + child[place, 0]] + found[root + child[place, 1]]
-    return found
+                leaves[place] = leaves[root + child[place, 0]] + leaves[root + child[place, 1]]
+    return leaves
 
 
 @compiled
@@ -280,6 +284,7 @@ def _arrange(X: Any, order: Any, steps: Any, weight: Any) -> None:
         feature = _widest(X, order[first:last], steps, weight)
         for place in range(first, last):
             keys[place] = X[order[place], feature]
+        # Groups are 64 rows in a row: one across the cut would hold rows from both sides of it.
         middle = first + groups // 2 * LANES
         _part(keys, order, first, middle, last)
         stack[depth] = first, middle
@@ -311,8 +316,8 @@ def _part(keys: Any, order: Any, first: int, middle: int, last: int) -> None:
     """Exchange rows until no key before the middle is greater than one behind it (Hoare 1961, Commun. ACM 4, 321)."""
     low, high = first, last - 1
     while low < high:
-        one, two, three = keys[low], keys[(low + high) // 2], keys[high]
-        pivot = max(min(one, two), min(max(one, two), three))
+        a, b, c = keys[low], keys[(low + high) // 2], keys[high]
+        pivot = max(min(a, b), min(max(a, b), c))
         left, right = low, high
         while left <= right:
             while keys[left] < pivot:
@@ -360,6 +365,7 @@ def _fall(root: Any, node: Any, limit: Any, value: Any, features: Any, p: int, r
         for index in range(count):
             key[start + index] = (index * group) << WORD | first
             here[start + index] = LOW << WORD | LOW
+        # Lanes of the last group without a row would visit nodes with the features of an earlier batch.
         here[start + count - ONE] >>= count * WIDTH - np.uint64(len(rows))
         leaf = ends + (count if root[tree] < 0 else ZERO)
         begin, end = ZERO, (ZERO if root[tree] < 0 else count)
@@ -380,13 +386,15 @@ def _step(
     for entry in range(begin, end):
         at, lanes, group = key[entry] & LOW, here[entry], key[entry] & HIGH
         low = _at_most(features, (key[entry] >> WORD) + np.uint64(node[at]), limit[at + ONE])
+        # Both children are written, and the place moves on only past one that has rows: a branch would often be guessed
+        # wrong.
         for child, rows in ((node[at + TWO], lanes & low), (node[at + THREE], lanes & ~low)):
             ends = np.uint64(np.uint32(child)) >> SIGN
-            some = np.uint64(rows != ZERO)
+            occupied = np.uint64(rows != ZERO)
             place = leaf if child < 0 else after
             key[place], here[place] = group | np.uint64(np.uint32(child)), rows
-            leaf += some & ends
-            after += some & (ends ^ ONE)
+            leaf += occupied & ends
+            after += occupied & (ends ^ ONE)
     return start, after, leaf
 
 
@@ -396,6 +404,7 @@ def _add(sums: Any, key: Any, lanes: Any, group: Any, value: Any) -> None:
     leaf = value[~key & LOW]
     start = (key >> WORD) // group * PLACES
     while lanes != ZERO:
+        # One test for four rows; where fewer are left, `_lowest` of nothing is 64, the spare place.
         for _ in range(4):
             sums[start + _lowest(lanes)] += leaf
             lanes &= lanes - ONE

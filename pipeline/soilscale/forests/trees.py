@@ -65,10 +65,12 @@ def permutation(count: int, seed: np.uint64) -> NDArray[np.int64]:
     order = np.arange(count)
     state = seed
     for last in range(count - 1, 0, -1):
+        # Meant to overflow: the generator counts modulo 2**64.
         state = state + STEP
         bits = (state ^ (state >> SHIFT[0])) * MIX[0]
         bits = (bits ^ (bits >> SHIFT[1])) * MIX[1]
         bits = bits ^ (bits >> SHIFT[2])
+        # Fits into 64 bits, since `count` is less than 2**32.
         chosen = np.int64(((bits >> HALF) * np.uint64(last + 1)) >> HALF)
         order[last], order[chosen] = order[chosen], order[last]
     return order
@@ -147,10 +149,10 @@ def permuted_errors(
     nodes = forest.feature, forest.threshold, forest.child, forest.value
 
     def permute(first: int) -> None:
-        some = slice(first, first + SPAN)
+        trees = slice(first, first + SPAN)
         start, outside = _span(forest, out, first)
-        told = error[some], increase[some]
-        _permute(start, *nodes, X, y, slope, outside, units, members, bounds, seeds[some], *told)
+        results = error[trees], increase[trees]
+        _permute(start, *nodes, X, y, slope, outside, units, members, bounds, seeds[trees], *results)
 
     firsts = range(0, len(out), SPAN)
     if threads == 1:
@@ -158,6 +160,7 @@ def permuted_errors(
             permute(first)
     else:
         with ThreadPoolExecutor(threads) as pool:
+            # Without `list` nobody would ask for the results, and an error in a thread would go unnoticed.
             list(pool.map(permute, firsts))
     return error, increase
 
@@ -184,6 +187,7 @@ def _sum(start: Any, feature: Any, threshold: Any, child: Any, value: Any, X: An
 def rounded_down(threshold: float) -> np.float32:
     """Greatest float32 that is not above a threshold: the same float32 features are at most as great."""
     near = np.float32(threshold)
+    # Rounded to the nearest, a threshold could reach the next float32 above it, which would then go left.
     return np.nextafter(near, np.float32(-np.inf)) if np.float64(near) > threshold else near
 
 
@@ -211,6 +215,7 @@ def _meet(feature: Any, threshold: Any, left: Any, x: Any, first: Any, low: Any,
     node = 0
     while feature[node] != LEAF:
         used, limit = feature[node], threshold[node]
+        # `_lay` numbers nodes downwards, so the smallest number is the first that the row meets.
         first[used] = min(first[used], node)
         if x[used] > limit:
             low[used] = max(low[used], limit)
@@ -232,6 +237,7 @@ def _depart(x: Any, order: Any, members: Any, first: Any, low: Any, high: Any, n
             new = x[order[row], used]
             stays &= (new > low[row, used]) & (new <= high[row, used])
         node[row] = NEVER if stays else start
+        # Written in any case and kept only if the row moves: no branch in the inner loop.
         moving[count] = row
         count += 0 if stays else 1
     return count
