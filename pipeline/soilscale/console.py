@@ -54,19 +54,19 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Text of a record."""
-        told = {
+        fields = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
-        told |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
-        place = PLACE.match(told.get("unit", ""))
+        fields |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
+        place = PLACE.match(fields.get("unit", ""))
         if place is not None:
-            told |= {name: value for name, value in place.groupdict().items() if value is not None}
+            fields |= {name: value for name, value in place.groupdict().items() if value is not None}
         if record.exc_info:
-            told["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(told, default=str)
+            fields["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(fields, default=str)
 
 
 def handler(console: Console, form: LogFormat, *, paths: bool) -> logging.Handler:
@@ -106,6 +106,7 @@ class Pace:
     def tell(self, doing: str, done: int, total: int | None) -> str:
         """One line, such as ``cube: 120 of 800, 3.1/s, 3 min left``."""
         now = time.monotonic()
+        # What was complete at the first call was not done in this time, and would flatter the rate.
         start, before = self.begun.setdefault(doing, (now, done))
         line = f"{doing}: {done} of {total if total is not None else '?'}"
         if done == before or now == start:
@@ -143,8 +144,8 @@ def progress(console: Console, form: LogFormat) -> Iterator[Progress]:
         def show(doing: str, done: int, total: int | None) -> None:
             if doing not in tasks:
                 tasks[doing] = bars.add_task(doing, total=total, pace="")
-            told = pace.tell(doing, done, total).partition(", ")[2].partition(",")[0]
-            bars.update(tasks[doing], completed=done, total=total, pace=told)
+            rate = pace.tell(doing, done, total).partition(", ")[2].partition(",")[0]
+            bars.update(tasks[doing], completed=done, total=total, pace=rate)
 
         yield show
 

@@ -105,12 +105,12 @@ class DaskCluster:
         """Resource as it stands in Kubernetes; None if there is none."""
         import kr8s
 
-        found = self._object(document)
+        resource = self._object(document)
         try:
-            found.refresh()
+            resource.refresh()
         except kr8s.NotFoundError:
             return None
-        return dict(found.raw)
+        return dict(resource.raw)
 
     def start(self) -> None:
         """Make the cluster, or take over the one that an earlier pod of the same Job has left.
@@ -130,6 +130,7 @@ class DaskCluster:
                 logger.info("asked the Dask operator for the cluster %s", self.name)
             self.stands = True
             autoscaler = self._object(self.autoscaler)
+            # It may stand as an earlier try last scaled it.
             if autoscaler.exists():
                 autoscaler.patch({"spec": self.autoscaler["spec"]})
             else:
@@ -139,13 +140,15 @@ class DaskCluster:
         """Whether the cluster stands; one that is going is waited for, and one of another template removed."""
         end = time.monotonic() + GOING
         while True:
-            found = self._found(self.cluster)
-            if found is None:
+            cluster = self._found(self.cluster)
+            if cluster is None:
                 return False
-            metadata = found["metadata"]
+            metadata = cluster["metadata"]
             if metadata.get("deletionTimestamp") is None:
                 if metadata.get("annotations", {}).get(TEMPLATE) == self.cluster["metadata"]["annotations"][TEMPLATE]:
                     return True
+                # `Foreground` keeps it in sight until all that belongs to it is gone, so the next one of its name meets
+                # no remains.
                 self._object(self.cluster).delete(propagation_policy="Foreground")
             if time.monotonic() > end:
                 raise IncompleteError(
@@ -165,7 +168,7 @@ class DaskCluster:
         """
         from distributed import Client
 
-        end, told = time.monotonic() + self.deadline, ""
+        end, last_said = time.monotonic() + self.deadline, ""
         client: Client | None = None
         while True:
             try:
@@ -177,16 +180,16 @@ class DaskCluster:
             except (OSError, TimeoutError):
                 pass
             said = "; ".join(self.said()) or "its pods are starting"
-            if said != told:
+            if said != last_said:
                 logger.info("waiting for workers of the Dask cluster %s: %s", self.name, said)
-            told = said
+            last_said = said
             if time.monotonic() > end:
                 break
             time.sleep(LOOK_EVERY)
         if client is not None:
             client.close()
         raise ServiceError(
-            f"the Dask cluster {self.name} has no worker after {self.deadline:.0f} s: {told}; mend that, or set "
+            f"the Dask cluster {self.name} has no worker after {self.deadline:.0f} s: {last_said}; mend that, or set "
             "SOILSCALE_WORKERS_DEADLINE, then run the same command again"
         )
 
@@ -199,10 +202,10 @@ class DaskCluster:
         """What the operator, the pods and the events of the cluster say is the matter; never an error."""
         try:
             with _asking("look at the Dask cluster"):
-                found = self._found(self.cluster)
-                if found is None:
+                cluster = self._found(self.cluster)
+                if cluster is None:
                     return ["it is gone: someone or its idleTimeout has removed it"]
-                if not found.get("status", {}).get("phase"):
+                if not cluster.get("status", {}).get("phase"):
                     return ["the Dask operator has not taken notice of it: see that it runs and watches this namespace"]
                 return [*self._pods(), *self._events()][:TOLD]
         except (ConfigurationError, ServiceError) as error:
@@ -216,11 +219,11 @@ class DaskCluster:
         pods: Iterator[Any] = self.api.get(Pod, namespace=self.job.namespace, label_selector=chosen, raw=True)
         for pod in pods:
             status, name = pod.get("status", {}), pod["metadata"]["name"]
-            for one in status.get("conditions", ()):
-                if one.get("type") == "PodScheduled" and one.get("status") == "False":
-                    yield f"pod {name}: {one.get('reason')}: {one.get('message')}"
-            for one in status.get("containerStatuses", ()):
-                waiting = one.get("state", {}).get("waiting", {})
+            for entry in status.get("conditions", ()):
+                if entry.get("type") == "PodScheduled" and entry.get("status") == "False":
+                    yield f"pod {name}: {entry.get('reason')}: {entry.get('message')}"
+            for entry in status.get("containerStatuses", ()):
+                waiting = entry.get("state", {}).get("waiting", {})
                 if waiting and waiting.get("reason") not in STARTING:
                     yield f"pod {name}: {waiting.get('reason')}: {waiting.get('message', '')}".rstrip(": ")
 
@@ -229,26 +232,26 @@ class DaskCluster:
         from kr8s.objects import Event
 
         chosen = {"type": "Warning"}
-        found: Iterator[Any] = self.api.get(Event, namespace=self.job.namespace, field_selector=chosen, raw=True)
-        about = [one for one in found if one.get("involvedObject", {}).get("name", "").startswith(self.name)]
-        yield from dict.fromkeys(f"{one.get('reason')}: {one.get('message')}" for one in about)
+        events: Iterator[Any] = self.api.get(Event, namespace=self.job.namespace, field_selector=chosen, raw=True)
+        about = [event for event in events if event.get("involvedObject", {}).get("name", "").startswith(self.name)]
+        yield from dict.fromkeys(f"{event.get('reason')}: {event.get('message')}" for event in about)
 
     def need(self, left: int) -> None:
         """Ask for as many workers as the units that are left can use; at most every `SCALE_EVERY` seconds."""
         self.left = left
         now, spec = time.monotonic(), self.autoscaler["spec"]
-        wanted = min(max(math.ceil(left / UNITS_FOR_A_WORKER), spec["minimum"]), spec["maximum"])
-        if not self.stands or wanted == self.minimum or now - self.scaled < SCALE_EVERY:
+        workers = min(max(math.ceil(left / UNITS_FOR_A_WORKER), spec["minimum"]), spec["maximum"])
+        if not self.stands or workers == self.minimum or now - self.scaled < SCALE_EVERY:
             return
         self.scaled = now
         try:
             with _asking("scale the Dask cluster"):
-                self._object(self.autoscaler).patch({"spec": {"minimum": wanted}})
+                self._object(self.autoscaler).patch({"spec": {"minimum": workers}})
         except (ConfigurationError, ServiceError) as error:
             logger.warning("%s; the run goes on with the workers that are there", error)
             return
-        logger.info("%d units are left: at least %d workers are wanted, were %d", left, wanted, self.minimum)
-        self.minimum = wanted
+        logger.info("%d units are left: at least %d workers are wanted, were %d", left, workers, self.minimum)
+        self.minimum = workers
 
     def retire(self, client: Client) -> None:
         """Let the workers end what they do, as far as they and their scheduler still answer."""
@@ -299,11 +302,11 @@ def asked(file: Path, most: int | None) -> DaskCluster:
             "--cluster needs the client of Kubernetes: pip install soilscale[kubernetes]"
         ) from error
     job = Job.of(os.environ)
-    told = os.environ.get("SOILSCALE_WORKERS_DEADLINE") or str(DEADLINE)
+    seconds = os.environ.get("SOILSCALE_WORKERS_DEADLINE") or str(DEADLINE)
     try:
-        deadline = float(told)
+        deadline = float(seconds)
     except ValueError as error:
-        raise ConfigurationError(f"SOILSCALE_WORKERS_DEADLINE: got {told!r}, expected seconds") from error
+        raise ConfigurationError(f"SOILSCALE_WORKERS_DEADLINE: got {seconds!r}, expected seconds") from error
     address = os.environ.get("SOILSCALE_SCHEDULER_ADDRESS", "")
     if address:
         _place(address)
@@ -313,9 +316,9 @@ def asked(file: Path, most: int | None) -> DaskCluster:
 def _place(address: str) -> tuple[str, int]:
     """Host and port of a scheduler."""
     with suppress(ValueError):
-        found = urlsplit(address)
-        if found.hostname and found.port:
-            return found.hostname, found.port
+        parts = urlsplit(address)
+        if parts.hostname and parts.port:
+            return parts.hostname, parts.port
     raise ConfigurationError(f"SOILSCALE_SCHEDULER_ADDRESS: got {address!r}, expected tcp://HOST:PORT")
 
 
@@ -331,12 +334,13 @@ def _asking(what: str) -> Iterator[None]:
         status = SERVER if error.response is None else error.response.status_code
         raise _explained(what, status, str(error)) from error
     except (kr8s.APITimeoutError, kr8s.ConnectionClosedError, httpx.HTTPError, OSError) as error:
-        told = str(error) or type(error).__name__
-        raise ServiceError(f"cannot {what}: the API of Kubernetes does not answer ({told})") from error
+        reason = str(error) or type(error).__name__
+        raise ServiceError(f"cannot {what}: the API of Kubernetes does not answer ({reason})") from error
 
 
 def _explained(what: str, status: int, said: str) -> ConfigurationError | ServiceError:
     """Error for an answer of Kubernetes that is none of success."""
+    # A quota that is used up is a 403 too, but passes by itself.
     if status == FORBIDDEN and "quota" not in said:
         return ConfigurationError(
             f"cannot {what}: Kubernetes forbids it ({said}); give the runner's service account the chart's Role "

@@ -100,6 +100,7 @@ def pieces(area: Box) -> list[Box]:
     west, south, east, north = area
     if -180 <= west <= east <= 180:  # noqa: PLR2004 - within the antimeridian
         return [area]
+    # Before the modulo, which makes nothing of a full circle.
     if east - west >= 360:  # noqa: PLR2004 - a full circle
         return [(-180.0, south, 180.0, north)]
     width = (east - west) % 360
@@ -110,7 +111,7 @@ def pieces(area: Box) -> list[Box]:
     return [(west, south, 180.0, north), (-180.0, south, east - 360, north)]
 
 
-def intersects(one: Box, other: Box) -> bool:
+def intersects(area: Box, other: Box) -> bool:
     """Whether two boxes share a point; a common edge counts, and 180 degrees west are 180 degrees east.
 
     Examples
@@ -118,10 +119,10 @@ def intersects(one: Box, other: Box) -> bool:
     >>> intersects((170.0, -20.0, -170.0, -10.0), (185.0, -15.0, 190.0, -12.0))
     True
     """
-    if one[1] > other[3] or other[1] > one[3]:
+    if area[1] > other[3] or other[1] > area[3]:
         return False
-    ahead, back = (other[0] - one[0]) % 360, (one[0] - other[0]) % 360
-    return ahead <= width(one) or back <= width(other)
+    ahead, back = (other[0] - area[0]) % 360, (area[0] - other[0]) % 360
+    return ahead <= width(area) or back <= width(other)
 
 
 def width(area: Box) -> float:
@@ -219,6 +220,7 @@ def turn(crs: str) -> float | None:
         to_map = transformer(parsed.geodetic_crs, parsed)
         x, y = to_map.transform(longitudes, np.zeros_like(longitudes))
         beside, _ = to_map.transform(longitudes + 1, np.zeros_like(longitudes))
+        # On a second latitude too: along the equator a sinusoidal map is just as even, and does not repeat itself.
         higher, up = to_map.transform(longitudes, np.full_like(longitudes, 40.0))
     except ProjError:
         return None

@@ -274,11 +274,11 @@ def lonlat_bounds(bounds: Bounds, crs: str) -> extents.Box:
     inner_x, inner_y = np.meshgrid(np.linspace(0, 1, MESH), np.linspace(0, 1, MESH))
     across = np.concatenate([inner_x.ravel(), edges, edges, np.zeros_like(edges), np.ones_like(edges)])
     along = np.concatenate([inner_y.ravel(), np.zeros_like(edges), np.ones_like(edges), edges, edges])
-    found = np.stack(to_lonlat.transform(left + across * (right - left), bottom + along * (top - bottom)))
-    found = found[:, np.isfinite(found).all(axis=0)]
-    if not found.size:
+    points = np.stack(to_lonlat.transform(left + across * (right - left), bottom + along * (top - bottom)))
+    points = points[:, np.isfinite(points).all(axis=0)]
+    if not points.size:
         raise ValueError(f"no place within {bounds} of {crs} has a longitude and latitude")
-    west, south, east, north = extents.around(*found)
+    west, south, east, north = extents.around(*points)
     poles = [pole for pole in (-90.0, 90.0) if _holds_pole(bounds, crs, pole)]
     if poles:
         return -180.0, min(south, *poles), 180.0, max(north, *poles)
@@ -324,8 +324,8 @@ def inside(geobox: GeoBox, area: BaseGeometry) -> NDArray[np.bool_]:
     grid_x, grid_y = np.meshgrid(x, y)
     shape = on_map(area, str(geobox.crs))
     shapely.prepare(shape)
-    found: NDArray[np.bool_] = shapely.contains_xy(shape, grid_x, grid_y)
-    return found
+    cells: NDArray[np.bool_] = shapely.contains_xy(shape, grid_x, grid_y)
+    return cells
 
 
 def metres_per_cell(geobox: GeoBox) -> NDArray[np.float64]:

@@ -68,16 +68,16 @@ def documents(file: Path, job: Job, most: int | None = None) -> tuple[Document, 
         If the file cannot be read, or holds anything else.
     """
     try:
-        found = [one for one in yaml.safe_load_all(file.read_text(encoding="utf-8")) if one]
+        resources = [document for document in yaml.safe_load_all(file.read_text(encoding="utf-8")) if document]
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        told = " ".join(str(error).split())
-        raise ConfigurationError(f"--cluster {file}: {told}; expected YAML of a DaskCluster") from error
-    kinds = [one.get("kind") if isinstance(one, dict) else type(one).__name__ for one in found]
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(f"--cluster {file}: {reason}; expected YAML of a DaskCluster") from error
+    kinds = [document.get("kind") if isinstance(document, dict) else type(document).__name__ for document in resources]
     if sorted(map(str, kinds)) != ["DaskAutoscaler", "DaskCluster"]:
         raise ConfigurationError(
             f"--cluster {file}: got {kinds or 'nothing'}, expected one DaskCluster and one DaskAutoscaler of {VERSION}"
         )
-    autoscaler, cluster = sorted(found, key=lambda one: str(one["kind"]))
+    autoscaler, cluster = sorted(resources, key=lambda document: str(document["kind"]))
     try:
         return _owned(cluster, autoscaler, job, most)
     except (KeyError, TypeError) as error:
@@ -87,8 +87,8 @@ def documents(file: Path, job: Job, most: int | None = None) -> tuple[Document, 
 def _owned(cluster: Document, autoscaler: Document, job: Job, most: int | None) -> tuple[Document, Document]:
     """Both with a name of the Job's own, which its retries have too, and the Job as their owner."""
     first = cluster["metadata"]["name"]
-    own = hashlib.sha256(f"{first} {job.uid}".encode()).hexdigest()[:8]
-    name = f"{first[:PREFIX].rstrip('-')}-{own}"
+    suffix = hashlib.sha256(f"{first} {job.uid}".encode()).hexdigest()[:8]
+    name = f"{first[:PREFIX].rstrip('-')}-{suffix}"
     template = hashlib.sha256(json.dumps([cluster, most], sort_keys=True).encode()).hexdigest()[:16]
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job.name, "uid": job.uid}
     for document in (cluster, autoscaler):
@@ -99,6 +99,7 @@ def _owned(cluster: Document, autoscaler: Document, job: Job, most: int | None) 
     cluster["spec"]["scheduler"]["service"]["selector"]["dask.org/cluster-name"] = name
     spec = autoscaler["spec"]
     spec |= {"cluster": name, "maximum": most or spec["maximum"]}
+    # At least one: a run begins when it has its first worker.
     spec["minimum"] = min(max(spec["minimum"], 1), spec["maximum"])
     cluster["spec"]["worker"]["replicas"] = spec["minimum"]
     return cluster, autoscaler

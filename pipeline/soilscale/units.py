@@ -152,11 +152,11 @@ def linear(stated: str, wanted: str, *, month: float = MONTH, year: float = YEAR
     raise UnitError(f"{stated!r} cannot be converted to {wanted!r}") from failure
 
 
-def _value(number: float, stated: Any, wanted: Any, density: Any) -> float:
+def _value(number: float, stated: Any, target: Any, density: Any) -> float:
     """Number of one quantity in another, by way of a density or its inverse."""
     here = _registry().Quantity(number * stated.magnitude, stated.units)
-    there = here.to(wanted.units) if isinstance(density, float) else (here * density).to(wanted.units)
-    return float(there.magnitude / wanted.magnitude)
+    there = here.to(target.units) if isinstance(density, float) else (here * density).to(target.units)
+    return float(there.magnitude / target.magnitude)
 
 
 def is_known(text: str) -> bool:
@@ -220,6 +220,7 @@ def canonical(text: str) -> str:
     if quantity.magnitude != 1:
         return text.strip()
     if not dict(quantity.unit_items()):
+        # Pint cancels it out; the text alone tells a share of volume from other numbers without a unit.
         return "m3 m-3" if re.search(r"m\W*3", text.translate(SUPERSCRIPTS)) else "1"
     parts = sorted(quantity.unit_items(), key=lambda part: (part[1] < 0, part[0] in TIMES, -part[1]))
     return " ".join(_symbol(name) + ("" if power == 1 else f"{power:g}") for name, power in parts)
@@ -235,14 +236,14 @@ def _power(quantity: Any, name: str) -> int:
 
 def _spelled(text: str) -> str:
     """Text of a unit as pint reads it."""
-    found = text.strip().translate(SUPERSCRIPTS)
-    if PERCENT.fullmatch(found) and re.search("%|per ?cent", found, re.IGNORECASE):
+    spelled = text.strip().translate(SUPERSCRIPTS)
+    if PERCENT.fullmatch(spelled) and re.search("%|per ?cent", spelled, re.IGNORECASE):
         return "percent"
     for pattern, word in WORDS:
-        found = re.sub(pattern, word, found, flags=re.IGNORECASE).strip()
-    found = re.sub(r"/\s*(\d+)\s*\*?\s*([A-Za-z]+)", r"/(\1*\2)", found)
-    found = POWER.sub("**", re.sub(r"\bper\b", "/", found).replace("^", "**"))
-    return re.sub(r"(?<=[\w)])\s+(?=[\w(])", "*", found)
+        spelled = re.sub(pattern, word, spelled, flags=re.IGNORECASE).strip()
+    spelled = re.sub(r"/\s*(\d+)\s*\*?\s*([A-Za-z]+)", r"/(\1*\2)", spelled)
+    spelled = POWER.sub("**", re.sub(r"\bper\b", "/", spelled).replace("^", "**"))
+    return re.sub(r"(?<=[\w)])\s+(?=[\w(])", "*", spelled)
 
 
 @lru_cache(maxsize=1024)
@@ -258,10 +259,11 @@ def _quantity(text: str) -> Any:
     failure: Exception | None = None
     if len(text) > LONGEST or UNSAFE.search(spelled):
         raise UnitError(f"{text[:LONGEST]!r} is not understood as a unit")
+    # As written first, for case counts: mW is no MW.
     for form in dict.fromkeys((spelled, spelled.lower())):
         try:
-            found = _registry().parse_expression(form)
-            quantity = found if hasattr(found, "units") else _registry().Quantity(float(found), "")
+            parsed = _registry().parse_expression(form)
+            quantity = parsed if hasattr(parsed, "units") else _registry().Quantity(float(parsed), "")
             if 0 < quantity.magnitude < math.inf:
                 return quantity
         except Exception as error:  # noqa: BLE001 - pint fails in as many ways as there are texts

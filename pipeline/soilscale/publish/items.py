@@ -69,6 +69,7 @@ def item(
         "properties": {
             "datetime": None,
             "start_datetime": f"{start}Z",
+            # The end of a STAC interval belongs to it.
             "end_datetime": f"{after - np.timedelta64(1, 's')}Z",
         }
         | _projection(geobox)
@@ -136,10 +137,10 @@ def _wrapped(west: float, east: float) -> tuple[float, float]:
 def _projection(geobox: GeoBox) -> dict[str, Any]:
     """Fields of STAC's projection extension: a code only where it names this very CRS, else the CRS itself."""
     code, crs = reference(geobox)
-    told: dict[str, Any] = {"proj:code": code}
+    fields: dict[str, Any] = {"proj:code": code}
     if code is None:
-        told |= {"proj:wkt2": crs.to_wkt(), "proj:projjson": crs.to_json_dict()}
-    return told | {"proj:shape": list(geobox.shape), "proj:transform": list(geobox.transform)[:6]}
+        fields |= {"proj:wkt2": crs.to_wkt(), "proj:projjson": crs.to_json_dict()}
+    return fields | {"proj:shape": list(geobox.shape), "proj:transform": list(geobox.transform)[:6]}
 
 
 def _renders(files: Mapping[str, tuple[str, Band, Mapping[str, float]]]) -> dict[str, Any]:
@@ -149,16 +150,16 @@ def _renders(files: Mapping[str, tuple[str, Band, Mapping[str, float]]]) -> dict
             name: {
                 "title": band.long_name,
                 "assets": [name],
-                "rescale": [[found["minimum"], found["maximum"]]],
+                "rescale": [[figures["minimum"], figures["maximum"]]],
                 "colormap_name": COLORMAP,
             }
-            for name, (_, band, found) in files.items()
-            if band.colours is None and "maximum" in found
+            for name, (_, band, figures) in files.items()
+            if band.colours is None and "maximum" in figures
         }
     }
 
 
-def _asset(href: str, band: Band, found: Mapping[str, float]) -> dict[str, Any]:
+def _asset(href: str, band: Band, figures: Mapping[str, float]) -> dict[str, Any]:
     return {
         "href": href,
         "type": MEDIA_TYPE,
@@ -167,7 +168,7 @@ def _asset(href: str, band: Band, found: Mapping[str, float]) -> dict[str, Any]:
         "data_type": "float32" if band.colours is None else "uint8",
         "nodata": "nan" if np.isnan(band.nodata) else band.nodata,
         "unit": band.units,
-        "statistics": dict(found),
+        "statistics": dict(figures),
         "bands": [{"name": band.name, "description": band.long_name}],
     }
 
@@ -199,6 +200,7 @@ def _around(boxes: Sequence[Sequence[float]]) -> list[float]:
     west, south, east, north = np.array(boxes, dtype="float64").T
     crossing = west > east
     if crossing.any():
+        # All are counted 0..360 as soon as one crosses, or the others would lie a turn away from it.
         width = east - west + np.where(crossing, FULL_TURN, 0)
         west = west % FULL_TURN
         east = west + width

@@ -206,6 +206,7 @@ def write_cog(
         "compress": "DEFLATE",
         "predictor": "YES",
         "blocksize": 512,
+        # The mean of two sums of bits is a third combination, which neither cell has.
         "overview_resampling": "AVERAGE" if continuous else "MODE",
         "num_threads": 1,
         "overview_count": max(1, math.ceil(math.log2(max(geobox.shape) / SMALLEST_OVERVIEW))),
@@ -216,7 +217,9 @@ def write_cog(
             for (rows, columns), values in pieces:
                 file.write(values, 1, window=Window.from_slices(rows, columns))
                 moments.add(values, band.nodata)
+            # Before the copy: a COG that is changed afterwards is none any more.
             _describe(file, band, tags or {}, moments.statistics)
+        # GDAL's COG driver copies whole rasters only and takes no pieces; hence the plain file.
         copy(plain, path, **options)
     plain.unlink()
     return moments.statistics
@@ -242,7 +245,7 @@ def _profile(geobox: GeoBox, band: Band) -> dict[str, Any]:
     }
 
 
-def _describe(file: DatasetWriter, band: Band, tags: Mapping[str, str], found: Mapping[str, float]) -> None:
+def _describe(file: DatasetWriter, band: Band, tags: Mapping[str, str], figures: Mapping[str, float]) -> None:
     """Say in a raster what it is."""
     file.set_band_description(1, band.long_name)
     file.set_band_unit(1, band.units)
@@ -251,7 +254,7 @@ def _describe(file: DatasetWriter, band: Band, tags: Mapping[str, str], found: M
     else:
         file.write_colormap(1, dict(band.colours))
     file.update_tags(AREA_OR_POINT="Area", **tags)
-    file.update_tags(1, **{f"STATISTICS_{key.upper()}": f"{value:.9g}" for key, value in found.items()})
+    file.update_tags(1, **{f"STATISTICS_{key.upper()}": f"{value:.9g}" for key, value in figures.items()})
 
 
 def reference(geobox: GeoBox) -> tuple[str | None, CRS]:

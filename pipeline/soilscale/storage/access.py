@@ -44,4 +44,5 @@ def has_expired(url: str) -> bool:
 
 def _origin(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
+    # With the scheme: a login for https must not go in clear text to the same host.
     return parts.scheme, parts.netloc

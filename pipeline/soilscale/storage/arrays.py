@@ -44,6 +44,7 @@ def _checked(data: Buffer | None, store: str, key: str, *, gaps: bool) -> Buffer
         raise DamagedError(f"{store}/{key} is lost: it was written, and is not there", store, key)
     try:
         if data is not None and CHUNK.search(key):
+            # Before Zarr decodes it: an error there would not say which chunk of which store is damaged.
             Zstd().decode(data.as_numpy_array())
         elif data is not None and key.endswith(METADATA):
             json.loads(data.to_bytes())
@@ -53,7 +54,7 @@ def _checked(data: Buffer | None, store: str, key: str, *, gaps: bool) -> Buffer
 
 
 @contextmanager
-def _told(url: str, doing: str) -> Iterator[None]:
+def _explained(url: str, doing: str) -> Iterator[None]:
     """Tell in a person's words what a store fails at."""
     try:
         yield
@@ -70,22 +71,23 @@ class _Folder(LocalStore):
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
-        with _told(f"{self.root}/{key}", "read"):
-            found = await super().get(key, prototype or default_buffer_prototype(), byte_range)
-        return _checked(found, str(self.root), key, gaps=self.gaps)
+        with _explained(f"{self.root}/{key}", "read"):
+            data = await super().get(key, prototype or default_buffer_prototype(), byte_range)
+        return _checked(data, str(self.root), key, gaps=self.gaps)
 
     def get_sync(
         self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
-        with _told(f"{self.root}/{key}", "read"):
-            found = super().get_sync(key, prototype=prototype, byte_range=byte_range)
-        return _checked(found, str(self.root), key, gaps=self.gaps)
+        with _explained(f"{self.root}/{key}", "read"):
+            data = super().get_sync(key, prototype=prototype, byte_range=byte_range)
+        return _checked(data, str(self.root), key, gaps=self.gaps)
 
     async def set(self, key: str, value: Buffer) -> None:
         await asyncio.to_thread(self.set_sync, key, value)
 
     def set_sync(self, key: str, value: Buffer) -> None:
         self._check_writable()
+        # Not Zarr's own writing: chunks are fenced, and noted for their markers, like every other object.
         write_bytes(f"{self.root}/{key}", value.to_bytes())
 
     async def delete(self, key: str) -> None:
@@ -107,21 +109,23 @@ class _Bucket(FsspecStore):
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         prototype = prototype or default_buffer_prototype()
-        with _told(f"{self.url}/{key}", "read"):
+        with _explained(f"{self.url}/{key}", "read"):
+            # A part cannot be checked: the checksum is of the whole chunk.
             if byte_range is not None:
                 return await super().get(key, prototype, byte_range)
             try:
-                found = await self.fs._cat_file(f"{self.path}/{key}")  # noqa: SLF001 - the coroutine has no other name
+                data = await self.fs._cat_file(f"{self.path}/{key}")  # noqa: SLF001 - the coroutine has no other name
             except FileNotFoundError as error:
+                # Without its bucket a store would else look like one whose chunks are still to be written.
                 if not has_bucket(error):
                     raise
                 return _checked(None, self.url, key, gaps=self.gaps)
-        return _checked(prototype.buffer.from_bytes(found), self.url, key, gaps=self.gaps)
+        return _checked(prototype.buffer.from_bytes(data), self.url, key, gaps=self.gaps)
 
     async def set(self, key: str, value: Buffer, byte_range: tuple[int, int] | None = None) -> None:
         self._check_writable()
         url, data = f"{self.url}/{key}", value.to_bytes()
-        with _told(url, "write"):
+        with _explained(url, "write"):
             if not is_s3(url):
                 await super().set(key, value, byte_range)
                 return
@@ -130,28 +134,29 @@ class _Bucket(FsspecStore):
 
     async def delete(self, key: str) -> None:
         fencing.forget([f"{self.url}/{key}"])
-        with _told(f"{self.url}/{key}", "remove"):
+        with _explained(f"{self.url}/{key}", "remove"):
+            # In a thread: the proof may be a request that waits for this event loop.
             await asyncio.to_thread(fencing.permit, afresh=True)
             await self.fs._rm_file(f"{self.path}/{key}")  # noqa: SLF001 - likewise; one request, whether it is there
 
 
 def _store(url: str, *, write: bool = False, gaps: bool = False) -> _Folder | _Bucket:
-    found: _Folder | _Bucket
+    store: _Folder | _Bucket
     if is_local(url):
-        found = _Folder(url, read_only=not write)
+        store = _Folder(url, read_only=not write)
     else:
         fs, path = filesystem(url, asynchronous=True)
-        found = _Bucket(fs, read_only=not write, path=path)
-    found.gaps = gaps or write
-    return found
+        store = _Bucket(fs, read_only=not write, path=path)
+    store.gaps = gaps or write
+    return store
 
 
 def _array(url: str, group: str, name: str, *, write: bool = False) -> zarr.Array[Any]:
     try:
-        found = zarr.open_array(
+        array = zarr.open_array(
             _store(url, write=write), path=f"{group}/{name}", mode="r+" if write else "r", zarr_format=3
         )
-        return found.with_config(WHOLE) if write else found
+        return array.with_config(WHOLE) if write else array
     except FileNotFoundError as error:
         raise DataError(f"{url} has no {group}/{name}; run the stage that makes it, or `soilscale run`") from error
 
@@ -174,6 +179,7 @@ def create(url: str, group: str, template: xr.Dataset) -> None:
     for variable in coded.variables.values():
         variable.encoding = variable.encoding | {"compressors": (CODEC,)}
     with zarr.config.set({f"array.{key}": value for key, value in WHOLE.items()}):
+        # In memory: in place, mode `w` would remove the folder whole, with what users keep in it.
         coded.to_zarr(MemoryStore(objects), group=group, mode="w", compute=False, zarr_format=3, consolidated=False)
     earlier = names_below(f"{url}/{group}")
     remove(f"{url}/{group}", [name for name in earlier if f"/{name}".endswith(f"/{METADATA}") or CHUNK.search(name)])
@@ -197,7 +203,7 @@ def grow(url: str, group: str, template: xr.Dataset) -> None:
     if not _array(url, group, "time").size:
         create(url, group, template)
         return
-    with _told(f"{url}/{group}", "extend"):
+    with _explained(f"{url}/{group}", "extend"):
         for name, values in template.variables.items():
             array = _array(url, group, str(name), write=True)
             if array.shape != values.shape:
@@ -219,11 +225,12 @@ def write_region(
         If the region cuts a chunk.
     """
     array = _array(url, group, name, write=True)
+    # Zarr would read the rest of a cut chunk and write it back, over what another task writes there meanwhile.
     for part, length, size in zip(region, array.shape, array.chunks, strict=False):
         start, stop, _ = part.indices(length) if isinstance(part, slice) else (part, part + 1, 1)
         if start % size or (stop % size and stop != length):
             raise ValueError(f"{group}/{name}: the region {region} cuts chunks of {array.chunks}; write whole ones")
-    with _told(f"{url}/{group}/{name}", "write"):
+    with _explained(f"{url}/{group}/{name}", "write"):
         array[region] = values
 
 

@@ -42,13 +42,13 @@ class Fence:
     def below(self, url: str) -> dict[str, Written]:
         """What was written below a folder, by its names relative to it."""
         folder = f"{_plain(url)}/"
-        return {name.removeprefix(folder): one for name, one in self.written.items() if name.startswith(folder)}
+        return {name.removeprefix(folder): kept for name, kept in self.written.items() if name.startswith(folder)}
 
     def enter(self, url: str, written: Mapping[str, Written], by: str) -> None:
         """Keep what others wrote below a folder for whom this one writes too, by its names relative to it."""
-        found = {f"{_plain(url)}/{name}": one for name, one in written.items()}
-        self.written |= found
-        self.makers |= dict.fromkeys(found, by)
+        entered = {f"{_plain(url)}/{name}": kept for name, kept in written.items()}
+        self.written |= entered
+        self.makers |= dict.fromkeys(entered, by)
 
     def maker(self, url: str, name: str) -> str:
         """By whom an object below a folder was written; empty if by this process."""

@@ -14,7 +14,7 @@ from soilscale.storage.stores import explain, failures, filesystem, has_bucket, 
 
 
 @contextmanager
-def _told(url: str) -> Iterator[None]:
+def _explained(url: str) -> Iterator[None]:
     """Tell in a person's words why an object cannot be read; that there is none stays what it is."""
     try:
         yield
@@ -36,7 +36,7 @@ def size_of(url: str) -> int:
     ServiceError
         If the store cannot be reached, or does not say.
     """
-    with _told(url):
+    with _explained(url):
         fs, path = filesystem(url)
         size = fs.info(path)["size"]
     if size is None:
@@ -46,7 +46,7 @@ def size_of(url: str) -> int:
 
 def read_ranges(url: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
     """Content of an object between first bytes and those after the last, fetched side by side; errors as `size_of`."""
-    with _told(url):
+    with _explained(url):
         fs, path = filesystem(url)
         starts, stops = zip(*spans, strict=True)
         parts: list[bytes] = fs.cat_ranges([path] * len(spans), list(starts), list(stops), on_error="raise")
@@ -61,7 +61,7 @@ def read_ranges(url: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
 
 def fetch(url: str, path: Path) -> None:
     """Copy an object to a file of this machine, piece by piece; errors as `size_of`."""
-    with _told(url):
+    with _explained(url):
         fs, there = filesystem(url)
         fs.get_file(there, str(path))
 
@@ -69,7 +69,7 @@ def fetch(url: str, path: Path) -> None:
 def open_foreign_group(url: str) -> zarr.Group:
     """Zarr group that others wrote; errors as `size_of`, and `DataError` if it is none."""
     try:
-        with _told(url):
+        with _explained(url):
             return zarr.open_group(url, mode="r", storage_options=None if is_local(url) else options(url))
     except (BaseZarrError, ValueError, KeyError) as error:
         raise DataError(f"{shown(url)} is no Zarr group: {error}; check the item's asset") from error

@@ -66,12 +66,12 @@ class _S3Session(Session):  # type: ignore[misc]  # rasterio has no types
 
     def get_credential_options(self) -> dict[str, str]:
         """Credentials as GDAL's settings, those of this moment; unsigned requests where there are none."""
-        found = stores.credentials()
+        credentials = stores.credentials()
         region = stores.region()
         options = {"AWS_REGION": region} if region else {}
-        if found is None:
+        if credentials is None:
             return options | {"AWS_NO_SIGN_REQUEST": "YES"}
-        keys = found.get_frozen_credentials()
+        keys = credentials.get_frozen_credentials()
         options |= {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
         return options | {"AWS_SESSION_TOKEN": keys.token or ""}
 

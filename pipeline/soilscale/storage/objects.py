@@ -61,12 +61,12 @@ def local_copy(url: str) -> Iterator[Path]:
         with _reading(url):
             fs, path = filesystem(url)
             if isinstance(fs, LocalFileSystem):
-                found = Path(path)
-                found.stat()
+                file = Path(path)
+                file.stat()
             else:
-                found = Path(stack.enter_context(tempfile.TemporaryDirectory())) / posixpath.basename(path)
-                fs.get_file(path, str(found))
-        yield found
+                file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / posixpath.basename(path)
+                fs.get_file(path, str(file))
+        yield file
 
 
 @contextmanager
@@ -98,17 +98,17 @@ def read_many(folder: str, names: Sequence[str]) -> dict[str, bytes]:
     try:
         fs, path = filesystem(folder)
         paths = {posixpath.join(path, name): name for name in names}
-        found = fs.cat(list(paths), on_error="return") if paths else {}
+        contents = fs.cat(list(paths), on_error="return") if paths else {}
     except failures() as error:
         raise explain(error, folder, "read") from error
-    told: dict[str, bytes] = {}
-    for place, data in found.items():
+    present: dict[str, bytes] = {}
+    for place, data in contents.items():
         if isinstance(data, FileNotFoundError) and has_bucket(data):
             continue
         if isinstance(data, Exception):
             raise explain(data, join(folder, paths[place]), "read") from data
-        told[paths[place]] = data
-    return told
+        present[paths[place]] = data
+    return present
 
 
 def answers(url: str) -> bool:
@@ -127,10 +127,10 @@ def answers(url: str) -> bool:
             raise explain(error, url, "read") from error
         return False
     except failures() as error:
-        told = code(error)
-        if told in GONE:
+        status = code(error)
+        if status in GONE:
             return False
-        if told not in ANSWERED:
+        if status not in ANSWERED:
             raise explain(error, url, "read") from error
     return True
 
@@ -193,6 +193,7 @@ def write_new(url: str, data: bytes) -> bool:
         if isinstance(fs, LocalFileSystem):
             return files.create(Path(path), data)
         fencing.permit(afresh=True)
+        # Looked for first, for stores that ignore the condition and would replace the object.
         return not fs.exists(path) and _create(fs, path, data)
     except failures() as error:
         raise explain(error, url, "write") from error
@@ -263,7 +264,9 @@ def exists(url: str) -> bool:
 
 def sizes(url: str) -> dict[str, int]:
     """Bytes of each object below a folder, by its name relative to it; errors as `names_below`."""
-    return {name: int(told.get("size", told.get("Size", 0))) for name, told in _told_below(url).items()}
+    return {
+        name: int(properties.get("size", properties.get("Size", 0))) for name, properties in _told_below(url).items()
+    }
 
 
 def stamp(url: str) -> str:
@@ -278,12 +281,12 @@ def stamp(url: str) -> str:
     """
     try:
         fs, path = filesystem(url)
-        told = fs.info(path)
+        properties = fs.info(path)
     except FileNotFoundError:
         raise
     except failures() as error:
         raise explain(error, url, "reach") from error
-    return _stamp(told)
+    return _stamp(properties)
 
 
 def _stamp_of(stat: os.stat_result) -> str:
@@ -297,10 +300,10 @@ def checksum(url: str) -> str:
         return fencing.summed(fencing.pieces(path))[1]
 
 
-def _stamp(told: Mapping[str, Any]) -> str:
+def _stamp(properties: Mapping[str, Any]) -> str:
     """Stamp of an object from what its store tells of it."""
-    version = next((told[key] for key in ("ETag", "mtime", "LastModified") if told.get(key)), None)
-    return "" if version is None else f"{told.get('size', told.get('Size'))} {version}"
+    version = next((properties[key] for key in ("ETag", "mtime", "LastModified") if properties.get(key)), None)
+    return "" if version is None else f"{properties.get('size', properties.get('Size'))} {version}"
 
 
 def stamps(url: str) -> dict[str, str]:
@@ -313,9 +316,9 @@ def stamps(url: str) -> dict[str, str]:
     ServiceError
         If the store cannot be reached, or has no such bucket.
     """
-    found = {name: _stamp(told) for name, told in _told_below(url).items()}
-    if found:
-        return found
+    by_name = {name: _stamp(properties) for name, properties in _told_below(url).items()}
+    if by_name:
+        return by_name
     try:
         return {".": stamp(url)}
     except FileNotFoundError:
@@ -343,7 +346,7 @@ def _told_below(url: str) -> dict[str, dict[str, Any]]:
             return dict(_listed(fs, path))
         if isinstance(fs, LocalFileSystem):
             return {name: {"size": stat.st_size, "mtime": stat.st_mtime} for name, stat in files.below(Path(path))}
-        return {posixpath.relpath(name, path): told for name, told in fs.find(path, detail=True).items()}
+        return {posixpath.relpath(name, path): properties for name, properties in fs.find(path, detail=True).items()}
     except FileNotFoundError as error:
         if not has_bucket(error):
             raise explain(error, url, "list") from error
@@ -360,12 +363,14 @@ def _below(fs: AbstractFileSystem, path: str, most: int = MOST_LISTED) -> Iterat
 def _listed(fs: AbstractFileSystem, path: str, most: int = MOST_LISTED) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name of each object below a folder of S3, and what the store tells of it, so many in each request."""
     bucket, _, key = path.rstrip("/").partition("/")
+    # With the slash, or the folder `run` would list `run-2` too.
     prefix = f"{key}/" if key else ""
     more: dict[str, str] = {}
     while True:
         page = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=most, **more)
-        found = page.get("Contents", ())
-        yield from ((one["Key"].removeprefix(prefix), one) for one in found if one["Key"] != prefix)
+        # Some clients mark a folder by an empty object of its name; it is nothing that lies below.
+        objects = page.get("Contents", ())
+        yield from ((entry["Key"].removeprefix(prefix), entry) for entry in objects if entry["Key"] != prefix)
         if not page.get("IsTruncated"):
             return
         more = {"ContinuationToken": page["NextContinuationToken"]}

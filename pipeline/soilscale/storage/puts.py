@@ -68,6 +68,7 @@ async def put(fs: S3FileSystem, path: str, data: bytes, **headers: str) -> str:
                 continue
             if code(error) not in TAKEN and not isinstance(error, FileExistsError):
                 raise
+        # In this order: what a later holder writes after the proof has another ETag, and is not replaced.
         condition = await _standing(fs, path)
         await _permit(afresh=True)
     raise ServiceError(f"cannot write s3://{path}: others write it at the same time; run the same command again")
@@ -80,20 +81,20 @@ async def _permit(*, afresh: bool = False) -> None:
 
 async def _send(fs: S3FileSystem, path: str, data: bytes, headers: dict[str, str]) -> str:
     bucket, key, _ = fs.split_path(path)
-    told = await fs._call_s3("put_object", Bucket=bucket, Key=key, Body=data, **headers)  # noqa: SLF001 - as s3fs does
-    return str(told["ETag"])
+    answer = await fs._call_s3("put_object", Bucket=bucket, Key=key, Body=data, **headers)  # noqa: SLF001 - as s3fs does
+    return str(answer["ETag"])
 
 
 async def _standing(fs: S3FileSystem, path: str) -> dict[str, str]:
     """Condition that an object is what it is at present."""
     bucket, key, _ = fs.split_path(path)
     try:
-        told = await fs._call_s3("head_object", Bucket=bucket, Key=key)  # noqa: SLF001 - likewise
+        answer = await fs._call_s3("head_object", Bucket=bucket, Key=key)  # noqa: SLF001 - likewise
     except FileNotFoundError as error:
         if not has_bucket(error):
             raise
         return ABSENT
-    return {"IfMatch": str(told["ETag"])}
+    return {"IfMatch": str(answer["ETag"])}
 
 
 def put_parts(fs: S3FileSystem, path: str, content: Path | bytes) -> None:

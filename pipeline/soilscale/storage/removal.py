@@ -36,6 +36,7 @@ def remove(url: str, names: Iterable[str] | None = None) -> None:
         If something of it cannot be removed.
     """
     names = None if names is None else list(names)
+    # Before the request: if it fails halfway, what is gone must not count as written.
     fencing.forget([url] if names is None else [join(url, name) for name in names])
     try:
         fs, path = filesystem(url)
@@ -47,7 +48,7 @@ def remove(url: str, names: Iterable[str] | None = None) -> None:
         if isinstance(fs, LocalFileSystem):
             files.remove(Path(path), map(Path, paths))
         else:
-            fs.rm([one for one in paths if fs.exists(one)])
+            fs.rm([place for place in paths if fs.exists(place)])
     except failures() as error:
         raise explain(error, url, "remove") from error
 

@@ -204,20 +204,20 @@ def endpoint() -> str | None:
     try:
         if known.get_config_variable("ignore_configured_endpoint_urls"):
             return None
-        found: str | None = ConfiguredEndpointProvider(
+        url: str | None = ConfiguredEndpointProvider(
             full_config=known.full_config, scoped_config=known.get_scoped_config(), client_name="s3"
         ).provide()
     except ProfileNotFound:
         return None
-    return found
+    return url
 
 
 def code(error: BaseException | None) -> str | None:
     """Code by which a store says what is the matter, from an error or what it comes from."""
     while error is not None:
-        told = getattr(error, "response", None)
-        if isinstance(told, dict):
-            return str(told.get("Error", {}).get("Code"))
+        response = getattr(error, "response", None)
+        if isinstance(response, dict):
+            return str(response.get("Error", {}).get("Code"))
         status = getattr(error, "status", None)
         if isinstance(status, int):
             return str(status)
@@ -240,16 +240,17 @@ def explain(error: Exception, url: str, doing: str) -> SoilscaleError:
         exceptions.PartialCredentialsError,
         exceptions.TokenRetrievalError,
     )
-    text, told = f"cannot {doing} {shown(url)}: {shown(error)}", code(error)
-    if told in DENIED and access.has_expired(url):
+    text, reply = f"cannot {doing} {shown(url)}: {shown(error)}", code(error)
+    # Before other refusals: the same 403, but a rerun cures it.
+    if reply in DENIED and access.has_expired(url):
         return ServiceError(f"{text}; its signature has expired: run the same command again, which signs it anew")
-    if isinstance(error, no_credentials) or told in DENIED:
+    if isinstance(error, no_credentials) or reply in DENIED:
         return RefusedError(
-            f"{text}{_named(told)}; access is denied: renew {_asking(url)}, see that they may {doing} there, then run "
+            f"{text}{_named(reply)}; access is denied: renew {_asking(url)}, see that they may {doing} there, then run "
             "the same command again",
             url,
         )
-    if told == NO_BUCKET:
+    if reply == NO_BUCKET:
         at = endpoint() or "AWS"
         return RefusedError(
             f"{text}; there is no bucket {urlsplit(url).netloc!r} at {at}: create it or correct the URL, then run the "
@@ -258,9 +259,10 @@ def explain(error: Exception, url: str, doing: str) -> SoilscaleError:
         )
     if isinstance(error, OSError) and error.errno in FULL:
         return RefusedError(f"{text}; free space there, then run the same command again", url)
-    if isinstance(error, OSError) and error.errno in UNWRITABLE and told is None:
+    # s3fs gives the errors of a store such numbers too; only one without a code is of this machine.
+    if isinstance(error, OSError) and error.errno in UNWRITABLE and reply is None:
         return ConfigurationError(f"{text}; check that the path is right and that you may {doing} there")
-    return ServiceError(f"{text}{_named(told)}; check the store and your credentials, then run the same command again")
+    return ServiceError(f"{text}{_named(reply)}; check the store and your credentials, then run the same command again")
 
 
 def _asking(url: str) -> str:
@@ -271,5 +273,5 @@ def _asking(url: str) -> str:
     return f"the credentials (AWS_* in the environment, or the profile that AWS_PROFILE names{none})"
 
 
-def _named(told: str | None) -> str:
-    return f" ({told})" if told else ""
+def _named(reply: str | None) -> str:
+    return f" ({reply})" if reply else ""

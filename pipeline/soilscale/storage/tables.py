@@ -59,9 +59,10 @@ def put_together(parts: Sequence[str], url: str) -> None:
 
     def tables() -> Iterator[pa.Table]:
         empty = True
-        for number, one in enumerate(parts):
-            with _parquet(one) as file:
+        for number, source in enumerate(parts):
+            with _parquet(source) as file:
                 part = file.read()
+            # Empty tables are left out; if all are empty, the last stays for the sake of its columns.
             if len(part) or (empty and number == len(parts) - 1):
                 empty = False
                 yield part

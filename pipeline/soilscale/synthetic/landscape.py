@@ -132,6 +132,7 @@ def _texture(seed: int, lon: Axis, lat: Axis, elevation: Field) -> tuple[Field, 
 
 
 def _cover(seed: int, lon: Axis, lat: Axis, elevation: Field, slope: Field) -> NDArray[np.float64]:
+    # At this latitude a degree of longitude is 0.82 of one of latitude.
     distance = np.hypot((lon[None, :] - CITY[0]) * 0.82, lat[:, None] - CITY[1])
     scores = np.stack(
         [

@@ -114,8 +114,8 @@ class World:
             Shape of `lon` and `lat`; NaN outside the world.
         """
         at = np.stack([(lat - self.lat[0]) * NODES, (lon - self.lon[0]) * NODES])
-        found: Values = map_coordinates(field, at, output=np.float64, order=order, cval=np.nan)
-        return found
+        values: Values = map_coordinates(field, at, output=np.float64, order=order, cval=np.nan)
+        return values
 
     def field(self, name: str, month: np.datetime64) -> NDArray[Any]:
         """Monthly or static field on the lattice."""
@@ -130,6 +130,7 @@ class World:
 
     def on_fine(self, field: NDArray[Any]) -> NDArray[Any]:
         """Lattice field at the fine cells' centres, the margin's too; rows descend in latitude."""
+        # Corners and centres of fine cells alternate on the lattice; the first node is a corner.
         return field[1::2, 1::2][::-1]
 
     def on_coarse(self, field: NDArray[Any]) -> Values:
@@ -152,6 +153,7 @@ class World:
         part = position - first
         values = self.weather[name]
         value: Field = values[first].astype(np.float64) * (1 - part) + values[first + 1] * part
+        # By its date alone, so that a composite is the same in a world of other years.
         spell = np.random.default_rng([self.seed, int(composite.start.astype("datetime64[D]").astype(int))])
         return value + 1.2 * spell.standard_normal() if name == "lst" else value
 
@@ -194,8 +196,8 @@ class World:
             return self._interpolate(self.on_coarse(self.field(name, month)), lon, lat)
         if name in ("lst", "et"):
             return self._composed_month(name, month, lon, lat)
-        found = self.truth(name, month, lon, lat)
-        return np.where(self.sample(self.haze(month), lon, lat) > 0, np.nan, found) if name == "ndvi" else found
+        values = self.truth(name, month, lon, lat)
+        return np.where(self.sample(self.haze(month), lon, lat) > 0, np.nan, values) if name == "ndvi" else values
 
     def _composed_month(self, name: str, month: np.datetime64, lon: Values, lat: Values) -> Values:
         total, weight = np.zeros(lon.shape), np.zeros(lon.shape)
@@ -218,8 +220,8 @@ class World:
     def _interpolate(self, coarse: Values, lon: Values, lat: Values) -> Values:
         left, top = self.grid.left - MARGIN * SIDE, self.grid.top + MARGIN * SIDE
         at = np.stack([(top - lat) / SIDE - 0.5, (lon - left) / SIDE - 0.5])
-        found: Values = map_coordinates(coarse, at, order=1, mode="nearest")
-        return found
+        values: Values = map_coordinates(coarse, at, order=1, mode="nearest")
+        return values
 
     def _index(self, month: np.datetime64) -> int:
         index = int((month.astype("datetime64[M]") - self.months[0]).astype(int))
@@ -264,6 +266,7 @@ def create(seed: int, years: tuple[int, int], cells: int) -> World:
     weather = {name: np.empty((len(months), len(lat), len(lon)), np.float32) for name in MONTHLY}
     history = month_range(months[0] - np.timedelta64(SPIN_UP, "M"), months[-1])
     for index, month in enumerate(climate.run(seed, land, lon, lat, history), start=-SPIN_UP):
+        # Months of the spin-up have negative numbers and are not kept.
         for name in MONTHLY if index >= 0 else ():
             weather[name][index] = getattr(month, name)
     return World(seed, months, grid, lon, lat, land, weather)
