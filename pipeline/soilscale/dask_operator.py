@@ -246,6 +246,8 @@ class DaskCluster:
         self.scaled = now
         try:
             with _asking("scale the Dask cluster"):
+                # The autoscaler would see a handful of tasks, for few are submitted at a time; so its minimum is
+                # raised.
                 self._object(self.autoscaler).patch({"spec": {"minimum": workers}})
         except (ConfigurationError, ServiceError) as error:
             logger.warning("%s; the run goes on with the workers that are there", error)
@@ -309,6 +311,7 @@ def asked(file: Path, most: int | None) -> DaskCluster:
         raise ConfigurationError(f"SOILSCALE_WORKERS_DEADLINE: got {seconds!r}, expected seconds") from error
     address = os.environ.get("SOILSCALE_SCHEDULER_ADDRESS", "")
     if address:
+        # A wrong address ends the command now, not after a cluster has been made.
         _place(address)
     return DaskCluster(job, *documents(file, job, most), deadline=deadline, address=address)
 

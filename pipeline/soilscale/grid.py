@@ -187,6 +187,7 @@ def cover(
             f"{crs}, the {unit.unit_name}?"
         )
     x0, y0 = origin
+    # Sides such as 0.1 are no binary fractions: without `SNAP` an area on a cell's border would take a row more.
     first = math.floor((west - x0) / side + SNAP)
     last = math.ceil((east - x0) / side - SNAP)
     bottom = math.floor((south - y0) / side + SNAP)
@@ -202,6 +203,7 @@ def cover(
         ratio=ratio,
         left=x0 + first * side,
         top=y0 + top * side,
+        # `SNAP` may leave nothing of a very small area.
         shape=(max(top - bottom, 1), max(last - first, 1)),
         tile=tile or max(1, TILE_PIXELS // ratio),
     )
@@ -271,6 +273,7 @@ def lonlat_bounds(bounds: Bounds, crs: str) -> extents.Box:
     left, bottom, right, top = bounds
     to_lonlat = extents.transformer(crs, LONLAT)
     edges = np.linspace(0, 1, 8 * MESH)
+    # The inside too: the edges of a wide map may lie off the Earth.
     inner_x, inner_y = np.meshgrid(np.linspace(0, 1, MESH), np.linspace(0, 1, MESH))
     across = np.concatenate([inner_x.ravel(), edges, edges, np.zeros_like(edges), np.ones_like(edges)])
     along = np.concatenate([inner_y.ravel(), np.zeros_like(edges), np.ones_like(edges), edges, edges])

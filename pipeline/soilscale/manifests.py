@@ -96,6 +96,7 @@ def _owned(cluster: Document, autoscaler: Document, job: Job, most: int | None) 
         metadata |= {"name": name, "namespace": job.namespace}
         metadata["ownerReferences"] = [owner | {"controller": True, "blockOwnerDeletion": False}]
         metadata["annotations"] = metadata.get("annotations", {}) | {TEMPLATE: template}
+    # Pods are labelled with this name; the template's own selector would find none.
     cluster["spec"]["scheduler"]["service"]["selector"]["dask.org/cluster-name"] = name
     spec = autoscaler["spec"]
     spec |= {"cluster": name, "maximum": most or spec["maximum"]}

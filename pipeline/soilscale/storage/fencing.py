@@ -101,6 +101,7 @@ def note(url: str, content: Iterable[bytes], stamp: str) -> None:
     standing = _FENCE.get()
     if standing is not None:
         standing.written[_plain(url)] = Written(*summed(content), stamp)
+        # Ours from now on, whoever wrote it before.
         standing.makers.pop(_plain(url), None)
 
 

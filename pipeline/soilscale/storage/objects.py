@@ -62,6 +62,7 @@ def local_copy(url: str) -> Iterator[Path]:
             fs, path = filesystem(url)
             if isinstance(fs, LocalFileSystem):
                 file = Path(path)
+                # Fails here, where it is explained, and not where the file is opened.
                 file.stat()
             else:
                 file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / posixpath.basename(path)
@@ -169,6 +170,7 @@ def write_file(url: str, path: Path) -> None:
         if isinstance(fs, LocalFileSystem):
             version = _stamp_of(files.copy(Path(target), path))
         elif is_s3(url) and (size := path.stat().st_size) < puts.WHOLE:
+            # `put_file` of s3fs does so by itself, `puts.put` does not.
             kind, _ = mimetypes.guess_type(target)
             headers = {"ContentType": kind} if kind else {}
             version = f"{size} {sync(fs.loop, puts.put, fs, target, path.read_bytes(), **headers)}"
@@ -302,6 +304,7 @@ def checksum(url: str) -> str:
 
 def _stamp(properties: Mapping[str, Any]) -> str:
     """Stamp of an object from what its store tells of it."""
+    # fsspec and S3 itself have other names for the same.
     version = next((properties[key] for key in ("ETag", "mtime", "LastModified") if properties.get(key)), None)
     return "" if version is None else f"{properties.get('size', properties.get('Size'))} {version}"
 

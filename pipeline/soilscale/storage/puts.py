@@ -64,6 +64,7 @@ async def put(fs: S3FileSystem, path: str, data: bytes, **headers: str) -> str:
             return await _send(fs, path, data, headers | condition)
         except OSError as error:
             if code(error) in UNKNOWN and condition:
+                # Without conditions the proof of the lease is all there is.
                 condition = {}
                 continue
             if code(error) not in TAKEN and not isinstance(error, FileExistsError):
@@ -112,6 +113,7 @@ def put_parts(fs: S3FileSystem, path: str, content: Path | bytes) -> None:
         else:
             return
     fencing.permit(afresh=True)
+    # No condition for a replacement in parts: what another writes meanwhile is found later, see ADR 32.
     _send_parts(fs, path, content, "overwrite")
 
 

@@ -82,6 +82,7 @@ def check_writable(url: str) -> None:
         return
     folder = Path(url)
     try:
+        # The folder is not made for the test: a check changes nothing.
         while not folder.exists():
             folder = folder.parent
         with tempfile.TemporaryFile(dir=folder):

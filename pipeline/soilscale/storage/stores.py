@@ -145,6 +145,7 @@ def options(url: str) -> dict[str, Any]:
         unsigned = credentials() is None
         mode = session().get_config_variable("retry_mode")
         retries = {
+            # `legacy` is what botocore says where nobody has chosen.
             "mode": "standard" if mode == "legacy" else mode,
             "total_max_attempts": session().get_config_variable("max_attempts") or ATTEMPTS,
         }
@@ -158,6 +159,7 @@ def options(url: str) -> dict[str, Any]:
     if urlsplit(url).scheme in {"http", "https"}:
         from aiohttp import ClientTimeout
 
+        # No limit on the whole: by itself aiohttp gives up on a large file after five minutes.
         timeout = ClientTimeout(total=None, sock_connect=connect, sock_read=wait)
         client = {"timeout": timeout, "trust_env": True}
         granted = access.headers(url)
@@ -204,6 +206,8 @@ def endpoint() -> str | None:
     try:
         if known.get_config_variable("ignore_configured_endpoint_urls"):
             return None
+        # By botocore's own rules, for GDAL must come to the same store: variables for S3 alone, for all services, then
+        # the profile.
         url: str | None = ConfiguredEndpointProvider(
             full_config=known.full_config, scoped_config=known.get_scoped_config(), client_name="s3"
         ).provide()

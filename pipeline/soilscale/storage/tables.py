@@ -31,6 +31,7 @@ def _parquet(url: str, words: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
     with storage.local_copy(url) as path:
         try:
             with pq.ParquetFile(path, read_dictionary=list(words), page_checksum_verification=True) as file:
+                # Inside the `try`: a page is checked when the caller reads it.
                 yield file
         except (ValueError, OSError) as error:
             raise storage.damaged(url, error) from error

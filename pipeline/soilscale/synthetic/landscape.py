@@ -74,6 +74,7 @@ def sigmoid(value: Field) -> Field:
 
 def broad(field: Field, lat: Axis, width: float) -> Field:
     """Running mean over `width` degrees along both axes; edges repeat."""
+    # Odd, or the mean would lie half a node beside its place.
     size = 2 * (round(width / (lat[1] - lat[0])) // 2) + 1
     mean: Field = uniform_filter(field, size, mode="nearest")
     return mean

@@ -149,6 +149,7 @@ class World:
         starts = self.months.astype("datetime64[D]").astype(int)
         ends = (self.months + np.timedelta64(1, "M")).astype("datetime64[D]").astype(int)
         position = float(np.interp(middle, (starts + ends) / 2, np.arange(len(self.months))))
+        # The last month has none after it to go towards.
         first = min(int(position), len(self.months) - 2)
         part = position - first
         values = self.weather[name]
@@ -259,6 +260,7 @@ def create(seed: int, years: tuple[int, int], cells: int) -> World:
     left, top = CENTRE[0] - cells // 2 * SIDE, CENTRE[1] + (cells - cells // 2) * SIDE
     grid = Grid("EPSG:4326", SIDE, RATIO, left, top, (cells, cells), tile=cells)
     span = np.arange(round((cells + 2 * MARGIN) * SIDE * NODES) + 1)
+    # From whole numbers of nodes: a place has the same coordinates in worlds of all sizes.
     lon = (round((left - MARGIN * SIDE) * NODES) + span) / NODES
     lat = (round((top - (cells + MARGIN) * SIDE) * NODES) + span) / NODES
     land = landscape.shape(seed, lon, lat)
