@@ -144,6 +144,7 @@ def progress(console: Console, form: LogFormat) -> Iterator[Progress]:
         def show(doing: str, done: int, total: int | None) -> None:
             if doing not in tasks:
                 tasks[doing] = bars.add_task(doing, total=total, pace="")
+            # Of the line only the rate: counts and the time left have columns of their own.
             rate = pace.tell(doing, done, total).partition(", ")[2].partition(",")[0]
             bars.update(tasks[doing], completed=done, total=total, pace=rate)
 

@@ -267,6 +267,7 @@ class DaskCluster:
     def remove(self) -> None:
         """Remove the cluster and wait until it is gone; that it stays is told, and its Job's end takes it along."""
         for attempt in range(ATTEMPTS):
+            # 0, 1 and 3 s.
             time.sleep(2**attempt - 1)
             try:
                 with _asking(f"remove the Dask cluster {self.name}"):

@@ -243,6 +243,7 @@ def on_map(area: BaseGeometry, crs: str) -> BaseGeometry:
             )
         return shape
     middle = (whole.bounds[0] + whole.bounds[2]) / 2
+    # At any latitude: on a map that repeats itself x hangs on the longitude alone.
     near, _ = extents.transformer(LONLAT, crs).transform(middle, 0.0)
     return shapely.transform(shape, lambda x, y: (extents.turned(x, near, width), y), interleaved=False)
 

@@ -261,6 +261,7 @@ def reference(geobox: GeoBox) -> tuple[str | None, CRS]:
     """Code that names a grid's very CRS, where there is one, and the CRS, which claims no other code."""
     crs = CRS.from_user_input(str(geobox.crs))
     code = crs.to_authority(min_confidence=100)
+    # A WKT may carry the code of another CRS; it is not believed.
     if code and CRS.from_authority(*code) == crs:
         return ":".join(code), crs
     return None, CRS.from_json_dict({key: value for key, value in crs.to_json_dict().items() if key != "id"})
