@@ -106,7 +106,7 @@ class Pace:
     def tell(self, doing: str, done: int, total: int | None) -> str:
         """One line, such as ``cube: 120 of 800, 3.1/s, 3 min left``."""
         now = time.monotonic()
-        # What was complete at the first call was not done in this time, and would flatter the rate.
+        # Whatever was already complete at the first call must not inflate the rate.
         start, before = self.begun.setdefault(doing, (now, done))
         line = f"{doing}: {done} of {total if total is not None else '?'}"
         if done == before or now == start:
@@ -144,7 +144,7 @@ def progress(console: Console, form: LogFormat) -> Iterator[Progress]:
         def show(doing: str, done: int, total: int | None) -> None:
             if doing not in tasks:
                 tasks[doing] = bars.add_task(doing, total=total, pace="")
-            # Of the line only the rate: counts and the time left have columns of their own.
+            # Only the rate: counts and the time left have columns of their own.
             rate = pace.tell(doing, done, total).partition(", ")[2].partition(",")[0]
             bars.update(tasks[doing], completed=done, total=total, pace=rate)
 

@@ -130,7 +130,7 @@ class DaskCluster:
                 logger.info("asked the Dask operator for the cluster %s", self.name)
             self.stands = True
             autoscaler = self._object(self.autoscaler)
-            # It may stand as an earlier try last scaled it.
+            # An earlier try may have left it scaled.
             if autoscaler.exists():
                 autoscaler.patch({"spec": self.autoscaler["spec"]})
             else:
@@ -147,8 +147,8 @@ class DaskCluster:
             if metadata.get("deletionTimestamp") is None:
                 if metadata.get("annotations", {}).get(TEMPLATE) == self.cluster["metadata"]["annotations"][TEMPLATE]:
                     return True
-                # `Foreground` keeps it in sight until all that belongs to it is gone, so the next one of its name meets
-                # no remains.
+                # `Foreground` keeps the resource visible until its dependents are gone, so a new cluster of this name
+                # meets no leftovers.
                 self._object(self.cluster).delete(propagation_policy="Foreground")
             if time.monotonic() > end:
                 raise IncompleteError(
@@ -246,8 +246,7 @@ class DaskCluster:
         self.scaled = now
         try:
             with _asking("scale the Dask cluster"):
-                # The autoscaler would see a handful of tasks, for few are submitted at a time; so its minimum is
-                # raised.
+                # The autoscaler only sees the few tasks submitted at a time, so its minimum is raised instead.
                 self._object(self.autoscaler).patch({"spec": {"minimum": workers}})
         except (ConfigurationError, ServiceError) as error:
             logger.warning("%s; the run goes on with the workers that are there", error)
@@ -267,7 +266,7 @@ class DaskCluster:
     def remove(self) -> None:
         """Remove the cluster and wait until it is gone; that it stays is told, and its Job's end takes it along."""
         for attempt in range(ATTEMPTS):
-            # 0, 1 and 3 s.
+            # 0, 1, 3 s: no pause before the first try.
             time.sleep(2**attempt - 1)
             try:
                 with _asking(f"remove the Dask cluster {self.name}"):
@@ -312,7 +311,7 @@ def asked(file: Path, most: int | None) -> DaskCluster:
         raise ConfigurationError(f"SOILSCALE_WORKERS_DEADLINE: got {seconds!r}, expected seconds") from error
     address = os.environ.get("SOILSCALE_SCHEDULER_ADDRESS", "")
     if address:
-        # A wrong address ends the command now, not after a cluster has been made.
+        # Parsed now, so that a wrong address fails before a cluster is created.
         _place(address)
     return DaskCluster(job, *documents(file, job, most), deadline=deadline, address=address)
 
@@ -344,7 +343,7 @@ def _asking(what: str) -> Iterator[None]:
 
 def _explained(what: str, status: int, said: str) -> ConfigurationError | ServiceError:
     """Error for an answer of Kubernetes that is none of success."""
-    # A quota that is used up is a 403 too, but passes by itself.
+    # An exceeded quota is also a 403, but it passes by itself.
     if status == FORBIDDEN and "quota" not in said:
         return ConfigurationError(
             f"cannot {what}: Kubernetes forbids it ({said}); give the runner's service account the chart's Role "

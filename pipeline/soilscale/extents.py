@@ -100,7 +100,7 @@ def pieces(area: Box) -> list[Box]:
     west, south, east, north = area
     if -180 <= west <= east <= 180:  # noqa: PLR2004 - within the antimeridian
         return [area]
-    # Before the modulo, which makes nothing of a full circle.
+    # Before the modulo, which would turn a full circle into a width of 0.
     if east - west >= 360:  # noqa: PLR2004 - a full circle
         return [(-180.0, south, 180.0, north)]
     width = (east - west) % 360
@@ -220,7 +220,7 @@ def turn(crs: str) -> float | None:
         to_map = transformer(parsed.geodetic_crs, parsed)
         x, y = to_map.transform(longitudes, np.zeros_like(longitudes))
         beside, _ = to_map.transform(longitudes + 1, np.zeros_like(longitudes))
-        # On a second latitude too: along the equator a sinusoidal map is just as even, and does not repeat itself.
+        # At a second latitude too: on the equator a sinusoidal map is just as linear, yet it does not repeat itself.
         higher, up = to_map.transform(longitudes, np.full_like(longitudes, 40.0))
     except ProjError:
         return None

@@ -187,7 +187,8 @@ def cover(
             f"{crs}, the {unit.unit_name}?"
         )
     x0, y0 = origin
-    # Sides such as 0.1 are no binary fractions: without `SNAP` an area on a cell's border would take a row more.
+    # Sides such as 0.1 have no exact binary form: without `SNAP` an area ending on a cell border could take an extra
+    # row.
     first = math.floor((west - x0) / side + SNAP)
     last = math.ceil((east - x0) / side - SNAP)
     bottom = math.floor((south - y0) / side + SNAP)
@@ -203,7 +204,7 @@ def cover(
         ratio=ratio,
         left=x0 + first * side,
         top=y0 + top * side,
-        # `SNAP` may leave nothing of a very small area.
+        # `SNAP` could reduce a very small area to no cells.
         shape=(max(top - bottom, 1), max(last - first, 1)),
         tile=tile or max(1, TILE_PIXELS // ratio),
     )
@@ -243,7 +244,7 @@ def on_map(area: BaseGeometry, crs: str) -> BaseGeometry:
             )
         return shape
     middle = (whole.bounds[0] + whole.bounds[2]) / 2
-    # At any latitude: on a map that repeats itself x hangs on the longitude alone.
+    # Any latitude will do: on a map that repeats itself x depends on longitude alone.
     near, _ = extents.transformer(LONLAT, crs).transform(middle, 0.0)
     return shapely.transform(shape, lambda x, y: (extents.turned(x, near, width), y), interleaved=False)
 
@@ -274,7 +275,7 @@ def lonlat_bounds(bounds: Bounds, crs: str) -> extents.Box:
     left, bottom, right, top = bounds
     to_lonlat = extents.transformer(crs, LONLAT)
     edges = np.linspace(0, 1, 8 * MESH)
-    # The inside too: the edges of a wide map may lie off the Earth.
+    # The interior too: the edges of wide bounds may lie off the Earth.
     inner_x, inner_y = np.meshgrid(np.linspace(0, 1, MESH), np.linspace(0, 1, MESH))
     across = np.concatenate([inner_x.ravel(), edges, edges, np.zeros_like(edges), np.ones_like(edges)])
     along = np.concatenate([inner_y.ravel(), np.zeros_like(edges), np.ones_like(edges), edges, edges])

@@ -195,12 +195,11 @@ def adjust(trio: Trio, method: Method, area: Area) -> tuple[Float64s, NDArray[np
     support = np.where(seen.any(axis=0), Support.MONTH, Support.NONE).astype("int8")
     least = OWN if area.basis == "climatology" else PAIRED
     for pair, pooled in zip(trio.samples(area.basis), area.relations, strict=True):
-        # Each relation is fitted to the samples as they were; only the values are carried through one after the other.
+        # Each relation is fitted to the original samples; only the values pass through one after the other.
         relation, rests = fit(*pair, trio.calendar, pooled, least)
         values = carry(relation, values, trio.calendar)
         for month, rest in enumerate(np.broadcast_to(rests, (YEAR, *support.shape)), start=1):
-            # The weakest of the months that the cell has a value in; what a month without values would rest on changes
-            # nothing.
+            # The weakest support of the months in which the cell has values; months without values do not count.
             used = seen[trio.calendar == month].any(axis=0)
             support = np.where(used, np.minimum(support, rest), support).astype("int8")
     return np.clip(values, *trio.limits), support
@@ -257,8 +256,8 @@ class _Moments:
 
 def _moments(values: Float64s, calendar: Ints, both: Bools) -> _Moments:
     counts, means = climatology(values, calendar)
-    # Months that one of the two lacks are left out of both: a sensor that sees no winter would else differ in mean and
-    # spread for that alone.
+    # Months missing in one sample are left out of both: otherwise a sensor that never sees winter would differ in mean
+    # and spread for that reason alone.
     deviations = np.where(both[calendar - 1], values - means[calendar - 1], np.nan)
     counts = np.where(both, counts, 0)
     return _Moments(
@@ -299,7 +298,7 @@ def _spread(first: _Moments, second: _Moments) -> Float64s:
     spreads = [np.sqrt(_ratio(np.asarray(moments.squares), np.asarray(moments.freedom))) for moments in (first, second)]
     known = np.minimum(first.freedom, second.freedom) >= FREEDOM
     for spread, moments in zip(spreads, (first, second), strict=True):
-        # A constant series has a spread too, of rounding errors, and a ratio of those could be anything.
+        # Even a constant series has a tiny spread from rounding, and a ratio of such spreads could be anything.
         known &= spread > NOTHING * np.abs(np.where(moments.counts > 0, moments.means, 0)).max(axis=0)
     return np.divide(spreads[1], spreads[0], out=np.full(spreads[0].shape, np.nan), where=known)
 
@@ -395,7 +394,7 @@ def _along(source: Float64s, target: Float64s, slope: float, values: Float64s) -
     """Piecewise linear between the nodes, a straight line beyond them; where the nodes are one, a shift."""
     if source[-1] <= source[0]:
         return values + (target.mean() - source[0])
-    # `np.interp` holds the end values beyond the nodes; the straight line only adds what goes past them.
+    # `np.interp` holds the end values constant beyond the nodes, so only the distance past them is added.
     inside = np.interp(values, source, target)
     beyond = np.minimum(values - source[0], 0) + np.maximum(values - source[-1], 0)
     return inside + slope * beyond

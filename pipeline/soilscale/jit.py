@@ -25,7 +25,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     these can be written to, each process compiles for itself; so it does where the disk is full.
     """
     try:
-        # Without the lock of the interpreter, for callers run these in several threads.
+        # `nogil` because callers run these functions in several threads.
         kept: Any = numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # no place to keep it
         kept = numba.njit(nogil=True)(function)

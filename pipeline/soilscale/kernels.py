@@ -148,7 +148,7 @@ def bilinear(coarse: Floats, ratio: int) -> Float64s:
     """
     valid = np.isfinite(coarse)
     total = spread(np.pad(np.where(valid, coarse, 0), 1, mode="edge"), ratio)
-    # Weights are spread like the values: dividing by them makes up for what missing neighbours took away.
+    # Weights are interpolated like the values, so dividing by them makes up for missing neighbours.
     weight = spread(np.pad(valid.astype("float64"), 1, mode="edge"), ratio)
     return weighted_mean(total, np.where(_repeat(valid, ratio) > 0, weight, 0))
 
@@ -216,7 +216,7 @@ def residual_nodes(residual: Floats, ratio: int, steps: int = SOLVER_STEPS) -> F
     weight = half * (ratio - half) / (2 * ratio**2)
     target = np.where(known, residual, 0.0)
     nodes = target.copy()
-    # The solver stops early, but a correction must still fade out over `REACH` cells without an observation.
+    # The solver stops early, but the correction must still fade out over `REACH` unobserved cells.
     for step in range(max(steps, REACH)):
         smooth = _three(_three(nodes, weight).T, weight).T
         # Mean of the eight neighbours: that of all nine, less the cell itself.
@@ -275,7 +275,7 @@ def conserve(
     (0.25, False)
     """
     most, _ = block_mean(np.where(np.isfinite(prediction), upper, np.nan), ratio)
-    # No map within the range has such a mean; to go for it would push the whole cell to a bound.
+    # No map within the range has such a mean; aiming for it would push the whole cell to a bound.
     observed = np.where((observed >= lower) & (observed <= most + TOLERANCE), observed, np.nan)
     if nodes is None:
         nodes = np.pad(residual_nodes(observed - block_mean(prediction, ratio)[0], ratio), 1, mode="edge")
@@ -285,8 +285,8 @@ def conserve(
     clamped = (surface < lower) | (surface > upper)
     fitted = np.clip(surface, lower, upper)
     if clamped.any():
-        # Clipping moves the mean away again; what was cut off goes to the values that are still free, some of which
-        # then meet the bound themselves.
+        # Clipping shifts the mean again. The excess goes to values that are still free, and some of them then hit the
+        # bound too.
         for _ in range(CLAMP_STEPS):
             step = _fit(fitted, observed, ratio, lower, upper)
             if not step.any():
@@ -308,7 +308,7 @@ def _fit(values: Float64s, observed: Floats, ratio: int, lower: float, upper: fl
     at = np.arange(ratio) + 0.5
     profile = np.minimum(np.minimum(at, ratio - at) / min(RIM, ratio / 2), 1.0)
     shape = np.where(free, np.tile(np.outer(profile, profile), missing.shape), 0.0)
-    # Over the valid cells only, for it is their mean that has to fit.
+    # Over valid cells only: theirs is the mean that has to match.
     norm, _ = block_mean(np.where(np.isfinite(values), shape, np.nan), ratio)
     height = np.divide(missing, norm, out=np.zeros_like(missing), where=(missing != 0) & (norm > 0))
     return shape * _repeat(height, ratio)

@@ -96,11 +96,11 @@ def _owned(cluster: Document, autoscaler: Document, job: Job, most: int | None) 
         metadata |= {"name": name, "namespace": job.namespace}
         metadata["ownerReferences"] = [owner | {"controller": True, "blockOwnerDeletion": False}]
         metadata["annotations"] = metadata.get("annotations", {}) | {TEMPLATE: template}
-    # Pods are labelled with this name; the template's own selector would find none.
+    # Pods are labelled with the new name; the template's selector would match none of them.
     cluster["spec"]["scheduler"]["service"]["selector"]["dask.org/cluster-name"] = name
     spec = autoscaler["spec"]
     spec |= {"cluster": name, "maximum": most or spec["maximum"]}
-    # At least one: a run begins when it has its first worker.
+    # At least one: a run waits for its first worker before it starts.
     spec["minimum"] = min(max(spec["minimum"], 1), spec["maximum"])
     cluster["spec"]["worker"]["replicas"] = spec["minimum"]
     return cluster, autoscaler

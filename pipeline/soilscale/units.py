@@ -220,7 +220,7 @@ def canonical(text: str) -> str:
     if quantity.magnitude != 1:
         return text.strip()
     if not dict(quantity.unit_items()):
-        # Pint cancels it out; the text alone tells a share of volume from other numbers without a unit.
+        # Pint cancels the units; only the text tells a volume fraction from other dimensionless numbers.
         return "m3 m-3" if re.search(r"m\W*3", text.translate(SUPERSCRIPTS)) else "1"
     parts = sorted(quantity.unit_items(), key=lambda part: (part[1] < 0, part[0] in TIMES, -part[1]))
     return " ".join(_symbol(name) + ("" if power == 1 else f"{power:g}") for name, power in parts)
@@ -259,7 +259,7 @@ def _quantity(text: str) -> Any:
     failure: Exception | None = None
     if len(text) > LONGEST or UNSAFE.search(spelled):
         raise UnitError(f"{text[:LONGEST]!r} is not understood as a unit")
-    # As written first, for case counts: mW is no MW.
+    # As written first, because case matters: mW is not MW.
     for form in dict.fromkeys((spelled, spelled.lower())):
         try:
             parsed = _registry().parse_expression(form)

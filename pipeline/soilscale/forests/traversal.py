@@ -81,7 +81,7 @@ def lay(forest: Forest, p: int) -> Descent:
     """Lay a forest of `p` features out for prediction; it may have up to 2**29 nodes that split."""
     splits = int(np.count_nonzero(forest.feature != LEAF))
     root, value = np.empty(len(forest.start) - 1, np.int32), np.empty(len(forest.feature) - splits)
-    # A node is 16 bytes; aligned, none lies across two lines of the cache.
+    # A node is 16 bytes; aligned, it never straddles two cache lines.
     node = _aligned(4 * splits, np.int32)
     _lay(forest.start, forest.feature, forest.threshold, forest.child, forest.value, root, node, value)
     leaves = _leaves(forest.start[: SAMPLE + 1], forest.feature, forest.child)
@@ -117,7 +117,7 @@ def check(descent: Descent, p: int) -> None:
         raise ValueError(f"got arrays {layout}, expected {expected}")
     lanes, _, *children = descent.node.reshape(nodes, 4).T
     codes = 4 * np.arange(nodes)
-    # A child before its parent would send the prediction in a circle.
+    # A child that precedes its parent would make prediction loop forever.
     onwards = all(((child < 0) | (child > codes)).all() for child in children)
     inside = all(
         ((code < 4 * nodes) & (code >= -leaves) & ((code < 0) | (code % 4 == 0))).all()
@@ -153,7 +153,7 @@ def mean(descent: Descent, X: Float32s, threads: int = 1) -> Float64s:
         the last bit, and the same whichever rows stand beside a row.
     """
     total = np.empty(len(X))
-    # Threads share out rows, never trees: each row's sum keeps the order of the trees.
+    # Threads split the rows, never the trees, so each row is summed in the order of the trees.
     size = min(ROWS, -(-len(X) // threads)) or 1
     spans = [slice(first, first + size) for first in range(0, len(X), size)]
 
@@ -215,7 +215,7 @@ def _at_most(_: Any, values: Any, __: Any, ___: Any) -> tuple[Any, Any]:
         lanes, index = ir.VectorType(ir.FloatType(), LANES), ir.IntType(32)
         place = builder.gep(context.make_array(signature.args[0])(context, builder, array).data, [start])
         loaded = builder.load(builder.bitcast(place, lanes.as_pointer()))
-        # LLVM would else assume the vector's natural 256 bytes, and the array is aligned to 64 only.
+        # By default LLVM assumes the vector's natural alignment of 256 bytes; the array is only aligned to 64.
         loaded.align = 4
         nothing = ir.Constant(lanes, ir.Undefined)
         first = builder.insert_element(nothing, limit, ir.Constant(index, 0))
@@ -284,7 +284,7 @@ def _arrange(X: Any, order: Any, steps: Any, weight: Any) -> None:
         feature = _widest(X, order[first:last], steps, weight)
         for place in range(first, last):
             keys[place] = X[order[place], feature]
-        # Groups are 64 rows in a row: one across the cut would hold rows from both sides of it.
+        # Groups are 64 consecutive rows; a cut inside a group would mix rows from both sides.
         middle = first + groups // 2 * LANES
         _part(keys, order, first, middle, last)
         stack[depth] = first, middle
@@ -365,7 +365,7 @@ def _fall(root: Any, node: Any, limit: Any, value: Any, features: Any, p: int, r
         for index in range(count):
             key[start + index] = (index * group) << WORD | first
             here[start + index] = LOW << WORD | LOW
-        # Lanes of the last group without a row would visit nodes with the features of an earlier batch.
+        # Lanes without a row would still visit nodes, with stale features of an earlier batch.
         here[start + count - ONE] >>= count * WIDTH - np.uint64(len(rows))
         leaf = ends + (count if root[tree] < 0 else ZERO)
         begin, end = ZERO, (ZERO if root[tree] < 0 else count)
@@ -386,8 +386,8 @@ def _step(
     for entry in range(begin, end):
         at, lanes, group = key[entry] & LOW, here[entry], key[entry] & HIGH
         low = _at_most(features, (key[entry] >> WORD) + np.uint64(node[at]), limit[at + ONE])
-        # Both children are written, and the place moves on only past one that has rows: a branch would often be guessed
-        # wrong.
+        # Both children are always written, but the position only advances past one with rows: a branch would often be
+        # mispredicted.
         for child, rows in ((node[at + TWO], lanes & low), (node[at + THREE], lanes & ~low)):
             ends = np.uint64(np.uint32(child)) >> SIGN
             occupied = np.uint64(rows != ZERO)
@@ -404,7 +404,7 @@ def _add(sums: Any, key: Any, lanes: Any, group: Any, value: Any) -> None:
     leaf = value[~key & LOW]
     start = (key >> WORD) // group * PLACES
     while lanes != ZERO:
-        # One test for four rows; where fewer are left, `_lowest` of nothing is 64, the spare place.
+        # One loop test per four rows; when fewer are left, `_lowest(0)` is 64, the spare slot.
         for _ in range(4):
             sums[start + _lowest(lanes)] += leaf
             lanes &= lanes - ONE

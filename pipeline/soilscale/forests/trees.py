@@ -160,7 +160,7 @@ def permuted_errors(
             permute(first)
     else:
         with ThreadPoolExecutor(threads) as pool:
-            # Without `list` nobody would ask for the results, and an error in a thread would go unnoticed.
+            # `list` consumes the results; without it an error in a thread would go unnoticed.
             list(pool.map(permute, firsts))
     return error, increase
 
@@ -187,7 +187,7 @@ def _sum(start: Any, feature: Any, threshold: Any, child: Any, value: Any, X: An
 def rounded_down(threshold: float) -> np.float32:
     """Greatest float32 that is not above a threshold: the same float32 features are at most as great."""
     near = np.float32(threshold)
-    # Rounded to the nearest, a threshold could reach the next float32 above it, which would then go left.
+    # Rounding to nearest could lift the threshold to the next float32, and features of that value would then go left.
     return np.nextafter(near, np.float32(-np.inf)) if np.float64(near) > threshold else near
 
 
@@ -215,7 +215,7 @@ def _meet(feature: Any, threshold: Any, left: Any, x: Any, first: Any, low: Any,
     node = 0
     while feature[node] != LEAF:
         used, limit = feature[node], threshold[node]
-        # `_lay` numbers nodes downwards, so the smallest number is the first that the row meets.
+        # `_lay` numbers children after their parents, so the smallest number is the first node that the row meets.
         first[used] = min(first[used], node)
         if x[used] > limit:
             low[used] = max(low[used], limit)
@@ -237,7 +237,7 @@ def _depart(x: Any, order: Any, members: Any, first: Any, low: Any, high: Any, n
             new = x[order[row], used]
             stays &= (new > low[row, used]) & (new <= high[row, used])
         node[row] = NEVER if stays else start
-        # Written in any case and kept only if the row moves: no branch in the inner loop.
+        # Always written, but only kept if the row moves: no branch in the inner loop.
         moving[count] = row
         count += 0 if stays else 1
     return count

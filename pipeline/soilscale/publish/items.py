@@ -69,7 +69,7 @@ def item(
         "properties": {
             "datetime": None,
             "start_datetime": f"{start}Z",
-            # The end of a STAC interval belongs to it.
+            # STAC intervals include their end.
             "end_datetime": f"{after - np.timedelta64(1, 's')}Z",
         }
         | _projection(geobox)
@@ -200,7 +200,7 @@ def _around(boxes: Sequence[Sequence[float]]) -> list[float]:
     west, south, east, north = np.array(boxes, dtype="float64").T
     crossing = west > east
     if crossing.any():
-        # All are counted 0..360 as soon as one crosses, or the others would lie a turn away from it.
+        # Once one box crosses, all are counted 0..360; otherwise some would lie a full turn away.
         width = east - west + np.where(crossing, FULL_TURN, 0)
         west = west % FULL_TURN
         east = west + width

@@ -206,7 +206,7 @@ def write_cog(
         "compress": "DEFLATE",
         "predictor": "YES",
         "blocksize": 512,
-        # The mean of two sums of bits is a third combination, which neither cell has.
+        # Averaging bit flags would give combinations that no cell has.
         "overview_resampling": "AVERAGE" if continuous else "MODE",
         "num_threads": 1,
         "overview_count": max(1, math.ceil(math.log2(max(geobox.shape) / SMALLEST_OVERVIEW))),
@@ -217,9 +217,9 @@ def write_cog(
             for (rows, columns), values in pieces:
                 file.write(values, 1, window=Window.from_slices(rows, columns))
                 moments.add(values, band.nodata)
-            # Before the copy: a COG that is changed afterwards is none any more.
+            # Before the copy: editing a COG afterwards breaks its layout.
             _describe(file, band, tags or {}, moments.statistics)
-        # GDAL's COG driver copies whole rasters only and takes no pieces; hence the plain file.
+        # GDAL's COG driver can only copy a complete raster, hence the plain file.
         copy(plain, path, **options)
     plain.unlink()
     return moments.statistics
@@ -261,7 +261,7 @@ def reference(geobox: GeoBox) -> tuple[str | None, CRS]:
     """Code that names a grid's very CRS, where there is one, and the CRS, which claims no other code."""
     crs = CRS.from_user_input(str(geobox.crs))
     code = crs.to_authority(min_confidence=100)
-    # A WKT may carry the code of another CRS; it is not believed.
+    # A WKT may carry the code of a different CRS, so the code alone is not trusted.
     if code and CRS.from_authority(*code) == crs:
         return ":".join(code), crs
     return None, CRS.from_json_dict({key: value for key, value in crs.to_json_dict().items() if key != "id"})

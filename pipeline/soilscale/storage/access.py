@@ -44,5 +44,5 @@ def has_expired(url: str) -> bool:
 
 def _origin(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
-    # With the scheme: a login for https must not go in clear text to the same host.
+    # The scheme counts: a login for https must not be sent to the same host in clear text.
     return parts.scheme, parts.netloc

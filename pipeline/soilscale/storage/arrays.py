@@ -87,7 +87,7 @@ class _Folder(LocalStore):
 
     def set_sync(self, key: str, value: Buffer) -> None:
         self._check_writable()
-        # Not Zarr's own writing: chunks are fenced, and noted for their markers, like every other object.
+        # Zarr's own write would bypass the fence and the record of what was written.
         write_bytes(f"{self.root}/{key}", value.to_bytes())
 
     async def delete(self, key: str) -> None:
@@ -110,13 +110,13 @@ class _Bucket(FsspecStore):
     ) -> Buffer | None:
         prototype = prototype or default_buffer_prototype()
         with _explained(f"{self.url}/{key}", "read"):
-            # A part cannot be checked: the checksum is of the whole chunk.
+            # A part cannot be checked: the checksum covers the whole chunk.
             if byte_range is not None:
                 return await super().get(key, prototype, byte_range)
             try:
                 data = await self.fs._cat_file(f"{self.path}/{key}")  # noqa: SLF001 - the coroutine has no other name
             except FileNotFoundError as error:
-                # Without its bucket a store would else look like one whose chunks are still to be written.
+                # Otherwise a missing bucket would look like a store whose chunks are not written yet.
                 if not has_bucket(error):
                     raise
                 return _checked(None, self.url, key, gaps=self.gaps)
@@ -179,7 +179,8 @@ def create(url: str, group: str, template: xr.Dataset) -> None:
     for variable in coded.variables.values():
         variable.encoding = variable.encoding | {"compressors": (CODEC,)}
     with zarr.config.set({f"array.{key}": value for key, value in WHOLE.items()}):
-        # In memory: in place, mode `w` would remove the folder whole, with what users keep in it.
+        # In memory first: on the store itself, mode `w` would delete the whole folder, including files that users keep
+        # there.
         coded.to_zarr(MemoryStore(objects), group=group, mode="w", compute=False, zarr_format=3, consolidated=False)
     earlier = names_below(f"{url}/{group}")
     remove(f"{url}/{group}", [name for name in earlier if f"/{name}".endswith(f"/{METADATA}") or CHUNK.search(name)])
@@ -225,7 +226,7 @@ def write_region(
         If the region cuts a chunk.
     """
     array = _array(url, group, name, write=True)
-    # Zarr would read the rest of a cut chunk and write it back, over what another task writes there meanwhile.
+    # For a partial chunk Zarr reads the rest and writes it back, overwriting what another task wrote meanwhile.
     for part, length, size in zip(region, array.shape, array.chunks, strict=False):
         start, stop, _ = part.indices(length) if isinstance(part, slice) else (part, part + 1, 1)
         if start % size or (stop % size and stop != length):

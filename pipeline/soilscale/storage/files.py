@@ -20,7 +20,7 @@ def create(path: Path, data: bytes) -> bool:
     write(draft, data)
     try:
         fencing.permit()
-        # A link fails if the name is taken; a renaming would replace the file of whoever came first.
+        # A hard link fails if the name is taken; a rename would silently replace the first writer's file.
         path.hardlink_to(draft)
     except FileExistsError:
         return False
@@ -68,15 +68,15 @@ def below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
 def _replace(path: Path, fill: Callable[[BinaryIO], object]) -> os.stat_result:
     """Write a draft, and put it in its place right after the `fencing.fence` has let: nothing slow stands between."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside its place: only within one file system is a replacement a single step.
+    # In the same folder: a rename is only atomic within one file system.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     draft = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:
             fill(stream)
-        # `mkstemp` lets nobody but the owner read.
+        # `mkstemp` makes the file readable by its owner only.
         draft.chmod(0o644)
-        # Before the replacement: after it, another writer's file may stand there.
+        # Before the rename: afterwards another writer's file may be in its place.
         stat = draft.stat()
         fencing.permit()
         draft.replace(path)

@@ -51,7 +51,7 @@ def read_ranges(url: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
         starts, stops = zip(*spans, strict=True)
         parts: list[bytes] = fs.cat_ranges([path] * len(spans), list(starts), list(stops), on_error="raise")
     for (start, stop), data in zip(spans, parts, strict=True):
-        # A server that knows no ranges sends the whole file, and no error.
+        # A server without range support sends the whole file, without an error.
         if len(data) != stop - start:
             raise ServiceError(
                 f"cannot read {shown(url)} in parts: {stop - start} bytes from {start} on were asked for, and "

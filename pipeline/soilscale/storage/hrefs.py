@@ -71,7 +71,7 @@ def absolute(href: str, base: str, exists: Exists = os.path.exists) -> str:
     's3://bucket/stac/b.tif'
     """
     for prefix, scheme in VSI:
-        # What `/vsicurl/` leads to is a file of the web or GDAL's own affair.
+        # `/vsicurl/` in front of anything but a web URL is left to GDAL.
         if href.startswith(prefix) and (scheme or WEB.match(href, len(prefix))):
             href = scheme + href.removeprefix(prefix)
     root = SCHEME.match(base)
@@ -86,7 +86,7 @@ def absolute(href: str, base: str, exists: Exists = os.path.exists) -> str:
     if WEB.match(base):
         return encoded(urljoin(base, _quoted(href)))
     bucket, _, key = base[root.end() :].partition("/")
-    # Joined to a root first, so that no `..` leaves the bucket.
+    # Joined to a root first, so that `..` cannot leave the bucket.
     names = [posixpath.normpath(posixpath.join("/", posixpath.dirname(key), name)) for name in _readings(href)]
     return _existing([f"{root.group(0)}{bucket}{name}" for name in names], exists)
 
@@ -121,7 +121,7 @@ def as_href(url: str) -> str:
 
 def _quoted(text: str) -> str:
     """Text with blanks and letters beyond ASCII encoded, and a percent sign that encodes nothing."""
-    # What is encoded stays: a signature that is encoded twice is void.
+    # Existing encoding is kept: a signature that is encoded twice is invalid.
     return quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", text), safe=READABLE)
 
 
@@ -137,7 +137,7 @@ def _beside(name: str, base: str) -> str:
 
 def _existing(names: list[str], exists: Exists) -> str:
     """First of some names that exists, else the first."""
-    # Nothing to choose; each question may be a request.
+    # Nothing to choose from, and each check may be a request.
     if len(set(names)) == 1:
         return names[0]
     return next((name for name in names if exists(name)), names[0])

@@ -62,7 +62,7 @@ def local_copy(url: str) -> Iterator[Path]:
             fs, path = filesystem(url)
             if isinstance(fs, LocalFileSystem):
                 file = Path(path)
-                # Fails here, where it is explained, and not where the file is opened.
+                # Fails here, where errors are explained, rather than where the caller opens the file.
                 file.stat()
             else:
                 file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / posixpath.basename(path)
@@ -170,7 +170,7 @@ def write_file(url: str, path: Path) -> None:
         if isinstance(fs, LocalFileSystem):
             version = _stamp_of(files.copy(Path(target), path))
         elif is_s3(url) and (size := path.stat().st_size) < puts.WHOLE:
-            # `put_file` of s3fs does so by itself, `puts.put` does not.
+            # s3fs's `put_file` sets the type itself, `puts.put` does not.
             kind, _ = mimetypes.guess_type(target)
             headers = {"ContentType": kind} if kind else {}
             version = f"{size} {sync(fs.loop, puts.put, fs, target, path.read_bytes(), **headers)}"
@@ -195,7 +195,7 @@ def write_new(url: str, data: bytes) -> bool:
         if isinstance(fs, LocalFileSystem):
             return files.create(Path(path), data)
         fencing.permit(afresh=True)
-        # Looked for first, for stores that ignore the condition and would replace the object.
+        # Checked first, because some stores ignore the condition and would replace the object.
         return not fs.exists(path) and _create(fs, path, data)
     except failures() as error:
         raise explain(error, url, "write") from error
@@ -304,7 +304,7 @@ def checksum(url: str) -> str:
 
 def _stamp(properties: Mapping[str, Any]) -> str:
     """Stamp of an object from what its store tells of it."""
-    # fsspec and S3 itself have other names for the same.
+    # fsspec and S3 name these differently.
     version = next((properties[key] for key in ("ETag", "mtime", "LastModified") if properties.get(key)), None)
     return "" if version is None else f"{properties.get('size', properties.get('Size'))} {version}"
 
@@ -366,12 +366,12 @@ def _below(fs: AbstractFileSystem, path: str, most: int = MOST_LISTED) -> Iterat
 def _listed(fs: AbstractFileSystem, path: str, most: int = MOST_LISTED) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name of each object below a folder of S3, and what the store tells of it, so many in each request."""
     bucket, _, key = path.rstrip("/").partition("/")
-    # With the slash, or the folder `run` would list `run-2` too.
+    # With the slash, or listing `run` would include `run-2`.
     prefix = f"{key}/" if key else ""
     more: dict[str, str] = {}
     while True:
         page = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=most, **more)
-        # Some clients mark a folder by an empty object of its name; it is nothing that lies below.
+        # Some clients create an empty object to mark a folder; it is not one of its contents.
         objects = page.get("Contents", ())
         yield from ((entry["Key"].removeprefix(prefix), entry) for entry in objects if entry["Key"] != prefix)
         if not page.get("IsTruncated"):

@@ -64,12 +64,12 @@ async def put(fs: S3FileSystem, path: str, data: bytes, **headers: str) -> str:
             return await _send(fs, path, data, headers | condition)
         except OSError as error:
             if code(error) in UNKNOWN and condition:
-                # Without conditions the proof of the lease is all there is.
+                # Without conditions, the proof of the lease is the only protection.
                 condition = {}
                 continue
             if code(error) not in TAKEN and not isinstance(error, FileExistsError):
                 raise
-        # In this order: what a later holder writes after the proof has another ETag, and is not replaced.
+        # The order matters: whatever a later holder writes after the proof has another ETag, so it is not replaced.
         condition = await _standing(fs, path)
         await _permit(afresh=True)
     raise ServiceError(f"cannot write s3://{path}: others write it at the same time; run the same command again")
@@ -113,7 +113,7 @@ def put_parts(fs: S3FileSystem, path: str, content: Path | bytes) -> None:
         else:
             return
     fencing.permit(afresh=True)
-    # No condition for a replacement in parts: what another writes meanwhile is found later, see ADR 32.
+    # A replacement in parts is unconditional; an overwrite by another run is detected later, see ADR 32.
     _send_parts(fs, path, content, "overwrite")
 
 

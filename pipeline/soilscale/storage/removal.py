@@ -36,7 +36,7 @@ def remove(url: str, names: Iterable[str] | None = None) -> None:
         If something of it cannot be removed.
     """
     names = None if names is None else list(names)
-    # Before the request: if it fails halfway, what is gone must not count as written.
+    # Before the request: if it fails halfway, objects already removed must not count as written.
     fencing.forget([url] if names is None else [join(url, name) for name in names])
     try:
         fs, path = filesystem(url)
@@ -82,7 +82,7 @@ def check_writable(url: str) -> None:
         return
     folder = Path(url)
     try:
-        # The folder is not made for the test: a check changes nothing.
+        # Do not create the folder for the test: `check` changes nothing.
         while not folder.exists():
             folder = folder.parent
         with tempfile.TemporaryFile(dir=folder):

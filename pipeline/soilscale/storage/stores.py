@@ -145,7 +145,7 @@ def options(url: str) -> dict[str, Any]:
         unsigned = credentials() is None
         mode = session().get_config_variable("retry_mode")
         retries = {
-            # `legacy` is what botocore says where nobody has chosen.
+            # `legacy` is botocore's default where nobody has chosen a mode.
             "mode": "standard" if mode == "legacy" else mode,
             "total_max_attempts": session().get_config_variable("max_attempts") or ATTEMPTS,
         }
@@ -159,7 +159,7 @@ def options(url: str) -> dict[str, Any]:
     if urlsplit(url).scheme in {"http", "https"}:
         from aiohttp import ClientTimeout
 
-        # No limit on the whole: by itself aiohttp gives up on a large file after five minutes.
+        # No overall limit: by default aiohttp gives up on a large file after five minutes.
         timeout = ClientTimeout(total=None, sock_connect=connect, sock_read=wait)
         client = {"timeout": timeout, "trust_env": True}
         granted = access.headers(url)
@@ -206,8 +206,7 @@ def endpoint() -> str | None:
     try:
         if known.get_config_variable("ignore_configured_endpoint_urls"):
             return None
-        # By botocore's own rules, for GDAL must come to the same store: variables for S3 alone, for all services, then
-        # the profile.
+        # Resolved by botocore's own rules, so that GDAL is sent to the same store as s3fs.
         url: str | None = ConfiguredEndpointProvider(
             full_config=known.full_config, scoped_config=known.get_scoped_config(), client_name="s3"
         ).provide()
@@ -245,7 +244,7 @@ def explain(error: Exception, url: str, doing: str) -> SoilscaleError:
         exceptions.TokenRetrievalError,
     )
     text, reply = f"cannot {doing} {shown(url)}: {shown(error)}", code(error)
-    # Before other refusals: the same 403, but a rerun cures it.
+    # Checked first: it is the same 403 as other refusals, but a rerun cures it.
     if reply in DENIED and access.has_expired(url):
         return ServiceError(f"{text}; its signature has expired: run the same command again, which signs it anew")
     if isinstance(error, no_credentials) or reply in DENIED:
@@ -263,7 +262,7 @@ def explain(error: Exception, url: str, doing: str) -> SoilscaleError:
         )
     if isinstance(error, OSError) and error.errno in FULL:
         return RefusedError(f"{text}; free space there, then run the same command again", url)
-    # s3fs gives the errors of a store such numbers too; only one without a code is of this machine.
+    # s3fs gives errors from a store such numbers too; only those without a code come from this machine.
     if isinstance(error, OSError) and error.errno in UNWRITABLE and reply is None:
         return ConfigurationError(f"{text}; check that the path is right and that you may {doing} there")
     return ServiceError(f"{text}{_named(reply)}; check the store and your credentials, then run the same command again")

@@ -31,7 +31,7 @@ def _parquet(url: str, words: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
     with storage.local_copy(url) as path:
         try:
             with pq.ParquetFile(path, read_dictionary=list(words), page_checksum_verification=True) as file:
-                # Inside the `try`: a page is checked when the caller reads it.
+                # Inside the `try`: checksums of pages are only verified when the caller reads them.
                 yield file
         except (ValueError, OSError) as error:
             raise storage.damaged(url, error) from error
@@ -63,7 +63,7 @@ def put_together(parts: Sequence[str], url: str) -> None:
         for number, source in enumerate(parts):
             with _parquet(source) as file:
                 part = file.read()
-            # Empty tables are left out; if all are empty, the last stays for the sake of its columns.
+            # Empty tables are left out; if all are empty, the last one is kept for its columns.
             if len(part) or (empty and number == len(parts) - 1):
                 empty = False
                 yield part

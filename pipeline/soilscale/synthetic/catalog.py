@@ -62,7 +62,7 @@ def describe(
         bbox=list(frame.footprint.bounds),
         datetime=None if isinstance(when, tuple) else _instant(when),
         start_datetime=None if start is None else _instant(start),
-        # `end` is the day after; the end of a STAC interval belongs to it.
+        # `end` is the day after, but STAC intervals include their end.
         end_datetime=None if end is None else _instant(end) - timedelta(seconds=1),
         properties=_grid(frame) | properties,
     )

@@ -56,7 +56,7 @@ def run(seed: int, land: Landscape, lon: Axis, lat: Axis, months: Months) -> Ite
     """Months one after another, the soil remembering the month before; the first starts from a moderate wetness."""
     smoothed = broad(land.elevation, lat, 0.2)
     wetness = np.full_like(land.elevation, 0.45)
-    # Half of the variance lasts, the other half is drawn anew each month.
+    # Half of the variance is permanent, the other half is drawn anew each month.
     static = UNEXPLAINED * np.sqrt(0.5) * smooth(seed, "unexplained", 0.02, lon, lat)
     for month in months:
         rain = _rain(seed, land, lon, lat, month, smoothed)

@@ -82,7 +82,7 @@ def modis(bounds: Bounds, margin: float, pixels: int) -> Iterator[Frame]:
     for horizontal, vertical in TILES:
         left, top = (horizontal - 18) * TILE, (9 - vertical) * TILE
         lat = np.degrees((top - centre) / SPHERE)
-        # Negated, since latitude falls with the row and `searchsorted` wants it to rise.
+        # Negated because latitude falls with the row, and `searchsorted` needs ascending values.
         first = int(np.searchsorted(-lat, -bounds[3] - margin))
         last = int(np.searchsorted(-lat, -bounds[1] + margin))
         lon, lat = unproject(*np.meshgrid(left + centre, top - centre[first:last]))
@@ -100,7 +100,7 @@ def modis(bounds: Bounds, margin: float, pixels: int) -> Iterator[Frame]:
 def degrees(bounds: Bounds, margin: float, per_degree: int) -> Frame:
     """Raster in degrees that holds an area and a margin around it, its pixels aligned to whole degrees."""
     west, south, east, north = bounds
-    # A border that falls on a pixel's edge must not take one pixel more for a rounding error.
+    # Rounding must not add a pixel where the border falls on a pixel edge.
     left, right = np.floor((west - margin) * per_degree + 1e-6), np.ceil((east + margin) * per_degree - 1e-6)
     bottom, top = np.floor((south - margin) * per_degree + 1e-6), np.ceil((north + margin) * per_degree - 1e-6)
     shape = (int(top - bottom), int(right - left))

@@ -74,7 +74,7 @@ def sigmoid(value: Field) -> Field:
 
 def broad(field: Field, lat: Axis, width: float) -> Field:
     """Running mean over `width` degrees along both axes; edges repeat."""
-    # Odd, or the mean would lie half a node beside its place.
+    # Odd, or the mean would be shifted by half a node.
     size = 2 * (round(width / (lat[1] - lat[0])) // 2) + 1
     mean: Field = uniform_filter(field, size, mode="nearest")
     return mean
@@ -133,7 +133,7 @@ def _texture(seed: int, lon: Axis, lat: Axis, elevation: Field) -> tuple[Field, 
 
 
 def _cover(seed: int, lon: Axis, lat: Axis, elevation: Field, slope: Field) -> NDArray[np.float64]:
-    # At this latitude a degree of longitude is 0.82 of one of latitude.
+    # At this latitude a degree of longitude is 0.82 times as long as one of latitude.
     distance = np.hypot((lon[None, :] - CITY[0]) * 0.82, lat[:, None] - CITY[1])
     scores = np.stack(
         [

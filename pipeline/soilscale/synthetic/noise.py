@@ -39,7 +39,7 @@ def smooth(seed: int, name: str, scale: float, lon: Axis, lat: Axis) -> Field:
     """
     west, south, east, north = REGION
     across, along = _basis(lon, west, east, scale), _basis(lat, south, north, scale)
-    # Those of the whole region in any case, so that a small area is a window of a larger one.
+    # Always drawn for the whole region, so that a small area is a window of a larger one.
     knots = generator(seed, name).standard_normal((along.shape[1], across.shape[1]))
     field: Field = along @ knots @ across.T / SPLINE_VARIANCE
     return field

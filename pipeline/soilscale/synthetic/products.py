@@ -110,7 +110,7 @@ def soil_moisture(world: World, folder: Path) -> Items:
     """Block means of the truth with noise; a few cells missing each month, half of the second month's."""
     frame = degrees(world.bounds, SIDE, round(1 / SIDE))
     metadata = {"data_type": "int16", "nodata": -32768, "unit": "m3 m-3", "raster:scale": 0.0001, "raster:offset": 0}
-    # The world has `MARGIN` coarse cells around the area, this product one.
+    # The world extends `MARGIN` coarse cells beyond the area, this product only one.
     inner = slice(MARGIN - 1, 1 - MARGIN)
     for month in world.period:
         exact = world.on_coarse(world.field("soil_moisture", month))[inner, inner]

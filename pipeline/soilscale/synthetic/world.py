@@ -149,12 +149,12 @@ class World:
         starts = self.months.astype("datetime64[D]").astype(int)
         ends = (self.months + np.timedelta64(1, "M")).astype("datetime64[D]").astype(int)
         position = float(np.interp(middle, (starts + ends) / 2, np.arange(len(self.months))))
-        # The last month has none after it to go towards.
+        # The last month has no successor to interpolate to.
         first = min(int(position), len(self.months) - 2)
         part = position - first
         values = self.weather[name]
         value: Field = values[first].astype(np.float64) * (1 - part) + values[first + 1] * part
-        # By its date alone, so that a composite is the same in a world of other years.
+        # Seeded by the date, so that a composite is the same in worlds of other years.
         spell = np.random.default_rng([self.seed, int(composite.start.astype("datetime64[D]").astype(int))])
         return value + 1.2 * spell.standard_normal() if name == "lst" else value
 
@@ -260,7 +260,7 @@ def create(seed: int, years: tuple[int, int], cells: int) -> World:
     left, top = CENTRE[0] - cells // 2 * SIDE, CENTRE[1] + (cells - cells // 2) * SIDE
     grid = Grid("EPSG:4326", SIDE, RATIO, left, top, (cells, cells), tile=cells)
     span = np.arange(round((cells + 2 * MARGIN) * SIDE * NODES) + 1)
-    # From whole numbers of nodes: a place has the same coordinates in worlds of all sizes.
+    # Computed from whole node numbers, so that a place has the same coordinates in worlds of every size.
     lon = (round((left - MARGIN * SIDE) * NODES) + span) / NODES
     lat = (round((top - (cells + MARGIN) * SIDE) * NODES) + span) / NODES
     land = landscape.shape(seed, lon, lat)
@@ -268,7 +268,7 @@ def create(seed: int, years: tuple[int, int], cells: int) -> World:
     weather = {name: np.empty((len(months), len(lat), len(lon)), np.float32) for name in MONTHLY}
     history = month_range(months[0] - np.timedelta64(SPIN_UP, "M"), months[-1])
     for index, month in enumerate(climate.run(seed, land, lon, lat, history), start=-SPIN_UP):
-        # Months of the spin-up have negative numbers and are not kept.
+        # Spin-up months have negative indices and are not kept.
         for name in MONTHLY if index >= 0 else ():
             weather[name][index] = getattr(month, name)
     return World(seed, months, grid, lon, lat, land, weather)
