@@ -217,7 +217,7 @@ def test_the_scheduler_is_the_option_then_the_environment(
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "of the environment")
     done = invoke("cube", config, "--output", tmp_path)
     assert done.status == 78
-    assert "'of the environment' is no address" in done.err
+    assert "'of the environment' is not a valid Dask scheduler address" in done.err
     done = invoke("cube", config, "--output", tmp_path, "--scheduler", cluster)
     assert done.status == 0, done.err
     (tmp_path / "state" / "cube" / "sand").rename(tmp_path / "sand")

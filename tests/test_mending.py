@@ -198,7 +198,7 @@ def test_lost_metadata_have_their_store_made_again_at_once(
     before = times(tmp_path / "run" / "cube.zarr")
     done = again()
     assert done.status == 0, done.err
-    assert "made again: maps.zarr\n" in done.err
+    assert "recomputing: maps.zarr\n" in done.err
     assert not redone(before, tmp_path / "run" / "cube.zarr")
     assert files(tmp_path / "run", without=OWN) == files(output, without=OWN)
 
@@ -231,7 +231,7 @@ def test_files_of_a_users_own_are_left_alone(config: Path, cluster: str, output:
     before = times(run)
     done = again()
     assert done.status == 0, done.err
-    assert "lost or altered" not in done.err
+    assert "missing or modified" not in done.err
     assert [(run / name).read_text() for name in OWN_FILES[:5]] == ["edited"] * 5
     assert not products_redone(before, run)
 
@@ -242,7 +242,7 @@ def test_consolidated_metadata_stand(again: Callable[[], Ended], tmp_path: Path)
     before = times(tmp_path / "run")
     done = again()
     assert done.status == 0, done.err
-    assert "lost or altered" not in done.err
+    assert "missing or modified" not in done.err
     assert not products_redone(before, tmp_path / "run")
 
 
@@ -254,7 +254,7 @@ def test_an_output_that_was_copied_without_its_dates_stands(
     before = times(tmp_path / "run")
     done = again()
     assert done.status == 0, done.err
-    assert "lost or altered" not in done.err
+    assert "missing or modified" not in done.err
     assert not products_redone(before, tmp_path / "run")
 
 

@@ -429,7 +429,7 @@ def test_a_runner_that_no_one_lets_in_says_so(config: Path, file: Path, tmp_path
     variables = environment(str(tmp_path / "none"), 1)
     done = soilscale("run", config, "--cluster", file, "--output", tmp_path / "run", **variables)
     assert done.status == 78, done.err
-    assert "no service account and no kubeconfig is there" in done.err.splitlines()[-1]
+    assert "found neither a service account token nor a kubeconfig" in done.err.splitlines()[-1]
 
 
 def test_workers_follow_the_units_that_are_left(

@@ -121,7 +121,7 @@ def test_what_a_late_writer_replaced_after_the_seal_is_made_again_though_it_left
     done = again()
     assert done.status == 0, done.err
     assert "written late, by a run that had lost its lease; removed" in done.err
-    assert f"{name}: lost or altered since the last complete run" in done.err
+    assert f"{name}: missing or modified since the last complete run" in done.err
     assert files(output, without=("state", "run.yaml", "report/index.html")) == before
 
 
