@@ -136,7 +136,8 @@ def _written(name: str, later: Miniatures, folder: Path) -> Path:
     return small(EXAMPLES[0].parent / f"{name}.yaml", later, folder / name / f"{name}.yaml", LATER)
 
 
-@pytest.mark.parametrize("name", [path.stem for path in EXAMPLES if path.stem != "shaanxi"])
+# The paper's own recipe needs TRMM and AMSR-E, which these catalogs of 2019 do not have; its run is Shaanxi's.
+@pytest.mark.parametrize("name", [path.stem for path in EXAMPLES if path.stem not in {"shaanxi", "paper"}])
 def test_an_example_is_checked_and_its_cube_holds_the_truth(name: str, later: Miniatures, folder: Path) -> None:
     file = _written(name, later, folder)
     # Those whose files say that no account is needed must do without.
