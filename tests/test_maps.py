@@ -298,3 +298,10 @@ def test_an_unknown_offset_leaves_no_interval_rather_than_one_of_no_width() -> N
     lower, upper = maps.ends(values, quality, offsets, RANGE)
     np.testing.assert_allclose(lower, [[0.15, np.nan, np.nan]], atol=1e-6)
     np.testing.assert_allclose(upper, [[0.25, np.nan, np.nan]], atol=1e-6)
+
+
+def test_an_interval_ends_where_the_pores_of_the_soil_are_full() -> None:
+    values, quality = np.array([[0.4, 0.4]], "float32"), np.full((1, 2), Quality.OBSERVED, "uint8")
+    lower, upper = maps.ends(values, quality, maps.Offsets((-0.1, 0.1), (-0.1, 0.1)), (0.0, np.array([[0.45, 0.6]])))
+    np.testing.assert_allclose(lower, [[0.3, 0.3]], atol=1e-6)
+    np.testing.assert_allclose(upper, [[0.45, 0.5]], atol=1e-6)

@@ -314,11 +314,19 @@ def thaw(values: Floats, quality: Flags) -> tuple[Floats, Flags]:
     return np.where(out, np.float32("nan"), values), np.where(out, bare, quality).astype("uint8")
 
 
-def ends(values: Floats, quality: Flags, offsets: Offsets, valid_range: tuple[float, float]) -> tuple[Floats, Floats]:
-    """Lower and upper layer of a map, within the physical range; float32, NaN where the map or the offset is."""
+def ends(
+    values: Floats, quality: Flags, offsets: Offsets, limits: tuple[float, float | Floats]
+) -> tuple[Floats, Floats]:
+    """Lower and upper layer of a map, within the range of its values; float32, NaN where the map or the offset is.
+
+    Parameters
+    ----------
+    limits
+        Physical range; its upper end may be an array of the maps' shape, such as the porosity of the soil.
+    """
     observed = (quality & Quality.OBSERVED) > 0
     lower, upper = (
-        np.clip(values + np.where(observed, *pair), *valid_range).astype("float32")
+        np.clip(values + np.where(observed, *pair), *limits).astype("float32")
         for pair in zip(offsets.observed, offsets.predicted, strict=True)
     )
     return np.minimum(lower, values), np.maximum(upper, values)

@@ -29,7 +29,7 @@ PREDICT, SOLVE, CONSERVE, FOLD, MAPS = "predict", "residual", "conserve", "seaso
 
 STAGES = (PREDICT, SOLVE, CONSERVE, FOLD, MAPS)
 
-FORMAT = 2
+FORMAT = 3
 """Version of how maps are made; a change redoes them."""
 
 MAPS_MEAN, PREDICTORS = "maps", "predictors"

@@ -215,14 +215,9 @@ def conserve(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> No
     prediction = storage.read_region(workspace.maps, slot.group, PREDICTION, place).astype("float64")
     flags = storage.read_region(workspace.maps, slot.group, PREDICTION_QUALITY, place)
     observed = observation(workspace, recipe, slot, tile.coarse)
-    values, quality = maps.finish(
-        prediction,
-        observed,
-        kernels.nodes_around(nodes, tile.coarse),
-        recipe.grid.ratio,
-        limits(workspace, recipe, tile, slot, observed),
-        conserve=recipe.conserve,
-    )
+    between = limits(workspace, recipe, tile, slot, observed)
+    around = kernels.nodes_around(nodes, tile.coarse)
+    values, quality = maps.finish(prediction, observed, around, recipe.grid.ratio, between, conserve=recipe.conserve)
     quality = (quality | flags).astype("uint8")
     if recipe.soil.frozen == "unobserved":
         values, quality = maps.thaw(values, quality)
@@ -231,7 +226,7 @@ def conserve(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> No
     if recipe.residual:
         storage.write_region(workspace.maps, slot.group, RESIDUAL, (values - prediction).astype("float32"), place)
     if recipe.offsets is not None:
-        both = maps.ends(values, quality, recipe.offsets, recipe.valid_range)
+        both = maps.ends(values, quality, recipe.offsets, between)
         for name, end in zip(maps.ENDS, both, strict=True):
             storage.write_region(workspace.maps, slot.group, name, end, place)
 
