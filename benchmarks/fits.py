@@ -84,11 +84,18 @@ def fits(workspace: Workspace, trees: int) -> Mapping[str, Callable[[], object]]
     whole = Job(ALL, "random_forest", "comprehensive", "random", None)
     jobs = (season, Job(SEASON, "random_forest", "seasonal", "blocked", 1), whole)
     factors = {name: name for name in FEATURES}
-    task = selection.Task(SEASON, "random_forest", options["parameters"], 0)
+    task = selection.Setup(SEASON, "random_forest", options["parameters"], 0)
     return {
-        **{job.name: partial(single_fits.fit, workspace, job, FEATURES, UNITS, options) for job in jobs},
-        "ablation": partial(model_factors.ablate, workspace, "without", factors, FEATURES[0], task),
-        "importance": partial(model_factors.importance, workspace, season, FEATURES, factors, options),
+        **{
+            job.name: partial(single_fits.FitSingle(job=job, features=FEATURES, units=UNITS, **options).run, workspace)
+            for job in jobs
+        },
+        "ablation": partial(
+            model_factors.LeaveOut(name="without", groups=factors, left_out=FEATURES[0], task=task).run, workspace
+        ),
+        "importance": partial(
+            model_factors.MeasureImportance(job=season, features=FEATURES, groups=factors, **options).run, workspace
+        ),
     }
 
 

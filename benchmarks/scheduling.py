@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from soilscale import catalog, config
 from soilscale.cube import Input
 from soilscale.engine import scheduler as scheduler_engine
 from soilscale.engine.output import Workspace
-from soilscale.engine.units import Unit, perform
+from soilscale.engine.units import Task, Unit, perform
 from soilscale.stages import cube_units, plan
 
 WAYS = ("soilscale", "one by one", "all at once")
@@ -90,25 +90,35 @@ def items(name: str, months: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def units(count: int, milliseconds: float) -> list[Unit]:
+def units(count: int, milliseconds: float) -> list[Unit[Nap]]:
     """The first units of the plan of a cube, whose work sleeps."""
     given = settings(count)
     scenes = {source.name: catalog.scenes(items(source.name, given.months), source) for source in given.source_list}
     inputs = tuple(Input(source, static=False, unit="1") for source in given.source_list)
     planned = cube_units.cube_units(given, plan.Plan(inputs, scenes, given.nested_grid, given.months))
-    return [replace(unit, work=nap, arguments=(milliseconds, *unit.arguments), blank=None) for unit in planned[:count]]
+    return [
+        Unit(unit.stage, unit.name, unit.digest, Nap(unit.task, milliseconds), unit.together)
+        for unit in planned[:count]
+    ]
 
 
-def nap(_workspace: Workspace, milliseconds: float, *_: object) -> None:
-    """Sleep as long as a unit's work is to take."""
-    time.sleep(milliseconds / 1000)
+@dataclass(frozen=True)
+class Nap(Task):
+    """Sleep as long as a unit's work is to take, and travel with all that it takes."""
+
+    task: Task
+    milliseconds: float
+
+    def run(self, workspace: Workspace) -> None:  # noqa: ARG002 - nothing is written
+        """Sleep."""
+        time.sleep(self.milliseconds / 1000)
 
 
 def quiet(_doing: str, _done: int, _total: int | None) -> None:
     """Tell nothing."""
 
 
-def submit_all(client: Client, workspace: Workspace, work: Sequence[Unit]) -> None:
+def submit_all(client: Client, workspace: Workspace, work: Sequence[Unit[Nap]]) -> None:
     """One task for each unit, all at once."""
     futures = client.map(lambda unit: perform(workspace, [unit]), work, pure=False)
     for _ in as_completed(futures, loop=client.loop, with_results=True):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from calls import Call
 from soilscale.cube.decoding import Contradiction, Decoding, Statement, is_fill, resolve
 from soilscale.cube.quantities import conversion, cube_unit
 from soilscale.engine import scheduler
@@ -272,7 +273,7 @@ def test_a_contradiction_is_logged_once_for_a_source(tmp_path: Path, caplog: pyt
         path = write(tmp_path / f"{name}.tif", np.full((2, 3), 100, "int16"), grid, scale=0.1)
         one = scene(path, decoding={"scale": 1.0, "offset": 0.0})
         assert made.decoding(one).scale == 0.1
-    unit = Unit("cube", "a", "0123456789abcdef", lambda *_: None, (made,))
+    unit = Unit("cube", "a", "0123456789abcdef", Call(lambda _: None, noted=made.warnings))
     (receipt,) = perform(Workspace(str(tmp_path / "run")), [unit])
     assert [text.partition("; ")[0] for text in receipt.notes.values()] == [
         "source field, item a: the item states scale 1, offset 0"

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from calls import calling
 from servers.faults import Faults
 from servers.seaweed import BUCKET, Seaweed
 from soilscale import storage
 from soilscale.engine import lease, units
 from soilscale.engine.output import Workspace
-from soilscale.engine.units import Unit
 from soilscale.errors import IncompleteError
 from soilscale.storage import puts
 
@@ -121,7 +121,7 @@ def fail_later(workspace: Workspace) -> None:
 def test_a_marker_states_term_size_and_checksum_of_what_its_unit_wrote(workspace: Workspace) -> None:
     lay(workspace)
     held = begin(workspace, 7)
-    (receipt,) = units.perform(held, [Unit("cube", "a", "0" * 16, write_twice, (lambda _: None,))])
+    (receipt,) = units.perform(held, [calling("cube", "a", "0" * 16, write_twice, lambda _: None)])
     marker = storage.read_json(workspace.state("cube", f"a.{'0' * 16}.json"))
     assert marker["term"] == 7
     assert set(marker["wrote"]) == {"cube.zarr/fine/ndvi/c/0/0/0", "samples.parquet"}
@@ -137,7 +137,7 @@ def test_a_unit_is_neither_gone_on_with_nor_marked_once_its_run_has_lost_the_lea
     lay(workspace)
     held = begin(workspace, 1)
     with pytest.raises(IncompleteError):
-        units.perform(held, [Unit("cube", "a", "0" * 16, write_twice, (lambda there: begin(there, 2),))])
+        units.perform(held, [calling("cube", "a", "0" * 16, write_twice, lambda there: begin(there, 2))])
     assert units.markers(workspace, "cube") == set()
     assert storage.names_below(workspace.output) == [
         *(f"cube.zarr/{name}" for name in storage.names_below(workspace.cube)),
@@ -148,7 +148,7 @@ def test_a_unit_is_neither_gone_on_with_nor_marked_once_its_run_has_lost_the_lea
 def test_a_unit_that_fails_after_its_run_has_lost_the_lease_is_not_marked_as_failed(workspace: Workspace) -> None:
     held = begin(workspace, 1)
     with pytest.raises(IncompleteError):
-        units.perform(held, [Unit("cube", "a", "0" * 16, fail_later, ())])
+        units.perform(held, [calling("cube", "a", "0" * 16, fail_later)])
     assert units.failures(workspace) == []
 
 

@@ -24,6 +24,7 @@ from distributed import Client, LocalCluster, wait
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calls import Call, calling
 from soilscale import __version__, clusters, storage
 from soilscale.engine import scheduler, shutdown, units
 from soilscale.engine.output import Workspace, digest
@@ -126,8 +127,8 @@ def count_on(workspace: Workspace, name: str, shared: list[str]) -> None:
     storage.write_json(f"{workspace.output}/{name}.met.json", len(shared))
 
 
-def unit(name: str, work: Callable[..., None] = keep, made_from: object = 0, stage: str = STAGE) -> Unit:
-    return Unit(stage, name, digest(made_from), work, (name,))
+def unit(name: str, work: Callable[..., None] = keep, made_from: object = 0, stage: str = STAGE) -> Unit[Call]:
+    return calling(stage, name, digest(made_from), work, name)
 
 
 def calls(workspace: Workspace, name: str) -> int:
@@ -149,7 +150,7 @@ class Told:
         self.seen.append((doing, done, total))
 
 
-def run(client: Client, workspace: Workspace, work: Sequence[Unit]) -> list[Receipt]:
+def run(client: Client, workspace: Workspace, work: Sequence[Unit[Call]]) -> list[Receipt]:
     return scheduler.run(lambda: client, workspace, work, Told([]), "working")
 
 
@@ -258,7 +259,7 @@ def test_threads_that_begin_at_once_import_what_they_need_whole(workspace: Works
 import pickle, sys, threading
 from importlib import import_module
 from soilscale.engine import scheduler as dispatch
-from soilscale.engine.units import Unit
+from calls import calling
 from soilscale.engine.output import Workspace
 
 def work(workspace, name):
@@ -266,7 +267,7 @@ def work(workspace, name):
 
 def perform(name):
     meet.wait()
-    receipts.extend(dispatch._perform(pickle.dumps(("run", workspace, [Unit("stage", name, "0" * 16, work, (name,))]))))
+    receipts.extend(dispatch._perform(pickle.dumps(("run", workspace, [calling("stage", name, "0" * 16, work, name)]))))
 
 names = ["soilscale.storage.arrays", "zarr.codecs.zstd", "zarr.core.group", "zarr.core.array"]
 workspace, meet, receipts = Workspace(sys.argv[1]), threading.Barrier(len(names)), []
@@ -452,7 +453,7 @@ def test_a_unit_that_kills_its_workers_is_left_missing_and_the_rest_goes_on(
     processes: Client, workspace: Workspace
 ) -> None:
     told = Told([])
-    work = [unit("a"), replace(unit("b", die), blank=keep), unit("c")]
+    work = [unit("a"), Unit(STAGE, "b", digest(0), Call(die, ("b",), keep)), unit("c")]
     (missing,) = scheduler.run(lambda: processes, workspace, work, told, "working")
     assert (missing.name, missing.outcome) == ("b", "killed")
     assert "its worker died 2 times" in missing.message
@@ -555,7 +556,7 @@ def test_a_bad_unit_does_not_harm_those_that_go_with_it(client: Client, workspac
 def test_units_that_go_together_share_their_arguments_on_a_worker(processes: Client, workspace: Workspace) -> None:
     shared: list[str] = []
     work = [
-        replace(unit(f"{kind}{number}", count_on), arguments=(f"{kind}{number}", shared), together=kind)
+        calling(STAGE, f"{kind}{number}", digest(0), count_on, f"{kind}{number}", shared, together=kind)
         for kind in ("a", "b")
         for number in range(8)
     ]

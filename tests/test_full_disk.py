@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from calls import Call, calling
 from soilscale import storage
 from soilscale.engine import units
 from soilscale.engine.output import Workspace
@@ -62,8 +63,8 @@ def noisy(workspace: Workspace, month: int) -> None:
     fill(workspace, month, noise=True)
 
 
-def work() -> list[Unit]:
-    return [Unit("cube", name, "0" * 16, do, (month,)) for month, (name, do) in enumerate((("a", even), ("b", noisy)))]
+def work() -> list[Unit[Call]]:
+    return [calling("cube", name, "0" * 16, do, month) for month, (name, do) in enumerate((("a", even), ("b", noisy)))]
 
 
 def limited(room: int, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

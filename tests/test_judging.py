@@ -59,8 +59,8 @@ def baselines(first: Material) -> pd.DataFrame:
     return pd.read_csv(first.run.workspace.report("baselines.csv"))
 
 
-def units_of(made: Material) -> list[Unit]:
-    return evaluation.judge_units(made, map_units(made.run)[CONSERVE])
+def units_of(made: Material) -> list[Unit[algorithm_maps.JudgeMap]]:
+    return evaluation.judge_units(made, map_units(made.run).conserve)
 
 
 def test_every_algorithm_stands_beside_every_reference(baselines: pd.DataFrame) -> None:
@@ -86,15 +86,16 @@ def test_an_algorithm_scores_as_if_it_had_made_the_maps(baselines: pd.DataFrame,
 def test_a_judged_map_is_the_map_where_it_counts(first: Material, truth: bool) -> None:
     """Also if only the surroundings of the stations are predicted."""
     run = first.run
-    recipe, slot, entry = units_of(first)[4].arguments
+    task = units_of(first)[4].task
+    entry = task.entry
     own = choose(run)[run.config.season_scheme.name(np.datetime64(entry.month))]
     one = (entry.stations[0],)
     asked: Entry = replace(entry, model=own, stations=one, truth=entry.truth if truth else None)
-    algorithm_maps.judge(run.workspace, recipe, slot, replace(asked, algorithm="again"))
+    replace(task, entry=replace(asked, algorithm="again")).run(run.workspace)
     url = run.workspace.state(algorithm_maps.JUDGE, f"again-{entry.month}.told.json")
     told = storage.read_json(url)
     storage.remove(url)
-    here = first.months["soil_moisture"].isel(time=slot.index).to_numpy()
+    here = first.months["soil_moisture"].isel(time=task.slot.index).to_numpy()
     assert told["stations"] == [pytest.approx(float(here[one[0]]), abs=1e-6)]
     assert ("truth" in told) == truth
 

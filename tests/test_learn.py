@@ -172,10 +172,15 @@ def test_fine_features_are_measured_by_season(tmp_path: Path) -> None:
     )
     whole.to_zarr(workspace.cube, group="fine", zarr_format=3, consolidated=False)
     tile = Tile(0, 0, (slice(0, 2), slice(0, 2)), (slice(0, 4), slice(0, 4)))
-    places, seasons = [(tile, 0), (tile, 1)], ["winter", "summer"]
-    joint_learning.measure_knots(
-        workspace, ("rain", "sand"), frozenset({"sand"}), (False, False), places, seasons, 2, 11
-    )
+    joint_learning.MeasureKnots(
+        features=("rain", "sand"),
+        static=frozenset({"sand"}),
+        shares=(False, False),
+        places=((tile, 0), (tile, 1)),
+        seasons=("winter", "summer"),
+        ratio=2,
+        size=11,
+    ).run(workspace)
     found = json.loads(Path(workspace.state("knots", "features.about.json")).read_text())["within"]
     assert found == {
         "winter": {"rain": pytest.approx(np.sqrt(1 / 2)), "sand": pytest.approx(np.sqrt(100 / 2))},

@@ -16,6 +16,7 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster
 
+from calls import calling
 from commands import dask_cluster, dask_workers, files, invoke, markers, sparse_world, started, wait_until
 from servers import faults as proxy
 from servers.faults import Faults
@@ -23,7 +24,6 @@ from servers.seaweed import BUCKET, Seaweed
 from soilscale import clusters
 from soilscale.engine import scheduler, workers
 from soilscale.engine.output import Workspace
-from soilscale.engine.units import Unit
 
 pytestmark = pytest.mark.slow
 
@@ -173,7 +173,7 @@ def test_a_local_cluster_starts_a_worker_anew_however_often_it_dies(
     for settings in (dask.config.config, *dask.config.defaults):
         if "distributed" in settings:
             monkeypatch.setitem(settings["distributed"]["deploy"], "lost-worker-timeout", "500ms")
-    work = [Unit(STAGE, name, "0" * 16, work, ()) for name, work in (("a", die), ("b", keep_nothing))]
+    work = [calling(STAGE, name, "0" * 16, work) for name, work in (("a", die), ("b", keep_nothing))]
     with clusters.chosen(clusters.Choice(workers=1)) as cluster, dask.config.set({ALLOWED_FAILURES: 0}):
         (missing,) = scheduler.run(cluster.connect, Workspace(str(tmp_path)), work, lambda *_: None, "working")
     assert (missing.name, missing.outcome) == ("a", "killed")
@@ -224,7 +224,7 @@ def test_a_cluster_without_workers_is_told_of_again_and_again_and_waited_for(
     monkeypatch.setattr(workers, "REMIND", 0.3)
     caplog.set_level("INFO", workers.logger.name)
     workspace, told = Workspace(str(tmp_path / "run")), workers.NO_LOCAL_WORKERS if local else workers.NO_WORKERS
-    work = [Unit("stage", name, "0" * 16, keep, (name,)) for name in "abcdefghijkl"]
+    work = [calling("stage", name, "0" * 16, keep, name) for name in "abcdefghijkl"]
     options = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "protocol": "tcp"}
     with (
         LocalCluster(n_workers=0, threads_per_worker=1, processes=False, **options) as made,

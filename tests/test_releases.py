@@ -22,6 +22,7 @@ from soilscale.engine.units import Unit
 from soilscale.errors import IncompleteError
 from soilscale.stages import releases
 from soilscale.stages.releases import Release
+from soilscale.tasks.map_tiles import PublishMap
 
 pytestmark = pytest.mark.slow
 
@@ -106,13 +107,13 @@ class Published:
         return self.every, self.identifier, self.version, name
 
 
-def published(workspace: Workspace, version: str) -> list[Unit]:
+def published(workspace: Workspace, version: str) -> list[Unit[PublishMap]]:
     """Unit that has published a map, with its item and marker."""
     edition = Published("lab-month-2005-01", digest(version))
     item = {"id": edition.identifier, "properties": {"end_datetime": "2005-01-31T23:59:59Z"}, "bbox": [5, 47, 6, 48]}
     item |= {"properties": item["properties"] | {"start_datetime": "2005-01-01T00:00:00Z"}}
     storage.write_json(workspace.published(*edition.place(f"{edition.identifier}.json")), item)
-    unit = Unit("publish", "month-2005-01", edition.version, release, (None, edition))
+    unit = Unit("publish", "month-2005-01", edition.version, PublishMap(fine=None, edition=edition, index=0))
     storage.write_json(workspace.state(unit.stage, unit.marker), {})
     return [unit]
 

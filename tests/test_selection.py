@@ -14,7 +14,7 @@ import pytest
 from soilscale import models
 from soilscale.errors import ConfigurationError
 from soilscale.models import selection
-from soilscale.models.selection import NOTHING, TREES, Task, blocked, error, forward, members, without
+from soilscale.models.selection import NOTHING, TREES, Setup, blocked, error, forward, members, without
 from soilscale.models.tuning import nested, tune
 
 GROUPS = {"rain": "rain", "rain_lag1": "rain", "slope": "slope", "northness": "aspect", "eastness": "aspect"}
@@ -42,10 +42,10 @@ def table(seasons: tuple[str, ...] = ("wet",), n: int = 240, seed: int = 0) -> p
     return pd.concat(parts, ignore_index=True)
 
 
-def task(algorithm: str = "random_forest", **parameters: Any) -> Task:
+def task(algorithm: str = "random_forest", **parameters: Any) -> Setup:
     if algorithm in selection.FORESTS:
         parameters = {"n_estimators": 20} | parameters
-    return Task("wet", algorithm, parameters, seed=3)
+    return Setup("wet", algorithm, parameters, seed=3)
 
 
 def rmse(found: pd.DataFrame) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from distributed import Client, LocalCluster
 
+from calls import Call, calling
 from conftest import forget_stores
 from servers import faults as proxy
 from servers.faults import Faults
@@ -61,11 +62,11 @@ def read(_workspace: Workspace, url: str) -> None:
     storage.read_bytes(url)
 
 
-def work(count: int) -> list[Unit]:
-    return [Unit(STAGE, f"u{number:03d}", "0" * 16, keep, (f"u{number:03d}",)) for number in range(count)]
+def work(count: int) -> list[Unit[Call]]:
+    return [calling(STAGE, f"u{number:03d}", "0" * 16, keep, f"u{number:03d}") for number in range(count)]
 
 
-def run(client: Client, workspace: Workspace, todo: list[Unit]) -> list[Receipt]:
+def run(client: Client, workspace: Workspace, todo: list[Unit[Call]]) -> list[Receipt]:
     return scheduler.run(lambda: client, workspace, todo, lambda *_: None, "working")
 
 
@@ -167,7 +168,7 @@ def test_an_input_that_is_refused_does_not_stop_the_others_and_is_not_asked_for_
         return "secret.tif" in request
 
     store.share, store.kinds, store.matches = 1.0, ("AccessDenied",), hit
-    todo = [*work(10), Unit(STAGE, "secret", "0" * 16, read, (secret,)), *work(20)[10:]]
+    todo = [*work(10), calling(STAGE, "secret", "0" * 16, read, secret), *work(20)[10:]]
     with pytest.raises(ServiceError, match="1 of 21 units of stage stage could not be done") as caught:
         run(client, workspace, todo)
     assert secret in str(caught.value)
@@ -180,7 +181,7 @@ def test_inputs_that_are_all_refused_end_the_stage_early(client: Client, workspa
     store.share, store.kinds = 1.0, ("ExpiredToken",)
     store.matches = lambda request: "/inputs/" in request and not asked.append(request)
     todo = [
-        Unit(STAGE, f"u{number:03d}", "0" * 16, read, (f"s3://{BUCKET}/inputs/{number}.tif",)) for number in range(MANY)
+        calling(STAGE, f"u{number:03d}", "0" * 16, read, f"s3://{BUCKET}/inputs/{number}.tif") for number in range(MANY)
     ]
     with pytest.raises(ServiceError, match=f"{MANY} of {MANY} units"):
         run(client, workspace, todo)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from calls import Call, calling
 from soilscale import storage
 from soilscale.engine import lease, units
 from soilscale.engine.output import Workspace
@@ -28,8 +29,8 @@ def keep(workspace: Workspace, name: str, content: bytes) -> None:
     storage.write_bytes(storage.join(workspace.output, name), content)
 
 
-def unit(name: str, content: bytes, digest: str = "0" * 16) -> Unit:
-    return Unit("cube", name, digest, keep, (f"cube.zarr/fine/ndvi/c/{name}/0", content))
+def unit(name: str, content: bytes, digest: str = "0" * 16) -> Unit[Call]:
+    return calling("cube", name, digest, keep, f"cube.zarr/fine/ndvi/c/{name}/0", content)
 
 
 def marker(name: str, digest: str = "0" * 16) -> str:

@@ -31,6 +31,7 @@ from soilscale.engine.units import (
     Outcome,
     Progress,
     Receipt,
+    Task,
     Unit,
     enter,
     give_up,
@@ -78,7 +79,7 @@ _importing = threading.Lock()
 
 
 def run(
-    connect: Callable[[], Client], workspace: Workspace, units: Sequence[Unit], progress: Progress, doing: str
+    connect: Callable[[], Client], workspace: Workspace, units: Sequence[Unit[Task]], progress: Progress, doing: str
 ) -> list[Receipt]:
     """Do every unit of one stage that is not complete.
 
@@ -193,14 +194,14 @@ class _Tally:
             told = {"stage": receipt.stage, "unit": receipt.name, "outcome": receipt.outcome}
             logger.log(level, "%s %s: %s", receipt.stage, receipt.name, receipt.message, extra=told)
 
-    def left(self, units: Sequence[Unit]) -> list[Unit]:
+    def left(self, units: Sequence[Unit[Task]]) -> list[Unit[Task]]:
         """Those of the units that are to be tried, what was not tried yet first."""
         return sorted(
             (unit for unit in units if unit.name not in self.settled), key=lambda unit: unit.name in self.away
         )
 
 
-def _withdraw(workspace: Workspace, units: Sequence[Unit], found: set[str]) -> None:
+def _withdraw(workspace: Workspace, units: Sequence[Unit[Task]], found: set[str]) -> None:
     """Remove the markers that are not of these units: of other inputs, of an earlier plan, of an earlier failure."""
     standing = {unit.marker for unit in units}
     orphans = [name for name in found if name not in standing and MARKER.search(name)]
@@ -213,7 +214,7 @@ class _Task:
     """Units that went out together."""
 
     future: Future[list[Receipt]]
-    units: Sequence[Unit]
+    units: Sequence[Unit[Task]]
 
 
 @dataclass
@@ -222,7 +223,7 @@ class _Stream:
 
     client: Client
     workspace: Workspace
-    units: Sequence[Unit]
+    units: Sequence[Unit[Task]]
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     """By which workers know what it sent."""
     taken: int = 0
@@ -233,7 +234,7 @@ class _Stream:
     """Tasks in flight, by their keys."""
     landed: SimpleQueue[str] = field(default_factory=SimpleQueue)
     """Keys of tasks that came to an end, be it that they were taken back."""
-    suspects: deque[tuple[Unit, LostError]] = field(default_factory=deque)
+    suspects: deque[tuple[Unit[Task], LostError]] = field(default_factory=deque)
     """Units suspected of killing their workers, with those that died so far."""
     lost: int = 0
     """Tasks that lost their workers again and again."""
@@ -334,7 +335,7 @@ class _Stream:
         coming = self.units[self.taken : self.taken + max(1, min(MOST_TOGETHER, left // self.threads))]
         return sum(1 for _ in takewhile(lambda unit: unit.together == first.together, coming))
 
-    def _submit(self, batch: Sequence[Unit]) -> None:
+    def _submit(self, batch: Sequence[Unit[Task]]) -> None:
         unit = batch[0]
         # A key of its own each time: Dask answers a key that it knows with the result it remembers.
         key = f"{unit.stage}-{unit.name}-{unit.digest}-{time.monotonic_ns()}"
@@ -383,7 +384,7 @@ class _Stream:
         self.seconds = new if self.seconds is None else 0.7 * self.seconds + 0.3 * new
         return receipts
 
-    def _suspect(self, batch: Sequence[Unit], error: LostError) -> list[Receipt]:
+    def _suspect(self, batch: Sequence[Unit[Task]], error: LostError) -> list[Receipt]:
         """Suspect the unit that ran, or was next, when a task lost its workers; those after it go on together."""
         # Units of a task are done in order, so the first without a marker ran, or was next, when the worker died.
         complete = list(takewhile(lambda unit: is_complete(self.workspace, unit), batch))
@@ -401,7 +402,7 @@ class _Stream:
             self._submit(rest[1:])
         return [Receipt(unit.stage, unit.name, "done", "", 0.0) for unit in complete]
 
-    def _alone(self, unit: Unit, before: LostError) -> Receipt:
+    def _alone(self, unit: Unit[Task], before: LostError) -> Receipt:
         """Try a suspect with nothing beside it, so that no other unit pays for it, nor it for another."""
         self._submit([unit])
         receipts = None

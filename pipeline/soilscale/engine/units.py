@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Generic, Literal, TypeVar
 
 from soilscale import __version__, storage
 from soilscale.engine import lease, payloads
@@ -30,21 +31,37 @@ AWAY: tuple[Outcome, ...] = ("unreachable", "refused")
 """Outcomes that leave no marker, since what is missing is not the unit's."""
 
 
+class Task(ABC):
+    """What a worker does for a unit: a frozen dataclass of all that this takes, by names that a type checker knows."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def run(self, workspace: Workspace) -> payloads.Arrays | None:
+        """Write the unit's own region or object, and return what its marker is to keep."""
+
+    def blank(self, workspace: Workspace) -> None:  # noqa: B027 - most tasks leave nothing half written
+        """Leave missing what `run` writes; called instead of it where it kills its workers."""
+
+    @property
+    def warnings(self) -> Mapping[str, str]:
+        """Topic -> what of the input was used with a warning, after `run`."""
+        return {}
+
+
+T_co = TypeVar("T_co", bound=Task, covariant=True)
+
+
 @dataclass(frozen=True, slots=True)
-class Unit:
-    """One piece of a stage: what to call, and what it is made from."""
+class Unit(Generic[T_co]):
+    """One piece of a stage: what to do, and what it is made from."""
 
     stage: str
     name: str
     digest: str
-    work: Callable[..., payloads.Arrays | None]
-    """Called on a worker with the workspace and `arguments`; writes its own region or object, and returns what its
-    marker is to keep."""
-    arguments: tuple[Any, ...]
-    blank: Callable[..., None] | None = None
-    """Called instead of `work` where that kills its workers: leaves missing what `work` writes."""
+    task: T_co
     together: str = ""
-    """Units one after the other that say the same go in one task, where they share what their arguments share."""
+    """Units one after the other that say the same are sent together, where they share what they read."""
 
     @property
     def marker(self) -> str:
@@ -67,7 +84,9 @@ class Receipt:
     """What was written, by its name below the output: in a marker all but the marker itself."""
 
 
-def perform(workspace: Workspace, units: Sequence[Unit], ended: Callable[[], bool] = lambda: False) -> list[Receipt]:
+def perform(
+    workspace: Workspace, units: Sequence[Unit[Task]], ended: Callable[[], bool] = lambda: False
+) -> list[Receipt]:
     """Do units on a worker, one after the other, but for those that stand.
 
     Dask gives a task to another worker when its own has died, be it that the task had ended there and its result was
@@ -100,7 +119,7 @@ def perform(workspace: Workspace, units: Sequence[Unit], ended: Callable[[], boo
     return receipts
 
 
-def is_complete(workspace: Workspace, unit: Unit) -> bool:
+def is_complete(workspace: Workspace, unit: Unit[Task]) -> bool:
     """Whether a unit is known to be complete; what its store does not tell, doing it does."""
     try:
         return storage.exists(workspace.state(unit.stage, unit.marker))
@@ -108,23 +127,23 @@ def is_complete(workspace: Workspace, unit: Unit) -> bool:
         return False
 
 
-def _do(workspace: Workspace, unit: Unit) -> Receipt:
+def _do(workspace: Workspace, unit: Unit[Task]) -> Receipt:
     """Do a unit, and mark it, complete or failed, last; all under the term of the run that sent it."""
     with storage.fenced(partial(lease.prove, workspace)) as fence:
         return replace(_done(workspace, unit, fence), wrote=fence.below(workspace.output))
 
 
-def _done(workspace: Workspace, unit: Unit, fence: storage.Fence) -> Receipt:
+def _done(workspace: Workspace, unit: Unit[Task], fence: storage.Fence) -> Receipt:
     start = time.monotonic()
 
     def receipt(outcome: Outcome, message: str = "") -> Receipt:
-        notes = next((dict(made.warnings) for made in unit.arguments if hasattr(made, "warnings")), {})
+        notes = dict(unit.task.warnings)
         seconds = round(time.monotonic() - start, 3)
         return Receipt(unit.stage, unit.name, outcome, message, seconds, notes, fence.below(workspace.output))
 
     try:
         try:
-            kept = unit.work(workspace, *unit.arguments)
+            kept = unit.task.run(workspace)
         except (ConfigurationError, ServiceError, IncompleteError):
             raise
         # A worker with another image: no fault of the input, so no marker says that the unit failed.
@@ -146,11 +165,10 @@ def _done(workspace: Workspace, unit: Unit, fence: storage.Fence) -> Receipt:
     return made
 
 
-def give_up(workspace: Workspace, unit: Unit, message: str) -> Receipt:
+def give_up(workspace: Workspace, unit: Unit[Task], message: str) -> Receipt:
     """Leave missing what a unit writes that kills its workers, and mark it so."""
     with storage.fenced(partial(lease.prove, workspace)) as fence:
-        if unit.blank is not None:
-            unit.blank(workspace, *unit.arguments)
+        unit.task.blank(workspace)
         receipt = Receipt(unit.stage, unit.name, "killed", message, 0.0, wrote=fence.below(workspace.output))
         _mark(workspace, receipt, f"{unit.name}{FAILED}")
         return replace(receipt, wrote=fence.below(workspace.output))

@@ -31,7 +31,7 @@ Groups = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Task:
+class Setup:
     """A season's rows, the algorithm that learns from them, and how."""
 
     season: str
@@ -40,7 +40,7 @@ class Task:
     seed: int
     folds: int = FOLDS
 
-    def quick(self, p: int) -> Task:
+    def quick(self, p: int) -> Setup:
         """Return the same task, a forest on `p` features with `TREES` trees at most, a joint fit with `FEW` rows."""
         if find(self.algorithm).joint:
             return replace(self, parameters={**self.parameters, "rows": FEW, "iterations": STEPS})
@@ -66,7 +66,7 @@ def members(name: str, groups: Groups) -> tuple[str, ...]:
     raise ConfigurationError(f"models.ablation: there is no feature or group {name!r}{nearest(name, known)}")
 
 
-def blocked(table: pd.DataFrame, features: Sequence[str], task: Task) -> pd.DataFrame:
+def blocked(table: pd.DataFrame, features: Sequence[str], task: Setup) -> pd.DataFrame:
     """Observed and predicted values of a season's rows, each predicted by the fold that did not learn from its block.
 
     Parameters
@@ -83,13 +83,13 @@ def blocked(table: pd.DataFrame, features: Sequence[str], task: Task) -> pd.Data
     return pd.concat(found, ignore_index=True)[["observed", "predicted"]].astype("float64")
 
 
-def error(table: pd.DataFrame, features: Sequence[str], task: Task) -> float:
+def error(table: pd.DataFrame, features: Sequence[str], task: Setup) -> float:
     """Root mean square error of `blocked`, m3 m-3; NaN if no row can be predicted."""
     found = blocked(table, features, task)
     return math.sqrt(((found["predicted"] - found["observed"]) ** 2).mean()) if len(found) else math.nan
 
 
-def without(table: pd.DataFrame, groups: Groups, name: str, task: Task) -> pd.DataFrame:
+def without(table: pd.DataFrame, groups: Groups, name: str, task: Setup) -> pd.DataFrame:
     """Predictions as of `blocked` without a feature or group (Yan & Bai 2020, Table 8); `NOTHING` leaves none out.
 
     Raises
@@ -104,7 +104,7 @@ def without(table: pd.DataFrame, groups: Groups, name: str, task: Task) -> pd.Da
     return blocked(table, rest, task.quick(len(rest)))
 
 
-def forward(table: pd.DataFrame, groups: Groups, task: Task) -> pd.DataFrame:
+def forward(table: pd.DataFrame, groups: Groups, task: Setup) -> pd.DataFrame:
     """Add one group of features after the other, each time the one that lowers the blocked error most.
 
     It ends when no further group lowers the error. The error of the last step is lower than that of a new year would

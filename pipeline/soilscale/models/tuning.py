@@ -14,7 +14,7 @@ from sklearn.model_selection import PredefinedSplit
 
 from soilscale.models.fits import fold_of, matrix, seed_of
 from soilscale.models.prediction import predict
-from soilscale.models.selection import Task
+from soilscale.models.selection import Setup
 from soilscale.models.training import beside, make
 from soilscale.samples import MIN_ROWS
 from soilscale.schema import MAP
@@ -32,7 +32,7 @@ Choices = Mapping[str, Sequence[Any]]
 
 
 def tune(
-    table: pd.DataFrame, features: Sequence[str], task: Task, choices: Choices, draws: int | None = None
+    table: pd.DataFrame, features: Sequence[str], task: Setup, choices: Choices, draws: int | None = None
 ) -> pd.DataFrame:
     """Try combinations of parameters on the blocked folds.
 
@@ -63,7 +63,7 @@ def tune(
 
 
 def nested(
-    table: pd.DataFrame, features: Sequence[str], task: Task, choices: Choices, draws: int | None = None
+    table: pd.DataFrame, features: Sequence[str], task: Setup, choices: Choices, draws: int | None = None
 ) -> pd.DataFrame:
     """Score the choice itself: in turn a fold is left out, the others choose, and the choice predicts the fold.
 
@@ -100,7 +100,7 @@ def nested(
     return _table(task, list(both))
 
 
-def _of_season(table: pd.DataFrame, task: Task) -> tuple[pd.DataFrame, NDArray[np.integer]]:
+def _of_season(table: pd.DataFrame, task: Setup) -> tuple[pd.DataFrame, NDArray[np.integer]]:
     """Rows of a task's season, and their folds."""
     of_season = (table["season"] == task.season).to_numpy() | (task.season == ALL)
     return table[of_season], fold_of(table, task.folds, task.seed)[of_season]
@@ -115,7 +115,7 @@ def _values(rows: pd.DataFrame, features: Sequence[str]) -> tuple[NDArray[np.flo
     return matrix(rows, features).astype("float64"), rows[MAP].to_numpy()
 
 
-def _seed(task: Task) -> int:
+def _seed(task: Setup) -> int:
     return seed_of(task.seed, "tune", task.season)
 
 
@@ -123,7 +123,7 @@ def _search(
     rows: pd.DataFrame,
     fold: NDArray[np.integer],
     features: Sequence[str],
-    task: Task,
+    task: Setup,
     choices: Choices,
     draws: int | None,
 ) -> GridSearchCV | RandomizedSearchCV:
@@ -149,7 +149,7 @@ def _search(
     return search
 
 
-def _table(task: Task, rows: Sequence[tuple[Any, str, float]]) -> pd.DataFrame:
+def _table(task: Setup, rows: Sequence[tuple[Any, str, float]]) -> pd.DataFrame:
     """Table of parameters, scores and errors."""
     whose = (task.season, task.algorithm)
     found = [(*whose, parameters, score, "rmse", float(value)) for parameters, score, value in rows]

@@ -94,7 +94,7 @@ def _need_cube(given: Project) -> None:
     standing = given.standing
     waiting = [
         unit.name
-        for unit in (*given.cube_units, *given.derive_units[derived_features.DERIVE])
+        for unit in (*given.cube_units, *given.derive_units.derive)
         if standing.units[unit.name] == cube_state.MISSING and unit.name not in failed
     ]
     found = markers(given.workspace, harmonise_units.HARMONISE)

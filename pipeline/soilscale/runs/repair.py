@@ -293,7 +293,7 @@ def _makers(run: Project, store: str, group: str, name: str, index: int | None, 
         return {}
     source = feature.source.name
     if feature.source.derivation is not None:
-        made = run.derive_units[derived_features.DERIVE]
+        made = run.derive_units.derive
         return {derived_features.DERIVE: {unit.name for unit in made if _made(unit, source, name, index, tile)}}
     stage = gap_filling.GAPS if feature in run.plan.filled else cube_regions.CUBE
     return {stage: {unit.name for unit in run.cube_units if _made(unit, source, name, index, tile)}}
@@ -312,21 +312,20 @@ def _gap_makers(run: Project, group: str, name: str, index: int | None, tile: Ti
         cube_regions.CUBE: {
             unit.name
             for unit in run.cube_units
-            if unit.arguments[0].source.name == name
-            and unit.arguments[3] == tile
-            and cube_regions.observed_at(run.plan.months, unit.arguments[5][0]) == index
+            if isinstance(task := unit.task, cube_regions.ReadMonth)
+            and (task.source.name, task.tile) == (name, tile)
+            and cube_regions.observed_at(run.plan.months, task.alike[0]) == index
         }
     }
 
 
-def _made(unit: Unit, source: str, name: str, index: int | None, tile: Tile) -> bool:
+def _made(unit: Unit[cube_regions.Region], source: str, name: str, index: int | None, tile: Tile) -> bool:
     """Whether a unit of the cube wrote a source's variable in a month of a tile; `index` is None for what is static."""
-    read, _, _, own, *rest = unit.arguments
-    if read.source.name != source or own != tile:
+    task = unit.task
+    if task.source.name != source or task.tile != tile:
         return False
-    if not rest:
+    if not isinstance(task, cube_regions.MonthRegion):
         return True
-    months, alike = rest
-    bare = (source, *cube.feature_names(read.source))
-    lag = next(lag for lag in (0, *read.source.lags) if name in {cube.lagged(one, lag) for one in bare})
-    return index in {position(months, month) + lag for month in alike}
+    names = (source, *cube.feature_names(task.source))
+    lag = next(lag for lag in (0, *task.source.lags) if name in {cube.lagged(each, lag) for each in names})
+    return index in {position(task.months, month) + lag for month in task.alike}

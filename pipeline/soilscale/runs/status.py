@@ -12,7 +12,7 @@ from soilscale import catalog, cube, models, storage
 from soilscale.catalog import Scene
 from soilscale.config import Config
 from soilscale.engine import causes, lease
-from soilscale.engine.units import FAILED, MARKER, Progress, Receipt, Unit, failures, markers
+from soilscale.engine.units import FAILED, MARKER, Progress, Receipt, Task, Unit, failures, markers
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
 from soilscale.estimate.resources import Sizing, size
 from soilscale.seasons import Months
@@ -148,13 +148,13 @@ def _count(failed: Sequence[Receipt], stage: str) -> int:
     return sum(failure.stage == stage for failure in failed)
 
 
-def _expected(run: Project) -> dict[str, list[Unit]]:
+def _expected(run: Project) -> dict[str, Sequence[Unit[Task]]]:
     """Units of the stages, as far as they can be planned from what stands."""
-    units = {
+    units: dict[str, Sequence[Unit[Task]]] = {
         CUBE: run.cube_units,
         **{stage: [] for stage in gap_units.STAGES},
-        **run.gaps_units,
-        **{stage: units for stage, units in run.derive_units.items() if stage in _deriving(run.config)},
+        **run.gaps_units.by_stage(),
+        **{stage: units for stage, units in run.derive_units.by_stage().items() if stage in _deriving(run.config)},
         GATHER: run.gather_units,
         RELATE: harmonise_units.relate_units(run.plan, run.standing),
         HARMONISE: harmonise_units.harmonise_units(run.plan, run.standing),
@@ -164,14 +164,14 @@ def _expected(run: Project) -> dict[str, list[Unit]]:
     if storage.exists(run.workspace.samples):
         units |= _learned(run)
     if storage.exists(run.workspace.predictions):
-        units |= mapping.map_units(run)
+        units |= mapping.map_units(run).by_stage()
     return units
 
 
-def _learned(run: Project) -> dict[str, list[Unit]]:
+def _learned(run: Project) -> dict[str, Sequence[Unit[Task]]]:
     seasons, made_from = training.trained_seasons(run), samples.samples_digest(run)
     fits = training.train_units(run, seasons)
-    found = {
+    found: dict[str, Sequence[Unit[Task]]] = {
         joint_learning.KNOTS: joint_fits.knots_units(run),
         joint_learning.BASIS: joint_fits.basis_units(run),
         joint_learning.VARIANCES: joint_fits.variance_units(run, made_from),

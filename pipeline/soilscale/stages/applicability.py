@@ -9,13 +9,13 @@ from soilscale.engine.output import digest
 from soilscale.engine.units import Unit
 from soilscale.stages import stacking
 from soilscale.stages.project import Project
-from soilscale.tasks.applicability_index import FORMAT, STAGE, measure
+from soilscale.tasks.applicability_index import FORMAT, STAGE, MeasureApplicability
 
 if TYPE_CHECKING:
     from soilscale.tasks.map_tiles import Chosen
 
 
-def units(run: Project, chosen: Iterable[Chosen]) -> dict[Chosen, Unit]:
+def units(run: Project, chosen: Iterable[Chosen]) -> dict[Chosen, Unit[MeasureApplicability]]:
     """One unit for each model that makes maps; none if the configuration asks for none."""
     if not run.config.maps.applicability:
         return {}
@@ -27,6 +27,8 @@ def units(run: Project, chosen: Iterable[Chosen]) -> dict[Chosen, Unit]:
         url = run.workspace.model(model.season, model.algorithm)
         options = {"seed": settings.seed, "folds": settings.folds}
         origin = digest(FORMAT, model, features, options)
-        arguments = (name, model.season, (url, model.version), features, options)
-        found[model] = Unit(STAGE, name, origin, measure, arguments)
+        task = MeasureApplicability(
+            name=name, season=model.season, model=(url, model.version), features=features, **options
+        )
+        found[model] = Unit(STAGE, name, origin, task)
     return found

@@ -14,15 +14,19 @@ from soilscale.engine.payloads import Piece
 from soilscale.engine.units import Unit
 from soilscale.seasons import Months, position
 from soilscale.stages.cube_state import State
+from soilscale.stages.cube_units import Read
 from soilscale.stages.harmonise_units import HARMONISE, MERGE, harmonise_units
 from soilscale.stages.plan import Plan
 from soilscale.tasks import cube_regions
-from soilscale.tasks.cube_regions import GATHER
+from soilscale.tasks.cube_regions import GATHER, FillStatic, Gather
 
 
 def gather_units(
-    plan: Plan, units: Sequence[Unit], filled: Sequence[Unit], found: Mapping[str, Collection[str]]
-) -> list[Unit]:
+    plan: Plan,
+    units: Sequence[Unit[Read]],
+    filled: Sequence[Unit[cube_regions.MonthRegion]],
+    found: Mapping[str, Collection[str]],
+) -> list[Unit[Gather]]:
     """Units that write chunks of the coarse group from what the units of the cube keep: static ones, and some months.
 
     Parameters
@@ -40,26 +44,27 @@ def gather_units(
     for unit in (*units, *filled):
         if unit.marker not in found[unit.stage]:
             continue
-        source, tile, *rest = unit.arguments[0].source, *unit.arguments[3:6]
-        piece = Piece(unit.stage, unit.marker, source.name, *tile.coarse)
-        if not rest:
-            static[source.name].append(piece)
+        task = unit.task
+        piece = Piece(unit.stage, unit.marker, task.source.name, *task.tile.coarse)
+        if isinstance(task, FillStatic):
+            static[task.source.name].append(piece)
             continue
-        months, alike = rest
         places = [
-            (lag, position(months, month) + lag) for month in alike for lag in cube_regions.reach(source, months, month)
+            (lag, position(task.months, month) + lag)
+            for month in task.alike
+            for lag in cube_regions.reach(task.source, task.months, month)
         ]
         for batch, some in groupby(sorted(places, key=itemgetter(1)), key=lambda place: place[1] // cube.TOGETHER):
             batches[batch].append(replace(piece, places=tuple(some)))
     known, shares = cube.features(plan.inputs), cube.fractions(plan.inputs)
-    whole = cube_regions.Gathering(
+    whole = Gather(
         pieces=tuple(piece for some in static.values() for piece in some),
         coarse=tuple(name for name, given in known.items() if given.static),
         shares=tuple(name for name, given in shares.items() if given.static),
         shape=plan.grid.shape,
     )
     read = [given.source.name for given in plan.inputs if given.source.on_coarse and not given.source.composed]
-    of_months = cube_regions.Gathering(
+    of_months = Gather(
         pieces=(),
         coarse=(*read, *(name for name, given in known.items() if not given.static)),
         shares=tuple(name for name, given in shares.items() if not given.static),
@@ -70,23 +75,21 @@ def gather_units(
     return first + _gathered(plan, GATHER, of_months, batches)
 
 
-def merge_units(plan: Plan, standing: State, found: Collection[str]) -> list[Unit]:
+def merge_units(plan: Plan, standing: State, found: Collection[str]) -> list[Unit[Gather]]:
     """Units that write the harmonised target's chunks from what the units that harmonise it keep; or none."""
     if plan.target.source.harmonise is None:
         return []
     pieces = tuple(
-        Piece(HARMONISE, unit.marker, plan.target.source.name, *unit.arguments[-1].coarse)
+        Piece(HARMONISE, unit.marker, plan.target.source.name, *unit.task.tile.coarse)
         for unit in harmonise_units(plan, standing)
         if unit.marker in found
     )
-    what = cube_regions.Gathering(pieces=(), coarse=(plan.target.source.name,), shares=(), shape=plan.grid.shape)
+    what = Gather(pieces=(), coarse=(plan.target.source.name,), shares=(), shape=plan.grid.shape)
     batches = dict.fromkeys(range(-(-len(plan.months) // cube.TOGETHER)), pieces)
     return _gathered(plan, MERGE, what, batches)
 
 
-def _gathered(
-    plan: Plan, stage: str, what: cube_regions.Gathering, batches: Mapping[int, Sequence[Piece]]
-) -> list[Unit]:
+def _gathered(plan: Plan, stage: str, what: Gather, batches: Mapping[int, Sequence[Piece]]) -> list[Unit[Gather]]:
     """Units that gather some months each."""
     found = []
     for first in range(0, len(plan.months), cube.TOGETHER):
@@ -103,8 +106,8 @@ def gathered_name(months: Months, index: int) -> str:
     return f"{months[first]}_{months[min(first + cube.TOGETHER, len(months)) - 1]}"
 
 
-def _gather(plan: Plan, stage: str, name: str, what: cube_regions.Gathering) -> Unit:
+def _gather(plan: Plan, stage: str, name: str, what: Gather) -> Unit[Gather]:
     static = [piece.marker for _, some in what.static or () for piece in some]
     own = [(piece.marker, piece.places) for piece in what.pieces]
     made_from = digest(plan.layout, what.coarse, what.shares, what.shape, own, static)
-    return Unit(stage, name, made_from, cube_regions.gather, (what,))
+    return Unit(stage, name, made_from, what)

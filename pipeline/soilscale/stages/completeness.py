@@ -8,14 +8,14 @@ from soilscale.engine.output import Workspace
 from soilscale.engine.units import Unit, markers
 from soilscale.stages import derived_units, gap_units
 from soilscale.stages.cube_state import MISSING, State, observed
-from soilscale.stages.cube_units import unit_name
+from soilscale.stages.cube_units import Read, unit_name
 from soilscale.stages.harmonise_units import HARMONISE, harmonise_units
 from soilscale.stages.plan import Plan
 from soilscale.tasks import derived_features, gap_filling
 from soilscale.tasks.cube_regions import CUBE
 
 
-def state(workspace: Workspace, plan: Plan, units: Sequence[Unit]) -> State:
+def state(workspace: Workspace, plan: Plan, units: Sequence[Unit[Read]]) -> State:
     """State of the cube as its markers tell."""
     seen = observed(plan, units, markers(workspace, CUBE))
     standing = dict(seen.units) | gap_units.standing(plan, units, seen, markers(workspace, gap_filling.GAPS))
@@ -25,5 +25,5 @@ def state(workspace: Workspace, plan: Plan, units: Sequence[Unit]) -> State:
         found = markers(workspace, HARMONISE)
         for unit in harmonise_units(plan, State(plan, standing)):
             told = unit.digest if unit.marker in found else MISSING
-            standing |= {unit_name(plan.target.source, month, unit.arguments[-1]): told for month in plan.months}
+            standing |= {unit_name(plan.target.source, month, unit.task.tile): told for month in plan.months}
     return State(plan, standing)

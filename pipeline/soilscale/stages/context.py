@@ -15,7 +15,7 @@ from soilscale import __version__, config
 from soilscale.config import Config
 from soilscale.engine import causes as causes_engine
 from soilscale.engine.output import Workspace, digest
-from soilscale.engine.units import Progress, Receipt, Unit
+from soilscale.engine.units import Progress, Receipt, Task, Unit
 from soilscale.errors import DataError, IncompleteError
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Run:
         del told["output"]
         return digest(told)
 
-    def do(self, work: Sequence[Unit], doing: str) -> list[Receipt]:
+    def do(self, work: Sequence[Unit[Task]], doing: str) -> list[Receipt]:
         """Do the units of a stage that are not complete, and tell of those that are missing at its end."""
         if not work:
             return []

@@ -9,7 +9,7 @@ from soilscale.engine.zarr_layout import Layout, lay
 from soilscale.errors import DataError
 from soilscale.stages import derived_units, gap_units, harmonise_units, inputs, inventory
 from soilscale.stages.project import Project
-from soilscale.tasks import cube_regions, derived_features, gap_filling
+from soilscale.tasks import cube_regions
 
 
 def fill_cube(run: Project) -> None:
@@ -41,18 +41,17 @@ def fill_cube(run: Project) -> None:
 def _fill_gaps(run: Project) -> None:
     """Fill the gaps of predictors, by levels and cycles that are learned from what was read."""
     work = run.gaps_units
-    if work:
-        raise_failed(run.do(work[gap_filling.LEVELS], "cube: levels of months"))
-        raise_failed(run.do(work[gap_filling.CYCLES], "cube: annual cycles"))
-        run.do(work[gap_filling.GAPS], "cube: gaps")
+    raise_failed(run.do(work.levels, "cube: levels of months"))
+    raise_failed(run.do(work.cycles, "cube: annual cycles"))
+    run.do(work.gaps, "cube: gaps")
 
 
 def _derive(run: Project) -> None:
     """Derive predictors from others month by month."""
     if run.config.derived_list:
-        raise_failed(run.do(run.derive_units[derived_features.SCATTER], "cube: temperature and vegetation"))
-        raise_failed(run.do(run.derive_units[derived_features.EDGES], "cube: dry and wet edges"))
-        run.do(run.derive_units[derived_features.DERIVE], "cube: derived predictors")
+        raise_failed(run.do(run.derive_units.scatter, "cube: temperature and vegetation"))
+        raise_failed(run.do(run.derive_units.edges, "cube: dry and wet edges"))
+        run.do(run.derive_units.derive, "cube: derived predictors")
 
 
 def _harmonise(run: Project) -> None:
@@ -77,8 +76,7 @@ def _find_classes(run: Project) -> None:
                 f"classes/{source.name}",
                 tile.name,
                 made_from,
-                cube_regions.classes,
-                (read, scenes, run.plan.grid, tile),
+                cube_regions.FindClasses(reading=read, scenes=scenes, grid=run.plan.grid, tile=tile),
             )
             for tile in run.plan.grid.tiles()
         ]

@@ -13,8 +13,9 @@ from soilscale.engine.units import Unit
 from soilscale.grid import Tile
 from soilscale.seasons import Months, month_range
 from soilscale.sources import Harmonise
-from soilscale.stages.cube_units import constant, unit_name
+from soilscale.stages.cube_units import Read, constant, unit_name
 from soilscale.stages.plan import Plan
+from soilscale.tasks.cube_regions import FillStatic
 
 MISSING = "missing"
 
@@ -60,7 +61,7 @@ class State:
         return self.of(self.plan.target, tile, np.array([month]))[0]
 
 
-def observed(plan: Plan, units: Sequence[Unit], found: Collection[str]) -> State:
+def observed(plan: Plan, units: Sequence[Unit[Read]], found: Collection[str]) -> State:
     """What is read into the cube, its gaps not filled, as the markers of its units tell."""
     return State(
         plan,
@@ -68,13 +69,13 @@ def observed(plan: Plan, units: Sequence[Unit], found: Collection[str]) -> State
     )
 
 
-def _origins(plan: Plan, unit: Unit) -> Iterator[tuple[str, str]]:
+def _origins(plan: Plan, unit: Unit[Read]) -> Iterator[tuple[str, str]]:
     """Name that each month of a unit of the cube would have on its own, and what its values are made from.
 
     The same in a period that goes on, where the unit may hold for further months, or be a lag of further ones.
     """
-    read, scenes, _, tile, *rest = unit.arguments
-    told = [scene.digest for scene in scenes]
-    for month in rest[1] if rest else (None,):
-        own = None if month is None or constant(read.source, scenes, month) else month
-        yield unit_name(read.source, month, tile), digest(plan.recipes[read.source.name], told, own)
+    source, scenes, tile = unit.task.source, unit.task.scenes, unit.task.tile
+    digests = [scene.digest for scene in scenes]
+    for month in (None,) if isinstance(unit.task, FillStatic) else unit.task.alike:
+        changing = None if month is None or constant(source, scenes, month) else month
+        yield unit_name(source, month, tile), digest(plan.recipes[source.name], digests, changing)

@@ -20,45 +20,38 @@ from soilscale.sources import Source
 from soilscale.stages import inputs
 from soilscale.stages.plan import Plan
 from soilscale.tasks import cube_regions
-from soilscale.tasks.cube_regions import CUBE
+from soilscale.tasks.cube_regions import CUBE, FillMonth, FillStatic, KeepTarget, ObserveMonth, ReadMonth
 
 logger = logging.getLogger(__name__)
 
+Read = FillStatic | ReadMonth
+"""Tasks of units that read scenes."""
 
-def cube_units(config: Config, plan: Plan) -> list[Unit]:
+
+def cube_units(config: Config, plan: Plan) -> list[Unit[Read]]:
     """Units that fill the cube: one for each source, tile and month."""
     tiles = list(plan.grid.tiles())
     read = [given for given in plan.inputs if not given.source.composed]
     return [unit for given in read for tile in tiles for unit in _source_units(config, plan, given, tile)]
 
 
-def _source_units(config: Config, plan: Plan, given: Input, tile: Tile) -> list[Unit]:
+def _source_units(config: Config, plan: Plan, given: Input, tile: Tile) -> list[Unit[Read]]:
     source = given.source
     geobox = plan.grid.coarse[tile.coarse] if source.on_coarse else plan.grid.fine[tile.fine]
     around = geobox.pad(cube.margin(source))
     near = [scene for scene in plan.scenes[source.name] if cube.meets(scene, around)]
     read = inputs.reading(config, source, given.unit)
     if given.static:
-        return [
-            _unit_of(
-                plan, source, unit_name(source, None, tile), near, cube_regions.static, (read, near, plan.grid, tile)
-            )
-        ]
-    work = (
-        cube_regions.target
-        if source.on_coarse
-        else cube_regions.observe
-        if given in plan.filled
-        else cube_regions.month
-    )
+        fill = FillStatic(reading=read, scenes=near, grid=plan.grid, tile=tile)
+        return [_unit_of(plan, unit_name(source, None, tile), near, fill, [])]
+    kind = KeepTarget if source.on_coarse else ObserveMonth if given in plan.filled else FillMonth
     return [
         _unit_of(
             plan,
-            source,
             unit_name(source, alike[0], tile),
             scenes,
-            work,
-            (read, scenes, plan.grid, tile, plan.months, alike),
+            kind(reading=read, scenes=scenes, grid=plan.grid, tile=tile, months=plan.months, alike=alike),
+            alike,
         )
         for alike, scenes in _alike(source, near, plan.source_months(source))
     ]
@@ -88,20 +81,11 @@ def constant(source: Source, chosen: Sequence[Scene], month: np.datetime64) -> b
     return source.role == "predictor" and cube.is_constant(source, chosen, month)
 
 
-def _unit_of(
-    plan: Plan,
-    source: Source,
-    name: str,
-    scenes: Sequence[Scene],
-    work: cube_regions.Work,
-    arguments: cube_regions.Arguments,
-) -> Unit:
-    months = [
-        (month, cube_regions.reach(source, plan.months, month)) for month in (arguments[5] if arguments[4:] else ())
-    ]
+def _unit_of(plan: Plan, name: str, scenes: Sequence[Scene], task: Read, alike: Sequence[np.datetime64]) -> Unit[Read]:
+    source = task.source
+    months = [(month, cube_regions.reach(source, plan.months, month)) for month in alike]
     made_from = digest(plan.recipes[source.name], [scene.digest for scene in scenes], months)
-    blank = cube_regions.blank_observed if work == cube_regions.observe else cube_regions.blank
-    return Unit(CUBE, name, made_from, work, arguments, blank, f"{source.name}/{arguments[3].name}")
+    return Unit(CUBE, name, made_from, task, f"{source.name}/{task.tile.name}")
 
 
 def unit_name(source: Source, month: np.datetime64 | None, tile: Tile) -> str:

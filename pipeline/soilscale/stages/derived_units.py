@@ -9,14 +9,13 @@ import numpy as np
 
 from soilscale.engine.output import digest
 from soilscale.engine.payloads import Piece
-from soilscale.engine.units import Unit
+from soilscale.engine.units import Task, Unit
 from soilscale.grid import Tile
 from soilscale.seasons import month_range, position
 from soilscale.stages.cube_state import MISSING, State
 from soilscale.stages.cube_units import unit_name
 from soilscale.stages.plan import Plan
-from soilscale.tasks import cube_regions
-from soilscale.tasks.derived_features import DERIVE, EDGES, SCATTER, Made, count, derive, draw_edges
+from soilscale.tasks.derived_features import DERIVE, EDGES, SCATTER, CountScatter, Derive, DrawEdges, Made
 from soilscale.tasks.soil import KELVIN
 
 STAGES = (SCATTER, EDGES, DERIVE)
@@ -57,7 +56,20 @@ def _months(plan: Plan, below: State) -> Iterator[_Month]:
             yield _Month(made, month, origins)
 
 
-def units(plan: Plan, below: State, found: Mapping[str, Collection[str]]) -> dict[str, list[Unit]]:
+@dataclass(frozen=True)
+class DerivedUnits:
+    """Units of the stages that derive predictors, in their order."""
+
+    scatter: Sequence[Unit[CountScatter]] = ()
+    edges: Sequence[Unit[DrawEdges]] = ()
+    derive: Sequence[Unit[Derive]] = ()
+
+    def by_stage(self) -> dict[str, Sequence[Unit[Task]]]:
+        """Stage -> its units."""
+        return {SCATTER: self.scatter, EDGES: self.edges, DERIVE: self.derive}
+
+
+def units(plan: Plan, below: State, found: Mapping[str, Collection[str]]) -> DerivedUnits:
     """Units of each stage.
 
     Parameters
@@ -67,14 +79,21 @@ def units(plan: Plan, below: State, found: Mapping[str, Collection[str]]) -> dic
     found
         Stage -> names of the markers of those that are complete.
     """
-    work: dict[str, list[Unit]] = {stage: [] for stage in STAGES}
+    scatter: list[Unit[CountScatter]] = []
+    edges: list[Unit[DrawEdges]] = []
+    derive: list[Unit[Derive]] = []
     for what in _months(plan, below):
         made, index = what.made, position(plan.months, what.month)
         area, marker = "", ""
         if made.how.kind == "tvdi":
             area = what.area
             counts = [
-                Unit(SCATTER, unit_name(made.source, what.month, tile), origin, count, (made, tile, index))
+                Unit(
+                    SCATTER,
+                    unit_name(made.source, what.month, tile),
+                    origin,
+                    CountScatter(made=made, tile=tile, index=index),
+                )
                 for tile, origin in what.origins
             ]
             pieces = tuple(
@@ -82,18 +101,17 @@ def units(plan: Plan, below: State, found: Mapping[str, Collection[str]]) -> dic
                 for unit, (tile, _) in zip(counts, what.origins, strict=True)
                 if unit.marker in found[SCATTER]
             )
-            lines = Unit(EDGES, f"{made.source.name}/{what.month}", area, draw_edges, (pieces,))
+            lines = Unit(EDGES, f"{made.source.name}/{what.month}", area, DrawEdges(pieces=pieces))
             marker = lines.marker if lines.marker in found[EDGES] else ""
-            work[SCATTER] += counts
-            work[EDGES].append(lines)
+            scatter += counts
+            edges.append(lines)
         for tile, origin in what.origins:
-            arguments = (made, marker, plan.grid, tile, plan.months, (what.month,))
-            name = unit_name(made.source, what.month, tile)
-            work[DERIVE].append(Unit(DERIVE, name, digest(origin, area), derive, arguments, cube_regions.blank))
-    return work
+            task = Derive(made=made, marker=marker, grid=plan.grid, tile=tile, months=plan.months, alike=(what.month,))
+            derive.append(Unit(DERIVE, unit_name(made.source, what.month, tile), digest(origin, area), task))
+    return DerivedUnits(scatter, edges, derive)
 
 
 def standing(plan: Plan, below: State, found: Collection[str]) -> dict[str, str]:
     """What derived predictors are made from, by the names of their units."""
-    made = units(plan, below, dict.fromkeys(STAGES, ()))[DERIVE]
+    made = units(plan, below, dict.fromkeys(STAGES, ())).derive
     return {unit.name: unit.digest if unit.marker in found else MISSING for unit in made}

@@ -15,14 +15,14 @@ from soilscale.seasons import ALL, position
 from soilscale.stages import joint_fits, mapping, model_analysis
 from soilscale.stages.project import Project
 from soilscale.storage import tables
-from soilscale.tasks.detail_shares import COLUMNS, TILES, WITHIN, measure
+from soilscale.tasks.detail_shares import COLUMNS, TILES, WITHIN, MeasureDetail
 from soilscale.tasks.map_tiles import Chosen, Slot
 
 FORMAT = 1
 """Version of what a unit writes; a change redoes it."""
 
 
-def detail_units(run: Project, chosen: Mapping[str, Chosen]) -> list[Unit]:
+def detail_units(run: Project, chosen: Mapping[str, Chosen]) -> list[Unit[MeasureDetail]]:
     """One unit for each season of which a month is mapped.
 
     Parameters
@@ -43,12 +43,13 @@ def detail_units(run: Project, chosen: Mapping[str, Chosen]) -> list[Unit]:
         measured = within.get(season, within.get(ALL, {}))
         origin = [standing.predictors(tile, month, how.fill_gaps) for tile, month in places]
         made_from = digest(FORMAT, model, how.features, groups, measured, origin)
-        slots = [(tile, Slot(MONTH, 0, (position(run.plan.months, month),))) for tile, month in places]
-        units.append(Unit(WITHIN, season, made_from, measure, (season, how, model, slots, groups, measured)))
+        slots = tuple((tile, Slot(MONTH, 0, (position(run.plan.months, month),))) for tile, month in places)
+        task = MeasureDetail(season=season, recipe=how, model=model, places=slots, groups=groups, within=measured)
+        units.append(Unit(WITHIN, season, made_from, task))
     return units
 
 
-def table(run: Project, units: Sequence[Unit]) -> pd.DataFrame:
+def table(run: Project, units: Sequence[Unit[MeasureDetail]]) -> pd.DataFrame:
     """What stands of the units: by season, the largest share within first."""
     urls = [run.workspace.state(WITHIN, f"{unit.name}.parquet") for unit in units]
     parts = [tables.read_table(url) for url in urls if storage.exists(url)]

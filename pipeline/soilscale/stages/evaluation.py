@@ -21,8 +21,8 @@ from soilscale.stages.project import Project
 from soilscale.stages.references import truth_stamp
 from soilscale.stages.report_inputs import Material
 from soilscale.stages.stacking import features_of
-from soilscale.tasks.algorithm_maps import JUDGE, Entry, _told, judge
-from soilscale.tasks.map_tiles import Recipe, Slot
+from soilscale.tasks.algorithm_maps import JUDGE, Entry, JudgeMap, _told
+from soilscale.tasks.map_tiles import ConserveTile, Recipe, Slot
 
 
 def asked(run: Project) -> bool:
@@ -44,7 +44,7 @@ def done(workspace: Workspace) -> int:
     return sum(bool(MARKER.search(name)) and not name.endswith(FAILED) for name in markers(workspace, JUDGE))
 
 
-def judge_units(material: Material, conserved: Sequence[Unit]) -> list[Unit]:
+def judge_units(material: Material, conserved: Sequence[Unit[ConserveTile]]) -> list[Unit[JudgeMap]]:
     """Units for each month that has a map and each algorithm, less that which makes the maps of every season.
 
     Parameters
@@ -67,22 +67,24 @@ def judge_units(material: Material, conserved: Sequence[Unit]) -> list[Unit]:
             entry = Entry(str(month), algorithm, None if model == own else model, known, stations)
             how = replace(recipe, features=features_of(run, algorithm, own.season))
             origin = digest(made_from, entry, how.features, state)
-            units.append(Unit(JUDGE, entry.name, origin, judge, (how, slot, entry)))
+            units.append(Unit(JUDGE, entry.name, origin, JudgeMap(recipe=how, slot=slot, entry=entry)))
     return units
 
 
-def _whole(run: Project, conserved: Sequence[Unit]) -> dict[np.datetime64, tuple[Recipe, Slot, list[str]]]:
+def _whole(
+    run: Project, conserved: Sequence[Unit[ConserveTile]]
+) -> dict[np.datetime64, tuple[Recipe, Slot, list[str]]]:
     """Months whose map stands in every tile, season by season: how it is made, where it lies, what it is made from."""
     standing = markers(run.workspace, CONSERVE)
-    tiles: dict[str, list[Unit]] = defaultdict(list)
+    tiles: dict[str, list[Unit[ConserveTile]]] = defaultdict(list)
     for unit in conserved:
         tiles[map_name(unit)].append(unit)
     found = {}
     for name, units in tiles.items():
         group, _, month = name.partition("-")
         if group == MONTH and all(unit.marker in standing for unit in units):
-            recipe, _, slot = units[0].arguments
-            found[np.datetime64(month)] = recipe, slot, [unit.digest for unit in units]
+            task = units[0].task
+            found[np.datetime64(month)] = task.recipe, task.slot, [unit.digest for unit in units]
     scheme = run.config.season_scheme
     return dict(sorted(found.items(), key=lambda entry: (scheme.names.index(scheme.name(entry[0])), entry[0])))
 
@@ -97,13 +99,13 @@ class Judged:
     """Algorithm -> month and place of the station among `Material.places` -> value."""
 
 
-def judged(material: Material, units: Sequence[Unit]) -> Judged:
+def judged(material: Material, units: Sequence[Unit[JudgeMap]]) -> Judged:
     """Read what the units that stand have found."""
     workspace = material.run.workspace
     standing = markers(workspace, JUDGE)
     moments: list[tuple[np.datetime64, str, Moments]] = []
     values: dict[str, dict[tuple[np.datetime64, int], float]] = defaultdict(dict)
-    for entry in (unit.arguments[-1] for unit in units if unit.marker in standing):
+    for entry in (unit.task.entry for unit in units if unit.marker in standing):
         told, month = storage.read_json(_told(workspace, entry)), np.datetime64(entry.month)
         if "truth" in told:
             moments.append((month, entry.algorithm, Moments(**told["truth"])))

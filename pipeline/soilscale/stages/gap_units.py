@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
 from soilscale.cube import BEFORE, gaps
 from soilscale.engine.output import digest
 from soilscale.engine.payloads import Piece
-from soilscale.engine.units import Unit
+from soilscale.engine.units import Task, Unit
 from soilscale.seasons import Months
 from soilscale.sources import Source
 from soilscale.stages.cube_state import MISSING, State
-from soilscale.stages.cube_units import unit_name
+from soilscale.stages.cube_units import Read, unit_name
 from soilscale.stages.plan import Plan
 from soilscale.tasks import cube_regions
-from soilscale.tasks.gap_filling import CYCLES, FORMAT, GAPS, LEVELS, blank, close, learn, level
+from soilscale.tasks.cube_regions import ReadMonth
+from soilscale.tasks.gap_filling import CYCLES, FORMAT, GAPS, LEVELS, CloseGaps, FindLevels, LearnCycles
 
 STAGES = (LEVELS, CYCLES, GAPS)
+
+NEVER = np.datetime64("NaT")
+"""Neither before nor after any month."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Series:
     """What is seen of a source: its units, by the month that each is kept for."""
 
     source: Source
-    units: Mapping[np.datetime64, Sequence[Unit]]
+    units: Mapping[np.datetime64, Sequence[Unit[ReadMonth]]]
     """Units of the tiles in a month, which may hold for more months."""
     origins: Mapping[np.datetime64, str]
     """Digest of what a month is made from over the whole area."""
@@ -37,14 +42,14 @@ class Series:
     """Months of which nothing was read."""
 
 
-def series(plan: Plan, units: Sequence[Unit], seen: State) -> list[Series]:
+def series(plan: Plan, units: Sequence[Unit[Read]], seen: State) -> list[Series]:
     """Sources whose gaps are filled, with their units."""
-    found: dict[str, dict[np.datetime64, list[Unit]]] = {given.source.name: {} for given in plan.filled}
+    found: dict[str, dict[np.datetime64, list[Unit[ReadMonth]]]] = {given.source.name: {} for given in plan.filled}
     for unit in units:
-        name = unit.arguments[0].source.name
-        if name in found:
-            found[name].setdefault(unit.arguments[5][0], []).append(unit)
-    first, last = (plan.learned[0], plan.learned[-1]) if plan.learned is not None else (None, None)
+        task = unit.task
+        if isinstance(task, ReadMonth) and task.source.name in found:
+            found[task.source.name].setdefault(task.alike[0], []).append(cast("Unit[ReadMonth]", unit))
+    first, last = (plan.learned[0], plan.learned[-1]) if plan.learned is not None else (NEVER, NEVER)
     return [
         Series(
             given.source,
@@ -53,12 +58,12 @@ def series(plan: Plan, units: Sequence[Unit], seen: State) -> list[Series]:
             frozenset(
                 month
                 for month, some in of_months.items()
-                if any(first <= alike <= last for unit in some for alike in unit.arguments[5])
+                if any(first <= alike <= last for unit in some for alike in unit.task.alike)
             ),
             frozenset(
                 month
                 for month, some in of_months.items()
-                if all(not unit.arguments[1] or seen.units[unit.name] == MISSING for unit in some)
+                if all(not unit.task.scenes or seen.units[unit.name] == MISSING for unit in some)
             ),
         )
         for given in plan.filled
@@ -66,7 +71,20 @@ def series(plan: Plan, units: Sequence[Unit], seen: State) -> list[Series]:
     ]
 
 
-def units(plan: Plan, seen_by: Sequence[Unit], seen: State, found: Collection[str]) -> dict[str, list[Unit]]:
+@dataclass(frozen=True)
+class GapUnits:
+    """Units of the stages that fill gaps, in their order."""
+
+    levels: Sequence[Unit[FindLevels]] = ()
+    cycles: Sequence[Unit[LearnCycles]] = ()
+    gaps: Sequence[Unit[CloseGaps]] = ()
+
+    def by_stage(self) -> dict[str, Sequence[Unit[Task]]]:
+        """Stage -> its units."""
+        return {LEVELS: self.levels, CYCLES: self.cycles, GAPS: self.gaps}
+
+
+def units(plan: Plan, seen_by: Sequence[Unit[Read]], seen: State, found: Collection[str]) -> GapUnits:
     """Units of each stage.
 
     Parameters
@@ -78,11 +96,11 @@ def units(plan: Plan, seen_by: Sequence[Unit], seen: State, found: Collection[st
     found
         Names of the markers of those that are complete.
     """
-    return {
-        LEVELS: levels_units(plan, seen_by, seen, found),
-        CYCLES: cycles_units(plan, seen_by, seen),
-        GAPS: gaps_units(plan, seen_by, seen, found),
-    }
+    return GapUnits(
+        levels_units(plan, seen_by, seen, found),
+        cycles_units(plan, seen_by, seen),
+        gaps_units(plan, seen_by, seen, found),
+    )
 
 
 def _learned(plan: Plan, what: Series) -> str:
@@ -90,7 +108,9 @@ def _learned(plan: Plan, what: Series) -> str:
     return digest(FORMAT, plan.recipes[what.source.name], [what.origins[month] for month in sorted(what.learned)])
 
 
-def levels_units(plan: Plan, units: Sequence[Unit], seen: State, found: Collection[str]) -> list[Unit]:
+def levels_units(
+    plan: Plan, units: Sequence[Unit[Read]], seen: State, found: Collection[str]
+) -> list[Unit[FindLevels]]:
     """One unit for each source: the levels of its months over the whole area."""
     made = []
     for what in series(plan, units, seen):
@@ -99,18 +119,20 @@ def levels_units(plan: Plan, units: Sequence[Unit], seen: State, found: Collecti
             for month, some in what.units.items()
             for unit in some
             if unit.marker in found
-            for rows, columns in [unit.arguments[3].coarse]
+            for rows, columns in [unit.task.tile.coarse]
         )
         learned = tuple(_at(plan.months, month) for month in sorted(what.learned))
         origin = digest(_learned(plan, what), [what.origins[month] for month in sorted(what.units)])
         shape = (BEFORE + len(plan.months), *plan.grid.shape)
         empty = tuple(_at(plan.months, month) for month in sorted(what.empty))
-        arguments = (what.source.name, plan.grid, pieces, learned, empty, shape)
-        made.append(Unit(LEVELS, what.source.name, origin, level, arguments))
+        levels = FindLevels(
+            name=what.source.name, grid=plan.grid, pieces=pieces, learned=learned, empty=empty, shape=shape
+        )
+        made.append(Unit(LEVELS, what.source.name, origin, levels))
     return made
 
 
-def cycles_units(plan: Plan, units: Sequence[Unit], seen: State) -> list[Unit]:
+def cycles_units(plan: Plan, units: Sequence[Unit[Read]], seen: State) -> list[Unit[LearnCycles]]:
     """One unit for each source and tile: the annual cycles of its places."""
     made = []
     for what in series(plan, units, seen):
@@ -118,15 +140,20 @@ def cycles_units(plan: Plan, units: Sequence[Unit], seen: State) -> list[Unit]:
         months = tuple((_at(plan.months, month), gaps.phase(month)) for month in sorted(what.learned))
         made += [
             Unit(
-                CYCLES, f"{what.source.name}/{tile.name}", origin, learn, (what.source.name, plan.grid, tile, months),
+                CYCLES,
+                f"{what.source.name}/{tile.name}",
+                origin,
+                LearnCycles(name=what.source.name, grid=plan.grid, tile=tile, months=months),
                 together=what.source.name,
             )
             for tile in plan.grid.tiles()
-        ]  # fmt: skip
+        ]
     return made
 
 
-def gaps_units(plan: Plan, units: Sequence[Unit], seen: State, found: Collection[str] = ()) -> list[Unit]:
+def gaps_units(
+    plan: Plan, units: Sequence[Unit[Read]], seen: State, found: Collection[str] = ()
+) -> list[Unit[CloseGaps]]:
     """One unit for each unit of the cube of these sources, of its name: fill its gaps.
 
     A month hangs on what is seen of it in the whole area, and on the months that cycles are learned from; one of which
@@ -139,21 +166,29 @@ def gaps_units(plan: Plan, units: Sequence[Unit], seen: State, found: Collection
             reach = (-1, 1) if month in what.empty else ()
             around = [what.origins.get(month + np.timedelta64(step, "M")) for step in reach]
             for unit in some:
-                months, alike = unit.arguments[4:]
-                places = [(str(one), cube_regions.reach(what.source, months, one)) for one in alike]
+                task = unit.task
+                places = [(str(date), cube_regions.reach(what.source, task.months, date)) for date in task.alike]
                 origin = digest(learned, what.origins[month], around, places)
-                arguments = (*unit.arguments, unit.marker if unit.marker in found else "")
-                made.append(Unit(GAPS, unit.name, origin, close, arguments, blank, unit.together))
+                gaps_task = CloseGaps(
+                    reading=task.reading,
+                    scenes=task.scenes,
+                    grid=task.grid,
+                    tile=task.tile,
+                    months=task.months,
+                    alike=task.alike,
+                    marker=unit.marker if unit.marker in found else "",
+                )
+                made.append(Unit(GAPS, unit.name, origin, gaps_task, unit.together))
     return made
 
 
-def standing(plan: Plan, units: Sequence[Unit], seen: State, found: Collection[str]) -> dict[str, str]:
+def standing(plan: Plan, units: Sequence[Unit[Read]], seen: State, found: Collection[str]) -> dict[str, str]:
     """What the months of filled sources are made from, by the names that they would have on their own."""
     made: dict[str, str] = {}
     for unit in gaps_units(plan, units, seen) if plan.filled else ():
         told = unit.digest if unit.marker in found else MISSING
-        source, tile = unit.arguments[0].source, unit.arguments[3]
-        made |= {unit_name(source, month, tile): told for month in unit.arguments[5]}
+        task = unit.task
+        made |= {unit_name(task.source, month, task.tile): told for month in task.alike}
     return made
 
 

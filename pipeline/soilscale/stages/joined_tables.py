@@ -6,24 +6,24 @@ from collections.abc import Sequence
 
 from soilscale import storage
 from soilscale.engine.output import digest
-from soilscale.engine.units import Unit
+from soilscale.engine.units import Task, Unit
 from soilscale.stages.project import Project
 from soilscale.storage import tables
 
 
-def _stands(run: Project, work: Sequence[Unit], url: str) -> bool:
+def _stands(run: Project, work: Sequence[Unit[Task]], url: str) -> bool:
     """Whether a table was put together from these units, and what is written with it too."""
     marker = joined(run, work[0].stage)
     return storage.exists(url) and storage.exists(marker) and storage.read_json(marker) == _origin(work)
 
 
-def _put_together(run: Project, work: Sequence[Unit], url: str) -> None:
+def _put_together(run: Project, work: Sequence[Unit[Task]], url: str) -> None:
     """Write the tables of units as one."""
     storage.remove(joined(run, work[0].stage))
     tables.put_together([run.workspace.state(unit.stage, f"{unit.name}.parquet") for unit in work], url)
 
 
-def _mark(run: Project, work: Sequence[Unit]) -> None:
+def _mark(run: Project, work: Sequence[Unit[Task]]) -> None:
     storage.write_json(joined(run, work[0].stage), _origin(work))
 
 
@@ -32,5 +32,5 @@ def joined(run: Project, stage: str) -> str:
     return run.workspace.state(f"{stage}-joined.json")
 
 
-def _origin(work: Sequence[Unit]) -> str:
+def _origin(work: Sequence[Unit[Task]]) -> str:
     return digest([unit.marker for unit in work])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,17 @@ from soilscale.models.basis import KNOTS as COUNT
 from soilscale.seasons import position
 from soilscale.stages.project import Project
 from soilscale.tasks import single_fits, training_table
-from soilscale.tasks.joint_learning import BASIS, CHUNKS, KNOTS, VARIANCES, estimate, fit, measure_knots, write_basis
+from soilscale.tasks.joint_learning import (
+    BASIS,
+    CHUNKS,
+    KNOTS,
+    VARIANCES,
+    EstimateVariances,
+    FitJoint,
+    JointRows,
+    MeasureKnots,
+    WriteBasis,
+)
 
 JOINT = (BASIS, VARIANCES)
 """Those that only joint fits need."""
@@ -31,7 +40,7 @@ def algorithms(config: Config) -> list[str]:
     return [name for name in config.models.algorithms if models.find(name).joint]
 
 
-def knots_units(run: Project) -> list[Unit]:
+def knots_units(run: Project) -> list[Unit[MeasureKnots]]:
     """One unit that measures the fine features."""
     months, tiles = run.config.training_months, list(run.plan.grid.tiles())
     rng = np.random.default_rng(run.config.models.seed)
@@ -46,8 +55,16 @@ def knots_units(run: Project) -> list[Unit]:
     seasons = tuple(run.config.season_scheme.name(month) for _, month in places)
     origin = [run.standing.predictors(*place) for place in places]
     made_from = digest(FORMAT, run.features, shares, size, seasons, grid.ratio, origin)
-    arguments = (run.features, static(run), shares, read, seasons, grid.ratio, size)
-    return [Unit(KNOTS, "features", made_from, measure_knots, arguments)]
+    task = MeasureKnots(
+        features=run.features,
+        static=static(run),
+        shares=shares,
+        places=read,
+        seasons=seasons,
+        ratio=grid.ratio,
+        size=size,
+    )
+    return [Unit(KNOTS, "features", made_from, task)]
 
 
 def _knots(run: Project) -> int:
@@ -61,7 +78,7 @@ def static(run: Project) -> frozenset[str]:
     return frozenset(name for name, given in cube.features(run.plan.inputs).items() if given.static)
 
 
-def basis_units(run: Project) -> list[Unit]:
+def basis_units(run: Project) -> list[Unit[WriteBasis]]:
     """One unit for each tile and batch of months; none without a joint algorithm."""
     if not algorithms(run.config):
         return []
@@ -74,45 +91,60 @@ def basis_units(run: Project) -> list[Unit]:
         for tile in grid.tiles():
             origin = [standing.predictors(tile, month) for month in months[first:last]]
             name = f"{span}_{tile.name}"
-            arguments = (name, run.features, static(run), tile, (before + first, before + last), grid.ratio)
-            units.append(Unit(BASIS, name, digest(FORMAT, knots, grid, origin), write_basis, arguments))
+            task = WriteBasis(
+                name=name,
+                features=run.features,
+                static=static(run),
+                tile=tile,
+                months=(before + first, before + last),
+                ratio=grid.ratio,
+            )
+            units.append(Unit(BASIS, name, digest(FORMAT, knots, grid, origin), task))
     return units
 
 
-def variance_units(run: Project, samples: str) -> list[Unit]:
+def variance_units(run: Project, samples: str) -> list[Unit[EstimateVariances]]:
     """One unit for each joint algorithm."""
     basis = basis_units(run)
     units = []
     for name in algorithms(run.config):
         parameters = run.config.models.parameters.get(name, {})
         made_from = digest(FORMAT, samples, [unit.digest for unit in basis], parameters, run.config.models.seed)
-        arguments = (name, _rows_of(run, basis), parameters, run.config.models.seed)
-        units.append(Unit(VARIANCES, name, made_from, estimate, arguments))
+        task = EstimateVariances(
+            name=name, rows=_rows_of(run, basis), parameters=parameters, seed=run.config.models.seed
+        )
+        units.append(Unit(VARIANCES, name, made_from, task))
     return units
 
 
 def fit_unit(
     run: Project, stage: str, job: Job, seasons: Sequence[str], samples: str, units: Mapping[str, str]
-) -> Unit:
+) -> Unit[FitJoint]:
     """Unit of a joint job."""
     settings = run.config.models
     (variances,) = [unit for unit in variance_units(run, samples) if unit.name == job.algorithm]
-    _, rows, parameters, seed = variances.arguments
     origin = digest(variances.digest, job, settings.folds, run.features, single_fits.FORMAT)
-    options = {"parameters": parameters, "seed": seed, "folds": settings.folds}
-    return Unit(stage, job.name, origin, fit, (job, tuple(seasons), rows, dict(units), options))
+    task = FitJoint(
+        job=job,
+        seasons=tuple(seasons),
+        rows=variances.task.rows,
+        units=dict(units),
+        parameters=variances.task.parameters,
+        seed=variances.task.seed,
+    )
+    return Unit(stage, job.name, origin, task)
 
 
-def _rows_of(run: Project, basis: Sequence[Unit]) -> dict[str, Any]:
+def _rows_of(run: Project, basis: Sequence[Unit[WriteBasis]]) -> JointRows:
     """Where a joint fit finds its rows, and what they stand on."""
     grid = run.plan.grid
-    return {
-        "parts": tuple(unit.name for unit in basis),
-        "features": run.features,
-        "seasons": tuple(run.config.season_scheme.names),
-        "corner": (grid.top - grid.side / 2, grid.left + grid.side / 2, grid.side),
-        "folds": run.config.models.folds,
-    }
+    return JointRows(
+        parts=tuple(unit.name for unit in basis),
+        features=run.features,
+        seasons=tuple(run.config.season_scheme.names),
+        corner=(grid.top - grid.side / 2, grid.left + grid.side / 2, grid.side),
+        folds=run.config.models.folds,
+    )
 
 
 def within(run: Project) -> dict[str, dict[str, float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from soilscale import __version__, cube, maps, models, samples, storage
 from soilscale.config import Config
 from soilscale.engine.output import digest
 from soilscale.engine.payloads import Piece
-from soilscale.engine.units import Receipt, Unit, raise_failed
+from soilscale.engine.units import Receipt, Task, Unit, raise_failed
 from soilscale.engine.zarr_layout import Layout, lay
 from soilscale.schema import APPLICABILITY, RESIDUAL
 from soilscale.seasons import ALL, Months
@@ -21,7 +21,9 @@ from soilscale.stages.project import Project
 from soilscale.stages.samples import samples_digest
 from soilscale.stages.training import model_units
 from soilscale.tasks import applicability_index, map_tiles, single_fits, training_table
-from soilscale.tasks.map_tiles import Chosen
+from soilscale.tasks.applicability_index import MeasureApplicability
+from soilscale.tasks.interval_offsets import MeasureIntervals
+from soilscale.tasks.map_tiles import Chosen, ConserveTile, FoldSeason, PredictTile, PublishMap, SolveResidual
 from soilscale.tasks.soil import Soil, known
 
 PREDICT, SOLVE, CONSERVE, FOLD, MAPS = "predict", "residual", "conserve", "season", "publish"
@@ -58,7 +60,7 @@ def trained(run: Project) -> dict[tuple[str, str], Chosen]:
     return {
         (model.season, model.algorithm): Chosen(model.season, model.algorithm, unit.digest)
         for unit in model_units(run, names)
-        for model in models.kept(unit.arguments[0], names)
+        for model in models.kept(unit.task.job, names)
     }
 
 
@@ -83,23 +85,28 @@ def draw_maps(run: Project) -> None:
     raise_failed(run.do(list(applicability.units(run, chosen.values()).values()), "map: applicability"))
     work = map_units(run, chosen)
     broken: set[str] = set()
-    doings = {PREDICT: "map: predict", SOLVE: "map: residuals", CONSERVE: "map: conserve", FOLD: "map: seasons"}
-    for stage, doing in doings.items():
-        whole = [unit for unit in work[stage] if broken.isdisjoint(_needs(run, unit))]
+    stages: tuple[tuple[Sequence[Unit[Task]], str], ...] = (
+        (work.predict, "map: predict"),
+        (work.solve, "map: residuals"),
+        (work.conserve, "map: conserve"),
+        (work.fold, "map: seasons"),
+    )
+    for units, doing in stages:
+        whole = [unit for unit in units if broken.isdisjoint(_needs(run, unit))]
         broken |= _broken(whole, run.do(whole, doing))
-    run.do([unit for unit in work[MAPS] if broken.isdisjoint(_needs(run, unit))], "map: COGs and items")
-    releases.release(run.workspace, settings.name, run.config_hash, work[MAPS], settings.maps.releases)
+    run.do([unit for unit in work.publish if broken.isdisjoint(_needs(run, unit))], "map: COGs and items")
+    releases.release(run.workspace, settings.name, run.config_hash, work.publish, settings.maps.releases)
 
 
-def measure_units(run: Project, chosen: Mapping[str, Chosen]) -> list[Unit]:
+def measure_units(run: Project, chosen: Mapping[str, Chosen]) -> list[Unit[MeasureIntervals]]:
     """Units that measure how far the maps of the chosen models may be off."""
     algorithms = {season: model.algorithm for season, model in chosen.items()}
     fits = [unit.digest for unit in model_units(run, run.config.season_scheme.names)]
     made_from = digest(fits, run.standing.coarse(run.config.training_months))
-    areal = {unit.name: unit.arguments for unit in joint_fits.variance_units(run, samples_digest(run))}
+    areal = {unit.name: unit.task for unit in joint_fits.variance_units(run, samples_digest(run))}
     first = next(iter(areal.values()), None)
     own = {season: areal.get(model.algorithm, first) for season, model in chosen.items() if model.season != ALL}
-    spreads = {season: arguments for season, arguments in own.items() if arguments is not None}
+    spreads = {season: estimate for season, estimate in own.items() if estimate is not None}
     return uncertainty.interval_units(run, algorithms, made_from, spreads)
 
 
@@ -119,7 +126,7 @@ def layout_digest(run: Project) -> str:
     return digest(FORMAT, run.plan.grid, str(run.plan.months[0]), run.config.seasons, how)
 
 
-def _needs(run: Project, unit: Unit) -> set[str]:
+def _needs(run: Project, unit: Unit[Task]) -> set[str]:
     """Maps, as `map_name` names them, that a unit hangs on."""
     every, start = _map_of(unit)
     if every == maps.MONTH:
@@ -127,18 +134,18 @@ def _needs(run: Project, unit: Unit) -> set[str]:
     return {map_name(unit), *(f"{maps.MONTH}-{month}" for month in run.config.season_scheme.members(start))}
 
 
-def map_name(unit: Unit) -> str:
+def map_name(unit: Unit[Task]) -> str:
     """Map that a unit works on, such as ``month-2005-01``."""
     return unit.name.partition("_")[0]
 
 
-def _map_of(unit: Unit) -> tuple[str, np.datetime64]:
+def _map_of(unit: Unit[Task]) -> tuple[str, np.datetime64]:
     """Kind of the map that a unit works on, and its first month."""
     every, _, start = map_name(unit).partition("-")
     return every, np.datetime64(start)
 
 
-def _broken(work: Sequence[Unit], receipts: Sequence[Receipt]) -> set[str]:
+def _broken(work: Sequence[Unit[Task]], receipts: Sequence[Receipt]) -> set[str]:
     """Maps of missing units."""
     missing = {receipt.name for receipt in receipts}
     return {map_name(unit) for unit in work if unit.name in missing}
@@ -166,11 +173,32 @@ def recipe(run: Project, model: Chosen, offsets: maps.Offsets | None) -> map_til
     )
 
 
-def map_units(run: Project, chosen: Mapping[str, Chosen] | None = None) -> dict[str, list[Unit]]:
+@dataclass
+class MapUnits:
+    """Units of the maps, by their stage."""
+
+    predict: list[Unit[PredictTile]] = field(default_factory=list)
+    solve: list[Unit[SolveResidual]] = field(default_factory=list)
+    conserve: list[Unit[ConserveTile]] = field(default_factory=list)
+    fold: list[Unit[FoldSeason]] = field(default_factory=list)
+    publish: list[Unit[PublishMap]] = field(default_factory=list)
+
+    def by_stage(self) -> dict[str, Sequence[Unit[Task]]]:
+        """Stage -> its units."""
+        return {
+            PREDICT: self.predict,
+            SOLVE: self.solve,
+            CONSERVE: self.conserve,
+            FOLD: self.fold,
+            MAPS: self.publish,
+        }
+
+
+def map_units(run: Project, chosen: Mapping[str, Chosen] | None = None) -> MapUnits:
     """Units of the maps, by their stage; the models are chosen first where they are not given."""
     settings, months, tiles = run.config, run.plan.months, list(run.plan.grid.tiles())
     chosen = choose(run) if chosen is None else chosen
-    units: dict[str, list[Unit]] = {stage: [] for stage in STAGES}
+    units = MapUnits()
     made: dict[str, str] = {}
     wanted = [(maps.MONTH, index, month, np.array([month])) for index, month in enumerate(months)]
     if settings.maps.seasonal == PREDICTORS:
@@ -182,26 +210,26 @@ def map_units(run: Project, chosen: Mapping[str, Chosen] | None = None) -> dict[
         slot = map_tiles.Slot(every, index, tuple(np.searchsorted(months, members).tolist()))
         name, season = f"{every}-{start}", settings.season_scheme.name(start)
         own = _model_units(run, standing, how[season], chosen[season], measured.get(chosen[season]), name, slot)
-        made[name] = digest([unit.digest for unit in own[CONSERVE]])
-        for stage, found in own.items():
-            units[stage] += found
+        made[name] = digest([unit.digest for unit in own.conserve])
+        units.predict += own.predict
+        units.solve += own.solve
+        units.conserve += own.conserve
     if settings.maps.seasonal == MAPS_MEAN:
         for index, start, members in _seasons(run):
             name = f"{maps.SEASON}-{start}"
             made[name] = digest([made[f"{maps.MONTH}-{month}"] for month in members])
-            indices = np.searchsorted(months, members).tolist()
-            units[FOLD] += [
+            indices = tuple(np.searchsorted(months, members).tolist())
+            units.fold += [
                 Unit(
                     FOLD,
                     f"{name}_{tile.name}",
                     made[name],
-                    map_tiles.season,
-                    (tile, index, indices, optional(settings)),
+                    FoldSeason(tile=tile, index=index, months=indices, optional=optional(settings)),
                 )
                 for tile in tiles
             ]
-    units[MAPS] = _publish_units(run, chosen, made)
-    units[PREDICT].sort(key=lambda unit: unit.together)  # so that a worker seldom loads another model
+    units.publish = _publish_units(run, chosen, made)
+    units.predict.sort(key=lambda unit: unit.together)  # so that a worker seldom loads another model
     return units
 
 
@@ -217,10 +245,10 @@ def _model_units(
     standing: State,
     how: map_tiles.Recipe,
     model: Chosen,
-    measured: Unit | None,
+    measured: Unit[MeasureApplicability] | None,
     name: str,
     slot: map_tiles.Slot,
-) -> dict[str, list[Unit]]:
+) -> MapUnits:
     """Units that predict and conserve one map, one for each tile, and between them the one that solves for all."""
     tiles, months = list(run.plan.grid.tiles()), run.plan.months[list(slot.months)]
     layout = layout_digest(run)
@@ -243,21 +271,28 @@ def _model_units(
     made = digest(origins, observed, how.conserve, how.valid_range, how.offsets)
     names = [f"{name}_{tile.name}" for tile in tiles]
     predict = [
-        Unit(PREDICT, unit, origin, map_tiles.predict, (how, tile, slot, fitted, known), together=model.season)
+        Unit(
+            PREDICT,
+            unit,
+            origin,
+            PredictTile(recipe=how, tile=tile, slot=slot, model=fitted, known=known),
+            together=model.season,
+        )
         for unit, tile, origin in zip(names, tiles, origins, strict=True)
     ]
     pieces = tuple(Piece(PREDICT, unit.marker, name, *tile.coarse) for unit, tile in zip(predict, tiles, strict=True))
-    return {
-        PREDICT: predict,
-        SOLVE: [Unit(SOLVE, name, digest(origins, observed, how.valid_range), map_tiles.residual, (how, slot, pieces))],
-        CONSERVE: [
-            Unit(CONSERVE, unit, made, map_tiles.conserve, (how, tile, slot))
+    solve = SolveResidual(recipe=how, slot=slot, pieces=pieces)
+    return MapUnits(
+        predict=predict,
+        solve=[Unit(SOLVE, name, digest(origins, observed, how.valid_range), solve)],
+        conserve=[
+            Unit(CONSERVE, unit, made, ConserveTile(recipe=how, tile=tile, slot=slot))
             for unit, tile in zip(names, tiles, strict=True)
         ],
-    }
+    )
 
 
-def _publish_units(run: Project, chosen: Mapping[str, Chosen], made: Mapping[str, str]) -> list[Unit]:
+def _publish_units(run: Project, chosen: Mapping[str, Chosen], made: Mapping[str, str]) -> list[Unit[PublishMap]]:
     """One unit for each map that is published."""
     settings, seasons = run.config, run.config.season_scheme
     accuracy = {season: _accuracy(run, model, season) for season, model in chosen.items()}
@@ -294,7 +329,12 @@ def _publish_units(run: Project, chosen: Mapping[str, Chosen], made: Mapping[str
             made_from = digest(made[f"{every}-{start}"], edition, run.plan.grid)
             named = replace(edition, version=made_from)
             units.append(
-                Unit(MAPS, f"{every}-{start}", made_from, map_tiles.publish_map, (run.plan.grid, named, index))
+                Unit(
+                    MAPS,
+                    f"{every}-{start}",
+                    made_from,
+                    PublishMap(fine=run.plan.grid, edition=named, index=index),
+                )
             )
     return units
 

@@ -11,15 +11,29 @@ import pandas as pd
 from soilscale import cube, models, reports, storage
 from soilscale.config import Config
 from soilscale.engine.output import digest
-from soilscale.engine.units import Unit
+from soilscale.engine.units import Task, Unit
 from soilscale.models import WITHIN, Job, selection
-from soilscale.models.selection import Task
+from soilscale.models.selection import Setup
 from soilscale.seasons import ALL
 from soilscale.stages import joint_fits
 from soilscale.stages.project import Project
 from soilscale.storage import tables as tables_storage
 from soilscale.tasks import single_fits, training_table
-from soilscale.tasks.model_factors import ABLATION, IMPORTANCE, SELECT, TUNE, ablate, importance, select, tune
+from soilscale.tasks.joint_learning import FitJoint
+from soilscale.tasks.model_factors import (
+    ABLATION,
+    IMPORTANCE,
+    SELECT,
+    TUNE,
+    LeaveOut,
+    MeasureImportance,
+    SelectFactors,
+    Tune,
+)
+from soilscale.tasks.single_fits import FitSingle
+
+Fit = FitSingle | FitJoint
+"""Tasks that fit a job."""
 
 STAGES = (SELECT, TUNE, IMPORTANCE, ABLATION)
 
@@ -74,7 +88,7 @@ def _given(run: Project, season: str, algorithm: str, within: Within) -> dict[st
     return {**settings.parameters.get(algorithm, {}), **own} | ({WITHIN: measured} if measured else {})
 
 
-def select_units(run: Project, seasons: Sequence[str], samples: str) -> list[Unit]:
+def select_units(run: Project, seasons: Sequence[str], samples: str) -> list[Unit[SelectFactors]]:
     """One forward selection for each season."""
     if not run.config.models.select:
         return []
@@ -82,11 +96,12 @@ def select_units(run: Project, seasons: Sequence[str], samples: str) -> list[Uni
     units = []
     for season in seasons:
         task = _task(run, season, explained(run), _given(run, season, explained(run), within))
-        units.append(Unit(SELECT, season, digest(samples, told, task, single_fits.FORMAT), select, (told, task)))
+        made_from = digest(samples, told, task, single_fits.FORMAT)
+        units.append(Unit(SELECT, season, made_from, SelectFactors(groups=told, task=task)))
     return units
 
 
-def tune_units(run: Project, seasons: Sequence[str], samples: str) -> list[Unit]:
+def tune_units(run: Project, seasons: Sequence[str], samples: str) -> list[Unit[Tune]]:
     """Units that tune an algorithm in each season and for the comprehensive model, and that score the choice."""
     units, within = [], joint_fits.within(run)
     for algorithm, choices in run.config.models.tune.items() if seasons else ():
@@ -99,12 +114,12 @@ def tune_units(run: Project, seasons: Sequence[str], samples: str) -> list[Unit]
                 (f"{season}-{algorithm}", models.tuning.tune),
                 (f"{season}-{algorithm}-nested", models.tuning.nested),
             ):
-                arguments = (name, how, features, task, choices, draws)
-                units.append(Unit(TUNE, name, digest(made_from, name), tune, arguments))
+                tuning = Tune(name=name, how=how, features=features, task=task, choices=choices, draws=draws)
+                units.append(Unit(TUNE, name, digest(made_from, name), tuning))
     return units
 
 
-def importance_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit]) -> list[Unit]:
+def importance_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit[Fit]]) -> list[Unit[MeasureImportance]]:
     """One unit for each season's forest; none if no forest is trained."""
     algorithm = explained(run)
     if algorithm not in selection.FORESTS or not seasons:
@@ -116,12 +131,19 @@ def importance_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit])
         job = Job(season, algorithm, "comprehensive" if season == ALL else "seasonal", "random", None)
         fit = made[job.name]
         made_from = digest(fit.digest, told)
-        arguments = (job, features_of(run, season), told, fit.arguments[-1])
-        units.append(Unit(IMPORTANCE, season, made_from, importance, arguments))
+        task = MeasureImportance(
+            job=job,
+            features=features_of(run, season),
+            groups=told,
+            parameters=fit.task.parameters,
+            seed=fit.task.seed,
+            folds=run.config.models.folds,
+        )
+        units.append(Unit(IMPORTANCE, season, made_from, task))
     return units
 
 
-def ablation_units(run: Project, seasons: Sequence[str], samples: str) -> list[Unit]:
+def ablation_units(run: Project, seasons: Sequence[str], samples: str) -> list[Unit[LeaveOut]]:
     """One unit for each season and factor left out, and one with nothing left out."""
     wanted = run.config.models.ablation
     if wanted is False:
@@ -141,20 +163,19 @@ def ablation_units(run: Project, seasons: Sequence[str], samples: str) -> list[U
                     ABLATION,
                     f"{season}-without-{name}",
                     digest(samples, own, task, name, single_fits.FORMAT),
-                    ablate,
-                    (f"{season}-without-{name}", own, name, task),
+                    LeaveOut(name=f"{season}-without-{name}", groups=own, left_out=name, task=task),
                 )
             )
     return units
 
 
-def _task(run: Project, season: str, algorithm: str, parameters: Mapping[str, Any]) -> Task:
+def _task(run: Project, season: str, algorithm: str, parameters: Mapping[str, Any]) -> Setup:
     settings = run.config.models
-    return Task(season, algorithm, parameters, settings.seed, settings.folds)
+    return Setup(season, algorithm, parameters, settings.seed, settings.folds)
 
 
 def tables(
-    run: Project, seasons: Sequence[str], fits: Sequence[Unit], samples: str, predictions: pd.DataFrame
+    run: Project, seasons: Sequence[str], fits: Sequence[Unit[Fit]], samples: str, predictions: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
     """Tables of what the models rest on, by the name of their file; those that nothing is known of are left out."""
     order, seed, rows = (
@@ -197,7 +218,7 @@ def _with_unused(run: Project, predictions: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _joined(run: Project, units: Sequence[Unit]) -> pd.DataFrame:
+def _joined(run: Project, units: Sequence[Unit[Task]]) -> pd.DataFrame:
     """What the units of one stage wrote, one below the other; empty if nothing stands."""
     urls = [run.workspace.state(unit.stage, f"{unit.name}.parquet") for unit in units]
     parts = [tables_storage.read_table(url) for url in urls if storage.exists(url)]

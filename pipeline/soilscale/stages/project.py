@@ -14,8 +14,12 @@ from soilscale.stages import cube_units as units_of_cube
 from soilscale.stages import plan as plan_stages
 from soilscale.stages.context import Outcome, Run
 from soilscale.stages.cube_state import State
+from soilscale.stages.cube_units import Read
+from soilscale.stages.derived_units import DerivedUnits
+from soilscale.stages.gap_units import GapUnits
 from soilscale.stages.plan import Plan
 from soilscale.tasks import cube_regions, derived_features, gap_filling
+from soilscale.tasks.cube_regions import Gather
 
 
 @dataclass(frozen=True)
@@ -42,35 +46,35 @@ class Project(Run):
         return completeness.state(self.workspace, self.plan, self.cube_units)
 
     @cached_property
-    def cube_units(self) -> list[Unit]:
+    def cube_units(self) -> list[Unit[Read]]:
         """Units that fill the cube."""
         return units_of_cube.cube_units(self.config, self.plan)
 
     @property
-    def gaps_units(self) -> dict[str, list[Unit]]:
-        """Units that fill the gaps of predictors, by their stage; none where they are left in the cube."""
+    def gaps_units(self) -> GapUnits:
+        """Units that fill the gaps of predictors, by their stage; none where gaps are left in the cube."""
         found = markers(self.workspace, cube_regions.CUBE)
         seen = cube_state.observed(self.plan, self.cube_units, found)
-        return gap_units.units(self.plan, self.cube_units, seen, found) if self.plan.filled else {}
+        return gap_units.units(self.plan, self.cube_units, seen, found) if self.plan.filled else GapUnits()
 
     @property
-    def derive_units(self) -> dict[str, list[Unit]]:
+    def derive_units(self) -> DerivedUnits:
         """Units that derive predictors from others month by month, by their stage."""
         if not self.config.derived_list:
-            return {stage: [] for stage in derived_units.STAGES}
+            return DerivedUnits()
         found = {stage: markers(self.workspace, stage) for stage in derived_units.STAGES}
         return derived_units.units(self.plan, self.standing, found)
 
     @property
-    def gather_units(self) -> list[Unit]:
+    def gather_units(self) -> list[Unit[Gather]]:
         """Units that write the coarse group from what those keep that are complete."""
         stages = (cube_regions.CUBE, gap_filling.GAPS, derived_features.DERIVE)
         found = {stage: markers(self.workspace, stage) for stage in stages}
-        later = [*self.gaps_units.get(gap_filling.GAPS, ()), *self.derive_units[derived_features.DERIVE]]
+        later = [*self.gaps_units.gaps, *self.derive_units.derive]
         return coarse_units.gather_units(self.plan, self.cube_units, later, found)
 
     @property
-    def merge_units(self) -> list[Unit]:
+    def merge_units(self) -> list[Unit[Gather]]:
         """Units that write a harmonised target likewise."""
         return coarse_units.merge_units(self.plan, self.standing, markers(self.workspace, harmonise_units.HARMONISE))
 

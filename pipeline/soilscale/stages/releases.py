@@ -21,6 +21,7 @@ from soilscale.engine.output import Workspace, digest
 from soilscale.engine.units import Unit, markers
 from soilscale.errors import IncompleteError
 from soilscale.stages import inventory
+from soilscale.tasks.map_tiles import PublishMap
 
 RELEASES = "releases"
 """Folder of the releases below the published maps, and of their records below `state/`."""
@@ -72,7 +73,7 @@ def _record(workspace: Workspace, number: int) -> str:
     return workspace.state(RELEASES, f"{number}.json")
 
 
-def release(workspace: Workspace, name: str, config: str, work: Sequence[Unit], keep: int | None) -> None:
+def release(workspace: Workspace, name: str, config: str, work: Sequence[Unit[PublishMap]], keep: int | None) -> None:
     """Make a release of the maps that stand, unless the newest release is of these very maps.
 
     What no release that is kept refers to is removed.
@@ -84,7 +85,7 @@ def release(workspace: Workspace, name: str, config: str, work: Sequence[Unit], 
     config
         Hash of the resolved configuration.
     work
-        Units that publish the maps, each with its `map_tiles.Edition` as second argument.
+        Units that publish the maps.
     keep
         Releases that are kept, the newest; None keeps all.
     """
@@ -133,11 +134,11 @@ def _is_whole(last: Release, published: Collection[str]) -> bool:
     return wanted <= set(published)
 
 
-def _items(workspace: Workspace, standing: Sequence[Unit]) -> Items:
+def _items(workspace: Workspace, standing: Sequence[Unit[PublishMap]]) -> Items:
     """Items of the maps; a map without any value has none."""
     found: Items = {}
     for unit in standing:
-        edition = unit.arguments[1]
+        edition = unit.task.edition
         path = edition.place(f"{edition.identifier}.json")
         try:
             item = storage.read_json(workspace.published(*path))

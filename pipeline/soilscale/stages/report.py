@@ -80,7 +80,7 @@ def write_report(run: Project) -> None:
         return
     earlier = inventory.reported(run.workspace)
     material = Material(run)
-    judges = evaluation.judge_units(material, map_units(run)[CONSERVE]) if evaluation.asked(run) else []
+    judges = evaluation.judge_units(material, map_units(run).conserve) if evaluation.asked(run) else []
     run.do(judges, "report: every algorithm")
     details = detail.detail_units(run, material.chosen)
     run.do(details, "report: detail within cells")

@@ -57,34 +57,28 @@ def _check_range(run: Project, observed: pd.Series[float]) -> None:
         )
 
 
-def sample_units(run: Project) -> list[Unit]:
+def sample_units(run: Project) -> list[Unit[training_table.DrawRows]]:
     """One unit for each batch of months that the models learn from."""
     settings, months = run.config, run.config.training_months
     before = position(run.plan.months, months[0])
-    options = {
-        "min_valid_fraction": settings.samples.min_valid_fraction,
-        "seed": settings.models.seed,
-        "block": settings.samples.block or samples.block_side(run.plan.grid.shape),
-    }
     standing = run.standing
-    batches = training_table.months_in_batches(len(months))
-    return [
-        Unit(
-            SAMPLES,
-            f"{months[rows[0]]}_{months[rows[1] - 1]}",
-            digest(standing.coarse(months[slice(*rows)]), run.features, settings.seasons, options),
-            training_table.draw,
-            (
-                f"{months[rows[0]]}_{months[rows[1] - 1]}",
-                run.plan.target.source.name,
-                run.features,
-                settings.season_scheme,
-                (before + rows[0], before + rows[1]),
-                options,
-            ),
+    least, seed = settings.samples.min_valid_fraction, settings.models.seed
+    block = settings.samples.block or samples.block_side(run.plan.grid.shape)
+    units = []
+    for first, last in training_table.months_in_batches(len(months)):
+        task = training_table.DrawRows(
+            name=f"{months[first]}_{months[last - 1]}",
+            target=run.plan.target.source.name,
+            features=run.features,
+            seasons=settings.season_scheme,
+            rows=(before + first, before + last),
+            min_valid_fraction=least,
+            seed=seed,
+            block=block,
         )
-        for rows in batches
-    ]
+        made_from = digest(standing.coarse(months[first:last]), run.features, settings.seasons, [least, seed, block])
+        units.append(Unit(SAMPLES, task.name, made_from, task))
+    return units
 
 
 def samples_digest(run: Project) -> str:

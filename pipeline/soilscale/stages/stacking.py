@@ -10,8 +10,9 @@ from soilscale.engine.units import Unit
 from soilscale.models import Job
 from soilscale.seasons import ALL
 from soilscale.stages import model_analysis
+from soilscale.stages.model_analysis import Fit
 from soilscale.stages.project import Project
-from soilscale.tasks.stack_weights import STACK, fit
+from soilscale.tasks.stack_weights import STACK, WeighMembers
 
 FORMAT = 1
 """Version of what a stack writes; a change redoes it."""
@@ -22,7 +23,7 @@ def algorithms(run: Project) -> list[str]:
     return [name for name in run.config.models.algorithms if models.find(name).members]
 
 
-def stack_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit]) -> list[Unit]:
+def stack_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit[Fit]]) -> list[Unit[WeighMembers]]:
     """One unit for each stack.
 
     Parameters
@@ -36,17 +37,26 @@ def stack_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit]) -> l
     units = []
     for name in algorithms(run) if seasons else ():
         members = models.find(name).members
-        under = [unit for unit in fits if unit.arguments[0].algorithm in members]
-        parts = {member: [_part(unit) for unit in under if unit.arguments[0].algorithm == member] for member in members}
+        under = [unit for unit in fits if unit.task.job.algorithm in members]
+        parts = {member: [_part(unit) for unit in under if unit.task.job.algorithm == member] for member in members}
         columns = {
             season: {member: features_of(run, member, season) for member in members} for season in (*seasons, ALL)
         }
         weights = str(models.find(name).make(settings.parameters.get(name, {}), 1, 0).get_params()["weights"])
         job = Job(ALL, name, "seasonal", "random", None)
         origin = digest(FORMAT, [unit.digest for unit in under], columns, seasons, weights)
-        options = {"weights": weights, "seed": settings.seed, "folds": settings.folds}
-        arguments = (job, tuple(seasons), parts, columns, run.features, told, options)
-        units.append(Unit(STACK, job.name, origin, fit, arguments))
+        task = WeighMembers(
+            job=job,
+            seasons=tuple(seasons),
+            parts=parts,
+            columns=columns,
+            features=run.features,
+            units=told,
+            weights=weights,
+            seed=settings.seed,
+            folds=settings.folds,
+        )
+        units.append(Unit(STACK, job.name, origin, task))
     return units
 
 
@@ -56,6 +66,6 @@ def features_of(run: Project, algorithm: str, season: str) -> tuple[str, ...]:
     return run.features if known.joint or known.members else model_analysis.features_of(run, season)
 
 
-def _part(unit: Unit) -> tuple[str, str, int]:
-    fold = unit.arguments[0].fold
+def _part(unit: Unit[Fit]) -> tuple[str, str, int]:
+    fold = unit.task.job.fold
     return unit.stage, unit.name, -1 if fold is None else fold

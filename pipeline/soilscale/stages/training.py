@@ -16,9 +16,11 @@ from soilscale.models import Job
 from soilscale.seasons import ALL
 from soilscale.stages import joint_fits, model_analysis, stacking
 from soilscale.stages.joined_tables import _mark, _put_together, _stands
+from soilscale.stages.model_analysis import Fit
 from soilscale.stages.project import Project
 from soilscale.stages.samples import TRAIN, samples_digest
 from soilscale.tasks import single_fits, training_table
+from soilscale.tasks.stack_weights import WeighMembers
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ def train(run: Project) -> None:
     run.do(model_analysis.ablation_units(run, seasons, made_from), "train: ablation")
     if not _stands(run, work, run.workspace.predictions):
         _put_together(run, work, run.workspace.predictions)
-        _describe(run, [(unit.stage, model) for unit in work for model in models.kept(unit.arguments[0], seasons)])
+        _describe(run, [(unit.stage, model) for unit in work for model in models.kept(unit.task.job, seasons)])
         _mark(run, work)
 
 
@@ -72,12 +74,12 @@ def trained_seasons(run: Project) -> list[str]:
     return [name for name in run.config.season_scheme.names if name not in few]
 
 
-def train_units(run: Project, seasons: Sequence[str]) -> list[Unit]:
+def train_units(run: Project, seasons: Sequence[str]) -> list[Unit[Fit]]:
     """One unit for each fit."""
     settings = run.config.models
     made_from = samples_digest(run)
     told, within = cube.feature_units(run.plan.inputs), joint_fits.within(run)
-    units = []
+    units: list[Unit[Fit]] = []
     for job in models.jobs(seasons, settings.algorithms, settings.folds):
         if models.find(job.algorithm).joint:
             units.append(joint_fits.fit_unit(run, TRAIN, job, seasons, made_from, told))
@@ -85,13 +87,20 @@ def train_units(run: Project, seasons: Sequence[str]) -> list[Unit]:
         features = model_analysis.features_of(run, job.season)
         parameters = model_analysis.parameters_of(run, job.season, job.algorithm, within)
         feature_units = {name: told[name] for name in features}
-        options = {"parameters": parameters, "seed": settings.seed, "folds": settings.folds}
         origin = digest(made_from, job, parameters, settings.folds, features, single_fits.FORMAT)
-        units.append(Unit(TRAIN, job.name, origin, single_fits.fit, (job, features, feature_units, options)))
+        task = single_fits.FitSingle(
+            job=job,
+            features=features,
+            units=feature_units,
+            parameters=parameters,
+            seed=settings.seed,
+            folds=settings.folds,
+        )
+        units.append(Unit(TRAIN, job.name, origin, task))
     return units
 
 
-def model_units(run: Project, seasons: Sequence[str]) -> list[Unit]:
+def model_units(run: Project, seasons: Sequence[str]) -> list[Unit[Fit | WeighMembers]]:
     """One unit for each fit, and for each model that is made of others."""
     fits = train_units(run, seasons)
     return [*fits, *stacking.stack_units(run, seasons, fits)]

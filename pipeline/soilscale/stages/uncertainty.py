@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from soilscale import storage
 from soilscale.engine.output import digest
 from soilscale.engine.units import Unit
 from soilscale.maps import Offsets
 from soilscale.stages.project import Project
-from soilscale.tasks.interval_offsets import INTERVALS, SKILL, measure
+from soilscale.tasks.interval_offsets import INTERVALS, SKILL, MeasureIntervals
+from soilscale.tasks.joint_learning import EstimateVariances
 
 
 def interval_units(
-    run: Project, algorithms: Mapping[str, str], version: str, spreads: Mapping[str, Sequence[Any]]
-) -> list[Unit]:
+    run: Project, algorithms: Mapping[str, str], version: str, spreads: Mapping[str, EstimateVariances]
+) -> list[Unit[MeasureIntervals]]:
     """One unit for all seasons.
 
     Parameters
@@ -26,18 +26,18 @@ def interval_units(
     version
         Digest of the predictions and of the observation.
     spreads
-        Season -> arguments of `joint_learning.estimate`: of its own algorithm, or of one that is trained beside it.
+        Season -> the joint algorithm that makes its maps, or one that is trained beside it.
     """
-    told = (
-        run.plan.target.source.name,
-        dict(algorithms),
-        run.config.season_scheme,
-        run.config.maps.valid_range,
-        run.config.maps.interval,
-        run.config.training or run.config.span,
-        dict(spreads),
+    task = MeasureIntervals(
+        target=run.plan.target.source.name,
+        algorithms=dict(algorithms),
+        seasons=run.config.season_scheme,
+        limits=run.config.maps.valid_range,
+        level=run.config.maps.interval,
+        months=run.config.training or run.config.span,
+        spreads=dict(spreads),
     )
-    return [Unit(INTERVALS, "offsets", digest(version, told), measure, told)]
+    return [Unit(INTERVALS, "offsets", digest(version, task), task)]
 
 
 def skill(run: Project) -> dict[str, dict[str, float]]:

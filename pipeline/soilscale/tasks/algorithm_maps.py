@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from soilscale import kernels, maps, reports, storage
 from soilscale.engine.output import Workspace
+from soilscale.engine.units import Task
 from soilscale.maps import MONTH
 from soilscale.reports.tables import field, nearest
 from soilscale.schema import COARSE, MAP
@@ -50,16 +51,29 @@ class Entry:
         return f"{self.algorithm}-{self.month}"
 
 
-def judge(workspace: Workspace, recipe: Recipe, slot: Slot, entry: Entry) -> None:
-    """Compare an algorithm's map of a month with the truth, and keep its values at the stations, on a worker."""
-    values = _map(workspace, recipe, slot, entry)
-    told: dict[str, Any] = {"stations": [_plain(values[cell]) for cell in entry.stations]}
-    if entry.truth is not None:
-        month = storage.open_group(workspace.maps, MONTH)[MAP].isel(time=[slot.index])
-        known = field(on_grid(truth(entry.truth), month, entry.truth, recipe.grid.crs), np.datetime64(entry.month))
-        observed = storage.read_region(workspace.cube, COARSE, recipe.target, (slot.index,)).astype("float64")
-        told["truth"] = asdict(reports.beside_truth(known, observed, recipe.grid.ratio, {OWN: values})[OWN])
-    storage.write_json(_told(workspace, entry), told)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeMap(Task):
+    """Compare an algorithm's map of a month with the truth, and keep its values at the stations."""
+
+    recipe: Recipe
+    slot: Slot
+    entry: Entry
+
+    def run(self, workspace: Workspace) -> None:
+        """Write what was found below `state/`."""
+        values = _map(workspace, self.recipe, self.slot, self.entry)
+        told: dict[str, Any] = {"stations": [_plain(values[cell]) for cell in self.entry.stations]}
+        if self.entry.truth is not None:
+            month = storage.open_group(workspace.maps, MONTH)[MAP].isel(time=[self.slot.index])
+            known = field(
+                on_grid(truth(self.entry.truth), month, self.entry.truth, self.recipe.grid.crs),
+                np.datetime64(self.entry.month),
+            )
+            observed = storage.read_region(workspace.cube, COARSE, self.recipe.target, (self.slot.index,)).astype(
+                "float64"
+            )
+            told["truth"] = asdict(reports.beside_truth(known, observed, self.recipe.grid.ratio, {OWN: values})[OWN])
+        storage.write_json(_told(workspace, self.entry), told)
 
 
 def _map(workspace: Workspace, recipe: Recipe, slot: Slot, entry: Entry) -> Array:

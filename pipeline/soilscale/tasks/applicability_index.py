@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from soilscale import models, storage
 from soilscale.engine.output import Workspace
+from soilscale.engine.units import Task
 from soilscale.errors import DataError
 from soilscale.tasks import model_store, training_table
 
@@ -27,20 +27,25 @@ class Measured:
     version: str
 
 
-def measure(
-    workspace: Workspace,
-    name: str,
-    season: str,
-    model: tuple[str, str],
-    features: Sequence[str],
-    options: Mapping[str, int],
-) -> None:
-    """Measure where a model, given by its folder and version, is applicable, on a worker."""
-    rows = training_table.table(workspace.samples, season, options["seed"], options["folds"], by_place=True)
-    values, folds = rows[list(features)].to_numpy("float32"), rows[models.FOLD].to_numpy()
-    del rows
-    known = models.applicability.measure(model_store.load(*model), values, folds, seed=options["seed"])
-    storage.write_bytes(_url(workspace, name), known.dumps())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureApplicability(Task):
+    """Measure where a model is applicable."""
+
+    name: str
+    season: str
+    model: tuple[str, str]
+    """Its folder and version."""
+    features: tuple[str, ...]
+    seed: int
+    folds: int
+
+    def run(self, workspace: Workspace) -> None:
+        """Write the index of the training rows below `state/`."""
+        rows = training_table.table(workspace.samples, self.season, self.seed, self.folds, by_place=True)
+        values, folds = rows[list(self.features)].to_numpy("float32"), rows[models.FOLD].to_numpy()
+        del rows
+        known = models.applicability.measure(model_store.load(*self.model), values, folds, seed=self.seed)
+        storage.write_bytes(_url(workspace, self.name), known.dumps())
 
 
 def read(workspace: Workspace, measured: Measured) -> models.Applicability:

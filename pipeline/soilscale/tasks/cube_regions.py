@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,14 +17,16 @@ from soilscale.cube import FRACTION, Reading
 from soilscale.engine import payloads
 from soilscale.engine.output import Workspace
 from soilscale.engine.payloads import Arrays
+from soilscale.engine.units import Task
 from soilscale.errors import DataError, IncompleteError, ServiceError
 from soilscale.grid import Grid, Tile
 from soilscale.schema import COARSE, FINE, VALID_FRACTION
 from soilscale.seasons import Months, position
 from soilscale.sources import Harmonise, Source
 
-Work = Callable[..., Arrays]
-Arguments = tuple[Any, ...]
+CUBE, GATHER = "cube", "coarse"
+"""Stages of the cube: sources into the fine group, and what they keep into the coarse one."""
+
 Place = tuple[int, tuple[int, ...]]
 """Lag, and the index in time, none of a static source."""
 
@@ -39,62 +42,154 @@ SERIES = 3
 """Dimensions of what has months."""
 
 
-def classes(workspace: Workspace, reading: Reading, scenes: Sequence[Scene], grid: Grid, tile: Tile) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindClasses(Task):
     """Look up the class codes that a categorical source holds in a tile."""
-    found = sorted(cube.codes(reading, scenes, grid.fine[tile.fine]))
-    storage.write_json(workspace.state("classes", reading.source.name, f"{tile.name}.codes.json"), found)
+
+    reading: Reading
+    scenes: Sequence[Scene]
+    grid: Grid
+    tile: Tile
+
+    def run(self, workspace: Workspace) -> None:
+        """Write the codes below `state/`."""
+        codes = sorted(cube.codes(self.reading, self.scenes, self.grid.fine[self.tile.fine]))
+        storage.write_json(workspace.state("classes", self.reading.source.name, f"{self.tile.name}.codes.json"), codes)
 
 
-def static(workspace: Workspace, reading: Reading, scenes: Sequence[Scene], grid: Grid, tile: Tile) -> Arrays:
-    """Fill a tile with a static source; what is kept is as `month` keeps it."""
-    write = partial(put, workspace, tile, [(0, ())])
-    with blank_on_failure(partial(write, _blank(reading, tile))):
-        features = cube.read_static(reading, scenes, grid.fine[tile.fine])
-        write(features)
-    return means(features, grid.ratio)
+class Region(Task):
+    """What a unit writes of one source in one tile."""
+
+    __slots__ = ()
+
+    tile: Tile
+
+    @property
+    @abstractmethod
+    def source(self) -> Source:
+        """The source."""
+
+    def places(self) -> list[Place]:
+        """Lags and indices in time of what is written; a static source has none."""
+        return [(0, ())]
+
+    def blank(self, workspace: Workspace) -> None:
+        """Leave the region missing."""
+        if not self.source.on_coarse:
+            put(workspace, self.tile, self.places(), _blank(self.source, self.tile))
 
 
-def month(
-    workspace: Workspace,
-    reading: Reading,
-    scenes: Sequence[Scene],
-    grid: Grid,
-    tile: Tile,
-    months: Months,
-    alike: Sequence[np.datetime64],
-) -> Arrays:
-    """Fill a tile's month with a source, the months that hold the same values, and those that have them as a lag.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonthRegion(Region):
+    """A region of some months that hold the same values, most often of one."""
 
-    What is kept is the block means of its features, and as `SHARE` the share of each coarse cell that is valid.
-    """
-    places = times(reading.source, months, alike)
-    write = partial(put, workspace, tile, places)
-    with blank_on_failure(partial(write, _blank(reading, tile))):
-        features = cube.read_month(reading, scenes, grid.fine[tile.fine], alike[0])
-        write(features)
-    return means(features, grid.ratio)
+    tile: Tile
+    months: Months
+    """Months of the cube."""
+    alike: tuple[np.datetime64, ...]
+    """Months of the source."""
+
+    def places(self) -> list[Place]:
+        """Lags and indices in time of what is written."""
+        return times(self.source, self.months, self.alike)
 
 
-def observe(
-    workspace: Workspace,
-    reading: Reading,
-    scenes: Sequence[Scene],
-    grid: Grid,
-    tile: Tile,
-    months: Months,
-    alike: Sequence[np.datetime64],
-) -> Arrays:
-    """Write what is seen of a source in a tile's month, whose gaps are filled later; what is kept is as of `month`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillStatic(Region):
+    """Fill a tile with a static source."""
 
-    Kept beside is, as `PARTLY`, the share of each coarse cell that only some dates show.
-    """
-    write = partial(_write_observed, workspace, tile, observed_at(months, alike[0]))
-    with blank_on_failure(partial(write, _blank(reading, tile))):
-        values, shown = cube.read_completed(reading, scenes, grid.fine[tile.fine], alike[0])
-        features = {reading.source.name: values}
-        write(features)
-    partly = kernels.block_mean(((shown > 0) & (shown < 1) & np.isfinite(values)).astype("float32"), grid.ratio)[0]
-    return {**means(features, grid.ratio), PARTLY: partly.astype("float32")}
+    reading: Reading
+    scenes: Sequence[Scene]
+    grid: Grid
+    tile: Tile
+
+    @property
+    def source(self) -> Source:
+        """The source."""
+        return self.reading.source
+
+    @property
+    def warnings(self) -> Mapping[str, str]:
+        """What was read with a warning."""
+        return self.reading.warnings
+
+    def run(self, workspace: Workspace) -> Arrays:
+        """Write the features; what is kept is as `FillMonth` keeps it."""
+        with blank_on_failure(partial(self.blank, workspace)):
+            features = cube.read_static(self.reading, self.scenes, self.grid.fine[self.tile.fine])
+            put(workspace, self.tile, self.places(), features)
+        return means(features, self.grid.ratio)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadMonth(MonthRegion):
+    """What is read of a source in a tile's month."""
+
+    reading: Reading
+    scenes: Sequence[Scene]
+    grid: Grid
+
+    @property
+    def source(self) -> Source:
+        """The source."""
+        return self.reading.source
+
+    @property
+    def warnings(self) -> Mapping[str, str]:
+        """What was read with a warning."""
+        return self.reading.warnings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillMonth(ReadMonth):
+    """Fill a tile's month with a source, the months that hold the same values, and those that have them as a lag."""
+
+    def run(self, workspace: Workspace) -> Arrays:
+        """Write the features.
+
+        What is kept is their block means, and as `SHARE` the share of each coarse cell that is valid.
+        """
+        with blank_on_failure(partial(self.blank, workspace)):
+            features = cube.read_month(self.reading, self.scenes, self.grid.fine[self.tile.fine], self.alike[0])
+            put(workspace, self.tile, self.places(), features)
+        return means(features, self.grid.ratio)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObserveMonth(ReadMonth):
+    """Write what is seen of a source in a tile's month, whose gaps are filled later."""
+
+    def run(self, workspace: Workspace) -> Arrays:
+        """Write what is seen; what is kept is as of `FillMonth`, and as `PARTLY` what share only some dates show."""
+        with blank_on_failure(partial(self.blank, workspace)):
+            fine = self.grid.fine[self.tile.fine]
+            values, shown = cube.read_completed(self.reading, self.scenes, fine, self.alike[0])
+            features = {self.source.name: values}
+            self._write(workspace, features)
+        some_dates = ((shown > 0) & (shown < 1) & np.isfinite(values)).astype("float32")
+        partly = kernels.block_mean(some_dates, self.grid.ratio)[0]
+        return {**means(features, self.grid.ratio), PARTLY: partly.astype("float32")}
+
+    def blank(self, workspace: Workspace) -> None:
+        """Leave missing what is seen."""
+        self._write(workspace, _blank(self.source, self.tile))
+
+    def _write(self, workspace: Workspace, features: Features) -> None:
+        index = observed_at(self.months, self.alike[0])
+        for name, values in features.items():
+            place = (index, *self.tile.fine)
+            storage.write_region(workspace.cube, cube.OBSERVED, name, values.astype("float32"), place)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepTarget(ReadMonth):
+    """Keep the observation of a tile's month."""
+
+    def run(self, workspace: Workspace) -> Arrays:  # noqa: ARG002 - it is gathered later
+        """Read the observation; nothing is written but the marker, which keeps it."""
+        (month,) = self.alike
+        values = cube.read_month(self.reading, self.scenes, self.grid.coarse[self.tile.coarse], month)
+        return {self.source.name: values[self.source.name].astype("float32")}
 
 
 def observed_at(months: Months, month: np.datetime64) -> int:
@@ -102,60 +197,9 @@ def observed_at(months: Months, month: np.datetime64) -> int:
     return position(months, month) + cube.BEFORE
 
 
-def _write_observed(workspace: Workspace, tile: Tile, index: int, features: Features) -> None:
-    for name, values in features.items():
-        storage.write_region(workspace.cube, cube.OBSERVED, name, values.astype("float32"), (index, *tile.fine))
-
-
-def target(
-    _workspace: Workspace,
-    reading: Reading,
-    scenes: Sequence[Scene],
-    grid: Grid,
-    tile: Tile,
-    _months: Months,
-    alike: Sequence[np.datetime64],
-) -> Arrays:
-    """Keep the observation of a tile's month."""
-    (month,) = alike
-    name = reading.source.name
-    return {name: cube.read_month(reading, scenes, grid.coarse[tile.coarse], month)[name].astype("float32")}
-
-
-def blank(
-    workspace: Workspace,
-    reading: Reading,
-    _scenes: Sequence[Scene],
-    _grid: Grid,
-    tile: Tile,
-    months: Months | None = None,
-    alike: Sequence[np.datetime64] = (),
-) -> None:
-    """Leave missing what `static` or `month` would fill; takes what they take, and what `target` takes."""
-    if reading.source.on_coarse:
-        return
-    places: Sequence[Place] = [(0, ())]
-    if months is not None:
-        places = times(reading.source, months, alike)
-    put(workspace, tile, places, _blank(reading, tile))
-
-
-def blank_observed(
-    workspace: Workspace,
-    reading: Reading,
-    _scenes: Sequence[Scene],
-    _grid: Grid,
-    tile: Tile,
-    months: Months,
-    alike: Sequence[np.datetime64],
-) -> None:
-    """Leave missing what `observe` would write."""
-    _write_observed(workspace, tile, observed_at(months, alike[0]), _blank(reading, tile))
-
-
-@dataclass(frozen=True)
-class Gathering:
-    """Chunks of the coarse group and of the valid shares, and the markers of units that hold what goes there."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gather(Task):
+    """Chunks of the coarse group and of the valid shares, from the markers of units that hold what goes there."""
 
     pieces: tuple[payloads.Piece, ...]
     coarse: tuple[str, ...]
@@ -169,41 +213,38 @@ class Gathering:
     static: tuple[tuple[str, tuple[payloads.Piece, ...]], ...] | None = None
     """Static predictors, whose shares count beside the months' for `VALID_FRACTION`; None: that is not written."""
 
+    def run(self, workspace: Workspace) -> None:
+        """Write whole chunks; what no marker holds is missing, and its valid share nothing."""
+        coarse = {name: np.full(self.shape, np.nan, "float32") for name in self.coarse}
+        shares = {name: np.zeros(self.shape, "float32") for name in self.shares}
+        for piece, kept in payloads.read(workspace, self.pieces):
+            for lag, place in self._places(piece):
+                for name, values in kept.items():
+                    if name == PARTLY:
+                        continue
+                    arrays, variable = (shares, piece.source) if name == SHARE else (coarse, name)
+                    arrays[cube.lagged(variable, lag)][(*place, piece.rows, piece.columns)] = self._part(values)
+        if self.static is not None:
+            smallest = [_static_share(workspace, self.static, self.shape[1:]), *shares.values()]
+            coarse[VALID_FRACTION] = np.broadcast_to(reduce(np.minimum, smallest), self.shape)
+        time = (slice(self.first, self.first + self.shape[0]),) if len(self.shape) == SERIES else ()
+        for group, variables in ((COARSE, coarse), (FRACTION, shares)):
+            for name, values in variables.items():
+                storage.write_region(workspace.cube, group, name, values, (*time, slice(None), slice(None)))
 
-def gather(workspace: Workspace, what: Gathering) -> None:
-    """Write what units have kept as whole chunks; what no marker holds is missing, and its valid share nothing."""
-    coarse = {name: np.full(what.shape, np.nan, "float32") for name in what.coarse}
-    shares = {name: np.zeros(what.shape, "float32") for name in what.shares}
-    for piece, kept in payloads.read(workspace, what.pieces):
-        for lag, place in _places(what, piece):
-            for name, values in kept.items():
-                if name == PARTLY:
-                    continue
-                known, named = (shares, piece.source) if name == SHARE else (coarse, name)
-                known[cube.lagged(named, lag)][(*place, piece.rows, piece.columns)] = _part(what, values)
-    if what.static is not None:
-        smallest = [_static_share(workspace, what.static, what.shape[1:]), *shares.values()]
-        coarse[VALID_FRACTION] = np.broadcast_to(reduce(np.minimum, smallest), what.shape)
-    time = (slice(what.first, what.first + what.shape[0]),) if len(what.shape) == SERIES else ()
-    for group, found in ((COARSE, coarse), (FRACTION, shares)):
-        for name, values in found.items():
-            storage.write_region(workspace.cube, group, name, values, (*time, slice(None), slice(None)))
+    def _places(self, piece: payloads.Piece) -> Iterator[tuple[int, tuple[int | slice, ...]]]:
+        """Lag, and index in time, with which a piece stands among what is gathered."""
+        if len(self.shape) < SERIES:
+            yield 0, ()
+        elif not piece.places:
+            yield 0, (slice(None),)
+        for lag, index in piece.places:
+            if 0 <= index - self.first < self.shape[0]:
+                yield lag, (index - self.first,)
 
-
-def _places(what: Gathering, piece: payloads.Piece) -> Iterator[tuple[int, tuple[int | slice, ...]]]:
-    """Lag, and index in time, with which a piece stands among what is gathered."""
-    if len(what.shape) < SERIES:
-        yield 0, ()
-    elif not piece.places:
-        yield 0, (slice(None),)
-    for lag, index in piece.places:
-        if 0 <= index - what.first < what.shape[0]:
-            yield lag, (index - what.first,)
-
-
-def _part(what: Gathering, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """What of a series belongs to the months that are gathered; a month's values as they are."""
-    return values[what.first : what.first + what.shape[0]] if values.ndim == SERIES else values
+    def _part(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """What of a series belongs to the months that are gathered; a month's values as they are."""
+        return values[self.first : self.first + self.shape[0]] if values.ndim == SERIES else values
 
 
 def _static_share(
@@ -216,30 +257,51 @@ def _static_share(
     return reduce(np.minimum, found.values(), np.ones(shape, "float32"))
 
 
-def relate(workspace: Workspace, name: str, how: Harmonise, months: Months) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relate(Task):
     """Relate the parts of a target to their reference over the whole area."""
-    series = _series(workspace, how, (slice(None), slice(None), slice(None)))
-    found = {}
-    for part in how.order[1:]:
-        try:
-            found[part] = harmonisation.pool(_trio(how, series, part, months), how.matching).plain()
-        except ValueError as error:
-            raise DataError(
-                f"{part} cannot be brought to the level of {how.reference}: {error}; choose a longer period, name a "
-                "source that covers both with `through`, or set harmonise: none"
-            ) from error
-    storage.write_json(_relations(workspace, name), found)
 
+    name: str
+    """Of the target."""
+    how: Harmonise
+    months: Months
 
-def harmonise(workspace: Workspace, name: str, how: Harmonise, months: Months, tile: Tile) -> Arrays:
-    """Keep all months of a tile of a target's parts, brought to one level; the first in their order counts."""
-    series = _series(workspace, how, (slice(0, len(months)), *tile.coarse))
-    if how.method != "none":
-        areas = storage.read_json(_relations(workspace, name))
+    def run(self, workspace: Workspace) -> None:
+        """Write the relations below `state/`."""
+        how = self.how
+        series = _series(workspace, how, (slice(None), slice(None), slice(None)))
+        relations = {}
         for part in how.order[1:]:
-            area = harmonisation.Area.of(areas[part])
-            series[part], _ = harmonisation.adjust(_trio(how, series, part, months), how.matching, area)
-    return {name: harmonisation.merge([series[part] for part in how.order]).astype("float32")}
+            try:
+                relations[part] = harmonisation.pool(_trio(how, series, part, self.months), how.matching).plain()
+            except ValueError as error:
+                raise DataError(
+                    f"{part} cannot be brought to the level of {how.reference}: {error}; choose a longer period, name "
+                    "a source that covers both with `through`, or set harmonise: none"
+                ) from error
+        storage.write_json(_relations(workspace, self.name), relations)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HarmoniseTile(Task):
+    """Keep all months of a tile of a target's parts, brought to one level; the first in their order counts."""
+
+    name: str
+    """Of the target."""
+    how: Harmonise
+    months: Months
+    tile: Tile
+
+    def run(self, workspace: Workspace) -> Arrays:
+        """Keep the series of the tile."""
+        how = self.how
+        series = _series(workspace, how, (slice(0, len(self.months)), *self.tile.coarse))
+        if how.method != "none":
+            areas = storage.read_json(_relations(workspace, self.name))
+            for part in how.order[1:]:
+                area = harmonisation.Area.of(areas[part])
+                series[part], _ = harmonisation.adjust(_trio(how, series, part, self.months), how.matching, area)
+        return {self.name: harmonisation.merge([series[part] for part in how.order]).astype("float32")}
 
 
 def _relations(workspace: Workspace, name: str) -> str:
@@ -307,14 +369,10 @@ def blank_on_failure(write: Callable[[], None]) -> Iterator[None]:
         raise
 
 
-def _blank(reading: Reading, tile: Tile) -> Features:
-    return dict.fromkeys(cube.feature_names(reading.source), np.full(shape(tile.fine), np.nan))
+def _blank(source: Source, tile: Tile) -> Features:
+    return dict.fromkeys(cube.feature_names(source), np.full(shape(tile.fine), np.nan))
 
 
 def shape(part: tuple[slice, slice]) -> tuple[int, int]:
     """Rows and columns of a part of a grid."""
     return part[0].stop - part[0].start, part[1].stop - part[1].start
-
-
-CUBE, GATHER = "cube", "coarse"
-"""Stages of the cube: sources into the fine group, and what they keep into the coarse one."""

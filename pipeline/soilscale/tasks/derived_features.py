@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +12,13 @@ from soilscale.cube import BEFORE, EARLIER, memory
 from soilscale.engine import payloads
 from soilscale.engine.output import Workspace
 from soilscale.engine.payloads import Arrays, Piece
+from soilscale.engine.units import Task
 from soilscale.grid import Grid, Tile
 from soilscale.schema import FINE
-from soilscale.seasons import Months, position
+from soilscale.seasons import position
 from soilscale.sources import Derivation, Source
 from soilscale.tasks import cube_regions
+from soilscale.tasks.cube_regions import MonthRegion
 
 SCATTER, EDGES, DERIVE = "scatter", "edges", "derive"
 """Stages, in their order, after gaps are filled. The edges of a dryness index are those of a month over the whole area,
@@ -38,48 +39,64 @@ class Made:
     """Factor and offset by which the first of its sources becomes K."""
 
 
-def count(workspace: Workspace, made: Made, tile: Tile, index: int) -> Arrays:
-    """Keep how many pixels of a tile's month have which temperature and vegetation index."""
-    surface, greenness = _pair(workspace, made, tile, index)
-    return {COUNTS: memory.scatter(surface, greenness)}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountScatter(Task):
+    """Count how many pixels of a tile's month have which temperature and vegetation index."""
+
+    made: Made
+    tile: Tile
+    index: int
+    """Of the month in the cube."""
+
+    def run(self, workspace: Workspace) -> Arrays:
+        """Keep the counts."""
+        surface, greenness = _pair(workspace, self.made, self.tile, self.index)
+        return {COUNTS: memory.scatter(surface, greenness)}
 
 
-def draw_edges(workspace: Workspace, pieces: Sequence[Piece]) -> Arrays:
-    """Keep the dry and the wet edge of a month over the whole area."""
-    counts = sum(kept[COUNTS].astype(np.float64) for _, kept in payloads.read(workspace, pieces))
-    return {LINES: memory.edges(np.asarray(counts))}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawEdges(Task):
+    """Draw the dry and the wet edge of a month over the whole area."""
+
+    pieces: tuple[Piece, ...]
+    """Counts of the tiles."""
+
+    def run(self, workspace: Workspace) -> Arrays:
+        """Keep the edges."""
+        counts = sum(kept[COUNTS].astype(np.float64) for _, kept in payloads.read(workspace, self.pieces))
+        return {LINES: memory.edges(np.asarray(counts))}
 
 
-def derive(
-    workspace: Workspace,
-    made: Made,
-    marker: str,
-    grid: Grid,
-    tile: Tile,
-    months: Months,
-    alike: Sequence[np.datetime64],
-) -> Arrays:
-    """Fill a tile's month with what is derived; what is kept is as `fill.month` keeps it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derive(MonthRegion):
+    """Fill a tile's month with a predictor that is made from others."""
 
-    Parameters
-    ----------
-    marker
-        Marker of the unit that drew the edges of the month, where the predictor has such.
-    """
-    index = position(months, alike[0])
-    if made.how.kind == "antecedent":
-        (name,) = made.how.of
-        backwards = (_read(workspace, name, tile, index - back) for back in range(made.how.months + 1))
-        values = memory.antecedent(backwards, made.how.decay)
-    elif made.how.kind == "range":
-        day, night = (_read(workspace, name, tile, index) for name in made.how.of)
-        values = day - night
-    else:
-        ((_, kept),) = payloads.read(workspace, [Piece(EDGES, marker, made.source.name, *tile.coarse)])
-        values = memory.dryness(*_pair(workspace, made, tile, index), kept[LINES])
-    features = {made.source.name: values}
-    cube_regions.put(workspace, tile, [(0, (index,))], features)
-    return cube_regions.means(features, grid.ratio)
+    made: Made
+    marker: str
+    """Of the unit that drew the edges of the month; empty where the predictor has none."""
+    grid: Grid
+
+    @property
+    def source(self) -> Source:
+        """The predictor."""
+        return self.made.source
+
+    def run(self, workspace: Workspace) -> Arrays:
+        """Write the month; what is kept is as `FillMonth` keeps it."""
+        made, tile, index = self.made, self.tile, position(self.months, self.alike[0])
+        if made.how.kind == "antecedent":
+            (name,) = made.how.of
+            backwards = (_read(workspace, name, tile, index - back) for back in range(made.how.months + 1))
+            values = memory.antecedent(backwards, made.how.decay)
+        elif made.how.kind == "range":
+            day, night = (_read(workspace, name, tile, index) for name in made.how.of)
+            values = day - night
+        else:
+            ((_, kept),) = payloads.read(workspace, [Piece(EDGES, self.marker, made.source.name, *tile.coarse)])
+            values = memory.dryness(*_pair(workspace, made, tile, index), kept[LINES])
+        features = {made.source.name: values}
+        cube_regions.put(workspace, tile, [(0, (index,))], features)
+        return cube_regions.means(features, self.grid.ratio)
 
 
 def _pair(workspace: Workspace, made: Made, tile: Tile, index: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from soilscale import models
 from soilscale.engine.output import Workspace
+from soilscale.engine.units import Task
 from soilscale.grid import Tile
 from soilscale.models import basis
 from soilscale.storage import tables
@@ -27,29 +29,38 @@ COLUMNS = ("season", "feature", "group", "algorithm", "share_within", "share_bet
 """Columns of the table."""
 
 
-def measure(
-    workspace: Workspace,
-    season: str,
-    recipe: Recipe,
-    model: Chosen,
-    places: Sequence[tuple[Tile, Slot]],
-    groups: Mapping[str, str],
-    within: Mapping[str, float],
-) -> None:
-    """Measure the shares of a season on a worker."""
-    predictor = model_store.load(workspace.model(model.season, model.algorithm), model.version)
-    found = [_pixels(workspace, recipe, predictor, tile, slot) for tile, slot in places]
-    pixels, surface = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    names = [*recipe.features, models.detail.PLACE]
-    shares = models.detail.within_shares(predictor, pixels, surface) if len(pixels) else np.full(len(names), np.nan)
-    rows = training_table.table(workspace.samples, season, 0, models.FOLDS)[list(recipe.features)]
-    table = pd.DataFrame({"season": season, "feature": names, "share_within": shares})
-    table["group"] = [groups.get(name, name) for name in names]
-    table["algorithm"] = model.algorithm
-    table["share_between"] = [*(_share_between(rows[name], within.get(name)) for name in recipe.features), np.nan]
-    if not models.find(model.algorithm).members and not models.find(model.algorithm).joint:
-        table = table[table["feature"] != models.detail.PLACE]
-    tables.write_table(workspace.state(WITHIN, f"{season}.parquet"), table[list(COLUMNS)])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureDetail(Task):
+    """Measure on which features the detail of a season rests."""
+
+    season: str
+    recipe: Recipe
+    model: Chosen
+    places: tuple[tuple[Tile, Slot], ...]
+    """Tiles, each with the month that is looked at."""
+    groups: Mapping[str, str]
+    """Feature -> the group under which a reader knows it."""
+    within: Mapping[str, float]
+    """Feature -> its standard deviation within coarse cells."""
+
+    def run(self, workspace: Workspace) -> None:
+        """Write the shares below `state/`."""
+        predictor = model_store.load(workspace.model(self.model.season, self.model.algorithm), self.model.version)
+        found = [_pixels(workspace, self.recipe, predictor, tile, slot) for tile, slot in self.places]
+        pixels, surface = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        names = [*self.recipe.features, models.detail.PLACE]
+        shares = models.detail.within_shares(predictor, pixels, surface) if len(pixels) else np.full(len(names), np.nan)
+        rows = training_table.table(workspace.samples, self.season, 0, models.FOLDS)[list(self.recipe.features)]
+        table = pd.DataFrame({"season": self.season, "feature": names, "share_within": shares})
+        table["group"] = [self.groups.get(name, name) for name in names]
+        table["algorithm"] = self.model.algorithm
+        table["share_between"] = [
+            *(_share_between(rows[name], self.within.get(name)) for name in self.recipe.features),
+            np.nan,
+        ]
+        if not models.find(self.model.algorithm).members and not models.find(self.model.algorithm).joint:
+            table = table[table["feature"] != models.detail.PLACE]
+        tables.write_table(workspace.state(WITHIN, f"{self.season}.parquet"), table[list(COLUMNS)])
 
 
 def _pixels(

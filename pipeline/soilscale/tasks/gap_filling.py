@@ -12,16 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soilscale import cube, kernels, storage
-from soilscale.catalog import Scene
-from soilscale.cube import CYCLE, FILLED, HARMONICS, LEVEL, OBSERVED, Reading, gaps, noise
+from soilscale.cube import CYCLE, FILLED, HARMONICS, LEVEL, OBSERVED, gaps, noise
 from soilscale.engine import payloads
 from soilscale.engine.output import Workspace
 from soilscale.engine.payloads import Arrays, Piece
+from soilscale.engine.units import Task
 from soilscale.grid import Grid, Tile
-from soilscale.seasons import Months
-from soilscale.sources import Source
 from soilscale.tasks import cube_regions
-from soilscale.tasks.cube_regions import CUBE
+from soilscale.tasks.cube_regions import CUBE, ReadMonth
 
 LEVELS, CYCLES, GAPS = "levels", "cycles", "gaps"
 """Stages that fill gaps, in their order, between those of the cube and of its coarse cells."""
@@ -39,32 +37,37 @@ and months between the two of a pair: of the same part of the year they differ b
 Array = NDArray[Any]
 
 
-def level(
-    workspace: Workspace,
-    name: str,
-    grid: Grid,
-    pieces: Sequence[Piece],
-    learned: Sequence[int],
-    empty: Sequence[int],
-    shape: tuple[int, int, int],
-) -> None:
-    """Find the levels of a source's months over the area from what its units keep; write them as whole chunks.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindLevels(Task):
+    """Find the levels of a source's months over the area from what its units keep, and measure its noise."""
 
-    Its noise is measured beside them, by what is seen in the same windows of months a year apart.
-    """
-    means, shares = np.full(shape, np.nan, "float32"), np.zeros(shape, "float32")
-    for piece, kept in payloads.read(workspace, pieces):
-        ((_, index),) = piece.places
-        means[index, piece.rows, piece.columns] = kept[name]
-        shares[index, piece.rows, piece.columns] = kept[cube_regions.SHARE]
-    learn_from, nothing = np.zeros((2, shape[0]), bool)
-    learn_from[list(learned)], nothing[list(empty)] = True, True
-    found = gaps.bridged(gaps.area_levels(means, shares, learn_from), nothing)
-    storage.write_region(workspace.cube, LEVEL, name, found, (slice(None), slice(None), slice(None)))
-    seen = sorted(set(learned) - set(empty))
-    looked_at = windows(grid, pairs(seen), np.random.default_rng(list(name.encode())))
-    measured = noise.estimate(noise.variogram(_change(workspace, name, *window)) for window in looked_at)
-    storage.write_json(workspace.state(LEVELS, f"{name}.about.json"), asdict(measured) | {"months": len(seen)})
+    name: str
+    """Of the source."""
+    grid: Grid
+    pieces: tuple[Piece, ...]
+    """What the units keep."""
+    learned: tuple[int, ...]
+    """Indices of the months that are learned from."""
+    empty: tuple[int, ...]
+    """Indices of the months of which nothing was read."""
+    shape: tuple[int, int, int]
+    """Months, coarse rows and columns."""
+
+    def run(self, workspace: Workspace) -> None:
+        """Write whole chunks of levels; noise is measured by the same windows in months a year apart."""
+        means, shares = np.full(self.shape, np.nan, "float32"), np.zeros(self.shape, "float32")
+        for piece, kept in payloads.read(workspace, self.pieces):
+            ((_, index),) = piece.places
+            means[index, piece.rows, piece.columns] = kept[self.name]
+            shares[index, piece.rows, piece.columns] = kept[cube_regions.SHARE]
+        learn_from, nothing = np.zeros((2, self.shape[0]), bool)
+        learn_from[list(self.learned)], nothing[list(self.empty)] = True, True
+        found = gaps.bridged(gaps.area_levels(means, shares, learn_from), nothing)
+        storage.write_region(workspace.cube, LEVEL, self.name, found, (slice(None), slice(None), slice(None)))
+        seen = sorted(set(self.learned) - set(self.empty))
+        looked_at = windows(self.grid, pairs(seen), np.random.default_rng(list(self.name.encode())))
+        measured = noise.estimate(noise.variogram(_change(workspace, self.name, *window)) for window in looked_at)
+        storage.write_json(workspace.state(LEVELS, f"{self.name}.about.json"), asdict(measured) | {"months": len(seen)})
 
 
 def pairs(months: Sequence[int]) -> list[tuple[int, int]]:
@@ -107,64 +110,82 @@ def _level(workspace: Workspace, name: str, grid: Grid, coarse: tuple[slice, sli
     return kernels.spread(kernels.nodes_around(whole, coarse), grid.ratio).astype("float32")
 
 
-def learn(workspace: Workspace, name: str, grid: Grid, tile: Tile, months: Sequence[tuple[int, float]]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnCycles(Task):
     """Learn the annual cycles of a tile's places, month after month, and smooth what noise they have."""
 
-    def departures() -> Iterator[tuple[float, Array]]:
-        for index, phase in months:
-            seen = storage.read_region(workspace.cube, OBSERVED, name, (index, *tile.fine))
-            yield phase, seen - _level(workspace, name, grid, tile.coarse, index)
+    name: str
+    """Of the source."""
+    grid: Grid
+    tile: Tile
+    months: tuple[tuple[int, float], ...]
+    """Index and phase of each month that is learned from."""
 
-    measured, count = _noise(workspace, name)
-    cycle = gaps.annual_cycle(departures(), cube_regions.shape(tile.fine))
-    for part, values in zip(HARMONICS, gaps.smooth_cycle(cycle, measured.variance, count), strict=True):
-        storage.write_region(workspace.cube, CYCLE, f"{name}_{part}", values, tile.fine)
+    def run(self, workspace: Workspace) -> None:
+        """Write the harmonics of the tile."""
+
+        def departures() -> Iterator[tuple[float, Array]]:
+            for index, phase in self.months:
+                seen = storage.read_region(workspace.cube, OBSERVED, self.name, (index, *self.tile.fine))
+                yield phase, seen - _level(workspace, self.name, self.grid, self.tile.coarse, index)
+
+        measured, count = _noise(workspace, self.name)
+        cycle = gaps.annual_cycle(departures(), cube_regions.shape(self.tile.fine))
+        for part, values in zip(HARMONICS, gaps.smooth_cycle(cycle, measured.variance, count), strict=True):
+            storage.write_region(workspace.cube, CYCLE, f"{self.name}_{part}", values, self.tile.fine)
 
 
-def close(
-    workspace: Workspace,
-    reading: Reading,
-    scenes: Sequence[Scene],
-    grid: Grid,
-    tile: Tile,
-    months: Months,
-    alike: Sequence[np.datetime64],
-    marker: str,
-) -> Arrays:
-    """Fill the gaps of a tile's month, and write it with the share that is filled; the block means are kept.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseGaps(ReadMonth):
+    """Fill the gaps of a tile's month, and smooth its noise as far as the source has any.
 
-    Noise is smoothed as far as the source has any. Where only some dates of the month show a place, these are read once
-    more, and the others completed by what is usual there.
+    Where only some dates of the month show a place, these are read once more, and the others completed by what is usual
+    there.
     """
-    with cube_regions.blank_on_failure(partial(blank, workspace, reading, scenes, grid, tile, months, alike, marker)):
-        source, index = reading.source, cube_regions.observed_at(months, alike[0])
-        partly = _partly(workspace, source.name, tile, marker)
-        around, inner = _around(grid, tile)
-        month = _Month(workspace, source.name, grid, around, index)
-        seen = storage.read_region(workspace.cube, OBSERVED, source.name, (index, *tile.fine))
-        values, filled = seen, np.isnan(seen).astype("float32")
-        measured, _ = _noise(workspace, source.name)
-        if partly or measured.variance or np.isnan(seen).any():
-            usual, phase = (month.level, month.cycle), gaps.phase(alike[0])
-            if partly:
-                values, shown = cube.read_completed(reading, scenes, grid.fine[around.fine], alike[0], usual)
-                filled = np.where(np.isnan(seen), 1, 1 - shown[inner])
-            else:
-                values = gaps.fill(month.observed, *usual, phase)
-            values = gaps.quiet(values, gaps.expected(*usual, phase), measured)[inner]
-            values = np.where(np.isfinite(values), values, seen)
-        # Totals and rates have no values below none.
-        values = values if source.aggregate == "mean" else np.maximum(values, 0)
-        _put(
-            workspace,
-            source,
-            tile,
-            cube_regions.times(source, months, alike),
-            values,
-            np.where(np.isnan(values), 0, filled),
-        )
-        mean, _ = kernels.block_mean(values, grid.ratio)
-        return {source.name: mean.astype("float32")}
+
+    marker: str
+    """Of the unit that has read the month; empty if none has."""
+
+    def run(self, workspace: Workspace) -> Arrays:
+        """Write the month with the share that is filled; the block means are kept."""
+        with cube_regions.blank_on_failure(partial(self.blank, workspace)):
+            source, grid, tile = self.source, self.grid, self.tile
+            index = cube_regions.observed_at(self.months, self.alike[0])
+            partly = _partly(workspace, source.name, tile, self.marker)
+            around, inner = _around(grid, tile)
+            month = _Month(workspace, source.name, grid, around, index)
+            seen = storage.read_region(workspace.cube, OBSERVED, source.name, (index, *tile.fine))
+            values, filled = seen, np.isnan(seen).astype("float32")
+            measured, _ = _noise(workspace, source.name)
+            if partly or measured.variance or np.isnan(seen).any():
+                usual, phase = (month.level, month.cycle), gaps.phase(self.alike[0])
+                if partly:
+                    fine = grid.fine[around.fine]
+                    values, shown = cube.read_completed(self.reading, self.scenes, fine, self.alike[0], usual)
+                    filled = np.where(np.isnan(seen), 1, 1 - shown[inner])
+                else:
+                    values = gaps.fill(month.observed, *usual, phase)
+                values = gaps.quiet(values, gaps.expected(*usual, phase), measured)[inner]
+                values = np.where(np.isfinite(values), values, seen)
+            # Totals and rates have no values below none.
+            values = values if source.aggregate == "mean" else np.maximum(values, 0)
+            self._put(workspace, values, np.where(np.isnan(values), 0, filled))
+            mean, _ = kernels.block_mean(values, grid.ratio)
+            return {source.name: mean.astype("float32")}
+
+    def blank(self, workspace: Workspace) -> None:
+        """Leave the month missing."""
+        shape = cube_regions.shape(self.tile.fine)
+        self._put(workspace, np.full(shape, np.nan), np.zeros(shape))
+
+    def _put(self, workspace: Workspace, values: Array, filled: Array) -> None:
+        """Write the month, and the share of its days that is filled, in per cent, more than none where any is."""
+        cube_regions.put(workspace, self.tile, self.places(), {self.source.name: values})
+        percent = np.ceil(filled * 100).astype("uint8")
+        for lag, time in self.places():
+            if not cube_regions.is_earlier(time):
+                flag = cube.lagged(self.source.name, lag)
+                storage.write_region(workspace.cube, FILLED, flag, percent, (*time, *self.tile.fine))
 
 
 def _partly(workspace: Workspace, name: str, tile: Tile, marker: str) -> bool:
@@ -215,31 +236,3 @@ class _Month:
         """Annual cycles."""
         waves = (f"{self.name}_{part}" for part in HARMONICS)
         return np.stack([storage.read_region(self.workspace.cube, CYCLE, wave, self.part.fine) for wave in waves])
-
-
-def _put(
-    workspace: Workspace, source: Source, tile: Tile, places: Sequence[cube_regions.Place], values: Array, filled: Array
-) -> None:
-    """Write a month of a tile, and the share of its days that is filled, in per cent, more than none where any is."""
-    cube_regions.put(workspace, tile, places, {source.name: values})
-    for lag, time in places:
-        if cube_regions.is_earlier(time):
-            continue
-        flag = cube.lagged(source.name, lag)
-        storage.write_region(workspace.cube, FILLED, flag, np.ceil(filled * 100).astype("uint8"), (*time, *tile.fine))
-
-
-def blank(
-    workspace: Workspace,
-    reading: Reading,
-    _scenes: Sequence[Scene],
-    _grid: Grid,
-    tile: Tile,
-    months: Months,
-    alike: Sequence[np.datetime64],
-    _marker: str,
-) -> None:
-    """Leave missing what `close` would write."""
-    shape = cube_regions.shape(tile.fine)
-    places = cube_regions.times(reading.source, months, alike)
-    _put(workspace, reading.source, tile, places, np.full(shape, np.nan), np.zeros(shape))

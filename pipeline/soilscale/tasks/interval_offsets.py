@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,12 @@ import xarray as xr
 
 from soilscale import models, reports, storage
 from soilscale.engine.output import Workspace
+from soilscale.engine.units import Task
 from soilscale.reports.tables import BILINEAR
 from soilscale.schema import COARSE
 from soilscale.seasons import ALL, Seasons
-from soilscale.tasks import joint_learning, single_fits
+from soilscale.tasks import single_fits
+from soilscale.tasks.joint_learning import EstimateVariances
 
 INTERVALS = "intervals"
 
@@ -24,42 +26,50 @@ SKILL = "upscaled_rmse"
 """Key of what is known of each season's skill one scale up."""
 
 
-def measure(
-    workspace: Workspace,
-    target: str,
-    algorithms: Mapping[str, str],
-    seasons: Seasons,
-    limits: tuple[float, float],
-    level: float | None,
-    months: tuple[str, str],
-    spreads: Mapping[str, Sequence[Any]],
-) -> None:
-    """Measure the offsets of every season on a worker, and how its method does one scale up.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureIntervals(Task):
+    """Measure the offsets of every season, and how its method does one scale up.
 
     Where a season's algorithm learns from areas, the posterior of pixels tells how far they are off; elsewhere the
     errors of cells held out must do, which hide what varies within.
     """
-    observed = storage.open_group(workspace.cube, COARSE)[target].sel(time=slice(*months)).load()
-    predictions = single_fits.predictions(workspace.predictions)
-    scores = reports.upscaled(observed, predictions, seasons, algorithm=algorithms, limits=limits)
-    rmse = scores[scores["metric"] == "rmse"].set_index(["season", "method"])["value"].to_dict()
-    methods = {"maps": reports.method(algorithms), "bilinear": BILINEAR}
-    skill = {
-        season: {kind: rmse[season, name] for kind, name in methods.items()}
-        for season in seasons.names
-        if all(math.isfinite(rmse.get((season, name), math.nan)) for name in methods.values())
-    }
-    ends = {}
-    if level is not None:
-        fits = {arguments[0]: arguments for arguments in spreads.values()}
-        by_algorithm = {name: joint_learning.spread(workspace, arguments, level) for name, arguments in fits.items()}
-        halves = {
-            season: by_algorithm[arguments[0]][season]
-            for season, arguments in spreads.items()
-            if season in by_algorithm[arguments[0]]
+
+    target: str
+    algorithms: Mapping[str, str]
+    """Season -> the algorithm that maps it."""
+    seasons: Seasons
+    limits: tuple[float, float]
+    """Physical range of the maps."""
+    level: float | None
+    """Share of the truth that an interval is to hold; None: there are no intervals."""
+    months: tuple[str, str]
+    """First and last month that models learn from."""
+    spreads: Mapping[str, EstimateVariances]
+    """Season -> the joint algorithm that makes its maps, or one that is trained beside it."""
+
+    def run(self, workspace: Workspace) -> None:
+        """Write offsets and skill below `state/`."""
+        observed = storage.open_group(workspace.cube, COARSE)[self.target].sel(time=slice(*self.months)).load()
+        predictions = single_fits.predictions(workspace.predictions)
+        scores = reports.upscaled(observed, predictions, self.seasons, algorithm=self.algorithms, limits=self.limits)
+        rmse = scores[scores["metric"] == "rmse"].set_index(["season", "method"])["value"].to_dict()
+        methods = {"maps": reports.method(self.algorithms), "bilinear": BILINEAR}
+        skill = {
+            season: {kind: rmse[season, name] for kind, name in methods.items()}
+            for season in self.seasons.names
+            if all(math.isfinite(rmse.get((season, name), math.nan)) for name in methods.values())
         }
-        ends = _offsets(observed, predictions, algorithms, seasons, limits, level, halves)
-    storage.write_json(workspace.state(INTERVALS, "told.json"), ends | {SKILL: skill})
+        ends = {}
+        if self.level is not None:
+            fits = {estimate.name: estimate for estimate in self.spreads.values()}
+            by_algorithm = {name: estimate.spread(workspace, self.level) for name, estimate in fits.items()}
+            halves = {
+                season: by_algorithm[estimate.name][season]
+                for season, estimate in self.spreads.items()
+                if season in by_algorithm[estimate.name]
+            }
+            ends = _offsets(observed, predictions, self.algorithms, self.seasons, self.limits, self.level, halves)
+        storage.write_json(workspace.state(INTERVALS, "told.json"), ends | {SKILL: skill})
 
 
 def _offsets(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from soilscale import kernels, models, storage
 from soilscale.engine.output import Workspace
+from soilscale.engine.units import Task
 from soilscale.grid import Tile
 from soilscale.models import Job, basis
 from soilscale.models.basis import Basis, measure
@@ -32,6 +33,19 @@ HELD = 700**2 / 2 * 8 * 100
 """Bytes of the covariances of about a hundred terms, by the rows that variances are learned from."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JointRows:
+    """Where a joint fit finds its rows, and what they stand on."""
+
+    parts: tuple[str, ...]
+    """Names of the tables of the basis."""
+    features: tuple[str, ...]
+    seasons: tuple[str, ...]
+    corner: tuple[float, float, float]
+    """y and x of the first coarse cell's centre, and the side of a cell."""
+    folds: int
+
+
 def _read(
     workspace: Workspace, features: Sequence[str], known: frozenset[str], tile: Tile, month: int
 ) -> NDArray[np.float32]:
@@ -46,33 +60,43 @@ def _read(
     )
 
 
-def measure_knots(
-    workspace: Workspace,
-    features: Sequence[str],
-    known: frozenset[str],
-    shares: Sequence[bool],
-    places: Sequence[tuple[Tile, int]],
-    seasons: Sequence[str],
-    ratio: int,
-    size: int,
-) -> None:
-    """Measure mean, spread and knots of the fine features on a worker, by some tiles and months of some seasons."""
-    parts = []
-    within: dict[str, list[NDArray[np.float64]]] = {}
-    for (tile, month), season in zip(places, seasons, strict=True):
-        values = _read(workspace, features, known, tile, month)
-        step = max(1, int(np.ceil(np.sqrt(values[..., 0].size / CELLS))))
-        parts.append(values[::step, ::step].reshape(-1, len(features)))
-        cells = variance_within(values, ratio)
-        within.setdefault(season, []).append(cells)
-        within.setdefault(ALL, []).append(cells)
-    found = measure(np.concatenate(parts), shares, size)
-    told = {name: values.tolist() if isinstance(values, np.ndarray) else values for name, values in vars(found).items()}
-    told["within"] = {
-        season: dict(zip(features, _root_mean(np.concatenate(cells)).tolist(), strict=True))
-        for season, cells in within.items()
-    }
-    storage.write_json(workspace.state(KNOTS, "features.about.json"), told)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureKnots(Task):
+    """Measure mean, spread and knots of the fine features, by some tiles and months of some seasons."""
+
+    features: tuple[str, ...]
+    static: frozenset[str]
+    """Features that are the same in every month."""
+    shares: tuple[bool, ...]
+    """Whether each feature is the share of a class."""
+    places: tuple[tuple[Tile, int], ...]
+    """Tiles, each with the index of a month."""
+    seasons: tuple[str, ...]
+    """Season of each place."""
+    ratio: int
+    size: int
+    """Knots of a curve."""
+
+    def run(self, workspace: Workspace) -> None:
+        """Write them below `state/`."""
+        parts = []
+        within: dict[str, list[NDArray[np.float64]]] = {}
+        for (tile, month), season in zip(self.places, self.seasons, strict=True):
+            values = _read(workspace, self.features, self.static, tile, month)
+            step = max(1, int(np.ceil(np.sqrt(values[..., 0].size / CELLS))))
+            parts.append(values[::step, ::step].reshape(-1, len(self.features)))
+            cells = variance_within(values, self.ratio)
+            within.setdefault(season, []).append(cells)
+            within.setdefault(ALL, []).append(cells)
+        found = measure(np.concatenate(parts), self.shares, self.size)
+        told = {
+            name: values.tolist() if isinstance(values, np.ndarray) else values for name, values in vars(found).items()
+        }
+        told["within"] = {
+            season: dict(zip(self.features, _root_mean(np.concatenate(cells)).tolist(), strict=True))
+            for season, cells in within.items()
+        }
+        storage.write_json(workspace.state(KNOTS, "features.about.json"), told)
 
 
 def variance_within(values: NDArray[np.floating], ratio: int) -> NDArray[np.float64]:
@@ -106,41 +130,46 @@ def read_knots(workspace: Workspace) -> Basis:
     return Basis(**arrays, curved=np.array(told["curved"], bool), knots=int(told["knots"]))
 
 
-def write_basis(
-    workspace: Workspace,
-    name: str,
-    features: Sequence[str],
-    known: frozenset[str],
-    tile: Tile,
-    months: tuple[int, int],
-    ratio: int,
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteBasis(Task):
     """Write the means of the basis over the cells of a tile in some months, and a random pixel of each."""
-    ground, at = read_knots(workspace), basis.pixels(ratio)
-    axes = storage.open_group(workspace.cube, COARSE)
-    y, x = axes["y"].to_numpy()[tile.coarse[0]], axes["x"].to_numpy()[tile.coarse[1]]
-    times = axes["time"].to_numpy()
-    down, across = (np.add.outer(np.arange(len(axis)) * ratio, at).ravel() for axis in (y, x))
-    parts = []
-    for month in range(*months):
-        values = _read(workspace, features, known, tile, month)[np.ix_(down, across)]
-        cells = values.reshape(len(y), len(at), len(x), len(at), -1).swapaxes(1, 2)
-        pixels = cells.reshape(len(y) * len(x), len(at) ** 2, -1)
-        keys = {"time": times[month], "y": np.repeat(y, len(x)), "x": np.tile(x, len(y))}
-        rng = np.random.default_rng(models.seed_of(0, name, month))
-        columns = (
-            keys
-            | models.joint.tabulate(ground, features, pixels)
-            | models.joint.draw_pixels(features, pixels, ratio, rng)
-        )
-        parts.append(pd.DataFrame(columns).dropna(subset=models.joint.columns(ground, features)))
-    tables.write_table(workspace.state(BASIS, f"{name}.parquet"), pd.concat(parts, ignore_index=True))
+
+    name: str
+    features: tuple[str, ...]
+    static: frozenset[str]
+    """Features that are the same in every month."""
+    tile: Tile
+    months: tuple[int, int]
+    """First and last index in time, the last exclusive."""
+    ratio: int
+
+    def run(self, workspace: Workspace) -> None:
+        """Write the table below `state/`."""
+        ground, at = read_knots(workspace), basis.pixels(self.ratio)
+        axes = storage.open_group(workspace.cube, COARSE)
+        y, x = axes["y"].to_numpy()[self.tile.coarse[0]], axes["x"].to_numpy()[self.tile.coarse[1]]
+        times = axes["time"].to_numpy()
+        down, across = (np.add.outer(np.arange(len(axis)) * self.ratio, at).ravel() for axis in (y, x))
+        parts = []
+        for month in range(*self.months):
+            values = _read(workspace, self.features, self.static, self.tile, month)[np.ix_(down, across)]
+            cells = values.reshape(len(y), len(at), len(x), len(at), -1).swapaxes(1, 2)
+            pixels = cells.reshape(len(y) * len(x), len(at) ** 2, -1)
+            keys = {"time": times[month], "y": np.repeat(y, len(x)), "x": np.tile(x, len(y))}
+            rng = np.random.default_rng(models.seed_of(0, self.name, month))
+            columns = (
+                keys
+                | models.joint.tabulate(ground, self.features, pixels)
+                | models.joint.draw_pixels(self.features, pixels, self.ratio, rng)
+            )
+            parts.append(pd.DataFrame(columns).dropna(subset=models.joint.columns(ground, self.features)))
+        tables.write_table(workspace.state(BASIS, f"{self.name}.parquet"), pd.concat(parts, ignore_index=True))
 
 
-def _joined(workspace: Workspace, rows: Mapping[str, Any], seed: int, most: int | None) -> models.joint.Rows:
+def _joined(workspace: Workspace, rows: JointRows, seed: int, most: int | None) -> models.joint.Rows:
     """Rows of a joint fit with their basis."""
-    table = training_table.table(workspace.samples, ALL, seed, rows["folds"])
-    ground = models.joint.Ground(rows["features"], read_knots(workspace), rows["seasons"], rows["corner"])
+    table = training_table.table(workspace.samples, ALL, seed, rows.folds)
+    ground = models.joint.Ground(rows.features, read_knots(workspace), rows.seasons, rows.corner)
     names = models.joint.columns(ground.basis, ground.features)
     found = models.joint.join(table, _basis(workspace, rows, names), ground, most=most, seed=seed)
     del table
@@ -148,9 +177,9 @@ def _joined(workspace: Workspace, rows: Mapping[str, Any], seed: int, most: int 
     return found
 
 
-def _basis(workspace: Workspace, rows: Mapping[str, Any], names: Sequence[str]) -> Iterator[pd.DataFrame]:
+def _basis(workspace: Workspace, rows: JointRows, names: Sequence[str]) -> Iterator[pd.DataFrame]:
     """Tables of the basis, part after part, with the keys and some of the columns."""
-    for name in rows["parts"]:
+    for name in rows.parts:
         yield tables.read_table(workspace.state(BASIS, f"{name}.parquet"), [*models.joint.KEYS, *names])
 
 
@@ -163,46 +192,58 @@ def _variances(workspace: Workspace, algorithm: str) -> tuple[models.area.Varian
     ), bands
 
 
-def spread(workspace: Workspace, arguments: Sequence[Any], share: float) -> dict[str, tuple[float, float]]:
-    """Half widths of a joint algorithm's intervals on a worker, by the arguments of `estimate`; see `joint.spread`."""
-    algorithm, rows, parameters, seed = arguments
-    estimator = models.GaussianProcess(**parameters)
-    joined = _joined(workspace, rows, seed, estimator.max_samples)
-    parts = _basis(workspace, rows, models.joint.pixel_columns(joined.ground.features))
-    variances, _ = _variances(workspace, algorithm)
-    return models.joint.spread(joined, parts, variances, share=share, lengths=tuple(estimator.lengths), seed=seed)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EstimateVariances(Task):
+    """Learn the variances of a joint algorithm's terms."""
+
+    name: str
+    """Of the algorithm."""
+    rows: JointRows
+    parameters: Mapping[str, Any]
+    seed: int
+
+    def run(self, workspace: Workspace) -> None:
+        """Write the variances, and the bands of its curves, below `state/`."""
+        estimator = models.GaussianProcess(**self.parameters, random_state=models.seed_of(self.seed, self.name))
+        joined = _joined(workspace, self.rows, self.seed, estimator.max_samples)
+        found = estimator.variances(joined.areas, joined.observed)
+        bands = estimator.bands(joined.areas, found, joined.ground.basis)
+        told = {"bands": bands.tolist()} | {key: np.asarray(value).tolist() for key, value in asdict(found).items()}
+        storage.write_json(workspace.state(VARIANCES, f"{self.name}.about.json"), told)
+
+    def spread(self, workspace: Workspace, share: float) -> dict[str, tuple[float, float]]:
+        """Half widths of the algorithm's intervals, once its variances are known; see `joint.spread`."""
+        estimator = models.GaussianProcess(**self.parameters)
+        joined = _joined(workspace, self.rows, self.seed, estimator.max_samples)
+        parts = _basis(workspace, self.rows, models.joint.pixel_columns(joined.ground.features))
+        variances, _ = _variances(workspace, self.name)
+        lengths = tuple(estimator.lengths)
+        return models.joint.spread(joined, parts, variances, share=share, lengths=lengths, seed=self.seed)
 
 
-def estimate(
-    workspace: Workspace, name: str, rows: Mapping[str, Any], parameters: Mapping[str, Any], seed: int
-) -> None:
-    """Learn the variances of a joint algorithm's terms on a worker."""
-    estimator = models.GaussianProcess(**parameters, random_state=models.seed_of(seed, name))
-    joined = _joined(workspace, rows, seed, estimator.max_samples)
-    found = estimator.variances(joined.areas, joined.observed)
-    bands = estimator.bands(joined.areas, found, joined.ground.basis)
-    told = {"bands": bands.tolist()} | {key: np.asarray(value).tolist() for key, value in asdict(found).items()}
-    storage.write_json(workspace.state(VARIANCES, f"{name}.about.json"), told)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitJoint(Task):
+    """Fit a joint job, which learns all seasons together."""
 
+    job: Job
+    seasons: tuple[str, ...]
+    rows: JointRows
+    units: Mapping[str, str]
+    """Feature -> its unit."""
+    parameters: Mapping[str, Any]
+    seed: int
 
-def fit(
-    workspace: Workspace,
-    job: Job,
-    seasons: Sequence[str],
-    rows: Mapping[str, Any],
-    units: Mapping[str, str],
-    options: Mapping[str, Any],
-) -> None:
-    """Fit a joint job on a worker; keep its predictions and, of a random one, the models and their descriptions."""
-    variances, bands = _variances(workspace, job.algorithm)
-    joined = _joined(workspace, rows, options["seed"], models.GaussianProcess(**options["parameters"]).max_samples)
-    table, features = joined.table, joined.ground.features
-    found, predictions = models.joint.learn(job, joined, variances, bands, options["parameters"], seasons)
-    tables.write_table(workspace.state("train", f"{job.name}.parquet"), predictions)
-    for model in models.kept(job, seasons):
-        estimator = found[model.season]
-        own = table if model.model == "comprehensive" else table[table["season"] == model.season]
-        judged = predictions[predictions["model"] == model.model]
-        judged = judged if model.model == "comprehensive" else judged[judged["season"] == model.season]
-        about = models.describe(model, estimator, own, features, units, judged)
-        model_store.store(workspace, model, estimator, about)
+    def run(self, workspace: Workspace) -> None:
+        """Keep its predictions and, of a random one, the models and their descriptions."""
+        variances, bands = _variances(workspace, self.job.algorithm)
+        joined = _joined(workspace, self.rows, self.seed, models.GaussianProcess(**self.parameters).max_samples)
+        table, features = joined.table, joined.ground.features
+        found, predictions = models.joint.learn(self.job, joined, variances, bands, self.parameters, self.seasons)
+        tables.write_table(workspace.state("train", f"{self.job.name}.parquet"), predictions)
+        for model in models.kept(self.job, self.seasons):
+            estimator = found[model.season]
+            own = table if model.model == "comprehensive" else table[table["season"] == model.season]
+            judged = predictions[predictions["model"] == model.model]
+            judged = judged if model.model == "comprehensive" else judged[judged["season"] == model.season]
+            about = models.describe(model, estimator, own, features, self.units, judged)
+            model_store.store(workspace, model, estimator, about)

@@ -17,6 +17,7 @@ from soilscale.cube import FILLED
 from soilscale.engine import payloads
 from soilscale.engine.output import Workspace
 from soilscale.engine.payloads import Arrays, Piece
+from soilscale.engine.units import Task
 from soilscale.grid import Grid, Tile
 from soilscale.maps import MONTH, SEASON, Offsets
 from soilscale.schema import (
@@ -76,39 +77,43 @@ class Slot:
     months: tuple[int, ...]
 
 
-def predict(
-    workspace: Workspace,
-    recipe: Recipe,
-    tile: Tile,
-    slot: Slot,
-    model: tuple[str, str],
-    known: applicability_index.Measured | None,
-) -> Arrays:
-    """Predict a tile with its season's model, given by folder and version, from the mean features of a slot's months.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictTile(Task):
+    """Predict a tile with its season's model, from the mean features of a slot's months."""
 
-    The prediction and its flags are written, and where it is known how dissimilar the features are to those of
-    training; block means are kept.
-    """
-    features, filled = mean_features(workspace, recipe, tile, slot)
-    within = inside(recipe, tile)
-    predictor, cold = model_store.load(*model), frozen(workspace, recipe, tile, slot)
-    prediction = maps.predict(
-        predictor, features, within & ~masked(recipe, cold), surface(recipe, tile, slot, predictor)
-    )
-    there = np.isfinite(prediction)
-    flags = np.where(filled & there, Quality.GAP_FILLED, 0) | np.where(within, 0, Quality.OUTSIDE)
-    flags |= np.where(cold & (there if recipe.soil.frozen == "flag" else within), Quality.FROZEN, 0)
-    if recipe.comprehensive:
-        flags |= np.where(there, Quality.COMPREHENSIVE, 0)
-    means, _ = kernels.block_mean(prediction, recipe.grid.ratio)
-    place = (slot.index, *tile.fine)
-    if known is not None:
-        index = maps.dissimilarity(applicability_index.read(workspace, known), features, there)
-        storage.write_region(workspace.maps, slot.group, APPLICABILITY, index, place)
-        flags |= np.where(index > 1, Quality.EXTRAPOLATED, 0)
-    storage.write_region(workspace.maps, slot.group, PREDICTION, prediction, place)
-    storage.write_region(workspace.maps, slot.group, PREDICTION_QUALITY, flags.astype("uint8"), place)
-    return {PREDICTION: means.astype("float32")}
+    recipe: Recipe
+    tile: Tile
+    slot: Slot
+    model: tuple[str, str]
+    """Its folder and version."""
+    known: applicability_index.Measured | None
+    """Where it was measured how dissimilar features are to those of training."""
+
+    def run(self, workspace: Workspace) -> Arrays:
+        """Write prediction, flags and, where it is known, the dissimilarity; block means are kept."""
+        features, filled = mean_features(workspace, self.recipe, self.tile, self.slot)
+        within = inside(self.recipe, self.tile)
+        predictor, cold = model_store.load(*self.model), frozen(workspace, self.recipe, self.tile, self.slot)
+        prediction = maps.predict(
+            predictor,
+            features,
+            within & ~masked(self.recipe, cold),
+            surface(self.recipe, self.tile, self.slot, predictor),
+        )
+        there = np.isfinite(prediction)
+        flags = np.where(filled & there, Quality.GAP_FILLED, 0) | np.where(within, 0, Quality.OUTSIDE)
+        flags |= np.where(cold & (there if self.recipe.soil.frozen == "flag" else within), Quality.FROZEN, 0)
+        if self.recipe.comprehensive:
+            flags |= np.where(there, Quality.COMPREHENSIVE, 0)
+        means, _ = kernels.block_mean(prediction, self.recipe.grid.ratio)
+        place = (self.slot.index, *self.tile.fine)
+        if self.known is not None:
+            index = maps.dissimilarity(applicability_index.read(workspace, self.known), features, there)
+            storage.write_region(workspace.maps, self.slot.group, APPLICABILITY, index, place)
+            flags |= np.where(index > 1, Quality.EXTRAPOLATED, 0)
+        storage.write_region(workspace.maps, self.slot.group, PREDICTION, prediction, place)
+        storage.write_region(workspace.maps, self.slot.group, PREDICTION_QUALITY, flags.astype("uint8"), place)
+        return {PREDICTION: means.astype("float32")}
 
 
 def surface(recipe: Recipe, tile: Tile, slot: Slot, predictor: models.Predictor) -> Array | None:
@@ -199,50 +204,83 @@ def _around(workspace: Workspace, recipe: Recipe, name: str, tile: Tile, index: 
     ]
 
 
-def residual(workspace: Workspace, recipe: Recipe, slot: Slot, pieces: Sequence[Piece]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SolveResidual(Task):
     """Solve for the surface that shifts a map to the coarse observation, over the whole area at once."""
-    means = np.full(recipe.grid.shape, np.nan, "float32")
-    for piece, kept in payloads.read(workspace, pieces):
-        means[piece.rows, piece.columns] = kept[PREDICTION]
-    nodes = kernels.residual_nodes(observation(workspace, recipe, slot) - means, recipe.grid.ratio)
-    storage.write_region(workspace.maps, maps.NODES[slot.group], RESIDUAL, nodes, (slot.index,))
+
+    recipe: Recipe
+    slot: Slot
+    pieces: tuple[Piece, ...]
+    """Block means of the tiles."""
+
+    def run(self, workspace: Workspace) -> None:
+        """Write the nodes of the surface."""
+        means = np.full(self.recipe.grid.shape, np.nan, "float32")
+        for piece, kept in payloads.read(workspace, self.pieces):
+            means[piece.rows, piece.columns] = kept[PREDICTION]
+        nodes = kernels.residual_nodes(observation(workspace, self.recipe, self.slot) - means, self.recipe.grid.ratio)
+        storage.write_region(workspace.maps, maps.NODES[self.slot.group], RESIDUAL, nodes, (self.slot.index,))
 
 
-def conserve(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConserveTile(Task):
     """Shift a tile's prediction to the coarse observation."""
-    nodes = storage.read_region(workspace.maps, maps.NODES[slot.group], RESIDUAL, (slot.index,))
-    place = (slot.index, *tile.fine)
-    prediction = storage.read_region(workspace.maps, slot.group, PREDICTION, place).astype("float64")
-    flags = storage.read_region(workspace.maps, slot.group, PREDICTION_QUALITY, place)
-    observed = observation(workspace, recipe, slot, tile.coarse)
-    between = limits(workspace, recipe, tile, slot, observed)
-    around = kernels.nodes_around(nodes, tile.coarse)
-    values, quality = maps.finish(prediction, observed, around, recipe.grid.ratio, between, conserve=recipe.conserve)
-    quality = (quality | flags).astype("uint8")
-    if recipe.soil.frozen == "unobserved":
-        values, quality = maps.thaw(values, quality)
-    storage.write_region(workspace.maps, slot.group, MAP, values, place)
-    storage.write_region(workspace.maps, slot.group, QUALITY, quality, place)
-    if recipe.residual:
-        storage.write_region(workspace.maps, slot.group, RESIDUAL, (values - prediction).astype("float32"), place)
-    if recipe.offsets is not None:
-        both = maps.ends(values, quality, recipe.offsets, between)
-        for name, end in zip(maps.ENDS, both, strict=True):
-            storage.write_region(workspace.maps, slot.group, name, end, place)
+
+    recipe: Recipe
+    tile: Tile
+    slot: Slot
+
+    def run(self, workspace: Workspace) -> None:
+        """Write the map, its quality and its further layers."""
+        nodes = storage.read_region(workspace.maps, maps.NODES[self.slot.group], RESIDUAL, (self.slot.index,))
+        place = (self.slot.index, *self.tile.fine)
+        prediction = storage.read_region(workspace.maps, self.slot.group, PREDICTION, place).astype("float64")
+        flags = storage.read_region(workspace.maps, self.slot.group, PREDICTION_QUALITY, place)
+        observed = observation(workspace, self.recipe, self.slot, self.tile.coarse)
+        between = limits(workspace, self.recipe, self.tile, self.slot, observed)
+        around = kernels.nodes_around(nodes, self.tile.coarse)
+        values, quality = maps.finish(
+            prediction, observed, around, self.recipe.grid.ratio, between, conserve=self.recipe.conserve
+        )
+        quality = (quality | flags).astype("uint8")
+        if self.recipe.soil.frozen == "unobserved":
+            values, quality = maps.thaw(values, quality)
+        storage.write_region(workspace.maps, self.slot.group, MAP, values, place)
+        storage.write_region(workspace.maps, self.slot.group, QUALITY, quality, place)
+        if self.recipe.residual:
+            storage.write_region(
+                workspace.maps, self.slot.group, RESIDUAL, (values - prediction).astype("float32"), place
+            )
+        if self.recipe.offsets is not None:
+            both = maps.ends(values, quality, self.recipe.offsets, between)
+            for name, end in zip(maps.ENDS, both, strict=True):
+                storage.write_region(workspace.maps, self.slot.group, name, end, place)
 
 
-def season(workspace: Workspace, tile: Tile, index: int, months: Sequence[int], optional: Sequence[str]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldSeason(Task):
     """Fold a season's monthly maps of a tile into one; further layers are the means of the months'."""
 
-    def read(name: str) -> list[Array]:
-        return [storage.read_region(workspace.maps, MONTH, name, (month, *tile.fine)) for month in months]
+    tile: Tile
+    index: int
+    """Of the season in the store."""
+    months: tuple[int, ...]
+    """Indices of its months."""
+    optional: tuple[str, ...]
+    """Further layers."""
 
-    mean, quality = maps.fold_season(read(MAP), read(QUALITY))
-    storage.write_region(workspace.maps, SEASON, MAP, mean, (index, *tile.fine))
-    storage.write_region(workspace.maps, SEASON, QUALITY, quality, (index, *tile.fine))
-    for name in optional:
-        layer = np.mean(read(name), axis=0, dtype="float64").astype("float32")
-        storage.write_region(workspace.maps, SEASON, name, layer, (index, *tile.fine))
+    def run(self, workspace: Workspace) -> None:
+        """Write the seasonal map."""
+
+        def read(name: str) -> list[Array]:
+            return [storage.read_region(workspace.maps, MONTH, name, (month, *self.tile.fine)) for month in self.months]
+
+        mean, quality = maps.fold_season(read(MAP), read(QUALITY))
+        storage.write_region(workspace.maps, SEASON, MAP, mean, (self.index, *self.tile.fine))
+        storage.write_region(workspace.maps, SEASON, QUALITY, quality, (self.index, *self.tile.fine))
+        for name in self.optional:
+            layer = np.mean(read(name), axis=0, dtype="float64").astype("float32")
+            storage.write_region(workspace.maps, SEASON, name, layer, (self.index, *self.tile.fine))
 
 
 @dataclass(frozen=True)
@@ -268,31 +306,49 @@ class Edition:
         return self.every, self.identifier, self.version, name
 
 
-def publish_map(workspace: Workspace, fine: Grid, edition: Edition, index: int) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishMap(Task):
     """Write a whole map and its quality layer as COGs, and the item that describes them; an empty map has none.
 
     One tile at a time is read, and the files are made on the worker's disk, so that memory does not go with the area.
     """
-    if not any(np.isfinite(values).any() for _, values in _tiles(workspace, fine, edition, MAP, index)):
-        return
-    files, counts = {}, maps.count_flags(part for _, part in _tiles(workspace, fine, edition, QUALITY, index))
-    for band in (publish.MAP_BAND, publish.QUALITY_BAND, *(publish.OPTIONAL_BANDS[name] for name in edition.optional)):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"{band.name}.tif"
-            pieces = _tiles(workspace, fine, edition, band.name, index)
-            found = publish.write_cog(path, pieces, fine.fine, band, {"SOILSCALE_ID": edition.identifier})
-            storage.write_file(workspace.published(*edition.place(path.name)), path)
-        files[band.name] = (f"./{band.name}.tif", band, found)
-    told = publish.item(
-        edition.identifier,
-        edition.collection,
-        fine.fine,
-        edition.span,
-        files,
-        {**edition.properties, **_shares(*counts), "version": edition.version},
-        edition.sources,
-    )
-    storage.write_json(workspace.published(*edition.place(f"{edition.identifier}.json")), told)
+
+    fine: Grid
+    edition: Edition
+    index: int
+    """Of the map in the store."""
+
+    def run(self, workspace: Workspace) -> None:
+        """Write the files below the published maps."""
+        if not any(
+            np.isfinite(values).any() for _, values in _tiles(workspace, self.fine, self.edition, MAP, self.index)
+        ):
+            return
+        files, counts = (
+            {},
+            maps.count_flags(part for _, part in _tiles(workspace, self.fine, self.edition, QUALITY, self.index)),
+        )
+        for band in (
+            publish.MAP_BAND,
+            publish.QUALITY_BAND,
+            *(publish.OPTIONAL_BANDS[name] for name in self.edition.optional),
+        ):
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / f"{band.name}.tif"
+                pieces = _tiles(workspace, self.fine, self.edition, band.name, self.index)
+                found = publish.write_cog(path, pieces, self.fine.fine, band, {"SOILSCALE_ID": self.edition.identifier})
+                storage.write_file(workspace.published(*self.edition.place(path.name)), path)
+            files[band.name] = (f"./{band.name}.tif", band, found)
+        told = publish.item(
+            self.edition.identifier,
+            self.edition.collection,
+            self.fine.fine,
+            self.edition.span,
+            files,
+            {**self.edition.properties, **_shares(*counts), "version": self.edition.version},
+            self.edition.sources,
+        )
+        storage.write_json(workspace.published(*self.edition.place(f"{self.edition.identifier}.json")), told)
 
 
 def _shares(flags: Mapping[Quality, int], masked: int) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from soilscale import models
 from soilscale.engine.output import Workspace
+from soilscale.engine.units import Task
 from soilscale.models import Job
 from soilscale.storage.tables import _parquet, give_back, row_groups, write_table
 from soilscale.tasks.model_store import store
@@ -18,26 +20,31 @@ FORMAT = 4
 """Version of what a fit writes; a change redoes every fit."""
 
 
-def fit(
-    workspace: Workspace,
-    job: Job,
-    features: Sequence[str],
-    units: Mapping[str, str],
-    options: Mapping[str, Any],
-) -> None:
-    """Fit one job; keep its predictions and, of a random one, the model and its description."""
-    split = rows_of(workspace, job, options["seed"], options["folds"])
-    fitting = {name: options[name] for name in ("parameters", "seed")}
-    predictions = models.judge(job, *split, features, **fitting)
-    del split
-    write_table(workspace.state("train", f"{job.name}.parquet"), predictions)
-    if job.split == "random":
-        rows = all_rows(workspace, job, options["seed"], options["folds"])
-        estimator = models.fit(job, rows, features, **fitting)
-        about = models.describe(job, estimator, rows, features, units, predictions)
-        del rows, predictions
-        give_back()
-        store(workspace, job, estimator, about)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitSingle(Task):
+    """Fit one job."""
+
+    job: Job
+    features: tuple[str, ...]
+    units: Mapping[str, str]
+    """Feature -> its unit."""
+    parameters: Mapping[str, Any]
+    seed: int
+    folds: int
+
+    def run(self, workspace: Workspace) -> None:
+        """Keep its predictions and, of a random one, the model and its description."""
+        split = rows_of(workspace, self.job, self.seed, self.folds)
+        predictions = models.judge(self.job, *split, self.features, parameters=self.parameters, seed=self.seed)
+        del split
+        write_table(workspace.state("train", f"{self.job.name}.parquet"), predictions)
+        if self.job.split == "random":
+            rows = all_rows(workspace, self.job, self.seed, self.folds)
+            estimator = models.fit(self.job, rows, self.features, parameters=self.parameters, seed=self.seed)
+            about = models.describe(self.job, estimator, rows, self.features, self.units, predictions)
+            del rows, predictions
+            give_back()
+            store(workspace, self.job, estimator, about)
 
 
 def predictions(url: str) -> pd.DataFrame:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import pandas as pd
 
 from soilscale import models, storage
 from soilscale.engine.output import Workspace
+from soilscale.engine.units import Task
 from soilscale.models import FOLD, Job
 from soilscale.seasons import ALL
 from soilscale.storage import tables as tables_storage
@@ -22,38 +23,46 @@ Parts = Mapping[str, Sequence[tuple[str, str, int]]]
 """Member -> stage and name of each table of its predictions, and the fold that it is of, -1 of the random split."""
 
 
-def fit(
-    workspace: Workspace,
-    job: Job,
-    seasons: Sequence[str],
-    parts: Parts,
-    columns: Mapping[str, Mapping[str, Sequence[str]]],
-    features: Sequence[str],
-    units: Mapping[str, str],
-    options: Mapping[str, Any],
-) -> None:
-    """Weigh the members on a worker; keep the predictions, and of each model its members, weights and description."""
-    table = models.stack.together({member: _predictions(workspace, found) for member, found in parts.items()})
-    judged = models.stack.judge(table, list(parts), job.algorithm, seasons, options["weights"])
-    del table
-    tables_storage.write_table(workspace.state(STACK, f"{job.name}.parquet"), judged.predictions)
-    for model in models.kept(job, seasons):
-        weights = dict(zip(parts, judged.stacks[model.season].weights_.tolist(), strict=True))
-        members = {
-            member: {"weight": weight, "features": list(columns[model.season][member])}
-            for member, weight in weights.items()
-        }
-        told = {"members": members, "features": list(features)}
-        storage.write_json(workspace.model(model.season, model.algorithm, model_store.MEMBERS), told)
-        rows = single_fits.all_rows(workspace, model, options["seed"], options["folds"])
-        scored = judged.predictions["model"] == model.model
-        if model.season != ALL:
-            scored &= judged.predictions["season"] == model.season
-        estimator = judged.stacks[model.season]
-        about = models.describe(model, estimator, rows, features, units, judged.predictions[scored])
-        held_out = int((judged.predictions[scored]["split"] == "random").sum())
-        about["rows"] = {**about["rows"], "validation": held_out}
-        storage.write_json(workspace.state(STACK, f"{model.name}.about.json"), about | {"members": weights})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeighMembers(Task):
+    """Weigh the members of a stack."""
+
+    job: Job
+    seasons: tuple[str, ...]
+    parts: Parts
+    columns: Mapping[str, Mapping[str, Sequence[str]]]
+    """Season -> member -> features that it takes."""
+    features: tuple[str, ...]
+    units: Mapping[str, str]
+    """Feature -> its unit."""
+    weights: str
+    """How members are weighed, see `models.stack.Stack`."""
+    seed: int
+    folds: int
+
+    def run(self, workspace: Workspace) -> None:
+        """Keep the predictions, and of each model its members, weights and description."""
+        table = models.stack.together({member: _predictions(workspace, found) for member, found in self.parts.items()})
+        judged = models.stack.judge(table, list(self.parts), self.job.algorithm, self.seasons, self.weights)
+        del table
+        tables_storage.write_table(workspace.state(STACK, f"{self.job.name}.parquet"), judged.predictions)
+        for model in models.kept(self.job, self.seasons):
+            shares = dict(zip(self.parts, judged.stacks[model.season].weights_.tolist(), strict=True))
+            members = {
+                member: {"weight": weight, "features": list(self.columns[model.season][member])}
+                for member, weight in shares.items()
+            }
+            told = {"members": members, "features": list(self.features)}
+            storage.write_json(workspace.model(model.season, model.algorithm, model_store.MEMBERS), told)
+            rows = single_fits.all_rows(workspace, model, self.seed, self.folds)
+            scored = judged.predictions["model"] == model.model
+            if model.season != ALL:
+                scored &= judged.predictions["season"] == model.season
+            estimator = judged.stacks[model.season]
+            about = models.describe(model, estimator, rows, self.features, self.units, judged.predictions[scored])
+            held_out = int((judged.predictions[scored]["split"] == "random").sum())
+            about["rows"] = {**about["rows"], "validation": held_out}
+            storage.write_json(workspace.state(STACK, f"{model.name}.about.json"), about | {"members": shares})
 
 
 def _predictions(workspace: Workspace, parts: Sequence[tuple[str, str, int]]) -> pd.DataFrame:

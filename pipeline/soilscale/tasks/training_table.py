@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import pandas as pd
 import pyarrow as pa
@@ -11,24 +10,41 @@ import pyarrow.compute as pc
 
 from soilscale import models, samples, storage
 from soilscale.engine.output import Workspace
+from soilscale.engine.units import Task
 from soilscale.schema import COARSE
 from soilscale.seasons import ALL, Seasons
 from soilscale.storage.tables import _parquet, give_back, write_table
 
 
-def draw(
-    workspace: Workspace,
-    name: str,
-    target: str,
-    features: Sequence[str],
-    seasons: Seasons,
-    rows: tuple[int, int],
-    options: Mapping[str, Any],
-) -> None:
-    """Draw the training rows of some months, given as first and last index in time, the last exclusive."""
-    coarse = storage.open_group(workspace.cube, COARSE).isel(time=slice(*rows)).load()
-    table = samples.draw(coarse, target, features, seasons, **options)
-    write_table(workspace.state("samples", f"{name}.parquet"), table)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawRows(Task):
+    """Draw the training rows of some months."""
+
+    name: str
+    """Of the unit: its first and last month."""
+    target: str
+    features: tuple[str, ...]
+    seasons: Seasons
+    rows: tuple[int, int]
+    """First and last index in time, the last exclusive."""
+    min_valid_fraction: float
+    seed: int
+    block: int
+    """Coarse cells along the side of a block."""
+
+    def run(self, workspace: Workspace) -> None:
+        """Write the rows below `state/`."""
+        coarse = storage.open_group(workspace.cube, COARSE).isel(time=slice(*self.rows)).load()
+        table = samples.draw(
+            coarse,
+            self.target,
+            self.features,
+            self.seasons,
+            min_valid_fraction=self.min_valid_fraction,
+            seed=self.seed,
+            block=self.block,
+        )
+        write_table(workspace.state("samples", f"{self.name}.parquet"), table)
 
 
 def counts(url: str) -> pd.DataFrame:
