@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test test-deploy profiles modules chart browser docs clean
+.PHONY: help setup demo check test test-long test-deploy profiles modules chart browser docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -34,9 +34,12 @@ check: $(INSTALLED) ## style, types, and the layers of modules
 	$(BIN)/lint-imports
 
 # Each process of tests has one core; more threads of linear algebra would spin for theirs.
-test test-deploy: export OMP_NUM_THREADS := 1
+test test-long test-deploy: export OMP_NUM_THREADS := 1
 test: check browser ## check, then every test
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+test-long: check ## the proofs that `make test` does with one seed, with others
+	$(BIN)/pytest -m long -n $(PROCESSES)
 
 test-deploy: check ## every proof of image and chart, the longer ones and those in containers too
 	$(BIN)/pytest -m "" -n $(PROCESSES) --dist loadfile $(wildcard $(DEPLOYED:%=tests/test_%.py))

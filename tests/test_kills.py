@@ -136,7 +136,7 @@ def reach(strike: Strike, state: Path, process: Popen[bytes]) -> bool:
     return process.poll() is None
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))])
 def test_kills_lose_nothing_that_was_marked(
     config: Path, output: Path, frail: Cluster, tmp_path: Path, seed: int
 ) -> None:
