@@ -258,7 +258,8 @@ def test_threads_that_begin_at_once_import_what_they_need_whole(workspace: Works
     script = """
 import pickle, sys, threading
 from importlib import import_module
-from soilscale.engine import scheduler as dispatch
+sys.path.insert(0, sys.argv[2])
+from soilscale.engine import scheduler
 from calls import calling
 from soilscale.engine.output import Workspace
 
@@ -267,7 +268,7 @@ def work(workspace, name):
 
 def perform(name):
     meet.wait()
-    receipts.extend(dispatch._perform(pickle.dumps(("run", workspace, [calling("stage", name, "0" * 16, work, name)]))))
+    receipts.extend(scheduler._perform(pickle.dumps(("run", workspace, [calling("stage", name, "0" * 16, work, name)]))))
 
 names = ["soilscale.storage.arrays", "zarr.codecs.zstd", "zarr.core.group", "zarr.core.array"]
 workspace, meet, receipts = Workspace(sys.argv[1]), threading.Barrier(len(names)), []
@@ -280,7 +281,7 @@ for thread in threads:
     thread.join()
 assert [receipt.outcome for receipt in receipts] == ["done"] * len(names), receipts
 """
-    command = [sys.executable, "-W", "ignore", "-c", script, workspace.output]
+    command = [sys.executable, "-W", "ignore", "-c", script, workspace.output, str(Path(__file__).parent)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
