@@ -259,16 +259,16 @@ def test_threads_that_begin_at_once_import_what_they_need_whole(workspace: Works
 import pickle, sys, threading
 from importlib import import_module
 sys.path.insert(0, sys.argv[2])
-from soilscale.engine import scheduler
 from calls import calling
 from soilscale.engine.output import Workspace
+from soilscale.engine.scheduler import _perform as do
 
 def work(workspace, name):
     import_module(name)
 
 def perform(name):
     meet.wait()
-    receipts.extend(scheduler._perform(pickle.dumps(("run", workspace, [calling("stage", name, "0" * 16, work, name)]))))
+    receipts.extend(do(pickle.dumps(("run", workspace, [calling("stage", name, "0" * 16, work, name)]))))
 
 names = ["soilscale.storage.arrays", "zarr.codecs.zstd", "zarr.core.group", "zarr.core.array"]
 workspace, meet, receipts = Workspace(sys.argv[1]), threading.Barrier(len(names)), []
