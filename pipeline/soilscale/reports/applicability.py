@@ -52,8 +52,13 @@ def shares(maps: xr.Dataset, season_of: Seasons) -> pd.DataFrame:
     """
     counts = _count(maps, None, season_of)
     rows = [
-        (season, found.beyond / found.n.sum(), found.index.sum() / found.n.sum(), int(found.n.sum()))
-        for season, found in counts.items()
+        (
+            season,
+            season_counts.beyond / season_counts.n.sum(),
+            season_counts.index.sum() / season_counts.n.sum(),
+            int(season_counts.n.sum()),
+        )
+        for season, season_counts in counts.items()
     ]
     return pd.DataFrame(rows, columns=["season", "outside", "index", "n"])
 
@@ -74,10 +79,12 @@ def errors(maps: xr.Dataset, known: xr.DataArray, season_of: Seasons) -> pd.Data
         season, quantile (upper end of the bin, 0..1), index (mean), rmse (m3 m-3), n.
     """
     rows = []
-    for season, found in _count(maps, known, season_of).items():
-        below = np.cumsum(found.n) - found.n / 2
-        bins = np.minimum((below / found.n.sum() * BINS).astype(int), BINS - 1)
-        n, index, squares = (np.bincount(bins, part, BINS) for part in (found.n, found.index, found.squares))
+    for season, season_counts in _count(maps, known, season_of).items():
+        below = np.cumsum(season_counts.n) - season_counts.n / 2
+        bins = np.minimum((below / season_counts.n.sum() * BINS).astype(int), BINS - 1)
+        n, index, squares = (
+            np.bincount(bins, part, BINS) for part in (season_counts.n, season_counts.index, season_counts.squares)
+        )
         rows += [
             (season, (place + 1) / BINS, index[place] / n[place], np.sqrt(squares[place] / n[place]), int(n[place]))
             for place in np.flatnonzero(n)

@@ -79,12 +79,12 @@ def comparison(
     rows = []
     for algorithm in sorted(pd.unique(predictions["algorithm"])):
         for split in sorted(pd.unique(predictions["split"])):
-            own = predictions[(predictions["algorithm"] == algorithm) & (predictions["split"] == split)]
-            parts = {season: found for season in order if len(found := _pairs(own, blocks, season))}
+            split_rows = predictions[(predictions["algorithm"] == algorithm) & (predictions["split"] == split)]
+            parts = {season: matched for season in order if len(matched := _pairs(split_rows, blocks, season))}
             if len(parts) > 1:
                 parts[ALL] = pd.concat(parts.values(), ignore_index=True)
             for season, pairs in parts.items():
-                rows += [(season, algorithm, split, *one) for one in _compared(pairs, seed)]
+                rows += [(season, algorithm, split, *compared) for compared in _compared(pairs, seed)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.sort_values("season", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 

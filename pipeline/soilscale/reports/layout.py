@@ -154,8 +154,8 @@ def heading(column: str) -> str:
     if column not in HEADINGS and column.startswith(COUNT):
         return "n"
     name = column.removesuffix(NORMALISED)
-    told = HEADINGS.get(name, name.replace("_", " "))
-    return told if name == column else f"{told}, 0 to 1"
+    title = HEADINGS.get(name, name.replace("_", " "))
+    return title if name == column else f"{title}, 0 to 1"
 
 
 def explanation(column: str) -> str:
@@ -177,12 +177,12 @@ def _wide(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
         return first[keys].assign(**columns)
     counts = frame.set_index([*keys, "metric"])["n"].to_dict()
     common = dict(zip(entries, first["n"], strict=True))
-    own = {name: [counts.get((*entry, name), common[entry]) for entry in entries] for name in columns}
+    counted = {name: [counts.get((*entry, name), common[entry]) for entry in entries] for name in columns}
     beside: dict[str, list[float]] = {}
     for name, following in zip(columns, [*list(columns)[1:], None], strict=True):
         beside[name] = columns[name]
-        if own[name] != list(common.values()) and (following is None or own[following] != own[name]):
-            beside[f"{COUNT}{name}"] = own[name]
+        if counted[name] != list(common.values()) and (following is None or counted[following] != counted[name]):
+            beside[f"{COUNT}{name}"] = counted[name]
     return first[keys].assign(**beside, n=first["n"])
 
 

@@ -169,9 +169,9 @@ def _cards(context: Context, accuracy: pd.DataFrame, verdicts: Sequence[summary.
             yield f"RMSE of the maps against {verdict.reference}, m³ m⁻³", layout.number("rmse", verdict.own)
     scale = f"at {context.cell_sides[0]} on held-out blocks"
     for key, label in (("rmse_blocked", f"RMSE of the models {scale}, m³ m⁻³"), ("r2_blocked", f"R² {scale}")):
-        told = summary.headline(accuracy, key)
-        if told:
-            yield label, told
+        value = summary.headline(accuracy, key)
+        if value:
+            yield label, value
 
 
 def _seasons(context: Context) -> int:
@@ -207,42 +207,46 @@ def _explained(context: Context) -> list[str]:
     if importance is None or not len(importance):
         return []
     algorithm = str(importance["algorithm"].iloc[0])
-    told = f"Importance and ablation are those of the {words(algorithm)}"
+    sentence = f"Importance and ablation are those of the {words(algorithm)}"
     makers = {context.algorithm} if isinstance(context.algorithm, str) else set(context.algorithm.values())
     others = sorted(makers - {algorithm})
     return [
-        f"{told}, not of the {summary.listed([words(name) for name in others])} of the maps." if others else f"{told}."
+        f"{sentence}, not of the {summary.listed([words(name) for name in others])} of the maps."
+        if others
+        else f"{sentence}."
     ]
 
 
 def _tables(context: Context) -> dict[str, pd.DataFrame]:
     """Tables of the page that have rows, by name: those given, and those that the context's other fields make."""
-    given = dict(context.tables)
-    if "sensors" in given:
-        rows = given["sensors"][~given["sensors"]["statistic"].isin(COUNTS.values())]
-        given["sensors"] = rows.rename(columns={"statistic": "metric"})
-    given["splits"] = _splits(context)
-    given["failed"] = pd.DataFrame(list(context.failed), columns=["unit", "why"])
-    given |= {"findings": context.findings, "inputs": context.inputs}
+    frames = dict(context.tables)
+    if "sensors" in frames:
+        rows = frames["sensors"][~frames["sensors"]["statistic"].isin(COUNTS.values())]
+        frames["sensors"] = rows.rename(columns={"statistic": "metric"})
+    frames["splits"] = _splits(context)
+    frames["failed"] = pd.DataFrame(list(context.failed), columns=["unit", "why"])
+    frames |= {"findings": context.findings, "inputs": context.inputs}
     gaps = [(name, len(months), ", ".join(months)) for name, months in context.without_input.items()]
-    given["without_input"] = pd.DataFrame(gaps, columns=["source", "months", "which"])
-    given["flags"] = _flags(context)
+    frames["without_input"] = pd.DataFrame(gaps, columns=["source", "months", "which"])
+    frames["flags"] = _flags(context)
     items = [(name, context.collections.get(name, ""), number) for name, number in context.items.items()]
-    given["items"] = pd.DataFrame(items, columns=["source", "collection", "items"])
+    frames["items"] = pd.DataFrame(items, columns=["source", "collection", "items"])
     metrics = [(layout.heading(name), layout.explanation(name)) for name in SCORES]
-    given["metrics"] = pd.DataFrame(metrics, columns=["metric", "meaning"])
+    frames["metrics"] = pd.DataFrame(metrics, columns=["metric", "meaning"])
     masked = [(name, 100 * share) for name, share in context.masked.items()]
-    given["masked"] = pd.DataFrame(masked, columns=["source", "share"])
-    given["versions"] = pd.DataFrame(list(context.versions.items()), columns=["package", "version"])
-    return {name: frame for name, frame in given.items() if len(frame)}
+    frames["masked"] = pd.DataFrame(masked, columns=["source", "share"])
+    frames["versions"] = pd.DataFrame(list(context.versions.items()), columns=["package", "version"])
+    return {name: frame for name, frame in frames.items() if len(frame)}
 
 
 def _missing(context: Context) -> str:
     """What is missing, in words."""
-    told = summary.missing_words(context.failed_units, context.without_input)
+    failures = summary.missing_words(context.failed_units, context.without_input)
     empty, masked = summary.empty_words(context.empty, _valued(context)), summary.masked_words(context.masked)
     frozen = summary.frozen_words(context.frozen, _valued(context))
-    return " ".join(filter(None, (told, empty, frozen, masked, summary.quality_words(context.flags, _valued(context)))))
+    return " ".join(
+        filter(None, (failures, empty, frozen, masked, summary.quality_words(context.flags, _valued(context))))
+    )
 
 
 def _valued(context: Context) -> int:
@@ -294,11 +298,11 @@ def _parts(context: Context, tables: Mapping[str, pd.DataFrame], number: Mapping
 def _entries(
     context: Context,
     tables: Mapping[str, pd.DataFrame],
-    wanted: Sequence[sections.Figure | sections.Table],
+    entries: Sequence[sections.Figure | sections.Table],
     number: Mapping[str, Iterator[int]],
 ) -> Iterator[Entry]:
     """Figures and tables of a section that there are, numbered."""
-    for entry in wanted:
+    for entry in entries:
         if isinstance(entry, sections.Figure):
             if entry.name in context.figures:
                 image = b64encode(context.figures[entry.name]).decode("ascii")

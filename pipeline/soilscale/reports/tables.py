@@ -71,8 +71,8 @@ def accuracy(predictions: pd.DataFrame, seasons: Iterable[str] = ()) -> pd.DataF
     """
     keys = ["season", "algorithm", "model", "split"]
     tally: Tally = {}
-    own = predictions[[*keys, "observed", "predicted"]]
-    for (season, *rest), rows in own.groupby(keys, sort=False, observed=True):
+    scored = predictions[[*keys, "observed", "predicted"]]
+    for (season, *rest), rows in scored.groupby(keys, sort=False, observed=True):
         add(tally, str(season), tuple(map(str, rest)), moments(rows["observed"], rows["predicted"]))
     order = dict.fromkeys([*seasons, *map(str, pd.unique(predictions["season"]))])
     return long_form(tally, keys, order, count=True)
@@ -150,8 +150,8 @@ def truth(
         observed = field(coarse, month)
         for piece in pieces(next(iter(maps.values()), known), ratio):
             fields = {name: field(array, month, piece) for name, array in maps.items()}
-            found = beside_truth(field(known, month, piece), observed, ratio, fields, piece)
-            for name, part in found.items():
+            by_method = beside_truth(field(known, month, piece), observed, ratio, fields, piece)
+            for name, part in by_method.items():
                 add(tally, season_of.name(month), (name,), part)
     for month, name, part in others:
         add(tally, season_of.name(month), (name,), part)
@@ -334,7 +334,7 @@ def long_form(
     ordered = sorted(tally.items(), key=lambda entry: rank[entry[0][0]])
     chosen = tuple(metrics)
     rows: list[tuple[Any, ...]] = [
-        (*key, metric, told(metric, found), found.n) for key, found in ordered for metric in chosen
+        (*key, metric, told(metric, stats), stats.n) for key, stats in ordered for metric in chosen
     ]
     table = pd.DataFrame(rows, columns=[*keys, "metric", "value", "n"])
     return table if count else table.drop(columns="n")

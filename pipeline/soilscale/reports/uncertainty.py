@@ -58,13 +58,13 @@ def blocked_errors(predictions: pd.DataFrame, algorithms: Mapping[str, str]) -> 
         Season -> algorithm.
     """
     blocked = predictions[predictions["split"] == "blocked"]
-    found = {}
+    errors = {}
     for season, algorithm in algorithms.items():
         rows = blocked[(blocked["season"] == season) & (blocked["algorithm"] == algorithm)]
-        own = rows[rows["model"] == "seasonal"]
-        rows = own if len(own) else rows
-        found[season] = (rows["observed"] - rows["predicted"]).to_numpy("float64")
-    return found | {ALL: np.concatenate([np.empty(0), *found.values()])}
+        seasonal = rows[rows["model"] == "seasonal"]
+        rows = seasonal if len(seasonal) else rows
+        errors[season] = (rows["observed"] - rows["predicted"]).to_numpy("float64")
+    return errors | {ALL: np.concatenate([np.empty(0), *errors.values()])}
 
 
 def coverage(maps: xr.Dataset, known: xr.DataArray, level: float, season_of: Seasons) -> pd.DataFrame:

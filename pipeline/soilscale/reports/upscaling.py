@@ -87,8 +87,8 @@ def _upscaled_fields(
         mean, valid = kernels.block_mean(observed, UPSCALING)
         means = np.where(valid >= LEAST_VALID, mean, np.nan)
         fields = {NEAREST: nearest(means, UPSCALING), BILINEAR: kernels.bilinear(means, UPSCALING)}
-        for name, own in rows.groupby("algorithm", sort=False, observed=True):
-            predicted = _whole_blocks(_on_grid(own, coarse))
+        for name, algorithm_rows in rows.groupby("algorithm", sort=False, observed=True):
+            predicted = _whole_blocks(_on_grid(algorithm_rows, coarse))
             fields[str(name)], _ = kernels.conserve(predicted, means, UPSCALING, *limits)
         if method(algorithm) == BEST and not isinstance(algorithm, str):
             fields[BEST] = fields[algorithm[season]]

@@ -160,8 +160,8 @@ def scatter(predictions: pd.DataFrame, algorithm: Algorithm, seasons: Sequence[s
     range_ = shared_range(rows[["observed", "predicted"]])
     counts = []
     for axes, season in zip(grid.flat, seasons, strict=False):
-        own = rows[rows["season"] == season]
-        counts.append(density(axes, own["observed"], own["predicted"], range_))
+        season_rows = rows[rows["season"] == season]
+        counts.append(density(axes, season_rows["observed"], season_rows["predicted"], range_))
         axes.set_title(f"{words(season)} ({words(of[season])})", fontsize=8)
     for axes in list(grid.flat)[len(seasons) :]:
         axes.set_visible(False)
@@ -186,10 +186,10 @@ def shared_range(values: pd.DataFrame) -> tuple[float, float]:
 def density(axes: Axes, first: pd.Series[float], second: pd.Series[float], range_: tuple[float, float]) -> Any:
     """Draw the density of pairs, the line of equality and the scores; the hexagons."""
     observed, predicted = first.to_numpy(dtype=float), second.to_numpy(dtype=float)
-    found = np.isfinite(observed) & np.isfinite(predicted)
+    finite = np.isfinite(observed) & np.isfinite(predicted)
     hexagons = axes.hexbin(
-        observed[found],
-        predicted[found],
+        observed[finite],
+        predicted[finite],
         gridsize=32,
         extent=(*range_, *range_),
         mincnt=1,
@@ -202,7 +202,7 @@ def density(axes: Axes, first: pd.Series[float], second: pd.Series[float], range
         f"RMSE {scores['rmse']:.4f}",
         f"R² {scores['r2']:.2f}",
         f"R {scores['r']:.2f}",
-        f"n {found.sum():,}",
+        f"n {finite.sum():,}",
     )
     axes.text(
         0.04, 0.96, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=6.5, linespacing=1.35, bbox=HALO
@@ -217,9 +217,9 @@ def density(axes: Axes, first: pd.Series[float], second: pd.Series[float], range
 
 def note(axes: Axes, text: str) -> None:
     """Write at the upper left of a panel."""
-    told = text.replace("-", "\N{MINUS SIGN}")
+    written = text.replace("-", "\N{MINUS SIGN}")
     look: dict[str, Any] = {"va": "top", "fontsize": 6.5, "linespacing": 1.35, "bbox": HALO}
-    axes.text(0.04, 0.96, told, transform=axes.transAxes, **look)
+    axes.text(0.04, 0.96, written, transform=axes.transAxes, **look)
 
 
 @png
@@ -233,9 +233,9 @@ def skill_bars(table: pd.DataFrame) -> Figure:
     """
     metric = "rmse" if "rmse" in set(table["metric"]) else "r"
     rows = table[table["metric"] == metric]
-    seasons, found = list(pd.unique(rows["season"])), set(rows["method"])
-    algorithms = sorted(found - {NEAREST, BILINEAR})  # one colour each, whatever the reference
-    methods = [*(name for name in (NEAREST, BILINEAR) if name in found), *algorithms]
+    seasons, present = list(pd.unique(rows["season"])), set(rows["method"])
+    algorithms = sorted(present - {NEAREST, BILINEAR})  # one colour each, whatever the reference
+    methods = [*(name for name in (NEAREST, BILINEAR) if name in present), *algorithms]
     palette = {NEAREST: GREY, BILINEAR: DARK} | dict(zip(algorithms, SERIES, strict=False))
     figure = canvas(2.6)
     axes = figure.subplots()

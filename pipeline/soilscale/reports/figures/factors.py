@@ -160,10 +160,13 @@ def comparison(table: pd.DataFrame, metrics: Sequence[str] = ("rmse", "r2")) -> 
 def _intervals(axes: Axes, rows: pd.DataFrame, places: dict[tuple[str, str], int]) -> None:
     """Draw each difference as a point with its interval, the random split above the blocked."""
     for split, offset, colour in (("random", -0.18, PALE), ("blocked", 0.18, BLUE)):
-        own = rows[rows["split"] == split]
-        at = [places[season, name] + offset for season, name in zip(own["season"], own["algorithm"], strict=True)]
-        axes.hlines(at, own["lower"], own["upper"], color=colour, linewidth=1.4)
-        axes.plot(own["difference"], at, marker="o", markersize=3, color=colour, linestyle="none")
+        split_rows = rows[rows["split"] == split]
+        at = [
+            places[season, name] + offset
+            for season, name in zip(split_rows["season"], split_rows["algorithm"], strict=True)
+        ]
+        axes.hlines(at, split_rows["lower"], split_rows["upper"], color=colour, linewidth=1.4)
+        axes.plot(split_rows["difference"], at, marker="o", markersize=3, color=colour, linestyle="none")
     axes.axvline(0, color=INK, linewidth=0.7)
     axes.grid(axis="x")
     axes.xaxis.set_major_locator(MaxNLocator(5))

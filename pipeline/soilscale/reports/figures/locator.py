@@ -119,5 +119,5 @@ def orthographic(
 @cache
 def coastline() -> tuple[NDArray[np.float64], ...]:
     """Rings of the land, longitude and latitude in degrees, each of shape ``(n, 2)``: Natural Earth, public domain."""
-    told = json.loads(files("soilscale.reports.figures").joinpath("coastline.json").read_text(encoding="utf-8"))
-    return tuple(np.array(ring) for ring in told["rings"])
+    record = json.loads(files("soilscale.reports.figures").joinpath("coastline.json").read_text(encoding="utf-8"))
+    return tuple(np.array(ring) for ring in record["rings"])

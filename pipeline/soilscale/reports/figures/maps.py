@@ -129,19 +129,21 @@ def rmse_maps(fine: xr.DataArray, coarse: xr.DataArray, ratio: int, season_of: S
     crs
         CRS of both grids.
     """
-    found = season_rmse(fine, coarse, ratio, season_of)
+    by_season = season_rmse(fine, coarse, ratio, season_of)
     bounds = extent(thinned(fine))
-    seen = window([(rmse, bounds) for rmse, _ in found.values()])
-    wide = min(len(found), MOST_IN_ROW if shape(seen, crs) > TALL or len(found) > MOST_IN_ROW else MOST_IN_ROW // 2)
-    rows = -(-len(found) // wide)
+    seen = window([(rmse, bounds) for rmse, _ in by_season.values()])
+    wide = min(
+        len(by_season), MOST_IN_ROW if shape(seen, crs) > TALL or len(by_season) > MOST_IN_ROW else MOST_IN_ROW // 2
+    )
+    rows = -(-len(by_season) // wide)
     figure = canvas(rows * ((WIDTH - BAR_ROOM - LABEL_ROOM) / wide * shape(seen, crs) + 0.5) + 0.2, "compressed")
     grid: NDArray[Any] = figure.subplots(rows, wide, squeeze=False)
-    top = limits([rmse for rmse, _ in found.values()], (0, 98))[1]
-    for axes, (season, (rmse, months)) in zip(grid.flat, found.items(), strict=False):
+    top = limits([rmse for rmse, _ in by_season.values()], (0, 98))[1]
+    for axes, (season, (rmse, months)) in zip(grid.flat, by_season.items(), strict=False):
         image = paint(axes, rmse, bounds, seen, crs, ERROR, (0.0, top))
         axes.label_outer()
         axes.set_title(f"{words(season)}\n{_mean_square(rmse):.4f}, {months} months", linespacing=1.35)
-    for axes in list(grid.flat)[len(found) :]:
+    for axes in list(grid.flat)[len(by_season) :]:
         axes.set_visible(False)
     colour_bar(figure, image, list(grid.flat), f"RMSE, {UNIT}", extend="max")
     scale_bar(grid[0, 0], seen, crs)
@@ -227,11 +229,11 @@ def study_area(area: Area) -> Figure:
         lines = _classes(axes[-1], area.land_cover, seen, area.crs)
         _make_room(figure, max(0.0, 0.125 * lines - 0.4))
         titles.append("dominant land cover")
-    for letter, one, title in zip("abc"[:panels], axes, titles, strict=True):
-        one.set_title(f"({letter}) {title}", loc="left")
-        one.label_outer()
-        _outline(one, area.outline, area.crs)
-        _stations(one, area.stations, area.crs)
+    for letter, panel, title in zip("abc"[:panels], axes, titles, strict=True):
+        panel.set_title(f"({letter}) {title}", loc="left")
+        panel.label_outer()
+        _outline(panel, area.outline, area.crs)
+        _stations(panel, area.stations, area.crs)
     marked = area.stations is not None and len(area.stations) > 0
     locate(
         axes[0],
@@ -249,8 +251,8 @@ def study_area(area: Area) -> Figure:
 def _lonlat(bounds: Extent, crs: str) -> tuple[float, float, float, float]:
     """West, south, east, north of an extent, degrees."""
     left, right, bottom, top = bounds
-    found = transformer(crs, LONLAT).transform_bounds(left, bottom, right, top)
-    west, south, east, north = (float(side) for side in found)
+    degrees = transformer(crs, LONLAT).transform_bounds(left, bottom, right, top)
+    west, south, east, north = (float(side) for side in degrees)
     return west, south, east + 360 * (east < west), north
 
 

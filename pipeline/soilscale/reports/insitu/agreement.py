@@ -93,9 +93,9 @@ def pooled(
     """
     rows = [
         (season, name, *score)
-        for season, found in _by_season(pairs, season_of, min_years)
+        for season, pools in _by_season(pairs, season_of, min_years)
         for name, column in products.items()
-        for score in _scores(found, column)
+        for score in _scores(pools, column)
     ]
     return pd.DataFrame(rows, columns=["season", key, "metric", "value", "n", "unit"])
 
@@ -136,10 +136,10 @@ def gains(pairs: pd.DataFrame, season_of: Seasons, *, min_years: int = MIN_YEARS
     groups: list[tuple[Keys, pd.DataFrame]] = [(("", POOLED), pairs), *pairs.groupby(STATION, sort=True)]
     rows = [
         (*key, season, against, metric, value, n, unit)
-        for key, own in groups
-        for season, found in _by_season(own, season_of, min_years)
+        for key, group_pairs in groups
+        for season, pools in _by_season(group_pairs, season_of, min_years)
         for against in ("coarse", BILINEAR)
-        for metric, value, n, unit in _gains(found, against)
+        for metric, value, n, unit in _gains(pools, against)
     ]
     return pd.DataFrame(rows, columns=[*STATION, "season", "against", "metric", "value", "n", "unit"])
 
@@ -165,7 +165,9 @@ def station_baselines(
     """
     columns = {NEAREST: "coarse", BILINEAR: "bilinear", method(algorithm): "fine"}
     parts = [pooled(pairs, season_of, products=columns, key="method")]
-    parts += [pooled(own, season_of, products={name: "fine"}, key="method") for name, own in others.items()]
+    parts += [
+        pooled(other_pairs, season_of, products={name: "fine"}, key="method") for name, other_pairs in others.items()
+    ]
     table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     return table[table["metric"].isin(SCORES)].drop(columns=["n", "unit"]).reset_index(drop=True)
 
@@ -224,8 +226,8 @@ def _by_season(pairs: pd.DataFrame, season_of: Seasons, min_years: int) -> Itera
 
 def _moments(rows: pd.DataFrame, column: str, season: str) -> Moments:
     """Moments of a product and the stations in a season."""
-    own = rows if season == ALL else rows[rows["season"] == season]
-    return moments(own["observed"].astype(float), own[column].astype(float))
+    season_rows = rows if season == ALL else rows[rows["season"] == season]
+    return moments(season_rows["observed"].astype(float), season_rows[column].astype(float))
 
 
 def _scores(pools: Sequence[Pool], column: str) -> Iterator[tuple[str, float, int, str]]:
@@ -254,21 +256,21 @@ def _gains(pools: Sequence[Pool], against: str) -> Iterator[tuple[str, float, in
 def _distances(pool: Pool, column: str) -> dict[str, tuple[float, int]]:
     """Distance of a product from a perfect score, and n, by metric."""
     values, departures = pool.products[column]
-    found = {
+    distances = {
         "r": (1 - SCORES["r"].of(values), values.n),
         ANOMALY: (1 - SCORES["r"].of(departures), departures.n),
         "kl": (told("kl", values), values.n),
     }
     if pool.unit == VOLUME:
-        found |= {name: (abs(SCORES[name].of(values)), values.n) for name in ("bias", "rmse", "ubrmse")}
-        found[SLOPE] = abs(1 - slope(values)), values.n
-    return found
+        distances |= {name: (abs(SCORES[name].of(values)), values.n) for name in ("bias", "rmse", "ubrmse")}
+        distances[SLOPE] = abs(1 - slope(values)), values.n
+    return distances
 
 
-def slope(found: Moments) -> float:
+def slope(stats: Moments) -> float:
     """Slope of the least squares line that gives the product from the station; NaN where the station is constant."""
-    known = found.n > 1 and not math.isnan(SCORES["r2"].of(found))
-    return found.products / found.observed_squares if known else math.nan
+    known = stats.n > 1 and not math.isnan(SCORES["r2"].of(stats))
+    return stats.products / stats.observed_squares if known else math.nan
 
 
 def gain(ours: float, theirs: float) -> float:

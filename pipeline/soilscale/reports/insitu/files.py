@@ -129,8 +129,8 @@ def is_soil_moisture(name: str) -> bool:
     base = PurePosixPath(name).name
     if not base.lower().endswith(SUFFIX) or base.startswith("."):
         return False
-    found = FILE_NAME.search(base)
-    return found is None or found["variable"].lower() == "sm"
+    name_parts = FILE_NAME.search(base)
+    return name_parts is None or name_parts["variable"].lower() == "sm"
 
 
 def read_stm(data: bytes, name: str) -> pd.DataFrame:
@@ -267,13 +267,13 @@ def _fields(lines: Sequence[tuple[int, str]], widths: range, name: str) -> pd.Da
         How many words a line may have.
     """
     last, words = widths[-1], [line.split() for _, line in lines]
-    for (number, line), found in zip(lines, words, strict=True):
-        if len(found) not in widths:
+    for (number, line), line_words in zip(lines, words, strict=True):
+        if len(line_words) not in widths:
             raise DataError(
-                f"{name}, line {number} has {len(found)} words, expected {widths[0]} or {last}: {line[:80]!r}; "
+                f"{name}, line {number} has {len(line_words)} words, expected {widths[0]} or {last}: {line[:80]!r}; "
                 "download the file again"
             )
-    table = [found + [""] * (last - len(found)) for found in words]
+    table = [line_words + [""] * (last - len(line_words)) for line_words in words]
     return pd.DataFrame(table, index=pd.Index([number for number, _ in lines]), columns=pd.RangeIndex(last), dtype=str)
 
 
@@ -294,8 +294,8 @@ def _numbers(frame: pd.DataFrame, column: str, name: str) -> pd.Series[float]:
 
 def _times(text: pd.Series[str], name: str, form: str = "ISO8601") -> pd.Series[pd.Timestamp]:
     times = pd.to_datetime(text, utc=True, format=form, errors="coerce")
-    wanted = "2004-03-01, 2004-03-01T12:00 or 2004-03-01T12:00+08:00" if form == "ISO8601" else "2004/03/01 12:00"
-    _refuse(times.isna(), text, name, f"is no time; write {wanted}")
+    examples = "2004-03-01, 2004-03-01T12:00 or 2004-03-01T12:00+08:00" if form == "ISO8601" else "2004/03/01 12:00"
+    _refuse(times.isna(), text, name, f"is no time; write {examples}")
     return times.dt.tz_localize(None).astype("datetime64[ns]")
 
 

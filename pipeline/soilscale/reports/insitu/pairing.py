@@ -108,12 +108,12 @@ def seasonal(pairs: pd.DataFrame, season_of: Seasons, least: float, account: Acc
     starts = {time: season_of.start(np.datetime64(time)) for time in complete["time"].unique()}
     first = np.array([starts[time] for time in complete["time"]], dtype="datetime64[ns]")
     grouped = complete.assign(time=first).groupby([*STATION, "time", "season", "unit"], sort=True)[VALUES]
-    found = grouped.mean().assign(months=grouped.size()).reset_index()
-    needed = found["season"].map({name: least * len(months) for name, months in season_of.months.items()})
-    few = found["months"] < needed - 1e-9
-    for (network, station), rows in found[few].groupby(STATION):
+    means = grouped.mean().assign(months=grouped.size()).reset_index()
+    needed = means["season"].map({name: least * len(months) for name, months in season_of.months.items()})
+    few = means["months"] < needed - 1e-9
+    for (network, station), rows in means[few].groupby(STATION):
         account.add(str(network), str(station), "too few months in the season", len(rows), "seasons")
-    return found.loc[~few, PAIR].reset_index(drop=True)
+    return means.loc[~few, PAIR].reset_index(drop=True)
 
 
 def _series(monthly: pd.DataFrame, account: Account) -> pd.DataFrame:
@@ -170,9 +170,9 @@ def _located(series: pd.DataFrame, fine: xr.DataArray, crs: str, account: Accoun
     x, y = on_grid(places, crs, float(fine["x"].mean()))
     placed = places.assign(row=_cells(fine["y"].to_numpy(), y), column=_cells(fine["x"].to_numpy(), x))
     outside = (placed[["row", "column"]] < 0).any(axis=1)
-    for one, n in zip(placed[outside].itertuples(index=False), months[outside], strict=True):
-        where = f"longitude {one.longitude:.4f}, latitude {one.latitude:.4f}"
-        account.add(str(one.network), str(one.station), "outside the grid", int(n), "months", where)
+    for place, n in zip(placed[outside].itertuples(index=False), months[outside], strict=True):
+        where = f"longitude {place.longitude:.4f}, latitude {place.latitude:.4f}"
+        account.add(str(place.network), str(place.station), "outside the grid", int(n), "months", where)
     if outside.any():
         log.warning("stations outside the grid, left out: %s", ", ".join(labels(placed[outside])))
     return placed[~outside].reset_index(drop=True)
@@ -190,8 +190,8 @@ def inside(places: pd.DataFrame, crs: str, bounds: tuple[float, float, float, fl
     """
     left, bottom, right, top = bounds
     x, y = on_grid(places, crs, (left + right) / 2)
-    found: NDArray[np.bool_] = (left <= x) & (x <= right) & (bottom <= y) & (y <= top)
-    return found
+    within: NDArray[np.bool_] = (left <= x) & (x <= right) & (bottom <= y) & (y <= top)
+    return within
 
 
 def on_grid(places: pd.DataFrame, crs: str, middle: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -103,8 +103,8 @@ class Account:
         if frame.empty:
             return frame
         grouped = frame.groupby(["network", "station", "reason", "of"], sort=False)
-        found = grouped.agg(count=("count", "sum"), detail=("detail", _joined)).reset_index()
-        return found.sort_values(["network", "station"], kind="stable", ignore_index=True)[list(LEFT_OUT)]
+        entries = grouped.agg(count=("count", "sum"), detail=("detail", _joined)).reset_index()
+        return entries.sort_values(["network", "station"], kind="stable", ignore_index=True)[list(LEFT_OUT)]
 
 
 @dataclass(frozen=True)
@@ -151,8 +151,8 @@ def measured(tables: Iterable[tuple[str, pd.DataFrame | DataError]], rules: Rule
     if doubted:
         log.warning("stations with %s: %s; %s", PERCENT, ", ".join(dict.fromkeys(doubted)), REMEDY)
     empty = pd.DataFrame({column: pd.Series(dtype=object) for column in MONTHLY})
-    found = [part for part in parts if len(part)]
-    return Measured(pd.concat(found, ignore_index=True) if found else empty, account)
+    kept = [part for part in parts if len(part)]
+    return Measured(pd.concat(kept, ignore_index=True) if kept else empty, account)
 
 
 def _sensor(rows: pd.DataFrame, rules: Rules, account: Account) -> pd.DataFrame:
@@ -174,14 +174,14 @@ def _sensor(rows: pd.DataFrame, rules: Rules, account: Account) -> pd.DataFrame:
     values = rows[["time", "flag"]].assign(value=rows["value"] * (1.0 if factor is None else factor))
     values["value"] = values["value"].where(np.isfinite(rows["value"]) & ~rows["value"].isin(MISSING))
     for leave_out in (_missing, _flagged, _impossible, _repeated, _outliers):
-        values = leave_out(values, rules, unit, lambda *told, **more: account.add(network, station, *told, **more))
+        values = leave_out(values, rules, unit, lambda *entry, **more: account.add(network, station, *entry, **more))
     means = _means(values, _step(days), rules.min_valid_fraction)
     account.add(network, station, "too few days in the month", int(means.isna().sum()), "months")
     means = means.dropna()
     same = {column: rows[column].iloc[0] for column in ("network", "station", "depth_from", "depth_to", "sensor")}
     place = {axis: float(rows[axis].median()) for axis in ("longitude", "latitude")}
-    found = pd.DataFrame({"time": means.index.to_numpy(), "observed": means.to_numpy()})
-    return found.assign(**same, **place, unit=unit if factor is None else VOLUME)[list(MONTHLY)]
+    monthly = pd.DataFrame({"time": means.index.to_numpy(), "observed": means.to_numpy()})
+    return monthly.assign(**same, **place, unit=unit if factor is None else VOLUME)[list(MONTHLY)]
 
 
 def _missing(values: pd.DataFrame, rules: Rules, unit: str, tell: Any) -> pd.DataFrame:  # noqa: ARG001
