@@ -38,12 +38,12 @@ def features(cube: xr.Dataset, target: str) -> tuple[str, ...]:
     target
         Name of the target's variable in it.
     """
-    found = (
+    variables = (
         str(name)
         for name, values in cube.data_vars.items()
         if values.dims in (DIMS, DIMS[1:]) and values.attrs.get(ROLE) != PART
     )
-    return tuple(sorted(name for name in found if name not in (target, VALID_FRACTION)))
+    return tuple(sorted(name for name in variables if name not in (target, VALID_FRACTION)))
 
 
 def block_side(shape: tuple[int, int]) -> int:
@@ -129,7 +129,7 @@ def draw(
     rows = _usable(coarse, target, features, min_valid_fraction)
     month, row, column = rows
     months = coarse["time"].to_numpy().astype("datetime64[M]")
-    starts = np.array([seasons.start(one) for one in months], dtype="datetime64[M]")
+    starts = np.array([seasons.start(time) for time in months], dtype="datetime64[M]")
     columns: dict[str, Any] = {
         "time": months.astype("datetime64[ns]")[month],
         "season": seasons.names_of(months).astype(object)[month],
@@ -216,7 +216,7 @@ def _split(month: NDArray[np.intp], months: Months, seed: int, train: float) -> 
     for index, since_year_0 in enumerate((months.astype(int) + 1970 * 12).tolist()):
         rng = np.random.default_rng([seed, since_year_0])
         members = np.arange(first[index], first[index + 1])
-        wanted = len(members) * train
-        count = int(wanted) + int(rng.random() < wanted - int(wanted))
+        expected = len(members) * train
+        count = int(expected) + int(rng.random() < expected - int(expected))
         split[rng.permutation(members)[:count]] = TRAIN
     return split

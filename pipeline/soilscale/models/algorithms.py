@@ -81,7 +81,7 @@ class Algorithm:
             if name in RESERVED:
                 raise ConfigurationError(f"{where} cannot be set: {RESERVED[name]}")
             if name not in known:
-                choices = [one for one in known if one not in RESERVED]
+                choices = [parameter for parameter in known if parameter not in RESERVED]
                 raise ConfigurationError(f"{where}: there is no such parameter{nearest(name, choices)}")
         seeds = {"random_state": seed} if "random_state" in known else {}
         estimator.set_params(**parameters, **seeds)
@@ -213,12 +213,12 @@ def find(name: str) -> Algorithm:
 def with_members(names: Iterable[str]) -> tuple[str, ...]:
     """Names of algorithms, each after those of its members that are not named themselves; unknown ones as they are."""
     named = tuple(names)
-    found: list[str] = []
+    ordered: list[str] = []
     for name in named:
         members = ALGORITHMS[name].members if name in ALGORITHMS else ()
-        found += [member for member in members if member not in (*named, *found)]
-        found.append(name)
-    return tuple(found)
+        ordered += [member for member in members if member not in (*named, *ordered)]
+        ordered.append(name)
+    return tuple(ordered)
 
 
 def best(errors: Mapping[str, pd.DataFrame]) -> str:

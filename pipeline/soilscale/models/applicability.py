@@ -64,12 +64,12 @@ class Applicability:
         used = self.scale > 0
         if not used.any() or not len(features):
             return np.zeros(len(features), np.float32)
-        found = np.empty(len(features), np.float32)
+        dissimilarity = np.empty(len(features), np.float32)
         for first in range(0, len(features), BATCH):
             part = slice(first, first + BATCH)
             distance, _ = self._tree.query(features[part][:, used] * self.scale[used])
-            found[part] = distance / self.threshold
-        return found
+            dissimilarity[part] = distance / self.threshold
+        return dissimilarity
 
     def dumps(self) -> bytes:
         """Bytes of it, a compressed NumPy archive."""
@@ -117,12 +117,12 @@ def importance(predictor: Predictor, X: NDArray[np.float32], seed: int = 0) -> F
         Shape ``(p,)``, in units of the target.
     """
     rng = np.random.default_rng(seed)
-    before, found = predictor.predict(X), np.zeros(X.shape[1])
+    before, effect = predictor.predict(X), np.zeros(X.shape[1])
     for number in range(X.shape[1]):
         other = X.copy()
         other[:, number] = rng.permutation(other[:, number])
-        found[number] = np.sqrt(np.mean((predictor.predict(other) - before) ** 2) / 2)
-    return found
+        effect[number] = np.sqrt(np.mean((predictor.predict(other) - before) ** 2) / 2)
+    return effect
 
 
 def measure(
@@ -146,8 +146,8 @@ def measure(
     if len(X) > most:
         kept = np.sort(rng.choice(len(X), most, replace=False))
         X, folds = X[kept], folds[kept]
-    some = X if len(X) <= WEIGHING else X[rng.choice(len(X), WEIGHING, replace=False)]
-    weight, spread = importance(predictor, some, seed), X.std(axis=0, dtype=np.float64)
+    weighed = X if len(X) <= WEIGHING else X[rng.choice(len(X), WEIGHING, replace=False)]
+    weight, spread = importance(predictor, weighed, seed), X.std(axis=0, dtype=np.float64)
     # A feature that never varied has no effect that could be learned, but for rounding.
     varied = spread > np.abs(X.mean(axis=0, dtype=np.float64)) * np.finfo(np.float32).eps
     scale = np.divide(weight, spread, out=np.zeros(len(spread)), where=varied)

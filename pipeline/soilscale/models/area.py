@@ -134,7 +134,7 @@ def _terms(areas: Areas, lengths: Sequence[float]) -> Iterator[Floats | None]:
     """
     seasons, months = np.ptp(areas.season) > 0, np.ptp(areas.month) > 0
     cells = np.ptp(areas.row) > 0 or np.ptp(areas.column) > 0
-    season, month = (one[:, None] == one for one in (areas.season, areas.month))
+    season, month = (codes[:, None] == codes for codes in (areas.season, areas.month))
     for part in (*areas.line.T[:, :, None], *areas.bent.swapaxes(0, 1), areas.paired):
         basis = part.astype(np.float64)
         shared = basis @ basis.T
@@ -229,11 +229,11 @@ def estimate(
 
     kinds = _kinds(live, areas.line.shape[1], areas.bent.shape[1])
     start = np.log([*[FIRST] * len(terms), FIRST_NOISE])
-    found = optimize.minimize(
+    optimum = optimize.minimize(
         loss, start, jac=True, method="L-BFGS-B", bounds=[BOUNDS] * len(start), options={"maxiter": iterations}
     )
     variances = np.zeros(len(live) + 1)
-    variances[np.append(live, True)] = np.exp(found.x)  # the noise is there in every model
+    variances[np.append(live, True)] = np.exp(optimum.x)  # the noise is there in every model
     return Variances.of(variances, areas.line.shape[1], areas.bent.shape[1], len(lengths))
 
 

@@ -113,8 +113,8 @@ class Covariance:
         total = np.zeros(self._variance.shape)
         for rows in self._batches():
             season = self.areas.season[rows]
-            own = (np.where(season == number, dual[rows], 0.0) for number in range(len(total) - 1))
-            weights = np.stack([dual[rows], *own])
+            by_season = (np.where(season == number, dual[rows], 0.0) for number in range(len(total) - 1))
+            weights = np.stack([dual[rows], *by_season])
             total += np.hstack([weights @ part for part in self._basis(rows)])
         return total
 

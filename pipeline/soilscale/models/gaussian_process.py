@@ -289,8 +289,13 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
             values = getattr(self, name)
             if values.shape != shape or values.dtype != np.float64 or not np.isfinite(values).all():
                 raise ValueError(f"{name} of a Gaussian process is not {shape} finite numbers")
-        one = np.array([self.intercept_, self.side_, *self.lengths, *self.corner_, *self.sd_], np.float64)
-        if not np.isfinite(one).all() or self.side_ <= 0 or min(self.lengths) <= 0 or self.months_.dtype != np.int64:
+        numbers = np.array([self.intercept_, self.side_, *self.lengths, *self.corner_, *self.sd_], np.float64)
+        if (
+            not np.isfinite(numbers).all()
+            or self.side_ <= 0
+            or min(self.lengths) <= 0
+            or self.months_.dtype != np.int64
+        ):
             raise ValueError("a Gaussian process has a side, a length or a place that is none")
         if self.corner_.shape not in {(0,), (2,)} or months != (len(self.months_),) or len(grid) != 2:  # noqa: PLR2004 - y and x
             raise ValueError("the grid of a Gaussian process is none")

@@ -210,12 +210,12 @@ def spread(
     known = np.flatnonzero(np.isfinite(values).all(axis=1))
     *_, down, across = values[known].T
     points = Points(known, values[known, : len(features)], down, across)
-    told = posterior.spread(
+    half_widths = posterior.spread(
         areas.take(chosen), rows.observed[chosen], variances, rows.ground.basis, points, share=share, lengths=lengths
     ).half_widths()
     return {
         name: (float(observed), float(predicted))
-        for name, (observed, predicted) in zip(rows.ground.seasons, told, strict=False)
+        for name, (observed, predicted) in zip(rows.ground.seasons, half_widths, strict=False)
         if np.isfinite(observed + predicted)
     }
 
@@ -259,11 +259,11 @@ def learn(
     unit = level(observed[learned])
     effects = covariance.effects(covariance.solve((observed - unit[0]) / unit[1], learned))
     parts = []
-    for own in (True, False):
-        predicted = unit[0] + unit[1] * covariance.evaluate(effects, own=own)
-        held_out = ~learned & (table["season"].isin(seasons).to_numpy() | (not own))
-        told = Job(ALL, job.algorithm, "seasonal" if own else "comprehensive", job.split, job.fold)
-        parts.append(predictions(told, table[held_out], predicted[held_out].astype(np.float32)))
+    for seasonal in (True, False):
+        predicted = unit[0] + unit[1] * covariance.evaluate(effects, own=seasonal)
+        held_out = ~learned & (table["season"].isin(seasons).to_numpy() | (not seasonal))
+        judged = Job(ALL, job.algorithm, "seasonal" if seasonal else "comprehensive", job.split, job.fold)
+        parts.append(predictions(judged, table[held_out], predicted[held_out].astype(np.float32)))
     models: dict[str, GaussianProcess] = {}
     if job.split == "random":
         unit = level(observed)

@@ -128,8 +128,8 @@ def make(algorithm: str, parameters: Mapping[str, Any], features: Sequence[str],
     ConfigurationError
         As `Algorithm.make`.
     """
-    given = {name: value for name, value in parameters.items() if name != WITHIN}
-    estimator = find(algorithm).make(given, len(features), seed)
+    plain = {name: value for name, value in parameters.items() if name != WITHIN}
+    estimator = find(algorithm).make(plain, len(features), seed)
     if WITHIN in parameters:
         estimator.set_params(**{WITHIN: [parameters[WITHIN][name] for name in features]})
     return estimator
@@ -203,7 +203,7 @@ def _digest(rows: pd.DataFrame, features: Sequence[str]) -> str:
 def _plain(value: Any) -> Any:
     """Value of a parameter as JSON knows it."""
     if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(one) for one in value]
+        return [_plain(entry) for entry in value]
     if isinstance(value, np.generic):
         return value.item()
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)

@@ -197,4 +197,6 @@ def penalty(
         errors.append((((Z[rest] - mean) @ slopes + level - y[rest, None]) ** 2).mean(axis=0))
     error, doubt = np.mean(errors, axis=0), np.std(errors, axis=0, ddof=1) / np.sqrt(len(errors))
     least = int(np.argmin(error))
-    return float(max(alpha for alpha, one in zip(alphas, error, strict=True) if one <= error[least] + doubt[least]))
+    return float(
+        max(alpha for alpha, squares in zip(alphas, error, strict=True) if squares <= error[least] + doubt[least])
+    )

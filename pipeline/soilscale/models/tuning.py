@@ -58,8 +58,8 @@ def tune(
         return pd.DataFrame(columns=list(COLUMNS))
     tried = _search(rows, fold, features, task, choices, draws).cv_results_
     pairs = zip(tried["params"], np.sqrt(-tried["mean_test_score"]), strict=True)
-    found = _table(task, [(parameters, BLOCKED, value) for parameters, value in pairs])
-    return found.sort_values("value", kind="stable", ignore_index=True)
+    combinations = _table(task, [(parameters, BLOCKED, value) for parameters, value in pairs])
+    return combinations.sort_values("value", kind="stable", ignore_index=True)
 
 
 def nested(
@@ -89,13 +89,13 @@ def nested(
     X, observed = _values(rows, features)
     chosen, errors = [], np.empty((2, len(rows)))
     for number in present:
-        own, others = fold == number, fold != number
+        left_out, others = fold == number, fold != number
         tried = _search(rows[others], fold[others], features, task, choices, draws).cv_results_
         chosen.append(tried["params"][int(np.argmax(tried["mean_test_score"]))])
         for place, parameters in enumerate((chosen[-1], {})):
             estimator = make(task.algorithm, {**task.parameters, **parameters}, features, _seed(task))
             estimator.fit(X[others], observed[others], **beside(task.algorithm, rows[others]))
-            errors[place, own] = predict(estimator, X[own]) - observed[own]
+            errors[place, left_out] = predict(estimator, X[left_out]) - observed[left_out]
     both = zip((chosen, {}), (NESTED, UNTUNED), np.sqrt((errors**2).mean(axis=1)), strict=True)
     return _table(task, list(both))
 
@@ -128,7 +128,7 @@ def _search(
     draws: int | None,
 ) -> GridSearchCV | RandomizedSearchCV:
     """Search of all combinations, or of a draw of them, by folds of rows; nothing is refitted."""
-    values = {name: list(one) for name, one in choices.items()}
+    values = {name: list(candidates) for name, candidates in choices.items()}
     how: dict[str, Any] = {
         "scoring": "neg_mean_squared_error",
         "iid": True,
@@ -152,5 +152,5 @@ def _search(
 def _table(task: Setup, rows: Sequence[tuple[Any, str, float]]) -> pd.DataFrame:
     """Table of parameters, scores and errors."""
     whose = (task.season, task.algorithm)
-    found = [(*whose, parameters, score, "rmse", float(value)) for parameters, score, value in rows]
-    return pd.DataFrame(found, columns=list(COLUMNS))
+    entries = [(*whose, parameters, score, "rmse", float(value)) for parameters, score, value in rows]
+    return pd.DataFrame(entries, columns=list(COLUMNS))
