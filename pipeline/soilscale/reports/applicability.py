@@ -34,6 +34,7 @@ class _Counts:
         self.n += np.bincount(place, minlength=len(EDGES))
         self.index += np.bincount(place, index, len(EDGES))
         self.squares += np.bincount(place, error**2, len(EDGES))
+        # Counted apart: the class that begins at 1 holds 1 itself, which is still inside.
         self.beyond += int((index > 1).sum())
 
 
@@ -80,6 +81,7 @@ def errors(maps: xr.Dataset, known: xr.DataArray, season_of: Seasons) -> pd.Data
     """
     rows = []
     for season, season_counts in _count(maps, known, season_of).items():
+        # A class goes whole into the bin of its middle, so bins are of equal size but for the width of a class.
         below = np.cumsum(season_counts.n) - season_counts.n / 2
         bins = np.minimum((below / season_counts.n.sum() * BINS).astype(int), BINS - 1)
         n, index, squares = (
@@ -103,4 +105,5 @@ def _count(maps: xr.Dataset, known: xr.DataArray | None, season_of: Seasons) -> 
             for season in (season_of.name(month), ALL):
                 counts.setdefault(season, _Counts()).add(index[use], error[use])
     order = (*season_of.names, ALL)
+    # A season without a cell is left out, for its shares would divide by 0.
     return {season: counts[season] for season in order if season in counts and counts[season].n.any()}

@@ -140,6 +140,7 @@ def page(context: Context) -> str:
     accuracy = _splits(context)
     baselines = context.tables.get("baselines")
     verdicts = [] if baselines is None else summary.verdicts(baselines, method(context.algorithm))
+    # At once and not lazily: it stands before the sections, and so takes the first numbers.
     head = list(_entries(context, tables, (sections.SPLITS,), number))
     html = _template().render(
         context=context,
@@ -221,6 +222,8 @@ def _tables(context: Context) -> dict[str, pd.DataFrame]:
     """Tables of the page that have rows, by name: those given, and those that the context's other fields make."""
     frames = dict(context.tables)
     if "sensors" in frames:
+        # The counts of cells are told in a sentence (`summary.sensor_words`); here they would be columns of a
+        # regression.
         rows = frames["sensors"][~frames["sensors"]["statistic"].isin(COUNTS.values())]
         frames["sensors"] = rows.rename(columns={"statistic": "metric"})
     frames["splits"] = _splits(context)
@@ -268,6 +271,7 @@ def _flags(context: Context) -> pd.DataFrame:
     if context.frozen:
         rows.append((summary.LEFT_OUT, context.frozen, 100 * context.frozen / (inside + context.frozen)))
     rows += [
+        # Cells outside the area have no value, and so no share of those that have one.
         (summary.QUALITY[bit], cells, math.nan if bit == Quality.OUTSIDE or not total else 100 * cells / total)
         for bit, cells in context.flags.items()
     ]
@@ -288,8 +292,10 @@ def _parts(context: Context, tables: Mapping[str, pd.DataFrame], number: Mapping
     placed = {entry.name for section in sections.SECTIONS for entry in section.entries} | {sections.SPLITS.name}
     further = [sections.Table(name, words(name), folded=True) for name in tables if name not in placed]
     rest = sections.Section("further", "Further tables", "", tuple(further))
+    # What no section names stands before the last two, which tell of metrics and of provenance.
     for section in (*sections.SECTIONS[:-2], rest, *sections.SECTIONS[-2:]):
         entries = list(_entries(context, tables, section.entries, number))
+        # These two say something without a table, too: that nothing is missing, and by which configuration.
         if entries or section.name in (sections.MISSING.name, sections.PROVENANCE.name):
             said = spoken[section.name]() if section.name in spoken else ()
             yield Part(section.name, section.heading, [*said, *([section.text] if section.text else [])], entries)
@@ -321,6 +327,7 @@ def _entries(
                 entry.note,
                 table=layout.table(frame, entry.keys),
                 folded=entry.folded,
+                # The table as the run wrote it, not as it is laid out here; those made for the page alone are no file.
                 data=_csv(context.tables[entry.name]) if entry.name in context.tables else "",
             )
 
@@ -340,6 +347,7 @@ def _with_policy(html: str) -> str:
 @cache
 def _template() -> Template:
     """Template of the page, which escapes whatever it is given."""
+    # A misspelt name in the template shall fail, and not be an empty place on the page.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     text = files("soilscale.reports").joinpath("page.html.j2").read_text(encoding="utf-8")
     return environment.from_string(text)

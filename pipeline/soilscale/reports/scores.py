@@ -76,6 +76,7 @@ class Moments:
     def __add__(self, other: Moments) -> Moments:
         """Moments of the pairs of both."""
         n = self.n + other.n
+        # Two empty parts have no share of each other to divide by.
         if n == 0:
             return self
         share = self.n * other.n / n
@@ -200,6 +201,7 @@ def ubrmse(stats: Moments) -> float:
 def r2(stats: Moments) -> float:
     """Coefficient of determination, 1 - sum (P - T)^2 / sum (T - mean T)^2; NaN if T is constant."""
     observed, _ = _deviations(stats)
+    # Not whether the sum is 0: a constant leaves rounding in it, by which R2 would be a huge number.
     return 1 - stats.squares / stats.observed_squares if observed else math.nan
 
 
@@ -222,6 +224,7 @@ def r(stats: Moments) -> float:
     if not (observed and predicted):
         return math.nan
     value = stats.products / (stats.n * observed * predicted)
+    # Rounding may carry a perfect correlation beyond 1.
     return min(1.0, max(-1.0, value))
 
 
@@ -232,7 +235,9 @@ def kl(stats: Moments) -> float:
     t and p are T and P floored at `KL_FLOOR` and divided by their sums. Without the division, which the paper does
     not name, the sum is no divergence and may be negative.
     """
+    # Divided by the sums only here, for before all parts are added the sums are not known.
     value = stats.divergence / stats.observed_mass - math.log(stats.observed_mass / stats.predicted_mass)
+    # Of equal distributions rounding may leave a hair below 0.
     return max(value, 0.0)
 
 

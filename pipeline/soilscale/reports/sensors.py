@@ -68,6 +68,7 @@ def level(series: Mapping[str, xr.DataArray], how: Harmonise) -> dict[str, Level
     """
     values = {name: series[name].to_numpy() for name in how.needs}
     through = values.get(how.through) if how.through else None
+    # Months count from January 1970, so what is left over by the year is the calendar month.
     calendar = series[how.reference]["time"].to_numpy().astype("datetime64[M]").astype(int) % YEAR + 1
     levelled = {}
     for name in how.order:
@@ -87,6 +88,7 @@ def _expected(trio: Trio, how: Harmonise) -> Array | None:
     if trio.through is None or trio.basis() != THROUGH:
         return None
     reference = harmonisation.within(trio.reference, trio.limits)
+    # The limits are those of the sensors; the third series is not held to them in the cube either.
     third = replace(trio, part=trio.through, reference=reference, through=None, limits=(-np.inf, np.inf))
     return harmonisation.adjust(third, how.matching, harmonisation.pool(third, how.matching))[0]
 
@@ -129,6 +131,7 @@ def sensors(levelled: Mapping[str, Levelled], reference: str, seasons: Seasons) 
             steps = _steps(sensor, expected, step_basis, months)
             rows += [(part, reference, season, *statistic, step_basis) for statistic in steps]
         shared = [] if basis == OVERLAP else _shared_steps(sensor, levelled[reference])
+        # Sensors that share no month have no row, rather than one of NaN.
         rows += [(part, reference, ALL, *statistic, OVERLAP) for statistic in shared if statistic[2]]
         rows += [(part, reference, ALL, *statistic, sensor.basis) for statistic in _counts(sensor)]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -183,6 +186,7 @@ def _steps(
     for when, values in (("before", sensor.before), ("after", sensor.after)):
         pair = [values, reference]
         if basis != CLIMATOLOGY:
+            # The same months on both sides, or the step would hold what their own months differ by.
             both = np.isfinite(pair[0]) & np.isfinite(pair[1])
             pair = [np.where(both, side, np.nan) for side in pair]
         ours, theirs = (harmonisation.climatology(side, sensor.trio.calendar)[1][months - 1] for side in pair)

@@ -177,6 +177,7 @@ def splits(accuracy: pd.DataFrame, algorithm: Algorithm) -> pd.DataFrame:
     for season in pd.unique(rows["season"]):
         name = algorithm if isinstance(algorithm, str) else algorithm.get(season, method(algorithm))
         model_rows = rows[(rows["season"] == season) & (rows["algorithm"] == name)]
+        # A season with too few rows has no model of its own: the comprehensive one makes its maps.
         model = "seasonal" if (model_rows["model"] == "seasonal").any() else "comprehensive"
         model_rows = model_rows[model_rows["model"] == model].set_index(["metric", "split"])
         if len(model_rows):
@@ -211,6 +212,7 @@ def accuracy_words(season_accuracy: pd.DataFrame, side: str) -> str:
     text = f"The models' error at {side} on held-out blocks is smallest in {_told(ordered[0])}"
     text += f" and largest in {_told(ordered[-1])}." if len(ordered) > 1 else "."
     useless = [words(str(season)) for season in rows.loc[rows["r2_blocked"] <= 0, "season"]]
+    # Where no season has skill, the page's first warning says so already.
     if useless and not skill_words(season_accuracy, side):
         text += (
             f" In {listed(useless)} R² is not above 0: there the models predict held-out blocks no better than the "
@@ -288,6 +290,7 @@ def factor_words(importance: pd.DataFrame | None) -> str:
     if importance is None or not len(importance):
         return ""
     members = importance.groupby("group")["feature"].nunique()
+    # Rows of whole groups carry the group's name as their feature; only single features are named here.
     single = importance[~(importance["feature"].map(members).fillna(0) > 1)]
     parts = []
     for season, rows in single[single["season"] != ALL].groupby("season", sort=False):

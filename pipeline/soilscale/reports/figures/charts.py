@@ -44,6 +44,7 @@ def time_series(means: pd.DataFrame) -> Figure:
         `tables.area_means` gives them.
     """
     every = pd.date_range(means["time"].min(), means["time"].max(), freq="MS")
+    # Months without a row become gaps; a line would be drawn straight across them.
     rows = means.set_index("time").reindex(every)
     wet = "precipitation" in rows and bool(rows["precipitation"].notna().any())
     figure = canvas(3.4 if wet else 2.5)
@@ -77,6 +78,7 @@ def broken_line(axes: Axes, series: pd.Series[float], colour: str, label: str, *
 
 def _gaps(axes: Axes, series: pd.Series[float]) -> list[Patch]:
     """Shade the months without a value; what the legend says of them."""
+    # A little more than half a month, so that months beside each other leave no slit.
     month = np.timedelta64(16, "D")
     for time in series.index[series.isna()].to_numpy():
         axes.axvspan(time - month, time + month, color="#f0f1f3", linewidth=0)
@@ -103,6 +105,7 @@ def accuracy_bars(table: pd.DataFrame) -> Figure:
         if metric == "r2":
             known = table.loc[table["metric"] == metric, "value"].dropna()
             low = float(known.min()) if len(known) else 0.0
+            # One R2 far below -1 would press all other bars together.
             axes_of_row[0].set_xlim(min(max(low * 1.05, -1), 0), 1)
             for axes in axes_of_row:
                 axes.axvline(0, color=INK, linewidth=0.6)
@@ -152,6 +155,7 @@ def scatter(predictions: pd.DataFrame, algorithm: Algorithm, seasons: Sequence[s
     present = [str(name) for name in pd.unique(rows["season"])]
     seasons = [season for season in dict.fromkeys([*seasons, *present]) if season in present]
     of = {season: algorithm if isinstance(algorithm, str) else algorithm.get(season, "") for season in seasons}
+    # As objects, for categories of two columns that differ cannot be compared.
     rows = rows[rows["algorithm"].astype(object) == rows["season"].astype(object).map(of)]
     wide = min(len(seasons), 4)
     high = -(-len(seasons) // wide)
@@ -166,6 +170,7 @@ def scatter(predictions: pd.DataFrame, algorithm: Algorithm, seasons: Sequence[s
     for axes in list(grid.flat)[len(seasons) :]:
         axes.set_visible(False)
     norm = LogNorm(1, max(float(np.ma.max(count.get_array())) if count.get_array().size else 1.0 for count in counts))
+    # A scale from 1 to 1 has neither colours nor ticks.
     norm.vmax = max(norm.vmax or 1.0, 10.0)
     for count in counts:
         count.set_norm(norm)
@@ -178,6 +183,7 @@ def scatter(predictions: pd.DataFrame, algorithm: Algorithm, seasons: Sequence[s
 def shared_range(values: pd.DataFrame) -> tuple[float, float]:
     """Range of both axes of a scatter: nearly all values, with some room."""
     both = values.to_numpy(dtype=float)
+    # By the extremes a few outliers would leave all others as a blot in the middle.
     low, top = np.nanpercentile(both, [0.1, 99.9]) if np.isfinite(both).any() else (0.0, 1.0)
     pad = 0.05 * (top - low) or 0.01
     return float(low - pad), float(top + pad)
@@ -191,6 +197,7 @@ def density(axes: Axes, first: pd.Series[float], second: pd.Series[float], range
         observed[finite],
         predicted[finite],
         gridsize=32,
+        # One grid for all panels: in hexagons of other sizes counts would not be comparable.
         extent=(*range_, *range_),
         mincnt=1,
         cmap=DENSITY,
@@ -241,6 +248,7 @@ def skill_bars(table: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     width = 0.8 / len(methods)
     for i, name in enumerate(methods):
+        # A method may lack a season, whose bar shall not be taken by the next one.
         values = rows[rows["method"] == name].set_index("season")["value"].reindex(seasons).to_numpy()
         at = np.arange(len(seasons)) + (i - (len(methods) - 1) / 2) * width
         bars = axes.bar(at, values, width * 0.92, color=palette.get(name, INK), label=words(name))

@@ -79,6 +79,7 @@ def _regressions(
         for name in palette
         if name != reference and {name, reference} <= {*before}
     }
+    # All sensors one way, since the panel has one title.
     monthly = all(len(pairs) >= LEAST_MONTHS for pairs in paired.values())
     if not monthly:
         means = before.groupby(pd.DatetimeIndex(before.index).month).mean()
@@ -111,6 +112,7 @@ def _fit(axes: Axes, regression: Mapping[str, float], n: int, range_: tuple[floa
 def _calendar(axes: Axes, before: pd.DataFrame, after: pd.DataFrame, reference: str, palette: dict[str, str]) -> None:
     for name, colour in palette.items():
         for table, style in ((before, (0, (2, 1.2))), (after, "-")):
+            # The reference is the same before and after; drawn twice, its line would cover others.
             if name not in table or (name == reference and table is after):
                 continue
             means = table[name].groupby(pd.DatetimeIndex(table.index).month).mean().reindex(list(YEAR))

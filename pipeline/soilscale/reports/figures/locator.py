@@ -111,6 +111,7 @@ def orthographic(
     """
     across, up, middle = np.radians(longitude - lon_0), np.radians(latitude), np.radians(lat_0)
     towards = np.sin(middle) * np.sin(up) + np.cos(middle) * np.cos(up) * np.cos(across)
+    # Missing on the far side and not left out, so that lines break at the horizon.
     x = np.where(towards >= 0, np.cos(up) * np.sin(across), np.nan)
     y = np.where(towards >= 0, np.cos(middle) * np.sin(up) - np.sin(middle) * np.cos(up) * np.cos(across), np.nan)
     return x, y

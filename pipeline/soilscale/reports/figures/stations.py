@@ -42,6 +42,7 @@ def station_scatter(pairs: pd.DataFrame, seasons: Sequence[str] = ()) -> Figure:
     rows = pairs.dropna(subset=["observed", *PRODUCTS])
     volumetric = rows["unit"] == VOLUMETRIC
     kinds = {UNIT: rows[volumetric], RELATIVE: _relative(rows[~volumetric])}
+    # Without any pair there is a figure all the same, with empty panels.
     shown_kinds = {unit: unit_rows for unit, unit_rows in kinds.items() if len(unit_rows)} or {UNIT: rows}
     present = pd.unique(rows["season"])
     palette = colours([name for name in dict.fromkeys([*seasons, *present]) if name in present])
@@ -128,4 +129,5 @@ def _relative(pairs: pd.DataFrame) -> pd.DataFrame:
     columns = ["observed", *PRODUCTS]
     grouped = pairs.groupby("station")[columns]
     least, greatest = grouped.transform("min"), grouped.transform("max")
+    # A constant column becomes 0 / 0, and so is missing rather than 0.
     return pairs.assign(**((pairs[columns] - least) / (greatest - least)))

@@ -168,6 +168,7 @@ def station_baselines(
     parts += [
         pooled(other_pairs, season_of, products={name: "fine"}, key="method") for name, other_pairs in others.items()
     ]
+    # If all are empty, one remains for its columns: pandas joins no empty list.
     table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     return table[table["metric"].isin(SCORES)].drop(columns=["n", "unit"]).reset_index(drop=True)
 
@@ -209,6 +210,7 @@ def _by_season(pairs: pd.DataFrame, season_of: Seasons, min_years: int) -> Itera
     volumetric = complete[complete["unit"] == VOLUME]
     pools = [(VOLUME, volumetric)] if len(volumetric) else []
     pools += [(ZERO_TO_ONE, normalised(complete))] if len(volumetric) < len(complete) else []
+    # Before the seasons part: a calendar month's mean is of all its years either way, and is taken once.
     departures = [anomalies(rows, min_years) for _, rows in pools]
     present = set(complete["season"])
     for season in (*(name for name in season_of.names if name in present), ALL):
@@ -234,6 +236,7 @@ def _scores(pools: Sequence[Pool], column: str) -> Iterator[tuple[str, float, in
     """Metric, value, n and unit of one product; what has a unit only of volumetric stations."""
     for number, pool in enumerate(pools):
         values, departures = pool.products[column]
+        # Only a second pool is marked: if all stations measure another quantity, theirs is the first.
         end = NORMALISED if number else ""
         for name in SCORES:
             if pool.unit == VOLUME or name in RELATIVE:
@@ -269,6 +272,7 @@ def _distances(pool: Pool, column: str) -> dict[str, tuple[float, int]]:
 
 def slope(stats: Moments) -> float:
     """Slope of the least squares line that gives the product from the station; NaN where the station is constant."""
+    # `r2` knows when a station is constant but for rounding; the sum of squares does not.
     known = stats.n > 1 and not math.isnan(SCORES["r2"].of(stats))
     return stats.products / stats.observed_squares if known else math.nan
 

@@ -78,6 +78,7 @@ def _one(q: np.ndarray[tuple[int, int], np.dtype[np.float64]], i: int, j: int, k
     """Error variance and R of product i."""
     variance = float(q[i, i])
     signal = float(q[i, j] * q[i, k] / q[j, k])
+    # More signal than variance would mean an error below 0, which is no estimate; a hair more is rounding.
     if not signal <= variance * (1 + 1e-12):
         return math.nan, math.nan
     return max(variance - signal, 0.0), min(math.sqrt(signal / variance), 1.0)
@@ -129,6 +130,7 @@ def _triplets(paired: Paired, sensors: Mapping[str, xr.DataArray], ratio: int) -
         at = pd.Index(read["time"].to_numpy().astype("datetime64[M]").astype("datetime64[ns]")).get_indexer(
             pd.Index(months.astype("datetime64[ns]"))
         )
+        # Where a sensor lacks the month, -1 reads its last one, which the condition then leaves out.
         values[name] = np.where(at >= 0, read.to_numpy()[at, y, x], np.nan)
     complete = rows[STATION].assign(**values).dropna()
     return complete[list(values)] - complete.groupby(STATION)[list(values)].transform("mean")
