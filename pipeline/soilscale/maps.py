@@ -118,6 +118,7 @@ def _dataset(
         empty = np.uint8(0) if flag else np.float64("nan") if whole else np.float32("nan")
         chunks = (1, *(geobox.shape if whole else schema.chunks(grid, scale)))
         values = da.full((len(starts), *geobox.shape), empty, dtype=empty.dtype, chunks=chunks)
+        # Flags have no fill value: xarray would read them as floats for its sake.
         encoding = {"chunks": chunks} | ({} if flag else {"_FillValue": empty})
         attributes = dict(attrs) | {"grid_mapping": schema.SPATIAL_REF}
         if not flag and scale == FINE:
@@ -294,6 +295,7 @@ def capacity(sand: Floats, clay: Floats, observed: Floats, ratio: int, most: flo
     """
     seen = np.repeat(np.repeat(observed, ratio, axis=0), ratio, axis=1)
     pores = kernels.porosity(sand, clay)
+    # fmax passes over the NaN of an unobserved cell, and leaves the porosity as it is.
     return np.where(np.isnan(pores), most, np.fmin(np.fmax(pores, seen), most))
 
 
@@ -329,6 +331,7 @@ def ends(
         np.clip(values + np.where(observed, *pair), *limits).astype("float32")
         for pair in zip(offsets.observed, offsets.predicted, strict=True)
     )
+    # The range or rounding to float32 may carry an end past the map, which the interval shall hold.
     return np.minimum(lower, values), np.maximum(upper, values)
 
 
@@ -339,6 +342,7 @@ def count_flags(layers: Iterable[Flags]) -> tuple[dict[Quality, int], int]:
     """
     counts, masked = dict.fromkeys(Quality, 0), 0
     for flags in layers:
+        # This bit alone: with `outside` the cell is none that is missed.
         masked += int(np.count_nonzero(flags == Quality.FROZEN))
         for bit in counts:
             counts[bit] += int(np.count_nonzero(flags & bit))

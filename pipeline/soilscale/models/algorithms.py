@@ -96,7 +96,12 @@ def _forest(p: int) -> Estimator:
     from soilscale.models.bagging import MOST, RandomForest
 
     estimator: Estimator = RandomForest(
-        n_estimators=500, max_features=max(p // 3, 1), min_samples_split=6, max_samples=MOST, n_jobs=1
+        # R leaves nodes of 5 rows or fewer whole, which in scikit-learn's words is a split of 6 at least.
+        n_estimators=500,
+        max_features=max(p // 3, 1),
+        min_samples_split=6,
+        max_samples=MOST,
+        n_jobs=1,
     )
     return estimator
 
@@ -234,6 +239,7 @@ def best(errors: Mapping[str, pd.DataFrame]) -> str:
         Algorithm -> its squared errors by month: ``sum`` and ``count``, for the same months and cells.
     """
     mean = {name: months["sum"].sum() / months["count"].sum() for name, months in errors.items()}
+    # Ties go by name, not by the order in which a configuration lists them.
     least = min(sorted(mean), key=mean.__getitem__)
 
     def near(name: str) -> bool:

@@ -67,6 +67,7 @@ class Applicability:
         dissimilarity = np.empty(len(features), np.float32)
         for first in range(0, len(features), BATCH):
             part = slice(first, first + BATCH)
+            # A feature without weight moves no distance, but slows the search.
             distance, _ = self._tree.query(features[part][:, used] * self.scale[used])
             dissimilarity[part] = distance / self.threshold
         return dissimilarity
@@ -87,6 +88,7 @@ def loads(data: bytes) -> Applicability:
         If it is something else, or does not fit together.
     """
     try:
+        # Pickled objects would run what they hold.
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             scale, points, threshold = (archive[name] for name in ("scale", "points", "threshold"))
     except (EOFError, KeyError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
@@ -144,6 +146,8 @@ def measure(
     """
     rng = np.random.default_rng(seed)
     if len(X) > most:
+        # The threshold comes from these rows as well: from more, distances are shorter, and 1 would mean something
+        # else.
         kept = np.sort(rng.choice(len(X), most, replace=False))
         X, folds = X[kept], folds[kept]
     weighed = X if len(X) <= WEIGHING else X[rng.choice(len(X), WEIGHING, replace=False)]
@@ -163,9 +167,11 @@ def _threshold(points: Floats, folds: NDArray[np.integer]) -> float:
     for fold in np.unique(folds):
         here = folds == fold
         if here.all():
+            # The nearest of all is the row itself.
             distance = cKDTree(points).query(points, k=2)[0][:, 1]
         else:
             distance[here] = cKDTree(points[~here]).query(points[here])[0]
     lower, upper = np.quantile(distance, [0.25, 0.75])
     whisker = float(distance[distance <= upper + WHISKER * (upper - lower)].max())
+    # If most rows have a twin the whisker is 0, which nothing can be divided by.
     return whisker or float(distance[distance > 0].min(initial=np.inf))

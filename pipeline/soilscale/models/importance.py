@@ -206,6 +206,7 @@ def in_standard_errors(increase: Float64s) -> Float64s:
     """
     valid = increase[~np.isnan(increase).any(axis=1)]
     mean = valid.mean(axis=0)
+    # A variance by difference may come out a hair below 0.
     error = np.sqrt(np.maximum((valid**2).mean(axis=0) - mean**2, 0) / len(valid))
     return mean / np.where(error < CERTAIN, 1, error)
 
@@ -233,7 +234,9 @@ def _prepare(
     slope = np.zeros(shape[1])
     if isinstance(estimator, TrendForest):
         slope = estimator.coef_
+        # Not in place: the array may be the caller's own.
         target = target - (values.astype(float) @ slope + estimator.intercept_)
+    # Trees compare float32: a double may fall to the other side of a threshold.
     narrow = values.astype("float32", copy=False)
     bags = forest.estimators_samples_
     _check_rows(forest, narrow, target, np.bincount(bags[0], minlength=shape[0]))
@@ -282,5 +285,6 @@ def _ranks(inc_mse: pd.Series[float], features: list[str], heads: list[str]) -> 
     rank_of: dict[str, int] = {}
     for names in (heads, features):
         ranks = inc_mse[names].rank(ascending=False, method="min").astype(int)
+        # Features come second: one that is a factor by itself keeps its rank among features.
         rank_of |= dict(zip(names, ranks, strict=True))
     return rank_of

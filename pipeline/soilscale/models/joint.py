@@ -151,6 +151,7 @@ def join(
     Of more than `most` rows that many are drawn at random, the same for every fit, so that memory is bounded.
     """
     order = np.lexsort((table["x"].to_numpy(), -table["y"].to_numpy(), table["time"].to_numpy()))
+    # Before the basis is looked up, so that memory is that of the rows that are kept.
     if most is not None and len(order) > most:
         order = order[np.sort(np.random.default_rng(seed).choice(len(order), most, replace=False))]
     table = table.take(order).reset_index(drop=True)
@@ -215,6 +216,7 @@ def spread(
     ).half_widths()
     return {
         name: (float(observed), float(predicted))
+        # Seasons after the last one that has a row have no entry.
         for name, (observed, predicted) in zip(rows.ground.seasons, half_widths, strict=False)
         if np.isfinite(observed + predicted)
     }
@@ -256,6 +258,7 @@ def learn(
     table, ground, observed = rows.table, rows.ground, rows.observed
     covariance = Covariance(rows.areas, variances, tuple(GaussianProcess(**parameters).lengths))
     learned = (table["split"] == TRAIN).to_numpy() if job.split == "random" else (table[FOLD] != job.fold).to_numpy()
+    # Without the rows that are held out: the mean of all would carry what they observe.
     unit = level(observed[learned])
     effects = covariance.effects(covariance.solve((observed - unit[0]) / unit[1], learned))
     parts = []

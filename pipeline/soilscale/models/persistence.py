@@ -118,6 +118,7 @@ def _renumber(schema: bytes) -> tuple[str, dict[str, str]]:
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
+    # Dated 1980, whenever it is made; `writestr` with a name would put the date of now.
     entry = zipfile.ZipInfo(name)
     entry.compress_type = zipfile.ZIP_DEFLATED
     return entry

@@ -94,6 +94,7 @@ def spread(
     covariance[np.diag_indices(len(y))] += variances.noise
     inverse = linalg.inv(covariance, check_finite=False, overwrite_a=True)
     dual, alone = inverse @ ((y - mean) / scale), np.diag(inverse)
+    # By the inverse alone: to leave each row out in turn would be as many inverses as rows.
     left_out = np.abs(dual) / np.sqrt(alone)
     cells = areas.take(points.row)
     basis = block_means(known, points.values[:, None])
@@ -114,6 +115,7 @@ def spread(
             kept = np.mean((variances.noise * dual[rows]) ** 2)
             by_season[0, season] = scale * np.sqrt(max(seen[here].mean(), 0.0) + kept)
             by_season[1, season] = max(scale * np.sqrt(max(unseen[here].mean(), 0.0)), by_season[0, season])
+            # The quantile of a handful of rows is little more than their greatest value.
             enough = left_out[rows] if np.count_nonzero(rows) >= LEAST else left_out
             by_season[2, season] = max(np.quantile(enough, share), norm.ppf((1 + share) / 2))
     return Spread(*by_season)

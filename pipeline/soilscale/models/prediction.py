@@ -61,6 +61,7 @@ class Trees:
         ValueError
             If the number of features is another, or one is missing or infinite.
         """
+        # What overflows becomes infinite, and is refused below in words.
         with np.errstate(over="ignore"):
             X = np.asarray(X).astype(np.float32, copy=False)
         if X.ndim != 2 or X.shape[1] != self.n_features_in_:  # noqa: PLR2004 - rows and columns
@@ -181,6 +182,7 @@ def flat(forest: RandomForestRegressor) -> Forest:
         value=np.empty(nodes),
     )
     for tree, first, end in zip(trees, start[:-1], start[1:], strict=True):
+        # scikit-learn writes -2 for the feature of a leaf.
         laid.feature[first:end] = np.maximum(tree.feature, LEAF)
         laid.threshold[first:end] = tree.threshold
         laid.child[first:end, 0], laid.child[first:end, 1] = tree.children_left, tree.children_right

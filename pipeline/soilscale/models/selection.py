@@ -46,6 +46,7 @@ class Setup:
             return replace(self, parameters={**self.parameters, "rows": FEW, "iterations": STEPS})
         if self.algorithm not in FORESTS:
             return self
+        # It is measured, not chosen: `make` refuses it as a person's parameter.
         parameters = {name: value for name, value in self.parameters.items() if name != WITHIN}
         trees = find(self.algorithm).make(parameters, p, self.seed).get_params()["n_estimators"]
         return replace(self, parameters={**self.parameters, "n_estimators": min(trees, TREES)})
@@ -134,6 +135,7 @@ def forward(table: pd.DataFrame, groups: Groups, task: Setup) -> pd.DataFrame:
         for name in rest:
             features = _features(groups, [*chosen, name])
             errors[name] = error(table, features, task.quick(len(features)))
+        # NaN is neither less nor greater than any number: where it came first, it would stay the least.
         best = min(errors, key=lambda name: math.inf if math.isnan(errors[name]) else errors[name])
         if not errors[best] < least:
             break

@@ -54,9 +54,11 @@ def tune(
         `BLOCKED`, metric ``rmse``, value in m3 m-3. None where the season has too few rows or blocks to choose by.
     """
     rows, fold = _of_season(table, task)
+    # The largest fold leaves the fewest rows to learn from.
     if len(rows) - _largest(fold, 1) < MIN_ROWS:
         return pd.DataFrame(columns=list(COLUMNS))
     tried = _search(rows, fold, features, task, choices, draws).cv_results_
+    # The root comes last: the mean of the folds' roots would be less than the error of all rows.
     pairs = zip(tried["params"], np.sqrt(-tried["mean_test_score"]), strict=True)
     combinations = _table(task, [(parameters, BLOCKED, value) for parameters, value in pairs])
     return combinations.sort_values("value", kind="stable", ignore_index=True)
@@ -131,11 +133,13 @@ def _search(
     values = {name: list(candidates) for name, candidates in choices.items()}
     how: dict[str, Any] = {
         "scoring": "neg_mean_squared_error",
+        # Folds count by their rows, so that the score is the error over all of them.
         "iid": True,
         "cv": PredefinedSplit(fold),
         "refit": False,
         "error_score": "raise",
         "return_train_score": False,
+        # A search is a unit of work: threads of its own would come beside those of the worker.
         "scheduler": "synchronous",
     }
     estimator = make(task.algorithm, task.parameters, features, _seed(task))

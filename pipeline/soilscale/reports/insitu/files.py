@@ -230,7 +230,7 @@ def _table(text: str, name: str) -> pd.DataFrame:
     header, _, _ = text.lstrip().partition("\n")
     # By the header alone: in the rows below, a decimal comma would pass for a separator.
     separator = next((mark for mark in (",", ";", "\t") if mark in header), ",")
-    # Not `pandas.read_csv`, which guesses types and takes the first field of a row that is too long for its name.
+    # Not `pandas.read_csv`, which guesses types, and takes the first fields of rows that are too long for their names.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     numbers, rows = [], []
     try:
