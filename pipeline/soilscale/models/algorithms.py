@@ -95,13 +95,9 @@ class Algorithm:
 def _forest(p: int) -> Estimator:
     from soilscale.models.bagging import MOST, RandomForest
 
+    # R leaves nodes of 5 rows or fewer whole, which in scikit-learn's words is a split of 6 at least.
     estimator: Estimator = RandomForest(
-        # R leaves nodes of 5 rows or fewer whole, which in scikit-learn's words is a split of 6 at least.
-        n_estimators=500,
-        max_features=max(p // 3, 1),
-        min_samples_split=6,
-        max_samples=MOST,
-        n_jobs=1,
+        n_estimators=500, max_features=max(p // 3, 1), min_samples_split=6, max_samples=MOST, n_jobs=1
     )
     return estimator
 

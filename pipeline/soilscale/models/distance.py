@@ -133,7 +133,7 @@ class SupportVectors(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
         for rows in _batches(len(X), len(self.support_vectors_)):
             kernel = cdist((X[rows] - self.mean_) * self.weight_, self.support_vectors_, "sqeuclidean")
             kernel *= -self.gamma_
-            # In place: the batch is as large as memory allows one of.
+            # In place, since `PAIRS` bounds distances that are held once.
             np.exp(kernel, out=kernel)
             # Not `@`, which would take the threads of BLAS beside those of the worker.
             predicted[rows] = np.einsum("ij,j->i", kernel, self.dual_coef_) + self.intercept_
