@@ -175,7 +175,7 @@ def _sensor(rows: pd.DataFrame, rules: Rules, account: Account) -> pd.DataFrame:
     # Of all records, also those that are refused below: the step is how often a sensor is read.
     days = rows["time"].to_numpy().astype("datetime64[D]")
     values = rows[["time", "flag"]].assign(value=rows["value"] * (1.0 if factor is None else factor))
-    # Codes are looked for in the unit of the file: -9999 % would be -99.99 m3 m-3.
+    # Codes are looked for in the unit of the file: -9999 in vol% would be -99.99 m3 m-3.
     values["value"] = values["value"].where(np.isfinite(rows["value"]) & ~rows["value"].isin(MISSING))
     # Outliers come last, for values that are flagged or impossible would widen the quartiles.
     for leave_out in (_missing, _flagged, _impossible, _repeated, _outliers):
