@@ -89,21 +89,21 @@ def template(
     dict
         Group -> dataset.
     """
-    one = np.timedelta64(1, "M")
-    after = np.array([seasons.members(start)[-1] + one for start in starts], dtype="datetime64[M]")
+    month = np.timedelta64(1, "M")
+    after = np.array([seasons.members(start)[-1] + month for start in starts], dtype="datetime64[M]")
     layers = {MAP: schema.MAP_ATTRS, QUALITY: schema.QUALITY_ATTRS}
     layers |= {name: attrs for name, attrs in OPTIONAL.items() if name in optional}
     predicted = {PREDICTION: dict(schema.MAP_ATTRS) | {"long_name": "model's estimate before conservation"}}
     nodes = {RESIDUAL: dict(schema.MAP_ATTRS) | {"long_name": "nodes of the surface that conserves"}}
     flags = {PREDICTION_QUALITY: dict(schema.QUALITY_ATTRS) | {"long_name": "what the model's estimate rests on"}}
-    found = {
-        MONTH: _dataset(grid, FINE, months, months + one, seasons, layers | predicted | flags),
+    groups = {
+        MONTH: _dataset(grid, FINE, months, months + month, seasons, layers | predicted | flags),
         SEASON: _dataset(grid, FINE, starts, after, seasons, layers | (predicted | flags if predict_seasons else {})),
-        NODES[MONTH]: _dataset(grid, COARSE, months, months + one, seasons, nodes),
+        NODES[MONTH]: _dataset(grid, COARSE, months, months + month, seasons, nodes),
     }
     if predict_seasons:
-        found[NODES[SEASON]] = _dataset(grid, COARSE, starts, after, seasons, nodes)
-    return found
+        groups[NODES[SEASON]] = _dataset(grid, COARSE, starts, after, seasons, nodes)
+    return groups
 
 
 def _dataset(
@@ -118,11 +118,12 @@ def _dataset(
         empty = np.uint8(0) if flag else np.float64("nan") if whole else np.float32("nan")
         chunks = (1, *(geobox.shape if whole else schema.chunks(grid, scale)))
         values = da.full((len(starts), *geobox.shape), empty, dtype=empty.dtype, chunks=chunks)
+        # Flags have no fill value: xarray would read them as floats for its sake.
         encoding = {"chunks": chunks} | ({} if flag else {"_FillValue": empty})
-        told = dict(attrs) | {"grid_mapping": schema.SPATIAL_REF}
+        attributes = dict(attrs) | {"grid_mapping": schema.SPATIAL_REF}
         if not flag and scale == FINE:
-            told["ancillary_variables"] = QUALITY
-        variables[name] = xr.Variable(schema.DIMS, values, told, encoding)
+            attributes["ancillary_variables"] = QUALITY
+        variables[name] = xr.Variable(schema.DIMS, values, attributes, encoding)
     names = np.array([seasons.name(start) for start in starts], dtype=object)
     coords = schema.coordinates(geobox, starts) | {
         "time_bounds": schema.time_bounds(starts, ends),
@@ -133,9 +134,9 @@ def _dataset(
 
 def complete_seasons(months: Months, seasons: Seasons) -> Months:
     """First months of the seasons all of whose months are given, ascending."""
-    given = set(months.tolist())
+    mapped = set(months.tolist())
     starts = np.unique([seasons.start(month) for month in months])
-    whole = [start for start in starts if set(seasons.members(start).tolist()) <= given]
+    whole = [start for start in starts if set(seasons.members(start).tolist()) <= mapped]
     return np.array(whole, dtype="datetime64[M]")
 
 
@@ -294,6 +295,7 @@ def capacity(sand: Floats, clay: Floats, observed: Floats, ratio: int, most: flo
     """
     seen = np.repeat(np.repeat(observed, ratio, axis=0), ratio, axis=1)
     pores = kernels.porosity(sand, clay)
+    # fmax passes over the NaN of an unobserved cell, and leaves the porosity as it is.
     return np.where(np.isnan(pores), most, np.fmin(np.fmax(pores, seen), most))
 
 
@@ -329,6 +331,7 @@ def ends(
         np.clip(values + np.where(observed, *pair), *limits).astype("float32")
         for pair in zip(offsets.observed, offsets.predicted, strict=True)
     )
+    # The range or rounding to float32 may carry an end past the map, which the interval shall hold.
     return np.minimum(lower, values), np.maximum(upper, values)
 
 
@@ -339,6 +342,7 @@ def count_flags(layers: Iterable[Flags]) -> tuple[dict[Quality, int], int]:
     """
     counts, masked = dict.fromkeys(Quality, 0), 0
     for flags in layers:
+        # This bit alone: with `outside` the cell is none that is missed.
         masked += int(np.count_nonzero(flags == Quality.FROZEN))
         for bit in counts:
             counts[bit] += int(np.count_nonzero(flags & bit))

@@ -38,12 +38,12 @@ def features(cube: xr.Dataset, target: str) -> tuple[str, ...]:
     target
         Name of the target's variable in it.
     """
-    found = (
+    variables = (
         str(name)
         for name, values in cube.data_vars.items()
         if values.dims in (DIMS, DIMS[1:]) and values.attrs.get(ROLE) != PART
     )
-    return tuple(sorted(name for name in found if name not in (target, VALID_FRACTION)))
+    return tuple(sorted(name for name in variables if name not in (target, VALID_FRACTION)))
 
 
 def block_side(shape: tuple[int, int]) -> int:
@@ -70,6 +70,7 @@ def places(blocks: pd.Series[str]) -> pd.Series[str]:
     >>> places(pd.Series(["r02c01-2005", "r02c01-2006"])).tolist()
     ['r02c01', 'r02c01']
     """
+    # By the few categories, not by the rows, of which a nation has millions.
     kinds = blocks.astype("category").cat
     names = kinds.categories.str.rpartition("-").get_level_values(0).to_numpy()
     squares: pd.Series[Any] = pd.Series(pd.Categorical(names[kinds.codes.to_numpy()]), blocks.index)
@@ -129,7 +130,7 @@ def draw(
     rows = _usable(coarse, target, features, min_valid_fraction)
     month, row, column = rows
     months = coarse["time"].to_numpy().astype("datetime64[M]")
-    starts = np.array([seasons.start(one) for one in months], dtype="datetime64[M]")
+    starts = np.array([seasons.start(time) for time in months], dtype="datetime64[M]")
     columns: dict[str, Any] = {
         "time": months.astype("datetime64[ns]")[month],
         "season": seasons.names_of(months).astype(object)[month],
@@ -194,6 +195,7 @@ def _usable(coarse: xr.Dataset, target: str, features: Sequence[str], min_valid_
 
 
 def _pick(values: xr.DataArray, rows: Rows) -> NDArray[np.float32]:
+    # A static feature has no month, and takes the last two of the three indices.
     picked: NDArray[np.float32] = values.to_numpy()[rows[-values.ndim :]].astype(np.float32)
     return picked
 
@@ -213,10 +215,11 @@ def _split(month: NDArray[np.intp], months: Months, seed: int, train: float) -> 
     """Random split within each month; the fraction of a row left over is drawn, so that the share has no bias."""
     split = np.full(len(month), VALIDATION, dtype=object)
     first = np.searchsorted(month, np.arange(len(months) + 1))
+    # From year 0, since months before 1970 count below 0, which is no seed.
     for index, since_year_0 in enumerate((months.astype(int) + 1970 * 12).tolist()):
         rng = np.random.default_rng([seed, since_year_0])
         members = np.arange(first[index], first[index + 1])
-        wanted = len(members) * train
-        count = int(wanted) + int(rng.random() < wanted - int(wanted))
+        expected = len(members) * train
+        count = int(expected) + int(rng.random() < expected - int(expected))
         split[rng.permutation(members)[:count]] = TRAIN
     return split

@@ -81,7 +81,7 @@ class Algorithm:
             if name in RESERVED:
                 raise ConfigurationError(f"{where} cannot be set: {RESERVED[name]}")
             if name not in known:
-                choices = [one for one in known if one not in RESERVED]
+                choices = [parameter for parameter in known if parameter not in RESERVED]
                 raise ConfigurationError(f"{where}: there is no such parameter{nearest(name, choices)}")
         seeds = {"random_state": seed} if "random_state" in known else {}
         estimator.set_params(**parameters, **seeds)
@@ -95,6 +95,7 @@ class Algorithm:
 def _forest(p: int) -> Estimator:
     from soilscale.models.bagging import MOST, RandomForest
 
+    # R leaves nodes of 5 rows or fewer whole, which in scikit-learn's words is a split of 6 at least.
     estimator: Estimator = RandomForest(
         n_estimators=500, max_features=max(p // 3, 1), min_samples_split=6, max_samples=MOST, n_jobs=1
     )
@@ -213,12 +214,12 @@ def find(name: str) -> Algorithm:
 def with_members(names: Iterable[str]) -> tuple[str, ...]:
     """Names of algorithms, each after those of its members that are not named themselves; unknown ones as they are."""
     named = tuple(names)
-    found: list[str] = []
+    ordered: list[str] = []
     for name in named:
         members = ALGORITHMS[name].members if name in ALGORITHMS else ()
-        found += [member for member in members if member not in (*named, *found)]
-        found.append(name)
-    return tuple(found)
+        ordered += [member for member in members if member not in (*named, *ordered)]
+        ordered.append(name)
+    return tuple(ordered)
 
 
 def best(errors: Mapping[str, pd.DataFrame]) -> str:
@@ -234,6 +235,7 @@ def best(errors: Mapping[str, pd.DataFrame]) -> str:
         Algorithm -> its squared errors by month: ``sum`` and ``count``, for the same months and cells.
     """
     mean = {name: months["sum"].sum() / months["count"].sum() for name, months in errors.items()}
+    # Ties go by name, not by the order in which a configuration lists them.
     least = min(sorted(mean), key=mean.__getitem__)
 
     def near(name: str) -> bool:

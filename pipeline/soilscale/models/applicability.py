@@ -64,12 +64,13 @@ class Applicability:
         used = self.scale > 0
         if not used.any() or not len(features):
             return np.zeros(len(features), np.float32)
-        found = np.empty(len(features), np.float32)
+        dissimilarity = np.empty(len(features), np.float32)
         for first in range(0, len(features), BATCH):
             part = slice(first, first + BATCH)
+            # A feature without weight moves no distance, but slows the search.
             distance, _ = self._tree.query(features[part][:, used] * self.scale[used])
-            found[part] = distance / self.threshold
-        return found
+            dissimilarity[part] = distance / self.threshold
+        return dissimilarity
 
     def dumps(self) -> bytes:
         """Bytes of it, a compressed NumPy archive."""
@@ -87,6 +88,7 @@ def loads(data: bytes) -> Applicability:
         If it is something else, or does not fit together.
     """
     try:
+        # Pickled objects would run what they hold.
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             scale, points, threshold = (archive[name] for name in ("scale", "points", "threshold"))
     except (EOFError, KeyError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
@@ -117,12 +119,12 @@ def importance(predictor: Predictor, X: NDArray[np.float32], seed: int = 0) -> F
         Shape ``(p,)``, in units of the target.
     """
     rng = np.random.default_rng(seed)
-    before, found = predictor.predict(X), np.zeros(X.shape[1])
+    before, effect = predictor.predict(X), np.zeros(X.shape[1])
     for number in range(X.shape[1]):
         other = X.copy()
         other[:, number] = rng.permutation(other[:, number])
-        found[number] = np.sqrt(np.mean((predictor.predict(other) - before) ** 2) / 2)
-    return found
+        effect[number] = np.sqrt(np.mean((predictor.predict(other) - before) ** 2) / 2)
+    return effect
 
 
 def measure(
@@ -144,10 +146,12 @@ def measure(
     """
     rng = np.random.default_rng(seed)
     if len(X) > most:
+        # The threshold comes from these rows as well: from more, distances are shorter, and 1 would mean something
+        # else.
         kept = np.sort(rng.choice(len(X), most, replace=False))
         X, folds = X[kept], folds[kept]
-    some = X if len(X) <= WEIGHING else X[rng.choice(len(X), WEIGHING, replace=False)]
-    weight, spread = importance(predictor, some, seed), X.std(axis=0, dtype=np.float64)
+    weighed = X if len(X) <= WEIGHING else X[rng.choice(len(X), WEIGHING, replace=False)]
+    weight, spread = importance(predictor, weighed, seed), X.std(axis=0, dtype=np.float64)
     # A feature that never varied has no effect that could be learned, but for rounding.
     varied = spread > np.abs(X.mean(axis=0, dtype=np.float64)) * np.finfo(np.float32).eps
     scale = np.divide(weight, spread, out=np.zeros(len(spread)), where=varied)
@@ -163,9 +167,11 @@ def _threshold(points: Floats, folds: NDArray[np.integer]) -> float:
     for fold in np.unique(folds):
         here = folds == fold
         if here.all():
+            # The nearest of all is the row itself.
             distance = cKDTree(points).query(points, k=2)[0][:, 1]
         else:
             distance[here] = cKDTree(points[~here]).query(points[here])[0]
     lower, upper = np.quantile(distance, [0.25, 0.75])
     whisker = float(distance[distance <= upper + WHISKER * (upper - lower)].max())
+    # If most rows have a twin the whisker is 0, which nothing can be divided by.
     return whisker or float(distance[distance > 0].min(initial=np.inf))

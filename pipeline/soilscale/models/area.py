@@ -134,9 +134,10 @@ def _terms(areas: Areas, lengths: Sequence[float]) -> Iterator[Floats | None]:
     """
     seasons, months = np.ptp(areas.season) > 0, np.ptp(areas.month) > 0
     cells = np.ptp(areas.row) > 0 or np.ptp(areas.column) > 0
-    season, month = (one[:, None] == one for one in (areas.season, areas.month))
+    season, month = (codes[:, None] == codes for codes in (areas.season, areas.month))
     for part in (*areas.line.T[:, :, None], *areas.bent.swapaxes(0, 1), areas.paired):
         basis = part.astype(np.float64)
+        # In double precision: by sums in single precision the matrix may have no Cholesky factor.
         shared = basis @ basis.T
         yield shared if basis.size else None
         yield shared * season if seasons and basis.size else None
@@ -167,6 +168,8 @@ def covariance_of(left: Areas, right: Areas, variances: Variances, lengths: Sequ
     monthly = np.full(month.shape, variances.intercept[1])
     for length, (of_all, of_season, of_month) in zip(lengths, variances.field, strict=True):
         if left is right:
+            # Both sides are means over cells; `smooth` would take those on the left for points, and their variance for
+            # too large.
             down, across = between(height, length)[left.row], between(width, length)[left.column]
         else:
             down, across = (
@@ -176,6 +179,7 @@ def covariance_of(left: Areas, right: Areas, variances: Variances, lengths: Sequ
         shared += of_all * place
         seasonal += of_season * place
         monthly += of_month * place
+    # Pixels lie up to half a cell from the centre of theirs, so that rounding tells it.
     same = (np.rint(left.row)[:, None] == right.row) & (np.rint(left.column)[:, None] == right.column)
     total: Floats = shared + seasonal * season + monthly * month + variances.cell * same
     return total
@@ -204,10 +208,12 @@ def estimate(
     mean, scale = level(y)
     chosen = sample(areas, rows, np.random.default_rng(seed))
     part, z = areas.take(chosen), (y[chosen] - mean) / scale
+    # Half of each symmetric matrix, as one row of a table: the gradient of all variances is then one product.
     lower = np.tril_indices(len(part))
     packed = [None if term is None else term[lower] for term in _terms(part, lengths)]
     live = np.array([term is not None for term in packed])
     terms = np.stack([term for term in packed if term is not None])
+    # An entry below the diagonal stands for that above it, too.
     twice = np.where(lower[0] == lower[1], 1.0, 2.0)
     eye = np.eye(len(part))[lower]
 
@@ -217,9 +223,11 @@ def estimate(
         covariance[lower] = values[:-1] @ terms + values[-1] * eye
         factor = linalg.cholesky(covariance, lower=True, check_finite=False)
         dual = linalg.cho_solve((factor, True), z, check_finite=False)
+        # It fills the lower half alone, and no more is read.
         inverse, _ = linalg.lapack.dpotri(factor, lower=1)
         slope = (inverse[lower] - dual[lower[0]] * dual[lower[1]]) * twice / 2
         value = z @ dual / 2 + np.log(np.diag(factor)).sum()
+        # The search is over logarithms, so the chain rule multiplies by the variances.
         gradient = np.append(terms @ slope, eye @ slope) * values
         for kind in kinds:
             away = logs[kind] - logs[kind].mean()
@@ -229,11 +237,11 @@ def estimate(
 
     kinds = _kinds(live, areas.line.shape[1], areas.bent.shape[1])
     start = np.log([*[FIRST] * len(terms), FIRST_NOISE])
-    found = optimize.minimize(
+    optimum = optimize.minimize(
         loss, start, jac=True, method="L-BFGS-B", bounds=[BOUNDS] * len(start), options={"maxiter": iterations}
     )
     variances = np.zeros(len(live) + 1)
-    variances[np.append(live, True)] = np.exp(found.x)  # the noise is there in every model
+    variances[np.append(live, True)] = np.exp(optimum.x)  # the noise is there in every model
     return Variances.of(variances, areas.line.shape[1], areas.bent.shape[1], len(lengths))
 
 
@@ -276,6 +284,7 @@ def bands(
                 prior += weight @ ever * (bent**2).sum(axis=1)
                 cross += bent @ (part.bent[:, place] * (weight @ here)[:, None]).T
             seen = linalg.solve_triangular(factor, cross.T, lower=True, check_finite=False)
+            # Rounding may take away more than the prior has.
             band[number, feature] = np.sqrt(np.maximum(prior - (seen**2).sum(axis=0), 0.0))
     return band
 
@@ -283,6 +292,7 @@ def bands(
 def level(y: Floats) -> tuple[float, float]:
     """Mean and standard deviation of observations; 1 in place of the deviation if they are all the same."""
     mean, scale = float(y.mean()), float(y.std())
+    # Observations were float32: what differs by less than its rounding is all the same.
     return mean, scale if scale > np.finfo(np.float32).eps * abs(mean) else 1.0
 
 

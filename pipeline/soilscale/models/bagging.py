@@ -42,5 +42,6 @@ class RandomForest(RandomForestRegressor):  # type: ignore[misc]  # scikit-learn
         try:
             super().fit(X, y, sample_weight)
         finally:
+            # As it was set: a clone of this forest would otherwise draw from any table without a bound.
             self.max_samples = most
         return self

@@ -55,6 +55,7 @@ class Basis:
     def place(self, z: Floats) -> tuple[NDArray[np.intp], Floats]:
         """Knot below each standardised value, and the weight of the knot above it; beyond the ends as at them."""
         at = np.clip((z - self.low) / (self.high - self.low), 0.0, 1.0) * (self.knots - 1)
+        # At the last knot the weight is all on the knot above, which has to be one that there is.
         below = np.minimum(at.astype(np.intp), self.knots - 2)
         return below, at - below
 
@@ -73,6 +74,7 @@ def measure(values: NDArray[np.floating], shares: Sequence[bool], knots: int = K
     """
     linear = np.asarray(shares, bool)
     known = np.isfinite(values).any(axis=0)
+    # A feature without any value would have no mean, and NaN would spread to every product with it.
     filled = np.where(known, values.astype(np.float64), 0.0)
     mean = np.where(linear, 0.0, np.nanmean(filled, axis=0))
     spread = np.nanstd(filled, axis=0)
@@ -108,12 +110,14 @@ def block_means(basis: Basis, pixels: NDArray[np.floating]) -> tuple[Floats, Flo
     count = known.sum(axis=1)
     with np.errstate(invalid="ignore"):
         line = np.where(known, z, 0.0).sum(axis=1) / count
+    # Before what is missing becomes 0, for a product has to know it as missing.
     paired = _paired(basis, z)
     z, known = np.where(known, z, 0.0), known[..., basis.curved]
     below, above = (part[..., basis.curved] for part in basis.place(z))
     n, c = len(pixels), int(basis.curved.sum())
     cell = (np.arange(n)[:, None, None] * c + np.arange(c)) * basis.knots
     size = n * c * basis.knots
+    # One count for all knots: the hat functions of every pixel as a matrix would be mostly zeros.
     hats = np.bincount((cell + below).ravel(), ((1 - above) * known).ravel(), size)
     hats += np.bincount((cell + below + 1).ravel(), (above * known).ravel(), size)
     with np.errstate(invalid="ignore"):
@@ -128,6 +132,7 @@ def pairs(c: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 def _paired(basis: Basis, z: Floats) -> Floats:
     """Means over the pixels of each cell of the products of two features, NaN where no pixel knows both."""
+    # The product of two tails could outweigh all other pixels of the cell.
     between = np.clip(z, basis.low, basis.high)[..., basis.curved]
     known = np.isfinite(between).astype(np.float64)
     values = np.nan_to_num(between).swapaxes(1, 2)

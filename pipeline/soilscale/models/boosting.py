@@ -123,6 +123,7 @@ class BoostedTrees(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scik
         settings = {name: getattr(self, name) for name in (*same_names, "reg_alpha", "reg_lambda", "max_bin")} | {
             "objective": "reg:squarederror",
             "tree_method": "hist",
+            # XGBoost takes a number; scikit-learn's `random_state` may be a generator.
             "seed": int(check_random_state(self.random_state).randint(2**31)),
             "nthread": threads,
             "verbosity": 0,
@@ -137,6 +138,7 @@ class BoostedTrees(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scik
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
         booster = xgboost.Booster({"nthread": self.n_jobs or 1, "verbosity": 0})
+        # XGBoost takes a bytearray for the model itself, and a string for the name of its file.
         booster.load_model(bytearray(self.booster_))
         predicted: NDArray[np.float32] = booster.inplace_predict(X, validate_features=False)
         return predicted
@@ -163,19 +165,19 @@ class BoostedTrees(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scik
 
 def _trees(learner: Mapping[str, Any], p: int) -> list[Mapping[str, Any]]:
     """Trees of a learner, if it sums them for a single target and is otherwise as `fit` makes it."""
-    booster, told = learner["gradient_booster"], learner["learner_model_param"]
+    booster, parameters = learner["gradient_booster"], learner["learner_model_param"]
     model = booster["model"]
     trees: list[Mapping[str, Any]] = model["trees"]
-    (base,) = json.loads(told["base_score"])
+    (base,) = json.loads(parameters["base_score"])
     pairs = {
         "attributes": (learner["attributes"], {}),
         "feature_names": (learner["feature_names"], []),
         "feature_types": (learner["feature_types"], []),
         "booster": (booster["name"], "gbtree"),
         "objective": (learner["objective"]["name"], "reg:squarederror"),
-        "num_class": (told["num_class"], "0"),
-        "num_feature": (told["num_feature"], str(p)),
-        "num_target": (told["num_target"], "1"),
+        "num_class": (parameters["num_class"], "0"),
+        "num_feature": (parameters["num_feature"], str(p)),
+        "num_target": (parameters["num_target"], "1"),
         "num_parallel_tree": (model["gbtree_model_param"]["num_parallel_tree"], "1"),
         "num_trees": (model["gbtree_model_param"]["num_trees"], str(len(trees))),
         "categories": (model["cats"]["enc"], []),
@@ -198,6 +200,7 @@ def _check_tree(tree: Mapping[str, Any], p: int) -> None:
     feature, parents = np.array(tree["split_indices"]), np.array(tree["parents"])
     inner = (children != LEAF).any(axis=0)
     below, above = children[:, inner], np.flatnonzero(inner)
+    # A child that stands behind its parent leads into no circle.
     inside = (below > above) & (below < n)
     once = below.size == n - 1 and len(set(below.flat)) == n - 1
     if not (inside.all() and once and (parents[below] == above).all() and ((feature >= 0) & (feature < p)).all()):
@@ -208,7 +211,8 @@ def _check_columns(tree: Mapping[str, Any], n: int) -> None:
     for names, kind in ((WHOLE, int), (REAL, float)):
         for name in names:
             column = tree[name]
-            if not (isinstance(column, list) and len(column) == n and all(type(one) is kind for one in column)):
+            # The exact type: True is an instance of int.
+            if not (isinstance(column, list) and len(column) == n and all(type(value) is kind for value in column)):
                 raise ValueError(f"a tree's {name} is not a list of {n} numbers of type {kind.__name__}")
             if max(map(abs, column)) > MOST:
                 raise ValueError(f"a tree's {name} holds a number that is too large")
@@ -217,16 +221,17 @@ def _check_columns(tree: Mapping[str, Any], n: int) -> None:
 
 
 def _compare(pairs: Mapping[str, tuple[Any, Any]], where: str) -> None:
-    for name, (found, wanted) in pairs.items():
-        if found != wanted:
-            raise ValueError(f"the {where}'s {name} is {str(found)[:80]}, expected {str(wanted)[:80]}")
+    for name, (stored, expected) in pairs.items():
+        if stored != expected:
+            raise ValueError(f"the {where}'s {name} is {str(stored)[:80]}, expected {str(expected)[:80]}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    # Of two keys alike Python keeps the last; should XGBoost keep the first, it would follow what nobody has checked.
+    document = dict(pairs)
+    if len(document) != len(pairs):
         raise ValueError("a key of the booster stands twice")
-    return found
+    return document
 
 
 def _refuse(constant: str) -> Any:

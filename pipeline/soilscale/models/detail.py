@@ -42,9 +42,9 @@ def within_shares(predictor: Predictor, pixels: NDArray[np.float32], surface: Fl
         away: Floats = parts - parts.mean(axis=1, keepdims=True)
         return away
 
-    own = detail(predict(predictor, pixels.reshape(-1, p)))
+    of_features = detail(predict(predictor, pixels.reshape(-1, p)))
     place = np.zeros((cells, count)) if surface is None else detail(surface)
-    whole = own + place
+    whole = of_features + place
     total = float((whole**2).mean())
     if total == 0.0:
         return np.full(p + 1, np.nan)
@@ -52,6 +52,6 @@ def within_shares(predictor: Predictor, pixels: NDArray[np.float32], surface: Fl
     for number in range(p):
         level = pixels.copy()
         level[..., number] = pixels[..., number].mean(axis=1, keepdims=True)
-        shares[number] = (whole * (own - detail(predict(predictor, level.reshape(-1, p))))).mean() / total
+        shares[number] = (whole * (of_features - detail(predict(predictor, level.reshape(-1, p))))).mean() / total
     shares[p] = (whole * place).mean() / total
     return shares

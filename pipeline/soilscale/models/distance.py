@@ -116,6 +116,7 @@ class SupportVectors(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
         self.mean_, self.weight_ = X.mean(axis=0), _weight(X)
         self.gamma_ = 1 / X.shape[1] if self.gamma is None else float(self.gamma)
         middle = y.mean()
+        # A constant target has no deviation to be scaled by, and stays as it is.
         scale = 1 / (_weight(y[:, None])[0] or 1)
         machine = SVR(C=self.C, gamma=self.gamma_, epsilon=self.epsilon, tol=self.tol, cache_size=self.cache_size)
         machine.fit((X - self.mean_) * self.weight_, (y - middle) / scale)
@@ -132,7 +133,9 @@ class SupportVectors(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
         for rows in _batches(len(X), len(self.support_vectors_)):
             kernel = cdist((X[rows] - self.mean_) * self.weight_, self.support_vectors_, "sqeuclidean")
             kernel *= -self.gamma_
+            # In place, since `PAIRS` bounds distances that are held once.
             np.exp(kernel, out=kernel)
+            # Not `@`, which would take the threads of BLAS beside those of the worker.
             predicted[rows] = np.einsum("ij,j->i", kernel, self.dual_coef_) + self.intercept_
         return predicted
 
@@ -229,6 +232,8 @@ class NearestNeighbours(RegressorMixin, BaseEstimator):  # type: ignore[misc]  #
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         k = min(self.n_neighbors, self.n_samples_fit_)
+        # One more, by whose distance `inverse` scales; and a range, since for a bare 1 SciPy drops the second
+        # dimension.
         near = range(1, min(k + 1, self.n_samples_fit_) + 1)
         tree = cKDTree(self.rows_)
         predicted = np.empty(len(X))
@@ -253,6 +258,7 @@ class NearestNeighbours(RegressorMixin, BaseEstimator):  # type: ignore[misc]  #
         if self.kernel == "optimal":
             return optimal_weights(k, self.n_features_in_)[None]
         beyond = np.maximum(distance[:, -1:], 1e-6)
+        # A row that lies on one of training would have an infinite weight.
         return 1 / np.clip(distance[:, :k] / beyond, 1e-6, 1 - 1e-6)
 
 
@@ -284,6 +290,7 @@ def _draw(X: Floats, y: NDArray[Any], most: int | None, seed: int | None) -> tup
 
 def _weight(X: Floats) -> Floats:
     """Reciprocal of each column's standard deviation (divisor n - 1); 0 where it is constant."""
+    # The deviation of equal numbers may be rounding rather than 0; their range is 0.
     sd = np.where(np.ptp(X, axis=0) > 0, X.std(axis=0, ddof=1), 0)
     return np.divide(1, sd, out=np.zeros_like(sd), where=sd > 0)
 

@@ -113,8 +113,8 @@ class Covariance:
         total = np.zeros(self._variance.shape)
         for rows in self._batches():
             season = self.areas.season[rows]
-            own = (np.where(season == number, dual[rows], 0.0) for number in range(len(total) - 1))
-            weights = np.stack([dual[rows], *own])
+            by_season = (np.where(season == number, dual[rows], 0.0) for number in range(len(total) - 1))
+            weights = np.stack([dual[rows], *by_season])
             total += np.hstack([weights @ part for part in self._basis(rows)])
         return total
 
@@ -151,6 +151,8 @@ class Covariance:
         total = np.zeros_like(effects.dual)
         for (down, across), (all_time, seasonal, monthly) in zip(self._axes, self.variances.field, strict=True):
             pull = all_time * ever + monthly * effects.dual + (seasonal * season if own else 0.0)
+            # A Gaussian covariance is the product of those along either axis: two small matrices instead of cells times
+            # cells.
             total += down @ pull @ across
         return total
 
@@ -172,12 +174,14 @@ class Covariance:
         """
         rest = np.where(learned, z, 0.0)
         dual, goal = np.zeros_like(rest), TOLERANCE**2 * (rest @ rest)
+        # Observations that are all 0 are solved, and the first step would divide 0 by 0.
         if not goal:
             return dual
         without_fields = self._without_fields(learned)
         step = near = without_fields(rest)
         size = rest @ near
         for _ in range(ITERATIONS):
+            # Rows left out are set to 0, so that the system is that of the others alone.
             image = self.evaluate(self.effects(step)) * learned + self.variances.noise * step
             far = size / (step @ image)
             dual += far * step
@@ -207,6 +211,8 @@ class Covariance:
             for number in range(seasons):
                 part = basis[learned[rows] & (self.areas.season[rows] == number)]
                 product = part.T @ part
+                # A season's rows count in what all share, in its own, and between the two; between two seasons there is
+                # nothing.
                 gram[0, :, 0] += product
                 gram[1 + number, :, 1 + number] += product
                 gram[0, :, 1 + number] += product

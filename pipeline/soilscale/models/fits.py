@@ -127,6 +127,7 @@ def folds(blocks: pd.Series[str], n: int = FOLDS, seed: int = 0) -> NDArray[np.i
         Fold of each row, 0..n-1, in the order of `blocks`.
     """
     kinds = blocks.astype("category").cat.remove_unused_categories()
+    # By name, so that the deal does not depend on the order of the rows.
     names = sorted(kinds.cat.categories)
     codes = kinds.cat.reorder_categories(names).cat.codes.to_numpy()
     sizes = np.bincount(codes, minlength=len(names))
@@ -134,6 +135,7 @@ def folds(blocks: pd.Series[str], n: int = FOLDS, seed: int = 0) -> NDArray[np.i
     order = rng.permutation(len(names))
     fold_of = np.empty(len(names), dtype=int)
     loads = np.zeros(n, dtype=int)
+    # Largest first, and stable after the shuffle: blocks of one size stay in random order.
     for block in order[np.argsort(-sizes[order], kind="stable")]:
         fold_of[block] = rng.choice(np.flatnonzero(loads == loads.min()))
         loads[fold_of[block]] += sizes[block]
@@ -187,6 +189,7 @@ def _drawn(job: Job, table: pd.DataFrame, learn: NDArray[np.bool_], seed: int) -
     """Places of the rows that a job learns from, of those that it may: by time, north to south, west to east."""
     rows = np.flatnonzero(_of_season(job, table) & learn)
     time, y, x = (table[name].to_numpy()[rows] for name in ("time", "y", "x"))
+    # The last key counts first. The order is fixed because what a forest draws goes by the place of a row.
     rows = rows[np.lexsort((x, -y, time))]
     if job.model == "comprehensive":
         counts = table["season"].iloc[rows].value_counts()
@@ -199,6 +202,7 @@ def _drawn(job: Job, table: pd.DataFrame, learn: NDArray[np.bool_], seed: int) -
 
 def numbered(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows numbered from 0, themselves and no copy."""
+    # `reset_index` would copy the table.
     rows.index = pd.RangeIndex(len(rows))
     return rows
 
@@ -234,6 +238,7 @@ def matrix(rows: pd.DataFrame, features: Sequence[str]) -> NDArray[np.float32]:
 
 def seed_of(seed: int, *words: object) -> int:
     """Seed of one thing, 0..2**32-1: the same on every machine, in every process and order."""
+    # Not `hash`, which Python salts anew in every process.
     return zlib.crc32(":".join(map(str, (seed, *words))).encode())
 
 

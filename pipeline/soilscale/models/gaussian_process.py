@@ -121,6 +121,8 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         """
         X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True, ensure_min_samples=2)
         known = basis.measure(X, [False] * X.shape[1], self.knots)
+        # All in one cell, season and month: terms that would tell these apart are left out of the search
+        # (`area.estimate`).
         nowhere = np.zeros(len(X), np.intp)
         areas = Areas(*basis.block_means(known, X[:, None]), nowhere, nowhere, nowhere, nowhere)
         variances = self.variances(areas, y)
@@ -226,6 +228,7 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
             total += self.slope_[number] / self.sd_[number] * (values - self.mean_[number])
             if curve.any():
                 total += np.interp(values, knots, curve)
+            # As in training: products of values beyond the knots would run away.
             within[number] = (np.clip(values, knots[0], knots[-1]) - self.mean_[number]) / self.sd_[number]
         total += np.einsum("pn,pn->n", within, self.pair_ @ within)
         return total
@@ -267,8 +270,10 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         if not len(self.corner_):
             return total
         known = np.flatnonzero(np.isin(self.months_, months.astype("datetime64[M]").astype(np.int64)))
+        # By all months, also those without a field of their own, which is 0.
         total += self.month_[known].sum() / len(months)
         monthly = self.monthly_[known].sum(axis=0) / len(months)
+        # Rows count southwards, where y falls.
         down, across = (self.corner_[0] - y) / self.side_, (x - self.corner_[1]) / self.side_
         for length, pull, share in zip(self.lengths, self.pull_, self.share_, strict=True):
             height, width = pull.shape
@@ -289,8 +294,13 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
             values = getattr(self, name)
             if values.shape != shape or values.dtype != np.float64 or not np.isfinite(values).all():
                 raise ValueError(f"{name} of a Gaussian process is not {shape} finite numbers")
-        one = np.array([self.intercept_, self.side_, *self.lengths, *self.corner_, *self.sd_], np.float64)
-        if not np.isfinite(one).all() or self.side_ <= 0 or min(self.lengths) <= 0 or self.months_.dtype != np.int64:
+        numbers = np.array([self.intercept_, self.side_, *self.lengths, *self.corner_, *self.sd_], np.float64)
+        if (
+            not np.isfinite(numbers).all()
+            or self.side_ <= 0
+            or min(self.lengths) <= 0
+            or self.months_.dtype != np.int64
+        ):
             raise ValueError("a Gaussian process has a side, a length or a place that is none")
         if self.corner_.shape not in {(0,), (2,)} or months != (len(self.months_),) or len(grid) != 2:  # noqa: PLR2004 - y and x
             raise ValueError("the grid of a Gaussian process is none")

@@ -147,7 +147,7 @@ def measure(
     several = {name: members for name, members in gathered.items() if len(members) > 1}
     forest, slope, values, target, out = _prepare(estimator, X, y)
     names = [*features, *several]
-    units = np.array([[one in several.get(name, [name]) for one in features] for name in names])
+    units = np.array([[feature in several.get(name, [name]) for feature in features] for name in names])
     seeds = np.column_stack([_seeds(seed, unit, len(out)) for unit in units])
     _, increase = permuted_errors(flat(forest), values, target, slope, out, units, seeds, threads)
     inc_mse = pd.Series(in_standard_errors(increase), index=names)
@@ -155,9 +155,9 @@ def measure(
     heads = [name if name in several else members[0] for name, members in gathered.items()]
     rank = _ranks(inc_mse, features, heads)
     rows = [
-        (one, group, inc_mse[one], purity[one], rank[one])
+        (feature, group, inc_mse[feature], purity[feature], rank[feature])
         for group, members in gathered.items()
-        for one in ((group, *members) if group in several else members)
+        for feature in ((group, *members) if group in several else members)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -206,6 +206,7 @@ def in_standard_errors(increase: Float64s) -> Float64s:
     """
     valid = increase[~np.isnan(increase).any(axis=1)]
     mean = valid.mean(axis=0)
+    # A variance by difference may come out a hair below 0.
     error = np.sqrt(np.maximum((valid**2).mean(axis=0) - mean**2, 0) / len(valid))
     return mean / np.where(error < CERTAIN, 1, error)
 
@@ -233,7 +234,9 @@ def _prepare(
     slope = np.zeros(shape[1])
     if isinstance(estimator, TrendForest):
         slope = estimator.coef_
+        # Not in place: the array may be the caller's own.
         target = target - (values.astype(float) @ slope + estimator.intercept_)
+    # Trees compare float32: a double may fall to the other side of a threshold.
     narrow = values.astype("float32", copy=False)
     bags = forest.estimators_samples_
     _check_rows(forest, narrow, target, np.bincount(bags[0], minlength=shape[0]))
@@ -268,8 +271,8 @@ def _seeds(seed: int, unit: NDArray[np.bool_], trees: int) -> NDArray[np.uint64]
 def _purity(forest: RandomForestRegressor) -> Float64s:
     """Decrease of the weighted impurity by each feature, mean over the trees, shape ``(p,)``."""
     total = np.zeros(forest.n_features_in_)
-    for one in forest.estimators_:
-        tree = one.tree_
+    for estimator in forest.estimators_:
+        tree = estimator.tree_
         inner = tree.children_left != LEAF
         mass = tree.weighted_n_node_samples * tree.impurity
         drop = mass[inner] - mass[tree.children_left[inner]] - mass[tree.children_right[inner]]
@@ -279,8 +282,9 @@ def _purity(forest: RandomForestRegressor) -> Float64s:
 
 def _ranks(inc_mse: pd.Series[float], features: list[str], heads: list[str]) -> dict[str, int]:
     """Rank of each feature among features, and of each group among the heads of all factors."""
-    found: dict[str, int] = {}
+    rank_of: dict[str, int] = {}
     for names in (heads, features):
         ranks = inc_mse[names].rank(ascending=False, method="min").astype(int)
-        found |= dict(zip(names, ranks, strict=True))
-    return found
+        # Features come second: one that is a factor by itself keeps its rank among features.
+        rank_of |= dict(zip(names, ranks, strict=True))
+    return rank_of

@@ -151,6 +151,7 @@ def join(
     Of more than `most` rows that many are drawn at random, the same for every fit, so that memory is bounded.
     """
     order = np.lexsort((table["x"].to_numpy(), -table["y"].to_numpy(), table["time"].to_numpy()))
+    # Before the basis is looked up, so that memory is that of the rows that are kept.
     if most is not None and len(order) > most:
         order = order[np.sort(np.random.default_rng(seed).choice(len(order), most, replace=False))]
     table = table.take(order).reset_index(drop=True)
@@ -210,12 +211,13 @@ def spread(
     known = np.flatnonzero(np.isfinite(values).all(axis=1))
     *_, down, across = values[known].T
     points = Points(known, values[known, : len(features)], down, across)
-    told = posterior.spread(
+    half_widths = posterior.spread(
         areas.take(chosen), rows.observed[chosen], variances, rows.ground.basis, points, share=share, lengths=lengths
     ).half_widths()
     return {
         name: (float(observed), float(predicted))
-        for name, (observed, predicted) in zip(rows.ground.seasons, told, strict=False)
+        # Seasons after the last one that has a row have no entry.
+        for name, (observed, predicted) in zip(rows.ground.seasons, half_widths, strict=False)
         if np.isfinite(observed + predicted)
     }
 
@@ -256,14 +258,15 @@ def learn(
     table, ground, observed = rows.table, rows.ground, rows.observed
     covariance = Covariance(rows.areas, variances, tuple(GaussianProcess(**parameters).lengths))
     learned = (table["split"] == TRAIN).to_numpy() if job.split == "random" else (table[FOLD] != job.fold).to_numpy()
+    # Without the rows that are held out: the mean of all would carry what they observe.
     unit = level(observed[learned])
     effects = covariance.effects(covariance.solve((observed - unit[0]) / unit[1], learned))
     parts = []
-    for own in (True, False):
-        predicted = unit[0] + unit[1] * covariance.evaluate(effects, own=own)
-        held_out = ~learned & (table["season"].isin(seasons).to_numpy() | (not own))
-        told = Job(ALL, job.algorithm, "seasonal" if own else "comprehensive", job.split, job.fold)
-        parts.append(predictions(told, table[held_out], predicted[held_out].astype(np.float32)))
+    for seasonal in (True, False):
+        predicted = unit[0] + unit[1] * covariance.evaluate(effects, own=seasonal)
+        held_out = ~learned & (table["season"].isin(seasons).to_numpy() | (not seasonal))
+        judged = Job(ALL, job.algorithm, "seasonal" if seasonal else "comprehensive", job.split, job.fold)
+        parts.append(predictions(judged, table[held_out], predicted[held_out].astype(np.float32)))
     models: dict[str, GaussianProcess] = {}
     if job.split == "random":
         unit = level(observed)

@@ -43,6 +43,8 @@ def pack(estimator: Estimator) -> bytes | None:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
         for name, values in arrays.items():
+            # An entry made so always has the same date; made from a name alone it would have that of now, and the same
+            # forest other bytes.
             entry = zipfile.ZipInfo(f"{name}.npy")
             with archive.open(_deflated(entry), "w") as stream:
                 np.lib.format.write_array(stream, values, allow_pickle=False)
@@ -67,6 +69,7 @@ def unpack(data: bytes) -> Predictor:
             arrays = {name: archive[name] for name in archive.files}
         laid = Descent(**{name: arrays.pop(name) for name in PARTS})
         p = len(laid.weight)
+        # Before anything goes down these trees: the kernel follows their node numbers without looking.
         traversal.check(laid, p)
         trees = Trees(traversal.align(laid), p)
         return _with_trend(trees, p, **arrays) if arrays else trees

@@ -108,8 +108,8 @@ def _renumber(schema: bytes) -> tuple[str, dict[str, str]]:
     files: dict[str, str] = {}
 
     def rename(node: dict[str, Any]) -> dict[str, Any]:
-        if isinstance(one := node.get("__id__"), int):
-            node["__id__"] = ids.setdefault(one, len(ids))
+        if isinstance(address := node.get("__id__"), int):
+            node["__id__"] = ids.setdefault(address, len(ids))
         if isinstance(name := node.get("file"), str):
             node["file"] = files.setdefault(name, f"{len(files)}{PurePosixPath(name).suffix}")
         return node
@@ -118,6 +118,7 @@ def _renumber(schema: bytes) -> tuple[str, dict[str, str]]:
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
+    # Dated 1980, whenever it is made; `writestr` with a name would put the date of now.
     entry = zipfile.ZipInfo(name)
     entry.compress_type = zipfile.ZIP_DEFLATED
     return entry
@@ -141,8 +142,8 @@ def _trees(value: Any) -> Iterator[Tree]:
     elif isinstance(value, BaseEstimator):
         yield from _trees(list(vars(value).values()))
     elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _trees(one)
+        for part in value:
+            yield from _trees(part)
 
 
 def _sound(tree: Any, p: int) -> bool:

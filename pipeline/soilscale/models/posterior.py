@@ -94,6 +94,7 @@ def spread(
     covariance[np.diag_indices(len(y))] += variances.noise
     inverse = linalg.inv(covariance, check_finite=False, overwrite_a=True)
     dual, alone = inverse @ ((y - mean) / scale), np.diag(inverse)
+    # By the inverse alone: to leave each row out in turn would be as many inverses as rows.
     left_out = np.abs(dual) / np.sqrt(alone)
     cells = areas.take(points.row)
     basis = block_means(known, points.values[:, None])
@@ -103,20 +104,21 @@ def spread(
     pull = cross @ inverse
     seen = _prior(pixels, variances) - (pull * cross).sum(axis=1)
     # Without the row of the pixel's own cell, by the inverse of a partition.
-    own = pull[np.arange(len(pixels)), points.row]
-    unseen = seen + own**2 / alone[points.row]
+    own_pull = pull[np.arange(len(pixels)), points.row]
+    unseen = seen + own_pull**2 / alone[points.row]
     seasons = int(areas.season.max()) + 1
-    found = np.full((3, seasons), np.nan)
+    by_season = np.full((3, seasons), np.nan)
     for season in range(seasons):
         rows, here = areas.season == season, pixels.season == season
         if here.any():
             # A map keeps to the observation where the model does not: what is between them is an error of the map.
             kept = np.mean((variances.noise * dual[rows]) ** 2)
-            found[0, season] = scale * np.sqrt(max(seen[here].mean(), 0.0) + kept)
-            found[1, season] = max(scale * np.sqrt(max(unseen[here].mean(), 0.0)), found[0, season])
+            by_season[0, season] = scale * np.sqrt(max(seen[here].mean(), 0.0) + kept)
+            by_season[1, season] = max(scale * np.sqrt(max(unseen[here].mean(), 0.0)), by_season[0, season])
+            # The quantile of a handful of rows is little more than their greatest value.
             enough = left_out[rows] if np.count_nonzero(rows) >= LEAST else left_out
-            found[2, season] = max(np.quantile(enough, share), norm.ppf((1 + share) / 2))
-    return Spread(*found)
+            by_season[2, season] = max(np.quantile(enough, share), norm.ppf((1 + share) / 2))
+    return Spread(*by_season)
 
 
 def _prior(pixels: Areas, variances: Variances) -> Floats:

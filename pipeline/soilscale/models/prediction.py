@@ -61,6 +61,7 @@ class Trees:
         ValueError
             If the number of features is another, or one is missing or infinite.
         """
+        # What overflows becomes infinite, and is refused below in words.
         with np.errstate(over="ignore"):
             X = np.asarray(X).astype(np.float32, copy=False)
         if X.ndim != 2 or X.shape[1] != self.n_features_in_:  # noqa: PLR2004 - rows and columns
@@ -170,10 +171,10 @@ def lay(forest: RandomForestRegressor) -> Descent:
 
 def flat(forest: RandomForestRegressor) -> Forest:
     """Trees of a fitted forest, laid end to end."""
-    trees = [one.tree_ for one in forest.estimators_]
+    trees = [estimator.tree_ for estimator in forest.estimators_]
     start = np.cumsum([0, *(tree.node_count for tree in trees)])
     nodes = int(start[-1])
-    found = Forest(
+    laid = Forest(
         start=start,
         feature=np.empty(nodes, np.int32),
         threshold=np.empty(nodes),
@@ -181,8 +182,9 @@ def flat(forest: RandomForestRegressor) -> Forest:
         value=np.empty(nodes),
     )
     for tree, first, end in zip(trees, start[:-1], start[1:], strict=True):
-        found.feature[first:end] = np.maximum(tree.feature, LEAF)
-        found.threshold[first:end] = tree.threshold
-        found.child[first:end, 0], found.child[first:end, 1] = tree.children_left, tree.children_right
-        found.value[first:end] = tree.value[:, 0, 0]
-    return found
+        # scikit-learn writes -2 for the feature of a leaf.
+        laid.feature[first:end] = np.maximum(tree.feature, LEAF)
+        laid.threshold[first:end] = tree.threshold
+        laid.child[first:end, 0], laid.child[first:end, 1] = tree.children_left, tree.children_right
+        laid.value[first:end] = tree.value[:, 0, 0]
+    return laid

@@ -46,8 +46,9 @@ class Setup:
             return replace(self, parameters={**self.parameters, "rows": FEW, "iterations": STEPS})
         if self.algorithm not in FORESTS:
             return self
-        given = {name: value for name, value in self.parameters.items() if name != WITHIN}
-        trees = find(self.algorithm).make(given, p, self.seed).get_params()["n_estimators"]
+        # It is measured, not chosen: `make` refuses it as a person's parameter.
+        parameters = {name: value for name, value in self.parameters.items() if name != WITHIN}
+        trees = find(self.algorithm).make(parameters, p, self.seed).get_params()["n_estimators"]
         return replace(self, parameters={**self.parameters, "n_estimators": min(trees, TREES)})
 
 
@@ -59,9 +60,9 @@ def members(name: str, groups: Groups) -> tuple[str, ...]:
     ConfigurationError
         If there is neither.
     """
-    found = tuple(feature for feature, group in groups.items() if group == name)
-    if found or name in groups:
-        return found or (name,)
+    matching = tuple(feature for feature, group in groups.items() if group == name)
+    if matching or name in groups:
+        return matching or (name,)
     known = dict.fromkeys([*groups.values(), *groups])
     raise ConfigurationError(f"models.ablation: there is no feature or group {name!r}{nearest(name, known)}")
 
@@ -79,14 +80,16 @@ def blocked(table: pd.DataFrame, features: Sequence[str], task: Setup) -> pd.Dat
     from soilscale.models.training import run
 
     fits = [Job(task.season, task.algorithm, "seasonal", "blocked", fold) for fold in range(task.folds)]
-    found = [run(job, table, features, parameters=task.parameters, seed=task.seed, folds=task.folds)[1] for job in fits]
-    return pd.concat(found, ignore_index=True)[["observed", "predicted"]].astype("float64")
+    held_out = [
+        run(job, table, features, parameters=task.parameters, seed=task.seed, folds=task.folds)[1] for job in fits
+    ]
+    return pd.concat(held_out, ignore_index=True)[["observed", "predicted"]].astype("float64")
 
 
 def error(table: pd.DataFrame, features: Sequence[str], task: Setup) -> float:
     """Root mean square error of `blocked`, m3 m-3; NaN if no row can be predicted."""
-    found = blocked(table, features, task)
-    return math.sqrt(((found["predicted"] - found["observed"]) ** 2).mean()) if len(found) else math.nan
+    held_out = blocked(table, features, task)
+    return math.sqrt(((held_out["predicted"] - held_out["observed"]) ** 2).mean()) if len(held_out) else math.nan
 
 
 def without(table: pd.DataFrame, groups: Groups, name: str, task: Setup) -> pd.DataFrame:
@@ -132,6 +135,7 @@ def forward(table: pd.DataFrame, groups: Groups, task: Setup) -> pd.DataFrame:
         for name in rest:
             features = _features(groups, [*chosen, name])
             errors[name] = error(table, features, task.quick(len(features)))
+        # NaN is neither less nor greater than any number: where it came first, it would stay the least.
         best = min(errors, key=lambda name: math.inf if math.isnan(errors[name]) else errors[name])
         if not errors[best] < least:
             break
@@ -143,5 +147,5 @@ def forward(table: pd.DataFrame, groups: Groups, task: Setup) -> pd.DataFrame:
 
 
 def _features(groups: Groups, chosen: Iterable[str]) -> list[str]:
-    wanted = set(chosen)
-    return [feature for feature, group in groups.items() if group in wanted]
+    chosen_groups = set(chosen)
+    return [feature for feature, group in groups.items() if group in chosen_groups]

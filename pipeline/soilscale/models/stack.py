@@ -55,8 +55,9 @@ class Stack(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lear
         """
         self.weights_ = np.full(X.shape[1], 1 / X.shape[1])
         if self.weights == "nested" and len(X) >= MIN_ROWS:
-            found, _ = nnls(np.asarray(X, np.float64), np.asarray(y, np.float64))
-            self.weights_ = found / found.sum() if found.any() else self.weights_
+            weights, _ = nnls(np.asarray(X, np.float64), np.asarray(y, np.float64))
+            # Where no member is of use all weights are 0, a sum that nothing can be divided by.
+            self.weights_ = weights / weights.sum() if weights.any() else self.weights_
         return self
 
     def predict(self, X: NDArray[Any]) -> NDArray[np.float64]:
@@ -117,9 +118,10 @@ def judge(table: pd.DataFrame, members: Sequence[str], algorithm: str, seasons: 
         place = pd.MultiIndex.from_frame(rows[list(PLACE)])
         predicted = np.empty(len(rows))
         for number in np.unique(fold):
-            own = fold == number
-            others = (fold >= 0) & ~own & (number >= 0 or ~place.isin(place[own]))
-            predicted[own] = Stack(weights=weights).fit(X[others], y[others]).predict(X[own])
+            held_out = fold == number
+            # A row that the random split holds out is predicted by the blocked folds as well: it must not weigh itself.
+            others = (fold >= 0) & ~held_out & (number >= 0 or ~place.isin(place[held_out]))
+            predicted[held_out] = Stack(weights=weights).fit(X[others], y[others]).predict(X[held_out])
         stacks[season] = Stack(weights=weights).fit(X[fold >= 0], y[fold >= 0])
         parts.append(rows.assign(algorithm=algorithm, predicted=predicted.astype(np.float32)))
     return Judged(pd.concat(parts, ignore_index=True)[list(PREDICTIONS)], stacks)

@@ -92,6 +92,7 @@ def judge(
             "larger area or a lower samples.min_valid_fraction, or join seasons"
         )
     if len(train) < MIN_ROWS or (job.split == "blocked" and held_out.empty):
+        # A parameter that the algorithm refuses is to be told, whether or not there are rows to fit.
         make(job.algorithm, parameters, features, seed)
         return predictions(job, held_out[:0], np.empty(0, dtype=np.float32))
     estimator = fit(job, train, features, parameters=parameters, seed=seed)
@@ -128,8 +129,9 @@ def make(algorithm: str, parameters: Mapping[str, Any], features: Sequence[str],
     ConfigurationError
         As `Algorithm.make`.
     """
-    given = {name: value for name, value in parameters.items() if name != WITHIN}
-    estimator = find(algorithm).make(given, len(features), seed)
+    # `Algorithm.make` refuses it from a person; it is set below, in the order of the features.
+    plain = {name: value for name, value in parameters.items() if name != WITHIN}
+    estimator = find(algorithm).make(plain, len(features), seed)
     if WITHIN in parameters:
         estimator.set_params(**{WITHIN: [parameters[WITHIN][name] for name in features]})
     return estimator
@@ -193,6 +195,7 @@ def describe(
 def _digest(rows: pd.DataFrame, features: Sequence[str]) -> str:
     """SHA-256 of the rows' place, time, features and target, little-endian, column by column."""
     digest = hashlib.sha256("\n".join(features).encode())
+    # In one byte order, or the same rows would have another hash on another machine.
     digest.update(rows["time"].to_numpy().astype("datetime64[M]").astype("<i8").tobytes())
     for kind, names in (("<f8", ("y", "x")), ("<f4", (*features, MAP))):
         for name in names:
@@ -203,7 +206,7 @@ def _digest(rows: pd.DataFrame, features: Sequence[str]) -> str:
 def _plain(value: Any) -> Any:
     """Value of a parameter as JSON knows it."""
     if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(one) for one in value]
+        return [_plain(entry) for entry in value]
     if isinstance(value, np.generic):
         return value.item()
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)

@@ -139,6 +139,7 @@ class TrendForest(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         return predicted
 
     def _trend(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        # Not `@`, which would take the threads of BLAS beside those of the worker.
         trend: NDArray[np.float64] = np.einsum("ij,j->i", X, self.coef_) + self.intercept_
         return trend
 
@@ -162,6 +163,7 @@ def spread(X: NDArray[np.float64], within: Sequence[float] | None) -> NDArray[np
         Shape ``(p,)``; 1 of a feature that is the same in every row.
     """
     between = X.std(axis=0)
+    # Features were float32: what differs by less than its rounding is the same in every row.
     alike = between <= np.abs(X).max(axis=0) * np.finfo(np.float32).eps
     between[alike] = 1.0
     inside = np.zeros(len(between)) if within is None else np.asarray(within, np.float64)
@@ -191,10 +193,13 @@ def penalty(
     errors = []
     for learn, rest in parts.split(Z, y, place):
         mean, level = Z[learn].mean(axis=0), y[learn].mean()
+        # One decomposition serves all penalties, where a fit for each would be fifteen.
         U, s, V = np.linalg.svd(Z[learn] - mean, full_matrices=False)
         pulled = s * (U.T @ (y[learn] - level))
         slopes = V.T @ (pulled[:, None] / (s[:, None] ** 2 + np.asarray(alphas, np.float64)))
         errors.append((((Z[rest] - mean) @ slopes + level - y[rest, None]) ** 2).mean(axis=0))
     error, doubt = np.mean(errors, axis=0), np.std(errors, axis=0, ddof=1) / np.sqrt(len(errors))
     least = int(np.argmin(error))
-    return float(max(alpha for alpha, one in zip(alphas, error, strict=True) if one <= error[least] + doubt[least]))
+    return float(
+        max(alpha for alpha, squares in zip(alphas, error, strict=True) if squares <= error[least] + doubt[least])
+    )

@@ -54,12 +54,14 @@ def tune(
         `BLOCKED`, metric ``rmse``, value in m3 m-3. None where the season has too few rows or blocks to choose by.
     """
     rows, fold = _of_season(table, task)
+    # The largest fold leaves the fewest rows to learn from.
     if len(rows) - _largest(fold, 1) < MIN_ROWS:
         return pd.DataFrame(columns=list(COLUMNS))
     tried = _search(rows, fold, features, task, choices, draws).cv_results_
+    # The root comes last: the mean of the folds' roots would be less than the error of all rows.
     pairs = zip(tried["params"], np.sqrt(-tried["mean_test_score"]), strict=True)
-    found = _table(task, [(parameters, BLOCKED, value) for parameters, value in pairs])
-    return found.sort_values("value", kind="stable", ignore_index=True)
+    combinations = _table(task, [(parameters, BLOCKED, value) for parameters, value in pairs])
+    return combinations.sort_values("value", kind="stable", ignore_index=True)
 
 
 def nested(
@@ -89,13 +91,13 @@ def nested(
     X, observed = _values(rows, features)
     chosen, errors = [], np.empty((2, len(rows)))
     for number in present:
-        own, others = fold == number, fold != number
+        left_out, others = fold == number, fold != number
         tried = _search(rows[others], fold[others], features, task, choices, draws).cv_results_
         chosen.append(tried["params"][int(np.argmax(tried["mean_test_score"]))])
         for place, parameters in enumerate((chosen[-1], {})):
             estimator = make(task.algorithm, {**task.parameters, **parameters}, features, _seed(task))
             estimator.fit(X[others], observed[others], **beside(task.algorithm, rows[others]))
-            errors[place, own] = predict(estimator, X[own]) - observed[own]
+            errors[place, left_out] = predict(estimator, X[left_out]) - observed[left_out]
     both = zip((chosen, {}), (NESTED, UNTUNED), np.sqrt((errors**2).mean(axis=1)), strict=True)
     return _table(task, list(both))
 
@@ -128,14 +130,16 @@ def _search(
     draws: int | None,
 ) -> GridSearchCV | RandomizedSearchCV:
     """Search of all combinations, or of a draw of them, by folds of rows; nothing is refitted."""
-    values = {name: list(one) for name, one in choices.items()}
+    values = {name: list(candidates) for name, candidates in choices.items()}
     how: dict[str, Any] = {
         "scoring": "neg_mean_squared_error",
+        # Folds count by their rows, so that the score is the error over all of them.
         "iid": True,
         "cv": PredefinedSplit(fold),
         "refit": False,
         "error_score": "raise",
         "return_train_score": False,
+        # A search is a unit of work: threads of its own would come beside those of the worker.
         "scheduler": "synchronous",
     }
     estimator = make(task.algorithm, task.parameters, features, _seed(task))
@@ -152,5 +156,5 @@ def _search(
 def _table(task: Setup, rows: Sequence[tuple[Any, str, float]]) -> pd.DataFrame:
     """Table of parameters, scores and errors."""
     whose = (task.season, task.algorithm)
-    found = [(*whose, parameters, score, "rmse", float(value)) for parameters, score, value in rows]
-    return pd.DataFrame(found, columns=list(COLUMNS))
+    entries = [(*whose, parameters, score, "rmse", float(value)) for parameters, score, value in rows]
+    return pd.DataFrame(entries, columns=list(COLUMNS))

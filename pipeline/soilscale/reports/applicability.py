@@ -34,6 +34,7 @@ class _Counts:
         self.n += np.bincount(place, minlength=len(EDGES))
         self.index += np.bincount(place, index, len(EDGES))
         self.squares += np.bincount(place, error**2, len(EDGES))
+        # Counted apart: the class that begins at 1 holds 1 itself, which is still inside.
         self.beyond += int((index > 1).sum())
 
 
@@ -52,8 +53,13 @@ def shares(maps: xr.Dataset, season_of: Seasons) -> pd.DataFrame:
     """
     counts = _count(maps, None, season_of)
     rows = [
-        (season, found.beyond / found.n.sum(), found.index.sum() / found.n.sum(), int(found.n.sum()))
-        for season, found in counts.items()
+        (
+            season,
+            season_counts.beyond / season_counts.n.sum(),
+            season_counts.index.sum() / season_counts.n.sum(),
+            int(season_counts.n.sum()),
+        )
+        for season, season_counts in counts.items()
     ]
     return pd.DataFrame(rows, columns=["season", "outside", "index", "n"])
 
@@ -74,10 +80,13 @@ def errors(maps: xr.Dataset, known: xr.DataArray, season_of: Seasons) -> pd.Data
         season, quantile (upper end of the bin, 0..1), index (mean), rmse (m3 m-3), n.
     """
     rows = []
-    for season, found in _count(maps, known, season_of).items():
-        below = np.cumsum(found.n) - found.n / 2
-        bins = np.minimum((below / found.n.sum() * BINS).astype(int), BINS - 1)
-        n, index, squares = (np.bincount(bins, part, BINS) for part in (found.n, found.index, found.squares))
+    for season, season_counts in _count(maps, known, season_of).items():
+        # A class goes whole into the bin of its middle, so bins are of equal size but for the width of a class.
+        below = np.cumsum(season_counts.n) - season_counts.n / 2
+        bins = np.minimum((below / season_counts.n.sum() * BINS).astype(int), BINS - 1)
+        n, index, squares = (
+            np.bincount(bins, part, BINS) for part in (season_counts.n, season_counts.index, season_counts.squares)
+        )
         rows += [
             (season, (place + 1) / BINS, index[place] / n[place], np.sqrt(squares[place] / n[place]), int(n[place]))
             for place in np.flatnonzero(n)
@@ -96,4 +105,5 @@ def _count(maps: xr.Dataset, known: xr.DataArray | None, season_of: Seasons) -> 
             for season in (season_of.name(month), ALL):
                 counts.setdefault(season, _Counts()).add(index[use], error[use])
     order = (*season_of.names, ALL)
+    # A season without a cell is left out, for its shares would divide by 0.
     return {season: counts[season] for season in order if season in counts and counts[season].n.any()}

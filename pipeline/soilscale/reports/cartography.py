@@ -40,6 +40,7 @@ MARGIN = 0.03
 def extent(array: xr.DataArray) -> Extent:
     """Outer edges of an array with coordinates y and x, which are cell centres."""
     x, y = array["x"].to_numpy(), array["y"].to_numpy()
+    # An axis of one cell does not tell its side: it then has none, instead of a division by 0.
     half_x = abs(float(x[-1] - x[0])) / max(len(x) - 1, 1) / 2
     half_y = abs(float(y[-1] - y[0])) / max(len(y) - 1, 1) / 2
     return (
@@ -103,6 +104,7 @@ def limits(fields: Sequence[NDArray[np.float64]], percentiles: tuple[float, floa
     if not values.size:
         return 0.0, 1.0
     low, high = np.percentile(values, percentiles)
+    # A field of one value would leave a scale without a width, which colours cannot be spread over.
     return float(low), float(max(high, low + 1e-6))
 
 
@@ -133,6 +135,7 @@ def paint(
         cmap=palette.with_extremes(bad=MISSING),
         vmin=range_[0],
         vmax=range_[1],
+        # Anything smoother would invent values between cells and let missing ones bleed into their neighbours.
         interpolation="nearest",
         aspect=stretch(seen, crs),
     )
@@ -166,6 +169,7 @@ def graticule(axes: Axes, bounds: Extent, crs: str) -> None:
     to_lonlat = transformer(crs, LONLAT)
     x, y = np.linspace(left, right, POINTS), np.linspace(bottom, top, POINTS)
     longitude, latitude = (np.asarray(part) for part in to_lonlat.transform(*np.meshgrid(x, y)))
+    # Across 180 degrees longitude jumps by a turn, and the jump would be contoured as a bundle of meridians.
     longitude = turned(longitude, float(longitude[POINTS // 2, POINTS // 2]), TURN)
     for values, edge, along, axis, signs in (
         (longitude, longitude[0], x, axes.xaxis, "EW"),
@@ -174,12 +178,14 @@ def graticule(axes: Axes, bounds: Extent, crs: str) -> None:
         levels = _levels(values)
         if levels:
             axes.contour(x, y, values, levels=levels, colors="0.35", linewidths=0.35, alpha=0.45)
+        # `np.interp` would put a label that lies beyond the edge at the edge's end.
         named = [level for level in levels if edge.min() <= level <= edge.max()]
         axis.set_ticks(
             [float(np.interp(level, edge, along)) for level in named],
             labels=[_degrees(level, signs) for level in named],
         )
     axes.tick_params(length=2, pad=2, labelsize=6.5)
+    # After contours and ticks, both of which may widen the axes.
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
 
@@ -194,6 +200,7 @@ def scale_bar(axes: Axes, bounds: Extent, crs: str) -> None:
     length = _round_down(width * BAR)
     start, size = left + 0.05 * (right - left), (right - left) * length / width
     at, tick = bottom + 0.05 * (top - bottom), 0.012 * (top - bottom)
+    # A white line below the bar keeps it legible on any colour.
     for colour, thickness in (("white", 3.4), (INK, 1.2)):
         axes.plot(
             [start, start, start + size, start + size],
@@ -224,6 +231,7 @@ def _levels(values: NDArray[np.float64]) -> list[float]:
 
 def _degrees(value: float, signs: str) -> str:
     """Degrees with the hemisphere's letter: -5.5 -> 5.5°W."""
+    # A grid that lies across 180 degrees counts on: 181 is 179°W.
     value = float(turned(value, 0.0, TURN)) if signs == "EW" else value
     sign = signs[0] if value > 0 else signs[1] if value < 0 else ""
     return f"{abs(value):g}°{sign}"
@@ -232,4 +240,5 @@ def _degrees(value: float, signs: str) -> str:
 def _round_down(value: float) -> float:
     """Round number not greater than a value: 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(value))
+    # Steps of a power below 1 are not exact in binary: one may lie a hair above the very value that it is.
     return power * max(step for step in (1, 2, 5) if step * power <= value * (1 + 1e-9))

@@ -30,6 +30,7 @@ with t != 0)."""
 
 
 def _rmse(s: Sums) -> Floats:
+    # A sum of squares by difference may come out a hair below 0 where the two agree.
     return np.sqrt(np.maximum(s["tt"] - 2 * s["tp"] + s["pp"], 0) / s["n"])
 
 
@@ -79,12 +80,13 @@ def comparison(
     rows = []
     for algorithm in sorted(pd.unique(predictions["algorithm"])):
         for split in sorted(pd.unique(predictions["split"])):
-            own = predictions[(predictions["algorithm"] == algorithm) & (predictions["split"] == split)]
-            parts = {season: found for season in order if len(found := _pairs(own, blocks, season))}
+            split_rows = predictions[(predictions["algorithm"] == algorithm) & (predictions["split"] == split)]
+            parts = {season: matched for season in order if len(matched := _pairs(split_rows, blocks, season))}
+            # Of one season alone, `all` would only repeat it.
             if len(parts) > 1:
                 parts[ALL] = pd.concat(parts.values(), ignore_index=True)
             for season, pairs in parts.items():
-                rows += [(season, algorithm, split, *one) for one in _compared(pairs, seed)]
+                rows += [(season, algorithm, split, *compared) for compared in _compared(pairs, seed)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.sort_values("season", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
@@ -94,6 +96,7 @@ def _pairs(predictions: pd.DataFrame, blocks: pd.DataFrame, season: str) -> pd.D
     rows = predictions[predictions["season"] == season]
     names = [*KEYS, "observed", "predicted"]
     ours, theirs = (rows.loc[rows["model"] == model, names] for model in ("seasonal", "comprehensive"))
+    # The observation is a key too, lest it come out as two columns.
     both = ours.merge(theirs, on=[*KEYS, "observed"], suffixes=("_seasonal", "_comprehensive"))
     both.columns = pd.Index([str(name).removeprefix("predicted_") for name in both])
     pairs = both.dropna(subset=["seasonal", "comprehensive"]).merge(blocks[[*KEYS, "block"]], on=KEYS, how="left")
@@ -106,6 +109,7 @@ def _compared(pairs: pd.DataFrame, seed: int) -> Iterator[tuple[object, ...]]:
     samples = {model: _sums(pairs["observed"], pairs[model], resampled) for model in ("seasonal", "comprehensive")}
     for metric, formula in METRICS.items():
         values = [SCORES[metric].of(moments(pairs["observed"], pairs[model])) for model in samples]
+        # A sample may hold a constant observation, or none but zeros; `_interval` leaves such samples out.
         with np.errstate(divide="ignore", invalid="ignore"):
             spread = formula(samples["seasonal"]) - formula(samples["comprehensive"])
         yield (metric, *values, values[0] - values[1], *_interval(spread), len(pairs))
@@ -114,11 +118,13 @@ def _compared(pairs: pd.DataFrame, seed: int) -> Iterator[tuple[object, ...]]:
 def _resampled(blocks: pd.Series[str], seed: int) -> Callable[[Floats], Floats]:
     """Sum of a value of each row over each bootstrap sample of the blocks; no samples where there is one block."""
     kinds = blocks.astype("category").cat.remove_unused_categories()
+    # By name and not by the order of the rows, so that a seed draws the same blocks however the table lies.
     names = sorted(kinds.cat.categories)
     codes = kinds.cat.reorder_categories(names).cat.codes.to_numpy()
     counts = np.zeros((0, len(names)))
     if len(names) > 1:
         rng = np.random.default_rng(seed)
+        # How often each block is drawn, and no copies of rows: a sample's sums are then a row of one product.
         counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES).astype("float64")
     return lambda values: counts @ np.bincount(codes, weights=values, minlength=len(names))
 
@@ -126,6 +132,7 @@ def _resampled(blocks: pd.Series[str], seed: int) -> Callable[[Floats], Floats]:
 def _sums(observed: pd.Series[float], predicted: pd.Series[float], resampled: Callable[[Floats], Floats]) -> Sums:
     t, p = observed.to_numpy("float64"), predicted.to_numpy("float64")
     nonzero = t != 0
+    # Over infinity the ratio of a pair with T = 0 is 0, and `m` does not count the pair.
     ratio = np.abs(p - t) / np.where(nonzero, np.abs(t), math.inf)
     parts = {"n": np.ones_like(t), "t": t, "p": p, "tt": t * t, "pp": p * p, "tp": t * p, "a": ratio, "m": nonzero}
     return {name: resampled(np.asarray(values, "float64")) for name, values in parts.items()}

@@ -15,6 +15,7 @@ from soilscale.reports.tables import BLOCK_DIFFERENCE
 
 FORMATS: Mapping[str, str] = {
     "mape": ".1f",
+    # The z lets a bias that rounds to nothing stand as 0.0000, not as -0.0000.
     "bias": "z.4f",
     "rmse": ".4f",
     "ubrmse": ".4f",
@@ -154,8 +155,8 @@ def heading(column: str) -> str:
     if column not in HEADINGS and column.startswith(COUNT):
         return "n"
     name = column.removesuffix(NORMALISED)
-    told = HEADINGS.get(name, name.replace("_", " "))
-    return told if name == column else f"{told}, 0 to 1"
+    title = HEADINGS.get(name, name.replace("_", " "))
+    return title if name == column else f"{title}, 0 to 1"
 
 
 def explanation(column: str) -> str:
@@ -169,6 +170,7 @@ def _wide(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
     Metrics of other pairs than the first one's have their number beside them; that of the others stands at the end.
     """
+    # By a dictionary: a pivot would sort rows and columns by their names.
     lookup = frame.set_index([*keys, "metric"])["value"].to_dict()
     first = frame.drop_duplicates(keys)
     entries = list(first[keys].itertuples(index=False, name=None))
@@ -177,12 +179,13 @@ def _wide(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
         return first[keys].assign(**columns)
     counts = frame.set_index([*keys, "metric"])["n"].to_dict()
     common = dict(zip(entries, first["n"], strict=True))
-    own = {name: [counts.get((*entry, name), common[entry]) for entry in entries] for name in columns}
+    counted = {name: [counts.get((*entry, name), common[entry]) for entry in entries] for name in columns}
     beside: dict[str, list[float]] = {}
     for name, following in zip(columns, [*list(columns)[1:], None], strict=True):
         beside[name] = columns[name]
-        if own[name] != list(common.values()) and (following is None or own[following] != own[name]):
-            beside[f"{COUNT}{name}"] = own[name]
+        # Metrics beside each other that share their count have it once, behind the last of them.
+        if counted[name] != list(common.values()) and (following is None or counted[following] != counted[name]):
+            beside[f"{COUNT}{name}"] = counted[name]
     return first[keys].assign(**beside, n=first["n"])
 
 
@@ -199,6 +202,7 @@ def _row(columns: Iterable[str], row: Sequence[Any], numeric: Mapping[Any, bool]
 
 def _cell(column: str, value: Any, numeric: bool) -> Cell:
     if numeric:
+        # All digits: sorted by the text, values that round to the same would lie in any order.
         return Cell(number(column, float(value)), repr(float(value)), numeric=True)
     if isinstance(value, pd.Timestamp):
         return Cell(f"{value:%Y-%m}", value.isoformat(), numeric=False)

@@ -140,6 +140,7 @@ def page(context: Context) -> str:
     accuracy = _splits(context)
     baselines = context.tables.get("baselines")
     verdicts = [] if baselines is None else summary.verdicts(baselines, method(context.algorithm))
+    # At once and not lazily: it stands before the sections, and so takes the first numbers.
     head = list(_entries(context, tables, (sections.SPLITS,), number))
     html = _template().render(
         context=context,
@@ -169,9 +170,9 @@ def _cards(context: Context, accuracy: pd.DataFrame, verdicts: Sequence[summary.
             yield f"RMSE of the maps against {verdict.reference}, m³ m⁻³", layout.number("rmse", verdict.own)
     scale = f"at {context.cell_sides[0]} on held-out blocks"
     for key, label in (("rmse_blocked", f"RMSE of the models {scale}, m³ m⁻³"), ("r2_blocked", f"R² {scale}")):
-        told = summary.headline(accuracy, key)
-        if told:
-            yield label, told
+        value = summary.headline(accuracy, key)
+        if value:
+            yield label, value
 
 
 def _seasons(context: Context) -> int:
@@ -207,42 +208,48 @@ def _explained(context: Context) -> list[str]:
     if importance is None or not len(importance):
         return []
     algorithm = str(importance["algorithm"].iloc[0])
-    told = f"Importance and ablation are those of the {words(algorithm)}"
+    sentence = f"Importance and ablation are those of the {words(algorithm)}"
     makers = {context.algorithm} if isinstance(context.algorithm, str) else set(context.algorithm.values())
     others = sorted(makers - {algorithm})
     return [
-        f"{told}, not of the {summary.listed([words(name) for name in others])} of the maps." if others else f"{told}."
+        f"{sentence}, not of the {summary.listed([words(name) for name in others])} of the maps."
+        if others
+        else f"{sentence}."
     ]
 
 
 def _tables(context: Context) -> dict[str, pd.DataFrame]:
     """Tables of the page that have rows, by name: those given, and those that the context's other fields make."""
-    given = dict(context.tables)
-    if "sensors" in given:
-        rows = given["sensors"][~given["sensors"]["statistic"].isin(COUNTS.values())]
-        given["sensors"] = rows.rename(columns={"statistic": "metric"})
-    given["splits"] = _splits(context)
-    given["failed"] = pd.DataFrame(list(context.failed), columns=["unit", "why"])
-    given |= {"findings": context.findings, "inputs": context.inputs}
+    frames = dict(context.tables)
+    if "sensors" in frames:
+        # The counts of cells are told in a sentence (`summary.sensor_words`); here they would be columns of a
+        # regression.
+        rows = frames["sensors"][~frames["sensors"]["statistic"].isin(COUNTS.values())]
+        frames["sensors"] = rows.rename(columns={"statistic": "metric"})
+    frames["splits"] = _splits(context)
+    frames["failed"] = pd.DataFrame(list(context.failed), columns=["unit", "why"])
+    frames |= {"findings": context.findings, "inputs": context.inputs}
     gaps = [(name, len(months), ", ".join(months)) for name, months in context.without_input.items()]
-    given["without_input"] = pd.DataFrame(gaps, columns=["source", "months", "which"])
-    given["flags"] = _flags(context)
+    frames["without_input"] = pd.DataFrame(gaps, columns=["source", "months", "which"])
+    frames["flags"] = _flags(context)
     items = [(name, context.collections.get(name, ""), number) for name, number in context.items.items()]
-    given["items"] = pd.DataFrame(items, columns=["source", "collection", "items"])
+    frames["items"] = pd.DataFrame(items, columns=["source", "collection", "items"])
     metrics = [(layout.heading(name), layout.explanation(name)) for name in SCORES]
-    given["metrics"] = pd.DataFrame(metrics, columns=["metric", "meaning"])
+    frames["metrics"] = pd.DataFrame(metrics, columns=["metric", "meaning"])
     masked = [(name, 100 * share) for name, share in context.masked.items()]
-    given["masked"] = pd.DataFrame(masked, columns=["source", "share"])
-    given["versions"] = pd.DataFrame(list(context.versions.items()), columns=["package", "version"])
-    return {name: frame for name, frame in given.items() if len(frame)}
+    frames["masked"] = pd.DataFrame(masked, columns=["source", "share"])
+    frames["versions"] = pd.DataFrame(list(context.versions.items()), columns=["package", "version"])
+    return {name: frame for name, frame in frames.items() if len(frame)}
 
 
 def _missing(context: Context) -> str:
     """What is missing, in words."""
-    told = summary.missing_words(context.failed_units, context.without_input)
+    failures = summary.missing_words(context.failed_units, context.without_input)
     empty, masked = summary.empty_words(context.empty, _valued(context)), summary.masked_words(context.masked)
     frozen = summary.frozen_words(context.frozen, _valued(context))
-    return " ".join(filter(None, (told, empty, frozen, masked, summary.quality_words(context.flags, _valued(context)))))
+    return " ".join(
+        filter(None, (failures, empty, frozen, masked, summary.quality_words(context.flags, _valued(context))))
+    )
 
 
 def _valued(context: Context) -> int:
@@ -264,6 +271,7 @@ def _flags(context: Context) -> pd.DataFrame:
     if context.frozen:
         rows.append((summary.LEFT_OUT, context.frozen, 100 * context.frozen / (inside + context.frozen)))
     rows += [
+        # Cells outside the area have no value, and so no share of those that have one.
         (summary.QUALITY[bit], cells, math.nan if bit == Quality.OUTSIDE or not total else 100 * cells / total)
         for bit, cells in context.flags.items()
     ]
@@ -284,8 +292,10 @@ def _parts(context: Context, tables: Mapping[str, pd.DataFrame], number: Mapping
     placed = {entry.name for section in sections.SECTIONS for entry in section.entries} | {sections.SPLITS.name}
     further = [sections.Table(name, words(name), folded=True) for name in tables if name not in placed]
     rest = sections.Section("further", "Further tables", "", tuple(further))
+    # What no section names stands before the last two, which tell of metrics and of provenance.
     for section in (*sections.SECTIONS[:-2], rest, *sections.SECTIONS[-2:]):
         entries = list(_entries(context, tables, section.entries, number))
+        # These two say something without a table, too: that nothing is missing, and by which configuration.
         if entries or section.name in (sections.MISSING.name, sections.PROVENANCE.name):
             said = spoken[section.name]() if section.name in spoken else ()
             yield Part(section.name, section.heading, [*said, *([section.text] if section.text else [])], entries)
@@ -294,11 +304,11 @@ def _parts(context: Context, tables: Mapping[str, pd.DataFrame], number: Mapping
 def _entries(
     context: Context,
     tables: Mapping[str, pd.DataFrame],
-    wanted: Sequence[sections.Figure | sections.Table],
+    entries: Sequence[sections.Figure | sections.Table],
     number: Mapping[str, Iterator[int]],
 ) -> Iterator[Entry]:
     """Figures and tables of a section that there are, numbered."""
-    for entry in wanted:
+    for entry in entries:
         if isinstance(entry, sections.Figure):
             if entry.name in context.figures:
                 image = b64encode(context.figures[entry.name]).decode("ascii")
@@ -317,6 +327,7 @@ def _entries(
                 entry.note,
                 table=layout.table(frame, entry.keys),
                 folded=entry.folded,
+                # The table as the run wrote it, not as it is laid out here; those made for the page alone are no file.
                 data=_csv(context.tables[entry.name]) if entry.name in context.tables else "",
             )
 
@@ -336,6 +347,7 @@ def _with_policy(html: str) -> str:
 @cache
 def _template() -> Template:
     """Template of the page, which escapes whatever it is given."""
+    # A misspelt name in the template shall fail, and not be an empty place on the page.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     text = files("soilscale.reports").joinpath("page.html.j2").read_text(encoding="utf-8")
     return environment.from_string(text)

@@ -76,6 +76,7 @@ class Moments:
     def __add__(self, other: Moments) -> Moments:
         """Moments of the pairs of both."""
         n = self.n + other.n
+        # Two empty parts have no share of each other to divide by.
         if n == 0:
             return self
         share = self.n * other.n / n
@@ -147,9 +148,9 @@ class Score:
         """Value for two arrays of one shape, NaN = missing."""
         return self.of(moments(observed, predicted))
 
-    def of(self, found: Moments) -> float:
+    def of(self, stats: Moments) -> float:
         """Value for pairs of which the moments are known; NaN where it is undefined."""
-        return self._formula(found) if found.n > 1 else math.nan
+        return self._formula(stats) if stats.n > 1 else math.nan
 
 
 def _deviation(squares: float, mean: float, n: int) -> float:
@@ -158,103 +159,107 @@ def _deviation(squares: float, mean: float, n: int) -> float:
     return deviation if deviation > CONSTANT * abs(mean) else 0.0
 
 
-def _deviations(found: Moments) -> tuple[float, float]:
+def _deviations(stats: Moments) -> tuple[float, float]:
     """Root mean squares of T and of P about their means."""
     return (
-        _deviation(found.observed_squares, found.observed, found.n),
-        _deviation(found.predicted_squares, found.predicted, found.n),
+        _deviation(stats.observed_squares, stats.observed, stats.n),
+        _deviation(stats.predicted_squares, stats.predicted, stats.n),
     )
 
 
 @Score
-def mape(found: Moments) -> float:
+def mape(stats: Moments) -> float:
     """Mean absolute percentage error, 100 / N sum |P - T| / |T|, in % (Yan & Bai 2020, Eq 3).
 
     Pairs whose T is 0, for which the ratio does not exist, are left out.
     """
-    return 100 * found.ratios / found.ratio_pairs if found.ratio_pairs else math.nan
+    return 100 * stats.ratios / stats.ratio_pairs if stats.ratio_pairs else math.nan
 
 
 @Score
-def bias(found: Moments) -> float:
+def bias(stats: Moments) -> float:
     """Mean error, 1 / N sum (P - T), in the unit of the values (Yan & Bai 2020, Eq 4)."""
-    return found.bias
+    return stats.bias
 
 
 @Score
-def rmse(found: Moments) -> float:
+def rmse(stats: Moments) -> float:
     """Root mean square error, sqrt(1 / N sum (P - T)^2), in the unit of the values (Yan & Bai 2020, Eq 5)."""
-    return math.sqrt(found.squares / found.n)
+    return math.sqrt(stats.squares / stats.n)
 
 
 @Score
-def ubrmse(found: Moments) -> float:
+def ubrmse(stats: Moments) -> float:
     """Unbiased root mean square error, sqrt(rmse^2 - bias^2), in the unit of the values.
 
     Entekhabi et al. (2010, J. Hydrometeorol. 11, 832-840), Eq 10: what is left of the error without its mean.
     """
-    return math.sqrt(found.error_squares / found.n)
+    return math.sqrt(stats.error_squares / stats.n)
 
 
 @Score
-def r2(found: Moments) -> float:
+def r2(stats: Moments) -> float:
     """Coefficient of determination, 1 - sum (P - T)^2 / sum (T - mean T)^2; NaN if T is constant."""
-    observed, _ = _deviations(found)
-    return 1 - found.squares / found.observed_squares if observed else math.nan
+    observed, _ = _deviations(stats)
+    # Not whether the sum is 0: a constant leaves rounding in it, by which R2 would be a huge number.
+    return 1 - stats.squares / stats.observed_squares if observed else math.nan
 
 
 @Score
-def r2_paper(found: Moments) -> float:
+def r2_paper(stats: Moments) -> float:
     """Goodness of fit as printed in Yan & Bai (2020), Eq 6: 1 - sum (P - T)^2 / sum (P - mean T)^2.
 
     The denominator holds P where the coefficient of determination (`r2`) holds T; to compare with the paper only.
     NaN if P is the mean of T throughout.
     """
-    about_observed = found.predicted_squares + found.n * found.bias**2
-    spread = _deviation(about_observed, found.observed, found.n)
-    return 1 - found.squares / about_observed if spread else math.nan
+    about_observed = stats.predicted_squares + stats.n * stats.bias**2
+    spread = _deviation(about_observed, stats.observed, stats.n)
+    return 1 - stats.squares / about_observed if spread else math.nan
 
 
 @Score
-def r(found: Moments) -> float:
+def r(stats: Moments) -> float:
     """Pearson's correlation, cov(P, T) / sqrt(var P var T) (Yan & Bai 2020, Eq 7); NaN if either is constant."""
-    observed, predicted = _deviations(found)
+    observed, predicted = _deviations(stats)
     if not (observed and predicted):
         return math.nan
-    value = found.products / (found.n * observed * predicted)
+    value = stats.products / (stats.n * observed * predicted)
+    # Rounding may carry a perfect correlation beyond 1.
     return min(1.0, max(-1.0, value))
 
 
 @Score
-def kl(found: Moments) -> float:
+def kl(stats: Moments) -> float:
     """Kullback-Leibler divergence of P from T, sum t log(t / p), in nats (Yan & Bai 2020, Eq 8).
 
     t and p are T and P floored at `KL_FLOOR` and divided by their sums. Without the division, which the paper does
     not name, the sum is no divergence and may be negative.
     """
-    value = found.divergence / found.observed_mass - math.log(found.observed_mass / found.predicted_mass)
+    # Divided by the sums only here, for before all parts are added the sums are not known.
+    value = stats.divergence / stats.observed_mass - math.log(stats.observed_mass / stats.predicted_mass)
+    # Of equal distributions rounding may leave a hair below 0.
     return max(value, 0.0)
 
 
 @Score
-def kl_paper(found: Moments) -> float:
+def kl_paper(stats: Moments) -> float:
     """Sum of T log(T / P), in nats, as printed in Yan & Bai (2020), Eq 8, with T and P floored at `KL_FLOOR`.
 
     It grows with the number of pairs and may be negative; to compare with the paper only.
     """
-    return found.divergence
+    return stats.divergence
 
 
 @Score
-def kge(found: Moments) -> float:
+def kge(stats: Moments) -> float:
     """Kling-Gupta efficiency, 1 - sqrt((r - 1)^2 + (sd P / sd T - 1)^2 + (mean P / mean T - 1)^2).
 
     Gupta et al. (2009, J. Hydrol. 377, 80-91), Eqs 9-10. NaN if either is constant or the mean of T is 0.
     """
-    observed, predicted = _deviations(found)
-    if not (observed and predicted and found.observed):
+    observed, predicted = _deviations(stats)
+    if not (observed and predicted and stats.observed):
         return math.nan
-    return 1 - math.hypot(r.of(found) - 1, predicted / observed - 1, found.predicted / found.observed - 1)
+    return 1 - math.hypot(r.of(stats) - 1, predicted / observed - 1, stats.predicted / stats.observed - 1)
 
 
 SCORES: Mapping[str, Score] = MappingProxyType(
@@ -274,6 +279,6 @@ SCORES: Mapping[str, Score] = MappingProxyType(
 """Every metric by the name that it has in the tables."""
 
 
-def told(metric: str, found: Moments) -> float:
+def told(metric: str, stats: Moments) -> float:
     """Value of a metric as tables and figures tell it: NaN where the pairs are too few for it, by `FEWEST`."""
-    return SCORES[metric].of(found) if found.n >= FEWEST.get(metric, 0) else math.nan
+    return SCORES[metric].of(stats) if stats.n >= FEWEST.get(metric, 0) else math.nan

@@ -68,18 +68,19 @@ def level(series: Mapping[str, xr.DataArray], how: Harmonise) -> dict[str, Level
     """
     values = {name: series[name].to_numpy() for name in how.needs}
     through = values.get(how.through) if how.through else None
+    # Months count from January 1970, so what is left over by the year is the calendar month.
     calendar = series[how.reference]["time"].to_numpy().astype("datetime64[M]").astype(int) % YEAR + 1
-    found = {}
+    levelled = {}
     for name in how.order:
         trio = Trio(values[name], values[how.reference], calendar, through, how.valid_range)
         before = harmonisation.within(values[name], how.valid_range)
         if name == how.reference or how.method == "none":
-            found[name] = Levelled(trio, before, before, None, "none")
+            levelled[name] = Levelled(trio, before, before, None, "none")
         else:
             area = harmonisation.pool(trio, how.matching)
             after, support = harmonisation.adjust(trio, how.matching, area)
-            found[name] = Levelled(trio, before, after, support, area.basis, _expected(trio, how))
-    return found
+            levelled[name] = Levelled(trio, before, after, support, area.basis, _expected(trio, how))
+    return levelled
 
 
 def _expected(trio: Trio, how: Harmonise) -> Array | None:
@@ -87,6 +88,7 @@ def _expected(trio: Trio, how: Harmonise) -> Array | None:
     if trio.through is None or trio.basis() != THROUGH:
         return None
     reference = harmonisation.within(trio.reference, trio.limits)
+    # The limits are those of the sensors; the third series is not held to them in the cube either.
     third = replace(trio, part=trio.through, reference=reference, through=None, limits=(-np.inf, np.inf))
     return harmonisation.adjust(third, how.matching, harmonisation.pool(third, how.matching))[0]
 
@@ -117,20 +119,21 @@ def sensors(levelled: Mapping[str, Levelled], reference: str, seasons: Seasons) 
         deviation over the cells; for the season ``all``, how many of n cells' relations rest on what.
     """
     rows: list[tuple[object, ...]] = []
-    for part, found in levelled.items():
+    for part, sensor in levelled.items():
         if part == reference:
             continue
-        basis = OVERLAP if found.trio.basis() == OVERLAP else CLIMATOLOGY
-        step_basis = basis if found.expected is None else THROUGH
-        expected = levelled[reference].before if found.expected is None else found.expected
+        basis = OVERLAP if sensor.trio.basis() == OVERLAP else CLIMATOLOGY
+        step_basis = basis if sensor.expected is None else THROUGH
+        expected = levelled[reference].before if sensor.expected is None else sensor.expected
         for season in (*seasons.names, ALL):
             months = np.array(range(1, YEAR + 1) if season == ALL else seasons.months[season])
-            rows += [(part, reference, season, *one, basis) for one in _regression(found, basis, months)]
-            steps = _steps(found, expected, step_basis, months)
-            rows += [(part, reference, season, *one, step_basis) for one in steps]
-        shared = [] if basis == OVERLAP else _shared_steps(found, levelled[reference])
-        rows += [(part, reference, ALL, *one, OVERLAP) for one in shared if one[2]]
-        rows += [(part, reference, ALL, *one, found.basis) for one in _counts(found)]
+            rows += [(part, reference, season, *statistic, basis) for statistic in _regression(sensor, basis, months)]
+            steps = _steps(sensor, expected, step_basis, months)
+            rows += [(part, reference, season, *statistic, step_basis) for statistic in steps]
+        shared = [] if basis == OVERLAP else _shared_steps(sensor, levelled[reference])
+        # Sensors that share no month have no row, rather than one of NaN.
+        rows += [(part, reference, ALL, *statistic, OVERLAP) for statistic in shared if statistic[2]]
+        rows += [(part, reference, ALL, *statistic, sensor.basis) for statistic in _counts(sensor)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -152,15 +155,15 @@ def sensor_series(levelled: Mapping[str, Levelled], coarse: xr.DataArray, crs: s
         time, part, before, after; m3 m-3, NaN in months that the sensor does not have.
     """
     parts = []
-    for name, found in levelled.items():
-        means = area_means(coarse.copy(data=found.after), coarse.copy(data=found.before), crs)
+    for name, sensor in levelled.items():
+        means = area_means(coarse.copy(data=sensor.after), coarse.copy(data=sensor.before), crs)
         parts.append(means.rename(columns={"coarse": "before", "fine": "after"}).assign(part=name))
     return pd.concat(parts, ignore_index=True)[["time", "part", "before", "after"]]
 
 
-def _regression(found: Levelled, basis: str, months: NDArray[np.int_]) -> Iterator[tuple[str, float, int]]:
-    calendar = found.trio.calendar
-    part, reference = found.trio.samples("overlap" if basis == OVERLAP else "climatology")[0]
+def _regression(sensor: Levelled, basis: str, months: NDArray[np.int_]) -> Iterator[tuple[str, float, int]]:
+    calendar = sensor.trio.calendar
+    part, reference = sensor.trio.samples("overlap" if basis == OVERLAP else "climatology")[0]
     if basis == CLIMATOLOGY:
         part, reference = (harmonisation.climatology(values, calendar)[1][months - 1] for values in (part, reference))
     else:
@@ -177,13 +180,16 @@ def _regression(found: Levelled, basis: str, months: NDArray[np.int_]) -> Iterat
     yield "intercept", float(y.mean() - slope * x.mean()), len(x)
 
 
-def _steps(found: Levelled, reference: Array, basis: str, months: NDArray[np.int_]) -> Iterator[tuple[str, float, int]]:
-    for when, values in (("before", found.before), ("after", found.after)):
+def _steps(
+    sensor: Levelled, reference: Array, basis: str, months: NDArray[np.int_]
+) -> Iterator[tuple[str, float, int]]:
+    for when, values in (("before", sensor.before), ("after", sensor.after)):
         pair = [values, reference]
         if basis != CLIMATOLOGY:
+            # The same months on both sides, or the step would hold what their own months differ by.
             both = np.isfinite(pair[0]) & np.isfinite(pair[1])
-            pair = [np.where(both, one, np.nan) for one in pair]
-        ours, theirs = (harmonisation.climatology(one, found.trio.calendar)[1][months - 1] for one in pair)
+            pair = [np.where(both, side, np.nan) for side in pair]
+        ours, theirs = (harmonisation.climatology(side, sensor.trio.calendar)[1][months - 1] for side in pair)
         difference = theirs - ours
         there = np.isfinite(difference)
         cells = there.any(axis=0)
@@ -192,15 +198,15 @@ def _steps(found: Levelled, reference: Array, basis: str, months: NDArray[np.int
         yield f"step_spread_{when}", float(step.std()) if len(step) else float("nan"), len(step)
 
 
-def _shared_steps(found: Levelled, reference: Levelled) -> Iterator[tuple[str, float, int]]:
+def _shared_steps(sensor: Levelled, reference: Levelled) -> Iterator[tuple[str, float, int]]:
     """Steps in the few months that both sensors saw, which check what they were related by."""
-    return _steps(found, reference.before, OVERLAP, np.arange(1, YEAR + 1))
+    return _steps(sensor, reference.before, OVERLAP, np.arange(1, YEAR + 1))
 
 
-def _counts(found: Levelled) -> Iterator[tuple[str, float, int]]:
+def _counts(sensor: Levelled) -> Iterator[tuple[str, float, int]]:
     """How many cells rest on what."""
-    if found.support is None:
+    if sensor.support is None:
         return
-    total = int((found.support > Support.NONE).sum())
+    total = int((sensor.support > Support.NONE).sum())
     for support, name in COUNTS.items():
-        yield name, float((found.support == support).sum()), total
+        yield name, float((sensor.support == support).sum()), total

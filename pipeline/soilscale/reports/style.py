@@ -75,16 +75,19 @@ def png(draw: Callable[P, Figure]) -> Callable[P, bytes]:
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> bytes:
+        # Only where a figure is drawn: the page takes words and colours from here, and need not wait for Matplotlib.
         import matplotlib as mpl
 
         with mpl.rc_context(STYLE):
             figure = draw(*args, **kwargs)
+            # Before the layout, which measures text in pixels of the figure's resolution.
             figure.set_dpi(DPI)
             engine = figure.get_layout_engine()
             if engine is not None:  # or else `savefig` draws the whole figure once more, only to lay it out
                 engine.execute(figure)
                 figure.set_layout_engine("none")
             buffer = BytesIO()
+            # Matplotlib would name its version, by which the same figure would have other bytes after an upgrade.
             figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
         return buffer.getvalue()
 
@@ -103,6 +106,7 @@ def canvas(height: float, layout: Literal["constrained", "compressed"] = "constr
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    # Not by pyplot, which keeps every figure alive and is not made for threads.
     figure = Figure(figsize=(WIDTH, min(height, TALLEST)), layout=layout)
     FigureCanvasAgg(figure)
     engine = figure.get_layout_engine()

@@ -104,10 +104,10 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """The verdict in plain words."""
-        own, *others = self.values
+        maps_method, *others = self.values
         rivals = " and ".join(f"{name} ({number(self.metric, self.values[name])})" for name in others)
         label = {"rmse": "RMSE", "r": "R"}[self.metric]
-        start = f"{label} {number(self.metric, self.values[own])}"
+        start = f"{label} {number(self.metric, self.values[maps_method])}"
         if self.good:
             text = f"{start}: better than {rivals}."
         else:
@@ -130,8 +130,8 @@ def verdicts(baselines: pd.DataFrame, own: str) -> list[Verdict]:
     own
         Method of the maps.
     """
-    found = []
-    for reference, told in REFERENCES.items():
+    judged = []
+    for reference, reference_words in REFERENCES.items():
         rows = baselines[baselines["reference"] == reference]
         metric = "rmse" if "rmse" in set(rows["metric"]) else "r"
         chosen = rows.loc[rows["metric"] == metric, ["season", "method", "value"]]
@@ -143,9 +143,9 @@ def verdicts(baselines: pd.DataFrame, own: str) -> list[Verdict]:
         lost = {
             season: [name for name in rivals if not _better(metric, values, season, own, name)] for season in seasons
         }
-        found.append(
+        judged.append(
             Verdict(
-                reference=told,
+                reference=reference_words,
                 metric=metric,
                 values={name: values[ALL, name] for name in (own, *rivals)},
                 worse_than=tuple(lost[ALL]),
@@ -153,12 +153,12 @@ def verdicts(baselines: pd.DataFrame, own: str) -> list[Verdict]:
                 forest=values.get((ALL, FOREST)) if own != FOREST else None,
             )
         )
-    return found
+    return judged
 
 
-def _better(metric: str, values: Mapping[tuple[str, str], float], season: str, own: str, rival: str) -> bool:
+def _better(metric: str, values: Mapping[tuple[str, str], float], season: str, maps_method: str, rival: str) -> bool:
     """Whether the maps beat a rival in a season; a season without pairs is nobody's."""
-    ours, theirs = values.get((season, own), math.nan), values.get((season, rival), math.nan)
+    ours, theirs = values.get((season, maps_method), math.nan), values.get((season, rival), math.nan)
     if math.isnan(ours) or math.isnan(theirs):
         return True
     return ours < theirs if metric == "rmse" else ours > theirs
@@ -173,45 +173,47 @@ def splits(accuracy: pd.DataFrame, algorithm: Algorithm) -> pd.DataFrame:
         season, algorithm, rmse_random, rmse_blocked, ratio (RMSE blocked / random), r2_random, r2_blocked, n_blocked.
     """
     rows = accuracy[accuracy["metric"].isin(["rmse", "r2"])]
-    found = []
+    summaries = []
     for season in pd.unique(rows["season"]):
         name = algorithm if isinstance(algorithm, str) else algorithm.get(season, method(algorithm))
-        own = rows[(rows["season"] == season) & (rows["algorithm"] == name)]
-        model = "seasonal" if (own["model"] == "seasonal").any() else "comprehensive"
-        own = own[own["model"] == model].set_index(["metric", "split"])
-        if len(own):
+        model_rows = rows[(rows["season"] == season) & (rows["algorithm"] == name)]
+        # A season with too few rows has no model of its own: the comprehensive one makes its maps.
+        model = "seasonal" if (model_rows["model"] == "seasonal").any() else "comprehensive"
+        model_rows = model_rows[model_rows["model"] == model].set_index(["metric", "split"])
+        if len(model_rows):
             known = {
-                f"{metric}_{split}": float(own["value"].get((metric, split), math.nan))
+                f"{metric}_{split}": float(model_rows["value"].get((metric, split), math.nan))
                 for metric in ("rmse", "r2")
                 for split in ("random", "blocked")
             }
             ratio = known["rmse_blocked"] / known["rmse_random"] if known["rmse_random"] > 0 else math.nan
-            n = float(own["n"].get(("rmse", "blocked"), math.nan))
-            found.append({"season": season, "algorithm": name} | known | {"ratio": ratio, "n_blocked": n})
+            n = float(model_rows["n"].get(("rmse", "blocked"), math.nan))
+            summaries.append({"season": season, "algorithm": name} | known | {"ratio": ratio, "n_blocked": n})
     columns = ["season", "algorithm", "rmse_random", "rmse_blocked", "ratio", "r2_random", "r2_blocked", "n_blocked"]
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(summaries, columns=columns)
 
 
-def headline(found: pd.DataFrame, column: str) -> str:
+def headline(season_accuracy: pd.DataFrame, column: str) -> str:
     """Accuracy over all seasons or, where their algorithms differ, from the least season's to the greatest's."""
     metric = column.split("_", maxsplit=1)[0]
-    values = found[column].dropna()
-    pooled = values[found.loc[values.index, "season"] == ALL]
+    values = season_accuracy[column].dropna()
+    pooled = values[season_accuracy.loc[values.index, "season"] == ALL]
     if len(pooled) or not len(values):
         return number(metric, float(pooled.iloc[0])) if len(pooled) else ""
     return f"{number(metric, float(values.min()))} to {number(metric, float(values.max()))}"
 
 
-def accuracy_words(found: pd.DataFrame, side: str) -> str:
+def accuracy_words(season_accuracy: pd.DataFrame, side: str) -> str:
     """What the blocked split says, in words: best and worst season, and where the models explain nothing."""
-    rows = found[(found["season"] != ALL) & found["rmse_blocked"].notna()]
+    rows = season_accuracy[(season_accuracy["season"] != ALL) & season_accuracy["rmse_blocked"].notna()]
     if not len(rows):
         return ""
     ordered = rows.sort_values("rmse_blocked", kind="stable").to_dict("records")
     text = f"The models' error at {side} on held-out blocks is smallest in {_told(ordered[0])}"
     text += f" and largest in {_told(ordered[-1])}." if len(ordered) > 1 else "."
     useless = [words(str(season)) for season in rows.loc[rows["r2_blocked"] <= 0, "season"]]
-    if useless and not skill_words(found, side):
+    # Where no season has skill, the page's first warning says so already.
+    if useless and not skill_words(season_accuracy, side):
         text += (
             f" In {listed(useless)} R² is not above 0: there the models predict held-out blocks no better than the "
             "mean of the observations would, and what the maps show beyond the coarse product should not be trusted."
@@ -249,8 +251,8 @@ def _told(row: Mapping[Hashable, Any]) -> str:
 
 def fallback_words(accuracy: pd.DataFrame) -> str:
     """Seasons without a model of their own, in words."""
-    own = set(accuracy.loc[accuracy["model"] == "seasonal", "season"])
-    few = [words(season) for season in pd.unique(accuracy["season"]) if season not in own and season != ALL]
+    with_model = set(accuracy.loc[accuracy["model"] == "seasonal", "season"])
+    few = [words(season) for season in pd.unique(accuracy["season"]) if season not in with_model and season != ALL]
     if not few:
         return ""
     return (
@@ -268,14 +270,14 @@ def season_words(comparison: pd.DataFrame | None, algorithm: Algorithm) -> str:
     rows = rows[rows["algorithm"] == of]
     sure = np.isfinite(rows["lower"]) & np.isfinite(rows["upper"])
     parts = []
-    for which, told in (
+    for which, verdict in (
         (sure & (rows["upper"] < 0), "better"),
         (sure & (rows["lower"] > 0), "worse"),
         (~(sure & ((rows["upper"] < 0) | (rows["lower"] > 0))), "not distinguishable from it"),
     ):
         seasons = [words(str(season)) for season in rows.loc[which, "season"]]
         if seasons:
-            parts.append(f"{told} in {listed(seasons)}")
+            parts.append(f"{verdict} in {listed(seasons)}")
     if not parts:
         return ""
     return (
@@ -288,6 +290,7 @@ def factor_words(importance: pd.DataFrame | None) -> str:
     if importance is None or not len(importance):
         return ""
     members = importance.groupby("group")["feature"].nunique()
+    # Rows of whole groups carry the group's name as their feature; only single features are named here.
     single = importance[~(importance["feature"].map(members).fillna(0) > 1)]
     parts = []
     for season, rows in single[single["season"] != ALL].groupby("season", sort=False):
@@ -299,7 +302,7 @@ def factor_words(importance: pd.DataFrame | None) -> str:
 
 def choice_words(tables: Collection[str]) -> str:
     """What was chosen by the blocked error, which is then too good, in words."""
-    chosen = [told for name, told in (("selection", "factors"), ("tuning", "parameters")) if name in tables]
+    chosen = [choice for name, choice in (("selection", "factors"), ("tuning", "parameters")) if name in tables]
     if not chosen:
         return ""
     return (
@@ -315,14 +318,14 @@ def algorithm_words(algorithm: Algorithm) -> str:
     seasons: dict[str, list[str]] = {}
     for season, name in algorithm.items():
         seasons.setdefault(name, []).append(words(season))
-    return "; ".join(f"{words(name)} in {listed(own)}" for name, own in seasons.items())
+    return "; ".join(f"{words(name)} in {listed(in_seasons)}" for name, in_seasons in seasons.items())
 
 
 def sensor_words(sensors: pd.DataFrame | None) -> list[str]:
     """What each sensor was related to the reference by, in a sentence."""
     if sensors is None:
         return []
-    found = []
+    sentences = []
     for part, rows in sensors[sensors["statistic"].isin(COUNTS.values())].groupby("part", sort=False):
         first = rows.iloc[0]
         counts = dict(zip(rows["statistic"], rows["value"].astype(int), strict=True))
@@ -331,9 +334,9 @@ def sensor_words(sensors: pd.DataFrame | None) -> list[str]:
         cells = ", ".join(
             f"in {f'all {n}' if n == total else f'{n} of {total}'} cells {RESTS_ON[name]}" for name, n in kinds.items()
         )
-        told = f"{part} was brought to the level of {first['reference']} by {BASES[first['basis']]}: {cells}."
-        found.append(told + _check_words(sensors[sensors["part"] == part], first["basis"]))
-    return found
+        sentence = f"{part} was brought to the level of {first['reference']} by {BASES[first['basis']]}: {cells}."
+        sentences.append(sentence + _check_words(sensors[sensors["part"] == part], first["basis"]))
+    return sentences
 
 
 def _check_words(rows: pd.DataFrame, basis: str) -> str:
@@ -355,8 +358,8 @@ def missing_words(failed: int, without_input: Mapping[str, Sequence[str]]) -> st
     if failed:
         parts.append(f"{failed} unit{'s' if failed > 1 else ''} of work could not be made.")
     if without_input:
-        told = [f"{words(name)} ({len(months)})" for name, months in without_input.items()]
-        parts.append(f"Months without input: {listed(told)}.")
+        gaps = [f"{words(name)} ({len(months)})" for name, months in without_input.items()]
+        parts.append(f"Months without input: {listed(gaps)}.")
     return " ".join(parts) or "Every unit of work was made, and every source had input in every month."
 
 
@@ -374,8 +377,8 @@ def frozen_words(masked: int, valued: int) -> str:
 
 def masked_words(masked: Mapping[str, float]) -> str:
     """How much of each source's data is missing or masked, in words, the most first."""
-    told = sorted(((share, name) for name, share in masked.items() if share >= MASKED), reverse=True)
-    shares = [f"{words(name)} {100 * share:.2g} %" for share, name in told]
+    ranked = sorted(((share, name) for name, share in masked.items() if share >= MASKED), reverse=True)
+    shares = [f"{words(name)} {100 * share:.2g} %" for share, name in ranked]
     return f"Missing or masked before gaps were filled: {listed(shares)}." if shares else ""
 
 
@@ -389,7 +392,7 @@ def quality_words(flags: Mapping[Quality, int], total: int) -> str:
     total
         Number of fine cells and months that have a value.
     """
-    told = {
+    phrases = {
         Quality.PREDICTED: "have no coarse observation and are predicted alone",
         Quality.GAP_FILLED: "rest on a predictor that was not seen in the month and is filled",
         Quality.CLAMPED: "were clamped to the physical range",
@@ -397,7 +400,7 @@ def quality_words(flags: Mapping[Quality, int], total: int) -> str:
         Quality.FROZEN: "are frozen or under snow in the month's mean",
         Quality.EXTRAPOLATED: "have predictors unlike those that the models have learned from",
     }
-    parts = [f"{100 * flags[bit] / total:.2g} % {text}" for bit, text in told.items() if flags.get(bit) and total]
+    parts = [f"{100 * flags[bit] / total:.2g} % {text}" for bit, text in phrases.items() if flags.get(bit) and total]
     return f"Of the cells and months with a value {listed(parts)}." if parts else ""
 
 

@@ -71,8 +71,8 @@ def accuracy(predictions: pd.DataFrame, seasons: Iterable[str] = ()) -> pd.DataF
     """
     keys = ["season", "algorithm", "model", "split"]
     tally: Tally = {}
-    own = predictions[[*keys, "observed", "predicted"]]
-    for (season, *rest), rows in own.groupby(keys, sort=False, observed=True):
+    scored = predictions[[*keys, "observed", "predicted"]]
+    for (season, *rest), rows in scored.groupby(keys, sort=False, observed=True):
         add(tally, str(season), tuple(map(str, rest)), moments(rows["observed"], rows["predicted"]))
     order = dict.fromkeys([*seasons, *map(str, pd.unique(predictions["season"]))])
     return long_form(tally, keys, order, count=True)
@@ -111,6 +111,7 @@ def consistency(
             add(tally, season, (name,), moments(nearest(observed, ratio), fine))
             difference = np.abs(kernels.block_mean(fine, ratio)[0] - observed)
             for key in (season, ALL):
+                # fmax passes over NaN: with max one unobserved coarse cell would make the season's figure NaN.
                 largest[key] = float(np.fmax.reduce(difference, axis=None, initial=largest.get(key, math.nan)))
     table = long_form(tally, ["season", "algorithm"], season_of.names)
     extra = [(season, name, BLOCK_DIFFERENCE, largest[season]) for season in pd.unique(table["season"])]
@@ -148,10 +149,11 @@ def truth(
     tally: Tally = {}
     for month in shared_months(known, coarse, *maps.values()):
         observed = field(coarse, month)
+        # By the chunks of the maps: read across them, each would be decoded several times.
         for piece in pieces(next(iter(maps.values()), known), ratio):
             fields = {name: field(array, month, piece) for name, array in maps.items()}
-            found = beside_truth(field(known, month, piece), observed, ratio, fields, piece)
-            for name, part in found.items():
+            by_method = beside_truth(field(known, month, piece), observed, ratio, fields, piece)
+            for name, part in by_method.items():
                 add(tally, season_of.name(month), (name,), part)
     for month, name, part in others:
         add(tally, season_of.name(month), (name,), part)
@@ -281,6 +283,7 @@ def pieces(array: xr.DataArray, ratio: int = 1) -> list[Piece]:
 
 def below(piece: Piece, ratio: int) -> Piece:
     """Coarse rows and columns of a piece of the fine grid."""
+    # None stands for a whole axis and stays None.
     rows, columns = (slice(part.start and part.start // ratio, part.stop and part.stop // ratio) for part in piece)
     return rows, columns
 
@@ -288,6 +291,7 @@ def below(piece: Piece, ratio: int) -> Piece:
 def _bilinear(observed: NDArray[np.float64], ratio: int, piece: Piece) -> NDArray[np.float64]:
     """Coarse values interpolated bilinearly on a piece of the fine grid, by the cells of it and those around them."""
     spans = [part.indices(n)[:2] for part, n in zip(below(piece, ratio), observed.shape, strict=True)]
+    # One coarse cell more on each side, or the border of the piece would show as on the edge of the area.
     wide = tuple(slice(max(first - 1, 0), end + 1) for first, end in spans)
     inner = tuple(
         slice((first - part.start) * ratio, (end - part.start) * ratio)
@@ -315,6 +319,7 @@ def compare(tally: Tally, season: str, reference: NDArray[np.float64], fields: F
 
 
 def _on_shared_cells(reference: NDArray[np.float64], fields: Fields) -> dict[str, Moments]:
+    # One set of cells for all, or a method that leaves out difficult ones would look the better for it.
     common = np.isfinite(reference)
     for values in fields.values():
         common &= np.isfinite(values)
@@ -334,7 +339,7 @@ def long_form(
     ordered = sorted(tally.items(), key=lambda entry: rank[entry[0][0]])
     chosen = tuple(metrics)
     rows: list[tuple[Any, ...]] = [
-        (*key, metric, told(metric, found), found.n) for key, found in ordered for metric in chosen
+        (*key, metric, told(metric, stats), stats.n) for key, stats in ordered for metric in chosen
     ]
     table = pd.DataFrame(rows, columns=[*keys, "metric", "value", "n"])
     return table if count else table.drop(columns="n")
@@ -348,7 +353,9 @@ def _mean(array: xr.DataArray, month: np.datetime64, geographic: bool) -> float:
     for rows, columns in pieces(array):
         values = field(array, month, (rows, columns))
         latitude = array["y"].to_numpy()[rows] if geographic else np.zeros(len(values))
+        # Meridians converge: by plain means the cells near a pole would count too much.
         weight = np.where(np.isfinite(values), np.cos(np.radians(latitude))[:, None], 0.0)
         total += float(weight.sum())
+        # A weight of 0 does not silence NaN, since their product is NaN.
         sum_ += float(np.where(weight > 0, values, 0.0).ravel() @ weight.ravel())
     return sum_ / total if total else float("nan")

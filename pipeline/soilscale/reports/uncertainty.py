@@ -39,6 +39,8 @@ def interval(errors: NDArray[np.float64], level: float) -> tuple[float, float]:
         m3 m-3; NaN where there are too few errors for the level.
     """
     tail = (1 - level) / 2
+    # One more than there are errors, for the next one has a rank among them too: by their number alone the interval
+    # would hold too little.
     rank = math.ceil((len(errors) + 1) * (1 - tail))
     if rank > len(errors):
         return math.nan, math.nan
@@ -58,13 +60,14 @@ def blocked_errors(predictions: pd.DataFrame, algorithms: Mapping[str, str]) -> 
         Season -> algorithm.
     """
     blocked = predictions[predictions["split"] == "blocked"]
-    found = {}
+    errors = {}
     for season, algorithm in algorithms.items():
         rows = blocked[(blocked["season"] == season) & (blocked["algorithm"] == algorithm)]
-        own = rows[rows["model"] == "seasonal"]
-        rows = own if len(own) else rows
-        found[season] = (rows["observed"] - rows["predicted"]).to_numpy("float64")
-    return found | {ALL: np.concatenate([np.empty(0), *found.values()])}
+        seasonal = rows[rows["model"] == "seasonal"]
+        rows = seasonal if len(seasonal) else rows
+        errors[season] = (rows["observed"] - rows["predicted"]).to_numpy("float64")
+    # The empty array is for a run without any season: NumPy joins no empty list.
+    return errors | {ALL: np.concatenate([np.empty(0), *errors.values()])}
 
 
 def coverage(maps: xr.Dataset, known: xr.DataArray, level: float, season_of: Seasons) -> pd.DataFrame:

@@ -87,10 +87,11 @@ def _upscaled_fields(
         mean, valid = kernels.block_mean(observed, UPSCALING)
         means = np.where(valid >= LEAST_VALID, mean, np.nan)
         fields = {NEAREST: nearest(means, UPSCALING), BILINEAR: kernels.bilinear(means, UPSCALING)}
-        for name, own in rows.groupby("algorithm", sort=False, observed=True):
-            predicted = _whole_blocks(_on_grid(own, coarse))
+        for name, algorithm_rows in rows.groupby("algorithm", sort=False, observed=True):
+            predicted = _whole_blocks(_on_grid(algorithm_rows, coarse))
             fields[str(name)], _ = kernels.conserve(predicted, means, UPSCALING, *limits)
         if method(algorithm) == BEST and not isinstance(algorithm, str):
+            # `BEST` is no algorithm with predictions of its own, but that of the season.
             fields[BEST] = fields[algorithm[season]]
         yield season, observed, fields
 
@@ -134,4 +135,5 @@ def _positions(centres: NDArray[np.float64], values: NDArray[np.float64]) -> NDA
     if len(centres) == 1:
         return np.where(np.isclose(values, centres[0]), 0, -1)
     step = abs(float(centres[1] - centres[0]))
+    # Coordinates of table and grid may differ by rounding; equality would lose whole rows of cells.
     return pd.Index(centres).get_indexer(pd.Index(values), method="nearest", tolerance=step / 4)

@@ -25,6 +25,7 @@ def coordinates(geobox: GeoBox, times: Months | None = None) -> dict[str, xr.Var
     axes = {axis["axis"]: axis for axis in crs.cs_to_cf() if "axis" in axis}
     transform = geobox.transform
     reference = crs.to_cf() | {
+        # All digits: what is rounded off a cell's side adds up over thousands of cells.
         "GeoTransform": " ".join(repr(float(v)) for v in (transform.c, transform.a, 0, transform.f, 0, transform.e))
     }
     coords = {
@@ -38,6 +39,7 @@ def coordinates(geobox: GeoBox, times: Months | None = None) -> dict[str, xr.Var
             "time",
             starts,
             {"standard_name": "time", "axis": "T", "bounds": "time_bounds"},
+            # Left to xarray, days would count from the first month written, and months that are appended would not fit.
             {"units": "days since 1970-01-01", "calendar": "standard", "dtype": "int64"},
         )
     return coords

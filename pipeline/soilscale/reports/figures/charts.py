@@ -44,6 +44,7 @@ def time_series(means: pd.DataFrame) -> Figure:
         `tables.area_means` gives them.
     """
     every = pd.date_range(means["time"].min(), means["time"].max(), freq="MS")
+    # Months without a row become gaps; a line would be drawn straight across them.
     rows = means.set_index("time").reindex(every)
     wet = "precipitation" in rows and bool(rows["precipitation"].notna().any())
     figure = canvas(3.4 if wet else 2.5)
@@ -77,6 +78,7 @@ def broken_line(axes: Axes, series: pd.Series[float], colour: str, label: str, *
 
 def _gaps(axes: Axes, series: pd.Series[float]) -> list[Patch]:
     """Shade the months without a value; what the legend says of them."""
+    # A little more than half a month, so that months beside each other leave no slit.
     month = np.timedelta64(16, "D")
     for time in series.index[series.isna()].to_numpy():
         axes.axvspan(time - month, time + month, color="#f0f1f3", linewidth=0)
@@ -103,6 +105,7 @@ def accuracy_bars(table: pd.DataFrame) -> Figure:
         if metric == "r2":
             known = table.loc[table["metric"] == metric, "value"].dropna()
             low = float(known.min()) if len(known) else 0.0
+            # One R2 far below -1 would press all other bars together.
             axes_of_row[0].set_xlim(min(max(low * 1.05, -1), 0), 1)
             for axes in axes_of_row:
                 axes.axvline(0, color=INK, linewidth=0.6)
@@ -152,6 +155,7 @@ def scatter(predictions: pd.DataFrame, algorithm: Algorithm, seasons: Sequence[s
     present = [str(name) for name in pd.unique(rows["season"])]
     seasons = [season for season in dict.fromkeys([*seasons, *present]) if season in present]
     of = {season: algorithm if isinstance(algorithm, str) else algorithm.get(season, "") for season in seasons}
+    # As objects, for categories of two columns that differ cannot be compared.
     rows = rows[rows["algorithm"].astype(object) == rows["season"].astype(object).map(of)]
     wide = min(len(seasons), 4)
     high = -(-len(seasons) // wide)
@@ -160,12 +164,13 @@ def scatter(predictions: pd.DataFrame, algorithm: Algorithm, seasons: Sequence[s
     range_ = shared_range(rows[["observed", "predicted"]])
     counts = []
     for axes, season in zip(grid.flat, seasons, strict=False):
-        own = rows[rows["season"] == season]
-        counts.append(density(axes, own["observed"], own["predicted"], range_))
+        season_rows = rows[rows["season"] == season]
+        counts.append(density(axes, season_rows["observed"], season_rows["predicted"], range_))
         axes.set_title(f"{words(season)} ({words(of[season])})", fontsize=8)
     for axes in list(grid.flat)[len(seasons) :]:
         axes.set_visible(False)
     norm = LogNorm(1, max(float(np.ma.max(count.get_array())) if count.get_array().size else 1.0 for count in counts))
+    # A scale from 1 to 1 has neither colours nor ticks.
     norm.vmax = max(norm.vmax or 1.0, 10.0)
     for count in counts:
         count.set_norm(norm)
@@ -178,6 +183,7 @@ def scatter(predictions: pd.DataFrame, algorithm: Algorithm, seasons: Sequence[s
 def shared_range(values: pd.DataFrame) -> tuple[float, float]:
     """Range of both axes of a scatter: nearly all values, with some room."""
     both = values.to_numpy(dtype=float)
+    # By the extremes a few outliers would leave all others as a blot in the middle.
     low, top = np.nanpercentile(both, [0.1, 99.9]) if np.isfinite(both).any() else (0.0, 1.0)
     pad = 0.05 * (top - low) or 0.01
     return float(low - pad), float(top + pad)
@@ -186,11 +192,12 @@ def shared_range(values: pd.DataFrame) -> tuple[float, float]:
 def density(axes: Axes, first: pd.Series[float], second: pd.Series[float], range_: tuple[float, float]) -> Any:
     """Draw the density of pairs, the line of equality and the scores; the hexagons."""
     observed, predicted = first.to_numpy(dtype=float), second.to_numpy(dtype=float)
-    found = np.isfinite(observed) & np.isfinite(predicted)
+    finite = np.isfinite(observed) & np.isfinite(predicted)
     hexagons = axes.hexbin(
-        observed[found],
-        predicted[found],
+        observed[finite],
+        predicted[finite],
         gridsize=32,
+        # One grid for all panels: in hexagons of other sizes counts would not be comparable.
         extent=(*range_, *range_),
         mincnt=1,
         cmap=DENSITY,
@@ -202,7 +209,7 @@ def density(axes: Axes, first: pd.Series[float], second: pd.Series[float], range
         f"RMSE {scores['rmse']:.4f}",
         f"R² {scores['r2']:.2f}",
         f"R {scores['r']:.2f}",
-        f"n {found.sum():,}",
+        f"n {finite.sum():,}",
     )
     axes.text(
         0.04, 0.96, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=6.5, linespacing=1.35, bbox=HALO
@@ -217,9 +224,9 @@ def density(axes: Axes, first: pd.Series[float], second: pd.Series[float], range
 
 def note(axes: Axes, text: str) -> None:
     """Write at the upper left of a panel."""
-    told = text.replace("-", "\N{MINUS SIGN}")
+    written = text.replace("-", "\N{MINUS SIGN}")
     look: dict[str, Any] = {"va": "top", "fontsize": 6.5, "linespacing": 1.35, "bbox": HALO}
-    axes.text(0.04, 0.96, told, transform=axes.transAxes, **look)
+    axes.text(0.04, 0.96, written, transform=axes.transAxes, **look)
 
 
 @png
@@ -233,14 +240,15 @@ def skill_bars(table: pd.DataFrame) -> Figure:
     """
     metric = "rmse" if "rmse" in set(table["metric"]) else "r"
     rows = table[table["metric"] == metric]
-    seasons, found = list(pd.unique(rows["season"])), set(rows["method"])
-    algorithms = sorted(found - {NEAREST, BILINEAR})  # one colour each, whatever the reference
-    methods = [*(name for name in (NEAREST, BILINEAR) if name in found), *algorithms]
+    seasons, present = list(pd.unique(rows["season"])), set(rows["method"])
+    algorithms = sorted(present - {NEAREST, BILINEAR})  # one colour each, whatever the reference
+    methods = [*(name for name in (NEAREST, BILINEAR) if name in present), *algorithms]
     palette = {NEAREST: GREY, BILINEAR: DARK} | dict(zip(algorithms, SERIES, strict=False))
     figure = canvas(2.6)
     axes = figure.subplots()
     width = 0.8 / len(methods)
     for i, name in enumerate(methods):
+        # A method may lack a season, whose bar shall not be taken by the next one.
         values = rows[rows["method"] == name].set_index("season")["value"].reindex(seasons).to_numpy()
         at = np.arange(len(seasons)) + (i - (len(methods) - 1) / 2) * width
         bars = axes.bar(at, values, width * 0.92, color=palette.get(name, INK), label=words(name))

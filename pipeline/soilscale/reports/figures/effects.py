@@ -44,6 +44,7 @@ def effects(table: pd.DataFrame, units: Mapping[str, str]) -> Figure:
         _panel(axes, table[table["feature"] == feature], palette)
         unit = units.get(feature, "1")
         label = words(feature)
+        # chr(10), since before Python 3.12 an f-string has no room for a backslash in its braces.
         axes.set_xlabel(label if unit == "1" else f"{label},{' ' if len(label + unit) < LONG else chr(10)}{unit}")
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)

@@ -52,6 +52,7 @@ def importance(table: pd.DataFrame) -> Figure:
     grid[0].set_yticks(range(len(shown)), labels=labels)
     grid[0].set_ylim(len(shown) - 0.5, -0.5)
     grid[len(seasons) // 2].set_xlabel("increase of the error when permuted, %IncMSE")
+    # If every feature is its own group, the legend would only repeat the labels.
     if len(palette) < len(features):
         handles = [Patch(color=colour, label=words(name)) for name, colour in palette.items()]
         figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 7))
@@ -62,6 +63,7 @@ def _ordered(table: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Groups of several features, and features, each from the best mean rank over the seasons down."""
     members = table.groupby("group")["feature"].nunique()
     single = {ALL} == set(table["season"])
+    # The season `all` counts every season again, so it is used only where there is no other.
     ranks = (table if single else table[table["season"] != ALL]).groupby("feature", sort=False)["rank"].mean()
     order = [str(name) for name in ranks.sort_values(kind="stable").index]
     groups = [name for name in order if members.get(name, 0) > 1]
@@ -98,6 +100,7 @@ def ablation(table: pd.DataFrame) -> Figure:
     order = change.mean(axis=1).sort_values(ascending=False, kind="stable").index
     change = change.loc[order]
     figure = canvas(0.2 * len(change) + 0.85)
+    # A table without any change still makes a figure; there are no 0 panels.
     grid = figure.subplots(1, max(len(change.columns), 1), sharey=True, sharex=True, squeeze=False)[0]
     at = np.arange(len(change))
     for axes, season in zip(grid, change.columns, strict=False):
@@ -160,10 +163,13 @@ def comparison(table: pd.DataFrame, metrics: Sequence[str] = ("rmse", "r2")) -> 
 def _intervals(axes: Axes, rows: pd.DataFrame, places: dict[tuple[str, str], int]) -> None:
     """Draw each difference as a point with its interval, the random split above the blocked."""
     for split, offset, colour in (("random", -0.18, PALE), ("blocked", 0.18, BLUE)):
-        own = rows[rows["split"] == split]
-        at = [places[season, name] + offset for season, name in zip(own["season"], own["algorithm"], strict=True)]
-        axes.hlines(at, own["lower"], own["upper"], color=colour, linewidth=1.4)
-        axes.plot(own["difference"], at, marker="o", markersize=3, color=colour, linestyle="none")
+        split_rows = rows[rows["split"] == split]
+        at = [
+            places[season, name] + offset
+            for season, name in zip(split_rows["season"], split_rows["algorithm"], strict=True)
+        ]
+        axes.hlines(at, split_rows["lower"], split_rows["upper"], color=colour, linewidth=1.4)
+        axes.plot(split_rows["difference"], at, marker="o", markersize=3, color=colour, linestyle="none")
     axes.axvline(0, color=INK, linewidth=0.7)
     axes.grid(axis="x")
     axes.xaxis.set_major_locator(MaxNLocator(5))

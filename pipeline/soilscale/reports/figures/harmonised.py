@@ -79,6 +79,7 @@ def _regressions(
         for name in palette
         if name != reference and {name, reference} <= {*before}
     }
+    # All sensors one way, since the panel has one title.
     monthly = all(len(pairs) >= LEAST_MONTHS for pairs in paired.values())
     if not monthly:
         means = before.groupby(pd.DatetimeIndex(before.index).month).mean()
@@ -89,8 +90,8 @@ def _regressions(
     for name, pairs in paired.items():
         look: Any = {"marker": "o", "markersize": 3.2, "markeredgecolor": "white", "markeredgewidth": 0.3}
         axes.plot(pairs[name], pairs[reference], color=palette[name], linestyle="", **look)
-        told = table[table["part"] == name].set_index("statistic")
-        lines.append(_fit(axes, dict(told["value"]), int(told["n"].get("r2", 0)), range_, palette[name]))
+        statistics = table[table["part"] == name].set_index("statistic")
+        lines.append(_fit(axes, dict(statistics["value"]), int(statistics["n"].get("r2", 0)), range_, palette[name]))
     note(axes, "\n".join(["all cells:", *lines]))
     axes.set_title("(b) common months" if monthly else "(b) calendar months, no common ones", loc="left")
     axes.set(xlabel=f"sensor as read, {UNIT}", ylabel=f"{reference}, {UNIT}", xlim=range_, ylim=range_, aspect="equal")
@@ -98,9 +99,9 @@ def _regressions(
     axes.yaxis.set_major_locator(MaxNLocator(4))
 
 
-def _fit(axes: Axes, told: Mapping[str, float], n: int, range_: tuple[float, float], colour: str) -> str:
+def _fit(axes: Axes, regression: Mapping[str, float], n: int, range_: tuple[float, float], colour: str) -> str:
     """Draw the line of a regression; its equation."""
-    slope, offset, score = (told.get(name, math.nan) for name in ("slope", "intercept", "r2"))
+    slope, offset, score = (regression.get(name, math.nan) for name in ("slope", "intercept", "r2"))
     if not math.isfinite(slope):
         return f"n {n}"
     axes.plot(range_, slope * np.array(range_) + offset, color=colour, linewidth=1.2)
@@ -111,6 +112,7 @@ def _fit(axes: Axes, told: Mapping[str, float], n: int, range_: tuple[float, flo
 def _calendar(axes: Axes, before: pd.DataFrame, after: pd.DataFrame, reference: str, palette: dict[str, str]) -> None:
     for name, colour in palette.items():
         for table, style in ((before, (0, (2, 1.2))), (after, "-")):
+            # The reference is the same before and after; drawn twice, its line would cover others.
             if name not in table or (name == reference and table is after):
                 continue
             means = table[name].groupby(pd.DatetimeIndex(table.index).month).mean().reindex(list(YEAR))

@@ -111,6 +111,7 @@ def orthographic(
     """
     across, up, middle = np.radians(longitude - lon_0), np.radians(latitude), np.radians(lat_0)
     towards = np.sin(middle) * np.sin(up) + np.cos(middle) * np.cos(up) * np.cos(across)
+    # Missing on the far side and not left out, so that lines break at the horizon.
     x = np.where(towards >= 0, np.cos(up) * np.sin(across), np.nan)
     y = np.where(towards >= 0, np.cos(middle) * np.sin(up) - np.sin(middle) * np.cos(up) * np.cos(across), np.nan)
     return x, y
@@ -119,5 +120,5 @@ def orthographic(
 @cache
 def coastline() -> tuple[NDArray[np.float64], ...]:
     """Rings of the land, longitude and latitude in degrees, each of shape ``(n, 2)``: Natural Earth, public domain."""
-    told = json.loads(files("soilscale.reports.figures").joinpath("coastline.json").read_text(encoding="utf-8"))
-    return tuple(np.array(ring) for ring in told["rings"])
+    record = json.loads(files("soilscale.reports.figures").joinpath("coastline.json").read_text(encoding="utf-8"))
+    return tuple(np.array(ring) for ring in record["rings"])

@@ -129,19 +129,21 @@ def rmse_maps(fine: xr.DataArray, coarse: xr.DataArray, ratio: int, season_of: S
     crs
         CRS of both grids.
     """
-    found = season_rmse(fine, coarse, ratio, season_of)
+    by_season = season_rmse(fine, coarse, ratio, season_of)
     bounds = extent(thinned(fine))
-    seen = window([(rmse, bounds) for rmse, _ in found.values()])
-    wide = min(len(found), MOST_IN_ROW if shape(seen, crs) > TALL or len(found) > MOST_IN_ROW else MOST_IN_ROW // 2)
-    rows = -(-len(found) // wide)
+    seen = window([(rmse, bounds) for rmse, _ in by_season.values()])
+    wide = min(
+        len(by_season), MOST_IN_ROW if shape(seen, crs) > TALL or len(by_season) > MOST_IN_ROW else MOST_IN_ROW // 2
+    )
+    rows = -(-len(by_season) // wide)
     figure = canvas(rows * ((WIDTH - BAR_ROOM - LABEL_ROOM) / wide * shape(seen, crs) + 0.5) + 0.2, "compressed")
     grid: NDArray[Any] = figure.subplots(rows, wide, squeeze=False)
-    top = limits([rmse for rmse, _ in found.values()], (0, 98))[1]
-    for axes, (season, (rmse, months)) in zip(grid.flat, found.items(), strict=False):
+    top = limits([rmse for rmse, _ in by_season.values()], (0, 98))[1]
+    for axes, (season, (rmse, months)) in zip(grid.flat, by_season.items(), strict=False):
         image = paint(axes, rmse, bounds, seen, crs, ERROR, (0.0, top))
         axes.label_outer()
         axes.set_title(f"{words(season)}\n{_mean_square(rmse):.4f}, {months} months", linespacing=1.35)
-    for axes in list(grid.flat)[len(found) :]:
+    for axes in list(grid.flat)[len(by_season) :]:
         axes.set_visible(False)
     colour_bar(figure, image, list(grid.flat), f"RMSE, {UNIT}", extend="max")
     scale_bar(grid[0, 0], seen, crs)
@@ -159,6 +161,7 @@ def season_rmse(
     rows, columns = (np.arange(0, fine.sizes[axis], step) // ratio for axis in ("y", "x"))
     squares: dict[str, tuple[NDArray[np.float64], NDArray[np.int64], int]] = {}
     for month in shared_months(fine, coarse):
+        # Only the cells that are drawn: the coarse field laid on the whole grid would be as large as the map.
         error = field(thinned(fine), month) - field(coarse, month)[np.ix_(rows, columns)]
         known = np.isfinite(error)
         if known.any():
@@ -211,6 +214,7 @@ def study_area(area: Area) -> Figure:
         fields.append((relief.to_numpy().astype("float64"), extent(relief)))
     seen = window(fields)
     panels = 1 + (area.elevation is not None) + bool(area.land_cover)
+    # A panel that is alone would fill the width, and be higher than a page.
     wide = (WIDTH - LABEL_ROOM) / max(panels, 2)
     figure = canvas(wide * shape(seen, area.crs) + 1.15, "compressed")
     axes: list[Axes] = list(figure.subplots(1, panels, squeeze=False)[0])
@@ -227,11 +231,11 @@ def study_area(area: Area) -> Figure:
         lines = _classes(axes[-1], area.land_cover, seen, area.crs)
         _make_room(figure, max(0.0, 0.125 * lines - 0.4))
         titles.append("dominant land cover")
-    for letter, one, title in zip("abc"[:panels], axes, titles, strict=True):
-        one.set_title(f"({letter}) {title}", loc="left")
-        one.label_outer()
-        _outline(one, area.outline, area.crs)
-        _stations(one, area.stations, area.crs)
+    for letter, panel, title in zip("abc"[:panels], axes, titles, strict=True):
+        panel.set_title(f"({letter}) {title}", loc="left")
+        panel.label_outer()
+        _outline(panel, area.outline, area.crs)
+        _stations(panel, area.stations, area.crs)
     marked = area.stations is not None and len(area.stations) > 0
     locate(
         axes[0],
@@ -249,8 +253,9 @@ def study_area(area: Area) -> Figure:
 def _lonlat(bounds: Extent, crs: str) -> tuple[float, float, float, float]:
     """West, south, east, north of an extent, degrees."""
     left, right, bottom, top = bounds
-    found = transformer(crs, LONLAT).transform_bounds(left, bottom, right, top)
-    west, south, east, north = (float(side) for side in found)
+    degrees = transformer(crs, LONLAT).transform_bounds(left, bottom, right, top)
+    west, south, east, north = (float(side) for side in degrees)
+    # PROJ tells an area across 180 degrees by an east that is less than its west.
     return west, south, east + 360 * (east < west), north
 
 
@@ -309,12 +314,14 @@ def _classes(axes: Axes, shares: Mapping[str, xr.DataArray], seen: Extent, crs: 
     drawn = {name: thinned(share) for name, share in shares.items()}
     stack = np.stack([share.to_numpy().astype("float64") for share in drawn.values()])
     missing = ~np.isfinite(stack).all(axis=0)
+    # argmax would take NaN for the largest share.
     dominant = np.where(missing, -1, np.argmax(np.where(np.isfinite(stack), stack, 0), axis=0))
     counts = {name: int((dominant == i).sum()) for i, name in enumerate(drawn)}
     frequent = sorted((name for name in drawn if counts[name]), key=lambda name: -counts[name])
     room = len(SERIES) if len(frequent) <= len(SERIES) else len(SERIES) - 1
     place = {name: min(i, room) for i, name in enumerate(frequent)}
     labels = [*frequent[:room], *(["other"] if len(frequent) > room else [])]
+    # The code at the end is for -1, the missing cells, which are then set to NaN.
     codes = np.array([*(place.get(name, 0) for name in drawn), 0], dtype=float)
     values = np.where(missing, np.nan, codes[dominant])
     # most land is green or tawny to a reader, so the two commonest classes are
@@ -334,6 +341,7 @@ def _classes(axes: Axes, shares: Mapping[str, xr.DataArray], seen: Extent, crs: 
         labelspacing=0.3,
         borderaxespad=0,
     )
+    # It hangs into room that `_make_room` leaves; the layout would shrink the maps for it.
     legend.set_in_layout(False)
     columns = [names[: -(-len(names) // 2)], names[-(-len(names) // 2) :]]
     return max(sum(name.count("\n") + 1 for name in column) for column in columns)

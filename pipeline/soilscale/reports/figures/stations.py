@@ -42,14 +42,15 @@ def station_scatter(pairs: pd.DataFrame, seasons: Sequence[str] = ()) -> Figure:
     rows = pairs.dropna(subset=["observed", *PRODUCTS])
     volumetric = rows["unit"] == VOLUMETRIC
     kinds = {UNIT: rows[volumetric], RELATIVE: _relative(rows[~volumetric])}
-    found = {unit: own for unit, own in kinds.items() if len(own)} or {UNIT: rows}
+    # Without any pair there is a figure all the same, with empty panels.
+    shown_kinds = {unit: unit_rows for unit, unit_rows in kinds.items() if len(unit_rows)} or {UNIT: rows}
     present = pd.unique(rows["season"])
     palette = colours([name for name in dict.fromkeys([*seasons, *present]) if name in present])
-    figure = canvas(((WIDTH - 0.8) / 2 + 0.2) * len(found) + 0.3)
-    panels = figure.subplots(len(found), 2, sharex="row", sharey="row", squeeze=False)
-    for line, (unit, own) in zip(panels, found.items(), strict=True):
+    figure = canvas(((WIDTH - 0.8) / 2 + 0.2) * len(shown_kinds) + 0.3)
+    panels = figure.subplots(len(shown_kinds), 2, sharex="row", sharey="row", squeeze=False)
+    for line, (unit, unit_rows) in zip(panels, shown_kinds.items(), strict=True):
         for axes, (column, title) in zip(line, PRODUCTS.items(), strict=True):
-            _beside(axes, own, column, unit, palette)
+            _beside(axes, unit_rows, column, unit, palette)
             axes.set_title(title)
         line[1].set_ylabel("")
     handles, labels = panels[0, 0].get_legend_handles_labels()
@@ -61,9 +62,9 @@ def _beside(axes: Axes, rows: pd.DataFrame, column: str, unit: str, palette: Map
     """Draw one product over the stations, a colour for each season, with the line of equality and the scores."""
     range_ = shared_range(rows[["observed", *PRODUCTS]])
     for season, colour in palette.items():
-        own = rows[rows["season"] == season]
+        season_rows = rows[rows["season"] == season]
         look: Any = {"marker": "o", "markersize": 3, "markeredgecolor": "white", "markeredgewidth": 0.3}
-        axes.plot(own["observed"], own[column], color=colour, linestyle="", label=words(season), **look)
+        axes.plot(season_rows["observed"], season_rows[column], color=colour, linestyle="", label=words(season), **look)
     axes.plot(range_, range_, color=INK, linewidth=0.7, linestyle=(0, (4, 3)))
     lines = [f"{label} {SCORES[name](rows['observed'], rows[column]):.3f}" for name, label in _scores(unit)]
     note(axes, "\n".join([*lines, f"n {len(rows):,}"]))
@@ -91,17 +92,17 @@ def station_series(pairs: pd.DataFrame) -> Figure:
     rows = pairs[pairs["station"].isin(shown)]
     volumetric = rows["unit"] == VOLUMETRIC
     kinds = {UNIT: rows[volumetric], RELATIVE: _relative(rows[~volumetric])}
-    ranges = {unit: shared_range(own[["observed", *PRODUCTS]]) for unit, own in kinds.items()}
+    ranges = {unit: shared_range(subset[["observed", *PRODUCTS]]) for unit, subset in kinds.items()}
     every = pd.date_range(pairs["time"].min(), pairs["time"].max(), freq="MS")
     high = -(-len(shown) // 2) or 1
     figure = canvas(1.15 * high + 0.5)
     grid = figure.subplots(high, 2, sharex=True, squeeze=False)
     for axes, station in zip(grid.flat, shown, strict=False):
-        unit = next(unit for unit, own in kinds.items() if (own["station"] == station).any())
-        own = kinds[unit][kinds[unit]["station"] == station]
-        _through_time(axes, own.groupby("time")[["observed", *PRODUCTS]].mean().reindex(every))
-        told = str(station) if unit == UNIT else f"{station}, in {_units(own)}: {RELATIVE}"
-        axes.set_title(told, loc="left", fontsize=7.5)
+        unit = next(unit for unit, subset in kinds.items() if (subset["station"] == station).any())
+        subset = kinds[unit][kinds[unit]["station"] == station]
+        _through_time(axes, subset.groupby("time")[["observed", *PRODUCTS]].mean().reindex(every))
+        title = str(station) if unit == UNIT else f"{station}, in {_units(subset)}: {RELATIVE}"
+        axes.set_title(title, loc="left", fontsize=7.5)
         axes.set_ylim(ranges[unit])
     for axes in list(grid.flat)[len(shown) :]:
         axes.set_visible(False)
@@ -128,4 +129,5 @@ def _relative(pairs: pd.DataFrame) -> pd.DataFrame:
     columns = ["observed", *PRODUCTS]
     grouped = pairs.groupby("station")[columns]
     least, greatest = grouped.transform("min"), grouped.transform("max")
+    # A constant column becomes 0 / 0, and so is missing rather than 0.
     return pairs.assign(**((pairs[columns] - least) / (greatest - least)))

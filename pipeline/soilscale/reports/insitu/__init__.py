@@ -38,6 +38,7 @@ def tables(paired: Paired, season_of: Seasons, *, min_years: int = MIN_YEARS) ->
         unit, observed, fine, coarse, bilinear), ``stations_left_out`` (network, station, reason, count, of, detail).
     """
     pairs, seasonal = paired.pairs, paired.seasonal
+    # A copy, or a second call would find the entries of the first in it.
     account = Account(list(paired.left_out.rows))
     tell_of_years(pairs, min_years, account)
     return {

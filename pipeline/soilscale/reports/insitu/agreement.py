@@ -93,9 +93,9 @@ def pooled(
     """
     rows = [
         (season, name, *score)
-        for season, found in _by_season(pairs, season_of, min_years)
+        for season, pools in _by_season(pairs, season_of, min_years)
         for name, column in products.items()
-        for score in _scores(found, column)
+        for score in _scores(pools, column)
     ]
     return pd.DataFrame(rows, columns=["season", key, "metric", "value", "n", "unit"])
 
@@ -136,10 +136,10 @@ def gains(pairs: pd.DataFrame, season_of: Seasons, *, min_years: int = MIN_YEARS
     groups: list[tuple[Keys, pd.DataFrame]] = [(("", POOLED), pairs), *pairs.groupby(STATION, sort=True)]
     rows = [
         (*key, season, against, metric, value, n, unit)
-        for key, own in groups
-        for season, found in _by_season(own, season_of, min_years)
+        for key, group_pairs in groups
+        for season, pools in _by_season(group_pairs, season_of, min_years)
         for against in ("coarse", BILINEAR)
-        for metric, value, n, unit in _gains(found, against)
+        for metric, value, n, unit in _gains(pools, against)
     ]
     return pd.DataFrame(rows, columns=[*STATION, "season", "against", "metric", "value", "n", "unit"])
 
@@ -165,7 +165,10 @@ def station_baselines(
     """
     columns = {NEAREST: "coarse", BILINEAR: "bilinear", method(algorithm): "fine"}
     parts = [pooled(pairs, season_of, products=columns, key="method")]
-    parts += [pooled(own, season_of, products={name: "fine"}, key="method") for name, own in others.items()]
+    parts += [
+        pooled(other_pairs, season_of, products={name: "fine"}, key="method") for name, other_pairs in others.items()
+    ]
+    # If all are empty, one remains for its columns: pandas joins no empty list.
     table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     return table[table["metric"].isin(SCORES)].drop(columns=["n", "unit"]).reset_index(drop=True)
 
@@ -207,6 +210,7 @@ def _by_season(pairs: pd.DataFrame, season_of: Seasons, min_years: int) -> Itera
     volumetric = complete[complete["unit"] == VOLUME]
     pools = [(VOLUME, volumetric)] if len(volumetric) else []
     pools += [(ZERO_TO_ONE, normalised(complete))] if len(volumetric) < len(complete) else []
+    # Before the seasons part: a calendar month's mean is of all its years either way, and is taken once.
     departures = [anomalies(rows, min_years) for _, rows in pools]
     present = set(complete["season"])
     for season in (*(name for name in season_of.names if name in present), ALL):
@@ -224,14 +228,15 @@ def _by_season(pairs: pd.DataFrame, season_of: Seasons, min_years: int) -> Itera
 
 def _moments(rows: pd.DataFrame, column: str, season: str) -> Moments:
     """Moments of a product and the stations in a season."""
-    own = rows if season == ALL else rows[rows["season"] == season]
-    return moments(own["observed"].astype(float), own[column].astype(float))
+    season_rows = rows if season == ALL else rows[rows["season"] == season]
+    return moments(season_rows["observed"].astype(float), season_rows[column].astype(float))
 
 
 def _scores(pools: Sequence[Pool], column: str) -> Iterator[tuple[str, float, int, str]]:
     """Metric, value, n and unit of one product; what has a unit only of volumetric stations."""
     for number, pool in enumerate(pools):
         values, departures = pool.products[column]
+        # Only a second pool is marked: if all stations measure another quantity, theirs is the first.
         end = NORMALISED if number else ""
         for name in SCORES:
             if pool.unit == VOLUME or name in RELATIVE:
@@ -254,21 +259,22 @@ def _gains(pools: Sequence[Pool], against: str) -> Iterator[tuple[str, float, in
 def _distances(pool: Pool, column: str) -> dict[str, tuple[float, int]]:
     """Distance of a product from a perfect score, and n, by metric."""
     values, departures = pool.products[column]
-    found = {
+    distances = {
         "r": (1 - SCORES["r"].of(values), values.n),
         ANOMALY: (1 - SCORES["r"].of(departures), departures.n),
         "kl": (told("kl", values), values.n),
     }
     if pool.unit == VOLUME:
-        found |= {name: (abs(SCORES[name].of(values)), values.n) for name in ("bias", "rmse", "ubrmse")}
-        found[SLOPE] = abs(1 - slope(values)), values.n
-    return found
+        distances |= {name: (abs(SCORES[name].of(values)), values.n) for name in ("bias", "rmse", "ubrmse")}
+        distances[SLOPE] = abs(1 - slope(values)), values.n
+    return distances
 
 
-def slope(found: Moments) -> float:
+def slope(stats: Moments) -> float:
     """Slope of the least squares line that gives the product from the station; NaN where the station is constant."""
-    known = found.n > 1 and not math.isnan(SCORES["r2"].of(found))
-    return found.products / found.observed_squares if known else math.nan
+    # `r2` knows when a station is constant but for rounding; the sum of squares does not.
+    known = stats.n > 1 and not math.isnan(SCORES["r2"].of(stats))
+    return stats.products / stats.observed_squares if known else math.nan
 
 
 def gain(ours: float, theirs: float) -> float:

@@ -69,18 +69,19 @@ def triple_collocation(a: ArrayLike, b: ArrayLike, c: ArrayLike) -> Collocation:
     covariance = np.cov(together)
     if not (covariance > 0).all():
         return Collocation(n, (math.nan,) * 3, (math.nan,) * 3)
-    found = [_one(covariance, i, (i + 1) % 3, (i + 2) % 3) for i in range(3)]
-    errors, correlations = zip(*found, strict=True)
+    estimates = [_one(covariance, i, (i + 1) % 3, (i + 2) % 3) for i in range(3)]
+    errors, correlations = zip(*estimates, strict=True)
     return Collocation(n, errors, correlations)
 
 
 def _one(q: np.ndarray[tuple[int, int], np.dtype[np.float64]], i: int, j: int, k: int) -> tuple[float, float]:
     """Error variance and R of product i."""
-    own = float(q[i, i])
+    variance = float(q[i, i])
     signal = float(q[i, j] * q[i, k] / q[j, k])
-    if not signal <= own * (1 + 1e-12):
+    # More signal than variance would mean an error below 0, which is no estimate; a hair more is rounding.
+    if not signal <= variance * (1 + 1e-12):
         return math.nan, math.nan
-    return max(own - signal, 0.0), min(math.sqrt(signal / own), 1.0)
+    return max(variance - signal, 0.0), min(math.sqrt(signal / variance), 1.0)
 
 
 def collocation(paired: Paired, sensors: Mapping[str, xr.DataArray], ratio: int) -> pd.DataFrame:
@@ -111,10 +112,10 @@ def collocation(paired: Paired, sensors: Mapping[str, xr.DataArray], ratio: int)
         triplets = _triplets(paired, {first: sensors[first], second: sensors[second]}, ratio)
         if len(triplets) < MIN_TRIPLETS:
             continue
-        found = triple_collocation(triplets["observed"], triplets[first], triplets[second])
-        for product, variance, r in zip((IN_SITU, first, second), found.error_variance, found.r, strict=True):
-            rows.append((first, second, product, "error_sd", math.sqrt(variance), found.n))
-            rows.append((first, second, product, "r", r, found.n))
+        estimate = triple_collocation(triplets["observed"], triplets[first], triplets[second])
+        for product, variance, r in zip((IN_SITU, first, second), estimate.error_variance, estimate.r, strict=True):
+            rows.append((first, second, product, "error_sd", math.sqrt(variance), estimate.n))
+            rows.append((first, second, product, "r", r, estimate.n))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -129,6 +130,7 @@ def _triplets(paired: Paired, sensors: Mapping[str, xr.DataArray], ratio: int) -
         at = pd.Index(read["time"].to_numpy().astype("datetime64[M]").astype("datetime64[ns]")).get_indexer(
             pd.Index(months.astype("datetime64[ns]"))
         )
+        # Where a sensor lacks the month, -1 reads its last one, which the condition then leaves out.
         values[name] = np.where(at >= 0, read.to_numpy()[at, y, x], np.nan)
     complete = rows[STATION].assign(**values).dropna()
     return complete[list(values)] - complete.groupby(STATION)[list(values)].transform("mean")

@@ -45,6 +45,7 @@ NOTHING = ("", "na", "n/a", "nan", "null", "none", "-")
 FILE_NAME = re.compile(r"_(?P<variable>[a-z]+)_-?\d+\.\d+_-?\d+\.\d+_(?P<sensor>.+)_\d{8}_\d{8}\.stm$", re.IGNORECASE)
 """End of the name of an ISMN file: variable, depths, sensor, first and last day."""
 
+# Names of stations may hold blanks, so a station goes on until two numbers with a point follow.
 PLACE = re.compile(
     r"^\S+\s+(?P<network>\S+)\s+(?P<station>.+?)\s+(?P<latitude>-?\d+\.\d+)\s+(?P<longitude>-?\d+\.\d+)"
     r"\s+-?\d+\.?\d*\s+(?P<depth_from>-?\d+\.\d+)\s+(?P<depth_to>-?\d+\.\d+)(?:\s|$)"
@@ -116,6 +117,7 @@ def read_csv(data: bytes, name: str, *, needed: Sequence[str] = COLUMNS) -> pd.D
         _refuse(
             beyond, frame[axis], name, f"is no {axis} in degrees; see that longitude and latitude are not exchanged"
         )
+    # After the check: once it is turned, a longitude of 4000 looks like any other.
     records["longitude"] = turned(records["longitude"], 0.0, TURN)
     _refuse(records["station"] == "", frame["station"], name, "is no name; every row names its station")
     return records.reset_index(drop=True)
@@ -129,8 +131,8 @@ def is_soil_moisture(name: str) -> bool:
     base = PurePosixPath(name).name
     if not base.lower().endswith(SUFFIX) or base.startswith("."):
         return False
-    found = FILE_NAME.search(base)
-    return found is None or found["variable"].lower() == "sm"
+    name_parts = FILE_NAME.search(base)
+    return name_parts is None or name_parts["variable"].lower() == "sm"
 
 
 def read_stm(data: bytes, name: str) -> pd.DataFrame:
@@ -206,6 +208,7 @@ def unzipped(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            # An archive lists its files in any order, on which no table shall depend.
             for member in sorted(archive.namelist()):
                 if is_soil_moisture(member):
                     yield member, archive.read(member)
@@ -215,15 +218,19 @@ def unzipped(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
 
 def _text(data: bytes) -> str:
     try:
+        # Spreadsheets write a mark before the first header, which would else be part of its name.
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
+        # Last, for Latin-1 decodes whatever it is given.
         return data.decode("latin-1")
 
 
 def _table(text: str, name: str) -> pd.DataFrame:
     """Every field as text; columns by their names in small letters, rows by the numbers of their lines."""
     header, _, _ = text.lstrip().partition("\n")
+    # By the header alone: in the rows below, a decimal comma would pass for a separator.
     separator = next((mark for mark in (",", ";", "\t") if mark in header), ",")
+    # Not `pandas.read_csv`, which guesses types, and takes the first fields of rows that are too long for their names.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     numbers, rows = [], []
     try:
@@ -267,13 +274,13 @@ def _fields(lines: Sequence[tuple[int, str]], widths: range, name: str) -> pd.Da
         How many words a line may have.
     """
     last, words = widths[-1], [line.split() for _, line in lines]
-    for (number, line), found in zip(lines, words, strict=True):
-        if len(found) not in widths:
+    for (number, line), line_words in zip(lines, words, strict=True):
+        if len(line_words) not in widths:
             raise DataError(
-                f"{name}, line {number} has {len(found)} words, expected {widths[0]} or {last}: {line[:80]!r}; "
+                f"{name}, line {number} has {len(line_words)} words, expected {widths[0]} or {last}: {line[:80]!r}; "
                 "download the file again"
             )
-    table = [found + [""] * (last - len(found)) for found in words]
+    table = [line_words + [""] * (last - len(line_words)) for line_words in words]
     return pd.DataFrame(table, index=pd.Index([number for number, _ in lines]), columns=pd.RangeIndex(last), dtype=str)
 
 
@@ -293,9 +300,10 @@ def _numbers(frame: pd.DataFrame, column: str, name: str) -> pd.Series[float]:
 
 
 def _times(text: pd.Series[str], name: str, form: str = "ISO8601") -> pd.Series[pd.Timestamp]:
+    # All by way of UTC: pandas makes no column of times that have a zone and others that have none.
     times = pd.to_datetime(text, utc=True, format=form, errors="coerce")
-    wanted = "2004-03-01, 2004-03-01T12:00 or 2004-03-01T12:00+08:00" if form == "ISO8601" else "2004/03/01 12:00"
-    _refuse(times.isna(), text, name, f"is no time; write {wanted}")
+    examples = "2004-03-01, 2004-03-01T12:00 or 2004-03-01T12:00+08:00" if form == "ISO8601" else "2004/03/01 12:00"
+    _refuse(times.isna(), text, name, f"is no time; write {examples}")
     return times.dt.tz_localize(None).astype("datetime64[ns]")
 
 

@@ -80,6 +80,7 @@ def pair(
     min_valid_fraction
         Least share of a season's months in a seasonal mean.
     """
+    # A copy, so that the same measurements can be set beside other maps.
     account = Account(list(measured.left_out.rows))
     series = _series(measured.monthly, account)
     places = _located(series, fine, crs, account)
@@ -108,12 +109,13 @@ def seasonal(pairs: pd.DataFrame, season_of: Seasons, least: float, account: Acc
     starts = {time: season_of.start(np.datetime64(time)) for time in complete["time"].unique()}
     first = np.array([starts[time] for time in complete["time"]], dtype="datetime64[ns]")
     grouped = complete.assign(time=first).groupby([*STATION, "time", "season", "unit"], sort=True)[VALUES]
-    found = grouped.mean().assign(months=grouped.size()).reset_index()
-    needed = found["season"].map({name: least * len(months) for name, months in season_of.months.items()})
-    few = found["months"] < needed - 1e-9
-    for (network, station), rows in found[few].groupby(STATION):
+    means = grouped.mean().assign(months=grouped.size()).reset_index()
+    needed = means["season"].map({name: least * len(months) for name, months in season_of.months.items()})
+    # A share of a season, such as a third of 3 months, may come out a hair above the whole number.
+    few = means["months"] < needed - 1e-9
+    for (network, station), rows in means[few].groupby(STATION):
         account.add(str(network), str(station), "too few months in the season", len(rows), "seasons")
-    return found.loc[~few, PAIR].reset_index(drop=True)
+    return means.loc[~few, PAIR].reset_index(drop=True)
 
 
 def _series(monthly: pd.DataFrame, account: Account) -> pd.DataFrame:
@@ -141,6 +143,7 @@ def _surface(rows: pd.DataFrame, tell: Tell) -> pd.DataFrame:
     unit = volumetric["unit"] == volumetric["unit"].min()
     tell("another unit beside the one that counts", len(rows) - int(unit.sum()), "months")
     same = volumetric[unit]
+    # Unknown depths count as the deepest; left NaN they would equal none, not even themselves.
     depths = same[["depth_from", "depth_to"]].fillna(math.inf)
     first = depths.sort_values(["depth_from", "depth_to"]).iloc[0]
     shallowest = (depths == first).all(axis=1)
@@ -170,9 +173,9 @@ def _located(series: pd.DataFrame, fine: xr.DataArray, crs: str, account: Accoun
     x, y = on_grid(places, crs, float(fine["x"].mean()))
     placed = places.assign(row=_cells(fine["y"].to_numpy(), y), column=_cells(fine["x"].to_numpy(), x))
     outside = (placed[["row", "column"]] < 0).any(axis=1)
-    for one, n in zip(placed[outside].itertuples(index=False), months[outside], strict=True):
-        where = f"longitude {one.longitude:.4f}, latitude {one.latitude:.4f}"
-        account.add(str(one.network), str(one.station), "outside the grid", int(n), "months", where)
+    for place, n in zip(placed[outside].itertuples(index=False), months[outside], strict=True):
+        where = f"longitude {place.longitude:.4f}, latitude {place.latitude:.4f}"
+        account.add(str(place.network), str(place.station), "outside the grid", int(n), "months", where)
     if outside.any():
         log.warning("stations outside the grid, left out: %s", ", ".join(labels(placed[outside])))
     return placed[~outside].reset_index(drop=True)
@@ -190,8 +193,8 @@ def inside(places: pd.DataFrame, crs: str, bounds: tuple[float, float, float, fl
     """
     left, bottom, right, top = bounds
     x, y = on_grid(places, crs, (left + right) / 2)
-    found: NDArray[np.bool_] = (left <= x) & (x <= right) & (bottom <= y) & (y <= top)
-    return found
+    within: NDArray[np.bool_] = (left <= x) & (x <= right) & (bottom <= y) & (y <= top)
+    return within
 
 
 def on_grid(places: pd.DataFrame, crs: str, middle: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -217,7 +220,9 @@ def labels(rows: pd.DataFrame) -> list[str]:
 def _cells(centres: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.int_]:
     """Index of the cell in which each value lies, of an axis of cell centres, or -1."""
     first, step = float(centres[0]), float(centres[1] - centres[0])
+    # A place that the CRS cannot show is infinite, and in no cell.
     with np.errstate(invalid="ignore"):
+        # Not by rounding, which goes to even numbers and so would give every second border to the cell before it.
         at = np.floor((values - first) / step + 0.5)
         return np.where((at >= 0) & (at < len(centres)), at, -1).astype(int)
 
@@ -253,6 +258,7 @@ def _tell_of_values(pairs: pd.DataFrame, account: Account) -> None:
         tell = partial(account.add, str(network), str(station))
         without = rows["fine"].isna()
         tell("no value of the fine map in its cell", int(without.sum()), "months")
+        # Each month is counted under one reason, the first that holds.
         unobserved = ~without & rows[VALUES].isna().any(axis=1)
         tell("no coarse observation in its cell", int(unobserved.sum()), "months")
         complete = rows.dropna(subset=VALUES)

@@ -103,8 +103,8 @@ class Account:
         if frame.empty:
             return frame
         grouped = frame.groupby(["network", "station", "reason", "of"], sort=False)
-        found = grouped.agg(count=("count", "sum"), detail=("detail", _joined)).reset_index()
-        return found.sort_values(["network", "station"], kind="stable", ignore_index=True)[list(LEFT_OUT)]
+        entries = grouped.agg(count=("count", "sum"), detail=("detail", _joined)).reset_index()
+        return entries.sort_values(["network", "station"], kind="stable", ignore_index=True)[list(LEFT_OUT)]
 
 
 @dataclass(frozen=True)
@@ -145,14 +145,15 @@ def measured(tables: Iterable[tuple[str, pd.DataFrame | DataError]], rules: Rule
             continue
         if records.empty:
             account.add("", name, "no record below the header", 1, "files")
+        # A sensor of unknown depth has NaN among its keys, which pandas would drop without a word.
         for _, rows in records.groupby(SENSOR, sort=True, dropna=False):
             parts.append(_sensor(rows, rules, account))
     doubted = [station for _, station, reason, *_ in account.rows if reason == PERCENT]
     if doubted:
         log.warning("stations with %s: %s; %s", PERCENT, ", ".join(dict.fromkeys(doubted)), REMEDY)
     empty = pd.DataFrame({column: pd.Series(dtype=object) for column in MONTHLY})
-    found = [part for part in parts if len(part)]
-    return Measured(pd.concat(found, ignore_index=True) if found else empty, account)
+    kept = [part for part in parts if len(part)]
+    return Measured(pd.concat(kept, ignore_index=True) if kept else empty, account)
 
 
 def _sensor(rows: pd.DataFrame, rules: Rules, account: Account) -> pd.DataFrame:
@@ -160,6 +161,7 @@ def _sensor(rows: pd.DataFrame, rules: Rules, account: Account) -> pd.DataFrame:
     network, station = str(rows["network"].iloc[0]), str(rows["station"].iloc[0])
     upper, lower = float(rows["depth_from"].iloc[0]), float(rows["depth_to"].iloc[0])
     empty = rows.iloc[:0].assign(observed=[]).reindex(columns=list(MONTHLY))
+    # NaN is neither above nor below, so that a sensor of unknown depth stays.
     if upper < rules.depth[0] - DEPTH_STEP or lower > rules.depth[1] + DEPTH_STEP:
         account.add(network, station, "another depth", len(rows), detail=f"{upper:g} to {lower:g} m")
         return empty
@@ -170,18 +172,21 @@ def _sensor(rows: pd.DataFrame, rules: Rules, account: Account) -> pd.DataFrame:
         account.add(network, station, "several places under one name", len(rows))
         return empty
     unit, factor = str(rows["unit"].iloc[0]), volumetric(str(rows["unit"].iloc[0]))
+    # Of all records, also those that are refused below: the step is how often a sensor is read.
     days = rows["time"].to_numpy().astype("datetime64[D]")
     values = rows[["time", "flag"]].assign(value=rows["value"] * (1.0 if factor is None else factor))
+    # Codes are looked for in the unit of the file: -9999 in vol% would be -99.99 m3 m-3.
     values["value"] = values["value"].where(np.isfinite(rows["value"]) & ~rows["value"].isin(MISSING))
+    # Outliers come last, for values that are flagged or impossible would widen the quartiles.
     for leave_out in (_missing, _flagged, _impossible, _repeated, _outliers):
-        values = leave_out(values, rules, unit, lambda *told, **more: account.add(network, station, *told, **more))
+        values = leave_out(values, rules, unit, lambda *entry, **more: account.add(network, station, *entry, **more))
     means = _means(values, _step(days), rules.min_valid_fraction)
     account.add(network, station, "too few days in the month", int(means.isna().sum()), "months")
     means = means.dropna()
     same = {column: rows[column].iloc[0] for column in ("network", "station", "depth_from", "depth_to", "sensor")}
     place = {axis: float(rows[axis].median()) for axis in ("longitude", "latitude")}
-    found = pd.DataFrame({"time": means.index.to_numpy(), "observed": means.to_numpy()})
-    return found.assign(**same, **place, unit=unit if factor is None else VOLUME)[list(MONTHLY)]
+    monthly = pd.DataFrame({"time": means.index.to_numpy(), "observed": means.to_numpy()})
+    return monthly.assign(**same, **place, unit=unit if factor is None else VOLUME)[list(MONTHLY)]
 
 
 def _missing(values: pd.DataFrame, rules: Rules, unit: str, tell: Any) -> pd.DataFrame:  # noqa: ARG001
@@ -202,6 +207,7 @@ def _flagged(values: pd.DataFrame, rules: Rules, unit: str, tell: Any) -> pd.Dat
 
 def _impossible(values: pd.DataFrame, rules: Rules, unit: str, tell: Any) -> pd.DataFrame:  # noqa: ARG001
     if volumetric(unit) is not None:
+        # Only a unit of 1 can be a mistake for %: values in % by volume are scaled already.
         if volumetric(unit) == 1 and (values["value"] > 1).mean() > SEEMS_PERCENT:
             tell(PERCENT, len(values), detail=f"unit {unit}, values to {values['value'].max():.4g}; {REMEDY}")
             return values.iloc[:0]
@@ -245,6 +251,7 @@ def _step(days: NDArray[np.datetime64]) -> float:
 
 def _means(values: pd.DataFrame, step: float, least: float) -> pd.Series[float]:
     """Mean of each month's daily means, by its first day; NaN where the share of its days is below `least`."""
+    # By day first: a day of 24 records shall weigh no more than a day of one.
     daily = values.groupby(values["time"].to_numpy().astype("datetime64[D]"))["value"].mean()
     months = daily.index.to_numpy().astype("datetime64[M]")
     monthly = daily.groupby(months.astype("datetime64[ns]")).agg(["mean", "size"])

@@ -21,8 +21,8 @@ def stations_words(tables: Mapping[str, pd.DataFrame]) -> str:
     left_out = tables["stations_left_out"]
     named = left_out["station"].where(left_out["network"] == "", left_out["network"] + "/" + left_out["station"])
     reasons = named.groupby(left_out["reason"], sort=False).unique()
-    told = "; ".join(f"{reason} ({_few(sorted(names))})" for reason, names in reasons.items())
-    return f"Stations were given, but none could be compared with the maps: {told}."
+    causes = "; ".join(f"{reason} ({_few(sorted(names))})" for reason, names in reasons.items())
+    return f"Stations were given, but none could be compared with the maps: {causes}."
 
 
 def _few(names: Sequence[str]) -> str:
