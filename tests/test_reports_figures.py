@@ -180,6 +180,18 @@ def test_rmse_of_a_season_is_that_of_its_months_by_hand() -> None:
     assert np.isnan(found["summer"][0][1, 1])
 
 
+def test_rmse_of_a_map_that_is_thinned_is_that_of_the_cells_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 10 rows every third is drawn, which are 4 of them: not every 10 // 4 rows."""
+    monkeypatch.setattr("soilscale.reports.cartography.PIXELS", 4)
+    time = np.array(["2005-01-01"], "datetime64[ns]")
+    coarse = xr.DataArray([[[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]], {"time": time}, ("time", "y", "x"))
+    fine = xr.DataArray(np.full((1, 10, 15), 0.7), {"time": time}, ("time", "y", "x"))
+    ((rmse, months),) = maps.season_rmse(fine, coarse, 5, SEASONS).values()
+    assert months == 1
+    assert rmse.shape == thinned(fine.isel(time=0)).shape == (3, 4)
+    np.testing.assert_allclose(rmse, [[0.6, 0.6, 0.5, 0.4], [0.6, 0.6, 0.5, 0.4], [0.3, 0.3, 0.2, 0.1]])
+
+
 def test_rmse_maps_of_many_seasons_share_one_scale(world: World) -> None:
     twelve = Seasons({f"m{i}": (i,) for i in range(1, 13)})
     figure = drawn(figures.rmse_maps, world.fine, world.coarse, RATIO, twelve, CRS)

@@ -29,6 +29,7 @@ from soilscale.reports.cartography import (
     paint,
     scale_bar,
     shape,
+    stride,
     thinned,
     window,
 )
@@ -157,8 +158,7 @@ def season_rmse(
 
     Months are read one by one; arguments as for `rmse_maps`.
     """
-    step = max(1, fine.sizes["y"] // thinned(fine).sizes["y"])
-    rows, columns = (np.arange(0, fine.sizes[axis], step) // ratio for axis in ("y", "x"))
+    rows, columns = (np.arange(0, fine.sizes[axis], stride(fine)) // ratio for axis in ("y", "x"))
     squares: dict[str, tuple[NDArray[np.float64], NDArray[np.int64], int]] = {}
     for month in shared_months(fine, coarse):
         # Only the cells that are drawn: the coarse field laid on the whole grid would be as large as the map.
