@@ -25,8 +25,9 @@ _LEVEL = re.compile(r"[0-3]")
 def outside_area(collection: Mapping[str, Any], area: Box) -> str | None:
     """Why the spatial extent of a collection lies clearly outside an area; None if it does not."""
     boxes = [box(values) for values in _extent(collection, "spatial", "bbox")]
-    known = [found for found in boxes if found]
-    if not known or any(intersects(padded(found, PAD_DEGREES), area) for found in known):
+    known = [extent for extent in boxes if extent]
+    # A collection without an extent is read: nothing says that it lies elsewhere.
+    if not known or any(intersects(padded(extent, PAD_DEGREES), area) for extent in known):
         return None
     return f"its extent.spatial {known[0]} lies outside the area"
 
@@ -66,6 +67,7 @@ def dates(urls: Sequence[str], parent: str) -> list[Span] | None:
     """
     named = [next((name for name in _names(url, parent) if _dates(name)), None) for url in urls]
     spans = [_dates(name) for name in named if name is not None]
+    # One folder that is no date shows that numbers of the others may be none either.
     if not spans or len(spans) < len(urls) or len({_form(name) for name in named if name}) > 1:
         return None
     return [span for span in spans if span is not None]
@@ -82,8 +84,8 @@ def _form(name: str) -> str:
 
 def banded_outside(url: str, parent: str, area: Box) -> bool:
     """Whether a link leads to a band of longitude or latitude outside an area, named as ``E000.00-E090.00``."""
-    found = band(url, parent)
-    return found is not None and not intersects(found, area)
+    known_band = band(url, parent)
+    return known_band is not None and not intersects(known_band, area)
 
 
 def band(url: str, parent: str) -> Box | None:
@@ -124,6 +126,7 @@ def _dates(name: str) -> Span | None:
 def _names(url: str, parent: str) -> list[str]:
     """Names that a link adds to those of its parent: the stem of its file, if that says anything, and its folder."""
     folder, _, file = url.partition("?")[0].rstrip("/").rpartition("/")
+    # Folders are named, but the files in them are all called catalog.json.
     stem = re.sub(r"\.(geo)?json$", "", file)
     named = [] if stem in ("catalog", "collection", "index") else [stem]
     same = folder == parent.partition("?")[0].rpartition("/")[0]

@@ -48,8 +48,10 @@ def newest(items: Sequence[Mapping[str, Any]]) -> tuple[int, str] | None:
     left = list(range(len(items)))
     for name, rung in _rungs():
         values = [rung(items[index]) for index in left]
+        # To state a version is no merit: where one does not, others must decide.
         if any(value is None for value in values) or not _comparable(values):
             continue
+        # A catalog that was written in one go dates items by their turn, not by their age.
         if name in DATED and max(values) - min(values) < RUN:
             continue
         left = _greatest(left, values)
@@ -64,8 +66,9 @@ def _greatest(indices: Sequence[int], values: Sequence[Any]) -> list[int]:
 
 
 def _newest_by_id(items: Sequence[Mapping[str, Any]], left: Sequence[int]) -> tuple[int, str] | None:
-    found = [_id_version(items[index]) for index in left]
-    known = [entry for entry in found if entry is not None]
+    entries = [_id_version(items[index]) for index in left]
+    # Ids that differ in more than the version may be of two products, not of two versions.
+    known = [entry for entry in entries if entry is not None]
     if len(known) == len(left) and len({rest for rest, _, _ in known}) == 1:
         values = [order for _, _, order in known]
         best = _greatest(left, values) if _comparable(values) else ()
@@ -88,8 +91,8 @@ def version(item: Mapping[str, Any]) -> str | None:
         value = item["properties"].get(key)
         if isinstance(value, (str, int, float)) and not isinstance(value, bool) and str(value).strip():
             return str(value).strip()
-    found = _id_version(item)
-    return None if found is None else found[1]
+    by_id = _id_version(item)
+    return None if by_id is None else by_id[1]
 
 
 def _rungs() -> Iterator[tuple[str, Rung]]:
@@ -128,6 +131,7 @@ def _natural(value: Any) -> tuple[Any, ...] | None:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return None
     parts = re.findall(r"\d+|[a-z]+", re.sub(r"^\s*(?:version|v)[\s._-]*(?=\d)", "", str(value).lower()))
+    # As text, version 10 would come before version 9.
     return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts) or None
 
 
@@ -147,5 +151,5 @@ def _id_version(item: Mapping[str, Any]) -> tuple[str, str, tuple[Any, ...]] | N
     if not matches:
         return None
     last = matches[-1]
-    found = _natural(last.group(1))
-    return (name[: last.start()] + name[last.end() :], last.group(1), found) if found else None
+    natural = _natural(last.group(1))
+    return (name[: last.start()] + name[last.end() :], last.group(1), natural) if natural else None
