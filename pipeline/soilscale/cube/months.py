@@ -244,7 +244,7 @@ def _mean(layers: Iterator[Shown], month: np.datetime64, *, totals: bool, least:
         Days that what is seen of a pixel must cover.
     """
     # A generator: only one date is held at a time, however many a month has.
-    there = ((start, end, *found) for start, end, found in layers if found is not None)
+    there = ((start, end, *shown) for start, end, shown in layers if shown is not None)
     first = next(there, None)
     if first is None:
         return None
