@@ -94,6 +94,5 @@ def _items(count: int) -> str:
 def _months(left_out: Sequence[tuple[Verdict, Span]], most: int = 3) -> str:
     """Months in which items start, the first few of many."""
     months = sorted({str(span[0])[:7] for _, span in left_out})
-    # A decade of months would bury what the message says.
     more = f" and {len(months) - most} more months" if len(months) > most else ""
     return ", ".join(months[:most]) + more

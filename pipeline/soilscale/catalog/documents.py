@@ -66,7 +66,6 @@ def read(url: str, where: str) -> dict[str, Any]:
     try:
         document = json.loads(body)
     except ValueError as error:
-        # The beginning shows what it is instead, such as the login page of a portal.
         head = body[:60].decode(errors="replace")
         raise DataError(f"{where}: {storage.shown(url)} is not JSON ({error}); it begins with {head!r}") from None
     if not isinstance(document, dict):
@@ -112,7 +111,6 @@ def _may_pass(error: BaseException) -> bool:
     status = _status(error)
     if status is not None:
         return status in _WAIT or status >= _ERROR
-    # These do not pass by waiting; any other error without a status may.
     lasting = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
     return not isinstance(error, lasting)
 

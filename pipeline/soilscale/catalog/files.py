@@ -114,7 +114,6 @@ def gather(query: Query, *_: object, progress: Progress, broken: Broken, **__: o
             names,
             _expected(profile),
         )
-        # Named once; the other tries of this source stay silent.
         query.shared.kept[f"odd {place} {source.name}"] = []
     within = source.layer, source.asset
     for done, item in enumerate(
@@ -145,7 +144,6 @@ def telling() -> list[str]:
 def _of_no_product(urls: Sequence[str]) -> list[str]:
     """Files that no profile knows: one folder may hold the files of several products."""
     known = [pattern for name in telling() for pattern in profiles()[name]["names"]]
-    # Files of other products beside those of this one are no mistake, and no reason to warn.
     return [url for url in urls if named(posixpath.basename(url), known) is None]
 
 
@@ -170,7 +168,6 @@ def fit(here: Mapping[str, str], profile: Mapping[str, Any], asset: str, *, stat
         if says is None:
             fitting.odd.append(url)
             continue
-        # The date and tile too: files of several variables of one scene become assets of one item.
         key = _id(name, says), says.start, says.end, says.tile
         groups[key][says.asset or asset] = {"href": storage.as_href(url), "roles": ["data"], "soilscale:stamp": stamp}
     for (name, start, end, tile), assets in groups.items():

@@ -103,7 +103,6 @@ def add(findings: Found, raw: Any, url: str, query: Query, *, inside: bool) -> N
     if not satisfies(item["properties"], query.source.query):
         refuse(findings, item["properties"], query)
         return
-    # The names of all assets, not of those that are kept: a message on a wrong name lists what there is.
     findings.assets.update(raw["assets"])
     if inside:
         item["collection"] = query.source.collection
@@ -134,7 +133,6 @@ def deduplicate(items: Iterable[Item]) -> list[Item]:
     """
     newest: dict[tuple[object, ...], Item] = {}
     for item in items:
-        # The id alone would throw away all but one tile, or all but one date, where ids do not tell them apart.
         key = item["id"], area_of(item), start(item["properties"])
         known = newest.get(key)
         if known is None or _age(item) >= _age(known):
@@ -144,7 +142,6 @@ def deduplicate(items: Iterable[Item]) -> list[Item]:
 
 def area_of(item: Mapping[str, Any]) -> Box:
     """Box that an item covers: its bbox, or else that of its geometry, or else the world."""
-    # A missing place must not hide an item, so it counts for the whole world.
     return box(item.get("bbox")) or geometry_box(item.get("geometry")) or WORLD
 
 

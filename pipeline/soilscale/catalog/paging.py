@@ -108,7 +108,6 @@ def _page(io: StacApiIO, request: Request, sizes: list[int]) -> dict[str, Any]:
                 or request.of_size(sizes[1]) == sized
             ):
                 raise refused from None
-            # For good: later pages of the same search would be refused for their size too.
             del sizes[0]
             continue
         page = json.loads(text)
@@ -133,7 +132,6 @@ def _next(page: Mapping[str, Any], request: Request, first: Request) -> Request 
         return Request(url, method, {}, headers)
     if not isinstance(body, dict) or not body:
         return Request(url, method, first.parameters, headers)
-    # Merged only where the link says so: else a token would be sent with conditions that it already holds.
     return Request(url, method, {**first.parameters, **body} if link.get("merge") else body, headers)
 
 

@@ -60,7 +60,6 @@ def placement(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> Placem
         half = len(bbox) // 2
         # A box of six numbers has heights between the corners.
         bbox = (*bbox[:2], *bbox[half : half + 2])
-    # Stated of the item, it may be that of an asset of another resolution.
     on_asset = any(asset.get(key) is not None for key in ("proj:transform", "proj:bbox"))
     return Placement(crs, None if transform is None else transform[:6], bbox, on_asset)
 

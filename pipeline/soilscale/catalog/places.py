@@ -107,7 +107,6 @@ def together(places: Sequence[Place]) -> Iterator[list[int]]:
 
 def _near(groups: Sequence[tuple[Place, list[int]]], bbox: Box) -> Iterator[tuple[Place, list[int]]]:
     """Groups, from north to south, whose southern edge may be that of a box further north."""
-    # Sorted by the southern edge, so that not every pair has to be compared.
     lowest = bbox[1] - 2 * APART * (bbox[3] - bbox[1])
     for first, members in reversed(groups):
         if first.bbox[1] < lowest:

@@ -53,7 +53,6 @@ def pixels_per_degree(url: str, query: Query) -> float | None:
         if first_item is None:
             return None
         at, item = first_item
-        # By the file itself: the number of a folder tells no resolution.
         asset = item["assets"][query.source.asset]
         with rasters.opened(documents.resolve(at, asset["href"]), query.catalog.sign) as file:
             return 1 / abs(file.transform.a) if file.crs is not None and file.crs.is_geographic else None

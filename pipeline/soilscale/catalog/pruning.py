@@ -67,7 +67,6 @@ def dates(urls: Sequence[str], parent: str) -> list[Span] | None:
     """
     named = [next((name for name in _names(url, parent) if _dates(name)), None) for url in urls]
     spans = [_dates(name) for name in named if name is not None]
-    # One folder that is no date shows that numbers of the others may be none either.
     if not spans or len(spans) < len(urls) or len({_form(name) for name in named if name}) > 1:
         return None
     return [span for span in spans if span is not None]
@@ -126,7 +125,6 @@ def _dates(name: str) -> Span | None:
 def _names(url: str, parent: str) -> list[str]:
     """Names that a link adds to those of its parent: the stem of its file, if that says anything, and its folder."""
     folder, _, file = url.partition("?")[0].rstrip("/").rpartition("/")
-    # Folders are named, but the files in them are all called catalog.json.
     stem = re.sub(r"\.(geo)?json$", "", file)
     named = [] if stem in ("catalog", "collection", "index") else [stem]
     same = folder == parent.partition("?")[0].rpartition("/")[0]

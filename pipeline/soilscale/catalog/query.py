@@ -101,7 +101,6 @@ def to_span(period: Period) -> Span:
 
 
 def _naive(instant: datetime) -> datetime:
-    # NumPy's instants know no time zone.
     return instant.astimezone(UTC).replace(tzinfo=None) if instant.tzinfo else instant
 
 

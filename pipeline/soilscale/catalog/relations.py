@@ -155,7 +155,6 @@ class _Judge:
         names = wanted(self.source)
         left = []
         for index, name in enumerate(self.platforms):
-            # An item that names no platform counts, whatever the source asks for.
             if names and name is not None and name not in names:
                 self._give_way(index, None, "other platform", name)
             else:
@@ -243,7 +242,6 @@ class _Judge:
     def _split(self, members: list[int], keys: Sequence[str]) -> list[list[int]]:
         """Items by those of some properties that all of them state."""
         stated = [[json.dumps(self.items[i]["properties"].get(key)).lower() for key in keys] for i in members]
-        # A property decides only if all state it: else an item would lose for what its writer left out.
         known = [number for number in range(len(keys)) if all(values[number] != "null" for values in stated)]
         alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
         for index, values in zip(members, stated, strict=True):
@@ -288,7 +286,6 @@ class _Judge:
             whole = lengths[number] > MONTH
             if not whole and self.overlap is not None:
                 continue
-            # A longer one is left out for what lies within it; of the others an overlap is enough for an example.
             reach = starts[number] if whole else starts[number] - lengths[number]
             window = slice(*np.searchsorted(starts, [reach, ends[number]]))
             fits = (ends[window] <= ends[number]) if whole else (ends[window] > starts[number])
@@ -350,7 +347,6 @@ def _alike(spans: Sequence[Span]) -> Iterator[list[Span]]:
 
 def _split(groups: list[list[Span]], span: Span) -> tuple[list[list[Span]], list[list[Span]]]:
     """Groups that an interval, or one that starts later, may still join, and the others."""
-    # Sorted by start, so an interval that has ended can meet no later one; comparisons stay few.
     late = [group for group in groups if group[0][1] <= span[0]]
     return [group for group in groups if group[0][1] > span[0]], late
 

@@ -112,7 +112,6 @@ def is_static(scenes: Sequence[Scene], source: Source, period: Period) -> bool:
     """
     if source.static is not None:
         return source.static
-    # A target of one date would else be the soil moisture of every month.
     if source.on_coarse or source.least_coverage > 0 or not scenes:
         return False
     first, after = to_span(period)
@@ -210,7 +209,6 @@ def _codes(places: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
         entries = [entry for entry in classes if isinstance(entry, dict)] if isinstance(classes, list) else []
         values += [entry.get("value") for entry in entries if entry.get("nodata") is True]
         written += [code for value in values for code in _listed(value)]
-    # Every code counts: one that is missed would turn fill values into data.
     numbers = {_number(code) for code in written}
     return tuple(sorted(number for number in numbers if number is not None and math.isfinite(number)))
 

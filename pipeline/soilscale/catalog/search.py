@@ -69,7 +69,6 @@ def find(query: Query, *, progress: Progress | None = None, broken: Broken | Non
     DataError
         If nothing was found and some documents could not be read.
     """
-    # Before the catalog is read: a misspelt operator needs no network to be found.
     _check_conditions(query)
     url, tell, report = documents.rooted(query.catalog.url), progress or _silent, broken or _silent
     if query.catalog.files:
@@ -170,7 +169,6 @@ def _widened(span: Span, margin: timedelta) -> Span:
 
 def _members(query: Query, findings: Found) -> list[Item]:
     """Items of the collection; those of no collection, in a catalog that has none."""
-    # Items of no collection count only in a catalog that has none: elsewhere they may be of anything.
     loose = findings.loose if query.source.collection not in findings.collections and not findings.collections else []
     return deduplicate([*findings.items, *loose])
 

@@ -28,7 +28,6 @@ class Shared:
             document: dict[str, Any] = self.kept[url]
             return document
         document = documents.read(url, where)
-        # Items are left out: they are too many to keep, and no other source asks for them.
         if _leads_on(document):
             with self.lock:
                 self.kept[url] = document

@@ -241,7 +241,6 @@ def margin(items: Sequence[Item], composite: float | None) -> timedelta:
         return timedelta(days=REACH)
     days = _median_days(marks)
     if not _monthly(marks, days):
-        # One neighbour on each side is enough to cut an interval.
         return timedelta(days=min(days, REACH))
     local = before_months(firsts) is not None or any(_is_local(item["properties"]) for item in items)
     return timedelta(days=int(local))
@@ -300,7 +299,6 @@ def _closing(last: datetime) -> np.datetime64:
         return _units(_second(last), "D")[1]
     after = _second(last) + np.timedelta64(int(last.microsecond > 0), "s")
     minute = after.astype("datetime64[m]")
-    # An end in the last second of a minute means the minute: items would else miss a second between them.
     return following(minute).astype("datetime64[s]") if after - minute == np.timedelta64(59, "s") else after
 
 
@@ -365,7 +363,6 @@ def _until_next(first: np.datetime64, length: np.timedelta64, marks: Instants) -
     begin = first.astype("datetime64[s]")
     following = int(np.searchsorted(marks, begin, side="right"))
     end = begin + length
-    # Cut at the next date, so that days of two composites are not counted twice.
     return begin, min(end, marks[following]) if following < len(marks) else end
 
 

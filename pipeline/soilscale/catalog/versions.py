@@ -48,10 +48,8 @@ def newest(items: Sequence[Mapping[str, Any]]) -> tuple[int, str] | None:
     left = list(range(len(items)))
     for name, rung in _rungs():
         values = [rung(items[index]) for index in left]
-        # To state a version is no merit: where one does not, others must decide.
         if any(value is None for value in values) or not _comparable(values):
             continue
-        # A catalog that was written in one go dates items by their turn, not by their age.
         if name in DATED and max(values) - min(values) < RUN:
             continue
         left = _greatest(left, values)
@@ -131,7 +129,6 @@ def _natural(value: Any) -> tuple[Any, ...] | None:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return None
     parts = re.findall(r"\d+|[a-z]+", re.sub(r"^\s*(?:version|v)[\s._-]*(?=\d)", "", str(value).lower()))
-    # As text, version 10 would come before version 9.
     return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts) or None
 
 

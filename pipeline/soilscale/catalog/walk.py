@@ -62,7 +62,6 @@ class _Walk:
     def open(self, page: _Page, document: Mapping[str, Any]) -> None:
         """Take what a document holds, and note the documents that it leads to."""
         kind = kind_of(document)
-        # Items below another collection are not read, only links that may lead to the wanted one.
         if page.foreign and kind != "Collection":
             self._pass(page, document)
         elif kind == "Feature":
@@ -134,7 +133,6 @@ class _Walk:
                 self._note(page, url, self.ahead)
         levels = pruning.levels(children, page.url) if page.inside and self.prune else {}
         fine = [levels[self._level(levels)]] if levels else children
-        # Kept with the page: if they turn out to be tiles and no levels, they are read after all.
         others = tuple(url for url in children if url not in fine)
         late = self._late(page, fine)
         for url in fine:
@@ -262,7 +260,6 @@ def is_static(document: Mapping[str, Any]) -> bool:
     kind = kind_of(document)
     if kind == "FeatureCollection":
         features = document.get("features")
-        # A file of plain GeoJSON has features too, but no assets.
         return features == [] or (isinstance(features, list) and any(map(_has_assets, features)))
     return kind in ("Catalog", "Collection") or (kind == "Feature" and _has_assets(document))
 

@@ -67,7 +67,6 @@ def write(folder: Path, name: str | None = None) -> Writing:
     here = files.listed(str(folder.absolute())) if folder.is_dir() else {}
     if not here:
         raise ConfigurationError(f"there is no folder {folder} with data files in it; name the folder that holds them")
-    # Before files are looked at, which may take long.
     _check_free(folder / "catalog.json")
     left, collections, broken = dict(here), dict[str, list[Item]](), list[str]()
     for product in [name] if name else files.telling():

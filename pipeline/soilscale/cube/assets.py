@@ -174,7 +174,6 @@ def header(href: str, band: int = 1, placement: Placement | None = None, within:
         _check_band(file, shown, band)
         place = georeference.locate(file, shown, placement, within.grids)
         tags = file.tags(band)
-        # A masked pixel becomes NaN, which an integer type cannot hold.
         masked = _has_mask(file, band) or _alpha(file, band) is not None
         return Header(
             crs=place.crs,

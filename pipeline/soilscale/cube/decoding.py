@@ -126,7 +126,6 @@ class Decoding:
 
     def physical(self, stored: NDArray[Any]) -> NDArray[np.floating]:
         """Physical values, NaN where missing, float64 of the shape of `stored`."""
-        # In double precision every stored code is exact, so that fills compare by value.
         codes = stored.astype("float64")
         valid = np.isfinite(codes) & ~is_fill(stored, self.fills)
         if self.valid_range is not None:
@@ -272,7 +271,6 @@ class _Case:
         """Whether all who state a unit lead to the same values in the cube."""
         texts = {units.canonical(statement.unit) for statement in self.stated.values() if statement.unit}
         try:
-            # Different units are no contradiction where they convert alike.
             return len(texts) <= 1 or len({self._conversion(text) for text in texts}) == 1
         except UnitError:
             return False

@@ -68,7 +68,6 @@ def smooth(remainder: Floats, widths: Sequence[float] = WIDTHS) -> NDArray[np.fl
     smoothed = np.zeros(remainder.shape, "float32")
     for width in widths:
         left = np.where(seen, remainder - smoothed, 0).astype("float32")
-        # `DOUBT` keeps the quotient from blowing up far from anything known: there the remainder tends to 0.
         smoothed += _gaussian(left, width) / (_gaussian(weight, width) + np.float32(DOUBT))
     return smoothed
 

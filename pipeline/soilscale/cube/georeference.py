@@ -87,7 +87,6 @@ def settle(
             f"{shown} is not georeferenced: it has no CRS or no transform, and its item states none{others}; give both "
             "to the file, or to the item, as proj:code and proj:transform, or to the source, as `place`"
         )
-    # Readers further on count rows from the north; a file stored the other way is turned when it is read.
     transform, flipped = _north_up(transform, shape, shown)
     horizontal, height_unit = _parts(crs.to_wkt())
     # Only x and y are warped; of the vertical axis, its unit alone matters.

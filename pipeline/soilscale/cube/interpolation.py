@@ -64,7 +64,6 @@ def _interpolate(values: Any, columns: Any, rows: Any, step: int, order: int, re
             # A comparison with NaN is false.
             if not (-EDGE <= x < wide and -EDGE <= y < high):
                 continue
-            # Whether a cell is missing goes by this pixel alone, so that no interpolation grows or shrinks the gaps.
             nearest = values[min(int(y + EDGE), high - 1), min(int(x + EDGE), wide - 1)]
             if order == 0 or math.isnan(nearest):
                 result[i, j] = nearest

@@ -124,7 +124,6 @@ def _mean_sample(
 def _mean_gradient(pixels: Pixels, geobox: GeoBox, *, factor: int) -> Layer:
     """Terrain from `factor` x `factor` gradients in each cell; the outermost cells only lend theirs to the others."""
     fine = warping.finer(geobox, factor)
-    # The gradient, not the slope, is averaged: noise has a slope in every pixel, but no mean gradient.
     rise = kernels.gradient(warping.interpolate(pixels, fine, "cubic"), metres_per_cell(fine))
     inner = slice(factor, -factor)
     # Without the halo, gradients at the edge of a tile would be one-sided, and neighbouring tiles would differ.
@@ -153,7 +152,6 @@ def _piecewise(
     for members in lattices:
         lattice = reading.header(members[0], reading.source.data)
         reduce, factor = choose(lattice)
-        # Cut by samples, not cells: a finer source has many samples in each cell.
         parts = list(_pieces(geobox, SUBGRID // factor))
         pieces = [geobox[part].pad(halo) if halo else geobox[part] for part in parts]
         read = partial(mosaics.read, reading, members, lattice)
@@ -165,7 +163,6 @@ def _piecewise(
             if alone:
                 totals[(..., *part)], fraction[part] = values, share
             else:
-                # Capped at 1, so that a second lattice fills only what the first leaves open.
                 accumulate.add(totals[(..., *part)], fraction[part], values, share, most=1)
     if not fraction.any():
         return None

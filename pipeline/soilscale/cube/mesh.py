@@ -62,7 +62,6 @@ def _middle(geobox: GeoBox, crs: str, middle: float, width: float) -> float:
     """The x of a grid's middle in the CRS of a file, nearest to the middle of the file."""
     left, bottom, right, top = geobox.boundingbox.bbox
     x, _ = transformer(str(geobox.crs), crs).transform((left + right) / 2, (bottom + top) / 2)
-    # By the middle of the grid, not cell by cell: each on its own would jump at 180 degrees.
     return float(turned(x, middle, width)) if math.isfinite(x) else middle
 
 

@@ -195,13 +195,11 @@ class _Dates:
         for start, end, shown in layers:
             if shown is not None:
                 values, fraction = shown
-                # Dates of different length are comparable by their daily rates only.
                 values = values / length(start, end) if self.totals else values
                 self._spans.append((start, end))
                 if len(self._spans) <= gaps.DATES:
                     self._layers.append(np.where(fraction > 0, values, np.nan).astype("float32"))
                 else:
-                    # Too many to be completed: none is kept, so that the memory of a unit stays bounded.
                     self._layers.clear()
             yield start, end, shown
 
@@ -308,7 +306,6 @@ def _layers(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month: np
 
     def read(date: Dated) -> Layer | None:
         key = _key(date)
-        # Popped, so that its memory is free once the month is folded.
         return known.pop(key) if key in known else layer(reading, date[2], geobox)
 
     dates = list(_dates(scenes))

@@ -107,7 +107,6 @@ def lay(stored_scenes: Stored) -> Pixels:
         decode = decoder(stored_scenes.reading, scene, lattice, common, stored)
         here = values[_place(common, turned, lattice)]
         for part in _bands(here.shape, _within((turned, stored_scenes.needed), common, lattice)):
-            # Only where nothing valid lies yet, so the first scene counts where they overlap.
             np.copyto(here[part], decode(*(each[part] for each in stored)), where=np.isnan(here[part]))
     return replace(stored_scenes.empty, values=values)
 
@@ -152,7 +151,6 @@ def _stored(
         left, bottom, right, top = zip(*(common for _, common in parts), strict=True)
         whole = min(left), min(bottom), max(right), max(top)
         rows, columns = _shape(whole, lattice)
-        # At least one scene: a window larger than `TOGETHER` could else never be read.
         count = max(TOGETHER // (rows * columns * len(reading.source.bands)), 1)
         batch, parts = parts[:count], parts[count:]
         bands = [(scene, band) for scene, _ in batch for band in reading.on(scene, lattice)]

@@ -62,7 +62,6 @@ def variogram(values: Floats) -> NDArray[np.float64]:
 
 def estimate(variograms: Iterable[NDArray[np.float64]]) -> Noise:
     """Noise by the medians of variograms at `LAGS`, so that few windows with borders or faults do not matter."""
-    # A window without a value at one lag would shift the median of that lag alone.
     rows = [row for row in variograms if np.isfinite(row).all()]
     if not rows:
         return Noise()

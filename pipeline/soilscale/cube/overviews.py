@@ -76,7 +76,6 @@ def choose_overview(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -
         href = reading.sign(scene.hrefs.get(reading.source.asset, ""))
         try:
             header = reading.header(scene, reading.source.data)
-            # Files of several variables are not opened by GDAL, and have no overviews.
             if header.layer is not None:
                 return Choice(1, scene.digest)
             factor = _coarsest(href, header, warping.pixels_per_cell(geobox, header))

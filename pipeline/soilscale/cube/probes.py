@@ -85,7 +85,6 @@ def _causes(stored: NDArray[Any], values: NDArray[np.floating], decoding: Decodi
         ("quality", left),
     ):
         shares[cause] = float((left & where).mean())
-        # A pixel counts for its first cause only, so that the shares add up to what is missing.
         left &= ~where
     return {cause: share for cause, share in shares.items() if share}
 

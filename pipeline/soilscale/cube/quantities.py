@@ -154,7 +154,6 @@ def _mean(stated: str, unit: str, total: str, days: float, calendar: tuple[float
     try:
         return units.linear(stated, unit, month=calendar[0], year=calendar[1])
     except UnitError:
-        # Only an item of a month: of a shorter one the total is no rate per month.
         if not MONTH_LONG[0] < days < MONTH_LONG[1]:
             raise
         there = _try(stated, total, *calendar) if total != units.canonical(unit) else None

@@ -151,7 +151,6 @@ class Reading:
             return None
         address, question, query = href.partition("?")
         beside = f"{address}.msk{question}{query}"
-        # Without it, all threads that start together would ask the store the same.
         with _asking:
             if asset not in self._masks:
                 self._masks[asset] = _answers(beside)

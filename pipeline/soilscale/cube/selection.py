@@ -99,7 +99,6 @@ def _of_one_length(scenes: list[Scene], month: np.datetime64) -> list[Scene]:
     gone = np.zeros(len(scenes), bool)
     for index in np.flatnonzero(lengths >= LONGER * lengths.min()):
         rivals = (starts < ends[index]) & (ends > starts[index]) & (lengths * LONGER <= lengths[index])
-        # An item that names no platform may be of any.
         rivals &= (platforms == platforms[index]) | (platforms == "") | (platforms[index] == "")
         # The longest up to a month wins, but one longer than a month gives way to what lies within it.
         if lengths[index] <= MONTH.astype("timedelta64[s]").astype("int64"):

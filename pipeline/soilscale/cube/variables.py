@@ -189,7 +189,6 @@ def _dataset(
     attrs: Mapping[str, Mapping[str, str]],
     empty: np.generic = np.float32("nan"),  # noqa: B008 - a constant
 ) -> xr.Dataset:
-    # Imported here: commands that only look at a run need not wait for Dask.
     import dask.array as da
 
     geobox = grid.fine if scale == FINE else grid.coarse

@@ -183,7 +183,6 @@ class NativeReader:
         column = round((self.spec.bounds[0] - left) / self.header.transform.a) + int(window.col_off)
         needed = self.needed
         if self.header.flipped:
-            # A flipped file is read as it is stored and turned at the end; needed rows are turned alike.
             row = self.header.shape[0] - row - int(window.height)
             needed = None if needed is None else needed[::-1]
 
@@ -263,7 +262,6 @@ def strips(wanted: Rows, first: int, block: tuple[int, int]) -> list[Strip]:
             continue
         # Top, bottom, left, right, and how many blocks are needed of it.
         strip = (*part, -(-part[3] // wide) - part[2] // wide)
-        # Only neighbours join; a strip in between that needs nothing stays unread.
         if merged and merged[-1][1] == strip[0]:
             last = merged[-1]
             both = last[0], strip[1], min(last[2], strip[2]), max(last[3], strip[3]), last[4] + strip[4]

@@ -60,7 +60,6 @@ def read(attributes: Mapping[str, Any], dtype: np.dtype[Any], *, is_hdf4: bool, 
     fills = [number for key in FILLS for number in _numbers(attributes.get(key))]
     fills += _empty_flags(attributes)
     unit = next(filter(None, (units.stated(attributes.get(key)) for key in UNITS)), None)
-    # NaN is missing anyway, and no code that a stored value equals.
     codes = tuple(dict.fromkeys(_as_stored(code, dtype) for code in fills if math.isfinite(code)))
     return Stated(codes, scale, offset, unit, _range(attributes, dtype, scale, offset))
 
@@ -68,7 +67,6 @@ def read(attributes: Mapping[str, Any], dtype: np.dtype[Any], *, is_hdf4: bool, 
 def valid_range(attributes: Mapping[str, Any]) -> tuple[float, float] | None:
     """Least and greatest value, as ``valid_range``, ``valid_min`` and ``valid_max`` state them; None if none does."""
     both = _numbers(attributes.get("valid_range"))
-    # Anything but two numbers says nothing of a range.
     low, high = both if len(both) == 2 else (math.nan, math.nan)  # noqa: PLR2004
     low, high = _first(attributes, ("valid_min",), low), _first(attributes, ("valid_max",), high)
     low, high = (-math.inf if math.isnan(low) else low), (math.inf if math.isnan(high) else high)

@@ -132,7 +132,6 @@ def _role(name: str, side: Variable | None) -> Role | None:
     axis = str(stated.get("axis", "")).lower()
     if standard:
         return standard
-    # The unit comes before names: a time axis may be called anything.
     if SINCE.match(unit):
         return "t"
     if direction := {"north": "y", "n": "y", "east": "x", "e": "x"}.get(_direction(unit)):

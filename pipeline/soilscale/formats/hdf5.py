@@ -41,7 +41,6 @@ class Hdf5:
 
     def names(self) -> Sequence[str]:
         """Names of all data sets; that looks at all objects of the file."""
-        # Once, and only when it is asked for: it looks at all objects of the file.
         if self._names is None:
             dataset_names: list[str] = []
 

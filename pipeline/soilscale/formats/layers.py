@@ -112,7 +112,6 @@ def _named(contents: Contents, name: str, *, is_sought: bool) -> Variable | None
         names = [known for known in contents.names() if alike(known) == alike(name)]
         if len(names) == 1:
             return contents.variable(names[0])
-        # Of several that are alike, none is guessed.
         if names and is_sought:
             raise DataError(f"has several variables {name!r}: {', '.join(names)}; give `layer` with its group")
     if is_sought:

@@ -79,7 +79,6 @@ def kind(href: str) -> str | None:
 def _kind(place: str, name: str) -> str | None:
     """Kind of a file by how it begins, and by its name where that tells nothing."""
     try:
-        # By its beginning, since names such as .hdf and .nc are of several formats.
         head = patiently(partial(storage.read_head, place, LONGEST))
         known = next((kind for start, kind in HEADS.items() if head.startswith(start)), None)
         # Only by such names: looking for a block before the signature takes a further read of every file.

@@ -84,7 +84,6 @@ class Scratch:
             for name in list(kept):
                 if sum(kept.values()) + size <= self.room:
                     return
-                # What is being read stays, even beyond the room.
                 if not self._copies[name].readers:
                     self._copies.pop(name).path.unlink()
                     del kept[name]
