@@ -84,9 +84,9 @@ def covers(outer: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np
     return held
 
 
-def _agree(edges: Box, other: Box) -> bool:
-    sides = [min(area[2] - area[0] for area in (edges, other)), min(area[3] - area[1] for area in (edges, other))]
-    return all(abs(edges[edge] - other[edge]) <= APART * sides[edge % 2] for edge in range(4))
+def _agree(bounds: Box, other: Box) -> bool:
+    sides = [min(area[2] - area[0] for area in (bounds, other)), min(area[3] - area[1] for area in (bounds, other))]
+    return all(abs(bounds[edge] - other[edge]) <= APART * sides[edge % 2] for edge in range(4))
 
 
 def together(places: Sequence[Place]) -> Iterator[list[int]]:

@@ -140,12 +140,9 @@ def _earthdata(href: str) -> Signature:
     # Not sent to any host: whoever wrote the catalog would get the token.
     token = _bearer(href)
     try:
+        # One byte is enough to learn where the href leads.
         with _session().get(
-            # One byte is enough to learn where the href leads.
-            href,
-            headers={"Range": "bytes=0-0"} | token,
-            stream=True,
-            timeout=storage.TIMEOUT,
+            href, headers={"Range": "bytes=0-0"} | token, stream=True, timeout=storage.TIMEOUT
         ) as answer:
             status, final = answer.status_code, answer.url
             # A login page comes with status 200; taken for the file, it would fail as a damaged raster.

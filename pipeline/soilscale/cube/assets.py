@@ -351,8 +351,8 @@ def hidden(file: rasterio.DatasetReader, header: Header, window: Window) -> NDAr
         masks.append(
             opening.opened(header.mask, lambda beside: beside.read(min(header.band, beside.count), window=window))
         )
-    gone: NDArray[np.bool_] = np.logical_or.reduce([mask == 0 for mask in masks])
-    return gone
+    masked: NDArray[np.bool_] = np.logical_or.reduce([mask == 0 for mask in masks])
+    return masked
 
 
 def _check_band(file: rasterio.DatasetReader, shown: str, band: int) -> None:

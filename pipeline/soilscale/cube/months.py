@@ -286,11 +286,11 @@ class _Seen:
         np.maximum(self._until, last, out=self._until, where=fraction > 0)
 
 
-def _named(source: Source, values_or_none: Floats | None, geobox: GeoBox) -> dict[str, Floats]:
+def _named(source: Source, month_values: Floats | None, geobox: GeoBox) -> dict[str, Floats]:
     names = feature_names(source) if source.kind == "categorical" else (source.name,)
-    if values_or_none is None:
+    if month_values is None:
         return {name: np.full(geobox.shape, np.nan) for name in names}
-    values = values_or_none if source.kind == "categorical" else values_or_none[None]
+    values = month_values if source.kind == "categorical" else month_values[None]
     return dict(zip(names, values, strict=True))
 
 

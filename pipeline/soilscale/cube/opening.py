@@ -149,10 +149,12 @@ def opened(href: str, read: Callable[[rasterio.DatasetReader], T], overview: int
             return attempt(FRESH)
         except (RasterioError, CRSError) as error:
             failure = error
-    failed = explain(failure, href)
-    if isinstance(failed, DataError) and storage.answers(href) and ABSENT.search(str(failed)):
-        failed = ServiceError(f"{failed.args[0]}, but its store says that it is there; run the same command again")
-    raise failed from failure
+    explained = explain(failure, href)
+    if isinstance(explained, DataError) and storage.answers(href) and ABSENT.search(str(explained)):
+        explained = ServiceError(
+            f"{explained.args[0]}, but its store says that it is there; run the same command again"
+        )
+    raise explained from failure
 
 
 def explain(error: BaseException, href: str) -> SoilscaleError:

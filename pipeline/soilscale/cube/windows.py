@@ -219,7 +219,7 @@ class NativeReader:
             return raster.read(*strip)
 
         def there(strip: Strip) -> NDArray[Any]:
-            stored: NDArray[Any] = assets.raster(self.url, self.header, lambda another: another.read(*strip))
+            stored: NDArray[Any] = assets.raster(self.url, self.header, lambda reopened: reopened.read(*strip))
             return stored
 
         alone = self.pool is None or self.header.layer is not None

@@ -157,7 +157,7 @@ class Place:
     """Whether columns are stored from east to west; the transform is of those turned round."""
 
 
-def place(contents: Contents, variable: Variable, of_axes: Axes, eos: hdfeos.EosGrid | None) -> Place:
+def place(contents: Contents, variable: Variable, variable_axes: Axes, eos: hdfeos.EosGrid | None) -> Place:
     """Where pixels lie, as the format, HDF-EOS or coordinates say it.
 
     Raises
@@ -170,8 +170,8 @@ def place(contents: Contents, variable: Variable, of_axes: Axes, eos: hdfeos.Eos
         return Place(variable.crs, variable.transform)
     if eos is not None:
         return Place(eos.crs, eos.transform)
-    crs, metres = _crs(contents, variable, of_axes)
-    y, x = of_axes.sides.get(of_axes.rows), of_axes.sides.get(of_axes.columns)
+    crs, metres = _crs(contents, variable, variable_axes)
+    y, x = variable_axes.sides.get(variable_axes.rows), variable_axes.sides.get(variable_axes.columns)
     if x is None or y is None:
         return Place(crs, None)
     is_degrees = crs is not None and pyproj.CRS.from_user_input(crs).is_geographic
@@ -213,9 +213,9 @@ def _even(centres: NDArray[Any], side: Variable, *, is_degrees: bool) -> tuple[f
     return float(values[0] - step / 2), float(step)
 
 
-def _crs(contents: Contents, variable: Variable, of_axes: Axes) -> tuple[str | None, float]:
+def _crs(contents: Contents, variable: Variable, variable_axes: Axes) -> tuple[str | None, float]:
     """CRS that a grid mapping states, else that of plain longitudes and latitudes; and metres of a unit of x and y."""
-    y, x = of_axes.sides.get(of_axes.rows), of_axes.sides.get(of_axes.columns)
+    y, x = variable_axes.sides.get(variable_axes.rows), variable_axes.sides.get(variable_axes.columns)
     unit = str(x.attributes.get("units", "")).strip().lower() if x is not None else ""
     metres = 1000.0 if unit in ("km", "kilometer", "kilometers", "kilometre", "kilometres") else 1.0
     mapping = str(variable.attributes.get("grid_mapping", "")).partition(":")[0].strip()

@@ -169,7 +169,7 @@ def _layer(contents: Contents, variable: Variable) -> Layer:
     # HDF-EOS names the dimensions of its fields in its structure, where HDF itself has no names for them.
     named = eos is not None and not any(variable.dimensions) and len(eos.dimensions) == len(variable.shape)
     dimensions = eos.dimensions if named and eos is not None else variable.dimensions
-    of_axes = axes.axes(contents, variable, dimensions)
+    variable_axes = axes.axes(contents, variable, dimensions)
     if str(variable.attributes.get("_Unsigned", "")).lower() == "true" and variable.dtype.kind == "i":
         variable = replace(variable, dtype=np.dtype(f"u{variable.dtype.itemsize}"))
     stated = attributes.read(
@@ -178,14 +178,14 @@ def _layer(contents: Contents, variable: Variable) -> Layer:
     return Layer(
         name=variable.name,
         format=contents.format,
-        shape=(variable.shape[of_axes.rows], variable.shape[of_axes.columns]),
+        shape=(variable.shape[variable_axes.rows], variable.shape[variable_axes.columns]),
         dtype=variable.dtype,
         stated=stated,
-        place=axes.place(contents, variable, of_axes, eos),
-        transposed=of_axes.columns < of_axes.rows,
-        block=(variable.blocks[of_axes.rows], variable.blocks[of_axes.columns]),
-        count=1 if of_axes.time is None else variable.shape[of_axes.time],
+        place=axes.place(contents, variable, variable_axes, eos),
+        transposed=variable_axes.columns < variable_axes.rows,
+        block=(variable.blocks[variable_axes.rows], variable.blocks[variable_axes.columns]),
+        count=1 if variable_axes.time is None else variable.shape[variable_axes.time],
         _contents=contents,
         _variable=variable,
-        _axes=of_axes,
+        _axes=variable_axes,
     )

@@ -358,9 +358,9 @@ def is_earlier(time: tuple[int, ...]) -> bool:
 
 def means(features: Features, ratio: int) -> Arrays:
     """Block means of features, and the smallest share of each block that is valid."""
-    by_feature = {name: kernels.block_mean(values, ratio) for name, values in features.items()}
-    means = {name: mean.astype("float32") for name, (mean, _) in by_feature.items()}
-    return means | {SHARE: np.min([share for _, share in by_feature.values()], axis=0).astype("float32")}
+    block_means = {name: kernels.block_mean(values, ratio) for name, values in features.items()}
+    means = {name: mean.astype("float32") for name, (mean, _) in block_means.items()}
+    return means | {SHARE: np.min([share for _, share in block_means.values()], axis=0).astype("float32")}
 
 
 @contextmanager

@@ -46,8 +46,8 @@ class MeasureDetail(Task):
     def run(self, workspace: Workspace) -> None:
         """Write the shares below `state/`."""
         predictor = model_store.load(workspace.model(self.model.season, self.model.algorithm), self.model.version)
-        parts_of_places = [_pixels(workspace, self.recipe, predictor, tile, slot) for tile, slot in self.places]
-        pixels, surface = (np.concatenate(parts) for parts in zip(*parts_of_places, strict=True))
+        sampled = [_pixels(workspace, self.recipe, predictor, tile, slot) for tile, slot in self.places]
+        pixels, surface = (np.concatenate(parts) for parts in zip(*sampled, strict=True))
         names = [*self.recipe.features, models.detail.PLACE]
         shares = models.detail.within_shares(predictor, pixels, surface) if len(pixels) else np.full(len(names), np.nan)
         rows = training_table.table(workspace.samples, self.season, 0, models.FOLDS)[list(self.recipe.features)]

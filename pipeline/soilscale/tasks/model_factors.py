@@ -98,6 +98,6 @@ class LeaveOut(Task):
 
     def run(self, workspace: Workspace) -> None:
         """Write the predictions below `state/`."""
-        left_out_predictions = selection.without(_rows(workspace, self.task), self.groups, self.left_out, self.task)
-        left_out_predictions = left_out_predictions.assign(season=self.task.season, without=self.left_out)
-        tables.write_table(workspace.state(ABLATION, f"{self.name}.parquet"), left_out_predictions)
+        predictions = selection.without(_rows(workspace, self.task), self.groups, self.left_out, self.task)
+        predictions = predictions.assign(season=self.task.season, without=self.left_out)
+        tables.write_table(workspace.state(ABLATION, f"{self.name}.parquet"), predictions)

@@ -42,9 +42,9 @@ def station_records(url: str) -> Iterator[tuple[str, pd.DataFrame | DataError]]:
         If the one file that there is cannot be read.
     """
     several = _several(url)
-    is_any = False
+    has_files = False
     for name, data in _station_files(url):
-        is_any = True
+        has_files = True
         if not several:
             stm = name.lower().endswith(insitu.SUFFIX)
             yield name, insitu.read_stm(data, name) if stm else insitu.read_csv(data, name)
@@ -55,7 +55,7 @@ def station_records(url: str) -> Iterator[tuple[str, pd.DataFrame | DataError]]:
             # One damaged file of a thousand must not keep the others from being used.
             records = error
         yield name, records
-    if not is_any:
+    if not has_files:
         raise ConfigurationError(
             f"validation.stations: {url} holds no ISMN file with soil moisture (NETWORK_NETWORK_STATION_sm_....stm); "
             "give the folder or archive as ISMN delivers it"
