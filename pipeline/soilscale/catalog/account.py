@@ -91,8 +91,8 @@ def _items(count: int) -> str:
     return f"{count} item{'s' if count > 1 else ''}"
 
 
-def _months(found: Sequence[tuple[Verdict, Span]], most: int = 3) -> str:
+def _months(left_out: Sequence[tuple[Verdict, Span]], most: int = 3) -> str:
     """Months in which items start, the first few of many."""
-    months = sorted({str(span[0])[:7] for _, span in found})
+    months = sorted({str(span[0])[:7] for _, span in left_out})
     more = f" and {len(months) - most} more months" if len(months) > most else ""
     return ", ".join(months[:most]) + more

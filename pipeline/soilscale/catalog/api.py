@@ -72,16 +72,19 @@ def gather(
     DataError
         If its pages go in circles.
     """
-    found = Found(complete=span is None)
+    findings = Found(complete=span is None)
+    # APIs read a box whose west is larger than its east in different ways, so one across 180 degrees is asked for in
+    # parts.
     for area in pieces(query.bbox):
-        _search(found, query, area, url, landing, span, progress, broken)
-    if not found.items and query.source.query and not found.broken:
-        _count_without_query(found, query, url, landing, span)
-    return found
+        _search(findings, query, area, url, landing, span, progress, broken)
+    # One more page is worth its time only where nothing was found: it tells a wrong query from an empty area.
+    if not findings.items and query.source.query and not findings.broken:
+        _count_without_query(findings, query, url, landing, span)
+    return findings
 
 
 def _search(
-    found: Found,
+    findings: Found,
     query: Query,
     area: Box,
     url: str,
@@ -97,15 +100,17 @@ def _search(
             known = links(raw, "self") if isinstance(raw, dict) else iter(())
             href = documents.resolve(url, next((link["href"] for link in known), url))
             try:
-                add(found, raw, href, query, inside=False)
+                add(findings, raw, href, query, inside=False)
             except DataError as error:
-                skip(found, query, href, str(error), broken)
+                skip(findings, query, href, str(error), broken)
+            # Counted by id: a repeated item must not hide a missing one.
             ids.add((raw.get("collection"), raw.get("id")) if isinstance(raw, dict) else (None, repr(raw)))
+        # The largest: a later page may name a smaller number, or none.
         total = max(filter(None, (total, paging.matched(page))), default=None)
-        progress(f"{query.source.name}: searching the catalog", found.received + len(ids), total)
-    found.received += len(ids)
+        progress(f"{query.source.name}: searching the catalog", findings.received + len(ids), total)
+    findings.received += len(ids)
     if total is not None:
-        found.matched = (found.matched or 0) + total
+        findings.matched = (findings.matched or 0) + total
         if len(ids) < total:
             logger.warning(
                 "%s: %s says that it has %d items of %r here, but sent %d; what is missing is not mapped: search "
@@ -118,16 +123,18 @@ def _search(
             )
 
 
-def _count_without_query(found: Found, query: Query, url: str, landing: Mapping[str, Any], span: Span | None) -> None:
+def _count_without_query(
+    findings: Found, query: Query, url: str, landing: Mapping[str, Any], span: Span | None
+) -> None:
     """Note how many items there are that do not meet the query, as far as a first page shows them."""
     free, count = replace(query, source=replace(query.source, query={})), 0
     for area in pieces(query.bbox):
         page = next(_pages(free, area, url, landing, span), {})
         features = [raw for raw in page.get("features") or () if isinstance(raw, dict)]
         for raw in features:
-            refuse(found, raw.get("properties") or {}, query)
+            refuse(findings, raw.get("properties") or {}, query)
         count += max(len(features), paging.matched(page) or 0)
-    found.refused = max(found.refused, count)
+    findings.refused = max(findings.refused, count)
 
 
 def collections(query: Query, url: str, landing: Mapping[str, Any]) -> set[str]:
@@ -185,6 +192,7 @@ def _pages(
         try:
             yield from paging.pages(io, request(conditions), query.where)
         except APIError as error:
+            # An API without the query extension may refuse the whole search over it, though it has the items.
             if conditions is None or getattr(error, "status_code", None) not in _UNKNOWN:
                 raise
             logger.warning(
@@ -209,6 +217,7 @@ def _endpoint(url: str, landing: Mapping[str, Any]) -> tuple[str, str]:
 
 def _interval(span: Span) -> str:
     """Period as RFC 3339, where both ends are inclusive."""
+    # Without the second less, items of the first instant after the period would come too.
     return f"{span[0]}Z/{span[1] - np.timedelta64(1, 's')}Z"
 
 
@@ -217,6 +226,7 @@ def _failure(error: APIError, query: Query, href: str) -> SoilscaleError:
     status = getattr(error, "status_code", None)
     if status in (401, 403):
         return documents.denied(query.where, href, status)
+    # These two are refusals only by their number: later the same search may pass.
     if status in _REFUSED and status not in (408, 429):
         return ConfigurationError(
             f"{query.where}: {storage.shown(href)} refused the search with HTTP status {status}: "

@@ -18,6 +18,7 @@ _DENIED, _GONE, _WAIT, _ERROR = (401, 403), (404, 410), (408, 425, 429), 500
 
 def rooted(url: str) -> str:
     """Make a catalog's URL absolute: a local path or ``file:`` URL becomes an absolute path."""
+    # Symbolic links stay: links in the documents are relative to the path by which they were reached.
     return storage.absolute(url, os.path.join(os.getcwd(), "catalog.json"))  # noqa: PTH109, PTH118 - symlinks stay
 
 
@@ -80,6 +81,7 @@ def _fetch(url: str, where: str) -> bytes:
         if delay is None:
             raise answer
         time.sleep(delay)
+    # Never reached: the last try has no delay, and either returns or raises.
     raise AssertionError
 
 
@@ -116,9 +118,10 @@ def _may_pass(error: BaseException) -> bool:
 def _failure(error: Exception, url: str, where: str) -> SoilscaleError:
     """Say of a failed request what a person can do about it."""
     status, at = _status(error), f"{where}: {storage.shown(url)}"
+    # S3 says of a missing bucket, too, that there is no such file; storage tells the two apart.
     if storage.is_s3(url) and not (isinstance(error, FileNotFoundError) and storage.has_bucket(error)):
-        told = storage.explain(error, url, "read")
-        return type(told)(f"{where}: {told}", *told.args[1:])
+        failure = storage.explain(error, url, "read")
+        return type(failure)(f"{where}: {failure}", *failure.args[1:])
     if status in _DENIED or isinstance(error, PermissionError):
         return denied(where, url, status)
     if isinstance(error, FileNotFoundError) or status in _GONE:

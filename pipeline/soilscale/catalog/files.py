@@ -73,12 +73,13 @@ def listed(place: str) -> dict[str, str]:
     first = next((index for index, part in enumerate(parts) if re.search(r"[*?\[]", part)), None)
     if first is None:
         below = storage.stamps(place)
+        # A file is listed as itself, and so is an empty local folder.
         if set(below) == {"."}:
             return {} if storage.is_local(place) and Path(place).is_dir() else {place: below["."]}
-        return {storage.join(place, name): told for name, told in sorted(below.items()) if holds_data(name)}
+        return {storage.join(place, name): stamp for name, stamp in sorted(below.items()) if holds_data(name)}
     base, pattern = "/".join(parts[:first]) or "/", re.compile(glob_translate("/".join(parts[first:])))
-    found = sorted(storage.stamps(base if storage.is_local(base) else f"{base}/").items())
-    return {storage.join(base, name): told for name, told in found if pattern.fullmatch(name)}
+    stamps = sorted(storage.stamps(base if storage.is_local(base) else f"{base}/").items())
+    return {storage.join(base, name): stamp for name, stamp in stamps if pattern.fullmatch(name)}
 
 
 def gather(query: Query, *_: object, progress: Progress, broken: Broken, **__: object) -> Found:
@@ -86,7 +87,7 @@ def gather(query: Query, *_: object, progress: Progress, broken: Broken, **__: o
 
     A file whose name does not fit is left out, named and counted: its date is never guessed.
     """
-    found, source, place = Found(), query.source, str(query.catalog.files)
+    findings, source, place = Found(), query.source, str(query.catalog.files)
     here = query.shared.once(f"files {place}", partial(listed, place))
     if not here:
         raise ConfigurationError(
@@ -94,13 +95,14 @@ def gather(query: Query, *_: object, progress: Progress, broken: Broken, **__: o
         )
     profile = profiles().get(source.profile or "", {})
     fitting = fit(here, profile, source.asset, static=bool(source.static))
-    found.collections.add(source.collection)
+    findings.collections.add(source.collection)
     if not fitting.items:
         raise DataError(
             f"{query.where}: of {len(here)} files in {storage.shown(place)} the name of none fits "
             f"{source.profile or 'the source'}; the first is {posixpath.basename(next(iter(here)))!r}, expected such "
             f"as {_expected(profile)}"
         )
+    # Once for a folder: every source of it would repeat the same warning.
     odd = query.shared.once(f"odd {place} {source.name}", lambda: _of_no_product(fitting.odd))
     if odd:
         names = ", ".join(repr(posixpath.basename(url)) for url in odd[:SHOWN]) + (", ..." if len(odd) > SHOWN else "")
@@ -114,14 +116,16 @@ def gather(query: Query, *_: object, progress: Progress, broken: Broken, **__: o
         )
         query.shared.kept[f"odd {place} {source.name}"] = []
     within = source.layer, source.asset
-    for done, item in enumerate(settled(fitting.items, profile, within, partial(skip, found, query, broken=broken)), 1):
+    for done, item in enumerate(
+        settled(fitting.items, profile, within, partial(skip, findings, query, broken=broken)), 1
+    ):
         href = next(iter(item["assets"].values()))["href"]
         try:
-            add(found, item, href, query, inside=True)
+            add(findings, item, href, query, inside=True)
         except DataError as error:
-            skip(found, query, href, str(error), broken)
+            skip(findings, query, href, str(error), broken)
         progress(f"{source.name}: looking at files", done, len(fitting.items))
-    return found
+    return findings
 
 
 def _expected(profile: Mapping[str, Any]) -> str:
@@ -208,6 +212,7 @@ def settled(
         except DataError as error:
             return error
 
+    # In the order of the files, so that the same folder gives the same items.
     with ThreadPoolExecutor(THREADS, thread_name_prefix="files") as pool:
         for item, outcome in zip(items, pool.map(settle, items), strict=True):
             if isinstance(outcome, DataError):
@@ -234,5 +239,6 @@ def dates(href: str, within: tuple[str | None, str]) -> dict[str, str | None]:
             f"neither the name of {storage.shown(href)} nor the file says its date; name the profile of the product, "
             "or write static: true where it holds for all time"
         )
+    # Ends of items are inclusive in STAC; the day after would belong to two of them.
     last = steps[-1].end - np.timedelta64(1, "s")
     return {"datetime": f"{steps[0].start}Z", "start_datetime": f"{steps[0].start}Z", "end_datetime": f"{last}Z"}

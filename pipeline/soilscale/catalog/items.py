@@ -72,7 +72,7 @@ def freeze(raw: Mapping[str, Any], url: str, assets: Iterable[str]) -> Item:
     return item
 
 
-def add(found: Found, raw: Any, url: str, query: Query, *, inside: bool) -> None:
+def add(findings: Found, raw: Any, url: str, query: Query, *, inside: bool) -> None:
     """Add an item to what was found, if it belongs to the collection, lies in the area and meets the query.
 
     Parameters
@@ -88,38 +88,41 @@ def add(found: Found, raw: Any, url: str, query: Query, *, inside: bool) -> None
     if not isinstance(raw, Mapping) or raw.get("type", "Feature") != "Feature":
         raise DataError(f"{shown(url)} holds something that is no GeoJSON feature")
     collection = raw.get("collection")
+    # Within a collection, what an item calls it does not matter: the link that led there does.
     if isinstance(collection, str) and not inside:
-        found.collections.add(collection)
+        findings.collections.add(collection)
         if collection != query.source.collection:
             return
+    # Before the item is frozen, which keeps only the assets that the source names.
     if isinstance(raw.get("assets"), Mapping):
         raw = {**raw, "assets": with_contained(raw["assets"], query.source)}
     item = freeze(raw, url, query.source.assets)
+    # Held to the area again: a static catalog leads to all of its items.
     if not intersects(area_of(item), query.bbox):
         return
     if not satisfies(item["properties"], query.source.query):
-        refuse(found, item["properties"], query)
+        refuse(findings, item["properties"], query)
         return
-    found.assets.update(raw["assets"])
+    findings.assets.update(raw["assets"])
     if inside:
         item["collection"] = query.source.collection
-    (found.items if inside or collection else found.loose).append(item)
+    (findings.items if inside or collection else findings.loose).append(item)
 
 
-def refuse(found: Found, properties: Mapping[str, Any], query: Query) -> None:
+def refuse(findings: Found, properties: Mapping[str, Any], query: Query) -> None:
     """Count an item that does not meet the query, and note what it has instead."""
-    found.refused += 1
+    findings.refused += 1
     for name, rule in conditions(query.source.query).items():
-        values = found.values.setdefault(name, [])
+        values = findings.values.setdefault(name, [])
         value = properties.get(name)
         if not satisfies(properties, {name: rule}) and value not in values and len(values) < VALUES:
             values.append(value)
 
 
-def skip(found: Found, query: Query, url: str, reason: str, broken: Broken) -> None:
+def skip(findings: Found, query: Query, url: str, reason: str, broken: Broken) -> None:
     """Go on without a document or item that cannot be used, and say so."""
     logger.warning("%s: going on without %s: %s", query.where, shown(url), reason)
-    found.broken.append(reason)
+    findings.broken.append(reason)
     broken(shown(url), reason)
 
 

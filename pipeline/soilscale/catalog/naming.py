@@ -72,6 +72,7 @@ def _dates(groups: Mapping[str, str | None]) -> tuple[date | None, date | None]:
     year = parts["year"]
     if "doy" in parts:
         start = date(year, 1, 1) + timedelta(days=parts["doy"] - 1)
+        # Day 366 of a year of 365 would be New Year of the next one, without an error.
         if start.year != year:
             raise ValueError(parts["doy"])
         return start, None
@@ -98,8 +99,10 @@ def tile_box(tile: str) -> Box | None:
     south, left = north - SIDE, -180.0 + SIDE * column
     right = left + SIDE
     narrow, wide = sorted((cos(radians(north)), cos(radians(south))))
+    # A tile across the equator is widest in between, not at its edges.
     if south < 0 < north:
         wide = 1.0
+    # Meridians bend towards the poles, so that any corner may be the westernmost or easternmost.
     stretched = [edge / factor if factor > 0 else edge * 1e9 for edge in (left, right) for factor in (narrow, wide)]
     west, east = max(min(stretched), -180.0), min(max(stretched), 180.0)
     return (west, south, east, north) if west < east else None

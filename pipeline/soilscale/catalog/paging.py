@@ -64,12 +64,13 @@ def pages(io: StacApiIO, first: Request, where: str) -> Iterator[dict[str, Any]]
     """
     request: Request | None = first
     sizes, stale = list(SIZES), 0
-    asked: set[str] = set()
+    requested: set[str] = set()
     ids: set[tuple[str, str]] = set()
     while request is not None:
-        asked.add(request.key)
+        requested.add(request.key)
         page = _page(io, request, sizes)
         features = page.get("features") or ()
+        # By id and not by link: a server that goes in circles may write a new token into each link.
         fresh = {_name(feature) for feature in features} - ids
         ids |= fresh
         stale = 0 if fresh else stale + 1
@@ -77,7 +78,8 @@ def pages(io: StacApiIO, first: Request, where: str) -> Iterator[dict[str, Any]]
         request = _next(page, request, first)
         if request is None:
             return
-        circle, count = request.key in asked or stale >= STALE, matched(page)
+        circle, count = request.key in requested or stale >= STALE, matched(page)
+        # Enough items came, by the server's own count, so that its circle loses nothing.
         if circle and features and (count is None or len(ids) < count):
             raise DataError(
                 f"{where}: the pages of {storage.shown(first.url)} go in circles: the next one after {len(ids)} items "
@@ -98,6 +100,7 @@ def _page(io: StacApiIO, request: Request, sizes: list[int]) -> dict[str, Any]:
         try:
             text = io.request(sized.url, sized.method, dict(sized.headers or {}), dict(sized.parameters))
         except APIError as error:
+            # The first refusal says what is wrong; that of a smaller page may only say that it is one.
             refused = refused or error
             if (
                 getattr(error, "status_code", None) not in TOO_LARGE

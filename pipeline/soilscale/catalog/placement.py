@@ -58,6 +58,7 @@ def placement(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> Placem
         return None
     if bbox is not None:
         half = len(bbox) // 2
+        # A box of six numbers has heights between the corners.
         bbox = (*bbox[:2], *bbox[half : half + 2])
     on_asset = any(asset.get(key) is not None for key in ("proj:transform", "proj:bbox"))
     return Placement(crs, None if transform is None else transform[:6], bbox, on_asset)
@@ -67,6 +68,7 @@ def _crs(place: Mapping[str, Any]) -> str | None:
     code, epsg = place.get("proj:code"), place.get("proj:epsg")
     if isinstance(code, str) and code:
         return code
+    # True is an integer in Python, and would be EPSG:1.
     if isinstance(epsg, (int, float)) and not isinstance(epsg, bool):
         return f"EPSG:{int(epsg)}"
     wkt, projjson = place.get("proj:wkt2"), place.get("proj:projjson")

@@ -31,6 +31,7 @@ def place(item: Mapping[str, Any], asset: str) -> Place | None:
     if bbox is None:
         return None
     if bbox[2] < bbox[0]:
+        # East of the antimeridian counted on, so that widths and edges compare as plain numbers.
         bbox = bbox[0], bbox[1], bbox[2] + 360, bbox[3]
     data = item["assets"].get(asset, {})
     known = {key: data.get(key, item["properties"].get(key)) for key in _PROJECTION}
@@ -53,27 +54,29 @@ def _placed(transform: Any, shape: Any) -> Box | None:
     return min(x), min(y), max(x), max(y)
 
 
-def same(one: Place | None, other: Place | None) -> bool:
+def same(first: Place | None, other: Place | None) -> bool:
     """Whether two places are one: each edge differs by less than a tenth of a side; a turn of the globe is nothing."""
-    if one is None or other is None:
+    if first is None or other is None:
         return False
-    if one.projected and other.projected and one.crs == other.crs:
-        return _agree(one.projected, other.projected)
-    turn = round((one.bbox[0] - other.bbox[0]) / 360) * 360
+    # In degrees, the box of a slanted tile reaches beyond it, and neighbours look more alike than they are.
+    if first.projected and other.projected and first.crs == other.crs:
+        return _agree(first.projected, other.projected)
+    # The same place may be written at -180 or at 180 degrees.
+    turn = round((first.bbox[0] - other.bbox[0]) / 360) * 360
     west, south, east, north = other.bbox
-    return _agree(one.bbox, (west + turn, south, east + turn, north))
+    return _agree(first.bbox, (west + turn, south, east + turn, north))
 
 
 def boxes(areas: Sequence[Box]) -> NDArray[np.float64]:
     """Boxes as an array of shape ``(n, 4)``, east never less than west."""
-    found = np.array(areas, dtype="float64").reshape(-1, 4)
-    found[:, 2] += np.where(found[:, 2] < found[:, 0], 360, 0)
-    return found
+    array = np.array(areas, dtype="float64").reshape(-1, 4)
+    array[:, 2] += np.where(array[:, 2] < array[:, 0], 360, 0)
+    return array
 
 
-def covers(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.bool_]:
+def covers(outer: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whether boxes hold others, but for a tenth of the others' sides; of shape ``(..., 4)``, which broadcast."""
-    (west, south, east, north), (left, bottom, right, top) = (np.moveaxis(area, -1, 0) for area in (one, other))
+    (west, south, east, north), (left, bottom, right, top) = (np.moveaxis(area, -1, 0) for area in (outer, other))
     turn = np.round((west + east - left - right) / 720) * 360
     wide, high = APART * (right - left), APART * (top - bottom)
     beside = (west - wide <= left + turn) & (east + wide >= right + turn)
@@ -81,13 +84,14 @@ def covers(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.b
     return held
 
 
-def _agree(one: Box, other: Box) -> bool:
-    sides = [min(area[2] - area[0] for area in (one, other)), min(area[3] - area[1] for area in (one, other))]
-    return all(abs(one[edge] - other[edge]) <= APART * sides[edge % 2] for edge in range(4))
+def _agree(bounds: Box, other: Box) -> bool:
+    sides = [min(area[2] - area[0] for area in (bounds, other)), min(area[3] - area[1] for area in (bounds, other))]
+    return all(abs(bounds[edge] - other[edge]) <= APART * sides[edge % 2] for edge in range(4))
 
 
 def together(places: Sequence[Place]) -> Iterator[list[int]]:
     """Indices of places, grouped by those that are one."""
+    # Most places of a source recur exactly, date after date, so that few are left to be compared.
     exact: dict[Place, list[int]] = defaultdict(list)
     for index, known in enumerate(places):
         exact[known].append(index)

@@ -55,6 +55,7 @@ def platform(item: Mapping[str, Any]) -> str | None:
     Several in one item, as in a product of Terra and Aqua combined, are joined by ``+`` in alphabetical order.
     """
     properties = item["properties"]
+    # The constellation only after the platform: it may be of several.
     for key in ("platform", "constellation"):
         stated = _names(properties.get(key))
         if stated:

@@ -40,6 +40,7 @@ def is_dated(url: str, span: Span, query: Query) -> bool:
         items = [_outermost(url, root, end, query) for end in (0, -1)]
     except DataError:
         return False
+    # Both ends: the first folder of numbered tiles may look like a date by chance.
     return all(item is not None and _within(item[1], span) for item in items)
 
 
@@ -48,10 +49,10 @@ def pixels_per_degree(url: str, query: Query) -> float | None:
     from soilscale.catalog import rasters
 
     try:
-        found = _outermost(url, query.shared.read(url, query.where), 0, query)
-        if found is None:
+        first_item = _outermost(url, query.shared.read(url, query.where), 0, query)
+        if first_item is None:
             return None
-        at, item = found
+        at, item = first_item
         asset = item["assets"][query.source.asset]
         with rasters.opened(documents.resolve(at, asset["href"]), query.catalog.sign) as file:
             return 1 / abs(file.transform.a) if file.crs is not None and file.crs.is_geographic else None

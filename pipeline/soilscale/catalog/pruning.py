@@ -25,8 +25,9 @@ _LEVEL = re.compile(r"[0-3]")
 def outside_area(collection: Mapping[str, Any], area: Box) -> str | None:
     """Why the spatial extent of a collection lies clearly outside an area; None if it does not."""
     boxes = [box(values) for values in _extent(collection, "spatial", "bbox")]
-    known = [found for found in boxes if found]
-    if not known or any(intersects(padded(found, PAD_DEGREES), area) for found in known):
+    known = [extent for extent in boxes if extent]
+    # A collection without an extent is read: nothing says that it lies elsewhere.
+    if not known or any(intersects(padded(extent, PAD_DEGREES), area) for extent in known):
         return None
     return f"its extent.spatial {known[0]} lies outside the area"
 
@@ -82,8 +83,8 @@ def _form(name: str) -> str:
 
 def banded_outside(url: str, parent: str, area: Box) -> bool:
     """Whether a link leads to a band of longitude or latitude outside an area, named as ``E000.00-E090.00``."""
-    found = band(url, parent)
-    return found is not None and not intersects(found, area)
+    known_band = band(url, parent)
+    return known_band is not None and not intersects(known_band, area)
 
 
 def band(url: str, parent: str) -> Box | None:

@@ -153,11 +153,11 @@ def conditions(query: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def portable(query: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Those conditions of a query that an API is asked to meet; the others are applied to what it gives."""
-    asked = {
+    sent = {
         name: {key: operand for key, operand in rule.items() if key in PORTABLE}
         for name, rule in conditions(query).items()
     }
-    return {name: rule for name, rule in asked.items() if rule}
+    return {name: rule for name, rule in sent.items() if rule}
 
 
 def satisfies(properties: Mapping[str, Any], query: Mapping[str, Any]) -> bool:
@@ -179,9 +179,11 @@ def satisfies(properties: Mapping[str, Any], query: Mapping[str, Any]) -> bool:
 
 def _compare(value: Any, name: str, operand: Any) -> bool:
     if value is None:
+        # As databases have it, a comparison with nothing is false; only to differ from a value holds.
         return name in ("neq", "ne") and operand is not None
     try:
         return bool(OPERATORS[name](value, operand))
+    # A text beside a number neither meets nor breaks the condition; one odd item must not end the search.
     except TypeError:
         return False
 

@@ -115,11 +115,11 @@ def relate(items: Sequence[Item], source: Source) -> Relations:
         If an item names no time.
     """
     spans = time_coverage.resolve(items, source.composite)
-    found = _Judge(items, spans, source)
-    found.judge()
-    verdicts = tuple(found.verdicts[index] for index in range(len(items)))
+    judge = _Judge(items, spans, source)
+    judge.judge()
+    verdicts = tuple(judge.verdicts[index] for index in range(len(items)))
     counting = [index for index, verdict in enumerate(verdicts) if verdict.counts]
-    platforms = Counter(found.platforms[index] or "" for index in counting)
+    platforms = Counter(judge.platforms[index] or "" for index in counting)
     named = Counter(text for index in counting if (text := versions.version(items[index])) is not None)
     ids = Counter(item["id"] for item in items)
     days = Counter(round(float((spans[index][1] - spans[index][0]) / DAY), 1) for index in counting)
@@ -131,7 +131,7 @@ def relate(items: Sequence[Item], source: Source) -> Relations:
         wanted(source),
         sum(count for count in ids.values() if count > 1),
         days,
-        found.overlap,
+        judge.overlap,
     )
 
 
@@ -174,6 +174,7 @@ class _Judge:
             placed = [(index, known) for index in members if (known := self.places[index]) is not None]
             for group in places.together([known for _, known in placed]):
                 yield [placed[number][0] for number in group]
+            # Unknown places are not one place: only the same file makes two such items alike.
             nowhere: dict[object, list[int]] = defaultdict(list)
             for index in members:
                 if self.places[index] is None:
@@ -182,6 +183,7 @@ class _Judge:
 
     def _judge_group(self, group: list[int]) -> None:
         if len(group) > 1:
+            # Before versions: a newer item that lacks the data must not displace an older one that has them.
             group = self._complete(group)
             group = self._different(group)
         for name, members in self._series(group).items():
@@ -207,8 +209,8 @@ class _Judge:
                 files[key(index)].append(index)
             left = []
             for members in files.values():
-                found = versions.newest([self.items[index] for index in members])
-                kept = members[found[0]] if found else min(members, key=lambda index: str(self.items[index]["id"]))
+                latest = versions.newest([self.items[index] for index in members])
+                kept = members[latest[0]] if latest else min(members, key=lambda index: str(self.items[index]["id"]))
                 left += [kept, *self._others(members, kept, "duplicate", "the same file")]
         return left
 
@@ -222,16 +224,18 @@ class _Judge:
     def _series(self, group: list[int]) -> dict[str, list[int]]:
         """Items by platform; those that name none are of the only one that others name."""
         known = sorted({name for index in group if (name := self.platforms[index]) is not None})
+        # With two platforms named, one that names none might be of either, and keeps a series of its own.
         alone = known[0] if len(known) == 1 else ""
-        found: dict[str, list[int]] = defaultdict(list)
+        by_platform: dict[str, list[int]] = defaultdict(list)
         for index in group:
-            found[self.platforms[index] or alone].append(index)
-        return found
+            by_platform[self.platforms[index] or alone].append(index)
+        return by_platform
 
     def _observed(self, members: list[int]) -> list[list[int]]:
         """Items by what they observed: instrument, orbit, and the instant, where an interval was inferred from it."""
         if len(members) == 1:
             return [members]
+        # Two instants of one day are two overpasses, but an interval that is stated already says what is covered.
         inferred = not any(time_coverage.states(self.items[index]["properties"]) for index in members)
         return self._split(members, (*OBSERVED, "datetime") if inferred else OBSERVED)
 
@@ -239,23 +243,24 @@ class _Judge:
         """Items by those of some properties that all of them state."""
         stated = [[json.dumps(self.items[i]["properties"].get(key)).lower() for key in keys] for i in members]
         known = [number for number in range(len(keys)) if all(values[number] != "null" for values in stated)]
-        found: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
         for index, values in zip(members, stated, strict=True):
-            found[tuple(values[number] for number in known)].append(index)
-        return list(found.values())
+            alike[tuple(values[number] for number in known)].append(index)
+        return list(alike.values())
 
     def _newest(self, members: list[int]) -> list[int]:
         """The newest of several items; all of them if nothing tells them apart."""
         if len(members) == 1:
             return members
-        found = versions.newest([self.items[index] for index in members])
-        if found is None:
+        latest = versions.newest([self.items[index] for index in members])
+        if latest is None:
             return members
-        kept = members[found[0]]
-        return [kept, *self._others(members, kept, "older version", found[1])]
+        kept = members[latest[0]]
+        return [kept, *self._others(members, kept, "older version", latest[1])]
 
     def _count(self, name: str, moments: list[list[int]]) -> None:
         """Let items of one place, time and platform count, each in a series of its own."""
+        # By time and file, never by id, so that series are the same whatever a catalog calls its items.
         ordered = sorted((index for part in moments for index in part), key=self._order)
         unclear = {index: part for part in moments if len(part) > 1 for index in part}
         for number, index in enumerate(ordered):
@@ -274,6 +279,7 @@ class _Judge:
         counting.sort(key=lambda index: self.spans[index])
         starts, ends = (np.array([self.spans[i][side] for i in counting], dtype="datetime64[s]") for side in (0, 1))
         lengths = ends - starts
+        # Most sources have one length, and need no comparing of pairs.
         if not counting or lengths.max() < LONGER * lengths.min():
             return
         for number in np.flatnonzero(lengths >= LONGER * lengths.min()):
@@ -298,6 +304,7 @@ class _Judge:
         """First of some items that is of the place of another, and of no other platform."""
         name = self.platforms[index]
         for other in others:
+            # Composites of two platforms overlap on purpose; neither gives way.
             if None not in (name, self.platforms[other]) and name != self.platforms[other]:
                 continue
             if places.same(self.places[index], self.places[other]):
@@ -329,6 +336,7 @@ def _alike(spans: Sequence[Span]) -> Iterator[list[Span]]:
     for span in spans:
         open_, closed = _split(open_, span)
         yield from closed
+        # Compared with the first of a group only: neighbours in a chain could else drift apart without end.
         home = next((group for group in open_ if _shared(group[0], span) >= ALIKE), None)
         if home is None:
             open_.append([span])
@@ -343,8 +351,8 @@ def _split(groups: list[list[Span]], span: Span) -> tuple[list[list[Span]], list
     return [group for group in groups if group[0][1] > span[0]], late
 
 
-def _shared(one: Span, other: Span) -> float:
+def _shared(span: Span, other: Span) -> float:
     """Share of the time of two intervals together that both cover."""
-    both = min(one[1], other[1]) - max(one[0], other[0])
-    either = max(one[1], other[1]) - min(one[0], other[0])
+    both = min(span[1], other[1]) - max(span[0], other[0])
+    either = max(span[1], other[1]) - min(span[0], other[0])
     return max(float(both / either), 0.0)

@@ -28,7 +28,9 @@ def renew(frozen: Sequence[Item], found: Sequence[Item], since: np.datetime64) -
     list of dict
         Items by start and id, one per id.
     """
+    # By the intervals that are resolved: an item that has only a date ends where its neighbours say.
     early, kept = (_ended(items, since) for items in (found, frozen))
+    # What was still open when it was frozen may have ended since, and counts as the catalog has it now.
     reached = {item["id"] for item in frozen} - kept
     fresh = [item for item in found if item["id"] not in early - reached]
     left = kept - {item["id"] for item in fresh}

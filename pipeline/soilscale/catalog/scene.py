@@ -93,8 +93,8 @@ def scenes(items: Sequence[Item], source: Source) -> list[Scene]:
 def scenes_of(items: Sequence[Item], relations: Relations, source: Source) -> list[Scene]:
     """Scenes of items of which it is known what they are to each other; see `scenes`."""
     both = zip(items, relations.spans, relations.verdicts, strict=True)
-    found = [_scene(item, interval, verdict.series, source) for item, interval, verdict in both if verdict.counts]
-    return sorted(found, key=_order)
+    counted = [_scene(item, interval, verdict.series, source) for item, interval, verdict in both if verdict.counts]
+    return sorted(counted, key=_order)
 
 
 def _order(scene: Scene) -> tuple[Any, ...]:
@@ -122,7 +122,7 @@ def is_static(scenes: Sequence[Scene], source: Source, period: Period) -> bool:
 def _scene(item: Item, interval: Span, series: str, source: Source) -> Scene:
     assets = {name: item["assets"][name] for name in source.assets if name in item["assets"]}
     hrefs = {name: str(asset["href"]) for name, asset in assets.items()}
-    found = decoding(assets.get(source.asset, {}), item["properties"], source.band)
+    stated_decoding = decoding(assets.get(source.asset, {}), item["properties"], source.band)
     places = {name: placement(asset, item["properties"]) for name, asset in assets.items()}
     placements = {name: place for name, place in places.items() if place is not None}
     masks = _masks(hrefs, item["assets"])
@@ -133,9 +133,9 @@ def _scene(item: Item, interval: Span, series: str, source: Source) -> Scene:
         start=interval[0],
         end=interval[1],
         bbox=area_of(item),
-        decoding=found,
+        decoding=stated_decoding,
         missing=tuple(name for name in source.assets if name not in assets and not within_data(name, assets, source)),
-        digest=_digest(item, assets, (found, placements, masks), interval, series, reduction),
+        digest=_digest(item, assets, (stated_decoding, placements, masks), interval, series, reduction),
         placements=placements,
         masks=masks,
         series=series,
@@ -152,6 +152,7 @@ def within_data(name: str, assets: Mapping[str, Any], source: Source) -> bool:
 
 def _masks(hrefs: Mapping[str, str], assets: Mapping[str, Any]) -> dict[str, str]:
     """Masks beside files, ``x.tif.msk`` of ``x.tif``, that are assets too."""
+    # Signatures differ from link to link, so hrefs are compared without them.
     listed = {_bare(str(asset["href"])): str(asset["href"]) for asset in assets.values()}
     beside = {name: listed.get(f"{_bare(href)}.msk") for name, href in hrefs.items()}
     return {name: href for name, href in beside.items() if href is not None}
@@ -182,6 +183,7 @@ def decoding(asset: Mapping[str, Any], properties: Mapping[str, Any], band: int)
         ``scale``, ``offset``: float or None; ``unit``: str or None; ``valid_range``: two stored values or None;
         ``nodata``: every stored value that any of these places calls missing, ascending.
     """
+    # The band before the asset and the item, whose values may be those of another band.
     bands = [_band(asset, key, band) for key in ("raster:bands", "bands")]
     wider, jaxa = [asset, properties], _jaxa(asset, band)
     factors = {
@@ -247,6 +249,7 @@ def _first(places: Sequence[Mapping[str, Any]], *keys: str, default: Any = None)
 def _number(value: Any) -> float | None:
     """Read a number; STAC writes ``"nan"``, ``"inf"`` and ``"-inf"`` as text."""
     try:
+        # True would be a scale of 1.
         return None if value is None or isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         return None
@@ -260,21 +263,24 @@ def _digest(
     series: str,
     reduction: int,
 ) -> str:
-    found, placements, masks = stated
+    stated_decoding, placements, masks = stated
+    # Only what changes values, or says that they may have changed: anything more would make units anew for nothing.
     frozen = {
         "id": item["id"],
         "bbox": item.get("bbox"),
         "stated": {key: item["properties"].get(key) for key in _STATED},
         "hrefs": {name: asset["href"] for name, asset in assets.items()},
         "checksums": {name: [asset.get(key) for key in _CHECKSUMS] for name, asset in assets.items()},
-        "decoding": found,
+        "decoding": stated_decoding,
         "placements": {name: asdict(place) for name, place in placements.items()},
         "masks": masks,
         "interval": [str(instant) for instant in interval],
         "series": series,
     }
+    # Only where it is set, so that the digests of all other scenes stay as they were.
     if reduction > 1:
         frozen["reduction"] = reduction
+    # Likewise.
     if STEP in item["properties"]:
         frozen[STEP] = item["properties"][STEP]
     return hashlib.sha256(json.dumps(frozen, sort_keys=True).encode()).hexdigest()

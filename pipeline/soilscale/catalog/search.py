@@ -80,14 +80,14 @@ def find(query: Query, *, progress: Progress | None = None, broken: Broken | Non
         root = _root(query, url)
         collect = api.gather if api.is_api(root) else walk.gather
         gather = partial(collect, query, url, root, progress=tell, broken=report)
-    found, items = _in_period(query, gather)
+    findings, items = _in_period(query, gather)
     if not items:
-        _explain(query, url, root, found)
-    _check_assets(query, found, items)
+        _explain(query, url, root, findings)
+    _check_assets(query, findings, items)
     frozen = {item["id"] for item in items}
-    _check_times(query, [item for item in _members(query, found) if item["id"] in frozen])
+    _check_times(query, [item for item in _members(query, findings) if item["id"] in frozen])
     _warn_of_no_place(query, items)
-    return items, found
+    return items, findings
 
 
 def _silent(*_: object) -> None:
@@ -118,17 +118,20 @@ def _in_period(query: Query, gather: Gather) -> tuple[Found, list[Item]]:
     """What was found, and the items that hold for the period, or for all time where the source is static."""
     composite = query.source.composite
     if query.source.static:
-        found = gather(None)
-        if not found.items and found.pruned:
-            found = gather(None, prune=False)
-        return found, _resolved(query, found, None)
+        findings = gather(None)
+        # A static source has no period, so only an extent of place can have hidden it.
+        if not findings.items and findings.pruned:
+            findings = gather(None, prune=False)
+        return findings, _resolved(query, findings, None)
+    # A composite that began before the period reaches into its first month.
     reach = _widened(query.span, timedelta(days=composite or 0))
-    found = gather(reach)
-    margin = timedelta(0) if found.complete else time_coverage.margin(_members(query, found), composite)
+    findings = gather(reach)
+    # Neighbours outside the period decide how long an item at its ends is.
+    margin = timedelta(0) if findings.complete else time_coverage.margin(_members(query, findings), composite)
     if margin and reach != (wider := _widened(query.span, margin)):
-        found = gather(wider)
-    items = _resolved(query, found, query.span)
-    return (found, items) if items else _again(query, gather, found)
+        findings = gather(wider)
+    items = _resolved(query, findings, query.span)
+    return (findings, items) if items else _again(query, gather, findings)
 
 
 def _again(query: Query, gather: Gather, first: Found) -> tuple[Found, list[Item]]:
@@ -136,13 +139,13 @@ def _again(query: Query, gather: Gather, first: Found) -> tuple[Found, list[Item
 
     Extents are kept carelessly, so they must not hide a whole source.
     """
-    found, items = first, _resolved(query, first, query.span)
+    findings, items = first, _resolved(query, first, query.span)
     for prune in (True, False):
-        if not items and found.pruned:
-            found = gather(None, prune=prune)
-            found.pruned = first.pruned + [part for part in found.pruned if part not in first.pruned]
-            items = _resolved(query, found, query.span)
-    if items and found is not first:
+        if not items and findings.pruned:
+            findings = gather(None, prune=prune)
+            findings.pruned = first.pruned + [part for part in findings.pruned if part not in first.pruned]
+            items = _resolved(query, findings, query.span)
+    if items and findings is not first:
         part = first.pruned[0]
         logger.warning(
             "%s: %d items were found where extents or names say that there are none, such as %s: %s; the catalog "
@@ -152,10 +155,11 @@ def _again(query: Query, gather: Gather, first: Found) -> tuple[Found, list[Item
             part.url,
             part.why,
         )
+    # A target, or a source that changes by its own word, is not taken for constant when it has no item.
     if items or query.source.on_coarse or query.source.static is False:
-        return found, items
-    found = found if found.complete else gather(None)
-    return found, _resolved(query, found, None)
+        return findings, items
+    findings = findings if findings.complete else gather(None)
+    return findings, _resolved(query, findings, None)
 
 
 def _widened(span: Span, margin: timedelta) -> Span:
@@ -163,15 +167,16 @@ def _widened(span: Span, margin: timedelta) -> Span:
     return span[0] - reach, span[1] + reach
 
 
-def _members(query: Query, found: Found) -> list[Item]:
+def _members(query: Query, findings: Found) -> list[Item]:
     """Items of the collection; those of no collection, in a catalog that has none."""
-    loose = found.loose if query.source.collection not in found.collections and not found.collections else []
-    return deduplicate([*found.items, *loose])
+    loose = findings.loose if query.source.collection not in findings.collections and not findings.collections else []
+    return deduplicate([*findings.items, *loose])
 
 
-def _resolved(query: Query, found: Found, span: Span | None) -> list[Item]:
+def _resolved(query: Query, findings: Found, span: Span | None) -> list[Item]:
     """Items with their intervals, by start and id, without those outside a period."""
-    items = _members(query, found)
+    # All of them, also those outside the period: they are the neighbours by which intervals are inferred.
+    items = _members(query, findings)
     spans = time_coverage.resolve(items, query.source.composite)
     kept = [
         (interval[0], item["id"], time_coverage.stamp(item, interval))
@@ -181,29 +186,29 @@ def _resolved(query: Query, found: Found, span: Span | None) -> list[Item]:
     return [item for *_, item in sorted(kept, key=lambda entry: entry[:2])]
 
 
-def _explain(query: Query, url: str, root: Mapping[str, Any], found: Found) -> None:
+def _explain(query: Query, url: str, root: Mapping[str, Any], findings: Found) -> None:
     """Raise what is wrong, if finding nothing was not right."""
-    if found.broken:
+    if findings.broken:
         raise DataError(
-            f"{query.where}: no item was found, and {len(found.broken)} documents could not be used; "
-            f"the first: {found.broken[0]}"
+            f"{query.where}: no item was found, and {len(findings.broken)} documents could not be used; "
+            f"the first: {findings.broken[0]}"
         )
-    known = found.collections or (api.collections(query, url, root) if api.is_api(root) else set())
-    wanted = query.source.collection
-    if known and wanted not in known:
-        near = get_close_matches(wanted, known, n=5, cutoff=0.4)
+    known = findings.collections or (api.collections(query, url, root) if api.is_api(root) else set())
+    collection = query.source.collection
+    if known and collection not in known:
+        near = get_close_matches(collection, known, n=5, cutoff=0.4)
         raise ConfigurationError(
-            f"{query.where}: the catalog {storage.shown(url)} has no collection {wanted!r}; "
+            f"{query.where}: the catalog {storage.shown(url)} has no collection {collection!r}; "
             + (f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {_list(known)}")
         )
 
 
-def _check_assets(query: Query, found: Found, items: Sequence[Item]) -> None:
+def _check_assets(query: Query, findings: Found, items: Sequence[Item]) -> None:
     for name in query.source.assets if items else ():
         if not any(name in item["assets"] or within_data(name, item["assets"], query.source) for item in items):
             raise ConfigurationError(
                 f"{query.where}: none of the {len(items)} items of {query.source.collection!r} has the asset "
-                f"{name!r}; they have {_list(found.assets)}"
+                f"{name!r}; they have {_list(findings.assets)}"
             )
 
 
@@ -227,6 +232,7 @@ def _check_times(query: Query, items: Sequence[Item]) -> None:
             items[0]["id"],
         )
     dated = [item for item in items if not time_coverage.states(item["properties"])]
+    # A mean of a wrong length is a poor mean; a total is wrong by that factor.
     if source.aggregate != "sum" or source.static or not dated:
         return
     apart = time_coverage.spacing(dated)

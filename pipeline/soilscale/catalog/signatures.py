@@ -59,6 +59,7 @@ class Signatures:
 
     def get(self, key: str, make: Callable[[], Signature]) -> str:
         """Signature for a key, made if none holds; who asks meanwhile for the same one waits for it."""
+        # The common lock only to find that of the key: who waits for one service must not hold up the others.
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
@@ -88,6 +89,7 @@ class Signatures:
             return make()
         path = folder / hashlib.sha256(key.encode()).hexdigest()[:32]
         with path.with_suffix(".lock").open("w") as lock:
+            # Held while the token is asked for: else all workers that start together would ask for it.
             fcntl.flock(lock, fcntl.LOCK_EX)
             with suppress(OSError, ValueError, KeyError):
                 written = json.loads(path.read_text())
@@ -97,6 +99,7 @@ class Signatures:
             made = make()
             draft = path.with_suffix(f".{os.getpid()}")
             draft.write_text(json.dumps({"text": made.text, "until": made.until.isoformat()}))
+            # Renamed into place, so that no process reads half a token.
             draft.replace(path)
         return made
 
@@ -106,6 +109,7 @@ def _folder() -> Path | None:
     folder = Path(tempfile.gettempdir(), f"{FOLDER}-{os.getuid()}")
     with suppress(OSError):
         folder.mkdir(mode=0o700, exist_ok=True)
+        # In a shared temporary folder somebody else may have made it first, to read tokens or to plant one.
         state = folder.lstat()
         if folder.is_dir() and not folder.is_symlink() and state.st_uid == os.getuid() and not state.st_mode & 0o077:
             return folder

@@ -137,12 +137,15 @@ def _session() -> requests.Session:
 
 def _earthdata(href: str) -> Signature:
     where = "signing for Earthdata"
+    # Not sent to any host: whoever wrote the catalog would get the token.
     token = _bearer(href)
     try:
+        # One byte is enough to learn where the href leads.
         with _session().get(
             href, headers={"Range": "bytes=0-0"} | token, stream=True, timeout=storage.TIMEOUT
         ) as answer:
             status, final = answer.status_code, answer.url
+            # A login page comes with status 200; taken for the file, it would fail as a damaged raster.
             form = answer.headers.get("Content-Type", "").startswith("text/html")
     except requests.RequestException as error:
         raise documents.unreachable(where, href, storage.shown(type(error).__name__)) from None
@@ -153,9 +156,10 @@ def _earthdata(href: str) -> Signature:
     if status >= requests.codes.bad_request:
         raise documents.unreachable(where, href, f"HTTP status {status}")
     end = storage.expiry(final)
+    # No redirect: the host sends the file itself, to those only who show the login each time.
     if urlsplit(final)[:3] == urlsplit(href)[:3] and end is None:
-        asked = requests.Request("GET", href).prepare()
-        cookies = requests.cookies.get_cookie_header(_session().cookies, asked)  # type: ignore[no-untyped-call]
+        bare_request = requests.Request("GET", href).prepare()
+        cookies = requests.cookies.get_cookie_header(_session().cookies, bare_request)  # type: ignore[no-untyped-call]
         storage.grant(href, token | ({"Cookie": cookies} if cookies else {}))
         final = href
     return Signature(final, datetime.now(UTC) + LASTING if end is None else renewal(end))

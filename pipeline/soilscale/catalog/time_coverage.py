@@ -135,35 +135,45 @@ def resolve(items: Sequence[Item], composite: float | None) -> list[Span]:
         If an item names no time.
     """
     firsts = starts(items)
-    own = [_own(item["properties"]) for item in items]
+    stated_spans = [_own(item["properties"]) for item in items]
+    # Before anything is inferred: from the last day of a month, spacing and calendar month would be those of the
+    # month before.
     if before_months(firsts) is not None:
         firsts = _next_months(firsts)
-        own = [interval and _at_midnight(interval) for interval in own]
-    dated = _dates_inclusive([interval for interval in own if interval])
+        stated_spans = [interval and _at_midnight(interval) for interval in stated_spans]
+    dated = _dates_inclusive([interval for interval in stated_spans if interval])
     infer = _inferences(items, firsts, composite)
-    return [_span(interval, first, rule, dated=dated) for interval, first, rule in zip(own, firsts, infer, strict=True)]
+    return [
+        _span(interval, first, rule, dated=dated)
+        for interval, first, rule in zip(stated_spans, firsts, infer, strict=True)
+    ]
 
 
 def _inferences(
     items: Sequence[Item], firsts: Instants, composite: float | None
 ) -> list[Callable[[np.datetime64], Span]]:
     """Rule for each item by which its start becomes an interval: that of its platform, where each has dates enough."""
+    # Several instants a day would fall on one date, and each would cover the whole of it.
     unit = "s" if composite is None and spacing(items, firsts) < FREQUENT else _unit(composite)
     names = [platform(item) for item in items]
     members = {name: firsts[[other == name for other in names]] for name in set(names)}
-    if any(len(_marks(some, unit)) < FEW for some in members.values()):
+    # A platform of few dates says nothing of its spacing; all together do.
+    if any(len(_marks(platform_firsts, unit)) < FEW for platform_firsts in members.values()):
         members = dict.fromkeys(members, firsts)
-    rules = {name: _inference(_marks(some, unit), composite, unit) for name, some in members.items()}
+    rules = {
+        name: _inference(_marks(platform_firsts, unit), composite, unit) for name, platform_firsts in members.items()
+    }
     return [rules[name] for name in names]
 
 
 def spacing(items: Sequence[Item], firsts: Instants | None = None) -> float:
     """Median days between the instants of one place and platform, of the place that has most; infinite without any."""
     firsts = starts(items) if firsts is None else firsts
-    found: dict[Hashable, set[np.datetime64]] = defaultdict(set)
+    instants: dict[Hashable, set[np.datetime64]] = defaultdict(set)
     for item, first in zip(items, firsts, strict=True):
-        found[box(item.get("bbox")), platform(item)].add(first)
-    most = max(found.values(), key=len, default=set())
+        instants[box(item.get("bbox")), platform(item)].add(first)
+    # Of one place: neighbouring tiles of one pass, seconds apart, would make the spacing too small.
+    most = max(instants.values(), key=len, default=set())
     return _median_days(np.array(sorted(most))) if len(most) >= FEW else np.inf
 
 
@@ -180,6 +190,7 @@ def before_months(firsts: Instants) -> np.timedelta64 | None:
     days = _median_days(marks)
     series = len(np.unique(months)) == len(marks) and (MONTHLY[0] <= days <= MONTHLY[1] or days >= YEARLY)
     close = away.max() <= ZONES and away.max() - away.min() <= SAVING
+    # Clocks of time zones differ by whole quarters; a noon is a label for the day, whatever the clock.
     clocks = not (away % QUARTER.astype("timedelta64[s]")).any() and not (away == HALF_DAY).all()
     return away.min() if series and close and clocks else None
 
@@ -190,11 +201,13 @@ def _next_months(instants: Instants) -> Instants:
     return months
 
 
-def _at_midnight(own: _Own) -> _Own:
+def _at_midnight(stated_span: _Own) -> _Own:
     """Interval that starts at a local midnight, by that clock; its end moves with it where it is one too."""
-    first, end = _next_months(np.array([own.start, own.end]))
-    ends = end - own.end <= ZONES
-    return _Own(first, end if ends else own.end + (first - own.start), own.at_midnight or bool(ends))
+    first, end = _next_months(np.array([stated_span.start, stated_span.end]))
+    ends = end - stated_span.end <= ZONES
+    return _Own(
+        first, end if ends else stated_span.end + (first - stated_span.start), stated_span.at_midnight or bool(ends)
+    )
 
 
 def by_calendar(items: Sequence[Item]) -> bool:
@@ -248,6 +261,7 @@ def stamp(item: Item, interval: Span) -> Item:
     """Copy of an item that names its interval itself, so that it means the same without its neighbours."""
     first, end = interval
     whole = end == end.astype("datetime64[m]")
+    # STAC's ends are inclusive; read again, 23:59:59 closes at the next midnight.
     last = end - np.timedelta64(1, "s") if whole else end
     properties = item["properties"] | {"start_datetime": f"{first}Z", "end_datetime": f"{last}Z"}
     return item | {"properties": properties if states(item["properties"]) else properties | {INFERRED: True}}
@@ -259,11 +273,11 @@ def _second(moment: datetime) -> np.datetime64:
 
 def starts(items: Sequence[Item]) -> Instants:
     """First instant that each item names, by its own clock; errors as `resolve`."""
-    found = [start(item["properties"]) for item in items]
-    for item, first in zip(items, found, strict=True):
+    instants = [start(item["properties"]) for item in items]
+    for item, first in zip(items, instants, strict=True):
         if first is None:
             raise DataError(f"item {item['id']!r} has neither datetime nor start_datetime; leave it out of the catalog")
-    return np.array(found, dtype="datetime64[s]")
+    return np.array(instants, dtype="datetime64[s]")
 
 
 def _own(properties: Mapping[str, Any]) -> _Own | None:
@@ -273,6 +287,7 @@ def _own(properties: Mapping[str, Any]) -> _Own | None:
     with suppress(OverflowError):
         last = last.astimezone(first.tzinfo)
     at_midnight = not any((last.hour, last.minute, last.second, last.microsecond))
+    # Start and end at one instant state no length; at midnight both may be dates of one day.
     if last == first and not at_midnight:
         return None
     return _Own(_second(first), _closing(last), at_midnight)
@@ -287,28 +302,31 @@ def _closing(last: datetime) -> np.datetime64:
     return following(minute).astype("datetime64[s]") if after - minute == np.timedelta64(59, "s") else after
 
 
-def _dates_inclusive(own: Sequence[_Own]) -> bool:
+def _dates_inclusive(stated_spans: Sequence[_Own]) -> bool:
     """Whether the ends of a source are dates that belong to its intervals."""
-    if not own or not all(interval.at_midnight for interval in own):
+    if not stated_spans or not all(interval.at_midnight for interval in stated_spans):
         return False
-    starts = np.array([interval.start for interval in own], dtype="datetime64[s]")
-    ends = np.array([interval.end for interval in own], dtype="datetime64[s]")
+    starts = np.array([interval.start for interval in stated_spans], dtype="datetime64[s]")
+    ends = np.array([interval.end for interval in stated_spans], dtype="datetime64[s]")
     ordered = np.unique(starts)
     following = np.searchsorted(ordered, np.maximum(ends, starts + np.timedelta64(1, "s")))
     known = following < len(ordered)
     if known.any():
         gaps, counts = np.unique(ordered[following[known]] - ends[known], return_counts=True)
+        # The usual gap decides: a date that the catalog lacks must not.
         return bool(gaps[np.argmax(counts)] == DAY)
     months = ordered == ordered.astype("datetime64[M]")
     lasts = (ends + DAY) == (ends + DAY).astype("datetime64[M]")
     return bool(months.all() and lasts.all() and (ends > starts).all())
 
 
-def _span(own: _Own | None, first: np.datetime64, infer: Callable[[np.datetime64], Span], *, dated: bool) -> Span:
-    if own and dated:
-        return own.start, own.end + DAY
-    if own and own.end > own.start:
-        return own.start, own.end
+def _span(
+    stated_span: _Own | None, first: np.datetime64, infer: Callable[[np.datetime64], Span], *, dated: bool
+) -> Span:
+    if stated_span and dated:
+        return stated_span.start, stated_span.end + DAY
+    if stated_span and stated_span.end > stated_span.start:
+        return stated_span.start, stated_span.end
     return infer(first)
 
 
@@ -329,6 +347,7 @@ def _inference(marks: Instants, composite: float | None, unit: str) -> Callable[
 
 def _composites(marks: Instants, composite: float) -> Callable[[np.datetime64], Span]:
     length = np.timedelta64(round(composite * 86400), "s")
+    # Composites of 8 or 16 days start anew each year, so that the last is shorter; cut only where all dates agree.
     elapsed = (marks - marks.astype("datetime64[Y]")) / DAY
     yearly = bool(np.all(elapsed % composite == 0))
     unit = _unit(composite)

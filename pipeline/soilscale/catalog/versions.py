@@ -64,8 +64,9 @@ def _greatest(indices: Sequence[int], values: Sequence[Any]) -> list[int]:
 
 
 def _newest_by_id(items: Sequence[Mapping[str, Any]], left: Sequence[int]) -> tuple[int, str] | None:
-    found = [_id_version(items[index]) for index in left]
-    known = [entry for entry in found if entry is not None]
+    entries = [_id_version(items[index]) for index in left]
+    # Ids that differ in more than the version may be of two products, not of two versions.
+    known = [entry for entry in entries if entry is not None]
     if len(known) == len(left) and len({rest for rest, _, _ in known}) == 1:
         values = [order for _, _, order in known]
         best = _greatest(left, values) if _comparable(values) else ()
@@ -88,8 +89,8 @@ def version(item: Mapping[str, Any]) -> str | None:
         value = item["properties"].get(key)
         if isinstance(value, (str, int, float)) and not isinstance(value, bool) and str(value).strip():
             return str(value).strip()
-    found = _id_version(item)
-    return None if found is None else found[1]
+    by_id = _id_version(item)
+    return None if by_id is None else by_id[1]
 
 
 def _rungs() -> Iterator[tuple[str, Rung]]:
@@ -147,5 +148,5 @@ def _id_version(item: Mapping[str, Any]) -> tuple[str, str, tuple[Any, ...]] | N
     if not matches:
         return None
     last = matches[-1]
-    found = _natural(last.group(1))
-    return (name[: last.start()] + name[last.end() :], last.group(1), found) if found else None
+    natural = _natural(last.group(1))
+    return (name[: last.start()] + name[last.end() :], last.group(1), natural) if natural else None

@@ -101,6 +101,7 @@ class _Walk:
             except DataError as error:
                 self.fail(page.url, str(error))
         for link in links(document, "next"):
+            # A page by POST belongs to a search, and cannot be read as a document.
             if link.get("method", "GET").upper() == "GET":
                 self._note(page, documents.resolve(page.url, link["href"]), self.ahead)
 
@@ -109,6 +110,7 @@ class _Walk:
         self.found.collections.add(name)
         if name != self.query.source.collection:
             self._pass(page, document)
+        # What is left out is noted, so that it can be read after all if nothing is found.
         elif self.prune and (why := pruning.outside_area(document, self.query.bbox)):
             self._leave_out(page.url, why)
         elif self.span and (why := pruning.outside_period(document, self.span)):
@@ -162,6 +164,7 @@ class _Walk:
             return set()
         key = page.depth, pruning.form(next(iter(late)), page.url)
         if key not in self.dated:
+            # The farthest from the period: if even that one is of its date, names can be trusted.
             farthest = max(late, key=lambda url: max(first - late[url][1], late[url][0] - after))
             self.dated[key] = probing.is_dated(farthest, late[farthest], self.query)
         return set(late) if self.dated[key] else set()
@@ -176,6 +179,7 @@ class _Walk:
         if pruning.banded_outside(url, page.url, self.query.bbox):
             self._leave_out(url, "its name is a band of longitude or latitude outside the area")
             return
+        # Noted before it is read: catalogs link to one document from several places, and in circles.
         self.visited.add(url)
         to.append(_Page(url, page.inside, page.depth + 1, coarser, page.foreign))
 
@@ -218,6 +222,8 @@ def gather(
     with ThreadPoolExecutor(THREADS, thread_name_prefix="catalog") as pool:
         while walk.ahead or walk.descend():
             pages, walk.ahead = walk.ahead, []
+            # Taken in the order of the links, whichever document came first, so that the same catalog gives the same
+            # items.
             for page, document in _read(pool, pages, query):
                 _take(walk, page, document)
                 done += 1
@@ -234,6 +240,7 @@ def _read(
         except DataError as error:
             return error
 
+    # Threads hide the waiting for a server; of a disk there is none to hide.
     near = all(storage.is_local(page.url) for page in pages)
     return zip(pages, (map if near else pool.map)(read, pages), strict=True)
 

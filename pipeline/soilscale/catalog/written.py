@@ -72,6 +72,7 @@ def write(folder: Path, name: str | None = None) -> Writing:
     for product in [name] if name else files.telling():
         profile = profiles()[product]
         fitting = files.fit(left, profile, profile["asset"], static=bool(profile.get("static")))
+        # Each file goes to the first product that it fits, so that none is listed twice.
         left = {url: left[url] for url in fitting.odd}
         within = profile.get("layer"), profile["asset"]
         dated = list(files.settled(fitting.items, profile, within, _into(broken)))
@@ -102,6 +103,7 @@ def _save(folder: Path, collections: Mapping[str, Sequence[Item]]) -> None:
     for product, items in collections.items():
         catalog.add_child(_collection(product, [_item(entry, product) for entry in items]))
     catalog.normalize_hrefs(str(folder.absolute()))
+    # So that the folder can be moved with its catalog.
     catalog.make_all_asset_hrefs_relative()
     catalog.save(catalog_type=pystac.CatalogType.SELF_CONTAINED)
 
@@ -114,6 +116,7 @@ def _collection(product: str, items: Sequence[pystac.Item]) -> pystac.Collection
         f"{profile['about']}. To be cited as: {profile['citation']}",
         pystac.Extent.from_items(items),
         title=product,
+        # STAC takes identifiers of SPDX only; any other text has to be called other.
         license=license_ if re.fullmatch(r"[A-Z][A-Za-z0-9.-]*", license_) else "other",
     )
     collection.add_items(items)

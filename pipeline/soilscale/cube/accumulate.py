@@ -32,6 +32,7 @@ def add(
     most
         Greatest sum of weights of a cell; what is beyond it counts less, or not at all.
     """
+    # The compiled loop knows three dimensions only; the views share memory, so the sums are added to in place.
     layers = (None, ...) if total.ndim == weight.ndim else ...
     _add(total[layers], weight, values[layers], share, days, per, most)
 
@@ -41,8 +42,10 @@ def _add(total: Any, weight: Any, values: Any, share: Any, days: float, per: flo
     layers, rows, columns = total.shape
     for row in range(rows):
         for column in range(columns):
-            own = min(days * share[row, column], most - weight[row, column])
-            if own > 0:
-                weight[row, column] += own
+            # Only up to `most`: where scenes overlap, a later one may fill what is left of a cell, not count it
+            # twice.
+            gained = min(days * share[row, column], most - weight[row, column])
+            if gained > 0:
+                weight[row, column] += gained
                 for layer in range(layers):
-                    total[layer, row, column] += values[layer, row, column] / per * own
+                    total[layer, row, column] += values[layer, row, column] / per * gained

@@ -55,9 +55,11 @@ def overlay(
     with np.errstate(invalid="ignore"):  # infinite beyond the edge of a map
         steps = np.abs(np.diff(x, axis=1))
     steps = steps[np.isfinite(steps)]
+    # The median, not the mean: the very cells that are torn apart at the edge of a map would stretch it.
     widest = TORN * (1 + float(np.median(steps))) if turn is None and steps.size else math.inf
     totals, fraction = np.zeros((depth, *shape)), np.zeros(shape)
     _overlay(amount, layer, x, y, turn or 0, widest, totals, fraction)
+    # Shares of pixels that tile a cell may sum to a little more than 1 by rounding.
     return totals, np.minimum(fraction, 1)
 
 
@@ -126,9 +128,13 @@ def _overlay(amount: Any, layer: Any, x: Any, y: Any, turn: int, widest: float, 
             count = _clip(one_y, one_x, count, strip_y, strip_x, row + 1.0, -1.0)
             if count == 0:
                 continue
+            # Columns are counted on beyond the edge of the map and wrapped one by one: wrapped first, those of a cell
+            # across the edge would range over the whole map.
             left, right = min(strip_x[:count]), max(strip_x[:count])
             for column in range(math.floor(left), math.ceil(right)):
                 at = _wrapped(column, turn, columns)
+                # A place outside the window counts as missing, not as nil, or cells at its border would be drawn
+                # towards 0.
                 value = amount[row, at] if at >= 0 else math.nan
                 if math.isnan(value):
                     continue

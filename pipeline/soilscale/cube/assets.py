@@ -78,8 +78,8 @@ class Header:
     @cached_property
     def wkt(self) -> str:
         """The CRS as text."""
-        found: str = self.crs.to_wkt()
-        return found
+        text: str = self.crs.to_wkt()
+        return text
 
     @property
     def bounds(self) -> Bounds:
@@ -98,6 +98,8 @@ class Header:
         """Pixels of a whole turn around the Earth, where the file's map repeats itself after whole ones."""
         width = turn(self.wkt)
         pixels = 0.0 if width is None else width / self.transform.a
+        # Not any map of the world can be wrapped: one whose turn is no whole number of pixels would be laid half a
+        # pixel off.
         return round(pixels) if width is not None and abs(pixels - round(pixels)) < WHOLE else None
 
     @property
@@ -111,6 +113,7 @@ class Header:
             return False
         width, height = self.pixel
         steps = (
+            # A difference in pixel size adds up along a row, so it counts by what it shifts at the far end.
             (other.pixel[0] / width - 1) * max(*self.shape, *other.shape),
             (other.pixel[1] / height - 1) * max(*self.shape, *other.shape),
             (other.transform.c - self.transform.c) / width,
@@ -182,6 +185,7 @@ def header(href: str, band: int = 1, placement: Placement | None = None, within:
             unit=units.stated(file.units[band - 1]) or units.stated(tags.get("units")),
             dtype="float64" if masked else file.dtypes[band - 1],
             band=band,
+            # GDAL keeps only one nodata value for a band, and keeps these attributes as text.
             fills=tuple(float(code) for key in MISSING_TAGS for code in NUMBER.findall(tags.get(key, ""))),
             flipped=place.flipped,
             height_unit=place.height_unit,
@@ -208,12 +212,13 @@ def reduced(full: Header, href: str, factor: int) -> Header:
         factors = file.overviews(full.band)
         return factors.index(factor) if factor in factors else None
 
-    found = None if full.mask is not None else opening.opened(href, number)
-    if found is None:
+    overview = None if full.mask is not None else opening.opened(href, number)
+    if overview is None:
         return full
-    rows, columns = opening.opened(href, lambda file: file.shape, found)
+    rows, columns = opening.opened(href, lambda file: file.shape, overview)
+    # The ratio of the shapes, not the factor: an overview of a width that it does not divide has a rounded one.
     wider = full.transform * Affine.scale(full.shape[1] / columns, full.shape[0] / rows)
-    return replace(full, transform=wider, shape=(rows, columns), overview=found)
+    return replace(full, transform=wider, shape=(rows, columns), overview=overview)
 
 
 def _layer_header(href: str, kind: str, band: int, placement: Placement | None, within: Within) -> Header:
@@ -283,8 +288,8 @@ class _Band:
 
     @property
     def block(self) -> tuple[int, int]:
-        found: tuple[int, int] = self.file.block_shapes[self.header.band - 1]
-        return found
+        sides: tuple[int, int] = self.file.block_shapes[self.header.band - 1]
+        return sides
 
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:
         window = Window.from_slices(rows, columns)
@@ -340,13 +345,14 @@ def hidden(file: rasterio.DatasetReader, header: Header, window: Window) -> NDAr
     masks = [file.read_masks(header.band, window=window)] if _has_mask(file, header.band) else []
     alpha = _alpha(file, header.band)
     if alpha is not None:
+        # GDAL's own mask says nothing of the alpha band where nodata is set too.
         masks.append(file.read(alpha, window=window))
     if header.mask is not None:
         masks.append(
             opening.opened(header.mask, lambda beside: beside.read(min(header.band, beside.count), window=window))
         )
-    found: NDArray[np.bool_] = np.logical_or.reduce([mask == 0 for mask in masks])
-    return found
+    masked: NDArray[np.bool_] = np.logical_or.reduce([mask == 0 for mask in masks])
+    return masked
 
 
 def _check_band(file: rasterio.DatasetReader, shown: str, band: int) -> None:
@@ -373,7 +379,7 @@ def snap(header: Header, bounds: Bounds, margin: int = 3) -> Bounds:
     )
 
 
-def overlap(one: Bounds, other: Bounds) -> Bounds | None:
+def overlap(bounds: Bounds, other: Bounds) -> Bounds | None:
     """Common part of two bounds, None if they do not meet."""
-    common = max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])
+    common = max(bounds[0], other[0]), max(bounds[1], other[1]), min(bounds[2], other[2]), min(bounds[3], other[3])
     return common if common[0] < common[2] and common[1] < common[3] else None

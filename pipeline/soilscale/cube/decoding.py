@@ -62,7 +62,9 @@ class Statement:
         Scale 1 and offset 0 are what files have that state none.
         """
         unit = header.unit or (header.height_unit if source.derive else None)
+        # NaN is missing whether it is stated or not, and would not compare equal as a code.
         codes = [code for code in (header.nodata, *header.fills) if code is not None and math.isfinite(code)]
+        # Taken as statements, they would contradict every item that states a scale.
         scale = None if header.scale == 1.0 else header.scale
         return cls(scale, header.offset or None, unit, tuple(dict.fromkeys(codes)), header.valid_range)
 
@@ -139,6 +141,7 @@ def is_fill(stored: NDArray[Any], fills: tuple[float, ...]) -> NDArray[np.bool_]
     if stored.dtype.kind != "f" or not fills:
         return where
     with np.errstate(over="ignore"):
+        # A fill such as -3.4e38 is often stated in double and stored in single precision, or the other way round.
         where |= np.isin(codes.astype("float32"), np.array(fills).astype("float32")) & np.isfinite(codes)
     for sign in {math.copysign(1, fill) for fill in fills if abs(fill) >= HUGE}:
         where |= codes * sign >= HUGE
@@ -204,6 +207,7 @@ class _Case:
         scale, offset = Statement(source.scale, source.offset).factors(*self.stated.values())
         if source.unit is not None and source.scale is not None:
             against = [who for who, s in self.stated.items() if not self._agrees(s, scale, offset)]
+            # Scale and unit together say all: converting by another party's unit would scale twice.
             return scale, offset, AS_IT_IS, [self._against(who) for who in against]
         who, text = self._unit_stated()
         stated = Statement(scale, offset)
@@ -226,6 +230,7 @@ class _Case:
 
     def read(self) -> Answer:
         """Scale and offset of the item, else the file."""
+        # The order of `stated` decides: what the item states comes before what the file does.
         factors = self._factors()
         chosen = next(iter(factors), None)
         problems: list[Contradiction] = []
@@ -233,8 +238,8 @@ class _Case:
             chosen, problem = self._choose_factors(factors)
             problems.append(problem)
         scale, offset = factors[chosen] if chosen else (1.0, 0.0)
-        own = chosen if chosen and self.stated[chosen].unit else None
-        who, text = self._unit_stated() if own is None else (own, self.stated[own].unit)
+        unit_from = chosen if chosen and self.stated[chosen].unit else None
+        who, text = self._unit_stated() if unit_from is None else (unit_from, self.stated[unit_from].unit)
         if not problems and not self._same_values():
             who, text, problem = self._choose_unit()
             problems.append(problem)
@@ -281,10 +286,10 @@ class _Case:
     def _choose_unit(self) -> tuple[str, str | None, Contradiction]:
         """Between the units of item and file: that which is also the configuration's."""
         texts: dict[str, object] = {who: f"unit {s.unit!r}" for who, s in self.stated.items() if s.unit}
-        wanted = self.source.unit and units.canonical(self.source.unit)
+        configured_unit = self.source.unit and units.canonical(self.source.unit)
         for who, statement in self.stated.items():
-            if statement.unit and units.canonical(statement.unit) == wanted:
-                how = f"{wanted!r} is used, which is the {self._who('unit')}'s unit too"
+            if statement.unit and units.canonical(statement.unit) == configured_unit:
+                how = f"{configured_unit!r} is used, which is the {self._who('unit')}'s unit too"
                 return who, statement.unit, self._problem("unit", texts, how, grave=False)
         return "item", None, self._problem("unit", texts, "its values are not known")
 
@@ -324,8 +329,8 @@ class _Case:
 
     def _against(self, who: str) -> Contradiction:
         """Contradiction that the configuration or its profile decides."""
-        own = Statement(self.source.scale, self.source.offset, self.source.unit)
-        return self._problem("scale and offset", {self._who("scale"): own, who: self.stated[who]})
+        configured = Statement(self.source.scale, self.source.offset, self.source.unit)
+        return self._problem("scale and offset", {self._who("scale"): configured, who: self.stated[who]})
 
     def _problem(
         self,
@@ -364,16 +369,17 @@ def _fills(
     return tuple(sorted(code for code in every if math.isfinite(code))), ()
 
 
-def _one_unit(one: Statement, other: Statement) -> bool:
+def _one_unit(statement: Statement, other: Statement) -> bool:
     """Whether two statements name no different units."""
-    return not (one.unit and other.unit) or units.canonical(one.unit) == units.canonical(other.unit)
+    return not (statement.unit and other.unit) or units.canonical(statement.unit) == units.canonical(other.unit)
 
 
-def _close(one: Factors, other: Factors) -> bool:
+def _close(factors: Factors, other: Factors) -> bool:
     """Whether two scales and offsets lead to the same values."""
-    scale = max(abs(one[0]), abs(other[0]))
-    offset = max(abs(one[1]), abs(other[1]), scale)
-    return abs(one[0] - other[0]) <= SAME * scale and abs(one[1] - other[1]) <= SAME * offset
+    scale = max(abs(factors[0]), abs(other[0]))
+    # An offset is judged against the scale too: beside 0 every rounding error would be a relative difference of 1.
+    offset = max(abs(factors[1]), abs(other[1]), scale)
+    return abs(factors[0] - other[0]) <= SAME * scale and abs(factors[1] - other[1]) <= SAME * offset
 
 
 def _after(factors: Factors, way: Linear) -> Factors:

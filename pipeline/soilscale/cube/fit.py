@@ -67,6 +67,7 @@ def advice(header: Header, grid: Grid) -> Advice | None:
             "would keep every observation",
             misfit=True,
         )
+    # A grid at -10 degrees and a file that counts 0..360 are compared on one turn, not 360 degrees apart.
     left = float(turned(grid.left, header.transform.c, turn(grid.crs)))
     away = (left - header.transform.c) / width, (header.transform.f - grid.top) / height
     off = [count - round(count) for count in away]
@@ -86,4 +87,5 @@ def _origin(header: Header, side: float) -> list[float]:
 
 def _near_zero(corner: tuple[float, float], side: float) -> list[float]:
     """Corner of the same grid that lies nearest to 0, 0."""
+    # Adding 0.0 turns -0.0, which would be printed with its sign, into 0.0.
     return [round(value - side * round(value / side), 9) + 0.0 for value in corner]

@@ -65,19 +65,19 @@ def smooth(remainder: Floats, widths: Sequence[float] = WIDTHS) -> NDArray[np.fl
     """
     seen = np.isfinite(remainder)
     weight = seen.astype("float32")
-    found = np.zeros(remainder.shape, "float32")
+    smoothed = np.zeros(remainder.shape, "float32")
     for width in widths:
-        left = np.where(seen, remainder - found, 0).astype("float32")
-        found += _gaussian(left, width) / (_gaussian(weight, width) + np.float32(DOUBT))
-    return found
+        left = np.where(seen, remainder - smoothed, 0).astype("float32")
+        smoothed += _gaussian(left, width) / (_gaussian(weight, width) + np.float32(DOUBT))
+    return smoothed
 
 
 def _gaussian(values: NDArray[np.float32], width: float) -> NDArray[np.float32]:
     """Gaussian filter with nothing beyond the border; a wide one on a coarser grid, which takes no more time."""
     step = max(1, int(width // 4))
     if step == 1 or min(values.shape) < step:
-        found: NDArray[np.float32] = ndimage.gaussian_filter(values, width, mode="constant", truncate=3)
-        return found
+        filtered: NDArray[np.float32] = ndimage.gaussian_filter(values, width, mode="constant", truncate=3)
+        return filtered
     rows, columns = (-(-size // step) for size in values.shape)
     padded = np.zeros((rows * step, columns * step), "float32")
     padded[: values.shape[0], : values.shape[1]] = values
@@ -109,10 +109,12 @@ def levels(values: Floats, seen: NDArray[np.bool_]) -> NDArray[np.float64]:
         known = np.where(seen[:, first : first + PLACES], values[:, first : first + PLACES], 0).astype("float64")
         count = weight.sum(axis=0)
         share = np.divide(weight, count, out=np.zeros_like(weight), where=count > 0)
+        # Places are eliminated, so that the system has only as many unknowns as there are dates.
         normal += np.diag(weight.sum(axis=1)) - share @ weight.T
         right += known.sum(axis=1) - share @ known.sum(axis=0)
-    found, *_ = np.linalg.lstsq(normal, right, rcond=1e-9)
-    return np.asarray(found - found.mean(), "float64")
+    # Only differences of levels are determined, so the system is singular: a plain solve would fail.
+    level, *_ = np.linalg.lstsq(normal, right, rcond=1e-9)
+    return np.asarray(level - level.mean(), "float64")
 
 
 def complete(layers: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -127,6 +129,7 @@ def complete(layers: NDArray[np.float32]) -> NDArray[np.float32]:
         In single precision, shape ``(dates, Y, X)``, NaN where missing.
     """
     seen = np.isfinite(layers)
+    # The plain mean of a date would shift with the places that clouds happen to hide.
     date = levels(layers.reshape(len(layers), -1), seen.reshape(len(layers), -1)).astype("float32")
     left = layers - date[:, None, None]
     place = _mean(left, seen)
@@ -159,16 +162,19 @@ def complete_by(layers: NDArray[np.float32], usual: Sequence[Floats]) -> NDArray
         near.append(level + smooth(left[number] - level, (WIDE, *WIDTHS)))
         left[number] -= near[-1]
     count = seen.sum(axis=0).astype("float32")
+    # Damped by one date of no departure: a place seen once would else carry that date's noise into all others.
     place = np.nan_to_num(_mean(left, seen)) * count / (count + 1)
-    found = [expected + local + place for expected, local in zip(usual, near, strict=True)]
-    return _completed(layers, found)
+    fillings = [expected + local + place for expected, local in zip(usual, near, strict=True)]
+    return _completed(layers, fillings)
 
 
-def _completed(layers: NDArray[np.float32], found: Sequence[Floats]) -> NDArray[np.float32]:
+def _completed(layers: NDArray[np.float32], fillings: Sequence[Floats]) -> NDArray[np.float32]:
     """Dates with what is not seen taken from what was found for each, within all that the dates show."""
+    # A sum of parts may leave the range of the data, as soil moisture below 0.
     ends = (np.nanmin(layers), np.nanmax(layers)) if np.isfinite(layers).any() else (-np.inf, np.inf)
     filled = [
-        np.where(np.isfinite(values), values, np.clip(own, *ends)) for values, own in zip(layers, found, strict=True)
+        np.where(np.isfinite(values), values, np.clip(filling, *ends))
+        for values, filling in zip(layers, fillings, strict=True)
     ]
     return np.stack(filled).astype("float32")
 
@@ -200,14 +206,16 @@ def area_levels(means: Floats, shares: Floats, learned: NDArray[np.bool_]) -> ND
     array
         Shape ``(months, y, x)``, NaN in a month of which nothing is known.
     """
+    # Squared, so that cells that are mostly hidden hardly bend the level around them.
     weight = np.where(np.isfinite(means), shares, 0).astype("float64") ** 2
     flat, there = means.reshape(len(means), -1), weight.reshape(len(means), -1) > 0
+    # Only learned months: else a month that is added later would change the levels of all earlier ones.
     base = levels(flat[learned], there[learned])
     known = there[learned]
     count = known.sum(axis=0)
     total = np.where(known, flat[learned] - base[:, None], 0).sum(axis=0)
     cell = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0).reshape(means.shape[1:])
-    found = np.full(means.shape, np.nan, "float32")
+    result = np.full(means.shape, np.nan, "float32")
     for month, (values, known_share) in enumerate(zip(means - cell, weight, strict=True)):
         use = np.isfinite(values) & (known_share > 0)
         if use.any():
@@ -215,8 +223,8 @@ def area_levels(means: Floats, shares: Floats, learned: NDArray[np.bool_]) -> ND
             level = np.average(values[use], weights=part[use])
             above = np.where(use, values - level, 0) * part
             above = ndimage.gaussian_filter(above, SPREAD, mode="constant", truncate=3)
-            found[month] = level + above / (ndimage.gaussian_filter(part, SPREAD, mode="constant", truncate=3) + DOUBT)
-    return found
+            result[month] = level + above / (ndimage.gaussian_filter(part, SPREAD, mode="constant", truncate=3) + DOUBT)
+    return result
 
 
 def bridged(levels: Floats, empty: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -229,9 +237,10 @@ def bridged(levels: Floats, empty: NDArray[np.bool_]) -> NDArray[np.float32]:
     empty
         Months of which nothing was read, shape ``(months,)``.
     """
-    found = levels.astype("float32")
-    found[1:-1][empty[1:-1]] = ((levels[:-2] + levels[2:]) / 2)[empty[1:-1]]
-    return found
+    result = levels.astype("float32")
+    # From the levels as they came, so that of two empty months in a row neither is bridged from the other.
+    result[1:-1][empty[1:-1]] = ((levels[:-2] + levels[2:]) / 2)[empty[1:-1]]
+    return result
 
 
 def phase(month: np.datetime64) -> float:
@@ -296,12 +305,14 @@ def annual_cycle(dates: Iterable[tuple[float, Floats]], shape: tuple[int, int]) 
                 normal[i, j] += wave[i] * wave[j] * seen
     count = normal[0, 0].copy()
     for i in range(3):
+        # The mean itself is not damped, only kept solvable where nothing is known.
         normal[i, i] += DAMPING if i else 1e-6
         for j in range(i):
             normal[j, i] = normal[i, j]
     flat = normal.reshape(3, 3, -1).transpose(2, 0, 1)
-    found = np.linalg.solve(flat, right.reshape(3, -1).T[..., None])[..., 0].T.reshape(3, *shape)
-    return np.where(count >= LEAST, found, np.nan).astype("float32")
+    coefficients = np.linalg.solve(flat, right.reshape(3, -1).T[..., None])[..., 0].T.reshape(3, *shape)
+    # The damped system has a solution for places with one value too, which only repeats it.
+    return np.where(count >= LEAST, coefficients, np.nan).astype("float32")
 
 
 def fill(values: Floats, level: Floats, cycle: Floats, phase: float) -> NDArray[np.float32]:
@@ -362,5 +373,5 @@ def quiet(values: Floats, usual: Floats, measured: Noise) -> NDArray[np.float32]
     single = values.astype("float32")
     if not measured.variance:
         return single
-    found = usual + noise.smooth(values - usual, measured)
-    return np.where(np.isfinite(found), found, single).astype("float32")
+    quieted = usual + noise.smooth(values - usual, measured)
+    return np.where(np.isfinite(quieted), quieted, single).astype("float32")

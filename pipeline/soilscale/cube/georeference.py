@@ -60,6 +60,7 @@ def locate(
     DataError
         If nobody states CRS and transform, or the pixels are turned against the axes of the CRS.
     """
+    # GDAL gives the identity for a file that states no transform; taken at its word, it would lie at 0, 0.
     transform = None if file.transform.is_identity else file.transform
     return settle(file.crs or _beside(file.name), transform, file.shape, shown, placement, grids)
 
@@ -88,6 +89,7 @@ def settle(
         )
     transform, flipped = _north_up(transform, shape, shown)
     horizontal, height_unit = _parts(crs.to_wkt())
+    # Only x and y are warped; of the vertical axis, its unit alone matters.
     return Georeference(crs if height_unit is None else CRS.from_wkt(horizontal), transform, flipped, height_unit)
 
 

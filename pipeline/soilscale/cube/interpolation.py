@@ -44,33 +44,33 @@ def interpolate(
     array
         Shape `shape`, float64.
     """
-    found = np.empty(shape)
-    _interpolate(values, mesh.columns - corner[1], mesh.rows - corner[0], mesh.step, ORDERS[how], found)
-    return found
+    result = np.empty(shape)
+    _interpolate(values, mesh.columns - corner[1], mesh.rows - corner[0], mesh.step, ORDERS[how], result)
+    return result
 
 
 @compiled
-def _interpolate(values: Any, columns: Any, rows: Any, step: int, order: int, found: Any) -> None:
+def _interpolate(values: Any, columns: Any, rows: Any, step: int, order: int, result: Any) -> None:
     high, wide = values.shape
-    for i in range(found.shape[0]):
+    for i in range(result.shape[0]):
         across, down = _along(columns, i, step), _along(rows, i, step)
-        for j in range(found.shape[1]):
+        for j in range(result.shape[1]):
             node, further = j // step, (j % step) / step
             x, y = across[node], down[node]
             if further > 0:
                 x += further * (across[node + 1] - x)
                 y += further * (down[node + 1] - y)
-            found[i, j] = math.nan
+            result[i, j] = math.nan
             # A comparison with NaN is false.
             if not (-EDGE <= x < wide and -EDGE <= y < high):
                 continue
             nearest = values[min(int(y + EDGE), high - 1), min(int(x + EDGE), wide - 1)]
             if order == 0 or math.isnan(nearest):
-                found[i, j] = nearest
+                result[i, j] = nearest
             elif order == 1:
-                found[i, j] = _bilinear(values, x - 0.5, y - 0.5)
+                result[i, j] = _bilinear(values, x - 0.5, y - 0.5)
             else:
-                found[i, j] = _cubic(values, x - 0.5, y - 0.5)
+                result[i, j] = _cubic(values, x - 0.5, y - 0.5)
 
 
 @compiled

@@ -85,15 +85,15 @@ def terrain(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> Layer 
 
 def codes(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> set[int]:
     """Class codes that a categorical source holds within a grid."""
-    found: set[int] = set()
+    classes: set[int] = set()
     for scene in scenes:
         lattice = reading.header(scene, reading.source.data)
         side = SUBGRID // math.ceil(warping.pixels_per_cell(geobox, lattice))
         for rows, columns in _pieces(geobox, side):
             pixels = mosaics.mosaic(reading, [scene], lattice, geobox[rows, columns])
             if pixels is not None:
-                found |= {int(code) for code in np.unique(pixels.values[np.isfinite(pixels.values)])}
-    return found
+                classes |= {int(code) for code in np.unique(pixels.values[np.isfinite(pixels.values)])}
+    return classes
 
 
 def _reduction(source: Source, finer: float) -> tuple[Reduction, int]:
@@ -105,6 +105,7 @@ def _reduction(source: Source, finer: float) -> tuple[Reduction, int]:
     if classes is not None:
         return partial(warping.class_shares, classes=classes), every
     if source.resampling == "average" or (source.resampling == "auto" and source.on_coarse):
+        # A source of coarse pixels is conserved: interpolated, the mean of its cells would not be what was observed.
         return warping.means, every
     method: Interpolation = "cubic" if source.resampling == "auto" and finer > COARSE else "bilinear"
     return partial(_mean_sample, classes=None, method=method, factor=every), every
@@ -125,6 +126,7 @@ def _mean_gradient(pixels: Pixels, geobox: GeoBox, *, factor: int) -> Layer:
     fine = warping.finer(geobox, factor)
     rise = kernels.gradient(warping.interpolate(pixels, fine, "cubic"), metres_per_cell(fine))
     inner = slice(factor, -factor)
+    # Without the halo, gradients at the edge of a tile would be one-sided, and neighbouring tiles would differ.
     mean, fraction = kernels.block_mean(rise[:, inner, inner], factor)
     return kernels.terrain(mean), fraction[0]
 
@@ -186,5 +188,6 @@ def _cuts(size: int, side: int) -> list[int]:
 def meets(scene: Scene, geobox: GeoBox) -> bool:
     """Whether a scene may hold pixels of a grid, by its bounding box, which some catalogs draw too small."""
     width, height = extents.width(scene.bbox), scene.bbox[3] - scene.bbox[1]
+    # A scene left out here is never opened, so a box too small would lose pixels without a message.
     near = extents.grown(scene.bbox, CARELESS * width, CARELESS * height)
     return extents.intersects(near, lonlat_bounds(geobox.boundingbox.bbox, str(geobox.crs)))

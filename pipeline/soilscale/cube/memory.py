@@ -68,6 +68,7 @@ def scatter(surface: Floats, greenness: Floats) -> NDArray[np.float32]:
     """
     valid = np.isfinite(surface) & (greenness >= 0) & (surface >= LOWEST) & (surface < HIGHEST)
     bins = round((HIGHEST - LOWEST) / STEP)
+    # A vegetation index of exactly 1 would fall into a bin beyond the last.
     row = np.minimum((greenness[valid] * GREENNESS).astype(int), GREENNESS - 1)
     column = ((surface[valid] - LOWEST) / STEP).astype(int)
     counts = np.bincount(row * bins + column, minlength=GREENNESS * bins)
@@ -121,4 +122,5 @@ def dryness(surface: Floats, greenness: Floats, lines: Floats) -> Floats:
     """
     green = np.maximum(greenness.astype(np.float64), 0)
     dry, wet = (slope * green + level for slope, level in lines.astype(np.float64))
+    # Edges that meet or cross in dense vegetation would make the index infinite or turn its sign.
     return np.clip((surface - wet) / np.maximum(dry - wet, NARROWEST), 0, 1)

@@ -81,6 +81,7 @@ def mesh(geobox: GeoBox, crs: str, transform: Affine, middle: float) -> Mesh:
         between = _nodes(geobox, crs, transform, middle, step, step / 2)
         pairs = zip((columns, rows), between, strict=True)
         with np.errstate(invalid="ignore"):  # infinite beyond the edge of a map
+            # Linear interpolation errs most in the middle of a mesh, so only that place is checked.
             errors = [_middles(nodes) - middle[:-1, :-1] for nodes, middle in pairs]
         if np.abs(errors).max() <= EXACT:  # not where any of them is NaN
             return Mesh(columns, rows, step)
@@ -125,11 +126,12 @@ def needed(
     array
         First column and the first after, shape ``(rows, 2)``; the same where no cell is near.
     """
-    found = mesh(geobox, crs, transform, middle)
-    columns, rows = found.columns - corner[1], found.rows - corner[0]
+    cells = mesh(geobox, crs, transform, middle)
+    columns, rows = cells.columns - corner[1], cells.rows - corner[0]
+    # Beyond the edge of a map places are infinite: then the whole window is read.
     if not (np.isfinite(columns).all() and np.isfinite(rows).all()):
         return None
-    cell = max(np.abs(np.diff(nodes, axis=axis)).max() for nodes in (columns, rows) for axis in (0, 1)) / found.step
+    cell = max(np.abs(np.diff(nodes, axis=axis)).max() for nodes in (columns, rows) for axis in (0, 1)) / cells.step
     margin = NEIGHBOURS + math.ceil(cell)
     if margin >= max(shape):  # neighbouring cells lie on either edge of a map of the world
         return None

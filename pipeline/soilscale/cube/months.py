@@ -55,15 +55,17 @@ def read_static(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> di
     dict
         Feature -> array of shape ``(Y, X)``; all NaN where no scene lies.
     """
+    # The first valid scene counts where they overlap, so the latest has to come first.
     ordered = sorted(scenes, key=lambda scene: (scene.start, scene.item), reverse=True)
     with _files(reading, ordered):
         features, wet = _static(reading, ordered, geobox)
-        found = terrain(reading, ordered, geobox) if reading.source.derive else None
+        relief = terrain(reading, ordered, geobox) if reading.source.derive else None
     if reading.source.derive:
         known = feature_names(reading.source)
-        derived = np.full((len(TERRAIN), *geobox.shape), np.nan) if found is None else found[0]
+        derived = np.full((len(TERRAIN), *geobox.shape), np.nan) if relief is None else relief[0]
         named = dict(zip(TERRAIN, derived, strict=True)) | {ANGLE: kernels.aspect(*derived[1:])}
         if wet is not None:
+            # The margin is cut off only here: water from beyond a tile has to reach the cells at its border.
             named[WETNESS] = wetness.index(wet, derived[0], metres_per_cell(geobox.pad(wetness.MARGIN)))
         features |= {name: values for name, values in named.items() if name in known}
     return features
@@ -106,6 +108,7 @@ def read_month(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month:
     """
     source = reading.source
     layers = _layers(reading, scenes, geobox, month)
+    # A slow source may stand for a month that none of its items covers; a least share would leave it no month.
     share = source.least_coverage if kernels.shared_days(*spans(scenes), month).any() else 0.0
     mean = _mean(layers, month, totals=source.aggregate == "sum", least=share * days_of(month))
     if mean is not None and source.aggregate != "mean":
@@ -165,6 +168,7 @@ def completed(
         Least share of the month's days that must be seen.
     """
     dates = _Dates(month, totals=aggregate == "sum")
+    # This also drives `noted`: the layers come once only, and the dates are kept as they pass.
     mean = _mean(dates.noted(layers), month, totals=dates.totals, least=share * days_of(month))
     if mean is None:
         return np.full(tuple(shape), np.nan), np.zeros(tuple(shape), "float32")
@@ -188,20 +192,21 @@ class _Dates:
 
     def noted(self, layers: Iterator[Shown]) -> Iterator[Shown]:
         """Layers as they come, kept; none of more than can be completed."""
-        for start, end, found in layers:
-            if found is not None:
-                values, fraction = found
+        for start, end, shown in layers:
+            if shown is not None:
+                values, fraction = shown
                 values = values / length(start, end) if self.totals else values
                 self._spans.append((start, end))
                 if len(self._spans) <= gaps.DATES:
                     self._layers.append(np.where(fraction > 0, values, np.nan).astype("float32"))
                 else:
                     self._layers.clear()
-            yield start, end, found
+            yield start, end, shown
 
     @property
     def _days(self) -> NDArray[np.float32]:
         """Weights of the dates, which sum to 1."""
+        # The nearest year of a slow source shares no day with the month, and would weigh nothing.
         days = np.array([_shared(start, end, self._month) or 1.0 for start, end in self._spans])
         return (days / days.sum()).astype("float32")
 
@@ -209,10 +214,11 @@ class _Dates:
         """Share of the days whose dates show each place; all of them where there are too many to be completed."""
         if not self._layers:
             return np.ones((), "float32")
-        found = np.zeros(self._layers[0].shape, "float32")
+        seen_share = np.zeros(self._layers[0].shape, "float32")
         for weight, values in zip(self._days, self._layers, strict=True):
-            found += weight * np.isfinite(values)
-        return np.where(found > 1 - SLACK, np.float32(1), found)
+            seen_share += weight * np.isfinite(values)
+        # Weights in single precision sum to a little less than 1, and such a place would count as partly unseen.
+        return np.where(seen_share > 1 - SLACK, np.float32(1), seen_share)
 
     def mean(self, usual: Callable[[np.datetime64, np.datetime64], Floats] | None = None) -> Floats:
         """Mean of the completed dates, weighted by days."""
@@ -235,10 +241,12 @@ def _mean(layers: Iterator[Shown], month: np.datetime64, *, totals: bool, least:
     least
         Days that what is seen of a pixel must cover.
     """
-    there = ((start, end, *found) for start, end, found in layers if found is not None)
+    # A generator: only one date is held at a time, however many a month has.
+    there = ((start, end, *shown) for start, end, shown in layers if shown is not None)
     first = next(there, None)
     if first is None:
         return None
+    # A month of one date is taken as it is, without sums and their rounding.
     second = next(there, None)
     if second is None:
         start, end, values, _ = first
@@ -248,6 +256,7 @@ def _mean(layers: Iterator[Shown], month: np.datetime64, *, totals: bool, least:
     total, weight = np.zeros(first[2].shape), np.zeros(first[3].shape)
     seen = _Seen(month, first[3].shape) if least > 0 else None
     for start, end, values, fraction in chain((first, second), there):
+        # As in `_Dates._days`: the nearest year of a slow source shares no day with the month.
         days = _shared(start, end, month) or 1.0
         accumulate.add(total, weight, values, fraction, days=days, per=length(start, end) if totals else 1.0)
         if seen is not None:
@@ -277,19 +286,21 @@ class _Seen:
         np.maximum(self._until, last, out=self._until, where=fraction > 0)
 
 
-def _named(source: Source, found: Floats | None, geobox: GeoBox) -> dict[str, Floats]:
+def _named(source: Source, month_values: Floats | None, geobox: GeoBox) -> dict[str, Floats]:
     names = feature_names(source) if source.kind == "categorical" else (source.name,)
-    if found is None:
+    if month_values is None:
         return {name: np.full(geobox.shape, np.nan) for name in names}
-    values = found if source.kind == "categorical" else found[None]
+    values = month_values if source.kind == "categorical" else month_values[None]
     return dict(zip(names, values, strict=True))
 
 
 def _layers(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month: np.datetime64) -> Iterator[Shown]:
     """Dates on a grid, in the order of time; those that reach beyond the month are kept for the next."""
+    # By identity: another `Reading` may see files that were replaced meanwhile.
     same = _crossing.reading is reading and _crossing.geobox == geobox
     known = (_crossing.layers if same else None) or {}
     kept: dict[tuple[object, ...], Layer | None] = {}
+    # Set before anything is read, so that a reading that fails leaves no dates of another month behind.
     _crossing.reading, _crossing.geobox, _crossing.layers = reading, geobox, kept
     after = following(month.astype("datetime64[M]")).astype("datetime64[s]")
 
@@ -299,11 +310,11 @@ def _layers(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month: np
 
     dates = list(_dates(scenes))
     with _files(reading, scenes):
-        for date, found in ahead(read, dates, distant=reading.distant(scenes)):
+        for date, shown in ahead(read, dates, distant=reading.distant(scenes)):
             start, end, _ = date
             if end > after:
-                kept[_key(date)] = found
-            yield start, end, found
+                kept[_key(date)] = shown
+            yield start, end, shown
 
 
 def _files(reading: Reading, scenes: Sequence[Scene]) -> AbstractContextManager[None]:
@@ -313,6 +324,7 @@ def _files(reading: Reading, scenes: Sequence[Scene]) -> AbstractContextManager[
 
 def _key(date: Dated) -> tuple[object, ...]:
     start, end, tiles = date
+    # The digest too: an item that was replaced under its id is another date.
     return start, end, *((scene.item, scene.digest, scene.series) for scene in tiles)
 
 

@@ -47,6 +47,8 @@ def lattices(reading: Reading, scenes: Sequence[Scene]) -> list[list[Scene]]:
     data = reading.source.data
     for scene in scenes:
         header = reading.header(scene, data)
+        # By lattice, not by CRS alone: pixels that are shifted by a fraction can only be laid side by side by
+        # warping.
         group = next((group for group in groups if reading.header(group[0], data).shares_grid(header)), None)
         if group is None:
             groups.append([scene])
@@ -90,6 +92,7 @@ def read(reading: Reading, scenes: Sequence[Scene], lattice: Header, geobox: Geo
     bounds = warping.bounds_on(geobox, lattice)
     if bounds is None:
         return None
+    # No memory is taken before `lay` copies it: a tile that no scene meets costs nothing.
     empty = Pixels(np.broadcast_to(np.nan, _shape(bounds, lattice)), lattice, bounds)
     needed = warping.needed(empty, geobox)
     parts = _all_stored(reading, _parts(reading, scenes, lattice, bounds), lattice, needed)
@@ -97,21 +100,21 @@ def read(reading: Reading, scenes: Sequence[Scene], lattice: Header, geobox: Geo
     return None if first is None else Stored(reading, empty, needed, chain([first], parts))
 
 
-def lay(found: Stored) -> Pixels:
+def lay(stored_scenes: Stored) -> Pixels:
     """Scenes side by side, masked and scaled."""
-    lattice, values = found.empty.header, found.empty.values.copy()
-    for turned, scene, common, stored in found.parts:
-        decode = decoder(found.reading, scene, lattice, common, stored)
+    lattice, values = stored_scenes.empty.header, stored_scenes.empty.values.copy()
+    for turned, scene, common, stored in stored_scenes.parts:
+        decode = decoder(stored_scenes.reading, scene, lattice, common, stored)
         here = values[_place(common, turned, lattice)]
-        for part in _bands(here.shape, _within((turned, found.needed), common, lattice)):
+        for part in _bands(here.shape, _within((turned, stored_scenes.needed), common, lattice)):
             np.copyto(here[part], decode(*(each[part] for each in stored)), where=np.isnan(here[part]))
-    return replace(found.empty, values=values)
+    return replace(stored_scenes.empty, values=values)
 
 
 def mosaic(reading: Reading, scenes: Sequence[Scene], lattice: Header, geobox: GeoBox) -> Pixels | None:
     """Read scenes, and lay them side by side; see `read` and `lay`."""
-    found = read(reading, scenes, lattice, geobox)
-    return None if found is None else lay(found)
+    stored_scenes = read(reading, scenes, lattice, geobox)
+    return None if stored_scenes is None else lay(stored_scenes)
 
 
 def _all_stored(
@@ -127,9 +130,9 @@ def _parts(
 ) -> Iterator[tuple[Bounds, Scene, Bounds]]:
     """Bounds, turned as a scene shows the place, the scene, and the part of them that it holds."""
     for scene in scenes:
-        own = reading.header(scene, reading.source.data)
-        for turned in (shifted(bounds, turn) for turn in turns(own)):
-            common = assets.overlap(own.bounds, turned)
+        scene_header = reading.header(scene, reading.source.data)
+        for turned in (shifted(bounds, turn) for turn in turns(scene_header)):
+            common = assets.overlap(scene_header.bounds, turned)
             if common is not None and min(_shape(common, lattice)) > 0:
                 yield turned, scene, common
 
@@ -149,14 +152,16 @@ def _stored(
         whole = min(left), min(bottom), max(right), max(top)
         rows, columns = _shape(whole, lattice)
         count = max(TOGETHER // (rows * columns * len(reading.source.bands)), 1)
-        some, parts = parts[:count], parts[count:]
-        wanted = [(scene, band) for scene, _ in some for band in reading.on(scene, lattice)]
-        whole = whole if len(some) > 1 else some[0][1]
-        dtype = np.result_type(*(reading.header(*one).dtype for one in wanted)).name
-        found = iter(reading.windows(wanted, lattice, whole, dtype=dtype, needed=_within(window, whole, lattice)))
-        for scene, common in some:
+        batch, parts = parts[:count], parts[count:]
+        bands = [(scene, band) for scene, _ in batch for band in reading.on(scene, lattice)]
+        # One scene alone needs no more than its own part, not the bounds of the whole batch.
+        whole = whole if len(batch) > 1 else batch[0][1]
+        # One type for all, or the codes of a wider one would be cut off.
+        dtype = np.result_type(*(reading.header(*scene_band).dtype for scene_band in bands)).name
+        arrays = iter(reading.windows(bands, lattice, whole, dtype=dtype, needed=_within(window, whole, lattice)))
+        for scene, common in batch:
             place = _place(common, whole, lattice)
-            yield scene, common, [next(found)[place] for _ in reading.on(scene, lattice)]
+            yield scene, common, [next(arrays)[place] for _ in reading.on(scene, lattice)]
 
 
 def _within(window: tuple[Bounds, Rows | None], part: Bounds, lattice: Header) -> Rows | None:
@@ -218,8 +223,10 @@ def decoder(
 def _by_code(work: Callable[[NDArray[Any]], NDArray[Any]], stored: NDArray[Any]) -> Callable[..., NDArray[Any]]:
     """Function of stored values, worked out once for each code if there are fewer codes than values."""
     kind = stored.dtype
+    # A table of more codes than there are values would cost more than it saves.
     if kind.kind not in "iu" or stored.size <= 2 ** (8 * kind.itemsize):
         return work
+    # Seen as unsigned, negative codes index the second half of the table.
     unsigned = np.dtype(f"u{kind.itemsize}")
     table = work(np.arange(2 ** (8 * kind.itemsize), dtype=unsigned).view(kind))
     return lambda codes: table[codes.view(unsigned)]
@@ -227,20 +234,22 @@ def _by_code(work: Callable[[NDArray[Any]], NDArray[Any]], stored: NDArray[Any])
 
 def _flags_elsewhere(reading: Reading, band: Band, scene: Scene, lattice: Header, bounds: Bounds) -> Floats:
     """Flags of a quality band on another lattice, laid on this one by its nearest pixel."""
-    own = reading.header(scene, band)
+    flag_header = reading.header(scene, band)
     width, height = lattice.pixel
     shape = _shape(bounds, lattice)
     geobox = GeoBox(shape, Affine(width, 0, bounds[0], 0, -height, bounds[3]), lattice.wkt)
-    inner = warping.bounds_on(geobox, own)
+    inner = warping.bounds_on(geobox, flag_header)
     if inner is None:
         return np.full(shape, np.nan)
-    stored = reading.windows([(scene, band)], own, inner)[0]
-    return warping.interpolate(Pixels(stored, own, inner), geobox, "nearest")
+    stored = reading.windows([(scene, band)], flag_header, inner)[0]
+    # Nearest only: a mean of two bit patterns is a third one that means something else.
+    return warping.interpolate(Pixels(stored, flag_header, inner), geobox, "nearest")
 
 
 def _accepted(rules: Sequence[QualityRule], flags: Floats) -> NDArray[np.bool_]:
     """Pixels that all rules of a quality band accept."""
     accepted = np.isfinite(flags)
+    # NaN has no integer; what it becomes differs from processor to processor.
     codes = np.where(accepted, flags, 0).astype("int64")
     for rule in rules:
         first, last = rule.bits

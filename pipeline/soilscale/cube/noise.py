@@ -51,13 +51,13 @@ def variogram(values: Floats) -> NDArray[np.float64]:
     values
         Shape ``(Y, X)``, NaN where missing.
     """
-    found = np.full(len(LAGS), np.nan)
+    halves = np.full(len(LAGS), np.nan)
     for place, lag in enumerate(LAGS):
         apart = np.concatenate([(values[lag:] - values[:-lag]).ravel(), (values[:, lag:] - values[:, :-lag]).ravel()])
         known = apart[np.isfinite(apart)].astype("float64")
         if known.size:
-            found[place] = (known**2).mean() / 2
-    return found
+            halves[place] = (known**2).mean() / 2
+    return halves
 
 
 def estimate(variograms: Iterable[NDArray[np.float64]]) -> Noise:
@@ -67,6 +67,7 @@ def estimate(variograms: Iterable[NDArray[np.float64]]) -> Noise:
         return Noise()
     near, middle, far = np.median(rows, axis=0)
     rise = max(middle - near, 0.0)
+    # The ratio of the two rises is 2 to the power, since each lag is twice the one before.
     steepness = np.clip((far - middle) / rise if rise else 0.0, *(2.0**power for power in POWERS))
     scale = rise / (steepness - 1)
     variance = near - scale
@@ -78,6 +79,7 @@ def of_texture(values: Floats, variance: float) -> Noise:
     near, middle, _ = variogram(values)
     if not (variance > LEAST * near and np.isfinite(middle)):
         return Noise()
+    # Noise as large as the whole variogram leaves nothing for the texture, and its power would have no logarithm.
     floor = LEAST * variance
     real = max(near - variance, floor), max(middle - variance, floor)
     return Noise(variance, real[0], float(np.clip(np.log2(real[1] / real[0]), *POWERS)))
@@ -93,6 +95,7 @@ def stencil(noise: Noise) -> NDArray[np.float32]:
     system[count, count] = 0
     system[:count, :count] = noise.variance * np.eye(count) - noise.scale * apart**noise.power
     right = np.append(-noise.scale * np.hypot(down, across) ** noise.power, 1.0)
+    # Scaled to 1: squares of small units, as of m3 m-3, would leave the system badly conditioned.
     size = max(noise.variance, noise.scale)
     system[:count, :count] /= size
     right[:count] /= size

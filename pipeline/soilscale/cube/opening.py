@@ -49,6 +49,7 @@ class Shelf:
 
     def take(self, path: str) -> rasterio.DatasetReader | None:
         """File for one thread to read from, if it is kept."""
+        # Taken out, not looked up: GDAL's files must not be read by two threads at once.
         with self._lock:
             return None if self.files is None else self.files.pop(path, None)
 
@@ -138,6 +139,7 @@ def opened(href: str, read: Callable[[rasterio.DatasetReader], T], overview: int
     try:
         return attempt({})
     except (RasterioError, CRSError) as error:
+        # Local files are not tried again: what they lack does not come by waiting.
         if not path.startswith("/vsi"):
             raise explain(error, href) from error
         failure = error
@@ -147,17 +149,22 @@ def opened(href: str, read: Callable[[rasterio.DatasetReader], T], overview: int
             return attempt(FRESH)
         except (RasterioError, CRSError) as error:
             failure = error
-    told = explain(failure, href)
-    if isinstance(told, DataError) and storage.answers(href) and ABSENT.search(str(told)):
-        told = ServiceError(f"{told.args[0]}, but its store says that it is there; run the same command again")
-    raise told from failure
+    explained = explain(failure, href)
+    if isinstance(explained, DataError) and storage.answers(href) and ABSENT.search(str(explained)):
+        explained = ServiceError(
+            f"{explained.args[0]}, but its store says that it is there; run the same command again"
+        )
+    raise explained from failure
 
 
 def explain(error: BaseException, href: str) -> SoilscaleError:
     """Failure to read an asset: `ServiceError` where a rerun may mend it, else `DataError`."""
     shown = href.partition("?")[0]
+    # Signatures in addresses are secrets, and must not reach a log.
     text = _reason(error).replace(storage.gdal_path(href), shown).replace(href, shown)
+    # A name such as `timeout_404.tif` must not decide which kind of failure it is.
     reason = text.replace(shown, "")
+    # An expired signature looks like refused access, but a rerun mends it and new credentials do not.
     if CREDENTIALS.search(reason) and storage.has_expired(href):
         return ServiceError(f"the signature of {shown} has expired: run the same command again, which signs it anew")
     if CREDENTIALS.search(reason):

@@ -84,6 +84,7 @@ def choose_overview(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -
             average = _is_average(href, header, factor, geobox)
         except DataError:
             continue
+        # A window too smooth to tell decides nothing; the next scene may show it.
         known = known or Choice(1, scene.digest)
         if average is not None:
             return Choice(factor if average else 1, scene.digest)
@@ -104,6 +105,7 @@ def _codes_are_the_file_s(reading: Reading, scene: Scene, header: Header) -> boo
 def _is_average(href: str, header: Header, factor: int, geobox: GeoBox) -> bool | None:
     """Whether an overview is the mean of the pixels below it; None if what was looked at is too smooth to show it."""
     named = opening.opened(href, lambda file: file.tags(ns="IMAGE_STRUCTURE").get(NAMED))
+    # What the file says of itself saves reading windows, and is right in smooth terrain too.
     if named:
         return str(named).upper() == "AVERAGE"
     reduced = assets.reduced(header, href, factor)
@@ -145,6 +147,7 @@ def _compare(href: str, header: Header, reduced: Header, corner: tuple[int, int]
         for start, side, ratio, first, last in zip(corner, sides, ratios, starts, stops, strict=True)
     )
     mean = rows @ below @ columns.T
+    # The difference of squares may fall below 0 by rounding, where pixels are all alike.
     spread = np.sqrt(np.maximum(rows @ below**2 @ columns.T - mean**2, 0))
     whole = np.isfinite(mean) & np.isfinite(above)
     if not whole.any() or (typical := float(np.sqrt((spread[whole] ** 2).mean()))) <= _least(header):
@@ -170,8 +173,8 @@ def _read(href: str, header: Header, overview: int | None, window: Window) -> ND
         values = file.read(header.band, window=window, masked=True)
         return np.asarray(values.astype("float64").filled(np.nan))
 
-    found = opening.opened(href, read, overview)
-    return found[::-1] if header.flipped else found
+    stored = opening.opened(href, read, overview)
+    return stored[::-1] if header.flipped else stored
 
 
 def _weights(start: int, count: int, ratio: float, first: int, size: int) -> NDArray[np.float64]:
@@ -180,5 +183,5 @@ def _weights(start: int, count: int, ratio: float, first: int, size: int) -> NDA
     pixels = np.arange(size)
     shared = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
     shares = np.clip(shared, 0, None)
-    found: NDArray[np.float64] = shares / shares.sum(axis=1, keepdims=True)
-    return found
+    weights: NDArray[np.float64] = shares / shares.sum(axis=1, keepdims=True)
+    return weights

@@ -32,6 +32,7 @@ class _Own(threading.local):
 
 
 _own = _Own()
+# Threads do not survive a fork: a child that used the pools of its parent would wait forever.
 os.register_at_fork(after_in_child=_own.__dict__.clear)
 
 
@@ -58,7 +59,7 @@ def side_by_side(work: Callable[[J], R], jobs: Sequence[J]) -> list[R]:
     Exception
         What the first job that fails raises.
     """
-    return [found for _, found in _in_order(fetchers(), work, jobs)]
+    return [result for _, result in _in_order(fetchers(), work, jobs)]
 
 
 def spread(pool: ThreadPoolExecutor, here: Callable[[J], R], there: Callable[[J], R], jobs: Sequence[J]) -> Iterator[R]:
@@ -74,9 +75,11 @@ def spread(pool: ThreadPoolExecutor, here: Callable[[J], R], there: Callable[[J]
     waiting = [(job, pool.submit(there, job)) for job in jobs[1:]]
     try:
         yield from map(here, jobs[:1])
-        yield from (here(job) if found.cancel() else found.result() for job, found in waiting)
+        # To wait instead could lock: all threads of the pool may be waiting for jobs that none of them has begun.
+        yield from (here(job) if future.cancel() else future.result() for job, future in waiting)
     finally:
-        wait([found for _, found in waiting if not found.cancel()])
+        # Nothing may still read when the caller closes the files.
+        wait([future for _, future in waiting if not future.cancel()])
 
 
 def ahead(work: Callable[[J], R], jobs: Sequence[J], *, distant: bool) -> Iterator[tuple[J, R]]:
@@ -104,10 +107,11 @@ def next_ahead(work: Callable[[J], R], jobs: Sequence[J], *, distant: bool) -> I
     under_way = _readers().submit(work, jobs[0])
     try:
         for number, job in enumerate(jobs):
-            found = under_way.result()
+            result = under_way.result()
+            # Handed in before the yield, so that it is read while the caller works on this one.
             if number + 1 < len(jobs):
                 under_way = _readers().submit(work, jobs[number + 1])
-            yield job, found
+            yield job, result
     finally:
         wait([under_way] if not under_way.cancel() else [])
 
@@ -130,10 +134,10 @@ def _in_order(pool: ThreadPoolExecutor, work: Callable[[J], R], jobs: Sequence[J
         for job in jobs:
             waiting.append((job, pool.submit(work, job)))
             if len(waiting) == READERS:
-                first, found = waiting.popleft()
-                yield first, found.result()
+                first, future = waiting.popleft()
+                yield first, future.result()
         while waiting:
-            first, found = waiting.popleft()
-            yield first, found.result()
+            first, future = waiting.popleft()
+            yield first, future.result()
     finally:
-        wait([found for _, found in waiting if not found.cancel()])
+        wait([future for _, future in waiting if not future.cancel()])

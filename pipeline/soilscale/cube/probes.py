@@ -77,16 +77,16 @@ def _causes(stored: NDArray[Any], values: NDArray[np.floating], decoding: Decodi
     """Share of a window that each cause takes away, the first that does; none that takes nothing."""
     left = np.isnan(values)
     low, high = decoding.valid_range or (-math.inf, math.inf)
-    found = {}
+    shares = {}
     for cause, where in (
         ("mask", ~np.isfinite(stored)),
         ("fill", is_fill(stored, decoding.fills)),
         ("range", (stored < low) | (stored > high)),
         ("quality", left),
     ):
-        found[cause] = float((left & where).mean())
+        shares[cause] = float((left & where).mean())
         left &= ~where
-    return {cause: share for cause, share in found.items() if share}
+    return {cause: share for cause, share in shares.items() if share}
 
 
 def file_unit(reading: Reading, scene: Scene) -> str | None:
@@ -96,9 +96,9 @@ def file_unit(reading: Reading, scene: Scene) -> str | None:
 
 def crs_name(header: Header) -> str:
     """Name of a file's CRS that has no code; that of its projection where it has no name either."""
-    found = CRS.from_wkt(header.wkt)
-    operation = found.coordinate_operation
-    return str(operation.method_name if found.name == "unknown" and operation else found.name)
+    crs = CRS.from_wkt(header.wkt)
+    operation = crs.coordinate_operation
+    return str(operation.method_name if crs.name == "unknown" and operation else crs.name)
 
 
 def _window(header: Header, place: Place) -> Bounds:
@@ -108,6 +108,7 @@ def _window(header: Header, place: Place) -> Bounds:
     width, height = header.pixel
     if not (math.isfinite(x) and math.isfinite(y)):
         x, y = (left + right) / 2, (bottom + top) / 2
+    # A file of 0..360 shows a place west of Greenwich in its eastern half.
     x = min((x + turn for turn in turns(header)), key=lambda turned: abs(turned - (left + right) / 2))
     rows, columns = header.shape
     first = [

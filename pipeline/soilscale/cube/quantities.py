@@ -56,10 +56,10 @@ def cube_unit(source: Source, stated: Iterable[str]) -> str:
     return _monthly(source, text)
 
 
-def _leads(text: str, wanted: str) -> bool:
+def _leads(text: str, target_unit: str) -> bool:
     """Whether a unit can be converted to another."""
     try:
-        units.linear(text, wanted)
+        units.linear(text, target_unit)
     except UnitError:
         return False
     return True
@@ -86,14 +86,17 @@ def _monthly(source: Source, text: str) -> str:
 
 def _fitting(source: Source, unit: str) -> str:
     """Configured unit, if the source can be used in it."""
-    wanted = "m3 m-3" if source.role == "target" else "m" if source.derive else None
-    if wanted is not None and _leads(unit, wanted) and units.linear(unit, wanted) == Linear():
-        return wanted
-    if wanted is not None:
-        need = "soil moisture is mapped in m3 m-3" if wanted == "m3 m-3" else f"{', '.join(source.derive)} need metres"
+    required = "m3 m-3" if source.role == "target" else "m" if source.derive else None
+    # Only another name of the same unit: configured values are taken as they are, without a factor.
+    if required is not None and _leads(unit, required) and units.linear(unit, required) == Linear():
+        return required
+    if required is not None:
+        need = (
+            "soil moisture is mapped in m3 m-3" if required == "m3 m-3" else f"{', '.join(source.derive)} need metres"
+        )
         raise ConfigurationError(
             f"sources.{source.name}.unit: got {source.unit!r}, but {need}; leave unit out, and what items or files "
-            f"state is converted, or write unit: {wanted} and the scale that leads to it"
+            f"state is converted, or write unit: {required} and the scale that leads to it"
         )
     if source.aggregate != "mean" and unit.endswith(RATES):
         raise ConfigurationError(
@@ -130,15 +133,18 @@ def conversion(stated: str, unit: str, aggregate: Aggregate, interval: Interval)
         return _mean(stated, unit, total, float(days), (month, year))
     daily = _try(stated, f"{total} day-1", month, year)
     if daily is None:
-        found = units.linear(stated, total)
-        return found if aggregate == "sum" else Linear(found.factor / float(days), 0.0)
+        factor_of_total = units.linear(stated, total)
+        return factor_of_total if aggregate == "sum" else Linear(factor_of_total.factor / float(days), 0.0)
     if aggregate == "rate":
         return daily
     period = units.period(stated)
+    # The unit is a rate, such as mm day-1: the composite's total is the rate times its days.
     if period is None:
         return Linear(daily.factor * float(days), 0.0)
+    # Multiplied all the same, a total of 8 days in an item of a month would be wrong by a factor of 4 without a word.
     if not NOMINAL[0] < days / period < NOMINAL[1]:
         raise UnitError(f"a total of {period:g} days, as {stated!r} states, is not one of the item's {days:g} days")
+    # The true length of the month or year, not the mean one by which units convert.
     length = month if period == units.MONTH else year if period == units.YEAR else period
     return Linear(daily.factor * length, 0.0)
 
@@ -157,9 +163,9 @@ def _mean(stated: str, unit: str, total: str, days: float, calendar: tuple[float
         return there
 
 
-def _try(stated: str, wanted: str, month: float, year: float) -> Linear | None:
+def _try(stated: str, target_unit: str, month: float, year: float) -> Linear | None:
     try:
-        return units.linear(stated, wanted, month=month, year=year)
+        return units.linear(stated, target_unit, month=month, year=year)
     except UnitError:
         return None
 

@@ -59,17 +59,19 @@ class Reading:
             placement = scene.placements.get(asset)
             href = self.sign(scene.hrefs[asset])
             number = self.source.band if band == self.source.data else 1
-            found = assets.header(href, number, placement, self._within(scene, band))
-            _check_place(scene, found)
-            if found.layer is None and (mask := self._mask(scene, asset, href)):
-                found = replace(found, mask=mask, masked=True, dtype="float64")
-            place = Georeference(found.crs, found.transform)
-            elsewhere = georeference.apart(place, found.shape, placement)
+            file_header = assets.header(href, number, placement, self._within(scene, band))
+            # Before anything else: a file in the wrong place would be read as one without pixels there.
+            _check_place(scene, file_header)
+            # Beside a remote file GDAL is told not to look: every name that it tries would be a request.
+            if file_header.layer is None and (mask := self._mask(scene, asset, href)):
+                file_header = replace(file_header, mask=mask, masked=True, dtype="float64")
+            place = Georeference(file_header.crs, file_header.transform)
+            elsewhere = georeference.apart(place, file_header.shape, placement)
             if elsewhere is not None:
-                self._note(_apart(self.source.name, scene.item, elsewhere, found))
-            if band == self.source.data and scene.reduction > 1 and found.layer is None:
-                found = assets.reduced(found, href, scene.reduction)
-            self._headers[key] = found
+                self._note(_apart(self.source.name, scene.item, elsewhere, file_header))
+            if band == self.source.data and scene.reduction > 1 and file_header.layer is None:
+                file_header = assets.reduced(file_header, href, scene.reduction)
+            self._headers[key] = file_header
         return self._headers[key]
 
     def _asset(self, scene: Scene, band: Band) -> str:
@@ -117,6 +119,7 @@ class Reading:
         DataError
             If what the item and the file state cannot both hold, or does not lead to the unit of the cube.
         """
+        # Some catalogs give one id to items of several tiles, whose files may decode differently.
         key = scene.item, scene.hrefs[self.source.asset]
         if key not in self._decodings:
             stated = {
@@ -124,12 +127,12 @@ class Reading:
                 "file": Statement.of_file(self.header(scene, self.source.data), self.source),
             }
             unit = None if self.source.kind == "categorical" else self.unit or self.source.unit
-            found, problems = resolve(self.source, unit, scene.item, stated, (scene.start, scene.end))
+            resolved, problems = resolve(self.source, unit, scene.item, stated, (scene.start, scene.end))
             for problem in problems:
                 if problem.grave:
                     raise DataError(str(problem))
                 self._note(problem)
-            self._decodings[key] = found
+            self._decodings[key] = resolved
         return self._decodings[key]
 
     def _note(self, problem: Contradiction) -> None:
@@ -163,19 +166,22 @@ class Reading:
             As `header`, for the data; whether the flags are needed is seen then only.
         """
 
-        def fetch(one: tuple[Scene, Band]) -> None:
-            with suppress(SoilscaleError) if one[1] != self.source.data else nullcontext():
-                self.header(*one)
+        def fetch(scene_band: tuple[Scene, Band]) -> None:
+            # Flags may turn out not to be needed; if they are, the error comes again when they are read.
+            with suppress(SoilscaleError) if scene_band[1] != self.source.data else nullcontext():
+                self.header(*scene_band)
 
         if self.distant(scenes):
-            wanted = [(scene, band) for scene in scenes for band in self.source.bands]
-            side_by_side(fetch, [one for one in wanted if (one[0].item, one[1]) not in self._headers])
+            bands = [(scene, band) for scene in scenes for band in self.source.bands]
+            side_by_side(
+                fetch, [scene_band for scene_band in bands if (scene_band[0].item, scene_band[1]) not in self._headers]
+            )
 
     def windows(
-        self, wanted: Sequence[tuple[Scene, Band]], lattice: Header, bounds: Bounds, **how: Any
+        self, bands: Sequence[tuple[Scene, Band]], lattice: Header, bounds: Bounds, **how: Any
     ) -> list[NDArray[Any]]:
         """Stored values of bands of scenes on one lattice, an array for each; see `windows.windows`."""
-        files = [(self.sign(scene.hrefs[self._asset(scene, band)]), self.header(scene, band)) for scene, band in wanted]
+        files = [(self.sign(scene.hrefs[self._asset(scene, band)]), self.header(scene, band)) for scene, band in bands]
         return windows.windows(files, lattice, bounds, **how)
 
     def distant(self, scenes: Sequence[Scene]) -> bool:

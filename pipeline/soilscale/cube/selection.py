@@ -39,6 +39,7 @@ def select(scenes: Sequence[Scene], month: np.datetime64, least: float = 0.0) ->
         Share of its days that scenes must cover, all places taken together; none counts if they cover less.
     """
     starts, ends = spans(scenes)
+    # An item that only touches the month at midnight shares no days with it.
     shared = kernels.shared_days(starts, ends, month) > 0
     if not shared.any() and len(scenes) and np.median(ends - starts) >= SLOW:
         middle = month.astype("datetime64[M]").astype("datetime64[s]") + np.timedelta64(15, "D")
@@ -61,6 +62,7 @@ def covered_days(scenes: Sequence[Scene], month: np.datetime64) -> float:
     starts, ends = spans(scenes)
     order = np.argsort(starts, kind="stable")
     starts, ends = np.maximum(starts[order], first), np.minimum(ends[order], _after(month))
+    # The running maximum: a long interval may reach beyond several that start after it.
     before = np.concatenate([[first], np.maximum.accumulate(ends)[:-1]]) if len(ends) else ends
     seconds = (ends - np.maximum(starts, before)).astype("int64")
     return float(np.maximum(seconds, 0).sum()) / SECONDS_PER_DAY
@@ -98,6 +100,7 @@ def _of_one_length(scenes: list[Scene], month: np.datetime64) -> list[Scene]:
     for index in np.flatnonzero(lengths >= LONGER * lengths.min()):
         rivals = (starts < ends[index]) & (ends > starts[index]) & (lengths * LONGER <= lengths[index])
         rivals &= (platforms == platforms[index]) | (platforms == "") | (platforms[index] == "")
+        # The longest up to a month wins, but one longer than a month gives way to what lies within it.
         if lengths[index] <= MONTH.astype("timedelta64[s]").astype("int64"):
             gone |= rivals & covers(areas[index], areas)
         else:

@@ -46,21 +46,22 @@ class Input:
     unit: str
 
 
-def fillable(given: Input) -> bool:
+def fillable(predictor: Input) -> bool:
     """Whether the gaps of a source can be filled by levels and annual cycles: a predictor's that changes in time."""
-    source = given.source
-    changes = source.role == "predictor" and source.kind == "continuous" and not given.static
+    source = predictor.source
+    # Classes have no level and no annual cycle, and a static source has no gaps in time.
+    changes = source.role == "predictor" and source.kind == "continuous" and not predictor.static
     return changes and not source.derive and source.derivation is None
 
 
 def features(inputs: Sequence[Input]) -> dict[str, Input]:
     """Every feature of the predictors, lags included, and the input it comes from."""
     return {
-        lagged(name, lag): given
-        for given in inputs
-        if given.source.role == "predictor"
-        for lag in (0, *given.source.lags)
-        for name in feature_names(given.source)
+        lagged(name, lag): entry
+        for entry in inputs
+        if entry.source.role == "predictor"
+        for lag in (0, *entry.source.lags)
+        for name in feature_names(entry.source)
     }
 
 
@@ -69,28 +70,28 @@ def groups(inputs: Sequence[Input]) -> dict[str, str]:
 
     See `factor` for what that is.
     """
-    found: dict[str, str] = {}
-    for given in inputs:
-        if given.source.role == "predictor":
-            for bare in feature_names(given.source):
-                group = given.source.group or factor(given.source, bare)
-                found |= {lagged(bare, lag): group for lag in (0, *given.source.lags)}
-    return found
+    by_feature: dict[str, str] = {}
+    for entry in inputs:
+        if entry.source.role == "predictor":
+            for bare in feature_names(entry.source):
+                group = entry.source.group or factor(entry.source, bare)
+                by_feature |= {lagged(bare, lag): group for lag in (0, *entry.source.lags)}
+    return by_feature
 
 
 def fractions(inputs: Sequence[Input]) -> dict[str, Input]:
     """Names of the valid shares: one for each predictor and lag."""
     return {
-        lagged(given.source.name, lag): given
-        for given in inputs
-        if given.source.role == "predictor"
-        for lag in (0, *given.source.lags)
+        lagged(entry.source.name, lag): entry
+        for entry in inputs
+        if entry.source.role == "predictor"
+        for lag in (0, *entry.source.lags)
     }
 
 
 def feature_units(inputs: Sequence[Input]) -> dict[str, str]:
     """Unit of every feature of the models."""
-    return {name: _unit(name, given) for name, given in features(inputs).items()}
+    return {name: _unit(name, entry) for name, entry in features(inputs).items()}
 
 
 def template(inputs: Sequence[Input], grid: Grid, months: Months, *, filled: bool = False) -> dict[str, xr.Dataset]:
@@ -112,13 +113,13 @@ def template(inputs: Sequence[Input], grid: Grid, months: Months, *, filled: boo
     dict
         Group -> dataset. Chunks of fine groups are one month by one tile, the others' `TOGETHER` months of the area.
     """
-    target = next(given for given in inputs if given.source.role == "target")
+    target = next(entry for entry in inputs if entry.source.role == "target")
     known = features(inputs)
-    static = {name: given.static for name, given in known.items()}
-    attrs = {name: _attrs(name, given) for name, given in known.items()}
-    parts = {given.source.name: given for given in inputs if given.source.role == "part"}
+    static = {name: entry.static for name, entry in known.items()}
+    attrs = {name: _attrs(name, entry) for name, entry in known.items()}
+    parts = {entry.source.name: entry for entry in inputs if entry.source.role == "part"}
     coarse = static | dict.fromkeys((*parts, target.source.name, schema.VALID_FRACTION), False)
-    part_attrs = {name: _attrs(name, given) | {schema.ROLE: schema.PART} for name, given in parts.items()}
+    part_attrs = {name: _attrs(name, entry) | {schema.ROLE: schema.PART} for name, entry in parts.items()}
     coarse_attrs = (
         attrs
         | part_attrs
@@ -127,16 +128,16 @@ def template(inputs: Sequence[Input], grid: Grid, months: Months, *, filled: boo
             schema.VALID_FRACTION: {"long_name": "smallest valid share of any predictor in the cell", "units": "1"},
         }
     )
-    shares = {name: given.static for name, given in fractions(inputs).items()}
+    shares = {name: entry.static for name, entry in fractions(inputs).items()}
     share_attrs = {name: {"long_name": f"valid share of {name} in the cell", "units": "1"} for name in shares}
-    found = {
+    datasets = {
         FINE: _dataset(grid, FINE, months, static, attrs),
         COARSE: _dataset(grid, COARSE, months, coarse, coarse_attrs),
         FRACTION: _dataset(grid, COARSE, months, shares, share_attrs),
     }
-    if memory := {given.source.name: attrs[given.source.name] for given in inputs if given.source.memory}:
-        found[EARLIER] = _dataset(grid, FINE, _with_earlier(months), dict.fromkeys(memory, False), memory)
-    return found | (_of_gaps(inputs, grid, months) if filled else {})
+    if memory := {entry.source.name: attrs[entry.source.name] for entry in inputs if entry.source.memory}:
+        datasets[EARLIER] = _dataset(grid, FINE, _with_earlier(months), dict.fromkeys(memory, False), memory)
+    return datasets | (_of_gaps(inputs, grid, months) if filled else {})
 
 
 def _with_earlier(months: Months) -> Months:
@@ -145,11 +146,11 @@ def _with_earlier(months: Months) -> Months:
 
 def _of_gaps(inputs: Sequence[Input], grid: Grid, months: Months) -> dict[str, xr.Dataset]:
     """Datasets of the groups by which gaps are filled."""
-    sources = [given for given in inputs if fillable(given)]
-    names = [given.source.name for given in sources]
+    sources = [entry for entry in inputs if fillable(entry)]
+    names = [entry.source.name for entry in sources]
     waves = [f"{name}_{part}" for name in names for part in HARMONICS]
-    flags = [name for name, given in fractions(inputs).items() if fillable(given)]
-    attrs = {given.source.name: _attrs(given.source.name, given) for given in sources}
+    flags = [name for name, entry in fractions(inputs).items() if fillable(entry)]
+    attrs = {entry.source.name: _attrs(entry.source.name, entry) for entry in sources}
     wave_attrs = {
         f"{name}_{part}": {"long_name": f"{part} of the annual cycle of {name}", "units": attrs[name]["units"]}
         for name in names
@@ -165,19 +166,19 @@ def _of_gaps(inputs: Sequence[Input], grid: Grid, months: Months) -> dict[str, x
     }
 
 
-def _attrs(name: str, given: Input) -> dict[str, str]:
-    source = given.source
-    told = {"long_name": name.replace("_", " "), "units": _unit(name, given)}
-    if not given.static:
-        told["cell_methods"] = "area: mean time: mean" if source.aggregate == "mean" else "area: mean time: sum"
-    told["soilscale_source"] = source.name
-    return told if source.on_coarse else told | {"soilscale_group": groups([given])[name]}
+def _attrs(name: str, entry: Input) -> dict[str, str]:
+    source = entry.source
+    attributes = {"long_name": name.replace("_", " "), "units": _unit(name, entry)}
+    if not entry.static:
+        attributes["cell_methods"] = "area: mean time: mean" if source.aggregate == "mean" else "area: mean time: sum"
+    attributes["soilscale_source"] = source.name
+    return attributes if source.on_coarse else attributes | {"soilscale_group": groups([entry])[name]}
 
 
-def _unit(name: str, given: Input) -> str:
-    source = given.source
+def _unit(name: str, entry: Input) -> str:
+    source = entry.source
     bare = next(bare for bare in feature_names(source) for lag in (0, *source.lags) if lagged(bare, lag) == name)
-    return units(source, given.unit)[bare]
+    return units(source, entry.unit)[bare]
 
 
 def _dataset(
@@ -192,6 +193,7 @@ def _dataset(
 
     geobox = grid.fine if scale == FINE else grid.coarse
     rows, columns = geobox.shape
+    # A unit writes one month of a tile; a chunk of more would be shared by two writers.
     together, space = (1, schema.chunks(grid, FINE)) if scale == FINE else (TOGETHER, (rows, columns))
     variables = {}
     for name, constant in static.items():
@@ -199,9 +201,10 @@ def _dataset(
         chunks = space if constant else (together, *space)
         dims = schema.DIMS[1:] if constant else schema.DIMS
         values = da.full(shape, empty, dtype=empty.dtype, chunks=chunks)
-        told = dict(attrs[name]) | {"grid_mapping": schema.SPATIAL_REF}
+        attributes = dict(attrs[name]) | {"grid_mapping": schema.SPATIAL_REF}
+        # Nothing of an integer group is missing: 0 means that nothing is filled.
         encoding = {"chunks": chunks} | ({"_FillValue": empty} if empty.dtype.kind == "f" else {})
-        variables[name] = xr.Variable(dims, values, told, encoding)
+        variables[name] = xr.Variable(dims, values, attributes, encoding)
     coords = schema.coordinates(geobox, months)
     bounds = schema.time_bounds(months, months + np.timedelta64(1, "M"))
     return xr.Dataset(variables, coords | {"time_bounds": bounds}, {"Conventions": schema.CONVENTIONS})

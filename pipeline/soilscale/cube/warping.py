@@ -50,18 +50,20 @@ class Pixels:
 
 def bounds_on(geobox: GeoBox, lattice: Header) -> Bounds | None:
     """Bounds of a grid on a file's lattice, grown to whole pixels and a margin; None if they cannot be expressed."""
-    found = _bounds_in(geobox, lattice.wkt, lattice.middle)
-    return None if found is None else assets.snap(lattice, found)
+    bounds = _bounds_in(geobox, lattice.wkt, lattice.middle)
+    return None if bounds is None else assets.snap(lattice, bounds)
 
 
 @lru_cache(maxsize=1024)
 def _bounds_in(geobox: GeoBox, crs: str, middle: float) -> Bounds | None:
     """Bounds in the CRS of a file of all that lies within a grid; remembered, since a tile lies where it did before."""
     left, bottom, right, top = geobox.boundingbox.bbox
+    # Sides bend in another CRS, so the corners alone would cut off part of the area.
     x, y = np.meshgrid(np.linspace(left, right, MESH), np.linspace(bottom, top, MESH))
-    found = np.stack(to_file(geobox, crs, middle, x, y)).reshape(2, -1)
-    found = found[:, np.isfinite(found).all(axis=0)]
-    return (*found.min(axis=1).tolist(), *found.max(axis=1).tolist()) if found.size else None
+    places = np.stack(to_file(geobox, crs, middle, x, y)).reshape(2, -1)
+    # A grid may reach beyond the edge of a map, where places are infinite; what lies on it still counts.
+    places = places[:, np.isfinite(places).all(axis=0)]
+    return (*places.min(axis=1).tolist(), *places.max(axis=1).tolist()) if places.size else None
 
 
 def pixels_per_cell(geobox: GeoBox, lattice: Header) -> float:
@@ -70,8 +72,8 @@ def pixels_per_cell(geobox: GeoBox, lattice: Header) -> float:
     # Both ways along each axis: one of them may leap over the edge of a map of the world.
     steps = np.array([(0, 1, -1, 0, 0), (0, 0, 0, 1, -1)])
     x, y = on_ground(geobox.transform, steps[0] + columns / 2, steps[1] + rows / 2)
-    found = np.stack(to_file(geobox, lattice.wkt, lattice.middle, x, y))
-    away = np.hypot(*((found[:, 1:] - found[:, :1]) / np.array(lattice.pixel)[:, None])).reshape(2, 2)
+    places = np.stack(to_file(geobox, lattice.wkt, lattice.middle, x, y))
+    away = np.hypot(*((places[:, 1:] - places[:, :1]) / np.array(lattice.pixel)[:, None])).reshape(2, 2)
     longest = float(away.min(axis=1).max())
     return longest if np.isfinite(longest) else 1.0
 
@@ -118,6 +120,7 @@ def class_shares(pixels: Pixels, geobox: GeoBox, classes: tuple[int, ...]) -> La
     """Share of each class in the valid area of each cell, shape ``(classes, Y, X)``."""
     from soilscale.cube import areas
 
+    # Pixels of a class that is not asked for stay valid, so that shares are of all that is seen.
     layer = np.full(pixels.values.shape, -1, "int16")
     for number, code in enumerate(classes):
         layer[pixels.values == code] = number
@@ -133,5 +136,7 @@ def _corners(pixels: Pixels, geobox: GeoBox) -> tuple[Floats, Floats]:
     x, y = to_file(geobox, pixels.header.wkt, pixels.header.middle, x, y)
     corners = np.stack(on_ground(~pixels.transform, x, y))
     near = np.round(corners)
+    # Rounding would else cut slivers off whole pixels, and cells on the file's own lattice would be mixed from
+    # several.
     column, row = np.where(np.abs(corners - near) < ALIGNED, near, corners)
     return column, row

@@ -46,17 +46,20 @@ def index(elevation: Floats, slope: Floats, steps: Floats) -> Floats:
     shares = _shares(elevation, steps)
     upstream = np.ones(elevation.shape)
     for _ in range(STEPS):
+        # Every cell starts with its own area in each step: so after n steps it holds what lies within n cells
+        # upstream.
         into = np.ones(elevation.shape)
         for way, share in zip(AROUND, shares, strict=True):
             here, there = _pair(elevation.shape, way)
             into[there] += (upstream * share)[here]
+        # A new array: added in place, water would run on within a step, in an order that hangs on the tile.
         upstream = into
     inner = slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN)
     (east_column, east_row), (north_column, north_row) = steps[(..., *inner)]
     side = np.sqrt(np.abs(east_column * north_row - east_row * north_column))
     tangent = np.maximum(np.tan(np.radians(slope)), FLATTEST)
-    found: Floats = np.log(upstream[inner] * side / tangent)
-    return np.where(np.isfinite(elevation[inner]), found, np.nan)
+    wetness: Floats = np.log(upstream[inner] * side / tangent)
+    return np.where(np.isfinite(elevation[inner]), wetness, np.nan)
 
 
 def _shares(elevation: Floats, steps: Floats) -> list[Floats]:

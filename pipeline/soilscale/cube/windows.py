@@ -74,12 +74,12 @@ def windows(
     DataError, ServiceError
         As `assets.header`.
     """
-    asked, graph, keys = _plans.plan(len(files), lattice.wkt, lattice.pixel, bounds, dtype)
+    request, graph, keys = _plans.plan(len(files), lattice.wkt, lattice.pixel, bounds, dtype)
     distant = any(storage.gdal_path(href).startswith("/vsi") for href, _ in files)
-    asked.files, asked.needed, asked.pool = files, needed, fetchers() if distant else None
-    found = get_sync(graph, keys) if asked.pool is None else threaded.get(graph, keys, pool=asked.pool)
+    request.files, request.needed, request.pool = files, needed, fetchers() if distant else None
+    chunks = get_sync(graph, keys) if request.pool is None else threaded.get(graph, keys, pool=request.pool)
     # Chunk by chunk, since to put them into one array would copy them.
-    return [chunk[0][0][0][0, 0] for chunk in found]
+    return [chunk[0][0][0][0, 0] for chunk in chunks]
 
 
 @dataclass
@@ -107,7 +107,7 @@ def _plan(
     """
     import stackstac
 
-    epsg, kind, asked = CRS.from_wkt(wkt).to_epsg() or NOMINAL_EPSG, np.dtype(dtype), Asked()
+    epsg, kind, request = CRS.from_wkt(wkt).to_epsg() or NOMINAL_EPSG, np.dtype(dtype), Asked()
     items = [
         {
             "id": str(number),
@@ -125,6 +125,7 @@ def _plan(
         bounds=bounds,
         snap_bounds=False,
         xy_coords=False,
+        # Stackstac would scale fill codes before they are masked.
         rescale=False,
         dtype=kind,
         fill_value=kind.type(np.nan if kind.kind == "f" else 0),
@@ -133,9 +134,9 @@ def _plan(
         band_coords=False,
         errors_as_nodata=(),
         chunksize=(1, 1, -1, -1),
-        reader=asked.reader,
+        reader=request.reader,
     )
-    return asked, dict(stack.data.__dask_graph__()), stack.data.__dask_keys__()
+    return request, dict(stack.data.__dask_graph__()), stack.data.__dask_keys__()
 
 
 class _Plans(threading.local):
@@ -192,8 +193,8 @@ class NativeReader:
                 values[_shift(strip[0], row), _shift(strip[1], column)] = stored
             return values
 
-        found: NDArray[Any] = assets.raster(self.url, self.header, read)
-        return found[::-1] if self.header.flipped else found
+        stored_rows: NDArray[Any] = assets.raster(self.url, self.header, read)
+        return stored_rows[::-1] if self.header.flipped else stored_rows
 
     def _strips(
         self, raster: Raster, needed: Rows | None, rows: tuple[int, int], columns: tuple[int, int]
@@ -205,8 +206,8 @@ class NativeReader:
             return []
         if needed is None:
             return [(slice(first, last), slice(left, right))]
-        wanted = np.clip(needed[first - rows[0] : last - rows[0]] + columns[0], left, right)
-        return strips(wanted, first, raster.block)
+        needed_columns = np.clip(needed[first - rows[0] : last - rows[0]] + columns[0], left, right)
+        return strips(needed_columns, first, raster.block)
 
     def _read(self, raster: Raster, strips: Sequence[Strip]) -> Iterator[NDArray[Any]]:
         """Stored values of each strip, those of a distant file fetched side by side where threads are free for it.
@@ -218,7 +219,7 @@ class NativeReader:
             return raster.read(*strip)
 
         def there(strip: Strip) -> NDArray[Any]:
-            stored: NDArray[Any] = assets.raster(self.url, self.header, lambda own: own.read(*strip))
+            stored: NDArray[Any] = assets.raster(self.url, self.header, lambda reopened: reopened.read(*strip))
             return stored
 
         alone = self.pool is None or self.header.layer is not None
@@ -250,22 +251,23 @@ def strips(wanted: Rows, first: int, block: tuple[int, int]) -> list[Strip]:
     """
     high, wide = block
     starts = np.unique(np.maximum(np.arange(first // high, (first + len(wanted) - 1) // high + 1) * high, first))
-    some = wanted[:, 0] < wanted[:, 1]
-    left = np.minimum.reduceat(np.where(some, wanted[:, 0], np.iinfo(np.int64).max), starts - first)
-    right = np.maximum.reduceat(np.where(some, wanted[:, 1], 0), starts - first)
+    needs = wanted[:, 0] < wanted[:, 1]
+    # Rows that need nothing must not pull the strip to column 0.
+    left = np.minimum.reduceat(np.where(needs, wanted[:, 0], np.iinfo(np.int64).max), starts - first)
+    right = np.maximum.reduceat(np.where(needs, wanted[:, 1], 0), starts - first)
     stops = np.append(starts[1:], first + len(wanted))
-    found: list[tuple[int, ...]] = []
+    merged: list[tuple[int, ...]] = []
     for part in zip(starts.tolist(), stops.tolist(), left.tolist(), right.tolist(), strict=True):
         if part[2] >= part[3]:
             continue
         # Top, bottom, left, right, and how many blocks are needed of it.
-        one = (*part, -(-part[3] // wide) - part[2] // wide)
-        if found and found[-1][1] == one[0]:
-            last = found[-1]
-            both = last[0], one[1], min(last[2], one[2]), max(last[3], one[3]), last[4] + one[4]
+        strip = (*part, -(-part[3] // wide) - part[2] // wide)
+        if merged and merged[-1][1] == strip[0]:
+            last = merged[-1]
+            both = last[0], strip[1], min(last[2], strip[2]), max(last[3], strip[3]), last[4] + strip[4]
             rows, columns = -(-both[1] // high) - both[0] // high, -(-both[3] // wide) - both[2] // wide
             if rows * columns <= SPARE * both[4]:
-                found[-1] = both
+                merged[-1] = both
                 continue
-        found.append(one)
-    return [(slice(top, bottom), slice(west, east)) for top, bottom, west, east, _ in found]
+        merged.append(strip)
+    return [(slice(top, bottom), slice(west, east)) for top, bottom, west, east, _ in merged]

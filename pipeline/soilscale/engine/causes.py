@@ -25,8 +25,8 @@ class Cause:
     @property
     def source(self) -> str:
         """Source whose units they are; empty if the stage has none."""
-        found = SOURCE.match(self.first.name)
-        return found[1] if found else ""
+        match = SOURCE.match(self.first.name)
+        return match[1] if match else ""
 
     @property
     def first(self) -> Receipt:
@@ -63,6 +63,7 @@ def kind(receipt: Receipt) -> tuple[str, str, str, str]:
     """What failures of one cause have in common: stage, source, outcome, and the message without names and numbers."""
     source = SOURCE.match(receipt.name)
     words = QUOTED.sub("", receipt.message).split()
+    # Paths, dates and numbers differ from unit to unit of one cause.
     plain = " ".join(word for word in words if "/" not in word and not re.search(r"\d", word))
     return receipt.stage, source[1] if source else "", receipt.outcome, plain
 
@@ -70,9 +71,10 @@ def kind(receipt: Receipt) -> tuple[str, str, str, str]:
 def causes(receipts: Sequence[Receipt]) -> list[Cause]:
     """Failures by stage, source and cause, each in the order of its units."""
     ordered = sorted(receipts, key=lambda receipt: (*kind(receipt), receipt.name))
-    found = [Cause(tuple(group)) for _, group in groupby(ordered, kind)]
+    grouped = [Cause(tuple(group)) for _, group in groupby(ordered, kind)]
+    # Stages in the order in which they ran, not of the alphabet: what came first may be the cause of the rest.
     order = list(dict.fromkeys(receipt.stage for receipt in receipts))
-    return sorted(found, key=lambda cause: (order.index(cause.first.stage), cause.first.name))
+    return sorted(grouped, key=lambda cause: (order.index(cause.first.stage), cause.first.name))
 
 
 def lines(receipts: Sequence[Receipt], items: Mapping[str, int]) -> list[str]:

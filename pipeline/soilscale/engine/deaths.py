@@ -63,5 +63,6 @@ class Deaths:
         workers = self.workers.pop(key, [])
         if error is not None:
             last = str(error.last_worker.address)
+            # Dask may tell of the last death before its event comes; the count must be right nevertheless.
             workers += [last] * (error.allowed_failures + 1 - len(workers))
         return LostError(workers)

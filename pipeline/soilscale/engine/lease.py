@@ -181,8 +181,8 @@ def _last(workspace: Workspace) -> tuple[int, Lease | None]:
 
 def _terms(workspace: Workspace) -> list[int]:
     """Numbers of the terms that stand; an object that is being written has a draft's name beside it."""
-    found = [TERM.fullmatch(name) for name in workspace.records(TERMS)]
-    return [int(one[1]) for one in found if one]
+    matches = [TERM.fullmatch(name) for name in workspace.records(TERMS)]
+    return [int(match[1]) for match in matches if match]
 
 
 class HeldError(IncompleteError):
@@ -211,6 +211,7 @@ def held(workspace: Workspace, patience: float = 0.0) -> Iterator[Workspace]:
         If another run took it over since this one did not renew it for `EXPIRY`.
     """
     lease = mine()
+    # Before it is taken: a run of this very process that looks meanwhile must see it alive.
     _HELD.add(lease.identity)
     try:
         with _kept(workspace, lease, patience) as keeper, storage.fenced(keeper.prove):
@@ -264,10 +265,10 @@ def _take_in_time(workspace: Workspace, lease: Lease, patience: float) -> int:
 
 def _take(workspace: Workspace, lease: Lease) -> int:
     """Begin the next term, behind one that was given back or whose holder is dead, and return its number."""
-    term, found = _last(workspace)
-    if found is not None:
-        _outlive(workspace, found)
-        logger.warning("%s: the previous run (%s) has died; resuming", workspace.output, found)
+    term, previous = _last(workspace)
+    if previous is not None:
+        _outlive(workspace, previous)
+        logger.warning("%s: the previous run (%s) has died; resuming", workspace.output, previous)
     # A new object each term, never the old one overwritten: of two runs that begin at once one gets the number.
     term, content = term + 1, _content(lease)
     new = storage.write_new(_url(workspace, term), content)
@@ -279,7 +280,7 @@ def _take(workspace: Workspace, lease: Lease) -> int:
         raise _refusal(workspace, now or lease)
     _sweep(workspace, last)
     # Workers of the dead holder rely on their last proof for `PROOF` seconds.
-    if found is not None and not storage.is_local(workspace.output):
+    if previous is not None and not storage.is_local(workspace.output):
         time.sleep(PROOF)
     return last
 
@@ -290,27 +291,27 @@ def _sweep(workspace: Workspace, term: int) -> None:
         storage.remove(workspace.state(TERMS), earlier)
 
 
-def _outlive(workspace: Workspace, found: Lease) -> None:
+def _outlive(workspace: Workspace, previous: Lease) -> None:
     """Return when a holder is known to be dead: for its process is gone, or was silent for `EXPIRY` while we watched.
 
     Silent is who does not raise the number of renewals, whatever the clocks of the two hosts say. A process of this
     host that is alive is not waited for, unless it is suspended.
     """
     # A process number says nothing about another host, nor about another container of this one.
-    if _is_near(found):
-        state = _process(found)
+    if _is_near(previous):
+        state = _process(previous)
         if state == "gone":
             return
         if state == "alive":
-            raise _refusal(workspace, found)
-    logger.warning("%s is held by %s; waiting up to %g s for a sign of life", workspace.output, found, EXPIRY)
+            raise _refusal(workspace, previous)
+    logger.warning("%s is held by %s; waiting up to %g s for a sign of life", workspace.output, previous, EXPIRY)
     until = boot_clock() + EXPIRY
     while boot_clock() < until:
         time.sleep(LOOK)
         now = holder(workspace)
         if now is None:
             return
-        if now != found:
+        if now != previous:
             raise _refusal(workspace, now)
 
 

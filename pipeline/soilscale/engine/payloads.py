@@ -49,10 +49,11 @@ def pack(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
 
 
 def _encoded(values: NDArray[Any]) -> bytes:
+    # Little-endian by name, so that markers mean the same on every machine.
     return bytes(CODEC.encode(np.ascontiguousarray(values, "<f4")))
 
 
-def unpack(told: Mapping[str, Any]) -> dict[str, NDArray[np.float32]]:
+def unpack(packed: Mapping[str, Any]) -> dict[str, NDArray[np.float32]]:
     """Arrays of `pack`.
 
     Raises
@@ -62,7 +63,7 @@ def unpack(told: Mapping[str, Any]) -> dict[str, NDArray[np.float32]]:
     """
     return {
         name: np.frombuffer(CODEC.decode(base64.b64decode(kept["data"], validate=True)), "<f4").reshape(kept["shape"])
-        for name, kept in told.items()
+        for name, kept in packed.items()
     }
 
 
@@ -75,11 +76,11 @@ def read(workspace: Workspace, pieces: Sequence[Piece]) -> Iterator[tuple[Piece,
         If a marker is not what was written, or is gone.
     """
     for first in range(0, len(pieces), READ_TOGETHER):
-        some = pieces[first : first + READ_TOGETHER]
-        names = [f"state/{piece.stage}/{piece.marker}" for piece in some]
-        found = storage.read_many(workspace.output, names)
-        for piece, name in zip(some, names, strict=True):
-            yield piece, _kept(workspace, name, found.get(name))
+        batch = pieces[first : first + READ_TOGETHER]
+        names = [f"state/{piece.stage}/{piece.marker}" for piece in batch]
+        contents = storage.read_many(workspace.output, names)
+        for piece, name in zip(batch, names, strict=True):
+            yield piece, _kept(workspace, name, contents.get(name))
 
 
 def _kept(workspace: Workspace, name: str, data: bytes | None) -> dict[str, NDArray[np.float32]]:

@@ -108,11 +108,11 @@ def run(
         If the scheduler was lost, or workers again and again.
     """
     stage = units[0].stage if units else ""
-    found = markers(workspace, stage) if units else set()
-    todo = [unit for unit in units if unit.marker not in found]
+    standing = markers(workspace, stage) if units else set()
+    todo = [unit for unit in units if unit.marker not in standing]
     # Before anything is done: a marker of an earlier plan would count a unit of the same name as complete in a later
     # run.
-    _withdraw(workspace, units, found)
+    _withdraw(workspace, units, standing)
     done = len(units) - len(todo)
     metrics.planned(stage, done, len(units))
     progress(doing, done, len(units))
@@ -191,8 +191,8 @@ class _Tally:
             level = logging.DEBUG if kind(receipt) in self.kinds else logging.ERROR
             self.kinds.add(kind(receipt))
             self.missing.append(receipt)
-            told = {"stage": receipt.stage, "unit": receipt.name, "outcome": receipt.outcome}
-            logger.log(level, "%s %s: %s", receipt.stage, receipt.name, receipt.message, extra=told)
+            details = {"stage": receipt.stage, "unit": receipt.name, "outcome": receipt.outcome}
+            logger.log(level, "%s %s: %s", receipt.stage, receipt.name, receipt.message, extra=details)
 
     def left(self, units: Sequence[Unit[Task]]) -> list[Unit[Task]]:
         """Those of the units that are to be tried, what was not tried yet first."""
@@ -201,10 +201,10 @@ class _Tally:
         )
 
 
-def _withdraw(workspace: Workspace, units: Sequence[Unit[Task]], found: set[str]) -> None:
+def _withdraw(workspace: Workspace, units: Sequence[Unit[Task]], present: set[str]) -> None:
     """Remove the markers that are not of these units: of other inputs, of an earlier plan, of an earlier failure."""
     standing = {unit.marker for unit in units}
-    orphans = [name for name in found if name not in standing and MARKER.search(name)]
+    orphans = [name for name in present if name not in standing and MARKER.search(name)]
     if orphans:
         storage.remove(workspace.state(units[0].stage), orphans)
 

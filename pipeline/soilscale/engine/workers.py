@@ -88,20 +88,21 @@ class Workers:
         if now - self.looked < LOOK_EVERY:
             return False
         self.looked = now
-        found: Mapping[str, Mapping[str, Any]] | None = self.client.scheduler_info().get("workers")
+        workers: Mapping[str, Mapping[str, Any]] | None = self.client.scheduler_info().get("workers")
         if self.client.status in {"closing", "closed"}:
             raise CommClosedError("it does not answer any more")
-        if found is None:
+        if workers is None:
             return False
-        ails = {address: said for address, worker in found.items() if (said := self._ailment(address, worker, now))}
-        self.threads = max(sum(worker["nthreads"] for name, worker in found.items() if name not in ails), 1)
-        idle = frozenset(address for address, worker in found.items() if _paused(worker) and not _runs(worker))
+        ails = {address: said for address, worker in workers.items() if (said := self._ailment(address, worker, now))}
+        self.threads = max(sum(worker["nthreads"] for name, worker in workers.items() if name not in ails), 1)
+        idle = frozenset(address for address, worker in workers.items() if _paused(worker) and not _runs(worker))
         self.halted, self.idle = idle & self.idle, idle
-        self._tell(len(found), ails, now)
+        self._tell(len(workers), ails, now)
         return True
 
     def stranded(self) -> Collection[str]:
         """Keys of the tasks that wait for a paused worker, where there is another to take them."""
+        # With no other worker to take them, moving tasks gains nothing.
         if not self.halted or self.told is None or self.told >= self.alive.keys():
             return ()
         try:
@@ -113,6 +114,7 @@ class Workers:
     def _ailment(self, address: str, worker: Mapping[str, Any], now: float) -> str:
         """Why a worker takes no units; empty if it does."""
         sign = worker["last_seen"]
+        # Measured by this clock, from when the sign was learnt: the scheduler's clock may be another.
         if address not in self.alive or self.alive[address][0] != sign:
             self.alive[address] = (sign, now)
         if _paused(worker):

@@ -43,25 +43,27 @@ def lay(layout: Layout, templates: Mapping[str, xr.Dataset], stages: Sequence[st
         Stages whose markers tell of a store that is laid anew, and are removed with it.
     """
     url = layout.workspace.state(layout.name)
-    told = storage.read_json(url) if storage.exists(url) else None
-    wanted = {"digest": layout.digest, "last": str(layout.last), "chunks": CHUNKS}
-    if told == wanted:
+    record = storage.read_json(url) if storage.exists(url) else None
+    intended = {"digest": layout.digest, "last": str(layout.last), "chunks": CHUNKS}
+    if record == intended:
         return
-    if _goes_on(told, layout):
+    if _goes_on(record, layout):
         for group, template in templates.items():
             storage.grow(layout.store, group, template)
     else:
+        # The record goes first: a store that is half removed must not pass for one that was laid.
         storage.remove(url)
         for stage in stages:
             layout.remove(layout.workspace, "state", stage)
         layout.remove(layout.workspace, layout.store.rpartition("/")[2])
         for group, template in templates.items():
             storage.create(layout.store, group, template)
-    storage.write_json(url, wanted)
+    # Last, so that a lay that was cut off is done again.
+    storage.write_json(url, intended)
 
 
-def _goes_on(told: object, layout: Layout) -> bool:
+def _goes_on(record: object, layout: Layout) -> bool:
     """Whether a store was laid for the same but for months that came later."""
-    if not isinstance(told, dict) or (told.get("digest"), told.get("chunks")) != (layout.digest, CHUNKS):
+    if not isinstance(record, dict) or (record.get("digest"), record.get("chunks")) != (layout.digest, CHUNKS):
         return False
-    return bool(np.datetime64(told["last"], "M") < layout.last)
+    return bool(np.datetime64(record["last"], "M") < layout.last)

@@ -54,6 +54,7 @@ def read(attributes: Mapping[str, Any], dtype: np.dtype[Any], *, is_hdf4: bool, 
     scale, offset = _first(attributes, SCALES, 1.0), _first(attributes, OFFSETS, 0.0)
     if is_eos and dtype.kind in "iu" and scale >= DIVISOR:
         scale = 1 / scale
+    # HDF4 takes its offset off the stored value, before the scale; elsewhere it is added after it.
     if is_hdf4:
         offset = -scale * offset
     fills = [number for key in FILLS for number in _numbers(attributes.get(key))]
@@ -83,6 +84,7 @@ def _range(
             # Stored values are integers, so these are physical ones.
             return (limits[0] - offset) / scale, (limits[1] - offset) / scale
         return limits if limits[0] >= 0 or dtype.kind != "u" else _unsigned(limits, dtype)
+    # Masks make values of several bits at once, which lie between and beyond those that are listed.
     flags = [] if "flag_masks" in attributes else _numbers(attributes.get("flag_values"))
     if flags:
         return min(flags), max(flags)
@@ -105,14 +107,15 @@ def _as_stored(code: float, dtype: np.dtype[Any]) -> float:
 def _empty_flags(attributes: Mapping[str, Any]) -> list[float]:
     """Values of flags that mean that there is none."""
     values, meanings = _numbers(attributes.get("flag_values")), str(attributes.get("flag_meanings", "")).split()
+    # Meanings with blanks in them fall apart; which belongs to which value is then unknown.
     if len(values) != len(meanings):
         return []
     return [value for value, meaning in zip(values, meanings, strict=True) if EMPTY.fullmatch(meaning)]
 
 
 def _first(attributes: Mapping[str, Any], keys: tuple[str, ...], default: float) -> float:
-    found = [number for key in keys for number in _numbers(attributes.get(key))[:1]]
-    return found[0] if found else default
+    numbers = [number for key in keys for number in _numbers(attributes.get(key))[:1]]
+    return numbers[0] if numbers else default
 
 
 def _numbers(value: Any) -> list[float]:

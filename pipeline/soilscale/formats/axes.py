@@ -98,23 +98,29 @@ def _side(contents: Contents, variable: Variable, dimensions: tuple[str, ...], n
     if not name:
         return _unnamed(contents, variable, number)
     last, groups = name.rpartition("/")[2], variable.name.split("/")[:-1]
+    # A group may use the dimensions of any group above it, so coordinates are looked for upwards.
     places = [name, *("/".join([*groups[:depth], last]) for depth in range(len(groups), -1, -1))]
     for place in dict.fromkeys(places):
-        found = contents.variable(place)
-        if found is not None and found.shape == (size,) and found.dtype.kind in "iuf":
-            return found
+        coordinates = contents.variable(place)
+        if coordinates is not None and coordinates.shape == (size,) and coordinates.dtype.kind in "iuf":
+            return coordinates
     return None
 
 
 def _unnamed(contents: Contents, variable: Variable, number: int) -> Variable | None:
     """Latitudes or longitudes beside a variable whose dimensions have no names, known by their length alone."""
+    # Known by length alone, a square raster would be taken for its own transpose.
     if variable.shape[number] == 1 or variable.shape.count(variable.shape[number]) > 1:
         return None
     above = variable.name.rpartition("/")[0]
     for name in ("lat", "latitude", "lon", "longitude", "y", "x"):
-        found = contents.variable(f"{above}/{name}".lstrip("/"))
-        if found is not None and found.shape == (variable.shape[number],) and found.dtype.kind in "iuf":
-            return found
+        coordinates = contents.variable(f"{above}/{name}".lstrip("/"))
+        if (
+            coordinates is not None
+            and coordinates.shape == (variable.shape[number],)
+            and coordinates.dtype.kind in "iuf"
+        ):
+            return coordinates
     return None
 
 
@@ -128,8 +134,8 @@ def _role(name: str, side: Variable | None) -> Role | None:
         return standard
     if SINCE.match(unit):
         return "t"
-    if found := {"north": "y", "n": "y", "east": "x", "e": "x"}.get(_direction(unit)):
-        return found  # type: ignore[return-value]  # of the roles above
+    if direction := {"north": "y", "n": "y", "east": "x", "e": "x"}.get(_direction(unit)):
+        return direction  # type: ignore[return-value]  # of the roles above
     if axis in ("x", "y", "t"):
         return axis  # type: ignore[return-value]  # likewise
     last = (name or (side.name if side is not None else "")).rpartition("/")[2].partition(":")[0]
@@ -151,7 +157,7 @@ class Place:
     """Whether columns are stored from east to west; the transform is of those turned round."""
 
 
-def place(contents: Contents, variable: Variable, found: Axes, eos: hdfeos.EosGrid | None) -> Place:
+def place(contents: Contents, variable: Variable, variable_axes: Axes, eos: hdfeos.EosGrid | None) -> Place:
     """Where pixels lie, as the format, HDF-EOS or coordinates say it.
 
     Raises
@@ -159,16 +165,18 @@ def place(contents: Contents, variable: Variable, found: Axes, eos: hdfeos.EosGr
     DataError
         If coordinates are not evenly spaced.
     """
+    # What the format itself says is exact; coordinates are often rounded to single precision.
     if variable.transform is not None:
         return Place(variable.crs, variable.transform)
     if eos is not None:
         return Place(eos.crs, eos.transform)
-    crs, metres = _crs(contents, variable, found)
-    y, x = found.sides.get(found.rows), found.sides.get(found.columns)
+    crs, metres = _crs(contents, variable, variable_axes)
+    y, x = variable_axes.sides.get(variable_axes.rows), variable_axes.sides.get(variable_axes.columns)
     if x is None or y is None:
         return Place(crs, None)
     is_degrees = crs is not None and pyproj.CRS.from_user_input(crs).is_geographic
     factor = 1.0 if is_degrees else metres
+    # Longitudes are unwrapped first: a map across 180 degrees is even but for one step of 360.
     left, width = _even(_unwrapped(x.values()) if is_degrees else x.values() * factor, x, is_degrees=is_degrees)
     top, height = _even(y.values() * factor, y, is_degrees=is_degrees)
     mirrored = width < 0
@@ -187,6 +195,7 @@ def _even(centres: NDArray[Any], side: Variable, *, is_degrees: bool) -> tuple[f
     values = centres.astype("float64")
     if len(values) < 2:  # noqa: PLR2004
         raise DataError(f"its coordinate {side.name} has one value, so that the size of a pixel is not known")
+    # Over the whole length, since a single step of rounded coordinates may be off by some per cent.
     step = (values[-1] - values[0]) / (len(values) - 1)
     if not step or not np.isfinite(values).all() or np.abs(np.diff(values) - step).max() > EVEN * abs(step):
         raise DataError(
@@ -195,6 +204,7 @@ def _even(centres: NDArray[Any], side: Variable, *, is_degrees: bool) -> tuple[f
         )
     if is_degrees:
         around = 360 / abs(step)
+        # A whole number of pixels around the Earth, so that a map of the world closes without a gap.
         if abs(around - round(around)) < SNAP * 2:
             step = math.copysign(360 / round(around), step)
         halves = (values[0] - step / 2) / (step / 2)
@@ -203,9 +213,9 @@ def _even(centres: NDArray[Any], side: Variable, *, is_degrees: bool) -> tuple[f
     return float(values[0] - step / 2), float(step)
 
 
-def _crs(contents: Contents, variable: Variable, found: Axes) -> tuple[str | None, float]:
+def _crs(contents: Contents, variable: Variable, variable_axes: Axes) -> tuple[str | None, float]:
     """CRS that a grid mapping states, else that of plain longitudes and latitudes; and metres of a unit of x and y."""
-    y, x = found.sides.get(found.rows), found.sides.get(found.columns)
+    y, x = variable_axes.sides.get(variable_axes.rows), variable_axes.sides.get(variable_axes.columns)
     unit = str(x.attributes.get("units", "")).strip().lower() if x is not None else ""
     metres = 1000.0 if unit in ("km", "kilometer", "kilometers", "kilometre", "kilometres") else 1.0
     mapping = str(variable.attributes.get("grid_mapping", "")).partition(":")[0].strip()

@@ -30,10 +30,12 @@ class Grib:
         self._bands: dict[str, list[tuple[float, int]]] = {}
         for band, tags in messages:
             element, level = tags.get("GRIB_ELEMENT", ""), tags.get("GRIB_SHORT_NAME", "")
+            # One element at two levels would be one variable with each time twice.
             name = element if len(levels[element]) == 1 else f"{element} {level}"
             time = float(tags.get("GRIB_VALID_TIME", "0").split()[0])
             self._bands.setdefault(name, []).append((time, band))
         for bands in self._bands.values():
+            # Messages stand in a file in any order.
             bands.sort()
 
     def names(self) -> Sequence[str]:

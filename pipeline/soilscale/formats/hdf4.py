@@ -49,6 +49,7 @@ def _library() -> Iterator[None]:
         try:
             yield
         except HDF4Error as error:
+            # The frames hold objects of pyhdf, which would be closed later, outside the lock.
             traceback.clear_frames(error.__traceback__)
             raise OSError(str(error)) from error
 

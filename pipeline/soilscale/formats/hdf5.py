@@ -42,14 +42,14 @@ class Hdf5:
     def names(self) -> Sequence[str]:
         """Names of all data sets; that looks at all objects of the file."""
         if self._names is None:
-            found: list[str] = []
+            dataset_names: list[str] = []
 
             def visit(name: str, node: Any) -> None:
                 if isinstance(node, h5py.Dataset) and plain(node.attrs.get("NAME", "")).find(NO_COORDINATE) != 0:
-                    found.append(name)
+                    dataset_names.append(name)
 
             self._file.visititems(visit)
-            self._names = found
+            self._names = dataset_names
         return self._names
 
     def variable(self, name: str) -> Variable | None:
@@ -58,13 +58,16 @@ class Hdf5:
         if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "iufSOb":
             return None
         shape, chunks = data.shape or (), data.chunks
+        # Of what is stored as a whole, any rows can be read alone.
         blocks = tuple(chunks) if chunks else (*(1 for _ in shape[:-1]), *shape[-1:])
         attributes = dict(_attributes(data))
 
         def read(part: tuple[slice, ...]) -> NDArray[Any]:
+            # HDF5 asks for one chunk after another; fetched before, side by side, they take one trip instead of many.
             with nullcontext() if self._ranges is None else self._ranges.holding(_stored(data, part)):
-                found = np.asarray(data[part])
-            return found.astype(found.dtype.newbyteorder("="), copy=False)
+                stored = np.asarray(data[part])
+            # Compiled loops and the comparing of fills know only the machine's own order of bytes.
+            return stored.astype(stored.dtype.newbyteorder("="), copy=False)
 
         name = data.name.lstrip("/")
         dtype = data.dtype.newbyteorder("=") if data.dtype.kind in "iuf" else data.dtype

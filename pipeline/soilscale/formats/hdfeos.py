@@ -49,6 +49,7 @@ def grid(structure: str, field: str, dimensions: tuple[str, ...]) -> EosGrid | N
         if name not in fields:
             continue
         groups, sides = field.split("/")[:-1], [side.partition(":")[2] for side in dimensions]
+        # Two grids of a file may hold a field of one name, at two resolutions.
         if (any(sides) and title not in sides) or ("GRIDS" in groups and title not in groups):
             continue
         return EosGrid(title, _crs(stated), _transform(stated), fields[name])
@@ -57,19 +58,19 @@ def grid(structure: str, field: str, dimensions: tuple[str, ...]) -> EosGrid | N
 
 def _grids(structure: str) -> list[tuple[dict[str, str], dict[str, tuple[str, ...]]]]:
     """Of each grid what is stated of it, and its fields with their dimensions."""
-    found: list[tuple[dict[str, str], dict[str, tuple[str, ...]]]] = []
+    grids: list[tuple[dict[str, str], dict[str, tuple[str, ...]]]] = []
     field = ""
     for key, value in (match.groups() for match in map(PAIR.match, structure.splitlines()) if match):
         if key == "GROUP" and GRID.fullmatch(value):
-            found.append(({}, {}))
+            grids.append(({}, {}))
         elif key == "DataFieldName":
             field = value.strip('"')
-        elif key == "DimList" and found and field:
-            found[-1][1][field] = tuple(part.strip(' "') for part in value.strip("()").split(","))
+        elif key == "DimList" and grids and field:
+            grids[-1][1][field] = tuple(part.strip(' "') for part in value.strip("()").split(","))
             field = ""
-        elif found:
-            found[-1][0].setdefault(key, value.strip('"'))
-    return [one for one in found if "GridName" in one[0]]
+        elif grids:
+            grids[-1][0].setdefault(key, value.strip('"'))
+    return [entry for entry in grids if "GridName" in entry[0]]
 
 
 def _numbers(text: str) -> list[float]:
@@ -83,6 +84,7 @@ def _transform(stated: dict[str, str]) -> Affine:
     if _projection(stated) == "GEO":
         corners = [[_degrees(number) for number in corner] for corner in corners]
     (left, top), (right, bottom) = corners
+    # A grid that begins at the bottom stores its first row in the south.
     if stated.get("GridOrigin", "UL").endswith(("LL", "LR")):
         top, bottom = bottom, top
     return Affine((right - left) / columns, 0, left, 0, (bottom - top) / rows, top)

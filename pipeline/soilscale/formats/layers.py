@@ -51,16 +51,18 @@ class Layer:
         """Stored values of a step, of shape ``(rows, columns)``; the slices lie within `shape`."""
         part = [slice(0, 1)] * len(self._variable.shape)
         if self.place.mirrored:
+            # Mirrored once for the window and once for the values: what is read lies at the other end.
             columns = slice(self.shape[1] - columns.stop, self.shape[1] - columns.start)
         part[self._axes.rows], part[self._axes.columns] = rows, columns
         if self._axes.time is not None:
             part[self._axes.time] = slice(step, step + 1)
-        found = self._variable.read(tuple(part))
-        if found.dtype != self.dtype:
-            found = found.view(self.dtype)
-        found = found.reshape([side.stop - side.start for side in (columns, rows)][:: 1 if self.transposed else -1])
-        found = found.T if self.transposed else found
-        return found[:, ::-1] if self.place.mirrored else found
+        stored = self._variable.read(tuple(part))
+        # Seen as unsigned, not converted: the bits are right, only their sign is not stated.
+        if stored.dtype != self.dtype:
+            stored = stored.view(self.dtype)
+        stored = stored.reshape([side.stop - side.start for side in (columns, rows)][:: 1 if self.transposed else -1])
+        stored = stored.T if self.transposed else stored
+        return stored[:, ::-1] if self.place.mirrored else stored
 
     def steps(self) -> tuple[Step, ...]:
         """Steps of its time axis; none where it has none, or does not say when they are.
@@ -102,9 +104,10 @@ def find(contents: Contents, name: str | None, usual: str) -> Layer:
 
 
 def _named(contents: Contents, name: str, *, is_sought: bool) -> Variable | None:
-    found = contents.variable(name.strip("/"))
-    if found is not None:
-        return found
+    exact = contents.variable(name.strip("/"))
+    if exact is not None:
+        return exact
+    # From strict to loose, so that a loose likeness never wins over the very name.
     for alike in (_last, _simple, lambda text: _simple(_last(text))):
         names = [known for known in contents.names() if alike(known) == alike(name)]
         if len(names) == 1:
@@ -128,6 +131,7 @@ def _simple(name: str) -> str:
 def _among(name: str, names: Sequence[str]) -> str:
     """End of a message about a name: what there is, and what is like it."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    # Without groups, whose long common parts would make all names alike.
     close = nearest(_last(name), [_last(known) for known in names])
     return f" (it has {', '.join(names[:SHOWN]) or 'none'}{more}){close if 'did you mean' in close else ''}"
 
@@ -135,11 +139,15 @@ def _among(name: str, names: Sequence[str]) -> str:
 def _rasters(contents: Contents) -> list[str]:
     """Names of variables that may be rasters: of at least two dimensions that are longer than one; no bounds."""
     variables = filter(None, map(contents.variable, contents.names()))
-    bounds = {str(one.attributes.get("bounds", "")) for one in map(contents.variable, contents.names()) if one}
+    bounds = {
+        str(variable.attributes.get("bounds", "")) for variable in map(contents.variable, contents.names()) if variable
+    }
     return [
-        one.name
-        for one in variables
-        if sum(size > 1 for size in one.shape) > 1 and _last(one.name) not in bounds and one.dtype.kind in "iuf"
+        variable.name
+        for variable in variables
+        if sum(size > 1 for size in variable.shape) > 1
+        and _last(variable.name) not in bounds
+        and variable.dtype.kind in "iuf"
     ]
 
 
@@ -158,9 +166,10 @@ def _only(contents: Contents, usual: str) -> Variable:
 
 def _layer(contents: Contents, variable: Variable) -> Layer:
     eos = hdfeos.grid(contents.structure, variable.name, variable.dimensions) if contents.structure else None
+    # HDF-EOS names the dimensions of its fields in its structure, where HDF itself has no names for them.
     named = eos is not None and not any(variable.dimensions) and len(eos.dimensions) == len(variable.shape)
     dimensions = eos.dimensions if named and eos is not None else variable.dimensions
-    found = axes.axes(contents, variable, dimensions)
+    variable_axes = axes.axes(contents, variable, dimensions)
     if str(variable.attributes.get("_Unsigned", "")).lower() == "true" and variable.dtype.kind == "i":
         variable = replace(variable, dtype=np.dtype(f"u{variable.dtype.itemsize}"))
     stated = attributes.read(
@@ -169,14 +178,14 @@ def _layer(contents: Contents, variable: Variable) -> Layer:
     return Layer(
         name=variable.name,
         format=contents.format,
-        shape=(variable.shape[found.rows], variable.shape[found.columns]),
+        shape=(variable.shape[variable_axes.rows], variable.shape[variable_axes.columns]),
         dtype=variable.dtype,
         stated=stated,
-        place=axes.place(contents, variable, found, eos),
-        transposed=found.columns < found.rows,
-        block=(variable.blocks[found.rows], variable.blocks[found.columns]),
-        count=1 if found.time is None else variable.shape[found.time],
+        place=axes.place(contents, variable, variable_axes, eos),
+        transposed=variable_axes.columns < variable_axes.rows,
+        block=(variable.blocks[variable_axes.rows], variable.blocks[variable_axes.columns]),
+        count=1 if variable_axes.time is None else variable.shape[variable_axes.time],
         _contents=contents,
         _variable=variable,
-        _axes=found,
+        _axes=variable_axes,
     )

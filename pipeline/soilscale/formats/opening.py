@@ -81,6 +81,7 @@ def _kind(place: str, name: str) -> str | None:
     try:
         head = patiently(partial(storage.read_head, place, LONGEST))
         known = next((kind for start, kind in HEADS.items() if head.startswith(start)), None)
+        # Only by such names: looking for a block before the signature takes a further read of every file.
         if known is None and re.search(r"\.(h5|hdf5?|he5|nc4?)$", name, re.IGNORECASE) and _has_user_block(place):
             return "HDF5"
     except (FileNotFoundError, IsADirectoryError):
@@ -137,6 +138,7 @@ class _Files:
             entry.readers -= 1
             if not sound and self.entries.get(key) is entry:
                 del self.entries[key]
+            # One that failed while others read it is closed by the last of them.
             spare = [] if self.entries.get(key) is entry or entry.readers else [entry]
             idle = [key for key, entry in self.entries.items() if not entry.readers]
             most = MOST_OPEN if self.keepers else 0
@@ -154,6 +156,7 @@ class _Files:
 
 def _close(entries: list[_Entry]) -> None:
     for entry in entries:
+        # A damaged file may fail to close too, which must not hide why it failed to be read.
         with entry.lock, suppress(*FAILURES):
             entry.stack.close()
 
@@ -200,6 +203,7 @@ def layer(href: str, known: str, name: str | None, usual: str) -> Iterator[Layer
     """Layer of a file, by `soilscale.formats.layers.find`, for one thread at a time; errors as that, and `opened`."""
     with _entry(href, known) as entry:
         key = name, usual
+        # Finding a layer may look at all objects of a file, so it is done once.
         if key not in entry.layers:
             if entry.contents is None:
                 raise ValueError(href)
@@ -247,6 +251,7 @@ def _open(entry: _Entry, href: str, known: str) -> Contents:
     module, name = FORMATS[known]
     place, remote = _place(href), storage.gdal_path(href).startswith("/vsi")
     source: str | Ranges = place
+    # Only HDF5 can be read from a stream in parts; the other libraries need a file of this machine.
     if remote and known == "HDF5":
         source = entry.ranges = Ranges(place)
     elif remote and known != "Zarr":
@@ -258,6 +263,7 @@ def _open(entry: _Entry, href: str, known: str) -> Contents:
 
 def _explained(error: Exception, entry: _Entry, href: str, known: str) -> SoilscaleError:
     """Failure to read a file, in a person's words."""
+    # HDF5 hides why a read failed; the ranges remember.
     failure = entry.ranges.failure if entry.ranges is not None else None
     if isinstance(failure, SoilscaleError):
         return failure

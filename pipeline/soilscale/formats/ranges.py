@@ -90,7 +90,7 @@ class Ranges(io.RawIOBase):
     @contextmanager
     def holding(self, ranges: Sequence[tuple[int, int]]) -> Iterator[None]:
         """Fetch ranges, first byte and length of each, side by side, and hold them until the context ends."""
-        merged = _merged([one for one in ranges if not self._has(*one)])
+        merged = _merged([span for span in ranges if not self._has(*span)])
         try:
             if merged:
                 parts = patiently(lambda: storage.read_ranges(self.url, merged))
@@ -109,20 +109,22 @@ class Ranges(io.RawIOBase):
         return None
 
     def _from_blocks(self, start: int, stop: int) -> bytes:
-        wanted = range(start // BLOCK, (stop - 1) // BLOCK + 1)
-        lacking = [block for block in wanted if block not in self._blocks]
+        blocks = range(start // BLOCK, (stop - 1) // BLOCK + 1)
+        lacking = [block for block in blocks if block not in self._blocks]
         if lacking:
             self._fetch(lacking[0], lacking[-1] + 1)
-        data = b"".join(self._blocks[block] for block in wanted)
-        for block in wanted:
+        data = b"".join(self._blocks[block] for block in blocks)
+        for block in blocks:
             self._blocks.move_to_end(block)
-        while len(self._blocks) > max(KEPT, len(wanted)):
+        # At least those that were just fetched, or a read larger than the cache would lose its own blocks.
+        while len(self._blocks) > max(KEPT, len(blocks)):
             self._blocks.popitem(last=False)
-        first = wanted.start * BLOCK
+        first = blocks.start * BLOCK
         return data[start - first : stop - first]
 
     def _fetch(self, first: int, after: int) -> None:
         """Fetch blocks, and some more where they follow those that were fetched last."""
+        # Doubled while it goes on in a row: a long index needs few requests, and a jump wastes little.
         self._ahead = min(2 * self._ahead, AHEAD) if first == self._next else 1
         after = max(after, min(first + self._ahead, -(-self.size // BLOCK)))
         span = first * BLOCK, min(after * BLOCK, self.size)
@@ -134,13 +136,14 @@ class Ranges(io.RawIOBase):
 
 def _merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """First and last byte of ranges, those that lie next to each other as one."""
-    found: list[tuple[int, int]] = []
+    merged: list[tuple[int, int]] = []
     for start, size in sorted(ranges):
-        if found and start - found[-1][1] <= NEAR:
-            found[-1] = found[-1][0], max(found[-1][1], start + size)
+        # A request costs more time than some bytes between that nobody needs.
+        if merged and start - merged[-1][1] <= NEAR:
+            merged[-1] = merged[-1][0], max(merged[-1][1], start + size)
         else:
-            found.append((start, start + size))
-    return found
+            merged.append((start, start + size))
+    return merged
 
 
 def patiently(ask: Callable[[], T]) -> T:
@@ -148,6 +151,7 @@ def patiently(ask: Callable[[], T]) -> T:
     for pause in PAUSES:
         try:
             return ask()
+        # No is an answer: to ask again only delays the message.
         except RefusedError:
             raise
         except ServiceError:

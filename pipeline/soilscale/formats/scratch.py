@@ -61,6 +61,7 @@ class Scratch:
             folder = self._folder = self._folder or _own_folder()
             name = hashlib.sha256(_identity(url).encode()).hexdigest()[:24]
             copy = self._copies.setdefault(name, _Copy(folder / name))
+            # Counted under the lock, before the copy exists, so that nobody removes it in between.
             copy.readers += 1
             self._copies.move_to_end(name)
         try:
@@ -69,6 +70,7 @@ class Scratch:
                     part = copy.path.with_suffix(".part")
                     patiently(partial(storage.fetch, url, part))
                     self._make_room(part.stat().st_size)
+                    # Renamed when it is whole: a copy that was cut off must not be taken for the file.
                     part.rename(copy.path)
             yield copy.path
         finally:

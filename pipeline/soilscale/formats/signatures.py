@@ -83,6 +83,7 @@ def diagnosis(href: str, reason: str) -> tuple[str, str]:
     str
         What to do.
     """
+    # Where GDAL knows the format, its own message says more than the first bytes do.
     if not UNKNOWN.search(reason):
         return "", REPLACE
     with suppress(SoilscaleError, OSError, ValueError):

@@ -40,6 +40,7 @@ class ZarrGroup:
         above = name.rpartition("/")[0]
         listed = stated if isinstance(stated, (list, tuple)) else [""] * data.ndim
         dimensions = tuple(f"{above}/{side}".lstrip("/") if side else "" for side in listed)
+        # Zarr 2 has no other way to say what is missing; in Zarr 3 it is only what unwritten chunks hold.
         if data.fill_value is not None and "_FillValue" not in attributes and data.metadata.zarr_format == 2:  # noqa: PLR2004
             attributes["_FillValue"] = plain(np.asarray(data.fill_value))
 

@@ -81,6 +81,7 @@ class Target:
         side, crs = float(pixel["size"]), str(pixel["crs"])
         goal = 0.01 if side < 1 else 1000.0  # a pixel below 1 is in degrees
         left, top = pixel.get("origin", (0.0, 0.0))
+        # Of all corners of the same grid, the one nearest to 0, 0.
         corner = [round(value - side * round(value / side), 6) + 0.0 for value in (left, top)]
         return {"crs": crs, "coarse": side, "ratio": max(2, round(side / goal)), "origin": corner}
 
@@ -88,6 +89,7 @@ class Target:
 def default_period(names: Sequence[str], today: date) -> Span:
     """First and last month of the last whole years in which profiles of soil moisture run; errors as of `target`."""
     observations(names)
+    # Not the year that runs, which is not whole yet.
     last = f"{today.year - 1}-12"
     ends = [facts(name).get("period", ("",))[1:] for name in names]
     end = min([last, *(end[0] for end in ends if end)])
@@ -95,10 +97,10 @@ def default_period(names: Sequence[str], today: date) -> Span:
     return first, end
 
 
-def observations(wanted: Sequence[str]) -> list[str]:
+def observations(names: Sequence[str]) -> list[str]:
     """Profiles of soil moisture; an error as of `target` for one that is wanted and none of them."""
     observed = [name for name in profiles() if facts(name)["quantity"] == "soil_moisture"]
-    for name in wanted:
+    for name in names:
         if name not in observed:
             raise ConfigurationError(f"--target: {name!r} is no profile of soil moisture{nearest(name, observed)}")
     return observed
@@ -126,6 +128,7 @@ def target(request: Request, wanted: Sequence[str] = ()) -> Target:
         return Target(tuple(_named(part) for part in chosen) if len(chosen) > 1 else tuple(chosen))
     single = _best("soil_moisture", observed, request)
     both = [part for name in SENSORS if (part := _best(name, [name], request)) is not None]
+    # Two sensors one after another only where they see more months than any single product.
     if len(both) > 1 and (single is None or single.covers < sum(part.covers for part in both)):
         return Target(tuple(map(_named, both)))
     if single is None:
@@ -176,6 +179,7 @@ def _best(name: str, known: Sequence[str], request: Request, *, files: bool = Fa
         for preset in profiles()[profile].get("catalogs", ()):
             rank = _rank(preset, request.presets)
             ended = len(facts(profile).get("period", ())) > 1
+            # Whether an account is needed comes first, how much is covered only then.
             candidates.append(((rank[0], covers < HALF, rank, covers < 1, ended, order), profile, preset, covers))
     usable = sorted(candidates, key=lambda candidate: candidate[0])
     if not usable:
@@ -206,6 +210,7 @@ def coverage(profile: str, request: Request) -> float:
     """Share of the period's months that a product has over the area, 0..1."""
     known = facts(profile)
     _, south, _, north = known.get("extent", (-180, -90, 180, 90))
+    # Partly covered is not covered.
     if request.box[1] < south or request.box[3] > north:
         return 0.0
     if known["quantity"] in STEADY:

@@ -67,6 +67,7 @@ def make(path: Path, wishes: Wishes, today: date) -> list[str]:
         If a wish cannot be met, or the file stands already.
     """
     area = _area(path, wishes)
+    # Before anything is fetched or written, so that nothing is left half done.
     for file in (path, *([area.outline[0]] if area.outline else [])):
         if file.exists():
             raise ConfigurationError(f"{file} is there already, and is not overwritten; name another FILE or remove it")
@@ -79,6 +80,7 @@ def make(path: Path, wishes: Wishes, today: date) -> list[str]:
     output = wishes.output or f"runs/{_name(path)}"
     body = text.write(_name(path), output, area.line, request, target, predictors, f"soilscale init {path.name}")
     _put(path, body, area)
+    # Read again as a run does: what is written must not fail at the first command.
     settings = config.load(str(path))
     shape = settings.nested_grid.coarse.shape
     summary = (
@@ -127,6 +129,7 @@ def _area(path: Path, wishes: Wishes) -> Area:
         )
     file = Path(os.path.abspath(str(wishes.geometry)))  # noqa: PTH100 - symbolic links stay
     shape = config.polygon(str(file))
+    # Relative to the configuration, so that both can be moved together.
     relative = os.path.relpath(file, os.path.abspath(path.parent))  # noqa: PTH100 - likewise
     return Area(f"geometry: {json.dumps(relative)}", _box(shape))
 

@@ -96,6 +96,7 @@ def _places() -> Sequence[Place]:
 
 
 def _key(text: str) -> str:
+    # Accents become marks of their own, which are left out: few type them.
     plain = unicodedata.normalize("NFKD", text)
     letters = "".join(letter if letter.isalnum() else " " for letter in plain if not unicodedata.combining(letter))
     return " ".join(letters.casefold().split())
@@ -112,4 +113,5 @@ def _near(name: str) -> str:
 def _near_the_largest(shape: BaseGeometry) -> BaseGeometry:
     parts = shapely.get_parts(shape)
     largest = parts[shapely.area(parts).argmax()]
+    # A box around all of France would reach from the Caribbean to the Indian Ocean.
     return shapely.union_all(parts[shapely.distance(parts, largest) <= AWAY])

@@ -110,6 +110,7 @@ def _grid(target: Target) -> Iterator[str]:
 
 
 def _seasons(request: Request) -> Iterator[str]:
+    # South of the equator, summer begins in December.
     if request.box[1] + request.box[3] < 0:
         months = ", ".join(f"{season}: {list(numbers)}" for season, numbers in SOUTHERN.items())
         yield f"seasons: {{{months}}}"
@@ -118,6 +119,7 @@ def _seasons(request: Request) -> Iterator[str]:
 
 
 def _catalogs(choices: Sequence[Choice]) -> Iterator[str]:
+    # Several sources share a catalog, which is written once.
     for choice in {_catalog(choice): choice for choice in choices}.values():
         if choice.preset is None:
             yield f"  {_catalog(choice)}: {{files: {_scalar(folder(choice) + '/**/*')}}}"

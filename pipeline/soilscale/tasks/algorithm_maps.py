@@ -62,7 +62,7 @@ class JudgeMap(Task):
     def run(self, workspace: Workspace) -> None:
         """Write what was found below `state/`."""
         values = _map(workspace, self.recipe, self.slot, self.entry)
-        told: dict[str, Any] = {"stations": [_plain(values[cell]) for cell in self.entry.stations]}
+        judgement: dict[str, Any] = {"stations": [_plain(values[cell]) for cell in self.entry.stations]}
         if self.entry.truth is not None:
             month = storage.open_group(workspace.maps, MONTH)[MAP].isel(time=[self.slot.index])
             known = field(
@@ -72,8 +72,10 @@ class JudgeMap(Task):
             observed = storage.read_region(workspace.cube, COARSE, self.recipe.target, (self.slot.index,)).astype(
                 "float64"
             )
-            told["truth"] = asdict(reports.beside_truth(known, observed, self.recipe.grid.ratio, {OWN: values})[OWN])
-        storage.write_json(_told(workspace, self.entry), told)
+            judgement["truth"] = asdict(
+                reports.beside_truth(known, observed, self.recipe.grid.ratio, {OWN: values})[OWN]
+            )
+        storage.write_json(_told(workspace, self.entry), judgement)
 
 
 def _map(workspace: Workspace, recipe: Recipe, slot: Slot, entry: Entry) -> Array:
@@ -82,6 +84,7 @@ def _map(workspace: Workspace, recipe: Recipe, slot: Slot, entry: Entry) -> Arra
         return storage.read_region(workspace.maps, MONTH, MAP, (slot.index,))
     grid, ratio = recipe.grid, recipe.grid.ratio
     needed = np.ones(grid.shape, bool) if entry.truth is not None else around(entry.stations, grid.shape, ratio)
+    # Without a truth only stations count, and most tiles lie near none.
     tiles = [tile for tile in grid.tiles() if needed[tile.coarse].any()]
     url = workspace.model(entry.model.season, entry.model.algorithm)
     predicted = np.full(grid.fine.shape, np.nan, "float32")
@@ -93,6 +96,7 @@ def _map(workspace: Workspace, recipe: Recipe, slot: Slot, entry: Entry) -> Arra
         surface = map_tiles.surface(recipe, tile, slot, predictor)
         predicted[tile.fine] = maps.predict(predictor, features, within, surface)
     observed = map_tiles.observation(workspace, recipe, slot)
+    # Over all tiles at once, as maps are made: solved tile by tile, the surface would differ at their borders.
     nodes = kernels.residual_nodes(observed - kernels.block_mean(predicted, ratio)[0], ratio)
     for tile in tiles:
         predicted[tile.fine], _ = maps.finish(

@@ -43,6 +43,7 @@ class MeasureApplicability(Task):
         """Write the index of the training rows below `state/`."""
         rows = training_table.table(workspace.samples, self.season, self.seed, self.folds, by_place=True)
         values, folds = rows[list(self.features)].to_numpy("float32"), rows[models.FOLD].to_numpy()
+        # Freed: what is measured needs the values alone.
         del rows
         known = models.applicability.measure(model_store.load(*self.model), values, folds, seed=self.seed)
         storage.write_bytes(_url(workspace, self.name), known.dumps())

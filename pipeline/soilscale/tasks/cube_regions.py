@@ -75,6 +75,7 @@ class Region(Task):
 
     def blank(self, workspace: Workspace) -> None:
         """Leave the region missing."""
+        # The target is kept in markers alone, so that there is nothing to blank.
         if not self.source.on_coarse:
             put(workspace, self.tile, self.places(), _blank(self.source, self.tile))
 
@@ -166,6 +167,7 @@ class ObserveMonth(ReadMonth):
             values, shown = cube.read_completed(self.reading, self.scenes, fine, self.alike[0])
             features = {self.source.name: values}
             self._write(workspace, features)
+        # A mean of some dates is shifted by those that are missing; filling the gaps needs to know where.
         some_dates = ((shown > 0) & (shown < 1) & np.isfinite(values)).astype("float32")
         partly = kernels.block_mean(some_dates, self.grid.ratio)[0]
         return {**means(features, self.grid.ratio), PARTLY: partly.astype("float32")}
@@ -216,6 +218,7 @@ class Gather(Task):
     def run(self, workspace: Workspace) -> None:
         """Write whole chunks; what no marker holds is missing, and its valid share nothing."""
         coarse = {name: np.full(self.shape, np.nan, "float32") for name in self.coarse}
+        # A unit that failed has no marker: its share is nothing, not unknown.
         shares = {name: np.zeros(self.shape, "float32") for name in self.shares}
         for piece, kept in payloads.read(workspace, self.pieces):
             for lag, place in self._places(piece):
@@ -225,6 +228,7 @@ class Gather(Task):
                     arrays, variable = (shares, piece.source) if name == SHARE else (coarse, name)
                     arrays[cube.lagged(variable, lag)][(*place, piece.rows, piece.columns)] = self._part(values)
         if self.static is not None:
+            # One predictor that is not seen takes a cell away, however well the others are.
             smallest = [_static_share(workspace, self.static, self.shape[1:]), *shares.values()]
             coarse[VALID_FRACTION] = np.broadcast_to(reduce(np.minimum, smallest), self.shape)
         time = (slice(self.first, self.first + self.shape[0]),) if len(self.shape) == SERIES else ()
@@ -239,6 +243,7 @@ class Gather(Task):
         elif not piece.places:
             yield 0, (slice(None),)
         for lag, index in piece.places:
+            # A lag may carry a month into another chunk, which is another unit's to write.
             if 0 <= index - self.first < self.shape[0]:
                 yield lag, (index - self.first,)
 
@@ -251,10 +256,10 @@ def _static_share(
     workspace: Workspace, sources: Sequence[tuple[str, Sequence[payloads.Piece]]], shape: tuple[int, ...]
 ) -> np.ndarray[Any, Any]:
     """Smallest valid share of the static predictors."""
-    found = {name: np.zeros(shape, "float32") for name, _ in sources}
+    shares = {name: np.zeros(shape, "float32") for name, _ in sources}
     for piece, kept in payloads.read(workspace, [piece for _, pieces in sources for piece in pieces]):
-        found[piece.source][piece.rows, piece.columns] = kept[SHARE]
-    return reduce(np.minimum, found.values(), np.ones(shape, "float32"))
+        shares[piece.source][piece.rows, piece.columns] = kept[SHARE]
+    return reduce(np.minimum, shares.values(), np.ones(shape, "float32"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,6 +306,7 @@ class HarmoniseTile(Task):
             for part in how.order[1:]:
                 area = harmonisation.Area.of(areas[part])
                 series[part], _ = harmonisation.adjust(_trio(how, series, part, self.months), how.matching, area)
+        # Merged only after all are at one level, or the change of sensors would show as a step.
         return {self.name: harmonisation.merge([series[part] for part in how.order]).astype("float32")}
 
 
@@ -352,9 +358,9 @@ def is_earlier(time: tuple[int, ...]) -> bool:
 
 def means(features: Features, ratio: int) -> Arrays:
     """Block means of features, and the smallest share of each block that is valid."""
-    found = {name: kernels.block_mean(values, ratio) for name, values in features.items()}
-    means = {name: mean.astype("float32") for name, (mean, _) in found.items()}
-    return means | {SHARE: np.min([share for _, share in found.values()], axis=0).astype("float32")}
+    block_means = {name: kernels.block_mean(values, ratio) for name, values in features.items()}
+    means = {name: mean.astype("float32") for name, (mean, _) in block_means.items()}
+    return means | {SHARE: np.min([share for _, share in block_means.values()], axis=0).astype("float32")}
 
 
 @contextmanager
@@ -362,6 +368,7 @@ def blank_on_failure(write: Callable[[], None]) -> Iterator[None]:
     """Leave a unit missing, not as an earlier run left it, when its input cannot be used."""
     try:
         yield
+    # These say nothing of the input: the unit is tried again, and what stands stays.
     except (ServiceError, IncompleteError):
         raise
     except Exception:

@@ -63,6 +63,7 @@ class DrawEdges(Task):
 
     def run(self, workspace: Workspace) -> Arrays:
         """Keep the edges."""
+        # In double precision: single precision counts no further than 2**24.
         counts = sum(kept[COUNTS].astype(np.float64) for _, kept in payloads.read(workspace, self.pieces))
         return {LINES: memory.edges(np.asarray(counts))}
 
@@ -86,6 +87,7 @@ class Derive(MonthRegion):
         made, tile, index = self.made, self.tile, position(self.months, self.alike[0])
         if made.how.kind == "antecedent":
             (name,) = made.how.of
+            # One month at a time, since they are summed and never needed together.
             backwards = (_read(workspace, name, tile, index - back) for back in range(made.how.months + 1))
             values = memory.antecedent(backwards, made.how.decay)
         elif made.how.kind == "range":

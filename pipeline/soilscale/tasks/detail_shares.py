@@ -46,8 +46,8 @@ class MeasureDetail(Task):
     def run(self, workspace: Workspace) -> None:
         """Write the shares below `state/`."""
         predictor = model_store.load(workspace.model(self.model.season, self.model.algorithm), self.model.version)
-        found = [_pixels(workspace, self.recipe, predictor, tile, slot) for tile, slot in self.places]
-        pixels, surface = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        sampled = [_pixels(workspace, self.recipe, predictor, tile, slot) for tile, slot in self.places]
+        pixels, surface = (np.concatenate(parts) for parts in zip(*sampled, strict=True))
         names = [*self.recipe.features, models.detail.PLACE]
         shares = models.detail.within_shares(predictor, pixels, surface) if len(pixels) else np.full(len(names), np.nan)
         rows = training_table.table(workspace.samples, self.season, 0, models.FOLDS)[list(self.recipe.features)]
@@ -75,7 +75,9 @@ def _pixels(
     down, across = (np.add.outer(np.arange(n) * recipe.grid.ratio, at).ravel() for n in (rows, columns))
     both = np.stack([*features, place], axis=-1)[np.ix_(down, across)]
     cells = both.reshape(rows, len(at), columns, len(at), -1).swapaxes(1, 2).reshape(rows * columns, len(at) ** 2, -1)
+    # A cell with a hole in it would show less detail than it has.
     known = cells[np.isfinite(cells).all(axis=(1, 2))]
+    # Evenly, not the first ones: those all lie in the north of the tile.
     known = known[:: max(1, -(-len(known) // CELLS))]
     return known[..., :-1].astype(np.float32), known[..., -1]
 

@@ -62,9 +62,11 @@ class FindLevels(Task):
             shares[index, piece.rows, piece.columns] = kept[cube_regions.SHARE]
         learn_from, nothing = np.zeros((2, self.shape[0]), bool)
         learn_from[list(self.learned)], nothing[list(self.empty)] = True, True
-        found = gaps.bridged(gaps.area_levels(means, shares, learn_from), nothing)
-        storage.write_region(workspace.cube, LEVEL, self.name, found, (slice(None), slice(None), slice(None)))
+        month_levels = gaps.bridged(gaps.area_levels(means, shares, learn_from), nothing)
+        storage.write_region(workspace.cube, LEVEL, self.name, month_levels, (slice(None), slice(None), slice(None)))
+        # Months of which nothing was read would pair to nothing.
         seen = sorted(set(self.learned) - set(self.empty))
+        # Seeded by the source's name, so that its windows are the same in every run and beside any other source.
         looked_at = windows(self.grid, pairs(seen), np.random.default_rng(list(self.name.encode())))
         measured = noise.estimate(noise.variogram(_change(workspace, self.name, *window)) for window in looked_at)
         storage.write_json(workspace.state(LEVELS, f"{self.name}.about.json"), asdict(measured) | {"months": len(seen)})
@@ -84,6 +86,7 @@ def windows(
     """Each pair with a window of fine cells, so that the same are looked at whatever the tiles."""
     size = max(1, SIDE // grid.ratio)
     for pair in pairs:
+        # In cells of the grid, not within tiles: the size of tiles must not change a result.
         first = [int(rng.integers(max(1, cells - size + 1))) for cells in grid.shape]
         rows, columns = (
             slice(start * grid.ratio, min(start + size, cells) * grid.ratio)
@@ -95,13 +98,14 @@ def windows(
 def _change(workspace: Workspace, name: str, pair: tuple[int, int], window: tuple[slice, slice]) -> Array:
     """What is seen of a window in one month less the other, with the variance of a single month."""
     before, after = (storage.read_region(workspace.cube, OBSERVED, name, (month, *window)) for month in pair)
+    # A difference has the noise of both months, twice the variance of one.
     return np.asarray((after - before) / np.sqrt(2))
 
 
 def _noise(workspace: Workspace, name: str) -> tuple[noise.Noise, int]:
     """Noise of a source, as `level` measured it, and months from which cycles are learned."""
-    told = storage.read_json(workspace.state(LEVELS, f"{name}.about.json"))
-    return noise.Noise(told["variance"], told["scale"], told["power"]), int(told["months"])
+    about = storage.read_json(workspace.state(LEVELS, f"{name}.about.json"))
+    return noise.Noise(about["variance"], about["scale"], about["power"]), int(about["months"])
 
 
 def _level(workspace: Workspace, name: str, grid: Grid, coarse: tuple[slice, slice], index: int) -> Array:
@@ -157,6 +161,7 @@ class CloseGaps(ReadMonth):
             seen = storage.read_region(workspace.cube, OBSERVED, source.name, (index, *tile.fine))
             values, filled = seen, np.isnan(seen).astype("float32")
             measured, _ = _noise(workspace, source.name)
+            # A tile that is whole, of a source without noise, is copied as it is.
             if partly or measured.variance or np.isnan(seen).any():
                 usual, phase = (month.level, month.cycle), gaps.phase(self.alike[0])
                 if partly:
@@ -166,6 +171,7 @@ class CloseGaps(ReadMonth):
                 else:
                     values = gaps.fill(month.observed, *usual, phase)
                 values = gaps.quiet(values, gaps.expected(*usual, phase), measured)[inner]
+                # Where cycle or level is not known nothing is filled, but what is seen stays.
                 values = np.where(np.isfinite(values), values, seen)
             # Totals and rates have no values below none.
             values = values if source.aggregate == "mean" else np.maximum(values, 0)
@@ -181,6 +187,7 @@ class CloseGaps(ReadMonth):
     def _put(self, workspace: Workspace, values: Array, filled: Array) -> None:
         """Write the month, and the share of its days that is filled, in per cent, more than none where any is."""
         cube_regions.put(workspace, self.tile, self.places(), {self.source.name: values})
+        # Rounded up, so that no filled place counts as wholly seen.
         percent = np.ceil(filled * 100).astype("uint8")
         for lag, time in self.places():
             if not cube_regions.is_earlier(time):

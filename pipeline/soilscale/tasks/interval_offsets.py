@@ -49,6 +49,8 @@ class MeasureIntervals(Task):
 
     def run(self, workspace: Workspace) -> None:
         """Write offsets and skill below `state/`."""
+        # Only months that models learn from: errors of later ones would change the maps with each month that is
+        # added.
         observed = storage.open_group(workspace.cube, COARSE)[self.target].sel(time=slice(*self.months)).load()
         predictions = single_fits.predictions(workspace.predictions)
         scores = reports.upscaled(observed, predictions, self.seasons, algorithm=self.algorithms, limits=self.limits)
@@ -82,13 +84,14 @@ def _offsets(
     halves: Mapping[str, tuple[float, float]],
 ) -> dict[str, dict[str, tuple[float, float]]]:
     """Offsets of every season, where a cell is observed and where it is not."""
-    found = {
+    errors_by_kind = {
         "predicted": reports.blocked_errors(predictions, algorithms),
         "observed": reports.upscaled_errors(observed, predictions, seasons, algorithm=algorithms, limits=limits),
     }
-    told: dict[str, dict[str, tuple[float, float]]] = {
+    offsets: dict[str, dict[str, tuple[float, float]]] = {
+        # A season without errors of its own takes those of all.
         kind: {season: reports.interval(errors.get(season, errors[ALL]), level) for season in seasons.names}
-        for kind, errors in found.items()
+        for kind, errors in errors_by_kind.items()
     }
     for season, (seen, unseen) in halves.items():
         # Whole swaths lack an observation, as blocks do; the posterior knows of single cells. Of a model that does not
@@ -96,6 +99,6 @@ def _offsets(
         held = ["predicted"] if models.find(algorithms[season]).joint else ["observed", "predicted"]
         ends = {"observed": seen, "predicted": unseen}
         for kind, half in ends.items():
-            lower, upper = map(float, np.nan_to_num(told[kind][season])) if kind in held else (0.0, 0.0)
-            told[kind][season] = min(lower, -half), max(upper, half)
-    return told
+            lower, upper = map(float, np.nan_to_num(offsets[kind][season])) if kind in held else (0.0, 0.0)
+            offsets[kind][season] = min(lower, -half), max(upper, half)
+    return offsets

@@ -83,20 +83,21 @@ class MeasureKnots(Task):
         within: dict[str, list[NDArray[np.float64]]] = {}
         for (tile, month), season in zip(self.places, self.seasons, strict=True):
             values = _read(workspace, self.features, self.static, tile, month)
+            # Every so many pixels, not a random draw, so that they cover the tile evenly.
             step = max(1, int(np.ceil(np.sqrt(values[..., 0].size / CELLS))))
             parts.append(values[::step, ::step].reshape(-1, len(self.features)))
             cells = variance_within(values, self.ratio)
             within.setdefault(season, []).append(cells)
             within.setdefault(ALL, []).append(cells)
-        found = measure(np.concatenate(parts), self.shares, self.size)
-        told = {
-            name: values.tolist() if isinstance(values, np.ndarray) else values for name, values in vars(found).items()
+        ground = measure(np.concatenate(parts), self.shares, self.size)
+        about = {
+            name: values.tolist() if isinstance(values, np.ndarray) else values for name, values in vars(ground).items()
         }
-        told["within"] = {
+        about["within"] = {
             season: dict(zip(self.features, _root_mean(np.concatenate(cells)).tolist(), strict=True))
             for season, cells in within.items()
         }
-        storage.write_json(workspace.state(KNOTS, "features.about.json"), told)
+        storage.write_json(workspace.state(KNOTS, "features.about.json"), about)
 
 
 def variance_within(values: NDArray[np.floating], ratio: int) -> NDArray[np.float64]:
@@ -107,12 +108,12 @@ def variance_within(values: NDArray[np.floating], ratio: int) -> NDArray[np.floa
     values
         Features of a tile, shape ``(Y, X, p)``, NaN where missing.
     """
-    found = []
+    variances = []
     for feature in np.moveaxis(values, -1, 0).astype(np.float64):
         mean = kernels.block_mean(feature, ratio)[0]
         away = feature - np.repeat(np.repeat(mean, ratio, axis=0), ratio, axis=1)
-        found.append(kernels.block_mean(away**2, ratio)[0].ravel())
-    return np.stack(found, axis=-1)
+        variances.append(kernels.block_mean(away**2, ratio)[0].ravel())
+    return np.stack(variances, axis=-1)
 
 
 def _root_mean(variances: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -125,9 +126,9 @@ def _root_mean(variances: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def read_knots(workspace: Workspace) -> Basis:
     """Basis of the fine features, as `measure_knots` wrote it."""
-    told = storage.read_json(workspace.state(KNOTS, "features.about.json"))
-    arrays = {name: np.array(told[name], np.float64) for name in ("mean", "sd", "low", "high")}
-    return Basis(**arrays, curved=np.array(told["curved"], bool), knots=int(told["knots"]))
+    about = storage.read_json(workspace.state(KNOTS, "features.about.json"))
+    arrays = {name: np.array(about[name], np.float64) for name in ("mean", "sd", "low", "high")}
+    return Basis(**arrays, curved=np.array(about["curved"], bool), knots=int(about["knots"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +157,7 @@ class WriteBasis(Task):
             cells = values.reshape(len(y), len(at), len(x), len(at), -1).swapaxes(1, 2)
             pixels = cells.reshape(len(y) * len(x), len(at) ** 2, -1)
             keys = {"time": times[month], "y": np.repeat(y, len(x)), "x": np.tile(x, len(y))}
+            # Seeded by tile and month: the pixels are the same in whatever order units run.
             rng = np.random.default_rng(models.seed_of(0, self.name, month))
             columns = (
                 keys
@@ -171,10 +173,11 @@ def _joined(workspace: Workspace, rows: JointRows, seed: int, most: int | None) 
     table = training_table.table(workspace.samples, ALL, seed, rows.folds)
     ground = models.joint.Ground(rows.features, read_knots(workspace), rows.seasons, rows.corner)
     names = models.joint.columns(ground.basis, ground.features)
-    found = models.joint.join(table, _basis(workspace, rows, names), ground, most=most, seed=seed)
+    joined = models.joint.join(table, _basis(workspace, rows, names), ground, most=most, seed=seed)
+    # Freed before the fit, which holds the covariances of all rows.
     del table
     tables.give_back()
-    return found
+    return joined
 
 
 def _basis(workspace: Workspace, rows: JointRows, names: Sequence[str]) -> Iterator[pd.DataFrame]:
@@ -185,10 +188,10 @@ def _basis(workspace: Workspace, rows: JointRows, names: Sequence[str]) -> Itera
 
 def _variances(workspace: Workspace, algorithm: str) -> tuple[models.area.Variances, NDArray[np.float64]]:
     """Variances and bands of a joint algorithm, as `estimate` wrote them."""
-    told = storage.read_json(workspace.state(VARIANCES, f"{algorithm}.about.json"))
-    cell, noise, bands = told.pop("cell"), told.pop("noise"), np.array(told.pop("bands"))
+    about = storage.read_json(workspace.state(VARIANCES, f"{algorithm}.about.json"))
+    cell, noise, bands = about.pop("cell"), about.pop("noise"), np.array(about.pop("bands"))
     return models.area.Variances(
-        **{name: np.array(value) for name, value in told.items()}, cell=cell, noise=noise
+        **{name: np.array(value) for name, value in about.items()}, cell=cell, noise=noise
     ), bands
 
 
@@ -206,10 +209,12 @@ class EstimateVariances(Task):
         """Write the variances, and the bands of its curves, below `state/`."""
         estimator = models.GaussianProcess(**self.parameters, random_state=models.seed_of(self.seed, self.name))
         joined = _joined(workspace, self.rows, self.seed, estimator.max_samples)
-        found = estimator.variances(joined.areas, joined.observed)
-        bands = estimator.bands(joined.areas, found, joined.ground.basis)
-        told = {"bands": bands.tolist()} | {key: np.asarray(value).tolist() for key, value in asdict(found).items()}
-        storage.write_json(workspace.state(VARIANCES, f"{self.name}.about.json"), told)
+        variances = estimator.variances(joined.areas, joined.observed)
+        bands = estimator.bands(joined.areas, variances, joined.ground.basis)
+        about = {"bands": bands.tolist()} | {
+            key: np.asarray(value).tolist() for key, value in asdict(variances).items()
+        }
+        storage.write_json(workspace.state(VARIANCES, f"{self.name}.about.json"), about)
 
     def spread(self, workspace: Workspace, share: float) -> dict[str, tuple[float, float]]:
         """Half widths of the algorithm's intervals, once its variances are known; see `joint.spread`."""
@@ -238,12 +243,13 @@ class FitJoint(Task):
         variances, bands = _variances(workspace, self.job.algorithm)
         joined = _joined(workspace, self.rows, self.seed, models.GaussianProcess(**self.parameters).max_samples)
         table, features = joined.table, joined.ground.features
-        found, predictions = models.joint.learn(self.job, joined, variances, bands, self.parameters, self.seasons)
+        estimators, predictions = models.joint.learn(self.job, joined, variances, bands, self.parameters, self.seasons)
         tables.write_table(workspace.state("train", f"{self.job.name}.parquet"), predictions)
         for model in models.kept(self.job, self.seasons):
-            estimator = found[model.season]
-            own = table if model.model == "comprehensive" else table[table["season"] == model.season]
+            estimator = estimators[model.season]
+            learned_rows = table if model.model == "comprehensive" else table[table["season"] == model.season]
             judged = predictions[predictions["model"] == model.model]
+            # A season's own model is described by its own rows, though all were learned together.
             judged = judged if model.model == "comprehensive" else judged[judged["season"] == model.season]
-            about = models.describe(model, estimator, own, features, self.units, judged)
+            about = models.describe(model, estimator, learned_rows, features, self.units, judged)
             model_store.store(workspace, model, estimator, about)

@@ -94,6 +94,7 @@ class PredictTile(Task):
         features, filled = mean_features(workspace, self.recipe, self.tile, self.slot)
         within = inside(self.recipe, self.tile)
         predictor, cold = model_store.load(*self.model), frozen(workspace, self.recipe, self.tile, self.slot)
+        # Cells left out now do not count in the block means, so that conservation does not shift the others for them.
         prediction = maps.predict(
             predictor,
             features,
@@ -101,6 +102,7 @@ class PredictTile(Task):
             surface(self.recipe, self.tile, self.slot, predictor),
         )
         there = np.isfinite(prediction)
+        # A filled feature says nothing of a cell that has no prediction.
         flags = np.where(filled & there, Quality.GAP_FILLED, 0) | np.where(within, 0, Quality.OUTSIDE)
         flags |= np.where(cold & (there if self.recipe.soil.frozen == "flag" else within), Quality.FROZEN, 0)
         if self.recipe.comprehensive:
@@ -141,6 +143,7 @@ def frozen(workspace: Workspace, recipe: Recipe, tile: Tile, slot: Slot) -> Arra
     """Fine cells whose mean land surface temperature over a slot's months is below freezing; none without one."""
     if not recipe.soil.surface:
         return np.zeros(recipe.grid.fine[tile.fine].shape, bool)
+    # The mean of all: by nights alone, ground that thaws by day would count as frozen.
     read = [_read(workspace, recipe, reading, tile, month) for reading in recipe.soil.surface for month in slot.months]
     return np.asarray(np.mean(read, axis=0) < FREEZING)
 
@@ -185,6 +188,7 @@ def _feature(workspace: Workspace, recipe: Recipe, name: str, tile: Tile, index:
         here = storage.read_region(workspace.cube, FINE, name, tile.fine)
         return here, np.zeros(here.shape, bool)
     here = storage.read_region(workspace.cube, FINE, name, (index, *tile.fine))
+    # Filled in the cube already, by what is usual at the place.
     if name in recipe.filled:
         return here, storage.read_region(workspace.cube, FILLED, name, (index, *tile.fine)) == WHOLLY
     if recipe.fill_gaps and np.isnan(here).any():
@@ -194,6 +198,7 @@ def _feature(workspace: Workspace, recipe: Recipe, name: str, tile: Tile, index:
 
 def _around(workspace: Workspace, recipe: Recipe, name: str, tile: Tile, index: int) -> list[tuple[Array, Array]]:
     """A feature in the months before and after, nearest first, as far as the cube and the recipe reach."""
+    # As far before as after: from one side alone, a season would shift the value.
     reach = min(recipe.fill_gaps, index, recipe.months - 1 - index)
     return [
         (
@@ -237,6 +242,7 @@ class ConserveTile(Task):
         prediction = storage.read_region(workspace.maps, self.slot.group, PREDICTION, place).astype("float64")
         flags = storage.read_region(workspace.maps, self.slot.group, PREDICTION_QUALITY, place)
         observed = observation(workspace, self.recipe, self.slot, self.tile.coarse)
+        # The same limits for the map and its ends, or an end could lie within its map.
         between = limits(workspace, self.recipe, self.tile, self.slot, observed)
         around = kernels.nodes_around(nodes, self.tile.coarse)
         values, quality = maps.finish(
@@ -320,6 +326,7 @@ class PublishMap(Task):
 
     def run(self, workspace: Workspace) -> None:
         """Write the files below the published maps."""
+        # A month without a value is no product, and would be an empty item in the catalog.
         if not any(
             np.isfinite(values).any() for _, values in _tiles(workspace, self.fine, self.edition, MAP, self.index)
         ):
@@ -336,10 +343,12 @@ class PublishMap(Task):
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / f"{band.name}.tif"
                 pieces = _tiles(workspace, self.fine, self.edition, band.name, self.index)
-                found = publish.write_cog(path, pieces, self.fine.fine, band, {"SOILSCALE_ID": self.edition.identifier})
+                described = publish.write_cog(
+                    path, pieces, self.fine.fine, band, {"SOILSCALE_ID": self.edition.identifier}
+                )
                 storage.write_file(workspace.published(*self.edition.place(path.name)), path)
-            files[band.name] = (f"./{band.name}.tif", band, found)
-        told = publish.item(
+            files[band.name] = (f"./{band.name}.tif", band, described)
+        item = publish.item(
             self.edition.identifier,
             self.edition.collection,
             self.fine.fine,
@@ -348,7 +357,7 @@ class PublishMap(Task):
             {**self.edition.properties, **_shares(*counts), "version": self.edition.version},
             self.edition.sources,
         )
-        storage.write_json(workspace.published(*self.edition.place(f"{self.edition.identifier}.json")), told)
+        storage.write_json(workspace.published(*self.edition.place(f"{self.edition.identifier}.json")), item)
 
 
 def _shares(flags: Mapping[Quality, int], masked: int) -> dict[str, Any]:

@@ -54,8 +54,8 @@ class Tune(Task):
 
     def run(self, workspace: Workspace) -> None:
         """Write what was tried below `state/`."""
-        found = self.how(_rows(workspace, self.task), self.features, self.task, self.choices, self.draws)
-        storage.write_json(workspace.state(TUNE, f"{self.name}.json"), found.to_dict("records"))
+        trials = self.how(_rows(workspace, self.task), self.features, self.task, self.choices, self.draws)
+        storage.write_json(workspace.state(TUNE, f"{self.name}.json"), trials.to_dict("records"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +78,12 @@ class MeasureImportance(Task):
         rows = single_fits.all_rows(workspace, self.job, self.seed, self.folds)
         X, y = rows[list(self.features)], rows[MAP]
         estimator = models.fit(self.job, rows, self.features, parameters=self.parameters, seed=self.seed)
+        # The forest is grown; X and y hold all that is still needed.
         del rows
-        found, score = models.measure(estimator, X, y, self.groups, seed=self.seed), models.oob_r2(estimator, X, y)
-        found.insert(0, "season", self.job.season)
-        found = found.assign(algorithm=self.job.algorithm, oob_r2=score)
-        tables.write_table(workspace.state(IMPORTANCE, f"{self.job.season}.parquet"), found)
+        importance, score = models.measure(estimator, X, y, self.groups, seed=self.seed), models.oob_r2(estimator, X, y)
+        importance.insert(0, "season", self.job.season)
+        importance = importance.assign(algorithm=self.job.algorithm, oob_r2=score)
+        tables.write_table(workspace.state(IMPORTANCE, f"{self.job.season}.parquet"), importance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,6 @@ class LeaveOut(Task):
 
     def run(self, workspace: Workspace) -> None:
         """Write the predictions below `state/`."""
-        found = selection.without(_rows(workspace, self.task), self.groups, self.left_out, self.task)
-        found = found.assign(season=self.task.season, without=self.left_out)
-        tables.write_table(workspace.state(ABLATION, f"{self.name}.parquet"), found)
+        predictions = selection.without(_rows(workspace, self.task), self.groups, self.left_out, self.task)
+        predictions = predictions.assign(season=self.task.season, without=self.left_out)
+        tables.write_table(workspace.state(ABLATION, f"{self.name}.parquet"), predictions)

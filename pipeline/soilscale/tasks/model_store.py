@@ -24,6 +24,7 @@ MEMBERS = "members.json"
 def store(workspace: Workspace, job: Job, estimator: models.Estimator, about: Mapping[str, Any]) -> None:
     """Write a fitted model, and what is known of it before it is judged."""
     storage.write_bytes(workspace.model(job.season, job.algorithm, MODEL), models.dumps(estimator))
+    # Maps read the trees of a forest alone, laid out for prediction.
     if (trees := models.pack(estimator)) is not None:
         storage.write_bytes(workspace.model(job.season, job.algorithm, TREES), trees)
     storage.write_json(workspace.state("train", f"{job.name}.about.json"), about)
@@ -41,12 +42,17 @@ def load(url: str, version: str) -> models.Predictor:  # noqa: ARG001 - what is 
     season, _, algorithm = url.rpartition("/")
     if not models.find(algorithm).members:
         return _predictor(url)
-    told = storage.read_json(storage.join(url, MEMBERS))
-    place = {name: number for number, name in enumerate(told["features"])}
-    members = told["members"].items()
+    description = storage.read_json(storage.join(url, MEMBERS))
+    # Members may take fewer features than the stack, each in an order of its own.
+    place = {name: number for number, name in enumerate(description["features"])}
+    members = description["members"].items()
     return models.Blend(
         [
-            (_predictor(f"{season}/{name}"), np.array([place[one] for one in member["features"]]), member["weight"])
+            (
+                _predictor(f"{season}/{name}"),
+                np.array([place[feature] for feature in member["features"]]),
+                member["weight"],
+            )
             for name, member in members
         ]
     )

@@ -42,9 +42,9 @@ def station_records(url: str) -> Iterator[tuple[str, pd.DataFrame | DataError]]:
         If the one file that there is cannot be read.
     """
     several = _several(url)
-    found = False
+    has_files = False
     for name, data in _station_files(url):
-        found = True
+        has_files = True
         if not several:
             stm = name.lower().endswith(insitu.SUFFIX)
             yield name, insitu.read_stm(data, name) if stm else insitu.read_csv(data, name)
@@ -52,9 +52,10 @@ def station_records(url: str) -> Iterator[tuple[str, pd.DataFrame | DataError]]:
         try:
             records: pd.DataFrame | DataError = insitu.read_stm(data, name)
         except DataError as error:
+            # One damaged file of a thousand must not keep the others from being used.
             records = error
         yield name, records
-    if not found:
+    if not has_files:
         raise ConfigurationError(
             f"validation.stations: {url} holds no ISMN file with soil moisture (NETWORK_NETWORK_STATION_sm_....stm); "
             "give the folder or archive as ISMN delivers it"
@@ -94,19 +95,19 @@ def truth(url: str) -> xr.DataArray:
     ConfigurationError
         If it is not there, naming what is there instead.
     """
-    wanted = f"expected a Zarr store whose group {MONTH!r} has the variable {MAP!r}"
+    expected = f"expected a Zarr store whose group {MONTH!r} has the variable {MAP!r}"
     if not storage.exists(url):
-        raise ConfigurationError(f"validation.truth: there is no {url}; {wanted}")
+        raise ConfigurationError(f"validation.truth: there is no {url}; {expected}")
     try:
         group = storage.open_foreign(url, MONTH)
     except FileNotFoundError as error:
         nodes = {posixpath.dirname(name) or "/" for name in storage.names_below(url) if name.endswith(ZARR)}
-        found = f"it holds {', '.join(sorted(nodes))}" if nodes else "it is no Zarr store"
-        raise ConfigurationError(f"validation.truth: {url} has no group {MONTH!r}; {found}; {wanted}") from error
+        present = f"it holds {', '.join(sorted(nodes))}" if nodes else "it is no Zarr store"
+        raise ConfigurationError(f"validation.truth: {url} has no group {MONTH!r}; {present}; {expected}") from error
     if MAP not in group:
-        found = ", ".join(sorted(map(str, group.data_vars))) or "no variable at all"
+        present = ", ".join(sorted(map(str, group.data_vars))) or "no variable at all"
         raise ConfigurationError(
-            f"validation.truth: {url} has no {MAP!r} in its group {MONTH!r}, but {found}; {wanted}"
+            f"validation.truth: {url} has no {MAP!r} in its group {MONTH!r}, but {present}; {expected}"
         )
     return group[MAP]
 
@@ -120,9 +121,12 @@ def on_grid(known: xr.DataArray, maps: xr.DataArray, url: str, crs: str) -> xr.D
         If no cell of the truth is a cell of the maps.
     """
     step = abs(float(maps["x"][1] - maps["x"][0]))
+    # A truth of 0..360 and maps of -180..180 would have no cell in common.
     x = turned(known["x"], float(maps["x"].mean()), turn(crs))
     if not np.array_equal(x, known["x"]):
         known = known.assign_coords(x=x).sortby("x")
+    # By nearest within a hundredth of a cell: coordinates of two writers differ by rounding, those of two grids by
+    # more.
     placed = known.reindex(y=maps["y"], x=maps["x"], method="nearest", tolerance=step / 100)
     if not np.isfinite(placed.isel(time=0)).any():
         raise DataError(f"validation.truth: no cell of {url} is a cell of the fine grid; it must lie on the same grid")

@@ -51,9 +51,10 @@ def predictions(url: str) -> pd.DataFrame:
     """Table of predictions, its words as categories: a third of the memory."""
     words = ["season", "algorithm", "model", "split"]
     with _parquet(url, words) as file:
-        found = file.read().unify_dictionaries()
-    rows: pd.DataFrame = found.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
-    del found
+        arrow_table = file.read().unify_dictionaries()
+    # Given away column by column: table and frame at once would take twice the memory.
+    rows: pd.DataFrame = arrow_table.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
+    del arrow_table
     give_back()
     return rows.astype(dict.fromkeys(words, "category"))
 
@@ -62,6 +63,7 @@ def blocked_errors(url: str) -> dict[tuple[str, str], dict[str, pd.DataFrame]]:
     """Errors on held-out blocks by season and model, and by algorithm, as `models.best` takes them."""
     names = ["season", "model", "algorithm", "time", "split", "observed", "predicted"]
     parts = []
+    # Group by group, so that memory does not go with the number of rows.
     for part in row_groups(url, names):
         part["square"] = (part["predicted"].astype(float) - part["observed"].astype(float)) ** 2
         blocked = part[part["split"] == "blocked"]
@@ -76,13 +78,13 @@ def blocked_errors(url: str) -> dict[tuple[str, str], dict[str, pd.DataFrame]]:
 
 def rows_of(workspace: Workspace, job: Job, seed: int, folds: int = models.FOLDS) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows that a job learns from and rows that it predicts, of `models.partition`; no other is left in memory."""
-    found = models.partition(job, table(workspace.samples, job.season, seed, folds), seed=seed, folds=folds)
+    split = models.partition(job, table(workspace.samples, job.season, seed, folds), seed=seed, folds=folds)
     give_back()
-    return found
+    return split
 
 
 def all_rows(workspace: Workspace, job: Job, seed: int, folds: int = models.FOLDS) -> pd.DataFrame:
     """Rows that the stored model of a random job learns from, of `models.learned`; no other is left in memory."""
-    found = models.learned(job, table(workspace.samples, job.season, seed, folds), seed=seed)
+    rows = models.learned(job, table(workspace.samples, job.season, seed, folds), seed=seed)
     give_back()
-    return found
+    return rows

@@ -54,6 +54,7 @@ def known(features: Mapping[str, Source], units: Mapping[str, str]) -> Soil:
         return [
             Reading(name, *ways[units[name]])
             for name, source in features.items()
+            # A lag or a class has another name, and is no temperature of this month.
             if name == source.name and units[name] in ways and not _words(source).isdisjoint(words)
         ]
 

@@ -42,7 +42,7 @@ class WeighMembers(Task):
 
     def run(self, workspace: Workspace) -> None:
         """Keep the predictions, and of each model its members, weights and description."""
-        table = models.stack.together({member: _predictions(workspace, found) for member, found in self.parts.items()})
+        table = models.stack.together({member: _predictions(workspace, parts) for member, parts in self.parts.items()})
         judged = models.stack.judge(table, list(self.parts), self.job.algorithm, self.seasons, self.weights)
         del table
         tables_storage.write_table(workspace.state(STACK, f"{self.job.name}.parquet"), judged.predictions)
@@ -52,8 +52,8 @@ class WeighMembers(Task):
                 member: {"weight": weight, "features": list(self.columns[model.season][member])}
                 for member, weight in shares.items()
             }
-            told = {"members": members, "features": list(self.features)}
-            storage.write_json(workspace.model(model.season, model.algorithm, model_store.MEMBERS), told)
+            description = {"members": members, "features": list(self.features)}
+            storage.write_json(workspace.model(model.season, model.algorithm, model_store.MEMBERS), description)
             rows = single_fits.all_rows(workspace, model, self.seed, self.folds)
             scored = judged.predictions["model"] == model.model
             if model.season != ALL:
@@ -69,4 +69,5 @@ def _predictions(workspace: Workspace, parts: Sequence[tuple[str, str, int]]) ->
     """Predictions of one member, with the fold that each row was held out in."""
     tables = [tables_storage.read_table(workspace.state(stage, f"{name}.parquet")) for stage, name, _ in parts]
     marked = [table.assign(**{FOLD: fold}) for table, (_, _, fold) in zip(tables, parts, strict=True)]
+    # Of empty tables the first stays, so that the columns are there.
     return pd.concat([table for table in marked if len(table)] or marked[:1], ignore_index=True)

@@ -51,15 +51,15 @@ def counts(url: str) -> pd.DataFrame:
     """Season and split of every row of the training table, in memory as codes."""
     names = ["season", "split"]
     with _parquet(url, names) as file:
-        found = file.read(names).to_pandas()
-    return found.astype("category")
+        codes = file.read(names).to_pandas()
+    return codes.astype("category")
 
 
 def blocks(url: str) -> pd.DataFrame:
     """Place, month and block of every row of the training table."""
     with _parquet(url, ["block"]) as file:
-        found = file.read(["time", "y", "x", "block"])
-    rows: pd.DataFrame = found.unify_dictionaries().to_pandas()
+        arrow_table = file.read(["time", "y", "x", "block"])
+    rows: pd.DataFrame = arrow_table.unify_dictionaries().to_pandas()
     return rows
 
 
@@ -73,6 +73,7 @@ def table(url: str, season: str, seed: int, folds: int, *, by_place: bool = Fals
     with _parquet(url, ["season", "block", "split"]) as file:
         blocks = file.read(["block"]).unify_dictionaries().column(0).to_pandas()
         blocks = samples.places(blocks) if by_place else blocks
+        # Dealt over the whole table: by season, a block could be in different folds of two of them.
         fold = models.folds(blocks, folds, seed).astype("int8")
         del blocks
         columns = [name for name in file.schema_arrow.names if name != "block"]
@@ -81,12 +82,14 @@ def table(url: str, season: str, seed: int, folds: int, *, by_place: bool = Fals
             part = file.read_row_group(group, columns)
             part = part.append_column(models.FOLD, pa.array(fold[first : first + len(part)]))
             first += len(part)
+            # Filtered at once, so that no more than one group of other seasons is in memory.
             parts.append(part if season == ALL else part.filter(pc.equal(part["season"], season)))
             give_back()
-    found = pa.concat_tables(parts).unify_dictionaries()
+    arrow_table = pa.concat_tables(parts).unify_dictionaries()
     del parts, part
     give_back()
-    rows: pd.DataFrame = found.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
+    # Given away column by column: table and frame at once would take twice the memory.
+    rows: pd.DataFrame = arrow_table.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
     return rows
 
 
