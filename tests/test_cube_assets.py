@@ -19,13 +19,13 @@ from rasterio.windows import Window
 
 from servers.files import Files, serve
 from soilscale import storage
-from soilscale.cube import assets
+from soilscale.cube import assets, read_month
 from soilscale.cube import windows as module
 from soilscale.cube.assets import Header, header, overlap, snap
 from soilscale.cube.opening import explain
 from soilscale.cube.windows import NativeReader, windows
 from soilscale.errors import DataError, RefusedError, ServiceError
-from worlds import MODIS_1KM, SINUSOIDAL, box, write
+from worlds import MODIS_1KM, SINUSOIDAL, box, reading, scene, write
 
 HERE = box("EPSG:4326", 5.0, 48.0, 0.01, (40, 60))
 
@@ -199,6 +199,18 @@ def test_a_window_outside_a_file_is_missing_there(tmp_path: Path) -> None:
     assert found[0].dtype == np.float64
     assert np.isnan(found[0][:3]).all()
     np.testing.assert_array_equal(found[0][3], [np.nan, np.nan, np.nan, 0, 1])
+
+
+def test_tiles_whose_items_share_an_id_keep_their_places(tmp_path: Path) -> None:
+    """Some catalogs name items by their date alone, tile by tile."""
+    geobox = box("EPSG:4326", 5.0, 48.0, 0.01, (10, 20))
+    scenes = [
+        scene(write(tmp_path / f"{part.left}.tif", np.full((10, 10), value, "float32"), geobox[:, columns]), "20050101")
+        for value, columns in ((1.0, slice(0, 10)), (2.0, slice(10, 20)))
+        for part in [geobox[:, columns].extent.boundingbox]
+    ]
+    found = read_month(reading(), scenes, geobox, np.datetime64("2005-01"))["field"]
+    np.testing.assert_array_equal(found, np.repeat([[1.0, 2.0]], 10, axis=0).repeat(10, axis=1))
 
 
 def test_files_on_one_lattice_lie_side_by_side(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ class Reading:
     _decodings: dict[tuple[str, str], Decoding] = field(default_factory=dict, repr=False, compare=False)
     _masks: dict[str, bool] = field(default_factory=dict, repr=False, compare=False)
     """Asset -> whether a mask lies beside the first file of it that was read from a distant store."""
-    _headers: dict[tuple[str, Band], Header] = field(default_factory=dict, repr=False, compare=False)
+    _headers: dict[tuple[object, ...], Header] = field(default_factory=dict, repr=False, compare=False)
     """Headers read so far; a replaced file is seen by the next `Reading`."""
 
     def header(self, scene: Scene, band: Band) -> Header:
@@ -53,7 +53,7 @@ class Reading:
         DataError
             If the item has no such asset, or its file lies elsewhere than the item says.
         """
-        key = scene.item, band
+        key = _key(scene, band)
         if key not in self._headers:
             asset = self._asset(scene, band)
             placement = scene.placements.get(asset)
@@ -173,9 +173,7 @@ class Reading:
 
         if self.distant(scenes):
             bands = [(scene, band) for scene in scenes for band in self.source.bands]
-            side_by_side(
-                fetch, [scene_band for scene_band in bands if (scene_band[0].item, scene_band[1]) not in self._headers]
-            )
+            side_by_side(fetch, [scene_band for scene_band in bands if _key(*scene_band) not in self._headers])
 
     def windows(
         self, bands: Sequence[tuple[Scene, Band]], lattice: Header, bounds: Bounds, **how: Any
@@ -191,6 +189,12 @@ class Reading:
     def on(self, scene: Scene, lattice: Header) -> tuple[Band, ...]:
         """Bands of a scene that lie on a lattice, the data before the quality."""
         return tuple(band for band in self.source.bands if self.header(scene, band).shares_grid(lattice))
+
+
+def _key(scene: Scene, band: Band) -> tuple[object, ...]:
+    """What tells the header of a scene's band from others."""
+    # Not the item's id alone: some catalogs name items by their date, so that all tiles of a date share one.
+    return scene.item, frozenset(scene.hrefs.items()), band
 
 
 def _answers(url: str) -> bool:
