@@ -86,8 +86,8 @@ def _find_classes(run: Project) -> None:
             for tile in run.plan.grid.tiles()
             if storage.exists(url := run.workspace.state("classes", source.name, f"{tile.name}.codes.json"))
         ]
-        found = sorted({code for part in parts for code in part})
-        if not found:
+        codes = sorted({code for part in parts for code in part})
+        if not codes:
             raise DataError(f"source {source.name}: no class could be read from any of its {len(scenes)} items")
-        storage.write_json(run.workspace.state("classes", f"{source.name}.json"), {"classes": found})
+        storage.write_json(run.workspace.state("classes", f"{source.name}.json"), {"classes": codes})
     run.forget()

@@ -31,20 +31,20 @@ Read = FillStatic | ReadMonth
 def cube_units(config: Config, plan: Plan) -> list[Unit[Read]]:
     """Units that fill the cube: one for each source, tile and month."""
     tiles = list(plan.grid.tiles())
-    read = [given for given in plan.inputs if not given.source.composed]
-    return [unit for given in read for tile in tiles for unit in _source_units(config, plan, given, tile)]
+    read = [source_input for source_input in plan.inputs if not source_input.source.composed]
+    return [unit for source_input in read for tile in tiles for unit in _source_units(config, plan, source_input, tile)]
 
 
-def _source_units(config: Config, plan: Plan, given: Input, tile: Tile) -> list[Unit[Read]]:
-    source = given.source
+def _source_units(config: Config, plan: Plan, source_input: Input, tile: Tile) -> list[Unit[Read]]:
+    source = source_input.source
     geobox = plan.grid.coarse[tile.coarse] if source.on_coarse else plan.grid.fine[tile.fine]
     around = geobox.pad(cube.margin(source))
     near = [scene for scene in plan.scenes[source.name] if cube.meets(scene, around)]
-    read = inputs.reading(config, source, given.unit)
-    if given.static:
+    read = inputs.reading(config, source, source_input.unit)
+    if source_input.static:
         fill = FillStatic(reading=read, scenes=near, grid=plan.grid, tile=tile)
         return [_unit_of(plan, unit_name(source, None, tile), near, fill, [])]
-    kind = KeepTarget if source.on_coarse else ObserveMonth if given in plan.filled else FillMonth
+    kind = KeepTarget if source.on_coarse else ObserveMonth if source_input in plan.filled else FillMonth
     return [
         _unit_of(
             plan,

@@ -82,9 +82,9 @@ def freeze(run: Run) -> bool:
         frozen = storage.parsed(url, standing.pop(source.name, b"{}"))
         made_from = digest(source, run.config.catalog(source), run.config.span, run.config.nested_grid)
         try:
-            items, found = find(run.config, source, shared, progress=run.progress, broken=broken.record(source.name))
+            items, answer = find(run.config, source, shared, progress=run.progress, broken=broken.record(source.name))
             if not items:
-                raise DataError(no_items(run.config, source, found))
+                raise DataError(no_items(run.config, source, answer))
             of = digest(source, run.config.catalog(source), run.config.span[0], run.config.nested_grid)
             earlier = frozen.get("soilscale:asked", {})
             since = _since(run, earlier["last"]) if earlier.get("of") == of else None
@@ -106,7 +106,7 @@ def freeze(run: Run) -> bool:
             "soilscale:asked": {"of": of, "last": run.config.span[1]},
             UNIT: stated,
             OVERVIEW: chosen,
-            FOUND: counts(found),
+            FOUND: counts(answer),
         }
         if frozen != json.loads(json.dumps(collection)):
             storage.write_json(url, collection)
@@ -115,7 +115,7 @@ def freeze(run: Run) -> bool:
     return new or bool(broken.found)
 
 
-def counts(found: catalog.Found) -> dict[str, Any]:
+def counts(answer: catalog.Found) -> dict[str, Any]:
     """What a catalog gave for a query, as plain data.
 
     ``matched`` and ``received`` are of an API that tells how many items it has; ``refused`` did not meet the query;
@@ -123,12 +123,12 @@ def counts(found: catalog.Found) -> dict[str, Any]:
     could not be used.
     """
     return {
-        "matched": found.matched,
-        "received": found.received,
-        "refused": found.refused,
-        "parts pruned": len(found.pruned),
-        "pruned": [f"{part.url.partition('?')[0]}: {part.why}" for part in found.pruned[:PRUNED]],
-        "broken": len(found.broken),
+        "matched": answer.matched,
+        "received": answer.received,
+        "refused": answer.refused,
+        "parts pruned": len(answer.pruned),
+        "pruned": [f"{part.url.partition('?')[0]}: {part.why}" for part in answer.pruned[:PRUNED]],
+        "broken": len(answer.broken),
     }
 
 
@@ -176,12 +176,12 @@ def _reduce(
         chosen = dict(earlier)
     else:
         try:
-            found = cube.choose_overview(reading(settings, source), scenes, settings.nested_grid.fine)
+            overview = cube.choose_overview(reading(settings, source), scenes, settings.nested_grid.fine)
         except ServiceError:  # of one file, perhaps; the unit that reads it says so, and the others go on
-            found = None
-        if found is None:
+            overview = None
+        if overview is None:
             return None
-        chosen = asdict(found)
+        chosen = asdict(overview)
     if chosen["reduction"] > 1:
         logger.info("source %s: overviews of %d x %d pixels are read", source.name, *[chosen["reduction"]] * 2)
         for item in items:
@@ -233,11 +233,11 @@ def find(
     settings: Config, source: Source, shared: catalog.Shared, **how: Any
 ) -> tuple[list[catalog.Item], catalog.Found]:
     """Items of a source, one for each date, and how they were found; see `catalog.find` and `dated_items.split`."""
-    asked = query(settings, source, shared)
-    items, found = catalog.find(asked, **how)
+    catalog_query = query(settings, source, shared)
+    items, answer = catalog.find(catalog_query, **how)
     if not dated_items.may_lie_in_files(source, items):
-        return items, found
-    return dated_items.split(reading(settings, source), items, asked.span), found
+        return items, answer
+    return dated_items.split(reading(settings, source), items, catalog_query.span), answer
 
 
 def query(settings: Config, source: Source, shared: catalog.Shared) -> catalog.Query:

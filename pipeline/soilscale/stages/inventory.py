@@ -74,7 +74,7 @@ def ours(workspace: Workspace) -> Callable[[str], bool]:
         if draft is None:
             return False
         folder, whole, stem = draft["folder"], draft["name"], draft["stem"]
-        return any(is_ours(f"{folder}{one}") for one in (whole, stem, stem and f"{stem}.json") if one)
+        return any(is_ours(f"{folder}{candidate}") for candidate in (whole, stem, stem and f"{stem}.json") if candidate)
 
     return is_ours
 
@@ -96,8 +96,8 @@ def remove(workspace: Workspace, *below: str, but: Callable[[str], bool] = lambd
 
 def take(workspace: Workspace) -> dict[str, str]:
     """List what lies in an output, but for what every run writes anew."""
-    found = storage.stamps(workspace.output)
-    return {name: stamp for name, stamp in found.items() if not name.startswith(PASSING)}
+    stamps = storage.stamps(workspace.output)
+    return {name: stamp for name, stamp in stamps.items() if not name.startswith(PASSING)}
 
 
 def write(workspace: Workspace, standing: Stamps) -> None:
@@ -136,5 +136,5 @@ def altered(workspace: Workspace, now: Stamps) -> list[str]:
         return []
     kept = {name for name in changed & now.keys() if name.endswith(METADATA)}
     is_ours = ours(workspace)
-    found = (name for name in changed & then.keys() - kept if not RECORD.fullmatch(name))
-    return sorted(name for name in found if is_ours(name))
+    products = (name for name in changed & then.keys() - kept if not RECORD.fullmatch(name))
+    return sorted(name for name in products if is_ours(name))

@@ -113,12 +113,12 @@ class Material:
         if self.paired is None or len(self.paired.pairs.dropna(subset=insitu.VALUES)):
             return None
         table = self.paired.left_out.table()
-        told = [
+        why = [
             f"{reason}: {brief(sorted(set(insitu.labels(rows))), 'stations')}"
             for reason, rows in table.groupby("reason", sort=False)
         ]
         return (
-            f"no station of {self.run.config.validation.stations} could be compared with the maps; {'; '.join(told)}; "
+            f"no station of {self.run.config.validation.stations} could be compared with the maps; {'; '.join(why)}; "
             "give stations of the area and the period, or leave validation.stations out"
         )
 

@@ -33,7 +33,7 @@ def stack_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit[Fit]])
     fits
         Units of all fits.
     """
-    settings, told = run.config.models, cube.feature_units(run.plan.inputs)
+    settings, feature_units = run.config.models, cube.feature_units(run.plan.inputs)
     units = []
     for name in algorithms(run) if seasons else ():
         members = models.find(name).members
@@ -51,7 +51,7 @@ def stack_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit[Fit]])
             parts=parts,
             columns=columns,
             features=run.features,
-            units=told,
+            units=feature_units,
             weights=weights,
             seed=settings.seed,
             folds=settings.folds,
