@@ -201,7 +201,7 @@ def _foreign(before: Owner, now: Owner) -> Iterator[str]:
     """Facts but for the months in which two owners differ."""
     if before.name != now.name:
         yield _told("name", before.name, now.name)
-    away = [(one - other) / now.coarse for one, other in zip(before.corner, now.corner, strict=True)]
+    away = [(earlier - other) / now.coarse for earlier, other in zip(before.corner, now.corner, strict=True)]
     aligned = all(abs(cells - round(cells)) < NEAR for cells in away)
     alike = (before.coarse, before.ratio) == (now.coarse, now.ratio) and CRS(before.crs) == CRS(now.crs)
     same = before.shape == now.shape and all(abs(cells) < NEAR for cells in away)
@@ -226,9 +226,9 @@ def _lost(workspace: Workspace, *, releases: bool) -> dict[str, int]:
     """
     is_ours = inventory.ours(workspace)
     stays = (LEASES,) if releases else (LEASES, "maps/", RECORDS)
-    found = {name: size for name, size in storage.sizes(workspace.output).items() if is_ours(name)}
-    held = any(inventory.PRODUCT.fullmatch(name) for name in found)
-    return {name: size for name, size in found.items() if not name.startswith(stays)} if held else {}
+    sizes = {name: size for name, size in storage.sizes(workspace.output).items() if is_ours(name)}
+    held = any(inventory.PRODUCT.fullmatch(name) for name in sizes)
+    return {name: size for name, size in sizes.items() if not name.startswith(stays)} if held else {}
 
 
 def settled(run: Run, today: date, *, afresh: bool, destroy: bool) -> Run:

@@ -94,11 +94,11 @@ def restore(run: Project) -> None:
         storage.remove(run.workspace.state(LAID[store]))
     _forget(run, again)
     if names:
-        told = [*sorted(anew), *sorted({name for units in again.values() for name in units})]
+        unit_names = [*sorted(anew), *sorted({name for units in again.values() for name in units})]
         logger.warning(
             "%s: missing or modified since the last complete run; recomputing: %s",
             search.brief(names, "objects"),
-            search.brief(told, "units") or "what it takes to replace them",
+            search.brief(unit_names, "units") or "what it takes to replace them",
         )
 
 
@@ -120,14 +120,14 @@ def verify(run: Project, standing: dict[str, str], *, begun: bool) -> bool:
     """
     bad = verification.spoilt(run.workspace, standing, begun=begun)
     if bad.late:
-        told = search.brief(bad.late, "markers")
-        logger.warning("%s: written late, by a run that had lost its lease; removed", told)
+        listed = search.brief(bad.late, "markers")
+        logger.warning("%s: written late, by a run that had lost its lease; removed", listed)
         storage.remove(run.workspace.output, bad.late)
     for name in bad.late:
         del standing[name]
     if not bad:
         return True
-    names = sorted([*bad.objects, *(name for some in bad.markers.values() for name in some)])
+    names = sorted([*bad.objects, *(name for objects in bad.markers.values() for name in objects)])
     logger.warning(
         "%s: not what was written there, for another run wrote at the same time, or a hand did; made again with all "
         "that comes after",
@@ -183,11 +183,11 @@ def withdraw(run: Project, damaged: DamagedError) -> DamagedError:
     name = damaged.url.removeprefix(f"{run.workspace.output}/")
     store, units = _store(name), _take_back(run, name)
     _forget(run, units)
-    told = ", ".join(sorted({name for names in units.values() for name in names})) if store else "it"
-    if not told:
+    unit_names = ", ".join(sorted({name for names in units.values() for name in names})) if store else "it"
+    if not unit_names:
         storage.remove(run.workspace.state(LAID[store]))
     return DamagedError(
-        f"{damaged}; {told or store} is made again by `soilscale run`: run it", damaged.store, damaged.key
+        f"{damaged}; {unit_names or store} is made again by `soilscale run`: run it", damaged.store, damaged.key
     )
 
 
@@ -210,12 +210,12 @@ def _take_back(run: Project, name: str) -> dict[str, set[str]]:
     store = _store(name)
     if not store:
         return _take_back_object(run, name)
-    found = CHUNK.fullmatch(_key(name))
-    tile = None if found is None else _tile(run, int(found["row"]), int(found["column"]))
-    if found is None or tile is None:
+    chunk = CHUNK.fullmatch(_key(name))
+    tile = None if chunk is None else _tile(run, int(chunk["row"]), int(chunk["column"]))
+    if chunk is None or tile is None:
         return {}
-    index = None if found["time"] is None else int(found["time"])
-    return _makers(run, store, found["group"], found["name"], index, tile)
+    index = None if chunk["time"] is None else int(chunk["time"])
+    return _makers(run, store, chunk["group"], chunk["name"], index, tile)
 
 
 def _take_back_object(run: Project, name: str) -> dict[str, set[str]]:
@@ -254,7 +254,7 @@ def _forget(run: Project, units: Mapping[str, Collection[str]]) -> None:
     """Remove the markers of units, by their stage."""
     for stage, names in units.items():
         standing = markers(run.workspace, stage)
-        storage.remove(run.workspace.state(stage), [one for one in standing if MARKER.sub("", one) in names])
+        storage.remove(run.workspace.state(stage), [marker for marker in standing if MARKER.sub("", marker) in names])
 
 
 def _tile(run: Project, row: int, column: int) -> Tile | None:
