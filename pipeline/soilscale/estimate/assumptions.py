@@ -183,6 +183,7 @@ class Outlook:
         """Dates of a source that are read: those of its items, else as many as its composites have."""
         source, known = source_input.source, self.scenes.get(source_input.source.name)
         if known:
+            # NumPy knows no time zones, and warns of a time that has one.
             first, after = (np.datetime64(moment.replace(tzinfo=None)) for moment in inputs_stages.period(self.config))
             within = {
                 scene.start for scene in known if source_input.static or (scene.start < after and scene.end > first)
@@ -190,4 +191,5 @@ class Outlook:
             return max(1, len(within))
         if source_input.static:
             return 1
+        # One more than fits into a month, since a composite that crosses into the next month is read for both.
         return len(self.months) * (1 if source.composite is None else math.ceil(MONTH_DAYS / source.composite) + 1)

@@ -90,6 +90,7 @@ class Sizing:
     @property
     def total(self) -> Size:
         """Sums of the stages, and the memory of the largest that workers do."""
+        # The report is made by the command's own process, which has no worker's limit.
         memory = max(size.memory for size in self.sizes if size.stage != REPORT)
         return Size(
             "total",
@@ -185,6 +186,7 @@ def _advice(outlook: Outlook, demand: Demand, need: Size, limit: float) -> str:
         return advice + _smaller_models(outlook, demand.stage, limit)
     base = rates().stages[demand.stage].base
     share = max(limit - base, 0) / (need.memory - base)
+    # Only what goes beyond the base shrinks with the tile, and it goes with its area: hence the root for its side.
     tile = math.floor(math.sqrt(math.prod(outlook.grid.tile_shape) * share))
     side = f"{outlook.grid.tile_shape[0]} x {outlook.grid.tile_shape[1]}"
     if tile < 1:

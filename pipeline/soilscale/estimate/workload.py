@@ -142,6 +142,7 @@ def _unit_count(outlook: Outlook, source_input: Input) -> int:
 
 def _cube(outlook: Outlook) -> Demand:
     """Work: fine cells times dates and assets, in millions."""
+    # What is made from other sources reads no items; it is counted by the stages that make it.
     read = [source_input for source_input in outlook.inputs if not source_input.source.composed]
     units = sum(_unit_count(outlook, source_input) for source_input in read)
     pixels = sum(
@@ -151,6 +152,7 @@ def _cube(outlook: Outlook) -> Demand:
         for source_input in read
     )
     fine, coarse, shares = (outlook.cube[group] for group in (FINE, COARSE, FRACTION))
+    # The fine values of these are written by later stages, which count them.
     closed = {
         name
         for name, source_input in outlook.features.items()
@@ -192,6 +194,7 @@ def _gaps(outlook: Outlook) -> Iterator[Demand]:
     closed = [name for name, feature_input in outlook.features.items() if feature_input in outlook.filled]
     units = sum(_unit_count(outlook, feature_input) for feature_input in outlook.filled)
     done, chunks = units * cells / outlook.tiles, _chunks(outlook.cube[FINE], closed)
+    # Beside each value of four bytes a byte says how it was filled.
     written = 5 / 4 * _bytes(outlook.cube[FINE], closed)
     held = outlook.tile_cells * CLOSED_HELD
     yield Demand(gap_filling.GAPS, units, 4.0 * done * (1 + waves), written, units + 2 * chunks, done / 1e6, held)
@@ -241,6 +244,7 @@ def _gather(outlook: Outlook) -> Demand:
     coarse, shares = outlook.cube[COARSE], outlook.cube[FRACTION]
     names = _gathered(outlook)
     batches = len(training_table.months_in_batches(len(outlook.months), cube.TOGETHER))
+    # Static features are one unit more, in a chunk of their own.
     units = batches + any(feature_input.static for feature_input in outlook.features.values())
     written = _bytes(coarse, names) + _bytes(shares, shares.data_vars)
     objects = units + _chunks(coarse, names) + _chunks(shares, shares.data_vars)
@@ -297,7 +301,10 @@ def model_bytes(outlook: Outlook, algorithm: str, rows: float) -> float:
         return drawn * len(outlook.features) * FLOAT
     split, leaf = parameters.get("min_samples_split", 2), parameters.get("min_samples_leaf", 1)
     least = max(_count(split, drawn) / 2, _count(leaf, drawn) * 1.5, 1)
+    # A tree draws with replacement: of so many rows it sees so many different ones, and only these can be parted by
+    # nodes.
     different = rows * -math.expm1(-drawn / rows) if rows else 0.0
+    # A binary tree has about as many inner nodes as leaves.
     nodes = 2 * different / least
     if parameters.get("max_depth"):
         nodes = min(nodes, 2.0 ** (parameters["max_depth"] + 1))
@@ -327,6 +334,8 @@ def _fits(outlook: Outlook) -> Iterator[Fit]:
             yield _joint_fit(outlook, job)
             continue
         stored = job.split == "random"
+        # A random job makes two fits, one of the rows that train and one of all rows, which is stored; a fold makes
+        # one.
         share = 0.7 if stored else 1 - 1 / settings.folds
         every = math.prod(outlook.grid.shape) * (len(months) if job.season == ALL else months.count(job.season))
         rows = (1 if stored else share) * every / (len(there) if job.season == ALL else 1)
@@ -371,6 +380,7 @@ def _fit_load(outlook: Outlook, fits: Iterable[Fit]) -> float:
                 2 * fit.size + outlook.row * fit.rows + PREDICTED * fit.held_out,
             ]
             continue
+        # A fit reads the rows of its season alone, the comprehensive one all.
         table = outlook.row * (outlook.rows if fit.job.season == ALL else fit.rows + fit.held_out)
         learned = outlook.row * (fit.rows + fit.held_out) + PREDICTED * fit.held_out
         loads += [COPIES * table, learned + STORED * fit.size]
@@ -394,6 +404,7 @@ def _learn(outlook: Outlook) -> Iterator[Demand]:
     algorithm = _explained(outlook)
     explained_fits = [fit for fit in kept if fit.job.algorithm == algorithm]
     if model_factors.IMPORTANCE in after:
+        # Rows that a tree did not draw: each is left out of all draws with this probability.
         out = sum(fit.rows * math.exp(-fit.drawn / fit.rows) for fit in explained_fits) * outlook.trees(algorithm) / 1e6
         work, load = out * len(outlook.features), _fit_load(outlook, explained_fits)
         yield Demand(
@@ -474,6 +485,7 @@ def _maps(outlook: Outlook) -> Iterator[Demand]:
         units = outlook.tiles * len(outlook.starts)
         size = _bytes(outlook.maps[SEASON], layers)
         members = len(outlook.months) / max(len(outlook.starts), 1)
+        # Seasons may differ in length, and the longest one sets the memory.
         longest = max(len(outlook.config.season_scheme.members(start)) for start in outlook.starts)
         read, chunks = size * min(members, longest), _chunks(outlook.maps[SEASON], layers)
         worked = cells * len(outlook.starts) / 1e6
@@ -537,6 +549,7 @@ def _detail(outlook: Outlook) -> Demand:
     trees = predict.work * 1e6 / max(predict.units, 1) / outlook.tile_cells
     read = units * detail_shares.TILES * outlook.tile_cells * features * 4.0
     table, work = COPIES * outlook.row * outlook.rows / units, units * pixels * trees / 1e6
+    # Largest of two moments of the unit, which do not come together: prediction of a tile, and the table of its season.
     load, grows = max((predict.load, predict.grows), (table, MODELS))
     return Demand(detail_shares.WITHIN, units, read + outlook.table, 0, 2 * units, work, load, grows)
 

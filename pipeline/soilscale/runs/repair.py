@@ -84,6 +84,7 @@ def restore(run: Project) -> None:
     standing = inventory.take(run.workspace)
     verify(run, standing, begun=False)
     names = inventory.altered(run.workspace, standing)
+    # What is no chunk of a store is metadata or a coordinate, without which no chunk can be trusted.
     anew = {_store(name) for name in names if _store(name) and not CHUNK.fullmatch(_key(name))}
     again: dict[str, set[str]] = defaultdict(set)
     for name in names:
@@ -134,9 +135,11 @@ def verify(run: Project, standing: dict[str, str], *, begun: bool) -> bool:
         search.brief(names, "objects"),
     )
     first = min(_position(name) for name in (*bad.markers, *bad.objects))
+    # The markers too: with them in place the next plan would take their units for complete.
     storage.remove(run.workspace.output, [*bad.markers, *bad.objects])
     for name in {_store(name) for name in bad.objects} - {""}:
         storage.remove(run.workspace.state(LAID[name]))
+    # The tables of the first stage too: they were put together from parts that are made again.
     for stage in _order()[first:]:
         storage.remove(joined_tables.joined(run, stage))
     for stage in _order()[first + 1 :]:
@@ -225,6 +228,7 @@ def _take_back_object(run: Project, name: str) -> dict[str, set[str]]:
         return _publishers(run, parts)
     storage.remove(storage.join(run.workspace.output, name))
     if parts[0] == "models":
+        # Without this mark `train` describes its models anew, which also brings back a description that is lost.
         storage.remove(joined_tables.joined(run, samples.TRAIN))
         _, season, algorithm, _ = parts
         known = models.ALGORITHMS.get(algorithm)
@@ -279,6 +283,7 @@ def _makers(run: Project, store: str, group: str, name: str, index: int | None, 
         return _gap_makers(run, group, name, index, tile)
     target = run.plan.target.source
     if group == cube.EARLIER:
+        # This group begins that many months before the first of the cube.
         group, index = FINE, (index or 0) - cube.BEFORE
     if group != FINE:
         stage = (
@@ -286,6 +291,7 @@ def _makers(run: Project, store: str, group: str, name: str, index: int | None, 
             if group == COARSE and name == target.name and target.harmonise is not None
             else cube_regions.GATHER
         )
+        # A chunk of coarse cells holds several months; its number is not that of a month.
         at = None if index is None else index * cube.TOGETHER
         return {stage: {"static" if at is None else coarse_units.gathered_name(run.plan.months, at)}}
     feature = cube.features(run.plan.inputs).get(name)
@@ -327,5 +333,6 @@ def _made(unit: Unit[cube_regions.Region], source: str, name: str, index: int | 
     if not isinstance(task, cube_regions.MonthRegion):
         return True
     names = (source, *cube.feature_names(task.source))
+    # The name says the lag; a unit of an earlier month wrote the chunk of a lagged feature.
     lag = next(lag for lag in (0, *task.source.lags) if name in {cube.lagged(each, lag) for each in names})
     return index in {position(task.months, month) + lag for month in task.alike}

@@ -78,6 +78,7 @@ def status(config: Config) -> Status:
     run = Project(config, _no_cluster, _no_progress, reads=True)
     workspace = run.workspace
     failed = failures(workspace)
+    # Without all items there is no plan: only markers can be counted then, against no total.
     frozen = sum(storage.exists(workspace.items(source.name)) for source in config.source_list)
     stages = [StageStatus("search", frozen, len(config.source_list), _count(failed, frozen_items.SEARCH))]
     expected = _expected(run) if frozen == len(config.source_list) else {}

@@ -43,11 +43,13 @@ def renew(run: Run) -> Outcome:
     searched = lines is not None
     if lines is not None and not frozen_items.freeze(run):
         return Outcome(lines, ())
+    # A sealed output lets the parameters of models pass unchecked, which saves importing them; now they are needed.
     config.validate(config.dump(run.config))
     from soilscale.runs import commands
 
     for _ in range(ROUNDS):
         outcome = commands.run(run, searched=searched)
+        # A run that is not complete is never sealed: the next one is to try its missing units again.
         if outcome.status or _seal(run, outcome):
             return outcome
         searched = True
@@ -70,6 +72,7 @@ def _seal(run: Run, outcome: Outcome) -> bool:
     from soilscale.runs import repair
     from soilscale.stages.project import Project
 
+    # Listed once for both: what is verified must be what is sealed.
     standing = inventory.take(run.workspace)
     if not repair.verify(Project.of(run), standing, begun=True):
         return False
@@ -96,6 +99,7 @@ def _made_from(run: Run, standing: Stamps) -> str | None:
     """Digest of the output and of what it hangs on; None if a store does not tell when an object was written."""
     judges = [run.config.validation.stations, run.config.validation.truth]
     beside = [storage.stamps(url) for url in judges if url is not None]
+    # Without a time, an object that was replaced by another of its size would look the same.
     if not all(stamp for stamps in (standing, *beside) for stamp in stamps.values()) or not all(beside):
         return None
     return digest(__version__, run.config_hash, standing, beside)

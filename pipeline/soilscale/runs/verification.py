@@ -75,8 +75,10 @@ def spoilt(workspace: Workspace, standing: Stamps, *, begun: bool) -> Spoilt:
     new = {name for name, stamp in markers.items() if name not in known and then.get(name) != stamp}
     read = _read(workspace, new)
     ended = (workspace.term or 0) - 1 if begun else inventory.term(workspace)
+    # A term of 0 is of a marker that cannot be read or of an earlier version, which is not taken for late.
     late = sorted(name for name, (term, _) in read.items() if name not in then and 0 < term <= ended)
     _enter(workspace, fence, {name: record for name, record in read.items() if name not in late})
+    # Again, for it has grown by what was just entered.
     known = fence.below(workspace.output)
     changed = {name for name, stamp in then.items() if REGION.search(name) and standing.get(name) != stamp}
     changed = {name for name in changed - known.keys() if not fence.has_removed(workspace.output, name)}
@@ -126,6 +128,7 @@ def _record(content: bytes) -> tuple[int, dict[str, Written]]:
 
 def _stands(workspace: Workspace, name: str, written: Written, stamp: str | None) -> bool:
     """Whether an object whose stamp is another one holds what was written nevertheless, as a copy does."""
+    # The stamp tells the size: where that differs, nothing need be read.
     if stamp is None or stamp.partition(" ")[0] != str(written.size):
         return False
     try:

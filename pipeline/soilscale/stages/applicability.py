@@ -21,6 +21,7 @@ def units(run: Project, chosen: Iterable[Chosen]) -> dict[Chosen, Unit[MeasureAp
         return {}
     settings = run.config.models
     by_model = {}
+    # A set: seasons with too few rows of their own share the comprehensive model, which is measured once.
     for model in set(chosen):
         features = stacking.features_of(run, model.algorithm, model.season)
         name = f"{model.season}-{model.algorithm}"

@@ -44,6 +44,8 @@ def gather_units(
     }
     batches: dict[int, list[Piece]] = defaultdict(list)
     for unit in (*units, *filled):
+        # What failed has no marker, so its cells stay missing; once it is mended, its marker changes the digest of the
+        # chunk.
         if unit.marker not in found[unit.stage]:
             continue
         task = unit.task
@@ -52,6 +54,7 @@ def gather_units(
             static[task.source.name].append(piece)
             continue
         places = [
+            # A lagged feature shows the same values in a later month, which may lie in another chunk.
             (lag, position(task.months, month) + lag)
             for month in task.alike
             for lag in cube_regions.reach(task.source, task.months, month)
@@ -65,6 +68,8 @@ def gather_units(
         shares=tuple(name for name, source_input in shares.items() if source_input.static),
         shape=plan.grid.shape,
     )
+    # What is observed on the coarse grid is no feature. A harmonised target is left to `merge_units`, for it is made
+    # later.
     read = [
         source_input.source.name
         for source_input in plan.inputs
@@ -75,6 +80,7 @@ def gather_units(
         coarse=(*read, *(name for name, source_input in known.items() if not source_input.static)),
         shares=tuple(name for name, source_input in shares.items() if not source_input.static),
         shape=plan.grid.shape,
+        # The smallest valid share of a month takes in the static predictors too, so every month hangs on their pieces.
         static=tuple((name, tuple(group)) for name, group in static.items()),
     )
     first = [_gather(plan, GATHER, "static", whole)] if static else []
@@ -91,6 +97,7 @@ def merge_units(plan: Plan, standing: State, complete: Collection[str]) -> list[
         if unit.marker in complete
     )
     what = Gather(pieces=(), coarse=(plan.target.source.name,), shares=(), shape=plan.grid.shape)
+    # A unit that harmonises keeps all months of its tile, so every chunk reads the pieces of all tiles.
     batches = dict.fromkeys(range(-(-len(plan.months) // cube.TOGETHER)), pieces)
     return _gathered(plan, MERGE, what, batches)
 

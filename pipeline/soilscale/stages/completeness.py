@@ -17,6 +17,8 @@ from soilscale.tasks.cube_regions import CUBE
 
 def state(workspace: Workspace, plan: Plan, units: Sequence[Unit[Read]]) -> State:
     """State of the cube as its markers tell."""
+    # In the order of the stages: filled months take the place of what was read under the same names, and derived
+    # predictors hang on those.
     seen = observed(plan, units, markers(workspace, CUBE))
     standing = dict(seen.units) | gap_units.standing(plan, units, seen, markers(workspace, gap_filling.GAPS))
     complete = markers(workspace, derived_features.DERIVE)

@@ -92,6 +92,7 @@ class Run:
     def config_hash(self) -> str:
         """Hash of the resolved configuration, whatever the place of its output."""
         content = config.dump(self.config)
+        # Else the same output under another path would have its report made again, which hangs on this hash.
         del content["output"]
         return digest(content)
 

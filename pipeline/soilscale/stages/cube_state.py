@@ -31,6 +31,8 @@ class State:
         """What a source's regions of a tile were made from, in some months."""
         if source_input.static:
             return [self.units[unit_name(source_input.source, None, tile)]]
+        # Reach and lags ask for months before the first and after the last that the cube holds: those are missing, not
+        # errors.
         names = (unit_name(source_input.source, month, tile) for month in months)
         return [self.units.get(name, MISSING) for name in names]
 
@@ -41,6 +43,8 @@ class State:
         """
         parts = []
         for predictor in self.plan.predictors:
+            # A filled source already hangs on its neighbouring months by what it was filled from; reach would redo maps
+            # for nothing.
             around = 0 if predictor in self.plan.filled else reach
             back = np.timedelta64(predictor.source.back + around, "M")
             parts.append(self.of(predictor, tile, month_range(month - back, month + np.timedelta64(around, "M"))))

@@ -39,11 +39,15 @@ def _source_units(config: Config, plan: Plan, source_input: Input, tile: Tile) -
     source = source_input.source
     geobox = plan.grid.coarse[tile.coarse] if source.on_coarse else plan.grid.fine[tile.fine]
     around = geobox.pad(cube.margin(source))
+    # Only scenes that touch the tile are in its digest, so a new item elsewhere redoes nothing here; wetness looks
+    # beyond the tile's edge.
     near = [scene for scene in plan.scenes[source.name] if cube.meets(scene, around)]
     read = inputs.reading(config, source, source_input.unit)
     if source_input.static:
         fill = FillStatic(reading=read, scenes=near, grid=plan.grid, tile=tile)
         return [_unit_of(plan, unit_name(source, None, tile), near, fill, [])]
+    # What is to be filled goes into a group of its own first: a later unit completes it and writes the month that
+    # models read.
     kind = KeepTarget if source.on_coarse else ObserveMonth if source_input in plan.filled else FillMonth
     return [
         _unit_of(
@@ -66,6 +70,7 @@ def _alike(
         chosen = cube.select(scenes, month, source.least_coverage)
         return tuple(scene.digest for scene in chosen), None if constant(source, chosen, month) else month
 
+    # groupby joins neighbours alone, as it should: values that come back after other months are a unit of their own.
     for _, run in groupby(months, key):
         alike = tuple(run)
         yield alike, cube.select(scenes, alike[0], source.least_coverage)
@@ -83,6 +88,7 @@ def constant(source: Source, chosen: Sequence[Scene], month: np.datetime64) -> b
 
 def _unit_of(plan: Plan, name: str, scenes: Sequence[Scene], task: Read, alike: Sequence[np.datetime64]) -> Unit[Read]:
     source = task.source
+    # Where the months are written is part of the digest: when the period goes on, the same scenes fill further regions.
     months = [(month, cube_regions.reach(source, plan.months, month)) for month in alike]
     made_from = digest(plan.recipes[source.name], [scene.digest for scene in scenes], months)
     return Unit(CUBE, name, made_from, task, f"{source.name}/{task.tile.name}")

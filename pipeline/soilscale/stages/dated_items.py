@@ -43,6 +43,7 @@ def split(reading: Reading, items: Sequence[catalog.Item], span: Span) -> list[c
         If a store cannot be reached.
     """
     layered = _layered(reading.source, items)
+    # Opening every file of a long series takes long; three of them tell whether the series is of this kind.
     sampled = {item["id"]: _steps(reading, item) for item in (layered[0], layered[len(layered) // 2], layered[-1])}
     if not any(sampled.values()):
         return list(items)
@@ -77,6 +78,7 @@ def _dated(item: catalog.Item, steps: Sequence[Step]) -> list[catalog.Item]:
         day, second = str(step.start)[:10], str(step.start)
         name = (day if days[day] == 1 else second).replace("-", "").replace(":", "")
         properties = item["properties"] | {"datetime": None, catalog.STEP: step.number}
+        # A step ends where the next one begins; without the second less, each item would reach into the one after it.
         stated = {"start_datetime": f"{step.start}Z", "end_datetime": f"{step.end - np.timedelta64(1, 's')}Z"}
         items.append(item | {"id": f"{item['id']}_{name}", "properties": properties | stated})
     return items

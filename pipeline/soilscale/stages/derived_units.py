@@ -84,6 +84,8 @@ def units(plan: Plan, below: State, found: Mapping[str, Collection[str]]) -> Der
     derive: list[Unit[Derive]] = []
     for what in _months(plan, below):
         made, index = what.made, position(plan.months, what.month)
+        # Edges are drawn from the scatter of the whole area, so a tile of `tvdi` hangs on all tiles; of the other kinds
+        # on itself alone.
         area, marker = "", ""
         if made.how.kind == "tvdi":
             area = what.area
@@ -113,5 +115,6 @@ def units(plan: Plan, below: State, found: Mapping[str, Collection[str]]) -> Der
 
 def standing(plan: Plan, below: State, complete: Collection[str]) -> dict[str, str]:
     """What derived predictors are made from, by the names of their units."""
+    # Names and digests do not hang on what is complete, so no markers need be listed for them.
     made = units(plan, below, dict.fromkeys(STAGES, ())).derive
     return {unit.name: unit.digest if unit.marker in complete else MISSING for unit in made}

@@ -57,6 +57,8 @@ def judge_units(material: Material, conserved: Sequence[Unit[ConserveTile]]) -> 
     if not asked(run) or (known is None and not len(places if places is not None else ())):
         return []
     stations = () if places is None else tuple(zip(places["row"].tolist(), places["column"].tolist(), strict=True))
+    # An algorithm that makes the maps of every season is judged by the maps themselves; to predict them again would
+    # change nothing.
     makes_all = set(material.algorithm.values()) if len(set(material.algorithm.values())) == 1 else set()
     fitted, whole = trained(run), _whole(run, conserved)
     state, units = truth_stamp(run.config), []
@@ -64,6 +66,7 @@ def judge_units(material: Material, conserved: Sequence[Unit[ConserveTile]]) -> 
         for month, (recipe, slot, made_from) in whole.items():
             chosen_model = material.chosen[run.config.season_scheme.name(month)]
             model = fitted[chosen_model.season, algorithm]
+            # None where the model is the map's own: the map is then judged as it stands, and not predicted again.
             entry = Entry(str(month), algorithm, None if model == chosen_model else model, known, stations)
             how = replace(recipe, features=features_of(run, algorithm, chosen_model.season))
             origin = digest(made_from, entry, how.features, state)

@@ -85,6 +85,8 @@ def freeze(run: Run) -> bool:
             items, answer = find(run.config, source, shared, progress=run.progress, broken=broken.record(source.name))
             if not items:
                 raise DataError(no_items(run.config, source, answer))
+            # Without the last month: a period that goes on asks the same question, so items that were frozen for it may
+            # stay.
             of = digest(source, run.config.catalog(source), run.config.span[0], run.config.nested_grid)
             earlier = frozen.get("soilscale:asked", {})
             since = _since(run, earlier["last"]) if earlier.get("of") == of else None
@@ -108,6 +110,7 @@ def freeze(run: Run) -> bool:
             OVERVIEW: chosen,
             FOUND: counts(answer),
         }
+        # Compared as it would be read back: a tuple comes back as a list, and would look new at every search.
         if frozen != json.loads(json.dumps(collection)):
             storage.write_json(url, collection)
             new = True
@@ -127,6 +130,7 @@ def counts(answer: catalog.Found) -> dict[str, Any]:
         "received": answer.received,
         "refused": answer.refused,
         "parts pruned": len(answer.pruned),
+        # Without the query of the URL: it may hold a signature, which is not to be kept.
         "pruned": [f"{part.url.partition('?')[0]}: {part.why}" for part in answer.pruned[:PRUNED]],
         "broken": len(answer.broken),
     }
@@ -161,6 +165,7 @@ def unit_of_file(
             continue
         if stated:
             return {"unit": stated, "scene": scene.digest}
+        # That a file states no unit is kept too, or every search would open it again.
         silent = silent or {"unit": None, "scene": scene.digest}
     return silent
 
@@ -203,6 +208,7 @@ def _since(run: Run, last: str) -> np.datetime64 | None:
     renewal = run.renewal
     if renewal is None or renewal.revised or renewal.renewed is None:
         return None
+    # A source may have been asked less far than the months to renew begin; what lies between would never be fetched.
     return min(as_month(renewal.renewed[0]), following(as_month(last))).astype("datetime64[s]")
 
 

@@ -51,6 +51,7 @@ def series(plan: Plan, units: Sequence[Unit[Read]], seen: State) -> list[Series]
         task = unit.task
         if isinstance(task, ReadMonth) and task.source.name in units_by_source:
             units_by_source[task.source.name].setdefault(task.alike[0], []).append(cast("Unit[ReadMonth]", unit))
+    # NaT compares false with every month: without months to learn from, none is taken.
     first, last = (plan.learned[0], plan.learned[-1]) if plan.learned is not None else (NEVER, NEVER)
     return [
         Series(
@@ -166,6 +167,7 @@ def gaps_units(
     """
     made = []
     for what in series(plan, units, seen):
+        # Learned from the months of `training` alone: a month that is added to the period then redoes no other one.
         learned = _learned(plan, what)
         for month, month_units in what.units.items():
             reach = (-1, 1) if month in what.empty else ()
@@ -190,6 +192,7 @@ def gaps_units(
 def standing(plan: Plan, units: Sequence[Unit[Read]], seen: State, complete: Collection[str]) -> dict[str, str]:
     """What the months of filled sources are made from, by the names that they would have on their own."""
     made: dict[str, str] = {}
+    # Planned without markers, which are in the tasks but not in the digests.
     for unit in gaps_units(plan, units, seen) if plan.filled else ():
         origin = unit.digest if unit.marker in complete else MISSING
         task = unit.task

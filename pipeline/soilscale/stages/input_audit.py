@@ -150,6 +150,7 @@ def _described(config: Config, known: Inputs, looked: Sequence[Looked]) -> dict[
         "items": len(relations.verdicts),
         "used": len(known.scenes),
         "standing": dict(Counter(verdict.standing for verdict in relations.verdicts)),
+        # Catalogs draw the box of one tile with small differences from item to item.
         "places": len({tuple(round(side, 3) for side in scene.bbox) for scene in known.scenes}),
         "intervals": len(intervals),
         "items per interval": [min(intervals.values(), default=0), max(intervals.values(), default=0)],
@@ -195,6 +196,7 @@ def _findings(config: Config, known: Inputs, looked: Sequence[Looked]) -> Iterat
         yield "assets", f"{len(lacking)} of {len(known.scenes)} items lack {missing}, such as {lacking[0].item}"
     for line in catalog.account(known.source, known.relations):
         yield "selection", line
+    # What follows is of dates, and what covers no month of the period is no fault of a static source.
     if _static(config, known):
         return
     if known.counts.get("pruned"):
@@ -269,6 +271,7 @@ def take(run: Project) -> None:
     ]
     audit = make(run.config, inputs, probing.look(run.config, run.plan.scenes))
     for finding in audit.findings:
+        # The search has logged these four already.
         if finding.rule not in ("selection", "months", "days", "grid") and finding.level != "note":
             logger.warning("%s", str(finding).partition(": ")[2])
     away = any(finding.rule == "unreachable" for finding in audit.findings)
@@ -282,6 +285,7 @@ def take(run: Project) -> None:
 
 def _made_from(run: Project) -> str:
     scenes = {name: [scene.digest for scene in scenes] for name, scenes in run.plan.scenes.items()}
+    # With the version, since another one may have other rules.
     return digest(__version__, run.config.source_list, run.config.span, run.config.nested_grid, scenes)
 
 
@@ -315,4 +319,5 @@ def kept(run: Project) -> Audit | None:
         return None
     content = storage.read_json(run.workspace.audit)
     findings = [Finding(entry["rule"], entry["source"], entry["text"]) for entry in content["findings"]]
+    # An earlier version may have kept findings by rules that are gone, whose level nobody knows.
     return Audit(content["sources"], [finding for finding in findings if finding.rule in RULES])

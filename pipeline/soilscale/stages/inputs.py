@@ -33,6 +33,8 @@ def unit(source: Source, scenes: Sequence[Scene], frozen: Mapping[str, Any]) -> 
         If a version that did not freeze the unit of files has frozen the items.
     """
     stated = [text for scene in scenes if (text := scene.decoding["unit"])]
+    # Planning must work without the sources, so the unit of files comes from what the search froze, never from a file
+    # here.
     if _rests_on_files(source, scenes):
         if UNIT not in frozen:
             raise DataError(

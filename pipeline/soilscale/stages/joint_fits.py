@@ -84,6 +84,7 @@ def basis_units(run: Project) -> list[Unit[WriteBasis]]:
         return []
     knots = [unit.digest for unit in knots_units(run)]
     months, grid, standing = run.config.training_months, run.plan.grid, run.standing
+    # Tasks count months from the first of the cube, which may lie before the first that is learned from.
     before = position(run.plan.months, months[0])
     units = []
     for first, last in training_table.months_in_batches(len(months)):
@@ -122,6 +123,7 @@ def fit_unit(
 ) -> Unit[FitJoint]:
     """Unit of a joint job."""
     settings = run.config.models
+    # Its digest covers samples, basis, parameters and seed, which the fit's own then need not repeat.
     (variances,) = [unit for unit in variance_units(run, samples) if unit.name == job.algorithm]
     origin = digest(variances.digest, job, settings.folds, run.features, single_fits.FORMAT)
     task = FitJoint(

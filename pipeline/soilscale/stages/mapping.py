@@ -76,13 +76,17 @@ def draw_maps(run: Project) -> None:
         predict_seasons=settings.maps.seasonal == PREDICTORS,
         optional=optional(settings),
     )
+    # All but the last month: when the period goes on, the store grows and keeps the maps that it has.
     layout = Layout(
         run.workspace, run.workspace.maps, "maps-layout.json", layout_digest(run), months[-1], inventory.remove
     )
     lay(layout, templates, STAGES)
     chosen = choose(run)
     run.do(measure_units(run, chosen), "map: intervals")
+    # Every prediction of a season reads its model's index, so a missing one stops the run; offsets that are missing
+    # only leave intervals blank.
     raise_failed(run.do(list(applicability.units(run, chosen.values()).values()), "map: applicability"))
+    # Planned only now: recipes and digests hold the offsets that the units of intervals have just measured.
     work = map_units(run, chosen)
     broken: set[str] = set()
     stages: tuple[tuple[Sequence[Unit[Task]], str], ...] = (
@@ -92,6 +96,8 @@ def draw_maps(run: Project) -> None:
         (work.fold, "map: seasons"),
     )
     for units, doing in stages:
+        # A map that lacks one tile has no residual for any, so nothing more is done for it until a run has mended that
+        # tile.
         whole = [unit for unit in units if broken.isdisjoint(_needs(run, unit))]
         broken |= _broken(whole, run.do(whole, doing))
     run.do([unit for unit in work.publish if broken.isdisjoint(_needs(run, unit))], "map: COGs and items")
@@ -103,6 +109,7 @@ def measure_units(run: Project, chosen: Mapping[str, Chosen]) -> list[Unit[Measu
     algorithms = {season: model.algorithm for season, model in chosen.items()}
     fits = [unit.digest for unit in model_units(run, run.config.season_scheme.names)]
     made_from = digest(fits, run.standing.coarse(run.config.training_months))
+    # A map of an algorithm without areal variances borrows those of the first joint one, where one is trained.
     areal = {unit.name: unit.task for unit in joint_fits.variance_units(run, samples_digest(run))}
     first = next(iter(areal.values()), None)
     estimates = {season: areal.get(model.algorithm, first) for season, model in chosen.items() if model.season != ALL}
@@ -221,6 +228,7 @@ def map_units(run: Project, chosen: Mapping[str, Chosen] | None = None) -> MapUn
     if settings.maps.seasonal == MAPS_MEAN:
         for index, start, members in _seasons(run):
             name = f"{maps.SEASON}-{start}"
+            # The means read whole months, so a season hangs on every tile of its months.
             made[name] = digest([made[f"{maps.MONTH}-{month}"] for month in members])
             indices = tuple(np.searchsorted(months, members).tolist())
             units.fold += [
@@ -272,6 +280,7 @@ def _model_units(
         for tile in tiles
     ]
     observed = [standing.target(tile, month) for tile in tiles for month in months]
+    # Of all tiles: the residual is solved for the whole area, so a change in one tile reaches the others.
     made = digest(origins, observed, how.conserve, how.valid_range, how.offsets)
     names = [f"{name}_{tile.name}" for tile in tiles]
     predict = [
@@ -288,6 +297,7 @@ def _model_units(
     solve = SolveResidual(recipe=how, slot=slot, pieces=pieces)
     return MapUnits(
         predict=predict,
+        # Without the offsets: other intervals leave the residual as it is.
         solve=[Unit(SOLVE, name, digest(origins, observed, how.valid_range), solve)],
         conserve=[
             Unit(CONSERVE, unit, made, ConserveTile(recipe=how, tile=tile, slot=slot))
@@ -330,6 +340,7 @@ def _publish_units(run: Project, chosen: Mapping[str, Chosen], made: Mapping[str
                 sources=_origins(run, members),
                 optional=optional(settings),
             )
+            # The digest is of the edition without its version, since it becomes the version.
             made_from = digest(made[f"{every}-{start}"], edition, run.plan.grid)
             named = replace(edition, version=made_from)
             units.append(
@@ -367,6 +378,7 @@ def _origins(run: Project, months: Months) -> list[dict[str, str]]:
             else [scene for month in reached for scene in cube.select(scenes, month, least)]
         )
         for scene in used:
+            # The query of a URL may be a signature that ends within hours; published items keep the address alone.
             href = run.plan.hrefs[source_input.source.name][scene.item].partition("?")[0]
             title = f"{source_input.source.name}: {scene.item}"
             origins[href, title] = {"href": storage.as_href(href), "title": title}

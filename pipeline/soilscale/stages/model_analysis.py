@@ -69,6 +69,7 @@ def features_of(run: Project, season: str) -> tuple[str, ...]:
     if not run.config.models.select or season == ALL or not storage.exists(url):
         return run.features
     steps = tables_storage.read_table(url)
+    # A season for which no step was taken learns from all features, as if none had been selected.
     chosen = set(steps["features"].iloc[-1].split()) if len(steps) else set(run.features)
     return tuple(name for name in run.features if name in chosen)
 
@@ -82,12 +83,14 @@ def parameters_of(run: Project, season: str, algorithm: str, within: Within) -> 
     configured = _given(run, season, algorithm, within)
     url = run.workspace.state(TUNE, f"{season}-{algorithm}.json")
     tried = storage.read_json(url) if algorithm in run.config.models.tune and storage.exists(url) else []
+    # The table has the combination with the least error first.
     return configured | (tried[0]["parameters"] if tried else {})
 
 
 def _given(run: Project, season: str, algorithm: str, within: Within) -> dict[str, Any]:
     settings = run.config.models
     season_parameters: Mapping[str, Any] = settings.season_parameters.get(season, {}).get(algorithm, {})
+    # Only few months are looked at, so a season may have no measure of its own.
     measured = within.get(season, within.get(ALL)) if models.find(algorithm).placed else None
     return {**settings.parameters.get(algorithm, {}), **season_parameters} | ({WITHIN: measured} if measured else {})
 
@@ -132,6 +135,8 @@ def importance_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit[F
     group_of = groups(run)
     units = []
     for season in (*seasons, ALL):
+        # Of the fit whose model is stored: its description then tells the importance of the very model that makes the
+        # maps.
         job = Job(season, algorithm, "comprehensive" if season == ALL else "seasonal", "random", None)
         fit = made[job.name]
         made_from = digest(fit.digest, group_of)
@@ -164,6 +169,8 @@ def ablation_units(run: Project, seasons: Sequence[str], samples: str) -> list[U
                 if name == selection.NOTHING
                 else set(season_groups) - set(selection.members(name, group_of))
             )
+            # A season that does not use the factor would fit the same model again; `_with_unused` copies its scores
+            # instead.
             if not left or (name != selection.NOTHING and len(left) == len(season_groups)):
                 continue
             units.append(
@@ -192,6 +199,7 @@ def tables(
         training_table.blocks(run.workspace.samples),
     )
     by_file = {
+        # With one season the comprehensive model learns from the same rows as the seasonal one: nothing to compare.
         "comparison": reports.comparison(predictions if len(order) > 1 else predictions[:0], rows, order, seed=seed),
         "importance": _joined(run, importance_units(run, seasons, fits)),
         "ablation": reports.ablation(_with_unused(run, _joined(run, ablation_units(run, seasons, samples))), order),

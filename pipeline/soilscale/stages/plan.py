@@ -56,6 +56,7 @@ class Plan:
     @cached_property
     def layout(self) -> str:
         """Digest of the cube's template but for its last month: grid, first month and variables."""
+        # Of a harmonised target the name alone: another method writes the same variable, and nothing is read again.
         read = [source_input for source_input in self.inputs if source_input.source.harmonise is None]
         groups = [gap_filling.FORMAT] if self.filled else []
         return digest(ALGORITHM, self.grid, str(self.months[0]), read, self.target.source.name, *groups)
@@ -129,14 +130,17 @@ def make(config: Config, workspace: Workspace) -> Plan:
         source_scenes = scenes_of(config, source, items, relations[source.name])
         hrefs[source.name] = {item["id"]: _href(item) for item in items}
         static = source.role == "predictor" and catalog.is_static(source_scenes, source, inputs_stages.period(config))
+        # Two readings of one month have a mean; of two terrains none is right, and the source is refused.
         if static:
             catalog.refuse_unclear(source.name, relations[source.name])
         scenes[source.name] = source_scenes
         inputs.append(Input(source, static, inputs_stages.unit(source, source_scenes, frozen)))
     inputs = [_with_classes(workspace, source_input) for source_input in inputs]
+    # After the classes and units of the others are known, since a derived predictor takes its unit from them.
     inputs += derived_inputs.inputs(config.derived_list, inputs)
     if config.target.harmonise is not None:
         inputs.append(_harmonised(config.target, config.target.harmonise, inputs))
+    # From the months of `training`, not of the period: else each new month would fill the gaps of all others anew.
     learned = config.training_months if config.maps.gaps == "cycle" else None
     return Plan(tuple(inputs), scenes, config.nested_grid, config.months, hrefs, relations, learned)
 

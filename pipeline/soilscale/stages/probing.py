@@ -60,6 +60,7 @@ def look(config: Config, scenes: Mapping[str, Sequence[Scene]]) -> list[Looked]:
         Source -> its scenes.
     """
     west, south, east, north = lonlat_bounds(config.nested_grid.bounds, config.nested_grid.crs)
+    # A box across 180 degrees has its east below its west.
     middle = (west + (east + 360 * (west > east))) / 2, (south + north) / 2
     jobs = [(source, scene) for source in config.source_list for scene in sampled(config, scenes.get(source.name, ()))]
     todo: SimpleQueue[int] = SimpleQueue()
@@ -100,6 +101,7 @@ def _collect(ended: SimpleQueue[tuple[int, Looked]], waiting: set[int], distant:
         try:
             number, looked = ended.get(timeout=PATIENCE)
         except Empty:
+            # Files of this machine are waited for however long they take.
             waiting = waiting - distant
             continue
         waiting = waiting - {number}

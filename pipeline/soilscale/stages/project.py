@@ -53,6 +53,8 @@ class Project(Run):
     @property
     def gaps_units(self) -> GapUnits:
         """Units that fill the gaps of predictors, by their stage; none where gaps are left in the cube."""
+        # Planned anew at each call, for more is complete each time; a cached plan would leave out what has just been
+        # read.
         complete = markers(self.workspace, cube_regions.CUBE)
         seen = cube_state.observed(self.plan, self.cube_units, complete)
         return gap_units.units(self.plan, self.cube_units, seen, complete) if self.plan.filled else GapUnits()

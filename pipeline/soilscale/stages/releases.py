@@ -102,14 +102,17 @@ def release(workspace: Workspace, name: str, config: str, work: Sequence[Unit[Pu
     items = _items(workspace, standing)
     if last is None or not stands:
         last = _claimed(workspace, _described(made_from, config, items))
+    # Numbers after the one that the catalog leads to were begun by runs that did not complete them.
     whole = [number for number in kept if number < last.number and (now is None or number <= now)]
     kept = [*whole, last.number][-(keep or len(whole) + 1) :]
+    # The release's own folder first: whoever is killed here has changed nothing that readers open.
     _write(workspace, (RELEASES, str(last.number)), name, last, items, ())
     if numbers(workspace)[-1] != last.number:
         raise IncompleteError(
             f"{workspace.output}: another run has made a release after number {last.number} meanwhile, and "
             "maps/catalog.json leads to it; see which of the two is to write there, and stop the other"
         )
+    # What readers open goes over to the release only now that its number is known to be the newest.
     _write(workspace, (), name, last, items, kept[-2:-1])
     withdrawn = [number for number in numbers(workspace) if number < last.number and number not in kept]
     storage.remove(workspace.state(RELEASES), [f"{number}.json" for number in withdrawn])
@@ -154,6 +157,7 @@ def _claimed(workspace: Workspace, described: Release) -> Release:
     while True:
         number += 1
         numbered = replace(described, number=number)
+        # Not every store honours the condition that the object be new, so what stands there is read once more.
         storage.write_new(_record(workspace, number), storage.as_json(asdict(numbered)))
         if storage.read_json(_record(workspace, number)) == asdict(numbered):
             return numbered
@@ -196,6 +200,7 @@ def _sweep(workspace: Workspace, last: Release, kept: Sequence[int]) -> None:
     catalogs = _documents(last)
     catalogs |= {name for name in published if name.startswith(tuple(f"{RELEASES}/{number}/" for number in kept))}
     editions = {
+        # Links are relative to `releases/N/<kind>/`, three folders below the published maps.
         link["href"].removeprefix("../../../").rpartition("/")[0]
         for name in catalogs
         if name.startswith(RELEASES) and name.endswith("collection.json")

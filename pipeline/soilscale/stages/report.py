@@ -110,6 +110,8 @@ def write_report(run: Project) -> None:
 
 def _put(run: Project, earlier: Collection[str], contents: Mapping[str, str | bytes]) -> set[str]:
     """Write files of the report, once they are listed beside those before them: a run removes what is listed alone."""
+    # Before the files are written: a run that is killed between them leaves none that the next does not know as its
+    # own.
     storage.write_json(_marker(run), {"files": sorted({*earlier, *contents})})
     for name, content in contents.items():
         storage.write_bytes(run.workspace.report(name), content.encode() if isinstance(content, str) else content)
@@ -131,7 +133,9 @@ def stands(run: Project, *, by_stamps: bool = False) -> bool:
         return False
     if not set(record["files"]) <= set(storage.names_below(run.workspace.report(""))):
         return False
+    # As JSON gives them back: lists for tuples.
     stamps = [list(pair) for pair in stations_stamps(run.config)] if by_stamps else []
+    # An empty stamp is of a store that tells no time, and proves nothing.
     known = by_stamps and stamps == record["stamps"] and all(stamp for _, stamp in stamps)
     stations = [(name, checksum) for name, checksum in record["stations"]] if known else stations_digest(run.config)
     return bool(record["made_from"] == _made_from(run, stations))
@@ -209,6 +213,7 @@ def _tables(material: Material, judged: evaluation.Judged) -> dict[str, pd.DataF
 
 def _rain(material: Material) -> xr.DataArray | None:
     """First feature whose unit is that of monthly precipitation, and whose name says so."""
+    # Lags and sums over several months have the same unit, and would shift the curve against the others.
     derived = {source.name for source in material.run.config.derived_list}
     for name, feature in material.fine.data_vars.items():
         if (

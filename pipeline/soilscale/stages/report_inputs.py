@@ -30,6 +30,8 @@ class Material:
     @cached_property
     def months(self) -> xr.Dataset:
         """Monthly maps; those that hang on a unit that is missing may have gaps."""
+        # Every chunk is written, also an empty one, so one that is not there is damage, unless a unit is known to be
+        # missing.
         broken = any(failure.stage in STAGES for failure in failures(self.run.workspace))
         return storage.open_group(self.run.workspace.maps, MONTH, gaps=broken)
 

@@ -13,6 +13,7 @@ from soilscale.stages.training import logger
 def search(run: Project, *, searched: bool = False) -> None:
     """Freeze the items of every source, and tell of the months that none covers; errors as `frozen_items.freeze`."""
     new = True if searched else frozen_items.freeze(run)
+    # The plan may have been made from the items of before.
     run.forget()
     if new:
         grid_fit.tell(run.config, run.plan.scenes)

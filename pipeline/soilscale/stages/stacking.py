@@ -44,6 +44,7 @@ def stack_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit[Fit]])
         }
         weights = str(models.find(name).make(settings.parameters.get(name, {}), 1, 0).get_params()["weights"])
         job = Job(ALL, name, "seasonal", "random", None)
+        # Digests of the members' units say all of their data; what is added is how they are weighed.
         origin = digest(FORMAT, [unit.digest for unit in under], columns, seasons, weights)
         task = WeighMembers(
             job=job,

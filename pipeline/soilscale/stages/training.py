@@ -50,6 +50,8 @@ def train(run: Project) -> None:
             "season %s has %d training rows, too few for a model; the comprehensive one is used", name, count
         )
     seasons, made_from = trained_seasons(run), samples_digest(run)
+    # In this order, each planned when the one before has ended: parameters hold what `knots` measures, tuning takes the
+    # features selected, fits both.
     raise_failed(run.do(joint_fits.knots_units(run), "train: fine features"))
     raise_failed(run.do(model_analysis.select_units(run, seasons, made_from), "train: forward selection"))
     raise_failed(run.do(model_analysis.tune_units(run, seasons, made_from), "train: tuning"))
@@ -65,6 +67,7 @@ def train(run: Project) -> None:
     if not _stands(run, work, run.workspace.predictions):
         _put_together(run, work, run.workspace.predictions)
         _describe(run, [(unit.stage, model) for unit in work for model in models.kept(unit.task.job, seasons)])
+        # Last: a run that was killed before it finds no mark, and writes table and descriptions again.
         _mark(run, work)
 
 
@@ -112,6 +115,7 @@ def _describe(run: Project, jobs: Sequence[tuple[str, Job]]) -> None:
     for stage, job in jobs:
         description = storage.read_json(run.workspace.state(stage, f"{job.name}.about.json"))
         rows = accuracy[(accuracy["algorithm"] == job.algorithm) & (accuracy["model"] == job.model)]
+        # The comprehensive model serves all seasons, and tells its accuracy in each.
         if job.season != ALL:
             rows = rows[rows["season"] == job.season]
         description["accuracy"] = [
