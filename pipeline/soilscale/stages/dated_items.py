@@ -43,7 +43,7 @@ def split(reading: Reading, items: Sequence[catalog.Item], span: Span) -> list[c
         If a store cannot be reached.
     """
     layered = _layered(reading.source, items)
-    # Opening every file of a long series takes long; three of them tell whether the series is of this kind.
+    # To open every file of a long series takes time; three of them tell whether the series is of this kind.
     sampled = {item["id"]: _steps(reading, item) for item in (layered[0], layered[len(layered) // 2], layered[-1])}
     if not any(sampled.values()):
         return list(items)

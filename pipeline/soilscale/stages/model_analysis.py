@@ -135,8 +135,7 @@ def importance_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit[F
     group_of = groups(run)
     units = []
     for season in (*seasons, ALL):
-        # Of the fit whose model is stored: its description then tells the importance of the very model that makes the
-        # maps.
+        # The job whose model is stored and makes maps; a fold would tell the importance of a model that nobody uses.
         job = Job(season, algorithm, "comprehensive" if season == ALL else "seasonal", "random", None)
         fit = made[job.name]
         made_from = digest(fit.digest, group_of)

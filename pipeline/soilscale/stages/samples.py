@@ -64,7 +64,7 @@ def sample_units(run: Project) -> list[Unit[training_table.DrawRows]]:
     settings, months = run.config, run.config.training_months
     before = position(run.plan.months, months[0])
     standing = run.standing
-    # The draw of rows is part of the digest: with another seed the same cells would train other folds.
+    # Part of the digest: with another seed or block other rows are held out.
     least, seed = settings.samples.min_valid_fraction, settings.models.seed
     block = settings.samples.block or samples.block_side(run.plan.grid.shape)
     units = []
