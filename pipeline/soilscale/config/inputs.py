@@ -151,6 +151,7 @@ def _one_or_more(written: Any) -> str:
     return RULES if isinstance(written, (list, tuple)) else RULE
 
 
+# By a discriminator: of a plain union pydantic tells the faults of both forms, though a person wrote only one.
 AnyRules = Annotated[
     Annotated[QualitySection, Tag(RULE)] | Annotated[tuple[QualitySection, ...], Tag(RULES)],
     Discriminator(_one_or_more),
@@ -276,6 +277,7 @@ class SourceSection(Section):
 
     def source(self, name: str) -> Source:
         """The source as the stages take it."""
+        # Left out, since they are objects of their own in a source; dumped they would be plain dicts.
         values = self.model_dump(exclude={"quality", "place", *DERIVATIONS})
         memory = self.antecedent.months if self.antecedent else 0
         return Source(name=name, quality=self.rules, place=self.places, memory=memory, **values)
