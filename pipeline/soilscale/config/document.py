@@ -30,6 +30,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[Any, int] = {}
         for key, _ in node.value:
+            # Keys that are lists or mappings are refused below by PyYAML itself.
             if not isinstance(key, yaml.ScalarNode):
                 continue
             if key.value in seen:
@@ -57,9 +58,11 @@ def parse(data: bytes | str, name: str) -> Any:
     try:
         return yaml.load(data, Loader=_Loader)  # noqa: S506 - a safe loader that refuses more
     except yaml.reader.ReaderError as error:
-        found = f"character {error.character:#x}" if isinstance(error.character, int) else f"byte {error.character!r}"
+        unreadable = (
+            f"character {error.character:#x}" if isinstance(error.character, int) else f"byte {error.character!r}"
+        )
         raise ConfigurationError(
-            f"{name} is not YAML: {found} at position {error.position} is not valid text; save the file as UTF-8"
+            f"{name} is not YAML: {unreadable} at position {error.position} is not valid text; save the file as UTF-8"
         ) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -70,5 +73,5 @@ def parse(data: bytes | str, name: str) -> Any:
 
 
 def _remedy(error: yaml.MarkedYAMLError) -> str:
-    told = f"{error.problem or ''} {error.context or ''}"
-    return next((remedy for part, remedy in REMEDIES.items() if part in told), told.strip())
+    complaint = f"{error.problem or ''} {error.context or ''}"
+    return next((remedy for part, remedy in REMEDIES.items() if part in complaint), complaint.strip())

@@ -133,11 +133,12 @@ def explain(error: ValidationError) -> Iterator[str]:
     error
         Of `Config`.
     """
-    found = error.errors()
-    within = {fault["loc"][:-1] for fault in found}
-    emptied = [fault["type"] == "too_short" and fault["loc"] in within for fault in found]
-    told = [line for fault, empty in zip(found, emptied, strict=True) if not empty for line in _lines(fault)]
-    yield from dict.fromkeys(PASSWORD.sub("//...@", line) for line in told)
+    details = error.errors()
+    within = {fault["loc"][:-1] for fault in details}
+    # A list that is too short since its only entries are wrong would be told of twice: the entries' own faults say it.
+    emptied = [fault["type"] == "too_short" and fault["loc"] in within for fault in details]
+    lines = [line for fault, empty in zip(details, emptied, strict=True) if not empty for line in _lines(fault)]
+    yield from dict.fromkeys(PASSWORD.sub("//...@", line) for line in lines)
 
 
 def _lines(fault: ErrorDetails) -> Iterator[str]:
@@ -195,7 +196,9 @@ def _expected(place: Sequence[str | int], fault: ErrorDetails) -> str:
 
 def _fits(place: Sequence[str | int], key: str) -> bool:
     parts = key.split(".")
-    return len(parts) == len(place) and all(one in {"*", str(part)} for one, part in zip(parts, place, strict=True))
+    return len(parts) == len(place) and all(
+        pattern in {"*", str(part)} for pattern, part in zip(parts, place, strict=True)
+    )
 
 
 def _joined(place: Sequence[str | int]) -> str:
@@ -206,6 +209,7 @@ def _shown(value: Any) -> str:
     """Value as a person wrote it, shortened."""
     if value is None:
         return "nothing"
+    # As YAML spells it, not Python.
     if isinstance(value, bool):
         return str(value).lower()
     text = str(value) if isinstance(value, date) else repr(value)

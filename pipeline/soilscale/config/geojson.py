@@ -84,20 +84,22 @@ def _read(url: str, where: str) -> list[Any]:
     try:
         text = data.decode(json.detect_encoding(data))
     except UnicodeDecodeError:
+        # Only names can hold such bytes; coordinates are the same in every encoding, so the file is of use.
         text = data.decode("latin-1")
     try:
         return [json.loads(text)]
     except ValueError as error:
+        # One feature a line, as ogr2ogr writes GeoJSONSeq, some with the separator of RFC 8142 before each.
         lines = [line.strip("\x1e \r") for line in text.split("\n")]
         try:
-            found = [json.loads(line) for line in lines if line]
+            documents = [json.loads(line) for line in lines if line]
         except ValueError:
-            found = []
-        if not found:
+            documents = []
+        if not documents:
             raise ConfigurationError(
                 f"{where} is not a GeoJSON file: {error}; it begins with {text[:40]!r}; {CONVERT}"
             ) from error
-        return found
+        return documents
 
 
 def _geometries(document: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any], CRS]]:
@@ -129,29 +131,29 @@ def _geometries(document: Any, where: str) -> Iterator[tuple[str, Mapping[str, A
 
 def _name(feature: Any, number: int) -> str:
     """Name of a feature, as its number and what it calls itself."""
-    told = f"feature {number + 1}"
+    label = f"feature {number + 1}"
     if not isinstance(feature, dict):
-        return told
+        return label
     properties = feature.get("properties") or {}
     calls = {str(key).lower(): value for key, value in properties.items()} if isinstance(properties, dict) else {}
     known = [value for value in (calls.get("name"), feature.get("id"), calls.get("id"), calls.get("fid")) if value]
-    return f"{told} ({known[0]!r})" if known else told
+    return f"{label} ({known[0]!r})" if known else label
 
 
 def _crs(stated: Any, where: str) -> CRS:
     """CRS that a member ``crs`` names, in any of its spellings; longitude and latitude where there is none."""
     if not stated:
         return LONLAT
-    told = stated
+    named = stated
     if isinstance(stated, dict):
         properties = stated.get("properties") or {}
-        told = properties.get("name") or properties.get("code")
-    if isinstance(told, int) or (isinstance(told, str) and told.isdigit()):
-        told = f"EPSG:{told}"
-    if str(told).upper().endswith("CRS84"):
+        named = properties.get("name") or properties.get("code")
+    if isinstance(named, int) or (isinstance(named, str) and named.isdigit()):
+        named = f"EPSG:{named}"
+    if str(named).upper().endswith("CRS84"):
         return LONLAT
     try:
-        return CRS.from_user_input(told)
+        return CRS.from_user_input(named)
     except CRSError as error:
         raise ConfigurationError(f"{where}: its crs {stated!r} is unknown; {CONVERT}") from error
 
@@ -172,10 +174,10 @@ def _polygons(geometry: Mapping[str, Any], crs: CRS, where: str) -> list[BaseGeo
     parts = [part for part in _parts(shape) if part.geom_type == "Polygon" and part.area > 0]
     if not parts:
         raise ConfigurationError(f"{where} encloses nothing; draw it again")
-    found = [_lonlat(part, crs, where) for part in parts]
-    for part in found:
+    polygons = [_lonlat(part, crs, where) for part in parts]
+    for part in polygons:
         _check_jump(part, where)
-    return found
+    return polygons
 
 
 def _check_jump(part: BaseGeometry, where: str) -> None:
@@ -227,8 +229,10 @@ def _lonlat(part: BaseGeometry, crs: CRS, where: str) -> BaseGeometry:
     """Polygon in longitude and latitude, in one piece."""
     if crs.is_geographic and crs.geodetic_crs == LONLAT.geodetic_crs:
         return part
-    found = project(part, crs, LONLAT) if crs.is_projected else project(part, crs, LONLAT, points=1)
-    if not np.isfinite(found.bounds).all():
+    projected = project(part, crs, LONLAT) if crs.is_projected else project(part, crs, LONLAT, points=1)
+    if not np.isfinite(projected.bounds).all():
         raise ConfigurationError(f"{where} lies outside the map of its crs {crs.name}; {CONVERT}")
+    # Longitudes are turned to within half a turn of a point inside; else a part across 180 degrees would span the
+    # Earth.
     middle = project(part.representative_point(), crs, LONLAT).x
-    return shapely.transform(found, lambda x, y: (turned(x, middle, TURN), y), interleaved=False)
+    return shapely.transform(projected, lambda x, y: (turned(x, middle, TURN), y), interleaved=False)

@@ -103,6 +103,7 @@ def as_scheme(value: Any) -> Any:
             raise FaultError(
                 ("", f"{name!r} cannot be a season's name; expected letters, digits and _, a letter first")
             )
+        # By type: to isinstance `true` is a number, and would be January.
         if not isinstance(months, (list, tuple)) or not all(type(month) is int for month in months):
             raise FaultError(
                 (name, f"got {months!r}; expected a list of the season's months, 1 to 12, such as [6, 7, 8]")
@@ -150,6 +151,7 @@ def _one_or_more(written: Any) -> str:
     return RULES if isinstance(written, (list, tuple)) else RULE
 
 
+# By a discriminator: of a plain union pydantic tells the faults of both forms, though a person wrote only one.
 AnyRules = Annotated[
     Annotated[QualitySection, Tag(RULE)] | Annotated[tuple[QualitySection, ...], Tag(RULES)],
     Discriminator(_one_or_more),
@@ -275,6 +277,7 @@ class SourceSection(Section):
 
     def source(self, name: str) -> Source:
         """The source as the stages take it."""
+        # Left out, since they are objects of their own in a source; dumped they would be plain dicts.
         values = self.model_dump(exclude={"quality", "place", *DERIVATIONS})
         memory = self.antecedent.months if self.antecedent else 0
         return Source(name=name, quality=self.rules, place=self.places, memory=memory, **values)
@@ -310,9 +313,9 @@ class HarmonisedSection(Section):
     def _sensible(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        told = ", ".join(key for key in OWN_KEYS if key in values)
+        part_keys = ", ".join(key for key in OWN_KEYS if key in values)
         if "parts" not in values:
-            fault = f"{told} is for a target of several parts; name the sources with parts: [first, second]"
+            fault = f"{part_keys} is for a target of several parts; name the sources with parts: [first, second]"
             raise FaultError(("", fault))
         if isinstance(values["parts"], (list, tuple)) and len(values["parts"]) < FEWEST:
             fault = f"got {list(values['parts'])}; expected at least two sources; one needs no parts"
@@ -362,6 +365,7 @@ def placed(name: object, section: Any, catalogs: Any) -> Any:
                 f"the preset {preset} has no {profile}; presets that have it: {there}; or write the collection",
             )
         )
+    # What is written in the configuration comes last, and so wins over the profile.
     left = dict.fromkeys((entry or {}).get(LEAVE, ()))
     return left | {key: value for key, value in (entry or {}).items() if key != LEAVE} | section
 

@@ -82,5 +82,5 @@ def first_of(word: str, last: np.datetime64) -> np.datetime64 | None:
     >>> str(first_of("last-3-months", np.datetime64("2026-02")))
     '2025-12'
     """
-    found = LAST.fullmatch(word)
-    return None if found is None else last - np.timedelta64(int(found[1]) - 1, "M")
+    match = LAST.fullmatch(word)
+    return None if match is None else last - np.timedelta64(int(match[1]) - 1, "M")

@@ -70,20 +70,21 @@ def load(
     for keys, value in written:
         _set(content, keys, value)
     for keys, _ in written:
+        # An override may set a whole section, so each path below it is resolved against where the command was given.
         for place in _paths(content):
             if place[: len(keys)] == keys:
                 _place_one(content, place, here)
     if output is not None:
         content["output"] = storage.resolve(output, here)
-    given = "".join(f" -o {'.'.join(keys)}" for keys, _ in written)
-    found = validate(
+    options = "".join(f" -o {'.'.join(keys)}" for keys, _ in written)
+    settings = validate(
         content,
-        f"{path} with{given}" if given else path,
+        f"{path} with{options}" if options else path,
         lambda: is_home(content.get("output")) and proven(content["output"]),
     )
-    if (note := names_of_the_north(found)) is not None:
+    if (note := names_of_the_north(settings)) is not None:
         logger.warning(note)
-    return found
+    return settings
 
 
 def validate(

@@ -140,31 +140,32 @@ class Models(Section):
     def _known(self, info: ValidationInfo) -> Models:
         for name in self.algorithms:
             self._try(name, {}, "algorithms")
-        asked = self.parameters or self.season_parameters or self.tune
-        if asked and not (info.context is not None and info.context[PROVEN]()):
+        parametrised = self.parameters or self.season_parameters or self.tune
+        # To try parameters imports the libraries of their algorithms, which a run with nothing to do is spared.
+        if parametrised and not (info.context is not None and info.context[PROVEN]()):
             self._try_parameters()
         return self
 
     def _joint_faults(self) -> Iterator[Fault]:
         """Settings of seasons, or of a search, of algorithms that are one for all seasons."""
         whole = {name: known for name, known in models.ALGORITHMS.items() if known.joint or known.members}
-        for season, given in self.season_parameters.items():
-            for name in whole.keys() & given.keys():
-                told = f"{name} is one fit of all seasons; set models.parameters.{name} instead"
-                yield f"season_parameters.{season}.{name}", told
+        for season, season_settings in self.season_parameters.items():
+            for name in whole.keys() & season_settings.keys():
+                remedy = f"{name} is one fit of all seasons; set models.parameters.{name} instead"
+                yield f"season_parameters.{season}.{name}", remedy
         for name in whole.keys() & self.tune.keys():
-            told = f"{name} learns its variances by likelihood, so nothing is left to tune; leave it out"
+            remedy = f"{name} learns its variances by likelihood, so nothing is left to tune; leave it out"
             if whole[name].members:
-                told = f"{name} is a mean of {', '.join(whole[name].members)}; tune those instead"
-            yield f"tune.{name}", told
+                remedy = f"{name} is a mean of {', '.join(whole[name].members)}; tune those instead"
+            yield f"tune.{name}", remedy
 
     def _try_parameters(self) -> None:
         if wrong := list(self._joint_faults()):
             raise FaultError(*wrong)
         for name, values in self.parameters.items():
             self._try(name, values, "parameters")
-        for season, given in self.season_parameters.items():
-            for name, values in given.items():
+        for season, season_settings in self.season_parameters.items():
+            for name, values in season_settings.items():
                 self._try(name, values, f"season_parameters.{season}")
         for name, choices in self.tune.items():
             if name not in self.algorithms:
@@ -180,6 +181,7 @@ class Models(Section):
         if not values:
             return
         try:
+            # Made once for nothing: the estimator knows its parameters best, so no list of them is kept here.
             models.ALGORITHMS[name].make(values, 1, self.seed)
         except ConfigurationError as error:
             key, _, fault = str(error).removeprefix("models.parameters.").partition(": ")
@@ -216,10 +218,10 @@ class Maps(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _alias(cls, told: Any) -> Any:
-        if isinstance(told, Mapping) and told.get("fill_gaps") is not None and told.get("gaps") is None:
-            return {**told, "gaps": "neighbours" if told["fill_gaps"] else "none"}
-        return told
+    def _alias(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("fill_gaps") is not None and values.get("gaps") is None:
+            return {**values, "gaps": "neighbours" if values["fill_gaps"] else "none"}
+        return values
 
     @model_validator(mode="after")
     def _upwards(self) -> Maps:
@@ -296,13 +298,13 @@ class Config(Section):
         if not isinstance(values, dict) or not isinstance(values.get("sources"), dict):
             return values
         sections = values.get("catalogs")
-        found = {name: placed(name, section, sections) for name, section in values["sources"].items()}
-        return values | {"sources": found}
+        placed_sources = {name: placed(name, section, sections) for name, section in values["sources"].items()}
+        return values | {"sources": placed_sources}
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        if found := list(self._faults()):
-            raise FaultError(*found)
+        if wrong := list(self._faults()):
+            raise FaultError(*wrong)
         return self
 
     def _faults(self) -> Iterator[Fault]:
@@ -328,8 +330,8 @@ class Config(Section):
         yield from self._ablation_faults()
         makers = ("best", *self.models.algorithms)
         if self.maps.algorithm not in makers:
-            told = nearest(self.maps.algorithm, makers)
-            yield "maps.algorithm", f"{self.maps.algorithm!r} is neither best nor among models.algorithms{told}"
+            hint = nearest(self.maps.algorithm, makers)
+            yield "maps.algorithm", f"{self.maps.algorithm!r} is neither best nor among models.algorithms{hint}"
 
     def _group_faults(self) -> Iterator[Fault]:
         """Groups of several features that have the name of one of them, so that no table could tell them apart."""
@@ -346,14 +348,14 @@ class Config(Section):
 
     def _ablation_faults(self) -> Iterator[Fault]:
         """Features and groups to be left out that no source has; classes that are not named are found in the data."""
-        wanted = self.models.ablation
-        found = [source for source in (*self.source_list, *self.derived_list) if source.role == "predictor"]
-        features = {name: source for source in found for name in feature_names(source)}
+        left_out = self.models.ablation
+        predictors = [source for source in (*self.source_list, *self.derived_list) if source.role == "predictor"]
+        features = {name: source for source in predictors for name in feature_names(source)}
         known = {lagged(name, lag) for name, source in features.items() for lag in (0, *source.lags)}
         known |= {source.group or factor(source, name) for name, source in features.items()}
-        known |= {source.group or source.name for source in found if source.kind == "categorical"}
-        open_ = tuple(f"{source.name}_" for source in found if source.kind == "categorical" and not source.classes)
-        for name in wanted if not isinstance(wanted, bool) else ():
+        known |= {source.group or source.name for source in predictors if source.kind == "categorical"}
+        open_ = tuple(f"{source.name}_" for source in predictors if source.kind == "categorical" and not source.classes)
+        for name in left_out if not isinstance(left_out, bool) else ():
             if name not in known and not name.startswith(open_):
                 yield "models.ablation", f"there is no feature or group {name!r}{nearest(name, known)}"
 
@@ -364,16 +366,17 @@ class Config(Section):
 
     def _taken_names(self) -> list[str]:
         """Names that two features would have, or a feature and a variable or column of the products."""
-        own = {*KEYS, MAP, VALID_FRACTION, SPATIAL_REF, "time_bounds"}
+        reserved = {*KEYS, MAP, VALID_FRACTION, SPATIAL_REF, "time_bounds"}
         names = [
             lagged(feature, lag)
             for source in (*self.source_list, *self.derived_list)
             if source.name != MAP or source.role != "target"
+            # Without repeats, since most sources are a feature of their own name.
             for feature in dict.fromkeys((source.name, *feature_names(source)))
             for lag in (0, *source.lags)
         ]
         names += [name for name in self._harmonised if name != MAP]
-        return sorted(name for name, count in Counter([*own, *names]).items() if count > 1)
+        return sorted(name for name, count in Counter([*reserved, *names]).items() if count > 1)
 
     @cached_property
     def season_scheme(self) -> Seasons:
@@ -398,6 +401,8 @@ class Config(Section):
     def span(self) -> Span:
         """First and last month of the period; of a relative one they are told by the date and the output."""
         if isinstance(self.period, str):
+            # A fault of the caller and not of the configuration: a relative period is resolved before anything asks for
+            # months.
             raise TypeError(f"the period {self.period} is not resolved")
         return self.period
 
@@ -450,6 +455,7 @@ class Config(Section):
         area = self.geometry
         if self.area.bbox is not None:
             west, south, _, north = self.area.bbox
+            # By the width, for across the antimeridian east is smaller than west.
             area = box(west, south, west + width(self.area.bbox), north)
         section = self.grid
         try:

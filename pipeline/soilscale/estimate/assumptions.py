@@ -86,10 +86,10 @@ class Outlook:
     @cached_property
     def inputs(self) -> tuple[Input, ...]:
         """Inputs as the items show them, else as they most likely are."""
-        found = [self._input(source) for source in self.config.source_list]
-        found += [Input(source, static=False, unit="1") for source in self.config.derived_list]
+        inputs = [self._input(source) for source in self.config.source_list]
+        inputs += [Input(source, static=False, unit="1") for source in self.config.derived_list]
         target = self.config.target
-        return tuple(found if target.harmonise is None else [*found, Input(target, static=False, unit="m3 m-3")])
+        return tuple(inputs if target.harmonise is None else [*inputs, Input(target, static=False, unit="m3 m-3")])
 
     def _input(self, source: Source) -> Input:
         if source.kind == "categorical" and source.classes is None:
@@ -164,8 +164,8 @@ class Outlook:
 
     def parameters(self, algorithm: str) -> dict[str, Any]:
         """Parameters of an algorithm, with its defaults."""
-        given = self.config.models.parameters.get(algorithm, {})
-        return models.ALGORITHMS[algorithm].make(given, len(self.features), 0).get_params()
+        configured = self.config.models.parameters.get(algorithm, {})
+        return models.ALGORITHMS[algorithm].make(configured, len(self.features), 0).get_params()
 
     def has_trees(self, algorithm: str) -> bool:
         """Whether an algorithm is a forest, whose leaves can be made larger."""
@@ -179,13 +179,17 @@ class Outlook:
             return LIKE_TREES * len(self.features)
         return int(self.parameters(algorithm).get("n_estimators", TREES))
 
-    def dates(self, given: Input) -> int:
+    def dates(self, source_input: Input) -> int:
         """Dates of a source that are read: those of its items, else as many as its composites have."""
-        source, known = given.source, self.scenes.get(given.source.name)
+        source, known = source_input.source, self.scenes.get(source_input.source.name)
         if known:
+            # NumPy knows no time zones, and warns of a time that has one.
             first, after = (np.datetime64(moment.replace(tzinfo=None)) for moment in inputs_stages.period(self.config))
-            within = {scene.start for scene in known if given.static or (scene.start < after and scene.end > first)}
+            within = {
+                scene.start for scene in known if source_input.static or (scene.start < after and scene.end > first)
+            }
             return max(1, len(within))
-        if given.static:
+        if source_input.static:
             return 1
+        # One more than fits into a month, since a composite that crosses into the next month is read for both.
         return len(self.months) * (1 if source.composite is None else math.ceil(MONTH_DAYS / source.composite) + 1)

@@ -90,6 +90,7 @@ class Sizing:
     @property
     def total(self) -> Size:
         """Sums of the stages, and the memory of the largest that workers do."""
+        # The report is made by the command's own process, which has no worker's limit.
         memory = max(size.memory for size in self.sizes if size.stage != REPORT)
         return Size(
             "total",
@@ -108,10 +109,12 @@ def rates() -> Rates:
     return read_rates(json.loads(files("soilscale.estimate").joinpath("coefficients.json").read_text(encoding="utf-8")))
 
 
-def read_rates(told: Mapping[str, Any]) -> Rates:
+def read_rates(record: Mapping[str, Any]) -> Rates:
     """Rates from their JSON."""
-    stages = {name: Rate(**rate) for name, rate in told["stages"].items()}
-    return Rates(told["machine"], told["command"], told.get("note", ""), told["unit"], told["process"], stages)
+    stages = {name: Rate(**rate) for name, rate in record["stages"].items()}
+    return Rates(
+        record["machine"], record["command"], record.get("note", ""), record["unit"], record["process"], stages
+    )
 
 
 def foresee(config: Config, limit: float = LIMIT) -> Sizing:
@@ -143,18 +146,20 @@ def size(config: Config, scenes: Mapping[str, Sequence[Scene]], limit: float = L
         Bytes of memory that a worker may take.
     """
     outlook = Outlook(config, scenes)
-    asked = demands(outlook)
-    sizes = [measured(demand, rates()) for demand in asked]
+    stage_demands = demands(outlook)
+    sizes = [measured(demand, rates()) for demand in stage_demands]
     advice = [
         _advice(outlook, demand, size, limit)
-        for demand, size in zip(asked, sizes, strict=True)
+        for demand, size in zip(stage_demands, sizes, strict=True)
         if size.memory > limit and size.stage != REPORT
     ]
     side = " x ".join(map(str, outlook.grid.tile_shape))
     good = f"memory: every stage stays below {_mib(limit)} for each worker, with grid.tile of {side} coarse cells"
     lines = list(dict.fromkeys(advice)) or [good]
-    own = max(size.memory for size in sizes if size.stage == REPORT)
-    lines.append(f"memory: the command itself takes up to {_mib(own)}, for the report; it grows with the area")
+    report_memory = max(size.memory for size in sizes if size.stage == REPORT)
+    lines.append(
+        f"memory: the command itself takes up to {_mib(report_memory)}, for the report; it grows with the area"
+    )
     return Sizing(sizes, lines + _estimated(outlook), fits=not advice)
 
 
@@ -172,20 +177,21 @@ def measured(demand: Demand, known: Rates) -> Size:
     )
 
 
-def _advice(outlook: Outlook, demand: Demand, found: Size, limit: float) -> str:
+def _advice(outlook: Outlook, demand: Demand, need: Size, limit: float) -> str:
     """What to change so that a stage has memory enough."""
-    told = f"memory: {demand.stage} needs {_mib(found.memory)} in a worker, more than {_mib(limit)}; "
+    advice = f"memory: {demand.stage} needs {_mib(need.memory)} in a worker, more than {_mib(limit)}; "
     if demand.grows == AREA:
-        return told + "it grows with the area: give workers as much, or part the area"
+        return advice + "it grows with the area: give workers as much, or part the area"
     if demand.grows == MODELS:
-        return told + _smaller_models(outlook, demand.stage, limit)
+        return advice + _smaller_models(outlook, demand.stage, limit)
     base = rates().stages[demand.stage].base
-    share = max(limit - base, 0) / (found.memory - base)
+    share = max(limit - base, 0) / (need.memory - base)
+    # Only what goes beyond the base shrinks with the tile, and it goes with its area: hence the root for its side.
     tile = math.floor(math.sqrt(math.prod(outlook.grid.tile_shape) * share))
     side = f"{outlook.grid.tile_shape[0]} x {outlook.grid.tile_shape[1]}"
     if tile < 1:
-        return told + f"no grid.tile is small enough (here {side} coarse cells): give workers as much"
-    return told + f"set grid.tile to {tile} or less (here {side} coarse cells)"
+        return advice + f"no grid.tile is small enough (here {side} coarse cells): give workers as much"
+    return advice + f"set grid.tile to {tile} or less (here {side} coarse cells)"
 
 
 def _smaller_models(outlook: Outlook, stage: str, limit: float) -> str:
@@ -212,7 +218,9 @@ def _estimated(outlook: Outlook) -> list[str]:
             "composites, one for what derives terrain; `soilscale check` asks the catalogs"
         )
     settings = outlook.config.models
-    left_out = [name for name, asked in (("select", settings.select), ("tune", bool(settings.tune))) if asked]
+    left_out = [
+        name for name, switched_on in (("select", settings.select), ("tune", bool(settings.tune))) if switched_on
+    ]
     return lines + [f"not counted: models.{name}" for name in left_out]
 
 

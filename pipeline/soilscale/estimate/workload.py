@@ -99,7 +99,7 @@ class Demand:
 
 def demands(outlook: Outlook) -> list[Demand]:
     """What every stage asks for, in the order of the stages."""
-    found = [
+    up_to_models = [
         _cube(outlook),
         *_gaps(outlook),
         *_derive(outlook),
@@ -108,17 +108,17 @@ def demands(outlook: Outlook) -> list[Demand]:
         _samples(outlook),
         *_learn(outlook),
     ]
-    return [*found, *_maps(outlook), *_judge(outlook), _detail(outlook), _report(outlook)]
+    return [*up_to_models, *_maps(outlook), *_judge(outlook), _detail(outlook), _report(outlook)]
 
 
 def _chunks(template: xr.Dataset, names: Iterable[Hashable]) -> int:
     """Objects in which variables of a template lie."""
-    found = 0
+    count = 0
     for name in names:
         encoding = template[name].encoding
         sizes = encoding.get("shards") or encoding["chunks"]
-        found += math.prod(math.ceil(n / size) for n, size in zip(template[name].shape, sizes, strict=True))
-    return found
+        count += math.prod(math.ceil(n / size) for n, size in zip(template[name].shape, sizes, strict=True))
+    return count
 
 
 def _laid(templates: Mapping[str, xr.Dataset]) -> int:
@@ -130,10 +130,10 @@ def _bytes(template: xr.Dataset, names: Iterable[Hashable]) -> int:
     return sum(int(template[name].nbytes) for name in names)
 
 
-def _unit_count(outlook: Outlook, given: Input) -> int:
+def _unit_count(outlook: Outlook, source_input: Input) -> int:
     """Units of a source: one for each tile and run of months that hold the same values."""
-    source, known = given.source, outlook.scenes.get(given.source.name)
-    if given.static:
+    source, known = source_input.source, outlook.scenes.get(source_input.source.name)
+    if source_input.static:
         return outlook.tiles
     lag = np.timedelta64(source.back, "M")
     months = np.arange(outlook.months[0] - lag, following(outlook.months[-1]))
@@ -142,27 +142,37 @@ def _unit_count(outlook: Outlook, given: Input) -> int:
 
 def _cube(outlook: Outlook) -> Demand:
     """Work: fine cells times dates and assets, in millions."""
-    read = [given for given in outlook.inputs if not given.source.composed]
-    units = sum(_unit_count(outlook, given) for given in read)
+    # What is made from other sources reads no items; it is counted by the stages that make it.
+    read = [source_input for source_input in outlook.inputs if not source_input.source.composed]
+    units = sum(_unit_count(outlook, source_input) for source_input in read)
     pixels = sum(
-        outlook.dates(given) * len(given.source.bands) * (0 if given.source.on_coarse else outlook.cells)
-        for given in read
+        outlook.dates(source_input)
+        * len(source_input.source.bands)
+        * (0 if source_input.source.on_coarse else outlook.cells)
+        for source_input in read
     )
     fine, coarse, shares = (outlook.cube[group] for group in (FINE, COARSE, FRACTION))
-    closed = {name for name, given in outlook.features.items() if given in outlook.filled or given.source.composed}
+    # The fine values of these are written by later stages, which count them.
+    closed = {
+        name
+        for name, source_input in outlook.features.items()
+        if source_input in outlook.filled or source_input.source.composed
+    }
     names = [name for name in fine.data_vars if name not in closed]
-    seen = sum(_unit_count(outlook, given) for given in outlook.filled)
+    seen = sum(_unit_count(outlook, source_input) for source_input in outlook.filled)
     objects = units + _chunks(fine, names) + seen
-    own = _bytes(fine, names) + 4 * seen * outlook.cells / outlook.tiles
-    written = own + _bytes(coarse, _gathered(outlook)) + _bytes(shares, shares.data_vars)
-    layers = max(len(cube.feature_names(given.source)) + _completed(outlook, given) for given in read)
+    fine_written = _bytes(fine, names) + 4 * seen * outlook.cells / outlook.tiles
+    written = fine_written + _bytes(coarse, _gathered(outlook)) + _bytes(shares, shares.data_vars)
+    layers = max(
+        len(cube.feature_names(source_input.source)) + _completed(outlook, source_input) for source_input in read
+    )
     load = outlook.tile_cells * 4 * (6 + layers)
     return Demand(cube_regions.CUBE, units, pixels * PIXEL, written, objects + _laid(outlook.cube), pixels / 1e6, load)
 
 
-def _completed(outlook: Outlook, given: Input) -> float:
+def _completed(outlook: Outlook, source_input: Input) -> float:
     """What dates of a month that are completed add to the layers of a unit."""
-    return LEVELLED * outlook.dates(given) / len(outlook.months) if given in outlook.filled else 0.0
+    return LEVELLED * outlook.dates(source_input) / len(outlook.months) if source_input in outlook.filled else 0.0
 
 
 def _gaps(outlook: Outlook) -> Iterator[Demand]:
@@ -181,9 +191,10 @@ def _gaps(outlook: Outlook) -> Iterator[Demand]:
     held = outlook.tile_cells * CYCLE_HELD
     objects = units * (1 + waves)
     yield Demand(gap_filling.CYCLES, units, 4.0 * learned, 4.0 * waves * cells * count, objects, learned / 1e6, held)
-    closed = [name for name, given in outlook.features.items() if given in outlook.filled]
-    units = sum(_unit_count(outlook, given) for given in outlook.filled)
+    closed = [name for name, feature_input in outlook.features.items() if feature_input in outlook.filled]
+    units = sum(_unit_count(outlook, feature_input) for feature_input in outlook.filled)
     done, chunks = units * cells / outlook.tiles, _chunks(outlook.cube[FINE], closed)
+    # Beside each value of four bytes a byte says how it was filled.
     written = 5 / 4 * _bytes(outlook.cube[FINE], closed)
     held = outlook.tile_cells * CLOSED_HELD
     yield Demand(gap_filling.GAPS, units, 4.0 * done * (1 + waves), written, units + 2 * chunks, done / 1e6, held)
@@ -191,7 +202,7 @@ def _gaps(outlook: Outlook) -> Iterator[Demand]:
 
 def _derive(outlook: Outlook) -> Iterator[Demand]:
     """Work: fine cells and months that are read, in millions; of edges, thousands of scatters that are added up."""
-    hows = [how for given in outlook.inputs if (how := given.source.derivation) is not None]
+    hows = [how for source_input in outlook.inputs if (how := source_input.source.derivation) is not None]
     cells, months = outlook.cells, len(outlook.months)
     held = outlook.tile_cells * DERIVED_HELD
     if indices := sum(how.kind == "tvdi" for how in hows):
@@ -202,7 +213,7 @@ def _derive(outlook: Outlook) -> Iterator[Demand]:
         yield Demand(derived_features.EDGES, edges, kept, 16.0 * edges, edges, units / 1e3, 4 * SCATTERED)
     if hows:
         read = float(cells) * months * sum(len(how.of) + how.months for how in hows)
-        names = [name for name, given in outlook.features.items() if given.source.derivation is not None]
+        names = [name for name, source_input in outlook.features.items() if source_input.source.derivation is not None]
         written, objects = _bytes(outlook.cube[FINE], names), _chunks(outlook.cube[FINE], names)
         units = outlook.tiles * months * len(hows)
         yield Demand(derived_features.DERIVE, units, 4 * read, written, units + objects, read / 1e6, held)
@@ -233,7 +244,8 @@ def _gather(outlook: Outlook) -> Demand:
     coarse, shares = outlook.cube[COARSE], outlook.cube[FRACTION]
     names = _gathered(outlook)
     batches = len(training_table.months_in_batches(len(outlook.months), cube.TOGETHER))
-    units = batches + any(given.static for given in outlook.features.values())
+    # Static features are one unit more, in a chunk of their own.
+    units = batches + any(feature_input.static for feature_input in outlook.features.values())
     written = _bytes(coarse, names) + _bytes(shares, shares.data_vars)
     objects = units + _chunks(coarse, names) + _chunks(shares, shares.data_vars)
     load = written * min(cube.TOGETHER / len(outlook.months), 1.0)
@@ -242,8 +254,10 @@ def _gather(outlook: Outlook) -> Demand:
 
 def _gathered(outlook: Outlook) -> list[Hashable]:
     """Variables of the coarse group but for a harmonised target."""
-    own = {given.source.name for given in outlook.inputs if given.source.harmonise is not None}
-    return [name for name in outlook.cube[COARSE].data_vars if name not in own]
+    harmonised = {
+        source_input.source.name for source_input in outlook.inputs if source_input.source.harmonise is not None
+    }
+    return [name for name in outlook.cube[COARSE].data_vars if name not in harmonised]
 
 
 def _samples(outlook: Outlook) -> Demand:
@@ -282,22 +296,25 @@ class Fit:
 
 def model_bytes(outlook: Outlook, algorithm: str, rows: float) -> float:
     """Size of a fitted model: the nodes of its trees, else its rows."""
-    told, drawn = outlook.parameters(algorithm), _drawn(outlook, algorithm, rows)
-    if "n_estimators" not in told:
+    parameters, drawn = outlook.parameters(algorithm), _drawn(outlook, algorithm, rows)
+    if "n_estimators" not in parameters:
         return drawn * len(outlook.features) * FLOAT
-    split, leaf = told.get("min_samples_split", 2), told.get("min_samples_leaf", 1)
+    split, leaf = parameters.get("min_samples_split", 2), parameters.get("min_samples_leaf", 1)
     least = max(_count(split, drawn) / 2, _count(leaf, drawn) * 1.5, 1)
+    # A tree draws with replacement: of so many rows it sees so many different ones, and only these can be parted by
+    # nodes.
     different = rows * -math.expm1(-drawn / rows) if rows else 0.0
+    # A binary tree has about as many inner nodes as leaves.
     nodes = 2 * different / least
-    if told.get("max_depth"):
-        nodes = min(nodes, 2.0 ** (told["max_depth"] + 1))
-    return float(told["n_estimators"] * nodes * NODE)
+    if parameters.get("max_depth"):
+        nodes = min(nodes, 2.0 ** (parameters["max_depth"] + 1))
+    return float(parameters["n_estimators"] * nodes * NODE)
 
 
 def _drawn(outlook: Outlook, algorithm: str, rows: float) -> float:
     """Rows that a tree draws, or of another algorithm that it learns from."""
-    told = outlook.parameters(algorithm)
-    most = told.get("max_samples") if told.get("bootstrap", True) else None
+    parameters = outlook.parameters(algorithm)
+    most = parameters.get("max_samples") if parameters.get("bootstrap", True) else None
     return rows if most is None else min(rows, most if isinstance(most, int) else most * rows)
 
 
@@ -317,6 +334,8 @@ def _fits(outlook: Outlook) -> Iterator[Fit]:
             yield _joint_fit(outlook, job)
             continue
         stored = job.split == "random"
+        # A random job makes two fits, one of the rows that train and one of all rows, which is stored; a fold makes
+        # one.
         share = 0.7 if stored else 1 - 1 / settings.folds
         every = math.prod(outlook.grid.shape) * (len(months) if job.season == ALL else months.count(job.season))
         rows = (1 if stored else share) * every / (len(there) if job.season == ALL else 1)
@@ -353,18 +372,19 @@ def _joint(outlook: Outlook) -> Iterator[Demand]:
 
 def _fit_load(outlook: Outlook, fits: Iterable[Fit]) -> float:
     """Bytes that the largest fit holds: while it reads its rows, or while it lays out its model."""
-    found = [0.0]
+    loads = [0.0]
     for fit in fits:
         if models.find(fit.job.algorithm).joint:
-            found += [
+            loads += [
                 COPIES * outlook.row * outlook.rows,
                 2 * fit.size + outlook.row * fit.rows + PREDICTED * fit.held_out,
             ]
             continue
+        # A fit reads the rows of its season alone, the comprehensive one all.
         table = outlook.row * (outlook.rows if fit.job.season == ALL else fit.rows + fit.held_out)
         learned = outlook.row * (fit.rows + fit.held_out) + PREDICTED * fit.held_out
-        found += [COPIES * table, learned + STORED * fit.size]
-    return max(found)
+        loads += [COPIES * table, learned + STORED * fit.size]
+    return max(loads)
 
 
 def _learn(outlook: Outlook) -> Iterator[Demand]:
@@ -382,11 +402,21 @@ def _learn(outlook: Outlook) -> Iterator[Demand]:
     yield from _stacks(outlook, fits)
     _, after = model_analysis.asked(outlook.config)
     algorithm = _explained(outlook)
-    own = [fit for fit in kept if fit.job.algorithm == algorithm]
+    explained_fits = [fit for fit in kept if fit.job.algorithm == algorithm]
     if model_factors.IMPORTANCE in after:
-        out = sum(fit.rows * math.exp(-fit.drawn / fit.rows) for fit in own) * outlook.trees(algorithm) / 1e6
-        work, load = out * len(outlook.features), _fit_load(outlook, own)
-        yield Demand(model_factors.IMPORTANCE, len(own), len(own) * table, 0, 2 * len(own), work, load, MODELS)
+        # Rows that a tree did not draw: each is left out of all draws with this probability.
+        out = sum(fit.rows * math.exp(-fit.drawn / fit.rows) for fit in explained_fits) * outlook.trees(algorithm) / 1e6
+        work, load = out * len(outlook.features), _fit_load(outlook, explained_fits)
+        yield Demand(
+            model_factors.IMPORTANCE,
+            len(explained_fits),
+            len(explained_fits) * table,
+            0,
+            2 * len(explained_fits),
+            work,
+            load,
+            MODELS,
+        )
     if model_factors.ABLATION in after:
         yield _ablation(outlook, fits, table)
 
@@ -398,9 +428,9 @@ def _stacks(outlook: Outlook, fits: Sequence[Fit]) -> Iterator[Demand]:
         if not (members := models.find(name).members):
             continue
         rows = sum(fit.held_out for fit in fits if fit.job.algorithm in members)
-        told = seasons * outlook.table
+        table = seasons * outlook.table
         yield Demand(
-            stack_weights.STACK, 1, rows * REPORTED + told, rows * REPORTED, 2 + 3 * seasons, rows / 1e6,
+            stack_weights.STACK, 1, rows * REPORTED + table, rows * REPORTED, 2 + 3 * seasons, rows / 1e6,
             3 * rows * REPORTED + outlook.row * outlook.rows, MODELS,
         )  # fmt: skip
 
@@ -413,23 +443,25 @@ def _explained(outlook: Outlook) -> str:
 
 def _ablation(outlook: Outlook, fits: Sequence[Fit], table: float) -> Demand:
     """Work: as that of the fits, by forests of fewer trees."""
-    wanted = outlook.config.models.ablation
-    left_out = set(cube.groups(outlook.inputs).values()) if isinstance(wanted, bool) else set(wanted)
+    ablation = outlook.config.models.ablation
+    left_out = set(cube.groups(outlook.inputs).values()) if isinstance(ablation, bool) else set(ablation)
     first = _explained(outlook)
-    own = [fit for fit in fits if (fit.job.split, fit.job.model, fit.job.algorithm) == ("blocked", "seasonal", first)]
+    explained_fits = [
+        fit for fit in fits if (fit.job.split, fit.job.model, fit.job.algorithm) == ("blocked", "seasonal", first)
+    ]
     trees = outlook.trees(first)
     share = min(trees, TREES) / trees if first in FORESTS else 1.0
-    quick = [replace(fit, size=fit.size * share) for fit in own]
-    units = len({fit.job.season for fit in own}) * (1 + len(left_out))
-    work = (1 + len(left_out)) * sum(fit.work for fit in own) * trees * share / 1e6
+    quick = [replace(fit, size=fit.size * share) for fit in explained_fits]
+    units = len({fit.job.season for fit in explained_fits}) * (1 + len(left_out))
+    work = (1 + len(left_out)) * sum(fit.work for fit in explained_fits) * trees * share / 1e6
     return Demand(model_factors.ABLATION, units, units * table, 0, 2 * units, work, _fit_load(outlook, quick), MODELS)
 
 
 def _mapped(outlook: Outlook) -> list[str]:
     """Season of every map that is predicted."""
     scheme = outlook.config.season_scheme
-    found = [scheme.name(month) for month in outlook.months]
-    return [*found, *(scheme.name(start) for start in outlook.starts)] if outlook.predicts_seasons else found
+    seasons = [scheme.name(month) for month in outlook.months]
+    return [*seasons, *(scheme.name(start) for start in outlook.starts)] if outlook.predicts_seasons else seasons
 
 
 def _maps(outlook: Outlook) -> Iterator[Demand]:
@@ -443,16 +475,17 @@ def _maps(outlook: Outlook) -> Iterator[Demand]:
     size = sum(_bytes(outlook.maps[group], conserved) for group in groups)
     chunks = sum(_chunks(outlook.maps[group], conserved) for group in groups)
     means = [maps.NODES[group] for group in groups]
-    nodes, solved = (sum(found(outlook.maps[group], [RESIDUAL]) for group in means) for found in (_bytes, _chunks))
+    nodes, solved = (sum(measure(outlook.maps[group], [RESIDUAL]) for group in means) for measure in (_bytes, _chunks))
     held = coarse * FLOAT * 12.0
     yield Demand(mapping.SOLVE, count, count * 2 * 4 * coarse, nodes, count + solved, count * coarse / 1e6, held)
     load = outlook.tile_cells * FLOAT * 8 + FLOAT * coarse
-    wanted = count * cells * 5 + units * FLOAT * coarse
-    yield Demand(mapping.CONSERVE, units, wanted, size, units + chunks, count * cells / 1e6, load)
+    read_whole = count * cells * 5 + units * FLOAT * coarse
+    yield Demand(mapping.CONSERVE, units, read_whole, size, units + chunks, count * cells / 1e6, load)
     if not outlook.predicts_seasons and len(outlook.starts):
         units = outlook.tiles * len(outlook.starts)
         size = _bytes(outlook.maps[SEASON], layers)
         members = len(outlook.months) / max(len(outlook.starts), 1)
+        # Seasons may differ in length, and the longest one sets the memory.
         longest = max(len(outlook.config.season_scheme.members(start)) for start in outlook.starts)
         read, chunks = size * min(members, longest), _chunks(outlook.maps[SEASON], layers)
         worked = cells * len(outlook.starts) / 1e6
@@ -516,6 +549,7 @@ def _detail(outlook: Outlook) -> Demand:
     trees = predict.work * 1e6 / max(predict.units, 1) / outlook.tile_cells
     read = units * detail_shares.TILES * outlook.tile_cells * features * 4.0
     table, work = COPIES * outlook.row * outlook.rows / units, units * pixels * trees / 1e6
+    # Largest of two moments of the unit, which do not come together: prediction of a tile, and the table of its season.
     load, grows = max((predict.load, predict.grows), (table, MODELS))
     return Demand(detail_shares.WITHIN, units, read + outlook.table, 0, 2 * units, work, load, grows)
 

@@ -177,6 +177,7 @@ def claim(settings: Config, today: date, *, afresh: bool) -> Claim:
     workspace = Workspace(settings.output)
     stored = recorded(workspace)
     before = stored or _resolved(workspace)
+    # With the earlier months on both sides: the months are compared below, when a relative period is resolved.
     place = [] if before is None else list(_foreign(before, described(settings, before.period)))
     try:
         resolved, renewal = period_runs.resolve(settings, today, afresh=afresh, anew=bool(place))
@@ -201,13 +202,16 @@ def _foreign(before: Owner, now: Owner) -> Iterator[str]:
     """Facts but for the months in which two owners differ."""
     if before.name != now.name:
         yield _told("name", before.name, now.name)
-    away = [(one - other) / now.coarse for one, other in zip(before.corner, now.corner, strict=True)]
+    # In cells, since an origin may be stated by any corner of the grid; whole numbers are one and the same grid.
+    away = [(earlier - other) / now.coarse for earlier, other in zip(before.corner, now.corner, strict=True)]
     aligned = all(abs(cells - round(cells)) < NEAR for cells in away)
     alike = (before.coarse, before.ratio) == (now.coarse, now.ratio) and CRS(before.crs) == CRS(now.crs)
     same = before.shape == now.shape and all(abs(cells) < NEAR for cells in away)
     if not (alike and aligned):
         yield _told("grid", before.grid, now.grid)
+        # Cells of two different grids cannot be compared, so the area counts as it was written.
         same = before.area == now.area
+    # A polygon is compared by its shape; the extent of cells around it follows from that.
     if before.polygon != now.polygon or not (same or before.polygon):
         yield _told("area", before.area, now.area)
 
@@ -225,10 +229,11 @@ def _lost(workspace: Workspace, *, releases: bool) -> dict[str, int]:
         Whether the releases go too; those of a shorter period stay, as earlier releases do.
     """
     is_ours = inventory.ours(workspace)
+    # Never the leases: their last term is what fences other writers, and this run holds it.
     stays = (LEASES,) if releases else (LEASES, "maps/", RECORDS)
-    found = {name: size for name, size in storage.sizes(workspace.output).items() if is_ours(name)}
-    held = any(inventory.PRODUCT.fullmatch(name) for name in found)
-    return {name: size for name, size in found.items() if not name.startswith(stays)} if held else {}
+    sizes = {name: size for name, size in storage.sizes(workspace.output).items() if is_ours(name)}
+    held = any(inventory.PRODUCT.fullmatch(name) for name in sizes)
+    return {name: size for name, size in sizes.items() if not name.startswith(stays)} if held else {}
 
 
 def settled(run: Run, today: date, *, afresh: bool, destroy: bool) -> Run:
@@ -254,6 +259,7 @@ def settled(run: Run, today: date, *, afresh: bool, destroy: bool) -> Run:
         logger.warning("%s\n--replace: %s are deleted", "\n".join(held.notes), held.loss)
         names = [name for name in held.lost if name not in {record, "run.yaml"}]
         storage.remove(workspace.output, names)
+        # The records last: a run that is killed before still finds whose the rest is, and refuses it without --replace.
         storage.remove(workspace.output, ["run.yaml", record])
     if held.renewal is not None:
         logger.info(period_runs.told(held.settings, held.renewal))

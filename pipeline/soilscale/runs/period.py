@@ -61,6 +61,8 @@ def resolve(settings: Config, today: date, *, afresh: bool, anew: bool = False) 
     training = settings.training or (None if held is None else held.training)
     if training is None:
         raise ConfigurationError(_nothing_to_go_on(settings, word))
+    # Stages after the search take the months that it took: counted again after midnight at a month's end, they would be
+    # others.
     if not afresh and held is not None and held.renewal is not None and held.renewal.asked == word:
         return _with(settings, held.period, training), held.renewal
     period = _gone_on(training, held, today)
@@ -77,6 +79,7 @@ def _gone_on(training: Span, held: Held | None, today: date) -> Span:
     """Months from the first that is held, or is learned from, to the last that is held or complete."""
     complete = str(config.period.last_complete(today))
     first, last = held.period if held is not None else (training[0], complete)
+    # Never shorter than what is held: months that an output holds are not taken out of it.
     first, last = min(first, training[0]), max(last, complete)
     if training[1] > last:
         raise ConfigurationError(
@@ -89,10 +92,12 @@ def _first_new(settings: Config, word: str, period: Span, held: Held | None, tod
     """First month to bring up to date."""
     first = config.period.first_of(word, config.period.last_complete(today))
     if first is None:
+        # Imported here, since a run with nothing to do is to end without importing what makes maps.
         from soilscale.stages import releases
 
         newest = releases.newest(Workspace(settings.output))
         return period[0] if newest is None or not newest.last else _next(newest.last.removesuffix("Z"))
+    # Not only the months that the word counts: a gap left by runs that did not take place is filled as well.
     return period[0] if held is None else max(period[0], min(str(first), _next(held.period[1])))
 
 

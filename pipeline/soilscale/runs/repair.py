@@ -84,6 +84,7 @@ def restore(run: Project) -> None:
     standing = inventory.take(run.workspace)
     verify(run, standing, begun=False)
     names = inventory.altered(run.workspace, standing)
+    # What is no chunk of a store is metadata or a coordinate, without which no chunk can be trusted.
     anew = {_store(name) for name in names if _store(name) and not CHUNK.fullmatch(_key(name))}
     again: dict[str, set[str]] = defaultdict(set)
     for name in names:
@@ -94,11 +95,11 @@ def restore(run: Project) -> None:
         storage.remove(run.workspace.state(LAID[store]))
     _forget(run, again)
     if names:
-        told = [*sorted(anew), *sorted({name for units in again.values() for name in units})]
+        unit_names = [*sorted(anew), *sorted({name for units in again.values() for name in units})]
         logger.warning(
             "%s: missing or modified since the last complete run; recomputing: %s",
             search.brief(names, "objects"),
-            search.brief(told, "units") or "what it takes to replace them",
+            search.brief(unit_names, "units") or "what it takes to replace them",
         )
 
 
@@ -120,23 +121,25 @@ def verify(run: Project, standing: dict[str, str], *, begun: bool) -> bool:
     """
     bad = verification.spoilt(run.workspace, standing, begun=begun)
     if bad.late:
-        told = search.brief(bad.late, "markers")
-        logger.warning("%s: written late, by a run that had lost its lease; removed", told)
+        listed = search.brief(bad.late, "markers")
+        logger.warning("%s: written late, by a run that had lost its lease; removed", listed)
         storage.remove(run.workspace.output, bad.late)
     for name in bad.late:
         del standing[name]
     if not bad:
         return True
-    names = sorted([*bad.objects, *(name for some in bad.markers.values() for name in some)])
+    names = sorted([*bad.objects, *(name for objects in bad.markers.values() for name in objects)])
     logger.warning(
         "%s: not what was written there, for another run wrote at the same time, or a hand did; made again with all "
         "that comes after",
         search.brief(names, "objects"),
     )
     first = min(_position(name) for name in (*bad.markers, *bad.objects))
+    # The markers too: with them in place the next plan would take their units for complete.
     storage.remove(run.workspace.output, [*bad.markers, *bad.objects])
     for name in {_store(name) for name in bad.objects} - {""}:
         storage.remove(run.workspace.state(LAID[name]))
+    # The tables of the first stage too: they were put together from parts that are made again.
     for stage in _order()[first:]:
         storage.remove(joined_tables.joined(run, stage))
     for stage in _order()[first + 1 :]:
@@ -183,11 +186,11 @@ def withdraw(run: Project, damaged: DamagedError) -> DamagedError:
     name = damaged.url.removeprefix(f"{run.workspace.output}/")
     store, units = _store(name), _take_back(run, name)
     _forget(run, units)
-    told = ", ".join(sorted({name for names in units.values() for name in names})) if store else "it"
-    if not told:
+    unit_names = ", ".join(sorted({name for names in units.values() for name in names})) if store else "it"
+    if not unit_names:
         storage.remove(run.workspace.state(LAID[store]))
     return DamagedError(
-        f"{damaged}; {told or store} is made again by `soilscale run`: run it", damaged.store, damaged.key
+        f"{damaged}; {unit_names or store} is made again by `soilscale run`: run it", damaged.store, damaged.key
     )
 
 
@@ -210,12 +213,12 @@ def _take_back(run: Project, name: str) -> dict[str, set[str]]:
     store = _store(name)
     if not store:
         return _take_back_object(run, name)
-    found = CHUNK.fullmatch(_key(name))
-    tile = None if found is None else _tile(run, int(found["row"]), int(found["column"]))
-    if found is None or tile is None:
+    chunk = CHUNK.fullmatch(_key(name))
+    tile = None if chunk is None else _tile(run, int(chunk["row"]), int(chunk["column"]))
+    if chunk is None or tile is None:
         return {}
-    index = None if found["time"] is None else int(found["time"])
-    return _makers(run, store, found["group"], found["name"], index, tile)
+    index = None if chunk["time"] is None else int(chunk["time"])
+    return _makers(run, store, chunk["group"], chunk["name"], index, tile)
 
 
 def _take_back_object(run: Project, name: str) -> dict[str, set[str]]:
@@ -225,6 +228,7 @@ def _take_back_object(run: Project, name: str) -> dict[str, set[str]]:
         return _publishers(run, parts)
     storage.remove(storage.join(run.workspace.output, name))
     if parts[0] == "models":
+        # Without this mark `train` describes its models anew, which also brings back a description that is lost.
         storage.remove(joined_tables.joined(run, samples.TRAIN))
         _, season, algorithm, _ = parts
         known = models.ALGORITHMS.get(algorithm)
@@ -254,7 +258,7 @@ def _forget(run: Project, units: Mapping[str, Collection[str]]) -> None:
     """Remove the markers of units, by their stage."""
     for stage, names in units.items():
         standing = markers(run.workspace, stage)
-        storage.remove(run.workspace.state(stage), [one for one in standing if MARKER.sub("", one) in names])
+        storage.remove(run.workspace.state(stage), [marker for marker in standing if MARKER.sub("", marker) in names])
 
 
 def _tile(run: Project, row: int, column: int) -> Tile | None:
@@ -279,6 +283,7 @@ def _makers(run: Project, store: str, group: str, name: str, index: int | None, 
         return _gap_makers(run, group, name, index, tile)
     target = run.plan.target.source
     if group == cube.EARLIER:
+        # This group begins that many months before the first of the cube.
         group, index = FINE, (index or 0) - cube.BEFORE
     if group != FINE:
         stage = (
@@ -286,6 +291,7 @@ def _makers(run: Project, store: str, group: str, name: str, index: int | None, 
             if group == COARSE and name == target.name and target.harmonise is not None
             else cube_regions.GATHER
         )
+        # A chunk of coarse cells holds several months; its number is not that of a month.
         at = None if index is None else index * cube.TOGETHER
         return {stage: {"static" if at is None else coarse_units.gathered_name(run.plan.months, at)}}
     feature = cube.features(run.plan.inputs).get(name)
@@ -327,5 +333,6 @@ def _made(unit: Unit[cube_regions.Region], source: str, name: str, index: int | 
     if not isinstance(task, cube_regions.MonthRegion):
         return True
     names = (source, *cube.feature_names(task.source))
+    # The name says the lag; a unit of an earlier month wrote the chunk of a lagged feature.
     lag = next(lag for lag in (0, *task.source.lags) if name in {cube.lagged(each, lag) for each in names})
     return index in {position(task.months, month) + lag for month in task.alike}

@@ -78,8 +78,9 @@ def status(config: Config) -> Status:
     run = Project(config, _no_cluster, _no_progress, reads=True)
     workspace = run.workspace
     failed = failures(workspace)
+    # Without all items there is no plan: only markers can be counted then, against no total.
     frozen = sum(storage.exists(workspace.items(source.name)) for source in config.source_list)
-    found = [StageStatus("search", frozen, len(config.source_list), _count(failed, frozen_items.SEARCH))]
+    stages = [StageStatus("search", frozen, len(config.source_list), _count(failed, frozen_items.SEARCH))]
     expected = _expected(run) if frozen == len(config.source_list) else {}
     before, after = model_analysis.asked(config)
     stack = (stack_weights.STACK,) if any(models.find(name).members for name in config.models.algorithms) else ()
@@ -96,10 +97,10 @@ def status(config: Config) -> Status:
         standing = {name for name in markers(workspace, stage) if MARKER.search(name) and not name.endswith(FAILED)}
         units = expected.get(stage)
         done = len(standing) if units is None else sum(unit.marker in standing for unit in units)
-        found.append(StageStatus(stage, done, None if units is None else len(units), _count(failed, stage)))
+        stages.append(StageStatus(stage, done, None if units is None else len(units), _count(failed, stage)))
     if evaluation.asked(run):
         total = evaluation.count(run) if mapping.CONSERVE in expected else None
-        found.append(
+        stages.append(
             StageStatus(algorithm_maps.JUDGE, evaluation.done(workspace), total, _count(failed, algorithm_maps.JUDGE))
         )
     shown = {
@@ -107,12 +108,12 @@ def status(config: Config) -> Status:
     }
     units = detail.detail_units(run, mapping.choose(run)) if mapping.CONSERVE in expected else None
     done = len(shown) if units is None else sum(unit.marker in shown for unit in units)
-    found.append(
+    stages.append(
         StageStatus(
             detail_shares.WITHIN, done, None if units is None else len(units), _count(failed, detail_shares.WITHIN)
         )
     )
-    found.append(
+    stages.append(
         StageStatus(
             report.REPORT,
             int(bool(expected) and report.stands(run, by_stamps=True)),
@@ -127,7 +128,7 @@ def status(config: Config) -> Status:
     lines += [f"being written by {writer}"] if writer is not None else []
     kept = input_audit.kept(run) if expected else None
     lines += [] if kept is None else kept.lines
-    return Status(found, failed, lines)
+    return Status(stages, failed, lines)
 
 
 def _deriving(config: Config) -> tuple[str, ...]:
@@ -171,7 +172,7 @@ def _expected(run: Project) -> dict[str, Sequence[Unit[Task]]]:
 def _learned(run: Project) -> dict[str, Sequence[Unit[Task]]]:
     seasons, made_from = training.trained_seasons(run), samples.samples_digest(run)
     fits = training.train_units(run, seasons)
-    found: dict[str, Sequence[Unit[Task]]] = {
+    by_stage: dict[str, Sequence[Unit[Task]]] = {
         joint_learning.KNOTS: joint_fits.knots_units(run),
         joint_learning.BASIS: joint_fits.basis_units(run),
         joint_learning.VARIANCES: joint_fits.variance_units(run, made_from),
@@ -182,7 +183,7 @@ def _learned(run: Project) -> dict[str, Sequence[Unit[Task]]]:
         model_factors.IMPORTANCE: model_analysis.importance_units(run, seasons, fits),
         model_factors.ABLATION: model_analysis.ablation_units(run, seasons, made_from),
     }
-    return {stage: units for stage, units in found.items() if units}
+    return {stage: units for stage, units in by_stage.items() if units}
 
 
 def _no_cluster() -> Client:
@@ -227,12 +228,12 @@ def check(config: Config, progress: Progress) -> Check:
     shared = catalog.Shared()
     for source in config.source_list:
         try:
-            one, found = _look_at(config, source, progress, shared)
-            inputs += [one] if one.scenes else []
-            scenes = seen[source.name] = one.scenes
+            known, answer = _look_at(config, source, progress, shared)
+            inputs += [known] if known.scenes else []
+            scenes = seen[source.name] = known.scenes
             rows.append(_describe(config, source, scenes))
             if not scenes:
-                errors.append(DataError(inputs_stages.no_items(config, source, found)))
+                errors.append(DataError(inputs_stages.no_items(config, source, answer)))
         except SoilscaleError as error:
             errors.append(error)
             rows.append(SourceCheck(source.name, 0, "", "", str(error)))
@@ -240,12 +241,12 @@ def check(config: Config, progress: Progress) -> Check:
     shown, faults = _shown(looked, rows)
     errors += faults
     findings = input_audit.make(config, inputs, looked).findings
-    errors += [DataError(str(one)) for one in findings if one.rule == "implausible"]
+    errors += [DataError(str(known)) for known in findings if known.rule == "implausible"]
     lines = [*map(str, findings), *_grid_lines(config), *_parts_lines(config, seen)]
     try:
         report.check_references(config)
-        told = stations_on_grid(config)
-        lines += [] if told is None else [told]
+        stations_line = stations_on_grid(config)
+        lines += [] if stations_line is None else [stations_line]
     except SoilscaleError as error:
         errors.append(error)
     try:
@@ -263,12 +264,12 @@ def _shown(
     inputs: list[tuple[str, ...]] = []
     faults: list[SoilscaleError] = []
     for place, row in enumerate(rows):
-        own = [one for one in looked if one.source.name == row.name]
-        failed = sum(one.error is not None for one in own)
+        opened = [item for item in looked if item.source.name == row.name]
+        failed = sum(item.error is not None for item in opened)
         if failed:
-            rows[place] = replace(row, state=f"{failed} of {len(own)} items opened cannot be read")
-        faults += probing.errors(own)
-        shown = probing.row(own)
+            rows[place] = replace(row, state=f"{failed} of {len(opened)} items opened cannot be read")
+        faults += probing.errors(opened)
+        shown = probing.row(opened)
         inputs += [] if shown is None else [(row.name, *shown)]
     return inputs, faults
 
@@ -277,12 +278,12 @@ def _look_at(
     config: Config, source: Source, progress: Progress, shared: catalog.Shared
 ) -> tuple[input_audit.Inputs, catalog.Found]:
     """What a catalog has for a source."""
-    items, found = frozen_items.find(config, source, shared, progress=progress)
+    items, answer = frozen_items.find(config, source, shared, progress=progress)
     relations = catalog.relate(items, source)
     scenes = plan.scenes_of(config, source, items, relations) if items else []
     if source.role == "predictor" and catalog.is_static(scenes, source, inputs_stages.period(config)):
         catalog.refuse_unclear(source.name, relations)
-    return input_audit.Inputs(source, scenes, relations, frozen_items.counts(found)), found
+    return input_audit.Inputs(source, scenes, relations, frozen_items.counts(answer)), answer
 
 
 def _parts_lines(config: Config, seen: Mapping[str, Sequence[Scene]]) -> list[str]:
@@ -301,8 +302,8 @@ def _parts_lines(config: Config, seen: Mapping[str, Sequence[Scene]]) -> list[st
     ]
     none = len(config.months) - len(set.union(*months.values()))
     through = f", through {how.through}" if how.through else ""
-    told = f"target {config.target.name}: {', '.join(how.parts)}, harmonise: {how.method}{through}"
-    return [f"{told}; {'; '.join(shared)}; {none} months have none"]
+    target_line = f"target {config.target.name}: {', '.join(how.parts)}, harmonise: {how.method}{through}"
+    return [f"{target_line}; {'; '.join(shared)}; {none} months have none"]
 
 
 def _gravest(errors: Sequence[SoilscaleError]) -> SoilscaleError | None:

@@ -29,7 +29,7 @@ def do(command: str, run: Run) -> Outcome:
     return outcome
 
 
-def renew(given: Run) -> Outcome:
+def renew(run: Run) -> Outcome:
     """Do all stages, in their order, or none where the catalogs have nothing new for an output that is sealed.
 
     Raises
@@ -39,20 +39,22 @@ def renew(given: Run) -> Outcome:
     IncompleteError
         If another writer replaces what is made, again and again.
     """
-    lines = _unbroken(given)
+    lines = _unbroken(run)
     searched = lines is not None
-    if lines is not None and not frozen_items.freeze(given):
+    if lines is not None and not frozen_items.freeze(run):
         return Outcome(lines, ())
-    config.validate(config.dump(given.config))
+    # A sealed output lets the parameters of models pass unchecked, which saves importing them; now they are needed.
+    config.validate(config.dump(run.config))
     from soilscale.runs import commands
 
     for _ in range(ROUNDS):
-        outcome = commands.run(given, searched=searched)
-        if outcome.status or _seal(given, outcome):
+        outcome = commands.run(run, searched=searched)
+        # A run that is not complete is never sealed: the next one is to try its missing units again.
+        if outcome.status or _seal(run, outcome):
             return outcome
         searched = True
     raise IncompleteError(
-        f"{given.workspace.output}: another writer replaced what this run wrote, {ROUNDS} times; see that no other "
+        f"{run.workspace.output}: another writer replaced what this run wrote, {ROUNDS} times; see that no other "
         "run, or tool, writes there, then run the same command again"
     )
 
@@ -65,37 +67,39 @@ def is_sealed(output: str) -> bool:
         return False
 
 
-def _seal(given: Run, outcome: Outcome) -> bool:
+def _seal(run: Run, outcome: Outcome) -> bool:
     """Seal the output, unless something of it does not stand as it was written; then that is to be made again."""
     from soilscale.runs import repair
     from soilscale.stages.project import Project
 
-    standing = inventory.take(given.workspace)
-    if not repair.verify(Project.of(given), standing, begun=True):
+    # Listed once for both: what is verified must be what is sealed.
+    standing = inventory.take(run.workspace)
+    if not repair.verify(Project.of(run), standing, begun=True):
         return False
-    made_from = _made_from(given, standing)
+    made_from = _made_from(run, standing)
     if made_from is not None:
-        inventory.write(given.workspace, standing)
-        content = {"made_from": made_from, "lines": list(outcome.lines), "term": given.term}
-        storage.write_json(given.workspace.state(SEAL), content)
+        inventory.write(run.workspace, standing)
+        content = {"made_from": made_from, "lines": list(outcome.lines), "term": run.term}
+        storage.write_json(run.workspace.state(SEAL), content)
     return True
 
 
-def _unbroken(given: Run) -> list[str] | None:
+def _unbroken(run: Run) -> list[str] | None:
     """What the run told that sealed the output; None if it is not sealed, or something has changed."""
     try:
-        seal = storage.read_json(given.workspace.state(SEAL))
+        seal = storage.read_json(run.workspace.state(SEAL))
         lines: list[str] = seal["lines"]
         made_from = seal["made_from"]
     except (FileNotFoundError, storage.DamagedError, LookupError, TypeError):
         return None
-    return lines if made_from == _made_from(given, inventory.take(given.workspace)) else None
+    return lines if made_from == _made_from(run, inventory.take(run.workspace)) else None
 
 
-def _made_from(given: Run, standing: Stamps) -> str | None:
+def _made_from(run: Run, standing: Stamps) -> str | None:
     """Digest of the output and of what it hangs on; None if a store does not tell when an object was written."""
-    judges = [given.config.validation.stations, given.config.validation.truth]
+    judges = [run.config.validation.stations, run.config.validation.truth]
     beside = [storage.stamps(url) for url in judges if url is not None]
-    if not all(stamp for found in (standing, *beside) for stamp in found.values()) or not all(beside):
+    # Without a time, an object that was replaced by another of its size would look the same.
+    if not all(stamp for stamps in (standing, *beside) for stamp in stamps.values()) or not all(beside):
         return None
-    return digest(__version__, given.config_hash, standing, beside)
+    return digest(__version__, run.config_hash, standing, beside)

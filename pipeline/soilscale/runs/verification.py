@@ -75,8 +75,10 @@ def spoilt(workspace: Workspace, standing: Stamps, *, begun: bool) -> Spoilt:
     new = {name for name, stamp in markers.items() if name not in known and then.get(name) != stamp}
     read = _read(workspace, new)
     ended = (workspace.term or 0) - 1 if begun else inventory.term(workspace)
+    # A term of 0 is of a marker that cannot be read or of an earlier version, which is not taken for late.
     late = sorted(name for name, (term, _) in read.items() if name not in then and 0 < term <= ended)
-    _enter(workspace, fence, {name: told for name, told in read.items() if name not in late})
+    _enter(workspace, fence, {name: record for name, record in read.items() if name not in late})
+    # Again, for it has grown by what was just entered.
     known = fence.below(workspace.output)
     changed = {name for name, stamp in then.items() if REGION.search(name) and standing.get(name) != stamp}
     changed = {name for name in changed - known.keys() if not fence.has_removed(workspace.output, name)}
@@ -100,11 +102,11 @@ def spoilt(workspace: Workspace, standing: Stamps, *, begun: bool) -> Spoilt:
 def _read(workspace: Workspace, names: Collection[str]) -> dict[str, tuple[int, dict[str, Written]]]:
     """Markers with their terms, and what they say was written."""
     ordered = sorted(names)
-    found: dict[str, tuple[int, dict[str, Written]]] = {}
+    records: dict[str, tuple[int, dict[str, Written]]] = {}
     for first in range(0, len(ordered), READ_TOGETHER):
         contents = storage.read_many(workspace.output, ordered[first : first + READ_TOGETHER])
-        found |= {name: _record(content) for name, content in contents.items()}
-    return found
+        records |= {name: _record(content) for name, content in contents.items()}
+    return records
 
 
 def _enter(workspace: Workspace, fence: storage.Fence, read: Mapping[str, tuple[int, Mapping[str, Written]]]) -> None:
@@ -118,14 +120,15 @@ def _enter(workspace: Workspace, fence: storage.Fence, read: Mapping[str, tuple[
 def _record(content: bytes) -> tuple[int, dict[str, Written]]:
     """Term of a marker, and what it says was written: nothing if it is damaged, or of an earlier version."""
     try:
-        told = json.loads(content)
-        return told["term"] or 0, {name: Written(**written) for name, written in told["wrote"].items()}
+        marker = json.loads(content)
+        return marker["term"] or 0, {name: Written(**written) for name, written in marker["wrote"].items()}
     except (ValueError, LookupError, TypeError, AttributeError):
         return 0, {}
 
 
 def _stands(workspace: Workspace, name: str, written: Written, stamp: str | None) -> bool:
     """Whether an object whose stamp is another one holds what was written nevertheless, as a copy does."""
+    # The stamp tells the size: where that differs, nothing need be read.
     if stamp is None or stamp.partition(" ")[0] != str(written.size):
         return False
     try:

@@ -20,7 +20,8 @@ def units(run: Project, chosen: Iterable[Chosen]) -> dict[Chosen, Unit[MeasureAp
     if not run.config.maps.applicability:
         return {}
     settings = run.config.models
-    found = {}
+    by_model = {}
+    # A set: seasons with too few rows of their own share the comprehensive model, which is measured once.
     for model in set(chosen):
         features = stacking.features_of(run, model.algorithm, model.season)
         name = f"{model.season}-{model.algorithm}"
@@ -30,5 +31,5 @@ def units(run: Project, chosen: Iterable[Chosen]) -> dict[Chosen, Unit[MeasureAp
         task = MeasureApplicability(
             name=name, season=model.season, model=(url, model.version), features=features, **options
         )
-        found[model] = Unit(STAGE, name, origin, task)
-    return found
+        by_model[model] = Unit(STAGE, name, origin, task)
+    return by_model

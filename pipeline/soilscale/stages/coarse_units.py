@@ -39,9 +39,13 @@ def gather_units(
     found
         Stage -> names of the markers of those that are complete.
     """
-    static: dict[str, list[Piece]] = {given.source.name: [] for given in plan.predictors if given.static}
+    static: dict[str, list[Piece]] = {
+        source_input.source.name: [] for source_input in plan.predictors if source_input.static
+    }
     batches: dict[int, list[Piece]] = defaultdict(list)
     for unit in (*units, *filled):
+        # What failed has no marker, so its cells stay missing; once it is mended, its marker changes the digest of the
+        # chunk.
         if unit.marker not in found[unit.stage]:
             continue
         task = unit.task
@@ -50,54 +54,63 @@ def gather_units(
             static[task.source.name].append(piece)
             continue
         places = [
+            # A lagged feature shows the same values in a later month, which may lie in another chunk.
             (lag, position(task.months, month) + lag)
             for month in task.alike
             for lag in cube_regions.reach(task.source, task.months, month)
         ]
-        for batch, some in groupby(sorted(places, key=itemgetter(1)), key=lambda place: place[1] // cube.TOGETHER):
-            batches[batch].append(replace(piece, places=tuple(some)))
+        for batch, group in groupby(sorted(places, key=itemgetter(1)), key=lambda place: place[1] // cube.TOGETHER):
+            batches[batch].append(replace(piece, places=tuple(group)))
     known, shares = cube.features(plan.inputs), cube.fractions(plan.inputs)
     whole = Gather(
-        pieces=tuple(piece for some in static.values() for piece in some),
-        coarse=tuple(name for name, given in known.items() if given.static),
-        shares=tuple(name for name, given in shares.items() if given.static),
+        pieces=tuple(piece for group in static.values() for piece in group),
+        coarse=tuple(name for name, source_input in known.items() if source_input.static),
+        shares=tuple(name for name, source_input in shares.items() if source_input.static),
         shape=plan.grid.shape,
     )
-    read = [given.source.name for given in plan.inputs if given.source.on_coarse and not given.source.composed]
+    # What is observed on the coarse grid is no feature. A harmonised target is left to `merge_units`, for it is made
+    # later.
+    read = [
+        source_input.source.name
+        for source_input in plan.inputs
+        if source_input.source.on_coarse and not source_input.source.composed
+    ]
     of_months = Gather(
         pieces=(),
-        coarse=(*read, *(name for name, given in known.items() if not given.static)),
-        shares=tuple(name for name, given in shares.items() if not given.static),
+        coarse=(*read, *(name for name, source_input in known.items() if not source_input.static)),
+        shares=tuple(name for name, source_input in shares.items() if not source_input.static),
         shape=plan.grid.shape,
-        static=tuple((name, tuple(some)) for name, some in static.items()),
+        # The smallest valid share of a month takes in the static predictors too, so every month hangs on their pieces.
+        static=tuple((name, tuple(group)) for name, group in static.items()),
     )
     first = [_gather(plan, GATHER, "static", whole)] if static else []
     return first + _gathered(plan, GATHER, of_months, batches)
 
 
-def merge_units(plan: Plan, standing: State, found: Collection[str]) -> list[Unit[Gather]]:
+def merge_units(plan: Plan, standing: State, complete: Collection[str]) -> list[Unit[Gather]]:
     """Units that write the harmonised target's chunks from what the units that harmonise it keep; or none."""
     if plan.target.source.harmonise is None:
         return []
     pieces = tuple(
         Piece(HARMONISE, unit.marker, plan.target.source.name, *unit.task.tile.coarse)
         for unit in harmonise_units(plan, standing)
-        if unit.marker in found
+        if unit.marker in complete
     )
     what = Gather(pieces=(), coarse=(plan.target.source.name,), shares=(), shape=plan.grid.shape)
+    # A unit that harmonises keeps all months of its tile, so every chunk reads the pieces of all tiles.
     batches = dict.fromkeys(range(-(-len(plan.months) // cube.TOGETHER)), pieces)
     return _gathered(plan, MERGE, what, batches)
 
 
 def _gathered(plan: Plan, stage: str, what: Gather, batches: Mapping[int, Sequence[Piece]]) -> list[Unit[Gather]]:
     """Units that gather some months each."""
-    found = []
+    units = []
     for first in range(0, len(plan.months), cube.TOGETHER):
         count = min(cube.TOGETHER, len(plan.months) - first)
         pieces = tuple(batches.get(first // cube.TOGETHER, ()))
-        own = replace(what, pieces=pieces, shape=(count, *plan.grid.shape), first=first)
-        found.append(_gather(plan, stage, gathered_name(plan.months, first), own))
-    return found
+        chunk = replace(what, pieces=pieces, shape=(count, *plan.grid.shape), first=first)
+        units.append(_gather(plan, stage, gathered_name(plan.months, first), chunk))
+    return units
 
 
 def gathered_name(months: Months, index: int) -> str:
@@ -107,7 +120,7 @@ def gathered_name(months: Months, index: int) -> str:
 
 
 def _gather(plan: Plan, stage: str, name: str, what: Gather) -> Unit[Gather]:
-    static = [piece.marker for _, some in what.static or () for piece in some]
-    own = [(piece.marker, piece.places) for piece in what.pieces]
-    made_from = digest(plan.layout, what.coarse, what.shares, what.shape, own, static)
+    static = [piece.marker for _, pieces in what.static or () for piece in pieces]
+    places = [(piece.marker, piece.places) for piece in what.pieces]
+    made_from = digest(plan.layout, what.coarse, what.shares, what.shape, places, static)
     return Unit(stage, name, made_from, what)

@@ -17,13 +17,15 @@ from soilscale.tasks.cube_regions import CUBE
 
 def state(workspace: Workspace, plan: Plan, units: Sequence[Unit[Read]]) -> State:
     """State of the cube as its markers tell."""
+    # In the order of the stages: filled months take the place of what was read under the same names, and derived
+    # predictors hang on those.
     seen = observed(plan, units, markers(workspace, CUBE))
     standing = dict(seen.units) | gap_units.standing(plan, units, seen, markers(workspace, gap_filling.GAPS))
-    found = markers(workspace, derived_features.DERIVE)
-    standing |= derived_units.standing(plan, State(plan, standing), found)
+    complete = markers(workspace, derived_features.DERIVE)
+    standing |= derived_units.standing(plan, State(plan, standing), complete)
     if plan.target.source.harmonise is not None:
-        found = markers(workspace, HARMONISE)
+        complete = markers(workspace, HARMONISE)
         for unit in harmonise_units(plan, State(plan, standing)):
-            told = unit.digest if unit.marker in found else MISSING
-            standing |= {unit_name(plan.target.source, month, unit.task.tile): told for month in plan.months}
+            origin = unit.digest if unit.marker in complete else MISSING
+            standing |= {unit_name(plan.target.source, month, unit.task.tile): origin for month in plan.months}
     return State(plan, standing)

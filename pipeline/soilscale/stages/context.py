@@ -91,9 +91,10 @@ class Run:
     @cached_property
     def config_hash(self) -> str:
         """Hash of the resolved configuration, whatever the place of its output."""
-        told = config.dump(self.config)
-        del told["output"]
-        return digest(told)
+        content = config.dump(self.config)
+        # Else the same output under another path would have its report made again, which hangs on this hash.
+        del content["output"]
+        return digest(content)
 
     def do(self, work: Sequence[Unit[Task]], doing: str) -> list[Receipt]:
         """Do the units of a stage that are not complete, and tell of those that are missing at its end."""

@@ -40,6 +40,8 @@ def fill_cube(run: Project) -> None:
 
 def _fill_gaps(run: Project) -> None:
     """Fill the gaps of predictors, by levels and cycles that are learned from what was read."""
+    # Levels and cycles serve a whole source or tile, so a missing one stops the run; a gap that cannot be filled costs
+    # its own tile and month alone.
     work = run.gaps_units
     raise_failed(run.do(work.levels, "cube: levels of months"))
     raise_failed(run.do(work.cycles, "cube: annual cycles"))
@@ -49,6 +51,7 @@ def _fill_gaps(run: Project) -> None:
 def _derive(run: Project) -> None:
     """Derive predictors from others month by month."""
     if run.config.derived_list:
+        # The units are planned anew for each step: what one takes in are the markers that the step before has left.
         raise_failed(run.do(run.derive_units.scatter, "cube: temperature and vegetation"))
         raise_failed(run.do(run.derive_units.edges, "cube: dry and wet edges"))
         run.do(run.derive_units.derive, "cube: derived predictors")
@@ -57,6 +60,7 @@ def _derive(run: Project) -> None:
 def _harmonise(run: Project) -> None:
     """Bring the parts of the target to one level."""
     relate = harmonise_units.relate_units(run.plan, run.standing)
+    # With method `none` there is no relation; the marker of an earlier method would stand for one that nobody uses.
     if not relate:
         inventory.remove(run.workspace, "state", harmonise_units.RELATE)
     raise_failed(run.do(relate, "cube: relate sensors"))
@@ -86,8 +90,9 @@ def _find_classes(run: Project) -> None:
             for tile in run.plan.grid.tiles()
             if storage.exists(url := run.workspace.state("classes", source.name, f"{tile.name}.codes.json"))
         ]
-        found = sorted({code for part in parts for code in part})
-        if not found:
+        codes = sorted({code for part in parts for code in part})
+        if not codes:
             raise DataError(f"source {source.name}: no class could be read from any of its {len(scenes)} items")
-        storage.write_json(run.workspace.state("classes", f"{source.name}.json"), {"classes": found})
+        storage.write_json(run.workspace.state("classes", f"{source.name}.json"), {"classes": codes})
+    # Plan anew before the store is laid: each class is a variable of its own, which the plan so far does not know.
     run.forget()

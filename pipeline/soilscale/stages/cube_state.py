@@ -27,11 +27,13 @@ class State:
     plan: Plan
     units: Mapping[str, str]
 
-    def of(self, given: Input, tile: Tile, months: Months) -> list[str]:
+    def of(self, source_input: Input, tile: Tile, months: Months) -> list[str]:
         """What a source's regions of a tile were made from, in some months."""
-        if given.static:
-            return [self.units[unit_name(given.source, None, tile)]]
-        names = (unit_name(given.source, month, tile) for month in months)
+        if source_input.static:
+            return [self.units[unit_name(source_input.source, None, tile)]]
+        # Reach and lags ask for months before the first and after the last that the cube holds: those are missing, not
+        # errors.
+        names = (unit_name(source_input.source, month, tile) for month in months)
         return [self.units.get(name, MISSING) for name in names]
 
     def predictors(self, tile: Tile, month: np.datetime64, reach: int = 0) -> str:
@@ -40,16 +42,18 @@ class State:
         What is filled in the cube does not hang on these.
         """
         parts = []
-        for given in self.plan.predictors:
-            around = 0 if given in self.plan.filled else reach
-            back = np.timedelta64(given.source.back + around, "M")
-            parts.append(self.of(given, tile, month_range(month - back, month + np.timedelta64(around, "M"))))
+        for predictor in self.plan.predictors:
+            # A filled source already hangs on its neighbouring months by what it was filled from; reach would redo maps
+            # for nothing.
+            around = 0 if predictor in self.plan.filled else reach
+            back = np.timedelta64(predictor.source.back + around, "M")
+            parts.append(self.of(predictor, tile, month_range(month - back, month + np.timedelta64(around, "M"))))
         return digest(parts)
 
     def parts(self, tile: Tile, how: Harmonise) -> list[list[str]]:
         """What all months of a tile were made from in the sources that a harmonised target needs."""
-        wanted = [given for given in self.plan.inputs if given.source.name in how.needs]
-        return [self.of(given, tile, self.plan.months) for given in wanted]
+        needed = [source_input for source_input in self.plan.inputs if source_input.source.name in how.needs]
+        return [self.of(source_input, tile, self.plan.months) for source_input in needed]
 
     def coarse(self, months: Months) -> list[list[str]]:
         """What the coarse group was made from in some months, over the whole area."""
@@ -61,11 +65,15 @@ class State:
         return self.of(self.plan.target, tile, np.array([month]))[0]
 
 
-def observed(plan: Plan, units: Sequence[Unit[Read]], found: Collection[str]) -> State:
+def observed(plan: Plan, units: Sequence[Unit[Read]], complete: Collection[str]) -> State:
     """What is read into the cube, its gaps not filled, as the markers of its units tell."""
     return State(
         plan,
-        {name: origin if unit.marker in found else MISSING for unit in units for name, origin in _origins(plan, unit)},
+        {
+            name: origin if unit.marker in complete else MISSING
+            for unit in units
+            for name, origin in _origins(plan, unit)
+        },
     )
 
 

@@ -31,20 +31,24 @@ Read = FillStatic | ReadMonth
 def cube_units(config: Config, plan: Plan) -> list[Unit[Read]]:
     """Units that fill the cube: one for each source, tile and month."""
     tiles = list(plan.grid.tiles())
-    read = [given for given in plan.inputs if not given.source.composed]
-    return [unit for given in read for tile in tiles for unit in _source_units(config, plan, given, tile)]
+    read = [source_input for source_input in plan.inputs if not source_input.source.composed]
+    return [unit for source_input in read for tile in tiles for unit in _source_units(config, plan, source_input, tile)]
 
 
-def _source_units(config: Config, plan: Plan, given: Input, tile: Tile) -> list[Unit[Read]]:
-    source = given.source
+def _source_units(config: Config, plan: Plan, source_input: Input, tile: Tile) -> list[Unit[Read]]:
+    source = source_input.source
     geobox = plan.grid.coarse[tile.coarse] if source.on_coarse else plan.grid.fine[tile.fine]
     around = geobox.pad(cube.margin(source))
+    # Only scenes that touch the tile are in its digest, so a new item elsewhere redoes nothing here; wetness looks
+    # beyond the tile's edge.
     near = [scene for scene in plan.scenes[source.name] if cube.meets(scene, around)]
-    read = inputs.reading(config, source, given.unit)
-    if given.static:
+    read = inputs.reading(config, source, source_input.unit)
+    if source_input.static:
         fill = FillStatic(reading=read, scenes=near, grid=plan.grid, tile=tile)
         return [_unit_of(plan, unit_name(source, None, tile), near, fill, [])]
-    kind = KeepTarget if source.on_coarse else ObserveMonth if given in plan.filled else FillMonth
+    # What is to be filled goes into a group of its own first: a later unit completes it and writes the month that
+    # models read.
+    kind = KeepTarget if source.on_coarse else ObserveMonth if source_input in plan.filled else FillMonth
     return [
         _unit_of(
             plan,
@@ -66,6 +70,7 @@ def _alike(
         chosen = cube.select(scenes, month, source.least_coverage)
         return tuple(scene.digest for scene in chosen), None if constant(source, chosen, month) else month
 
+    # groupby joins neighbours alone, as it should: values that come back after other months are a unit of their own.
     for _, run in groupby(months, key):
         alike = tuple(run)
         yield alike, cube.select(scenes, alike[0], source.least_coverage)
@@ -83,6 +88,7 @@ def constant(source: Source, chosen: Sequence[Scene], month: np.datetime64) -> b
 
 def _unit_of(plan: Plan, name: str, scenes: Sequence[Scene], task: Read, alike: Sequence[np.datetime64]) -> Unit[Read]:
     source = task.source
+    # Where the months are written is part of the digest: when the period goes on, the same scenes fill further regions.
     months = [(month, cube_regions.reach(source, plan.months, month)) for month in alike]
     made_from = digest(plan.recipes[source.name], [scene.digest for scene in scenes], months)
     return Unit(CUBE, name, made_from, task, f"{source.name}/{task.tile.name}")

@@ -43,15 +43,16 @@ def split(reading: Reading, items: Sequence[catalog.Item], span: Span) -> list[c
         If a store cannot be reached.
     """
     layered = _layered(reading.source, items)
+    # To open every file of a long series takes time; three of them tell whether the series is of this kind.
     sampled = {item["id"]: _steps(reading, item) for item in (layered[0], layered[len(layered) // 2], layered[-1])}
     if not any(sampled.values()):
         return list(items)
-    found: list[catalog.Item] = []
+    dated: list[catalog.Item] = []
     for item in items:
         steps = sampled[item["id"]] if item["id"] in sampled else _steps(reading, item)
-        found += _dated(item, steps) if steps else [item]
-    within = [item for item in found if _meets(item, span)]
-    return sorted(within or found, key=lambda item: (item["properties"]["start_datetime"], item["id"]))
+        dated += _dated(item, steps) if steps else [item]
+    within = [item for item in dated if _meets(item, span)]
+    return sorted(within or dated, key=lambda item: (item["properties"]["start_datetime"], item["id"]))
 
 
 def _layered(source: Source, items: Sequence[catalog.Item]) -> list[catalog.Item]:
@@ -72,14 +73,15 @@ def _steps(reading: Reading, item: catalog.Item) -> tuple[Step, ...]:
 def _dated(item: catalog.Item, steps: Sequence[Step]) -> list[catalog.Item]:
     """An item of each date; its id ends with the day, with the second where several begin on one day."""
     days = Counter(str(step.start)[:10] for step in steps)
-    found = []
+    items = []
     for step in steps:
         day, second = str(step.start)[:10], str(step.start)
         name = (day if days[day] == 1 else second).replace("-", "").replace(":", "")
         properties = item["properties"] | {"datetime": None, catalog.STEP: step.number}
+        # A step ends where the next one begins; without the second less, each item would reach into the one after it.
         stated = {"start_datetime": f"{step.start}Z", "end_datetime": f"{step.end - np.timedelta64(1, 's')}Z"}
-        found.append(item | {"id": f"{item['id']}_{name}", "properties": properties | stated})
-    return found
+        items.append(item | {"id": f"{item['id']}_{name}", "properties": properties | stated})
+    return items
 
 
 def _meets(item: catalog.Item, span: Span) -> bool:

@@ -18,7 +18,7 @@ def inputs(sources: Sequence[Source], known: Sequence[Input]) -> list[Input]:
     ConfigurationError
         If what one is made from does not change from month to month, or has another unit than is expected.
     """
-    by_name = {given.source.name: given for given in known}
+    by_name = {source_input.source.name: source_input for source_input in known}
     return [
         Input(source, static=False, unit=_unit(source.name, how.kind, [by_name[name] for name in how.of]))
         for source in sources
@@ -27,13 +27,13 @@ def inputs(sources: Sequence[Source], known: Sequence[Input]) -> list[Input]:
 
 
 def _unit(name: str, kind: str, parts: Sequence[Input]) -> str:
-    for given in parts:
-        if given.static:
+    for part in parts:
+        if part.static:
             raise ConfigurationError(
-                f"source {name}: it is made from {given.source.name}, which is static; expected one that changes from "
+                f"source {name}: it is made from {part.source.name}, which is static; expected one that changes from "
                 "month to month; leave out the key that makes it"
             )
-    first, *others = (given.unit for given in parts)
+    first, *others = (part.unit for part in parts)
     if kind == "range" and others != [first]:
         raise ConfigurationError(
             f"source {name}: got {parts[0].source.name} in {first} and {parts[1].source.name} in {others[0]}; expected "

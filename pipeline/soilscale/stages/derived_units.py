@@ -41,15 +41,15 @@ class _Month:
 
 def _months(plan: Plan, below: State) -> Iterator[_Month]:
     """Derived predictors and months, by what stands of their sources."""
-    by_name = {given.source.name: given for given in plan.inputs}
+    by_name = {source_input.source.name: source_input for source_input in plan.inputs}
     tiles = list(plan.grid.tiles())
-    for given in plan.inputs:
-        how = given.source.derivation
+    for source_input in plan.inputs:
+        how = source_input.source.derivation
         if how is None:
             continue
         parts = [by_name[name] for name in how.of]
-        made = Made(given.source, how, KELVIN.get(parts[0].unit, (1.0, 0.0)))
-        recipe = digest(FORMAT, plan.recipes[given.source.name])
+        made = Made(source_input.source, how, KELVIN.get(parts[0].unit, (1.0, 0.0)))
+        recipe = digest(FORMAT, plan.recipes[source_input.source.name])
         for month in plan.months:
             span = month_range(month - np.timedelta64(how.months, "M"), month)
             origins = [(tile, digest(recipe, [below.of(part, tile, span) for part in parts])) for tile in tiles]
@@ -84,6 +84,8 @@ def units(plan: Plan, below: State, found: Mapping[str, Collection[str]]) -> Der
     derive: list[Unit[Derive]] = []
     for what in _months(plan, below):
         made, index = what.made, position(plan.months, what.month)
+        # Edges are drawn from the scatter of the whole area, so a tile of `tvdi` hangs on all tiles; of the other kinds
+        # on itself alone.
         area, marker = "", ""
         if made.how.kind == "tvdi":
             area = what.area
@@ -111,7 +113,8 @@ def units(plan: Plan, below: State, found: Mapping[str, Collection[str]]) -> Der
     return DerivedUnits(scatter, edges, derive)
 
 
-def standing(plan: Plan, below: State, found: Collection[str]) -> dict[str, str]:
+def standing(plan: Plan, below: State, complete: Collection[str]) -> dict[str, str]:
     """What derived predictors are made from, by the names of their units."""
+    # Names and digests do not hang on what is complete, so no markers need be listed for them.
     made = units(plan, below, dict.fromkeys(STAGES, ())).derive
-    return {unit.name: unit.digest if unit.marker in found else MISSING for unit in made}
+    return {unit.name: unit.digest if unit.marker in complete else MISSING for unit in made}

@@ -36,6 +36,8 @@ def detail_units(run: Project, chosen: Mapping[str, Chosen]) -> list[Unit[Measur
         months = [month for month in run.plan.months if scheme.name(month) == season]
         if not months:
             continue
+        # A seed of the season's own: with one generator for all, a season more or less would move the places of the
+        # others.
         rng = np.random.default_rng(models.seed_of(run.config.models.seed, WITHIN, season))
         picked = [months[place] for place in np.linspace(0, len(months) - 1, TILES).round().astype(int)]
         places = [(tiles[rng.integers(len(tiles))], month) for month in picked]

@@ -57,15 +57,18 @@ def judge_units(material: Material, conserved: Sequence[Unit[ConserveTile]]) -> 
     if not asked(run) or (known is None and not len(places if places is not None else ())):
         return []
     stations = () if places is None else tuple(zip(places["row"].tolist(), places["column"].tolist(), strict=True))
+    # An algorithm that makes the maps of every season is judged by the maps themselves; to predict them again would
+    # change nothing.
     makes_all = set(material.algorithm.values()) if len(set(material.algorithm.values())) == 1 else set()
     fitted, whole = trained(run), _whole(run, conserved)
     state, units = truth_stamp(run.config), []
     for algorithm in (name for name in run.config.models.algorithms if name not in makes_all):
         for month, (recipe, slot, made_from) in whole.items():
-            own = material.chosen[run.config.season_scheme.name(month)]
-            model = fitted[own.season, algorithm]
-            entry = Entry(str(month), algorithm, None if model == own else model, known, stations)
-            how = replace(recipe, features=features_of(run, algorithm, own.season))
+            chosen_model = material.chosen[run.config.season_scheme.name(month)]
+            model = fitted[chosen_model.season, algorithm]
+            # None where the model is the map's own: the map is then judged as it stands, and not predicted again.
+            entry = Entry(str(month), algorithm, None if model == chosen_model else model, known, stations)
+            how = replace(recipe, features=features_of(run, algorithm, chosen_model.season))
             origin = digest(made_from, entry, how.features, state)
             units.append(Unit(JUDGE, entry.name, origin, JudgeMap(recipe=how, slot=slot, entry=entry)))
     return units
@@ -79,14 +82,14 @@ def _whole(
     tiles: dict[str, list[Unit[ConserveTile]]] = defaultdict(list)
     for unit in conserved:
         tiles[map_name(unit)].append(unit)
-    found = {}
+    whole = {}
     for name, units in tiles.items():
         group, _, month = name.partition("-")
         if group == MONTH and all(unit.marker in standing for unit in units):
             task = units[0].task
-            found[np.datetime64(month)] = task.recipe, task.slot, [unit.digest for unit in units]
+            whole[np.datetime64(month)] = task.recipe, task.slot, [unit.digest for unit in units]
     scheme = run.config.season_scheme
-    return dict(sorted(found.items(), key=lambda entry: (scheme.names.index(scheme.name(entry[0])), entry[0])))
+    return dict(sorted(whole.items(), key=lambda entry: (scheme.names.index(scheme.name(entry[0])), entry[0])))
 
 
 @dataclass(frozen=True)
@@ -106,15 +109,15 @@ def judged(material: Material, units: Sequence[Unit[JudgeMap]]) -> Judged:
     moments: list[tuple[np.datetime64, str, Moments]] = []
     values: dict[str, dict[tuple[np.datetime64, int], float]] = defaultdict(dict)
     for entry in (unit.task.entry for unit in units if unit.marker in standing):
-        told, month = storage.read_json(_told(workspace, entry)), np.datetime64(entry.month)
-        if "truth" in told:
-            moments.append((month, entry.algorithm, Moments(**told["truth"])))
-        for place, value in enumerate(told["stations"]):
+        record, month = storage.read_json(_told(workspace, entry)), np.datetime64(entry.month)
+        if "truth" in record:
+            moments.append((month, entry.algorithm, Moments(**record["truth"])))
+        for place, value in enumerate(record["stations"]):
             values[entry.algorithm][month, place] = math.nan if value is None else value
     return Judged(moments, values)
 
 
-def at_stations(material: Material, found: Judged) -> dict[str, pd.DataFrame]:
+def at_stations(material: Material, results: Judged) -> dict[str, pd.DataFrame]:
     """Pairs of the stations with each algorithm's map in place of the maps', by algorithm."""
     if material.paired is None or material.places is None:
         return {}
@@ -124,5 +127,5 @@ def at_stations(material: Material, found: Judged) -> dict[str, pd.DataFrame]:
     keys = [(month, place[tuple(key)]) for month, key in zip(months, pairs[insitu.STATION].to_numpy(), strict=True)]
     return {
         algorithm: pairs.assign(fine=[values.get(key, math.nan) for key in keys])
-        for algorithm, values in found.stations.items()
+        for algorithm, values in results.stations.items()
     }

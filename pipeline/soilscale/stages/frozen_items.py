@@ -82,9 +82,11 @@ def freeze(run: Run) -> bool:
         frozen = storage.parsed(url, standing.pop(source.name, b"{}"))
         made_from = digest(source, run.config.catalog(source), run.config.span, run.config.nested_grid)
         try:
-            items, found = find(run.config, source, shared, progress=run.progress, broken=broken.record(source.name))
+            items, answer = find(run.config, source, shared, progress=run.progress, broken=broken.record(source.name))
             if not items:
-                raise DataError(no_items(run.config, source, found))
+                raise DataError(no_items(run.config, source, answer))
+            # Without the last month: a period that goes on asks the same question, so items that were frozen for it may
+            # stay.
             of = digest(source, run.config.catalog(source), run.config.span[0], run.config.nested_grid)
             earlier = frozen.get("soilscale:asked", {})
             since = _since(run, earlier["last"]) if earlier.get("of") == of else None
@@ -106,8 +108,9 @@ def freeze(run: Run) -> bool:
             "soilscale:asked": {"of": of, "last": run.config.span[1]},
             UNIT: stated,
             OVERVIEW: chosen,
-            FOUND: counts(found),
+            FOUND: counts(answer),
         }
+        # Compared as it would be read back: a tuple comes back as a list, and would look new at every search.
         if frozen != json.loads(json.dumps(collection)):
             storage.write_json(url, collection)
             new = True
@@ -115,7 +118,7 @@ def freeze(run: Run) -> bool:
     return new or bool(broken.found)
 
 
-def counts(found: catalog.Found) -> dict[str, Any]:
+def counts(answer: catalog.Found) -> dict[str, Any]:
     """What a catalog gave for a query, as plain data.
 
     ``matched`` and ``received`` are of an API that tells how many items it has; ``refused`` did not meet the query;
@@ -123,12 +126,13 @@ def counts(found: catalog.Found) -> dict[str, Any]:
     could not be used.
     """
     return {
-        "matched": found.matched,
-        "received": found.received,
-        "refused": found.refused,
-        "parts pruned": len(found.pruned),
-        "pruned": [f"{part.url.partition('?')[0]}: {part.why}" for part in found.pruned[:PRUNED]],
-        "broken": len(found.broken),
+        "matched": answer.matched,
+        "received": answer.received,
+        "refused": answer.refused,
+        "parts pruned": len(answer.pruned),
+        # Without the query of the URL: it may hold a signature, which is not to be kept.
+        "pruned": [f"{part.url.partition('?')[0]}: {part.why}" for part in answer.pruned[:PRUNED]],
+        "broken": len(answer.broken),
     }
 
 
@@ -161,6 +165,7 @@ def unit_of_file(
             continue
         if stated:
             return {"unit": stated, "scene": scene.digest}
+        # That a file states no unit is kept too, or every search would open it again.
         silent = silent or {"unit": None, "scene": scene.digest}
     return silent
 
@@ -176,12 +181,12 @@ def _reduce(
         chosen = dict(earlier)
     else:
         try:
-            found = cube.choose_overview(reading(settings, source), scenes, settings.nested_grid.fine)
+            overview = cube.choose_overview(reading(settings, source), scenes, settings.nested_grid.fine)
         except ServiceError:  # of one file, perhaps; the unit that reads it says so, and the others go on
-            found = None
-        if found is None:
+            overview = None
+        if overview is None:
             return None
-        chosen = asdict(found)
+        chosen = asdict(overview)
     if chosen["reduction"] > 1:
         logger.info("source %s: overviews of %d x %d pixels are read", source.name, *[chosen["reduction"]] * 2)
         for item in items:
@@ -203,6 +208,7 @@ def _since(run: Run, last: str) -> np.datetime64 | None:
     renewal = run.renewal
     if renewal is None or renewal.revised or renewal.renewed is None:
         return None
+    # A source may have been asked less far than the months to renew begin; what lies between would never be fetched.
     return min(as_month(renewal.renewed[0]), following(as_month(last))).astype("datetime64[s]")
 
 
@@ -233,11 +239,11 @@ def find(
     settings: Config, source: Source, shared: catalog.Shared, **how: Any
 ) -> tuple[list[catalog.Item], catalog.Found]:
     """Items of a source, one for each date, and how they were found; see `catalog.find` and `dated_items.split`."""
-    asked = query(settings, source, shared)
-    items, found = catalog.find(asked, **how)
+    catalog_query = query(settings, source, shared)
+    items, answer = catalog.find(catalog_query, **how)
     if not dated_items.may_lie_in_files(source, items):
-        return items, found
-    return dated_items.split(reading(settings, source), items, asked.span), found
+        return items, answer
+    return dated_items.split(reading(settings, source), items, catalog_query.span), answer
 
 
 def query(settings: Config, source: Source, shared: catalog.Shared) -> catalog.Query:

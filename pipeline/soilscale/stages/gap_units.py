@@ -44,30 +44,36 @@ class Series:
 
 def series(plan: Plan, units: Sequence[Unit[Read]], seen: State) -> list[Series]:
     """Sources whose gaps are filled, with their units."""
-    found: dict[str, dict[np.datetime64, list[Unit[ReadMonth]]]] = {given.source.name: {} for given in plan.filled}
+    units_by_source: dict[str, dict[np.datetime64, list[Unit[ReadMonth]]]] = {
+        source_input.source.name: {} for source_input in plan.filled
+    }
     for unit in units:
         task = unit.task
-        if isinstance(task, ReadMonth) and task.source.name in found:
-            found[task.source.name].setdefault(task.alike[0], []).append(cast("Unit[ReadMonth]", unit))
+        if isinstance(task, ReadMonth) and task.source.name in units_by_source:
+            units_by_source[task.source.name].setdefault(task.alike[0], []).append(cast("Unit[ReadMonth]", unit))
+    # NaT compares false with every month: without months to learn from, none is taken.
     first, last = (plan.learned[0], plan.learned[-1]) if plan.learned is not None else (NEVER, NEVER)
     return [
         Series(
-            given.source,
+            source_input.source,
             of_months,
-            {month: digest([[unit.name, seen.units[unit.name]] for unit in some]) for month, some in of_months.items()},
+            {
+                month: digest([[unit.name, seen.units[unit.name]] for unit in month_units])
+                for month, month_units in of_months.items()
+            },
             frozenset(
                 month
-                for month, some in of_months.items()
-                if any(first <= alike <= last for unit in some for alike in unit.task.alike)
+                for month, month_units in of_months.items()
+                if any(first <= alike <= last for unit in month_units for alike in unit.task.alike)
             ),
             frozenset(
                 month
-                for month, some in of_months.items()
-                if all(not unit.task.scenes or seen.units[unit.name] == MISSING for unit in some)
+                for month, month_units in of_months.items()
+                if all(not unit.task.scenes or seen.units[unit.name] == MISSING for unit in month_units)
             ),
         )
-        for given in plan.filled
-        for of_months in [found[given.source.name]]
+        for source_input in plan.filled
+        for of_months in [units_by_source[source_input.source.name]]
     ]
 
 
@@ -109,16 +115,16 @@ def _learned(plan: Plan, what: Series) -> str:
 
 
 def levels_units(
-    plan: Plan, units: Sequence[Unit[Read]], seen: State, found: Collection[str]
+    plan: Plan, units: Sequence[Unit[Read]], seen: State, complete: Collection[str]
 ) -> list[Unit[FindLevels]]:
     """One unit for each source: the levels of its months over the whole area."""
     made = []
     for what in series(plan, units, seen):
         pieces = tuple(
             Piece(unit.stage, unit.marker, what.source.name, rows, columns, ((0, _at(plan.months, month)),))
-            for month, some in what.units.items()
-            for unit in some
-            if unit.marker in found
+            for month, month_units in what.units.items()
+            for unit in month_units
+            if unit.marker in complete
             for rows, columns in [unit.task.tile.coarse]
         )
         learned = tuple(_at(plan.months, month) for month in sorted(what.learned))
@@ -152,7 +158,7 @@ def cycles_units(plan: Plan, units: Sequence[Unit[Read]], seen: State) -> list[U
 
 
 def gaps_units(
-    plan: Plan, units: Sequence[Unit[Read]], seen: State, found: Collection[str] = ()
+    plan: Plan, units: Sequence[Unit[Read]], seen: State, complete: Collection[str] = ()
 ) -> list[Unit[CloseGaps]]:
     """One unit for each unit of the cube of these sources, of its name: fill its gaps.
 
@@ -161,11 +167,12 @@ def gaps_units(
     """
     made = []
     for what in series(plan, units, seen):
+        # Learned from the months of `training` alone: a month that is added to the period then redoes no other one.
         learned = _learned(plan, what)
-        for month, some in what.units.items():
+        for month, month_units in what.units.items():
             reach = (-1, 1) if month in what.empty else ()
             around = [what.origins.get(month + np.timedelta64(step, "M")) for step in reach]
-            for unit in some:
+            for unit in month_units:
                 task = unit.task
                 places = [(str(date), cube_regions.reach(what.source, task.months, date)) for date in task.alike]
                 origin = digest(learned, what.origins[month], around, places)
@@ -176,19 +183,20 @@ def gaps_units(
                     tile=task.tile,
                     months=task.months,
                     alike=task.alike,
-                    marker=unit.marker if unit.marker in found else "",
+                    marker=unit.marker if unit.marker in complete else "",
                 )
                 made.append(Unit(GAPS, unit.name, origin, gaps_task, unit.together))
     return made
 
 
-def standing(plan: Plan, units: Sequence[Unit[Read]], seen: State, found: Collection[str]) -> dict[str, str]:
+def standing(plan: Plan, units: Sequence[Unit[Read]], seen: State, complete: Collection[str]) -> dict[str, str]:
     """What the months of filled sources are made from, by the names that they would have on their own."""
     made: dict[str, str] = {}
+    # Planned without markers, which are in the tasks but not in the digests.
     for unit in gaps_units(plan, units, seen) if plan.filled else ():
-        told = unit.digest if unit.marker in found else MISSING
+        origin = unit.digest if unit.marker in complete else MISSING
         task = unit.task
-        made |= {unit_name(task.source, month, task.tile): told for month in task.alike}
+        made |= {unit_name(task.source, month, task.tile): origin for month in task.alike}
     return made
 
 

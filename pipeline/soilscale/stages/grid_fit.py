@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 def grid_advice(config: Config, scenes: Mapping[str, Sequence[Scene]]) -> dict[str, Advice]:
     """What to say of the grid, by the source that is observed on it; nothing of files that cannot be read."""
-    found: dict[str, Advice] = {}
+    by_source: dict[str, Advice] = {}
     for source in config.source_list:
         near = [scene for scene in scenes.get(source.name, ()) if cube.meets(scene, config.nested_grid.coarse)]
         if not source.on_coarse or not near:
@@ -26,13 +26,13 @@ def grid_advice(config: Config, scenes: Mapping[str, Sequence[Scene]]) -> dict[s
             header = inputs.reading(config, source).header(near[0], source.data)
         except SoilscaleError:  # said where it is read
             continue
-        told = advice(header, config.nested_grid)
-        if told is not None:
-            found[source.name] = told
-    return found
+        source_advice = advice(header, config.nested_grid)
+        if source_advice is not None:
+            by_source[source.name] = source_advice
+    return by_source
 
 
 def tell(config: Config, scenes: Mapping[str, Sequence[Scene]]) -> None:
     """The same in the log."""
-    for name, told in grid_advice(config, scenes).items():
-        logger.log(logging.WARNING if told.misfit else logging.INFO, "source %s: %s", name, told.text)
+    for name, source_advice in grid_advice(config, scenes).items():
+        logger.log(logging.WARNING if source_advice.misfit else logging.INFO, "source %s: %s", name, source_advice.text)

@@ -125,30 +125,33 @@ def make(config: Config, inputs: Sequence[Inputs], looked: Sequence[Looked]) -> 
     looked
         What came of opening some of them.
     """
-    grid = grid_fit.grid_advice(config, {one.source.name: one.scenes for one in inputs})
+    grid = grid_fit.grid_advice(config, {known.source.name: known.scenes for known in inputs})
     sources: dict[str, dict[str, Any]] = {}
     findings: list[Finding] = []
-    for one in inputs:
-        own = [seen for seen in looked if seen.source.name == one.source.name]
-        sources[one.source.name] = _described(config, one, own)
-        findings += [Finding(rule, one.source.name, text) for rule, text in _findings(config, one, own)]
-        told = grid.get(one.source.name)
-        findings += [] if told is None else [Finding(GRID[told.misfit], one.source.name, told.text)]
+    for known in inputs:
+        opened = [seen for seen in looked if seen.source.name == known.source.name]
+        sources[known.source.name] = _described(config, known, opened)
+        findings += [Finding(rule, known.source.name, text) for rule, text in _findings(config, known, opened)]
+        grid_advice = grid.get(known.source.name)
+        findings += (
+            [] if grid_advice is None else [Finding(GRID[grid_advice.misfit], known.source.name, grid_advice.text)]
+        )
     order = list(RULES)
     return Audit(sources, sorted(findings, key=lambda finding: order.index(finding.rule)))
 
 
-def _described(config: Config, one: Inputs, looked: Sequence[Looked]) -> dict[str, Any]:
+def _described(config: Config, known: Inputs, looked: Sequence[Looked]) -> dict[str, Any]:
     """What there is of a source."""
-    relations = one.relations
-    intervals = Counter((str(scene.start), str(scene.end)) for scene in one.scenes)
-    static = _static(config, one)
+    relations = known.relations
+    intervals = Counter((str(scene.start), str(scene.end)) for scene in known.scenes)
+    static = _static(config, known)
     return {
-        "collection": one.source.collection,
+        "collection": known.source.collection,
         "items": len(relations.verdicts),
-        "used": len(one.scenes),
+        "used": len(known.scenes),
         "standing": dict(Counter(verdict.standing for verdict in relations.verdicts)),
-        "places": len({tuple(round(side, 3) for side in scene.bbox) for scene in one.scenes}),
+        # Catalogs draw the box of one tile with small differences from item to item.
+        "places": len({tuple(round(side, 3) for side in scene.bbox) for scene in known.scenes}),
         "intervals": len(intervals),
         "items per interval": [min(intervals.values(), default=0), max(intervals.values(), default=0)],
         "days of an interval": {f"{days:g}": count for days, count in sorted(relations.lengths.items())},
@@ -156,8 +159,8 @@ def _described(config: Config, one: Inputs, looked: Sequence[Looked]) -> dict[st
         "versions": dict(relations.versions),
         "items with an id of another": relations.same_ids,
         "static": static,
-        "days covered": {} if static else {str(month): round(days, 2) for month, days in _days(config, one).items()},
-        "catalog": dict(one.counts),
+        "days covered": {} if static else {str(month): round(days, 2) for month, days in _days(config, known).items()},
+        "catalog": dict(known.counts),
         "opened": [_opened(seen) for seen in looked],
     }
 
@@ -169,47 +172,50 @@ def _opened(looked: Looked) -> dict[str, Any]:
     return {"item": looked.scene.item, **probing.described(looked)}
 
 
-def _static(config: Config, one: Inputs) -> bool:
-    return one.source.role == "predictor" and catalog.is_static(one.scenes, one.source, inputs_stages.period(config))
+def _static(config: Config, known: Inputs) -> bool:
+    return known.source.role == "predictor" and catalog.is_static(
+        known.scenes, known.source, inputs_stages.period(config)
+    )
 
 
-def _days(config: Config, one: Inputs) -> dict[np.datetime64, float]:
-    return {month: cube.covered_days(one.scenes, month) for month in config.months}
+def _days(config: Config, known: Inputs) -> dict[np.datetime64, float]:
+    return {month: cube.covered_days(known.scenes, month) for month in config.months}
 
 
-def _findings(config: Config, one: Inputs, looked: Sequence[Looked]) -> Iterator[tuple[str, str]]:
+def _findings(config: Config, known: Inputs, looked: Sequence[Looked]) -> Iterator[tuple[str, str]]:
     """What does not go together in a source, and by which rule."""
     for error in probing.errors(looked):
         yield "unreachable" if isinstance(error, ServiceError) else "unreadable", str(error)
     for text in probing.warnings(looked):
         yield "contradiction", text
-    yield from _of_values(config, one.source, looked)
-    yield from of_catalog(one.counts)
-    lacking = [scene for scene in one.scenes if scene.missing]
+    yield from _of_values(config, known.source, looked)
+    yield from of_catalog(known.counts)
+    lacking = [scene for scene in known.scenes if scene.missing]
     if lacking:
         missing = ", ".join(lacking[0].missing)
-        yield "assets", f"{len(lacking)} of {len(one.scenes)} items lack {missing}, such as {lacking[0].item}"
-    for line in catalog.account(one.source, one.relations):
+        yield "assets", f"{len(lacking)} of {len(known.scenes)} items lack {missing}, such as {lacking[0].item}"
+    for line in catalog.account(known.source, known.relations):
         yield "selection", line
-    if _static(config, one):
+    # What follows is of dates, and what covers no month of the period is no fault of a static source.
+    if _static(config, known):
         return
-    if one.counts.get("pruned"):
-        parts, first = one.counts["parts pruned"], one.counts["pruned"][0]
+    if known.counts.get("pruned"):
+        parts, first = known.counts["parts pruned"], known.counts["pruned"][0]
         yield "pruned", f"{parts} part{'s' if parts > 1 else ''} of the catalog not read, the first: {first}"
-    yield from _of_months(config, one)
+    yield from _of_months(config, known)
 
 
 def _of_values(config: Config, source: Source, looked: Sequence[Looked]) -> Iterator[tuple[str, str]]:
-    seen = [(one, probing.described(one)) for one in looked if one.probe is not None]
+    seen = [(opened, probing.described(opened)) for opened in looked if opened.probe is not None]
     for key in ("scale", "offset", "unit"):
-        variants = {str(entry[key]): one.scene.item for one, entry in seen}
+        variants = {str(entry[key]): opened.scene.item for opened, entry in seen}
         if len(variants) > 1:
             listed = "; ".join(f"{value} ({item})" for value, item in variants.items())
             yield "unlike", f"items differ in {key}: {listed}"
     values = probing.samples(looked)
     valid = values[np.isfinite(values)]
     if values.size and not valid.size:
-        causes = Counter(cause for one, _ in seen if one.probe is not None for cause in one.probe.missing)
+        causes = Counter(cause for opened, _ in seen if opened.probe is not None for cause in opened.probe.missing)
         yield "empty", f"every value of the {len(seen)} items opened is missing ({', '.join(causes)})"
     low, high = config.maps.valid_range
     if source.role == "target" and valid.size and float(((valid < low) | (valid > high)).mean()) > 0.5:  # noqa: PLR2004
@@ -231,10 +237,10 @@ def of_catalog(counts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "query", f"{counts['refused']} items of the area do not meet the query"
 
 
-def _of_months(config: Config, one: Inputs) -> Iterator[tuple[str, str]]:
-    least = one.source.least_coverage
-    days = _days(config, one)
-    lost = [month for month in config.months if not cube.select(one.scenes, month, least)]
+def _of_months(config: Config, known: Inputs) -> Iterator[tuple[str, str]]:
+    least = known.source.least_coverage
+    days = _days(config, known)
+    lost = [month for month in config.months if not cube.select(known.scenes, month, least)]
     none = [str(month) for month in lost if not days[month]]
     few = [f"{month} ({days[month]:g} days)" for month in lost if days[month]]
     if none:
@@ -263,46 +269,48 @@ def take(run: Project) -> None:
         Inputs(source, run.plan.scenes[source.name], run.plan.relations[source.name], counts[source.name])
         for source in run.config.source_list
     ]
-    found = make(run.config, inputs, probing.look(run.config, run.plan.scenes))
-    for finding in found.findings:
+    audit = make(run.config, inputs, probing.look(run.config, run.plan.scenes))
+    for finding in audit.findings:
+        # The search has logged these four already.
         if finding.rule not in ("selection", "months", "days", "grid") and finding.level != "note":
             logger.warning("%s", str(finding).partition(": ")[2])
-    away = any(finding.rule == "unreachable" for finding in found.findings)
+    away = any(finding.rule == "unreachable" for finding in audit.findings)
     findings = [
         {"rule": finding.rule, "level": finding.level, "source": finding.source, "text": finding.text}
-        for finding in found.findings
+        for finding in audit.findings
     ]
-    content = {"type": TYPE, "made_from": None if away else made_from, "sources": found.sources, "findings": findings}
+    content = {"type": TYPE, "made_from": None if away else made_from, "sources": audit.sources, "findings": findings}
     storage.write_json(url, content)
 
 
 def _made_from(run: Project) -> str:
     scenes = {name: [scene.digest for scene in scenes] for name, scenes in run.plan.scenes.items()}
+    # With the version, since another one may have other rules.
     return digest(__version__, run.config.source_list, run.config.span, run.config.nested_grid, scenes)
 
 
 def rows(audit: Audit) -> list[tuple[str, ...]]:
     """What there is of each source, and what was seen of the items opened, for the page; as `COLUMNS`."""
-    found: list[tuple[str, ...]] = []
+    table: list[tuple[str, ...]] = []
     for name, entry in audit.sources.items():
-        seen = [one for one in entry["opened"] if "format" in one]
-        limits = [one["least, median, greatest"] for one in seen if one["least, median, greatest"]]
+        seen = [opened for opened in entry["opened"] if "format" in opened]
+        limits = [opened["least, median, greatest"] for opened in seen if opened["least, median, greatest"]]
         spread = (min(limit[0] for limit in limits), max(limit[2] for limit in limits)) if limits else ()
-        shares = Counter(cause for one in seen for cause in one["missing"])
-        missing = {cause: sum(one["missing"].get(cause, 0) for one in seen) / len(seen) for cause in shares}
+        shares = Counter(cause for opened in seen for cause in opened["missing"])
+        missing = {cause: sum(opened["missing"].get(cause, 0) for opened in seen) / len(seen) for cause in shares}
         others = {kind: count for kind, count in entry["standing"].items() if kind not in ("counts", "unclear")}
-        found.append(
+        table.append(
             (
                 name,
                 str(entry["items"]),
                 ", ".join(f"{count} {kind}" for kind, count in others.items()),
-                "; ".join(dict.fromkeys(f"{one['format']}, {one['crs']}" for one in seen)),
-                "; ".join(dict.fromkeys(str(one["cube unit"] or "classes") for one in seen)),
+                "; ".join(dict.fromkeys(f"{opened['format']}, {opened['crs']}" for opened in seen)),
+                "; ".join(dict.fromkeys(str(opened["cube unit"] or "classes") for opened in seen)),
                 " to ".join(f"{value:.4g}" for value in spread),
                 ", ".join(f"{cause} {100 * share:.2g} %" for cause, share in missing.items()),
             )
         )
-    return found
+    return table
 
 
 def kept(run: Project) -> Audit | None:
@@ -311,4 +319,5 @@ def kept(run: Project) -> Audit | None:
         return None
     content = storage.read_json(run.workspace.audit)
     findings = [Finding(entry["rule"], entry["source"], entry["text"]) for entry in content["findings"]]
+    # An earlier version may have kept findings by rules that are gone, whose level nobody knows.
     return Audit(content["sources"], [finding for finding in findings if finding.rule in RULES])

@@ -33,6 +33,8 @@ def unit(source: Source, scenes: Sequence[Scene], frozen: Mapping[str, Any]) -> 
         If a version that did not freeze the unit of files has frozen the items.
     """
     stated = [text for scene in scenes if (text := scene.decoding["unit"])]
+    # Planning must work without the sources, so the unit of files comes from what the search froze, never from a file
+    # here.
     if _rests_on_files(source, scenes):
         if UNIT not in frozen:
             raise DataError(
@@ -53,7 +55,7 @@ def reading(settings: Config, source: Source, unit: str | None = None) -> cube.R
     return cube.Reading(source, partial(catalog.sign, sign=settings.catalog(source).sign), unit)
 
 
-def no_items(config: Config, source: Source, found: catalog.Found | None = None) -> str:
+def no_items(config: Config, source: Source, answer: catalog.Found | None = None) -> str:
     """Message for a source of which nothing lies in the area and period, or meets its query."""
     first, last = config.span
     area = config.area.geometry or list(config.area.bbox or ())
@@ -61,16 +63,16 @@ def no_items(config: Config, source: Source, found: catalog.Found | None = None)
         f"source {source.name}: got no item of collection {source.collection!r} in the area {area} from {first} to "
         f"{last}, expected at least one; "
     )
-    if found is not None and found.refused:
-        there = "; ".join(f"{name} there: {', '.join(map(_shown, values))}" for name, values in found.values.items())
+    if answer is not None and answer.refused:
+        there = "; ".join(f"{name} there: {', '.join(map(_shown, values))}" for name, values in answer.values.items())
         return message + (
-            f"without the query {dict(source.query)} there are {found.refused} items ({there}); correct "
+            f"without the query {dict(source.query)} there are {answer.refused} items ({there}); correct "
             f"sources.{source.name}.query"
         )
-    if found is not None and found.items:
-        starts = sorted(str(catalog.start(item["properties"]))[:10] for item in found.items)
+    if answer is not None and answer.items:
+        starts = sorted(str(catalog.start(item["properties"]))[:10] for item in answer.items)
         return message + (
-            f"its {len(found.items)} items in the area begin from {starts[0]} to {starts[-1]}; check the period"
+            f"its {len(answer.items)} items in the area begin from {starts[0]} to {starts[-1]}; check the period"
         )
     return message + "check where and when the collection lies, and the area and period asked for"
 

@@ -54,6 +54,8 @@ Stamps = Mapping[str, str]
 def reported(workspace: Workspace) -> set[str]:
     """Names of the files that the report, or one that was begun after it, has written, below `report/`."""
     try:
+        # Without its list nothing below `report/` is known to be ours, and so nothing of it is removed: better litter
+        # than a user's file.
         return set(storage.read_json(workspace.state("report", "report.json"))["files"])
     except (FileNotFoundError, storage.DamagedError, LookupError, TypeError):
         return set()
@@ -74,7 +76,8 @@ def ours(workspace: Workspace) -> Callable[[str], bool]:
         if draft is None:
             return False
         folder, whole, stem = draft["folder"], draft["name"], draft["stem"]
-        return any(is_ours(f"{folder}{one}") for one in (whole, stem, stem and f"{stem}.json") if one)
+        # A draft is ours if the object is that it was to become; of some drafts the name lacks the ending.
+        return any(is_ours(f"{folder}{candidate}") for candidate in (whole, stem, stem and f"{stem}.json") if candidate)
 
     return is_ours
 
@@ -90,14 +93,15 @@ def remove(workspace: Workspace, *below: str, but: Callable[[str], bool] = lambd
         Tells of a name, relative to the output, whether it stays.
     """
     is_ours, folder = ours(workspace), "".join(f"{part}/" for part in below)
+    # By the names of objects and never by the folder: files of a user may lie in it.
     names = (f"{folder}{name}" for name in storage.names_below(storage.join(workspace.output, *below)))
     storage.remove(workspace.output, [name for name in names if is_ours(name) and not but(name)])
 
 
 def take(workspace: Workspace) -> dict[str, str]:
     """List what lies in an output, but for what every run writes anew."""
-    found = storage.stamps(workspace.output)
-    return {name: stamp for name, stamp in found.items() if not name.startswith(PASSING)}
+    stamps = storage.stamps(workspace.output)
+    return {name: stamp for name, stamp in stamps.items() if not name.startswith(PASSING)}
 
 
 def write(workspace: Workspace, standing: Stamps) -> None:
@@ -134,7 +138,8 @@ def altered(workspace: Workspace, now: Stamps) -> list[str]:
     changed = {name for name in {*then, *now} if then.get(name) != now.get(name)} if then else set()
     if any(name.startswith("state/") or (name.startswith("items/") and name not in now) for name in changed):
         return []
+    # A tool that consolidates metadata rewrites these; taken for altered, they would have the whole store made again.
     kept = {name for name in changed & now.keys() if name.endswith(METADATA)}
     is_ours = ours(workspace)
-    found = (name for name in changed & then.keys() - kept if not RECORD.fullmatch(name))
-    return sorted(name for name in found if is_ours(name))
+    products = (name for name in changed & then.keys() - kept if not RECORD.fullmatch(name))
+    return sorted(name for name in products if is_ours(name))

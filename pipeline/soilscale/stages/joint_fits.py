@@ -49,8 +49,8 @@ def knots_units(run: Project) -> list[Unit[MeasureKnots]]:
     picked = months[(np.arange(number) * len(months)) // number]
     places = [(tiles[place], month) for place, month in zip(rng.integers(len(tiles), size=number), picked, strict=True)]
     read = tuple((tile, position(run.plan.months, month)) for tile, month in places)
-    given = cube.features(run.plan.inputs)
-    shares = tuple(given[name].source.kind == "categorical" for name in run.features)
+    feature_inputs = cube.features(run.plan.inputs)
+    shares = tuple(feature_inputs[name].source.kind == "categorical" for name in run.features)
     size, grid = _knots(run), run.plan.grid
     seasons = tuple(run.config.season_scheme.name(month) for _, month in places)
     origin = [run.standing.predictors(*place) for place in places]
@@ -75,7 +75,7 @@ def _knots(run: Project) -> int:
 
 def static(run: Project) -> frozenset[str]:
     """Features that are the same in every month."""
-    return frozenset(name for name, given in cube.features(run.plan.inputs).items() if given.static)
+    return frozenset(name for name, feature_input in cube.features(run.plan.inputs).items() if feature_input.static)
 
 
 def basis_units(run: Project) -> list[Unit[WriteBasis]]:
@@ -84,6 +84,7 @@ def basis_units(run: Project) -> list[Unit[WriteBasis]]:
         return []
     knots = [unit.digest for unit in knots_units(run)]
     months, grid, standing = run.config.training_months, run.plan.grid, run.standing
+    # Tasks count months from the first of the cube, which may lie before the first that is learned from.
     before = position(run.plan.months, months[0])
     units = []
     for first, last in training_table.months_in_batches(len(months)):
@@ -122,6 +123,7 @@ def fit_unit(
 ) -> Unit[FitJoint]:
     """Unit of a joint job."""
     settings = run.config.models
+    # Its digest covers samples, basis, parameters and seed, which the fit's own then need not repeat.
     (variances,) = [unit for unit in variance_units(run, samples) if unit.name == job.algorithm]
     origin = digest(variances.digest, job, settings.folds, run.features, single_fits.FORMAT)
     task = FitJoint(
@@ -150,5 +152,5 @@ def _rows_of(run: Project, basis: Sequence[Unit[WriteBasis]]) -> JointRows:
 def within(run: Project) -> dict[str, dict[str, float]]:
     """Season, and ``all`` -> feature -> its standard deviation within coarse cells; empty before it is measured."""
     url = run.workspace.state(KNOTS, "features.about.json")
-    found: dict[str, dict[str, float]] = storage.read_json(url).get("within", {}) if storage.exists(url) else {}
-    return found
+    spreads: dict[str, dict[str, float]] = storage.read_json(url).get("within", {}) if storage.exists(url) else {}
+    return spreads

@@ -48,8 +48,8 @@ def choose(run: Project) -> dict[str, Chosen]:
         kind = "comprehensive" if season in few else "seasonal"
         algorithm = settings.maps.algorithm
         if algorithm == "best":
-            own = errors.get((season, kind), {})
-            algorithm = models.best(own) if own else settings.models.algorithms[0]
+            season_errors = errors.get((season, kind), {})
+            algorithm = models.best(season_errors) if season_errors else settings.models.algorithms[0]
         chosen[season] = fitted[ALL if season in few else season, algorithm]
     return chosen
 
@@ -76,13 +76,17 @@ def draw_maps(run: Project) -> None:
         predict_seasons=settings.maps.seasonal == PREDICTORS,
         optional=optional(settings),
     )
+    # All but the last month: when the period goes on, the store grows and keeps the maps that it has.
     layout = Layout(
         run.workspace, run.workspace.maps, "maps-layout.json", layout_digest(run), months[-1], inventory.remove
     )
     lay(layout, templates, STAGES)
     chosen = choose(run)
     run.do(measure_units(run, chosen), "map: intervals")
+    # Every prediction of a season reads its model's index, so a missing one stops the run; offsets that are missing
+    # only leave intervals blank.
     raise_failed(run.do(list(applicability.units(run, chosen.values()).values()), "map: applicability"))
+    # Planned only now: recipes and digests hold the offsets that the units of intervals have just measured.
     work = map_units(run, chosen)
     broken: set[str] = set()
     stages: tuple[tuple[Sequence[Unit[Task]], str], ...] = (
@@ -92,6 +96,8 @@ def draw_maps(run: Project) -> None:
         (work.fold, "map: seasons"),
     )
     for units, doing in stages:
+        # A map that lacks one tile has no residual for any, so nothing more is done for it until a run has mended that
+        # tile.
         whole = [unit for unit in units if broken.isdisjoint(_needs(run, unit))]
         broken |= _broken(whole, run.do(whole, doing))
     run.do([unit for unit in work.publish if broken.isdisjoint(_needs(run, unit))], "map: COGs and items")
@@ -103,21 +109,22 @@ def measure_units(run: Project, chosen: Mapping[str, Chosen]) -> list[Unit[Measu
     algorithms = {season: model.algorithm for season, model in chosen.items()}
     fits = [unit.digest for unit in model_units(run, run.config.season_scheme.names)]
     made_from = digest(fits, run.standing.coarse(run.config.training_months))
+    # A map of an algorithm without areal variances borrows those of the first joint one, where one is trained.
     areal = {unit.name: unit.task for unit in joint_fits.variance_units(run, samples_digest(run))}
     first = next(iter(areal.values()), None)
-    own = {season: areal.get(model.algorithm, first) for season, model in chosen.items() if model.season != ALL}
-    spreads = {season: estimate for season, estimate in own.items() if estimate is not None}
+    estimates = {season: areal.get(model.algorithm, first) for season, model in chosen.items() if model.season != ALL}
+    spreads = {season: estimate for season, estimate in estimates.items() if estimate is not None}
     return uncertainty.interval_units(run, algorithms, made_from, spreads)
 
 
 def optional(config: Config) -> tuple[str, ...]:
     """Layers that the maps of a configuration have beside their values and quality."""
-    asked = {
+    layers = {
         **dict.fromkeys(maps.ENDS, config.maps.interval is not None),
         APPLICABILITY: config.maps.applicability,
         RESIDUAL: config.maps.residual,
     }
-    return tuple(name for name in maps.OPTIONAL if asked[name])
+    return tuple(name for name in maps.OPTIONAL if layers[name])
 
 
 def layout_digest(run: Project) -> str:
@@ -157,12 +164,16 @@ def recipe(run: Project, model: Chosen, offsets: maps.Offsets | None) -> map_til
     return map_tiles.Recipe(
         grid=run.plan.grid,
         features=stacking.features_of(run, model.algorithm, model.season),
-        static=frozenset(name for name, given in cube.features(run.plan.inputs).items() if given.static),
+        static=frozenset(
+            name for name, feature_input in cube.features(run.plan.inputs).items() if feature_input.static
+        ),
         target=run.plan.target.source.name,
         start=run.plan.months[0],
         months=len(run.plan.months),
         fill_gaps=settings.maps.reach,
-        filled=frozenset(name for name, given in cube.fractions(run.plan.inputs).items() if given in run.plan.filled),
+        filled=frozenset(
+            name for name, feature_input in cube.fractions(run.plan.inputs).items() if feature_input in run.plan.filled
+        ),
         valid_range=settings.maps.valid_range,
         conserve=settings.maps.conserve,
         area=settings.geometry,
@@ -200,23 +211,24 @@ def map_units(run: Project, chosen: Mapping[str, Chosen] | None = None) -> MapUn
     chosen = choose(run) if chosen is None else chosen
     units = MapUnits()
     made: dict[str, str] = {}
-    wanted = [(maps.MONTH, index, month, np.array([month])) for index, month in enumerate(months)]
+    planned = [(maps.MONTH, index, month, np.array([month])) for index, month in enumerate(months)]
     if settings.maps.seasonal == PREDICTORS:
-        wanted += [(maps.SEASON, *season) for season in _seasons(run)]
+        planned += [(maps.SEASON, *season) for season in _seasons(run)]
     standing, offsets = run.standing, uncertainty.offsets(run)
     how = {season: recipe(run, model, offsets.get(season)) for season, model in chosen.items()}
     measured = applicability.units(run, chosen.values())
-    for every, index, start, members in wanted:
+    for every, index, start, members in planned:
         slot = map_tiles.Slot(every, index, tuple(np.searchsorted(months, members).tolist()))
         name, season = f"{every}-{start}", settings.season_scheme.name(start)
-        own = _model_units(run, standing, how[season], chosen[season], measured.get(chosen[season]), name, slot)
-        made[name] = digest([unit.digest for unit in own.conserve])
-        units.predict += own.predict
-        units.solve += own.solve
-        units.conserve += own.conserve
+        of_map = _model_units(run, standing, how[season], chosen[season], measured.get(chosen[season]), name, slot)
+        made[name] = digest([unit.digest for unit in of_map.conserve])
+        units.predict += of_map.predict
+        units.solve += of_map.solve
+        units.conserve += of_map.conserve
     if settings.maps.seasonal == MAPS_MEAN:
         for index, start, members in _seasons(run):
             name = f"{maps.SEASON}-{start}"
+            # The means read whole months, so a season hangs on every tile of its months.
             made[name] = digest([made[f"{maps.MONTH}-{month}"] for month in members])
             indices = tuple(np.searchsorted(months, members).tolist())
             units.fold += [
@@ -268,6 +280,7 @@ def _model_units(
         for tile in tiles
     ]
     observed = [standing.target(tile, month) for tile in tiles for month in months]
+    # Of all tiles: the residual is solved for the whole area, so a change in one tile reaches the others.
     made = digest(origins, observed, how.conserve, how.valid_range, how.offsets)
     names = [f"{name}_{tile.name}" for tile in tiles]
     predict = [
@@ -284,6 +297,7 @@ def _model_units(
     solve = SolveResidual(recipe=how, slot=slot, pieces=pieces)
     return MapUnits(
         predict=predict,
+        # Without the offsets: other intervals leave the residual as it is.
         solve=[Unit(SOLVE, name, digest(origins, observed, how.valid_range), solve)],
         conserve=[
             Unit(CONSERVE, unit, made, ConserveTile(recipe=how, tile=tile, slot=slot))
@@ -300,13 +314,13 @@ def _publish_units(run: Project, chosen: Mapping[str, Chosen], made: Mapping[str
         season: {"soilscale:upscaled_rmse": rmse, "soilscale:beats_bilinear": rmse["maps"] < rmse["bilinear"]}
         for season, rmse in uncertainty.skill(run).items()
     }
-    wanted = {
+    planned = {
         maps.MONTH: [(index, month, np.array([month])) for index, month in enumerate(run.plan.months)],
         maps.SEASON: _seasons(run),
     }
     units = []
     for every in settings.maps.every:
-        for index, start, members in wanted[every]:
+        for index, start, members in planned[every]:
             model = chosen[seasons.name(start)]
             edition = map_tiles.Edition(
                 every=every,
@@ -326,6 +340,7 @@ def _publish_units(run: Project, chosen: Mapping[str, Chosen], made: Mapping[str
                 sources=_origins(run, members),
                 optional=optional(settings),
             )
+            # The digest is of the edition without its version, since it becomes the version.
             made_from = digest(made[f"{every}-{start}"], edition, run.plan.grid)
             named = replace(edition, version=made_from)
             units.append(
@@ -341,10 +356,10 @@ def _publish_units(run: Project, chosen: Mapping[str, Chosen], made: Mapping[str
 
 def _accuracy(run: Project, model: Chosen, season: str) -> dict[str, float]:
     """RMSE and R2 of a model in a season, random and blocked, as its description tells them."""
-    told = storage.read_json(run.workspace.model(model.season, model.algorithm, "model.json"))
+    description = storage.read_json(run.workspace.model(model.season, model.algorithm, "model.json"))
     return {
         f"{row['metric']}_{row['split']}": row["value"]
-        for row in told["accuracy"]
+        for row in description["accuracy"]
         if row["metric"] in {"rmse", "r2"} and row["season"] == season
     }
 
@@ -352,15 +367,20 @@ def _accuracy(run: Project, model: Chosen, season: str) -> dict[str, float]:
 def _origins(run: Project, months: Months) -> list[dict[str, str]]:
     """Items that the maps of some months are made from, those that lags reach back to among them."""
     origins = {}
-    for given in run.plan.inputs:
-        scenes = run.plan.scenes.get(given.source.name, ())
-        back = [np.timedelta64(step, "M") for step in given.source.steps]
-        wanted = [month - lag for month in months for lag in back]
-        least = given.source.least_coverage
-        used = scenes if given.static else [scene for month in wanted for scene in cube.select(scenes, month, least)]
+    for source_input in run.plan.inputs:
+        scenes = run.plan.scenes.get(source_input.source.name, ())
+        back = [np.timedelta64(step, "M") for step in source_input.source.steps]
+        reached = [month - lag for month in months for lag in back]
+        least = source_input.source.least_coverage
+        used = (
+            scenes
+            if source_input.static
+            else [scene for month in reached for scene in cube.select(scenes, month, least)]
+        )
         for scene in used:
-            href = run.plan.hrefs[given.source.name][scene.item].partition("?")[0]
-            title = f"{given.source.name}: {scene.item}"
+            # The query of a URL may be a signature that ends within hours; published items keep the address alone.
+            href = run.plan.hrefs[source_input.source.name][scene.item].partition("?")[0]
+            title = f"{source_input.source.name}: {scene.item}"
             origins[href, title] = {"href": storage.as_href(href), "title": title}
     return list(origins.values())
 
@@ -368,5 +388,8 @@ def _origins(run: Project, months: Months) -> list[dict[str, str]]:
 def of(run: Project) -> Soil:
     """Features of a run that tell of the soil."""
     inputs, settings = run.plan.inputs, run.config.maps
-    found = known({name: given.source for name, given in cube.features(inputs).items()}, cube.feature_units(inputs))
-    return replace(found, texture=found.texture if settings.porosity else None, frozen=settings.frozen)
+    soil = known(
+        {name: feature_input.source for name, feature_input in cube.features(inputs).items()},
+        cube.feature_units(inputs),
+    )
+    return replace(soil, texture=soil.texture if settings.porosity else None, frozen=settings.frozen)

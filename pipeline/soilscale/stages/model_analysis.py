@@ -42,15 +42,19 @@ def asked(config: Config) -> tuple[list[str], list[str]]:
     """Stages that a configuration asks for before the fits, and after them."""
     settings = config.models
     forest = any(name in selection.FORESTS for name in settings.algorithms)
-    before = [stage for stage, wanted in ((SELECT, settings.select), (TUNE, bool(settings.tune))) if wanted]
-    after = [stage for stage, wanted in ((IMPORTANCE, forest), (ABLATION, settings.ablation is not False)) if wanted]
+    before = [stage for stage, switched_on in ((SELECT, settings.select), (TUNE, bool(settings.tune))) if switched_on]
+    after = [
+        stage
+        for stage, switched_on in ((IMPORTANCE, forest), (ABLATION, settings.ablation is not False))
+        if switched_on
+    ]
     return before, after
 
 
 def groups(run: Project) -> dict[str, str]:
     """Feature -> the group under which a reader knows it, in the features' order."""
-    told = cube.groups(run.plan.inputs)
-    return {name: told[name] for name in run.features}
+    group_of = cube.groups(run.plan.inputs)
+    return {name: group_of[name] for name in run.features}
 
 
 def explained(run: Project) -> str:
@@ -65,6 +69,7 @@ def features_of(run: Project, season: str) -> tuple[str, ...]:
     if not run.config.models.select or season == ALL or not storage.exists(url):
         return run.features
     steps = tables_storage.read_table(url)
+    # A season for which no step was taken learns from all features, as if none had been selected.
     chosen = set(steps["features"].iloc[-1].split()) if len(steps) else set(run.features)
     return tuple(name for name in run.features if name in chosen)
 
@@ -75,29 +80,31 @@ Within = Mapping[str, Mapping[str, float]]
 
 def parameters_of(run: Project, season: str, algorithm: str, within: Within) -> dict[str, Any]:
     """Parameters of a fit: the algorithm's, then the season's own, then those that tuning found."""
-    given = _given(run, season, algorithm, within)
+    configured = _given(run, season, algorithm, within)
     url = run.workspace.state(TUNE, f"{season}-{algorithm}.json")
-    found = storage.read_json(url) if algorithm in run.config.models.tune and storage.exists(url) else []
-    return given | (found[0]["parameters"] if found else {})
+    tried = storage.read_json(url) if algorithm in run.config.models.tune and storage.exists(url) else []
+    # The table has the combination with the least error first.
+    return configured | (tried[0]["parameters"] if tried else {})
 
 
 def _given(run: Project, season: str, algorithm: str, within: Within) -> dict[str, Any]:
     settings = run.config.models
-    own: Mapping[str, Any] = settings.season_parameters.get(season, {}).get(algorithm, {})
+    season_parameters: Mapping[str, Any] = settings.season_parameters.get(season, {}).get(algorithm, {})
+    # Only few months are looked at, so a season may have no measure of its own.
     measured = within.get(season, within.get(ALL)) if models.find(algorithm).placed else None
-    return {**settings.parameters.get(algorithm, {}), **own} | ({WITHIN: measured} if measured else {})
+    return {**settings.parameters.get(algorithm, {}), **season_parameters} | ({WITHIN: measured} if measured else {})
 
 
 def select_units(run: Project, seasons: Sequence[str], samples: str) -> list[Unit[SelectFactors]]:
     """One forward selection for each season."""
     if not run.config.models.select:
         return []
-    told, within = groups(run), joint_fits.within(run)
+    group_of, within = groups(run), joint_fits.within(run)
     units = []
     for season in seasons:
         task = _task(run, season, explained(run), _given(run, season, explained(run), within))
-        made_from = digest(samples, told, task, single_fits.FORMAT)
-        units.append(Unit(SELECT, season, made_from, SelectFactors(groups=told, task=task)))
+        made_from = digest(samples, group_of, task, single_fits.FORMAT)
+        units.append(Unit(SELECT, season, made_from, SelectFactors(groups=group_of, task=task)))
     return units
 
 
@@ -125,16 +132,17 @@ def importance_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit[F
     if algorithm not in selection.FORESTS or not seasons:
         return []
     made = {unit.name: unit for unit in fits}
-    told = groups(run)
+    group_of = groups(run)
     units = []
     for season in (*seasons, ALL):
+        # The job whose model is stored and makes maps; a fold would tell the importance of a model that nobody uses.
         job = Job(season, algorithm, "comprehensive" if season == ALL else "seasonal", "random", None)
         fit = made[job.name]
-        made_from = digest(fit.digest, told)
+        made_from = digest(fit.digest, group_of)
         task = MeasureImportance(
             job=job,
             features=features_of(run, season),
-            groups=told,
+            groups=group_of,
             parameters=fit.task.parameters,
             seed=fit.task.seed,
             folds=run.config.models.folds,
@@ -145,25 +153,31 @@ def importance_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit[F
 
 def ablation_units(run: Project, seasons: Sequence[str], samples: str) -> list[Unit[LeaveOut]]:
     """One unit for each season and factor left out, and one with nothing left out."""
-    wanted = run.config.models.ablation
-    if wanted is False:
+    ablation = run.config.models.ablation
+    if ablation is False:
         return []
-    told, within = groups(run), joint_fits.within(run)
-    named = list(dict.fromkeys(told.values())) if wanted is True else wanted
+    group_of, within = groups(run), joint_fits.within(run)
+    named = list(dict.fromkeys(group_of.values())) if ablation is True else ablation
     units = []
     for season in seasons:
-        own = {name: told[name] for name in features_of(run, season)}
+        season_groups = {name: group_of[name] for name in features_of(run, season)}
         task = _task(run, season, explained(run), parameters_of(run, season, explained(run), within))
         for name in (selection.NOTHING, *named):
-            left = own if name == selection.NOTHING else set(own) - set(selection.members(name, told))
-            if not left or (name != selection.NOTHING and len(left) == len(own)):
+            left = (
+                season_groups
+                if name == selection.NOTHING
+                else set(season_groups) - set(selection.members(name, group_of))
+            )
+            # A season that does not use the factor would fit the same model again; `_with_unused` copies its scores
+            # instead.
+            if not left or (name != selection.NOTHING and len(left) == len(season_groups)):
                 continue
             units.append(
                 Unit(
                     ABLATION,
                     f"{season}-without-{name}",
-                    digest(samples, own, task, name, single_fits.FORMAT),
-                    LeaveOut(name=f"{season}-without-{name}", groups=own, left_out=name, task=task),
+                    digest(samples, season_groups, task, name, single_fits.FORMAT),
+                    LeaveOut(name=f"{season}-without-{name}", groups=season_groups, left_out=name, task=task),
                 )
             )
     return units
@@ -183,7 +197,8 @@ def tables(
         run.config.models.seed,
         training_table.blocks(run.workspace.samples),
     )
-    found = {
+    by_file = {
+        # With one season the comprehensive model learns from the same rows as the seasonal one: nothing to compare.
         "comparison": reports.comparison(predictions if len(order) > 1 else predictions[:0], rows, order, seed=seed),
         "importance": _joined(run, importance_units(run, seasons, fits)),
         "ablation": reports.ablation(_with_unused(run, _joined(run, ablation_units(run, seasons, samples))), order),
@@ -191,7 +206,7 @@ def tables(
         "tuning": _tuned(run, seasons),
         "effects": _effects(run, seasons),
     }
-    return {name: table for name, table in found.items() if len(table)}
+    return {name: table for name, table in by_file.items() if len(table)}
 
 
 def _effects(run: Project, seasons: Sequence[str]) -> pd.DataFrame:
@@ -209,11 +224,11 @@ def _effects(run: Project, seasons: Sequence[str]) -> pd.DataFrame:
 
 def _with_unused(run: Project, predictions: pd.DataFrame) -> pd.DataFrame:
     """Predictions without each factor, also of the seasons that do not use it: those with nothing left out."""
-    told, parts = groups(run), [predictions]
+    group_of, parts = groups(run), [predictions]
     whole = predictions[predictions["without"] == selection.NOTHING] if len(predictions) else predictions
     for season, rows in whole.groupby("season") if len(whole) else ():
-        own = features_of(run, str(season))
-        used = {*own, *(told[name] for name in own), selection.NOTHING}
+        season_features = features_of(run, str(season))
+        used = {*season_features, *(group_of[name] for name in season_features), selection.NOTHING}
         parts += [rows.assign(without=name) for name in pd.unique(predictions["without"]) if name not in used]
     return pd.concat(parts, ignore_index=True)
 
@@ -227,11 +242,11 @@ def _joined(run: Project, units: Sequence[Unit[Task]]) -> pd.DataFrame:
 
 def _tuned(run: Project, seasons: Sequence[str]) -> pd.DataFrame:
     """Every combination of parameters that was tried, with its blocked error, and what the choice is worth."""
-    found: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     for algorithm in run.config.models.tune:
         for season in (*seasons, ALL):
             for name in (f"{season}-{algorithm}", f"{season}-{algorithm}-nested"):
                 url = run.workspace.state(TUNE, f"{name}.json")
-                found += storage.read_json(url) if storage.exists(url) else []
-    table = pd.DataFrame(found)
+                records += storage.read_json(url) if storage.exists(url) else []
+    table = pd.DataFrame(records)
     return table.assign(parameters=table["parameters"].map(json.dumps)) if len(table) else table

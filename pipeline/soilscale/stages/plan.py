@@ -46,29 +46,34 @@ class Plan:
     @property
     def target(self) -> Input:
         """The target."""
-        return next(given for given in self.inputs if given.source.role == "target")
+        return next(source_input for source_input in self.inputs if source_input.source.role == "target")
 
     @property
     def predictors(self) -> tuple[Input, ...]:
         """Everything else."""
-        return tuple(given for given in self.inputs if given.source.role == "predictor")
+        return tuple(source_input for source_input in self.inputs if source_input.source.role == "predictor")
 
     @cached_property
     def layout(self) -> str:
         """Digest of the cube's template but for its last month: grid, first month and variables."""
-        read = [given for given in self.inputs if given.source.harmonise is None]
+        # Of a harmonised target the name alone: another method writes the same variable, and nothing is read again.
+        read = [source_input for source_input in self.inputs if source_input.source.harmonise is None]
         groups = [gap_filling.FORMAT] if self.filled else []
         return digest(ALGORITHM, self.grid, str(self.months[0]), read, self.target.source.name, *groups)
 
     @cached_property
     def filled(self) -> tuple[Input, ...]:
         """Sources whose gaps are filled in the cube."""
-        return () if self.learned is None else tuple(given for given in self.inputs if cube.fillable(given))
+        return (
+            ()
+            if self.learned is None
+            else tuple(source_input for source_input in self.inputs if cube.fillable(source_input))
+        )
 
     @cached_property
     def recipes(self) -> Mapping[str, str]:
         """Source -> digest of what all its units share: the layout and the source itself."""
-        return {given.source.name: digest(self.layout, given.source) for given in self.inputs}
+        return {source_input.source.name: digest(self.layout, source_input.source) for source_input in self.inputs}
 
     def source_months(self, source: Source) -> Months:
         """Months of a source that the cube holds, those that only lags need among them."""
@@ -78,30 +83,30 @@ class Plan:
     def gaps(self) -> dict[str, list[str]]:
         """Months of each source that no item covers, as YYYY-MM; of a target of several parts, that none covers."""
         return {
-            given.source.name: [
+            source_input.source.name: [
                 str(month)
                 for month in self.months
-                if not any(self.select(name, month) for name in given.source.origins)
+                if not any(self.select(name, month) for name in source_input.source.origins)
             ]
-            for given in self.inputs
-            if not given.static and given.source.role != "part" and given.source.derivation is None
+            for source_input in self.inputs
+            if not source_input.static and source_input.source.role != "part" and source_input.source.derivation is None
         }
 
     def select(self, name: str, month: np.datetime64) -> list[Scene]:
         """Scenes of a source that make one of its months."""
-        source = next(given.source for given in self.inputs if given.source.name == name)
+        source = next(source_input.source for source_input in self.inputs if source_input.source.name == name)
         return cube.select(self.scenes[name], month, source.least_coverage)
 
     def short(self) -> dict[str, dict[str, float]]:
         """Months of each source that are missing because its items cover too few of their days -> those days."""
-        found: dict[str, dict[str, float]] = {}
-        for given in self.inputs:
-            scenes = self.scenes.get(given.source.name, ())
-            for month in () if given.static or not given.source.least_coverage else self.months:
+        short_months: dict[str, dict[str, float]] = {}
+        for source_input in self.inputs:
+            scenes = self.scenes.get(source_input.source.name, ())
+            for month in () if source_input.static or not source_input.source.least_coverage else self.months:
                 days = cube.covered_days(scenes, month)
-                if days and not self.select(given.source.name, month):
-                    found.setdefault(given.source.name, {})[str(month)] = days
-        return found
+                if days and not self.select(source_input.source.name, month):
+                    short_months.setdefault(source_input.source.name, {})[str(month)] = days
+        return short_months
 
 
 def make(config: Config, workspace: Workspace) -> Plan:
@@ -122,29 +127,32 @@ def make(config: Config, workspace: Workspace) -> Plan:
         frozen = _frozen(workspace, source)
         items = frozen["features"]
         relations[source.name] = catalog.relate(items, source)
-        found = scenes_of(config, source, items, relations[source.name])
+        source_scenes = scenes_of(config, source, items, relations[source.name])
         hrefs[source.name] = {item["id"]: _href(item) for item in items}
-        static = source.role == "predictor" and catalog.is_static(found, source, inputs_stages.period(config))
+        static = source.role == "predictor" and catalog.is_static(source_scenes, source, inputs_stages.period(config))
+        # Two readings of one month have a mean; of two terrains none is right, and the source is refused.
         if static:
             catalog.refuse_unclear(source.name, relations[source.name])
-        scenes[source.name] = found
-        inputs.append(Input(source, static, inputs_stages.unit(source, found, frozen)))
-    inputs = [_with_classes(workspace, given) for given in inputs]
+        scenes[source.name] = source_scenes
+        inputs.append(Input(source, static, inputs_stages.unit(source, source_scenes, frozen)))
+    inputs = [_with_classes(workspace, source_input) for source_input in inputs]
+    # After the classes and units of the others are known, since a derived predictor takes its unit from them.
     inputs += derived_inputs.inputs(config.derived_list, inputs)
     if config.target.harmonise is not None:
         inputs.append(_harmonised(config.target, config.target.harmonise, inputs))
+    # From the months of `training`, not of the period: else each new month would fill the gaps of all others anew.
     learned = config.training_months if config.maps.gaps == "cycle" else None
     return Plan(tuple(inputs), scenes, config.nested_grid, config.months, hrefs, relations, learned)
 
 
 def _harmonised(target: Source, how: Harmonise, inputs: Sequence[Input]) -> Input:
     """Target of several parts, whose unit is theirs."""
-    known = {given.source.name: given for given in inputs}
+    known = {source_input.source.name: source_input for source_input in inputs}
     units = {part: known[part].unit for part in how.parts}
     if len(set(units.values())) > 1:
-        told = ", ".join(f"{part} {unit}" for part, unit in units.items())
+        listed = ", ".join(f"{part} {unit}" for part, unit in units.items())
         raise ConfigurationError(
-            f"sources.{target.name}.parts: got the units {told}, expected one; bring them to it with scale and unit"
+            f"sources.{target.name}.parts: got the units {listed}, expected one; bring them to it with scale and unit"
         )
     if how.through is not None and known[how.through].static:
         raise ConfigurationError(
@@ -163,17 +171,17 @@ def frozen(config: Config, workspace: Workspace, source: Source) -> list[Scene]:
 def _frozen(workspace: Workspace, source: Source) -> dict[str, Any]:
     """Items of a source, and what else the search has frozen of it."""
     try:
-        found: dict[str, Any] = storage.read_json(workspace.items(source.name))
+        content: dict[str, Any] = storage.read_json(workspace.items(source.name))
     except FileNotFoundError as error:
         raise DataError(f"source {source.name}: its items are not frozen yet; run `soilscale search` first") from error
-    return found
+    return content
 
 
 def _href(item: Mapping[str, Any]) -> str:
     """Where an item itself lies, else its first asset."""
-    own = (link["href"] for link in item.get("links", ()) if link.get("rel") == "self")
+    self_links = (link["href"] for link in item.get("links", ()) if link.get("rel") == "self")
     assets = (asset["href"] for asset in item["assets"].values())
-    return next(chain(own, assets), item["id"])
+    return next(chain(self_links, assets), item["id"])
 
 
 def scenes_of(config: Config, source: Source, items: Sequence[dict[str, Any]], relations: Relations) -> list[Scene]:
@@ -184,24 +192,24 @@ def scenes_of(config: Config, source: Source, items: Sequence[dict[str, Any]], r
     DataError
         If there is none.
     """
-    found = catalog.scenes_of(items, relations, source)
+    scenes = catalog.scenes_of(items, relations, source)
     if not items:
         raise DataError(inputs_stages.no_items(config, source))
-    if not found:
+    if not scenes:
         raise DataError(
             f"source {source.name}: got {len(items)} items, none of the platform {' or '.join(relations.wanted)} (the "
             f"first, {items[0]['id']!r}, is of {relations.verdicts[0].reason}); correct "
             f"sources.{source.name}.platform, or set it to null to take all"
         )
-    return found
+    return scenes
 
 
-def _with_classes(workspace: Workspace, given: Input) -> Input:
+def _with_classes(workspace: Workspace, source_input: Input) -> Input:
     """Input of a categorical source with the classes that its items hold, where they have been looked up."""
-    source = given.source
+    source = source_input.source
     if source.kind != "categorical" or source.classes is not None:
-        return given
+        return source_input
     url = workspace.state("classes", f"{source.name}.json")
     if not storage.exists(url):
-        return given
-    return replace(given, source=replace(source, classes=tuple(storage.read_json(url)["classes"])))
+        return source_input
+    return replace(source_input, source=replace(source, classes=tuple(storage.read_json(url)["classes"])))

@@ -60,6 +60,7 @@ def look(config: Config, scenes: Mapping[str, Sequence[Scene]]) -> list[Looked]:
         Source -> its scenes.
     """
     west, south, east, north = lonlat_bounds(config.nested_grid.bounds, config.nested_grid.crs)
+    # A box across 180 degrees has its east below its west.
     middle = (west + (east + 360 * (west > east))) / 2, (south + north) / 2
     jobs = [(source, scene) for source in config.source_list for scene in sampled(config, scenes.get(source.name, ()))]
     todo: SimpleQueue[int] = SimpleQueue()
@@ -81,9 +82,9 @@ def look(config: Config, scenes: Mapping[str, Sequence[Scene]]) -> list[Looked]:
     # Daemons, since a server that never answers must not keep the command from ending.
     for number in range(min(READERS, len(jobs))):
         threading.Thread(target=work, name=f"check-{number}", daemon=True).start()
-    found = _collect(ended, set(range(len(jobs))), distant)
+    answers = _collect(ended, set(range(len(jobs))), distant)
     return [
-        found[number] if number in found else Looked(source, scene, None, None, _silent(source, scene))
+        answers[number] if number in answers else Looked(source, scene, None, None, _silent(source, scene))
         for number, (source, scene) in enumerate(jobs)
     ]
 
@@ -95,16 +96,17 @@ def _is_distant(config: Config, source: Source, scene: Scene) -> bool:
 
 def _collect(ended: SimpleQueue[tuple[int, Looked]], waiting: set[int], distant: set[int]) -> dict[int, Looked]:
     """Collect what comes of the jobs, by their numbers, until no distant one has come for `PATIENCE`."""
-    found: dict[int, Looked] = {}
+    answers: dict[int, Looked] = {}
     while waiting:
         try:
             number, looked = ended.get(timeout=PATIENCE)
         except Empty:
+            # Files of this machine are waited for however long they take.
             waiting = waiting - distant
             continue
         waiting = waiting - {number}
-        found[number] = looked
-    return found
+        answers[number] = looked
+    return answers
 
 
 def sampled(config: Config, scenes: Sequence[Scene]) -> list[Scene]:
@@ -144,28 +146,28 @@ def _silent(source: Source, scene: Scene) -> ServiceError:
 
 def errors(looked: Sequence[Looked]) -> list[SoilscaleError]:
     """What is wrong, once for each source and cause."""
-    found: dict[tuple[str, type[SoilscaleError], str], SoilscaleError] = {}
-    for one in looked:
-        if one.error is not None:
-            cause = str(one.error).replace(one.scene.item, "")
-            for href in one.scene.hrefs.values():
+    by_cause: dict[tuple[str, type[SoilscaleError], str], SoilscaleError] = {}
+    for opened in looked:
+        if opened.error is not None:
+            cause = str(opened.error).replace(opened.scene.item, "")
+            for href in opened.scene.hrefs.values():
                 cause = cause.replace(href.partition("?")[0], "")
-            found.setdefault((one.source.name, type(one.error), cause), one.error)
-    return list(found.values())
+            by_cause.setdefault((opened.source.name, type(opened.error), cause), opened.error)
+    return list(by_cause.values())
 
 
 def warnings(looked: Sequence[Looked]) -> list[str]:
     """What does not go together in what is stated of the items that were opened, once for each kind."""
     kinds: dict[str, str] = {}
-    for one in looked:
-        for text in one.probe.warnings if one.probe is not None else ():
-            kinds.setdefault(text.replace(one.scene.item, ""), text)
+    for opened in looked:
+        for text in opened.probe.warnings if opened.probe is not None else ():
+            kinds.setdefault(text.replace(opened.scene.item, ""), text)
     return list(kinds.values())
 
 
 def samples(looked: Sequence[Looked]) -> NDArray[np.float64]:
     """Decoded values of all windows that were read, NaN where missing, in one dimension."""
-    parts = [one.probe.values.astype("float64").ravel() for one in looked if one.probe is not None]
+    parts = [opened.probe.values.astype("float64").ravel() for opened in looked if opened.probe is not None]
     return np.concatenate([np.empty(0), *parts])
 
 
@@ -208,10 +210,10 @@ def row(looked: Sequence[Looked]) -> tuple[str, ...] | None:
 
     None if none could be.
     """
-    seen = [(one.unit, one.probe) for one in looked if one.probe is not None]
+    seen = [(opened.unit, opened.probe) for opened in looked if opened.probe is not None]
     if not seen:
         return None
-    entries = [described(one) for one in looked if one.probe is not None]
+    entries = [described(opened) for opened in looked if opened.probe is not None]
     return (
         "; ".join(dict.fromkeys(map(_file, entries))),
         "; ".join(dict.fromkeys(map(_stored, entries))),
@@ -235,21 +237,25 @@ def _stored(entry: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _unit(wanted: str | None, probe: Probe) -> str:
+def _unit(cube_unit: str | None, probe: Probe) -> str:
     """Unit in the cube, and how what is stated is brought to it."""
-    if wanted is None:
+    if cube_unit is None:
         return "classes"
     way = probe.decoding.conversion
     offset = f" {way.offset:+g}" if way.offset else ""
     converted = f" (x {way.factor:g}{offset})" if (way.factor, way.offset) != (1, 0) else ""
-    return f"{probe.unit} -> {wanted}{converted}" if probe.unit and (converted or probe.unit != wanted) else wanted
+    return (
+        f"{probe.unit} -> {cube_unit}{converted}"
+        if probe.unit and (converted or probe.unit != cube_unit)
+        else cube_unit
+    )
 
 
 def _values(looked: Sequence[Looked]) -> str:
     """Least, median and greatest decoded value, and the share missing by cause."""
     values = samples(looked)
     valid = values[np.isfinite(values)]
-    shares = [one.probe.missing for one in looked if one.probe is not None]
+    shares = [opened.probe.missing for opened in looked if opened.probe is not None]
     causes = {cause: float(np.mean([share.get(cause, 0.0) for share in shares])) for cause in CAUSES}
     named = ", ".join(f"{cause} {100 * share:.2g} %" for cause, share in causes.items() if share)
     missing = f"{100 * (1 - valid.size / values.size):.3g} % missing{f' ({named})' if named else ''}"

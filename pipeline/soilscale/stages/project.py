@@ -53,25 +53,27 @@ class Project(Run):
     @property
     def gaps_units(self) -> GapUnits:
         """Units that fill the gaps of predictors, by their stage; none where gaps are left in the cube."""
-        found = markers(self.workspace, cube_regions.CUBE)
-        seen = cube_state.observed(self.plan, self.cube_units, found)
-        return gap_units.units(self.plan, self.cube_units, seen, found) if self.plan.filled else GapUnits()
+        # Planned anew at each call, for more is complete each time; a cached plan would leave out what has just been
+        # read.
+        complete = markers(self.workspace, cube_regions.CUBE)
+        seen = cube_state.observed(self.plan, self.cube_units, complete)
+        return gap_units.units(self.plan, self.cube_units, seen, complete) if self.plan.filled else GapUnits()
 
     @property
     def derive_units(self) -> DerivedUnits:
         """Units that derive predictors from others month by month, by their stage."""
         if not self.config.derived_list:
             return DerivedUnits()
-        found = {stage: markers(self.workspace, stage) for stage in derived_units.STAGES}
-        return derived_units.units(self.plan, self.standing, found)
+        complete = {stage: markers(self.workspace, stage) for stage in derived_units.STAGES}
+        return derived_units.units(self.plan, self.standing, complete)
 
     @property
     def gather_units(self) -> list[Unit[Gather]]:
         """Units that write the coarse group from what those keep that are complete."""
         stages = (cube_regions.CUBE, gap_filling.GAPS, derived_features.DERIVE)
-        found = {stage: markers(self.workspace, stage) for stage in stages}
+        complete = {stage: markers(self.workspace, stage) for stage in stages}
         later = [*self.gaps_units.gaps, *self.derive_units.derive]
-        return coarse_units.gather_units(self.plan, self.cube_units, later, found)
+        return coarse_units.gather_units(self.plan, self.cube_units, later, complete)
 
     @property
     def merge_units(self) -> list[Unit[Gather]]:

@@ -27,6 +27,7 @@ def stations_on_grid(settings: Config) -> str | None:
         If none of them does.
     """
     url, grid = settings.validation.stations, settings.nested_grid
+    # Many files would all have to be read for this line; of a table it is one.
     if url is None or _several(url):
         return None
     ((_, records),) = station_records(url)
@@ -53,6 +54,7 @@ def stations_stamps(settings: Config) -> list[tuple[str, str]]:
     url = settings.validation.stations
     if url is None:
         return []
+    # An archive holds several files of stations and is one object; its stamp covers them all.
     if not _several(url) or url.lower().endswith(ZIP):
         return [(url, storage.stamp(url) if storage.exists(url) else "")]
     names = filter(insitu.is_soil_moisture, storage.names_below(url))

@@ -59,8 +59,8 @@ class Release:
 
 def numbers(workspace: Workspace) -> list[int]:
     """Numbers of the releases that are kept, ascending."""
-    found = (RECORD.fullmatch(name) for name in workspace.records(RELEASES))
-    return sorted(int(one[1]) for one in found if one)
+    matches = (RECORD.fullmatch(name) for name in workspace.records(RELEASES))
+    return sorted(int(match[1]) for match in matches if match)
 
 
 def newest(workspace: Workspace) -> Release | None:
@@ -89,8 +89,8 @@ def release(workspace: Workspace, name: str, config: str, work: Sequence[Unit[Pu
     keep
         Releases that are kept, the newest; None keeps all.
     """
-    found = markers(workspace, work[0].stage) if work else set()
-    standing = [unit for unit in work if unit.marker in found]
+    complete = markers(workspace, work[0].stage) if work else set()
+    standing = [unit for unit in work if unit.marker in complete]
     made_from = digest(name, [unit.marker for unit in standing])
     last, kept = newest(workspace), numbers(workspace)
     stands = last is not None and last.made_from == made_from
@@ -102,14 +102,17 @@ def release(workspace: Workspace, name: str, config: str, work: Sequence[Unit[Pu
     items = _items(workspace, standing)
     if last is None or not stands:
         last = _claimed(workspace, _described(made_from, config, items))
+    # Numbers after the one that the catalog leads to were begun by runs that did not complete them.
     whole = [number for number in kept if number < last.number and (now is None or number <= now)]
     kept = [*whole, last.number][-(keep or len(whole) + 1) :]
+    # The release's own folder first: whoever is killed here has changed nothing that readers open.
     _write(workspace, (RELEASES, str(last.number)), name, last, items, ())
     if numbers(workspace)[-1] != last.number:
         raise IncompleteError(
             f"{workspace.output}: another run has made a release after number {last.number} meanwhile, and "
             "maps/catalog.json leads to it; see which of the two is to write there, and stop the other"
         )
+    # What readers open goes over to the release only now that its number is known to be the newest.
     _write(workspace, (), name, last, items, kept[-2:-1])
     withdrawn = [number for number in numbers(workspace) if number < last.number and number not in kept]
     storage.remove(workspace.state(RELEASES), [f"{number}.json" for number in withdrawn])
@@ -129,14 +132,14 @@ def _leads_to(workspace: Workspace) -> int | None:
 
 def _is_whole(last: Release, published: Collection[str]) -> bool:
     """Whether all documents are there that lead to the maps of the newest release."""
-    own = _documents(last)
-    wanted = own | {f"{RELEASES}/{last.number}/{name}" for name in own}
-    return wanted <= set(published)
+    documents = _documents(last)
+    expected = documents | {f"{RELEASES}/{last.number}/{name}" for name in documents}
+    return expected <= set(published)
 
 
 def _items(workspace: Workspace, standing: Sequence[Unit[PublishMap]]) -> Items:
     """Items of the maps; a map without any value has none."""
-    found: Items = {}
+    items: Items = {}
     for unit in standing:
         edition = unit.task.edition
         path = edition.place(f"{edition.identifier}.json")
@@ -144,8 +147,8 @@ def _items(workspace: Workspace, standing: Sequence[Unit[PublishMap]]) -> Items:
             item = storage.read_json(workspace.published(*path))
         except FileNotFoundError:
             continue
-        found.setdefault(edition.every, {})["/".join(path)] = item
-    return found
+        items.setdefault(edition.every, {})["/".join(path)] = item
+    return items
 
 
 def _claimed(workspace: Workspace, described: Release) -> Release:
@@ -153,10 +156,11 @@ def _claimed(workspace: Workspace, described: Release) -> Release:
     number = max(numbers(workspace), default=0)
     while True:
         number += 1
-        own = replace(described, number=number)
-        storage.write_new(_record(workspace, number), storage.as_json(asdict(own)))
-        if storage.read_json(_record(workspace, number)) == asdict(own):
-            return own
+        numbered = replace(described, number=number)
+        # Not every store honours the condition that the object be new, so what stands there is read once more.
+        storage.write_new(_record(workspace, number), storage.as_json(asdict(numbered)))
+        if storage.read_json(_record(workspace, number)) == asdict(numbered):
+            return numbered
 
 
 def _described(made_from: str, config: str, items: Items) -> Release:
@@ -167,40 +171,41 @@ def _described(made_from: str, config: str, items: Items) -> Release:
         made_from=made_from,
         config=config,
         version=__version__,
-        maps={kind: len(found) for kind, found in items.items()},
+        maps={kind: len(kind_items) for kind, kind_items in items.items()},
         last=max(ends, default=""),
     )
 
 
 def _write(
-    workspace: Workspace, below: tuple[str, ...], name: str, own: Release, items: Items, before: Sequence[int]
+    workspace: Workspace, below: tuple[str, ...], name: str, numbered: Release, items: Items, before: Sequence[int]
 ) -> None:
     """Write a collection for each kind of map, and the catalog that leads to them last."""
     up = "../" * (len(below) + 1)
-    for kind, found in items.items():
-        told = publish.collection(
+    for kind, kind_items in items.items():
+        document = publish.collection(
             f"{name}-{kind}",
             f"Soil moisture of {name}, one map for each {kind}",
-            {f"{up}{path}": item for path, item in found.items()},
+            {f"{up}{path}": item for path, item in kind_items.items()},
         )
-        storage.write_json(workspace.published(*below, kind, "collection.json"), told)
+        storage.write_json(workspace.published(*below, kind, "collection.json"), document)
     earlier = f"./{RELEASES}/{before[0]}/catalog.json" if before else None
-    told = publish.catalog(name, f"Fine maps of soil moisture, {name}", list(items), str(own.number), earlier)
-    storage.write_json(workspace.published(*below, "catalog.json"), told)
+    document = publish.catalog(name, f"Fine maps of soil moisture, {name}", list(items), str(numbered.number), earlier)
+    storage.write_json(workspace.published(*below, "catalog.json"), document)
 
 
 def _sweep(workspace: Workspace, last: Release, kept: Sequence[int]) -> None:
     """Remove what is of no release that is kept: its catalogs, and maps that no other one has."""
     is_ours = inventory.ours(workspace)
-    found = [name for name in storage.names_below(workspace.published()) if is_ours(f"maps/{name}")]
+    published = [name for name in storage.names_below(workspace.published()) if is_ours(f"maps/{name}")]
     catalogs = _documents(last)
-    catalogs |= {name for name in found if name.startswith(tuple(f"{RELEASES}/{number}/" for number in kept))}
+    catalogs |= {name for name in published if name.startswith(tuple(f"{RELEASES}/{number}/" for number in kept))}
     editions = {
+        # Links are relative to `releases/N/<kind>/`, three folders below the published maps.
         link["href"].removeprefix("../../../").rpartition("/")[0]
         for name in catalogs
         if name.startswith(RELEASES) and name.endswith("collection.json")
         for link in storage.read_json(workspace.published(name))["links"]
         if link["rel"] == "item"
     }
-    gone = [name for name in found if name not in catalogs and name.rpartition("/")[0] not in editions]
+    gone = [name for name in published if name not in catalogs and name.rpartition("/")[0] not in editions]
     storage.remove(workspace.published(), gone)

@@ -98,18 +98,20 @@ def write_report(run: Project) -> None:
     written |= _put(run, earlier | written, {"index.html": page})
     storage.remove(run.workspace.report(""), sorted(earlier - written))
     stations = stations_digest(run.config)
-    told = {
+    record = {
         "made_from": _made_from(run, stations),
         "stations": stations,
         "stamps": stations_stamps(run.config),
         "files": sorted(written),
     }
-    storage.write_json(_marker(run), told)
+    storage.write_json(_marker(run), record)
     run.progress("report", 3, 3)
 
 
 def _put(run: Project, earlier: Collection[str], contents: Mapping[str, str | bytes]) -> set[str]:
     """Write files of the report, once they are listed beside those before them: a run removes what is listed alone."""
+    # Before the files are written: a run that is killed between them leaves none that the next does not know as its
+    # own.
     storage.write_json(_marker(run), {"files": sorted({*earlier, *contents})})
     for name, content in contents.items():
         storage.write_bytes(run.workspace.report(name), content.encode() if isinstance(content, str) else content)
@@ -126,15 +128,17 @@ def stands(run: Project, *, by_stamps: bool = False) -> bool:
     """
     if not storage.exists(_marker(run)):
         return False
-    told = storage.read_json(_marker(run))
-    if not isinstance(told, dict) or "made_from" not in told:
+    record = storage.read_json(_marker(run))
+    if not isinstance(record, dict) or "made_from" not in record:
         return False
-    if not set(told["files"]) <= set(storage.names_below(run.workspace.report(""))):
+    if not set(record["files"]) <= set(storage.names_below(run.workspace.report(""))):
         return False
-    stamps = [list(one) for one in stations_stamps(run.config)] if by_stamps else []
-    known = by_stamps and stamps == told["stamps"] and all(stamp for _, stamp in stamps)
-    stations = [(name, found) for name, found in told["stations"]] if known else stations_digest(run.config)
-    return bool(told["made_from"] == _made_from(run, stations))
+    # As JSON gives them back: lists for tuples.
+    stamps = [list(pair) for pair in stations_stamps(run.config)] if by_stamps else []
+    # An empty stamp is of a store that tells no time, and proves nothing.
+    known = by_stamps and stamps == record["stamps"] and all(stamp for _, stamp in stamps)
+    stations = [(name, checksum) for name, checksum in record["stations"]] if known else stations_digest(run.config)
+    return bool(record["made_from"] == _made_from(run, stations))
 
 
 def _marker(run: Project) -> str:
@@ -178,7 +182,7 @@ def _tables(material: Material, judged: evaluation.Judged) -> dict[str, pd.DataF
         tables["sensors"] = reports.sensors(levelled, how.reference, seasons)
         tables["sensor_series"] = reports.sensor_series(levelled, material.observed, grid.crs)
         if material.paired is not None:
-            read = {name: material.observed.copy(data=found.before) for name, found in levelled.items()}
+            read = {name: material.observed.copy(data=sensor.before) for name, sensor in levelled.items()}
             read |= {how.through: material.coarse[how.through].load()} if how.through else {}
             tables["station_collocation"] = reports.insitu.collocation(material.paired, read, grid.ratio)
     limits = run.config.maps.valid_range
@@ -190,8 +194,8 @@ def _tables(material: Material, judged: evaluation.Judged) -> dict[str, pd.DataF
     if run.config.maps.applicability:
         tables["extrapolation"] = reports.applicability.shares(months, seasons)
     if material.truth is not None:
-        own = {reports.method(algorithm): months[MAP]}
-        tables["truth"] = reports.truth(own, material.truth, material.observed, grid.ratio, seasons, judged.truth)
+        by_method = {reports.method(algorithm): months[MAP]}
+        tables["truth"] = reports.truth(by_method, material.truth, material.observed, grid.ratio, seasons, judged.truth)
         references["truth"] = tables["truth"]
         if run.config.maps.interval is not None:
             tables["intervals"] = reports.coverage(months, material.truth, run.config.maps.interval, seasons)
@@ -209,10 +213,11 @@ def _tables(material: Material, judged: evaluation.Judged) -> dict[str, pd.DataF
 
 def _rain(material: Material) -> xr.DataArray | None:
     """First feature whose unit is that of monthly precipitation, and whose name says so."""
+    # Lags and sums over several months have the same unit, and would shift the curve against the others.
     derived = {source.name for source in material.run.config.derived_list}
-    for name, given in material.fine.data_vars.items():
+    for name, feature in material.fine.data_vars.items():
         if (
-            given.attrs.get("units") == RAIN
+            feature.attrs.get("units") == RAIN
             and "precip" in str(name)
             and "_lag" not in str(name)
             and name not in derived
@@ -266,8 +271,8 @@ def _area(settings: Config) -> str:
     """Where, in words: a box in degrees, or the name of the polygon's file and its box."""
     polygon, box = settings.geometry, settings.area.bbox
     west, south, east, north = box if polygon is None and box else polygon.bounds if polygon else (0.0, 0.0, 0.0, 0.0)
-    told = f"{_degrees(west, 'EW')} to {_degrees(east, 'EW')}, {_degrees(south, 'NS')} to {_degrees(north, 'NS')}"
-    return told if settings.area.geometry is None else f"{posixpath.basename(settings.area.geometry)}, {told}"
+    extent = f"{_degrees(west, 'EW')} to {_degrees(east, 'EW')}, {_degrees(south, 'NS')} to {_degrees(north, 'NS')}"
+    return extent if settings.area.geometry is None else f"{posixpath.basename(settings.area.geometry)}, {extent}"
 
 
 def _degrees(value: float, signs: str) -> str:
@@ -297,21 +302,21 @@ def _inputs(run: Project) -> pd.DataFrame:
 def _findings(run: Project) -> pd.DataFrame:
     """What does not go together in the inputs."""
     kept = input_audit.kept(run)
-    found = [] if kept is None else [(one.level, one.source, one.text) for one in kept.findings]
-    return pd.DataFrame(found, columns=["level", "source", "finding"])
+    findings = [] if kept is None else [(finding.level, finding.source, finding.text) for finding in kept.findings]
+    return pd.DataFrame(findings, columns=["level", "source", "finding"])
 
 
 def _without_input(material: Material) -> dict[str, list[str]]:
     """Source -> months for which it has no item, or none with a single valid value."""
     run = material.run
     shares = storage.open_group(run.workspace.cube, FRACTION)
-    found = {name: set(months) for name, months in run.plan.gaps().items()}
-    for given in run.plan.predictors:
-        if not given.static and given.source.name in shares:
-            found.setdefault(given.source.name, set()).update(_empty_months(shares[given.source.name] > 0))
+    missing = {name: set(months) for name, months in run.plan.gaps().items()}
+    for predictor in run.plan.predictors:
+        if not predictor.static and predictor.source.name in shares:
+            missing.setdefault(predictor.source.name, set()).update(_empty_months(shares[predictor.source.name] > 0))
     seen = material.observed.copy(data=np.isfinite(material.observed.to_numpy()))
-    found.setdefault(run.plan.target.source.name, set()).update(_empty_months(seen))
-    return {name: sorted(months) for name, months in found.items() if months}
+    missing.setdefault(run.plan.target.source.name, set()).update(_empty_months(seen))
+    return {name: sorted(months) for name, months in missing.items() if months}
 
 
 def _empty_months(valid: xr.DataArray) -> list[str]:
@@ -338,7 +343,7 @@ def _record_broken(material: Material) -> None:
 def _masked(material: Material) -> dict[str, float]:
     """Source -> share of the area and months that it leaves out."""
     shares = storage.open_group(material.run.workspace.cube, FRACTION)
-    names = [given.source.name for given in material.run.plan.predictors]
+    names = [predictor.source.name for predictor in material.run.plan.predictors]
     return {name: float(1 - shares[name].fillna(0).mean()) for name in names if name in shares}
 
 

@@ -47,28 +47,28 @@ def draw(
     """
     run, seasons, crs = material.run, material.run.config.season_scheme, material.run.plan.grid.crs
     dates = figures.representative(material.observed, seasons)
-    found = {
+    drawn = {
         "time_series": figures.time_series(tables["time_series"]),
         "accuracy": figures.accuracy_bars(tables["accuracy"]),
     }
     if dates:
-        found["study_area"] = figures.study_area(_area(material, dates, stations))
+        drawn["study_area"] = figures.study_area(_area(material, dates, stations))
         panels = {OBSERVATION: material.observed, "fine map": material.months[MAP]}
         if material.truth is not None:
             panels["known truth"] = material.truth
-        found["maps"] = figures.maps_side_by_side(panels, dates, seasons, crs)
-        found["algorithms"] = _algorithms(material, dates)
-        found["rmse_maps"] = figures.rmse_maps(
+        drawn["maps"] = figures.maps_side_by_side(panels, dates, seasons, crs)
+        drawn["algorithms"] = _algorithms(material, dates)
+        drawn["rmse_maps"] = figures.rmse_maps(
             material.months[MAP], material.observed, run.plan.grid.ratio, seasons, crs
         )
     rows = material.predictions
     rows = rows[(rows["split"] == "blocked") & (rows["model"] == "seasonal")]
     pairs = rows[["season", "algorithm"]].drop_duplicates().astype(object)
     if (pairs["algorithm"] == pairs["season"].map(material.algorithm)).any():
-        found["scatter"] = figures.scatter(rows, material.algorithm, seasons.names)
+        drawn["scatter"] = figures.scatter(rows, material.algorithm, seasons.names)
     if "effects" in tables:
-        found["effects"] = figures.effects(tables["effects"], cube.feature_units(run.plan.inputs))
-    return found | _of_tables(tables, seasons.names)
+        drawn["effects"] = figures.effects(tables["effects"], cube.feature_units(run.plan.inputs))
+    return drawn | _of_tables(tables, seasons.names)
 
 
 def _algorithms(material: Material, dates: Sequence[np.datetime64]) -> bytes:
@@ -97,26 +97,26 @@ def season_means(observed: xr.DataArray, starts: Months, seasons: Seasons) -> xr
 
 def _of_tables(tables: Mapping[str, pd.DataFrame], seasons: Sequence[str]) -> dict[str, bytes]:
     """Figures of the tables that not every run has."""
-    found = {}
+    drawn = {}
     for reference in ("truth", "stations", "upscaled"):
         rows = tables["baselines"][tables["baselines"]["reference"] == reference]
         if len(rows):
-            found[reference] = figures.skill_bars(rows)
+            drawn[reference] = figures.skill_bars(rows)
     for name, figure in (
         ("importance", figures.importance),
         ("ablation", figures.ablation),
         ("comparison", figures.comparison),
     ):
         if len(tables.get(name, ())) and (name != "ablation" or (tables[name]["without"] != NOTHING).any()):
-            found[name] = figure(tables[name])
+            drawn[name] = figure(tables[name])
     if len(tables.get("sensors", ())):
         reference = str(tables["sensors"]["reference"].iloc[0])
-        found["sensors"] = figures.sensors(tables["sensor_series"], reference, tables["sensors"])
+        drawn["sensors"] = figures.sensors(tables["sensor_series"], reference, tables["sensors"])
     pairs = tables.get("station_pairs")
     if pairs is not None and len(pairs.dropna(subset=["observed", "coarse", "fine"])):
-        found["station_scatter"] = figures.station_scatter(pairs, seasons)
-        found["station_series"] = figures.station_series(pairs)
-    return found
+        drawn["station_scatter"] = figures.station_scatter(pairs, seasons)
+        drawn["station_series"] = figures.station_series(pairs)
+    return drawn
 
 
 def _area(material: Material, dates: Sequence[np.datetime64], stations: pd.DataFrame | None) -> figures.Area:
@@ -124,7 +124,7 @@ def _area(material: Material, dates: Sequence[np.datetime64], stations: pd.DataF
     run = material.run
     month = max(dates, key=lambda date: int(np.isfinite(field(material.observed, date)).sum()))
     index = int(np.searchsorted(run.plan.months, month))
-    sources = [given.source for given in run.plan.predictors]
+    sources = [predictor.source for predictor in run.plan.predictors]
     cover = next((source for source in sources if source.kind == "categorical"), None)
     relief = next((source.name for source in sources if source.derive), None)
     polygon = run.config.geometry
@@ -152,22 +152,27 @@ def _classes(material: Material, source: Source, index: int) -> dict[str, xr.Dat
     """Share of each class of a categorical source, by the name that its items or its profile tell, else by its code."""
     section = material.run.config.sources[source.name]
     profile = profiles().get(getattr(section, "profile", None) or "", {})
-    told = dict(zip(profile.get("classes", ()), profile.get("class_names", ()), strict=True))
-    told |= class_names(storage.read_json(material.run.workspace.items(source.name))["features"], source.asset)
+    name_of = dict(zip(profile.get("classes", ()), profile.get("class_names", ()), strict=True))
+    name_of |= class_names(storage.read_json(material.run.workspace.items(source.name))["features"], source.asset)
     start = f"{source.name}_"
     names = [str(name) for name in material.fine.data_vars if str(name).startswith(start)]
     codes = sorted(int(code) for name in names if (code := name.removeprefix(start)).isdigit())
-    return {told.get(code, f"class {code}"): _at(material.fine[f"{start}{code}"], index) for code in codes}
+    return {name_of.get(code, f"class {code}"): _at(material.fine[f"{start}{code}"], index) for code in codes}
 
 
 def class_names(items: Sequence[Mapping[str, object]], asset: str) -> dict[int, str]:
     """Names of the classes that items tell by STAC's classification extension, of the asset or its first band."""
     for item in items[:1]:
         assets = item.get("assets")
-        told = assets.get(asset, {}) if isinstance(assets, Mapping) else {}
-        bands = [told, *told.get("bands", ()), *told.get("raster:bands", ())]
-        found = next((band["classification:classes"] for band in bands if band.get("classification:classes")), ())
-        return {int(one["value"]): str(one.get("title") or one.get("name") or one["value"]) for one in found}
+        asset_record = assets.get(asset, {}) if isinstance(assets, Mapping) else {}
+        bands = [asset_record, *asset_record.get("bands", ()), *asset_record.get("raster:bands", ())]
+        classes = next((band["classification:classes"] for band in bands if band.get("classification:classes")), ())
+        return {
+            int(class_record["value"]): str(
+                class_record.get("title") or class_record.get("name") or class_record["value"]
+            )
+            for class_record in classes
+        }
     return {}
 
 
@@ -188,15 +193,17 @@ def by_algorithm(material: Material, periods: Sequence[Months]) -> dict[str, xr.
     within = (np.arange(per_cell) + 0.5) * cells[0] // per_cell
     rows, columns = ((np.arange(n)[:, None] * cells[0] + within).astype(int).ravel() for n in run.plan.grid.shape)
     fitted = mapping.trained(run)
-    found = {}
+    drawn = {}
     for algorithm in _best(material):
         layers = []
         for months in periods:
             model = material.chosen[run.config.season_scheme.name(months[0])]
-            whole = [months] if run.config.maps.seasonal == mapping.PREDICTORS else [np.array([one]) for one in months]
+            whole = (
+                [months] if run.config.maps.seasonal == mapping.PREDICTORS else [np.array([month]) for month in months]
+            )
             made = [_map(material, fitted[model.season, algorithm], each, rows, columns) for each in whole]
             layers.append(np.mean(made, axis=0))
-        found[algorithm] = xr.DataArray(
+        drawn[algorithm] = xr.DataArray(
             np.stack(layers),
             {
                 "time": np.array([months[0] for months in periods], "datetime64[ns]"),
@@ -205,7 +212,7 @@ def by_algorithm(material: Material, periods: Sequence[Months]) -> dict[str, xr.
             },
             ("time", "y", "x"),
         )
-    return found
+    return drawn
 
 
 def _best(material: Material) -> list[str]:

@@ -30,6 +30,8 @@ class Material:
     @cached_property
     def months(self) -> xr.Dataset:
         """Monthly maps; those that hang on a unit that is missing may have gaps."""
+        # Every chunk is written, also an empty one, so one that is not there is damage, unless a unit is known to be
+        # missing.
         broken = any(failure.stage in STAGES for failure in failures(self.run.workspace))
         return storage.open_group(self.run.workspace.maps, MONTH, gaps=broken)
 
@@ -113,12 +115,12 @@ class Material:
         if self.paired is None or len(self.paired.pairs.dropna(subset=insitu.VALUES)):
             return None
         table = self.paired.left_out.table()
-        told = [
+        why = [
             f"{reason}: {brief(sorted(set(insitu.labels(rows))), 'stations')}"
             for reason, rows in table.groupby("reason", sort=False)
         ]
         return (
-            f"no station of {self.run.config.validation.stations} could be compared with the maps; {'; '.join(told)}; "
+            f"no station of {self.run.config.validation.stations} could be compared with the maps; {'; '.join(why)}; "
             "give stations of the area and the period, or leave validation.stations out"
         )
 

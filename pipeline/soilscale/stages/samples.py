@@ -33,6 +33,8 @@ def draw_samples(run: Project) -> None:
     """
     work = sample_units(run)
     raise_failed(run.do(work, "samples"))
+    # The table is compared by the units that it was put together from, since a run may have been killed between them
+    # and it.
     if not _stands(run, work, run.workspace.samples):
         _put_together(run, work, run.workspace.samples)
         _mark(run, work)
@@ -62,6 +64,7 @@ def sample_units(run: Project) -> list[Unit[training_table.DrawRows]]:
     settings, months = run.config, run.config.training_months
     before = position(run.plan.months, months[0])
     standing = run.standing
+    # Part of the digest: with another seed or block other rows are held out.
     least, seed = settings.samples.min_valid_fraction, settings.models.seed
     block = settings.samples.block or samples.block_side(run.plan.grid.shape)
     units = []

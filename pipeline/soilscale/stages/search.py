@@ -13,6 +13,7 @@ from soilscale.stages.training import logger
 def search(run: Project, *, searched: bool = False) -> None:
     """Freeze the items of every source, and tell of the months that none covers; errors as `frozen_items.freeze`."""
     new = True if searched else frozen_items.freeze(run)
+    # The plan may have been made from the items of before.
     run.forget()
     if new:
         grid_fit.tell(run.config, run.plan.scenes)
@@ -31,11 +32,13 @@ def gap_lines(made: plan.Plan) -> list[str]:
     for name, months in made.gaps().items():
         without = [month for month in months if month not in short.get(name, {})]
         lines += [f"source {name}: no item in {brief(without)}"] if without else []
-    for name, found in short.items():
-        least = next(given.source.least_coverage for given in made.inputs if given.source.name == name)
-        listed = [f"{month} ({days:g} days)" for month, days in found.items()]
+    for name, covered in short.items():
+        least = next(
+            source_input.source.least_coverage for source_input in made.inputs if source_input.source.name == name
+        )
+        listed = [f"{month} ({days:g} days)" for month, days in covered.items()]
         lines.append(
-            f"source {name}: {len(found)} of {len(made.months)} months are missing, since items cover less than "
+            f"source {name}: {len(covered)} of {len(made.months)} months are missing, since items cover less than "
             f"{least:g} of their days (min_coverage): {brief(listed)}"
         )
     return lines

@@ -33,7 +33,7 @@ def stack_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit[Fit]])
     fits
         Units of all fits.
     """
-    settings, told = run.config.models, cube.feature_units(run.plan.inputs)
+    settings, feature_units = run.config.models, cube.feature_units(run.plan.inputs)
     units = []
     for name in algorithms(run) if seasons else ():
         members = models.find(name).members
@@ -44,6 +44,7 @@ def stack_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit[Fit]])
         }
         weights = str(models.find(name).make(settings.parameters.get(name, {}), 1, 0).get_params()["weights"])
         job = Job(ALL, name, "seasonal", "random", None)
+        # Digests of the members' units say all of their data; what is added is how they are weighed.
         origin = digest(FORMAT, [unit.digest for unit in under], columns, seasons, weights)
         task = WeighMembers(
             job=job,
@@ -51,7 +52,7 @@ def stack_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit[Fit]])
             parts=parts,
             columns=columns,
             features=run.features,
-            units=told,
+            units=feature_units,
             weights=weights,
             seed=settings.seed,
             folds=settings.folds,

@@ -50,6 +50,8 @@ def train(run: Project) -> None:
             "season %s has %d training rows, too few for a model; the comprehensive one is used", name, count
         )
     seasons, made_from = trained_seasons(run), samples_digest(run)
+    # In this order, each planned when the one before has ended: parameters hold what `knots` measures, tuning takes the
+    # features selected, fits both.
     raise_failed(run.do(joint_fits.knots_units(run), "train: fine features"))
     raise_failed(run.do(model_analysis.select_units(run, seasons, made_from), "train: forward selection"))
     raise_failed(run.do(model_analysis.tune_units(run, seasons, made_from), "train: tuning"))
@@ -65,6 +67,7 @@ def train(run: Project) -> None:
     if not _stands(run, work, run.workspace.predictions):
         _put_together(run, work, run.workspace.predictions)
         _describe(run, [(unit.stage, model) for unit in work for model in models.kept(unit.task.job, seasons)])
+        # Last: a run that was killed before it finds no mark, and writes table and descriptions again.
         _mark(run, work)
 
 
@@ -78,15 +81,15 @@ def train_units(run: Project, seasons: Sequence[str]) -> list[Unit[Fit]]:
     """One unit for each fit."""
     settings = run.config.models
     made_from = samples_digest(run)
-    told, within = cube.feature_units(run.plan.inputs), joint_fits.within(run)
+    unit_of_feature, within = cube.feature_units(run.plan.inputs), joint_fits.within(run)
     units: list[Unit[Fit]] = []
     for job in models.jobs(seasons, settings.algorithms, settings.folds):
         if models.find(job.algorithm).joint:
-            units.append(joint_fits.fit_unit(run, TRAIN, job, seasons, made_from, told))
+            units.append(joint_fits.fit_unit(run, TRAIN, job, seasons, made_from, unit_of_feature))
             continue
         features = model_analysis.features_of(run, job.season)
         parameters = model_analysis.parameters_of(run, job.season, job.algorithm, within)
-        feature_units = {name: told[name] for name in features}
+        feature_units = {name: unit_of_feature[name] for name in features}
         origin = digest(made_from, job, parameters, settings.folds, features, single_fits.FORMAT)
         task = single_fits.FitSingle(
             job=job,
@@ -110,16 +113,17 @@ def _describe(run: Project, jobs: Sequence[tuple[str, Job]]) -> None:
     """Write the description of every model, each with its stage, with its accuracy."""
     accuracy = reports.accuracy(single_fits.predictions(run.workspace.predictions), run.config.season_scheme.names)
     for stage, job in jobs:
-        told = storage.read_json(run.workspace.state(stage, f"{job.name}.about.json"))
+        description = storage.read_json(run.workspace.state(stage, f"{job.name}.about.json"))
         rows = accuracy[(accuracy["algorithm"] == job.algorithm) & (accuracy["model"] == job.model)]
+        # The comprehensive model serves all seasons, and tells its accuracy in each.
         if job.season != ALL:
             rows = rows[rows["season"] == job.season]
-        told["accuracy"] = [
+        description["accuracy"] = [
             {key: _plain(value) for key, value in row.items() if key in {"season", "split", "metric", "value", "n"}}
             for row in rows.to_dict("records")
         ]
-        told["accuracy_of"] = SCORED
-        storage.write_json(run.workspace.model(job.season, job.algorithm, "model.json"), told)
+        description["accuracy_of"] = SCORED
+        storage.write_json(run.workspace.model(job.season, job.algorithm, "model.json"), description)
 
 
 def _plain(value: Any) -> Any:

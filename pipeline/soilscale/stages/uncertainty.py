@@ -52,8 +52,8 @@ def offsets(run: Project) -> dict[str, Offsets]:
     if run.config.maps.interval is None:
         return {}
     url, unknown = run.workspace.state(INTERVALS, "told.json"), (math.nan, math.nan)
-    told = storage.read_json(url) if storage.exists(url) else {}
+    measured = storage.read_json(url) if storage.exists(url) else {}
     return {
-        season: Offsets(*(tuple(told.get(kind, {}).get(season, unknown)) for kind in ("observed", "predicted")))
+        season: Offsets(*(tuple(measured.get(kind, {}).get(season, unknown)) for kind in ("observed", "predicted")))
         for season in run.config.season_scheme.names
     }
