@@ -19,7 +19,7 @@ from soilscale.engine.units import Unit
 from soilscale.runs import up_to_date
 from soilscale.runs.status import status
 from soilscale.stages import evaluation
-from soilscale.stages.mapping import CONSERVE, choose, map_units
+from soilscale.stages.mapping import choose, map_units
 from soilscale.stages.project import Project
 from soilscale.stages.report_inputs import Material
 from soilscale.tasks import algorithm_maps
@@ -157,4 +157,4 @@ def test_nothing_to_judge_by_makes_no_units(first: Material) -> None:
     )
     without = Project(blind, first.run.connect, first.run.progress)
     assert not evaluation.asked(without)
-    assert evaluation.judge_units(Material(without), map_units(first.run)[CONSERVE]) == []
+    assert evaluation.judge_units(Material(without), map_units(first.run).conserve) == []
