@@ -21,7 +21,7 @@ from soilscale.stages.project import Project
 from soilscale.stages.references import truth_stamp
 from soilscale.stages.report_inputs import Material
 from soilscale.stages.stacking import features_of
-from soilscale.tasks.algorithm_maps import JUDGE, Entry, JudgeMap, _told
+from soilscale.tasks.algorithm_maps import JUDGE, Entry, JudgeMap, record_url
 from soilscale.tasks.map_tiles import ConserveTile, Recipe, Slot
 
 
@@ -109,7 +109,7 @@ def judged(material: Material, units: Sequence[Unit[JudgeMap]]) -> Judged:
     moments: list[tuple[np.datetime64, str, Moments]] = []
     values: dict[str, dict[tuple[np.datetime64, int], float]] = defaultdict(dict)
     for entry in (unit.task.entry for unit in units if unit.marker in standing):
-        record, month = storage.read_json(_told(workspace, entry)), np.datetime64(entry.month)
+        record, month = storage.read_json(record_url(workspace, entry)), np.datetime64(entry.month)
         if "truth" in record:
             moments.append((month, entry.algorithm, Moments(**record["truth"])))
         for place, value in enumerate(record["stations"]):

@@ -21,7 +21,7 @@ from soilscale.seasons import as_month, following
 from soilscale.sources import Source
 from soilscale.stages import dated_items, inventory
 from soilscale.stages.context import Run
-from soilscale.stages.inputs import UNIT, _rests_on_files, no_items, period, reading
+from soilscale.stages.inputs import UNIT, no_items, period, reading, rests_on_files
 
 if TYPE_CHECKING:
     from soilscale.catalog import Scene
@@ -153,7 +153,7 @@ def unit_of_file(
     None if the configuration or an item states it, or no file can be read, which the next search tries again. The unit
     of an earlier search holds as long as its scene is among the scenes.
     """
-    if not _rests_on_files(source, scenes):
+    if not rests_on_files(source, scenes):
         return None
     if earlier is not None and any(scene.digest == earlier["scene"] for scene in scenes):
         return dict(earlier)

@@ -35,7 +35,7 @@ def unit(source: Source, scenes: Sequence[Scene], frozen: Mapping[str, Any]) -> 
     stated = [text for scene in scenes if (text := scene.decoding["unit"])]
     # Planning must work without the sources, so the unit of files comes from what the search froze, never from a file
     # here.
-    if _rests_on_files(source, scenes):
+    if rests_on_files(source, scenes):
         if UNIT not in frozen:
             raise DataError(
                 f"source {source.name}: its items were frozen without the unit of their files; run `soilscale search`"
@@ -44,7 +44,7 @@ def unit(source: Source, scenes: Sequence[Scene], frozen: Mapping[str, Any]) -> 
     return cube.cube_unit(source, stated)
 
 
-def _rests_on_files(source: Source, scenes: Sequence[Scene]) -> bool:
+def rests_on_files(source: Source, scenes: Sequence[Scene]) -> bool:
     """Whether neither the configuration nor an item states the unit of a source that has one."""
     stated = source.unit or any(scene.decoding["unit"] for scene in scenes)
     return source.kind == "continuous" and not stated

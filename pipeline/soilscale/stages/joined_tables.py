@@ -11,19 +11,20 @@ from soilscale.stages.project import Project
 from soilscale.storage import tables
 
 
-def _stands(run: Project, work: Sequence[Unit[Task]], url: str) -> bool:
+def is_joined(run: Project, work: Sequence[Unit[Task]], url: str) -> bool:
     """Whether a table was put together from these units, and what is written with it too."""
     marker = joined(run, work[0].stage)
     return storage.exists(url) and storage.exists(marker) and storage.read_json(marker) == _origin(work)
 
 
-def _put_together(run: Project, work: Sequence[Unit[Task]], url: str) -> None:
+def join(run: Project, work: Sequence[Unit[Task]], url: str) -> None:
     """Write the tables of units as one."""
     storage.remove(joined(run, work[0].stage))
     tables.put_together([run.workspace.state(unit.stage, f"{unit.name}.parquet") for unit in work], url)
 
 
-def _mark(run: Project, work: Sequence[Unit[Task]]) -> None:
+def mark_joined(run: Project, work: Sequence[Unit[Task]]) -> None:
+    """Note which units a table was put together from, once all that goes with it is written."""
     storage.write_json(joined(run, work[0].stage), _origin(work))
 
 

@@ -180,7 +180,7 @@ def recipe(run: Project, model: Chosen, offsets: maps.Offsets | None) -> map_til
         comprehensive=model.season == ALL,
         residual=settings.maps.residual,
         offsets=offsets,
-        soil=of(run),
+        soil=soil_of(run),
     )
 
 
@@ -385,7 +385,7 @@ def _origins(run: Project, months: Months) -> list[dict[str, str]]:
     return list(origins.values())
 
 
-def of(run: Project) -> Soil:
+def soil_of(run: Project) -> Soil:
     """Features of a run that tell of the soil."""
     inputs, settings = run.plan.inputs, run.config.maps
     soil = known(

@@ -39,7 +39,9 @@ class Project(Run):
     @property
     def standing(self) -> State:
         """What stands in the cube: once for a run that only reads, else anew each time, for units become complete."""
-        return self._standing if self.reads else completeness.state(self.workspace, self.plan, self.cube_units)
+        if not self.reads:
+            self.__dict__.pop("_standing", None)
+        return self._standing
 
     @cached_property
     def _standing(self) -> State:

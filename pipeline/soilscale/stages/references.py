@@ -9,7 +9,7 @@ from soilscale.config import Config
 from soilscale.engine.output import digest
 from soilscale.errors import DataError
 from soilscale.reports import insitu
-from soilscale.tasks.reference_data import ZIP, _several, _station_files, station_records
+from soilscale.tasks.reference_data import ZIP, holds_several, station_files, station_records
 
 
 def check_stations(settings: Config) -> None:
@@ -28,7 +28,7 @@ def stations_on_grid(settings: Config) -> str | None:
     """
     url, grid = settings.validation.stations, settings.nested_grid
     # Many files would all have to be read for this line; of a table it is one.
-    if url is None or _several(url):
+    if url is None or holds_several(url):
         return None
     ((_, records),) = station_records(url)
     if isinstance(records, DataError):
@@ -46,7 +46,7 @@ def stations_on_grid(settings: Config) -> str | None:
 def stations_digest(settings: Config) -> list[tuple[str, str]]:
     """Name and SHA-256 of each file of stations that counts, none if there are no stations."""
     url = settings.validation.stations
-    return [] if url is None else [(name, hashlib.sha256(data).hexdigest()) for name, data in _station_files(url)]
+    return [] if url is None else [(name, hashlib.sha256(data).hexdigest()) for name, data in station_files(url)]
 
 
 def stations_stamps(settings: Config) -> list[tuple[str, str]]:
@@ -55,7 +55,7 @@ def stations_stamps(settings: Config) -> list[tuple[str, str]]:
     if url is None:
         return []
     # An archive holds several files of stations and is one object; its stamp covers them all.
-    if not _several(url) or url.lower().endswith(ZIP):
+    if not holds_several(url) or url.lower().endswith(ZIP):
         return [(url, storage.stamp(url) if storage.exists(url) else "")]
     names = filter(insitu.is_soil_moisture, storage.names_below(url))
     return [(name, storage.stamp(storage.join(url, name))) for name in names]

@@ -10,7 +10,7 @@ from soilscale.engine.units import Unit, raise_failed
 from soilscale.errors import DataError
 from soilscale.schema import MAP
 from soilscale.seasons import position
-from soilscale.stages.joined_tables import _mark, _put_together, _stands
+from soilscale.stages.joined_tables import is_joined, join, mark_joined
 from soilscale.stages.project import Project
 from soilscale.storage import tables
 from soilscale.tasks import training_table
@@ -35,9 +35,9 @@ def draw_samples(run: Project) -> None:
     raise_failed(run.do(work, "samples"))
     # The table is compared by the units that it was put together from, since a run may have been killed between them
     # and it.
-    if not _stands(run, work, run.workspace.samples):
-        _put_together(run, work, run.workspace.samples)
-        _mark(run, work)
+    if not is_joined(run, work, run.workspace.samples):
+        join(run, work, run.workspace.samples)
+        mark_joined(run, work)
     observed = tables.read_table(run.workspace.samples, [MAP])[MAP]
     if observed.empty:
         raise DataError(

@@ -15,7 +15,7 @@ from soilscale.errors import DataError
 from soilscale.models import Job
 from soilscale.seasons import ALL
 from soilscale.stages import joint_fits, model_analysis, stacking
-from soilscale.stages.joined_tables import _mark, _put_together, _stands
+from soilscale.stages.joined_tables import is_joined, join, mark_joined
 from soilscale.stages.model_analysis import Fit
 from soilscale.stages.project import Project
 from soilscale.stages.samples import TRAIN, samples_digest
@@ -64,11 +64,11 @@ def train(run: Project) -> None:
     work = [*fits, *stacks]
     run.do(model_analysis.importance_units(run, seasons, fits), "train: importance")
     run.do(model_analysis.ablation_units(run, seasons, made_from), "train: ablation")
-    if not _stands(run, work, run.workspace.predictions):
-        _put_together(run, work, run.workspace.predictions)
+    if not is_joined(run, work, run.workspace.predictions):
+        join(run, work, run.workspace.predictions)
         _describe(run, [(unit.stage, model) for unit in work for model in models.kept(unit.task.job, seasons)])
         # Last: a run that was killed before it finds no mark, and writes table and descriptions again.
-        _mark(run, work)
+        mark_joined(run, work)
 
 
 def trained_seasons(run: Project) -> list[str]:

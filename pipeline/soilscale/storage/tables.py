@@ -20,7 +20,7 @@ ROWS = 2**18
 
 
 @contextmanager
-def _parquet(url: str, words: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
+def parquet_file(url: str, words: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
     """Parquet object, to be read in the context; columns of some words in memory as codes.
 
     Raises
@@ -45,13 +45,13 @@ def read_table(url: str, columns: list[str] | None = None) -> pd.DataFrame:
     storage.DamagedError
         If it is no table any more; so do the functions below.
     """
-    with _parquet(url) as file:
+    with parquet_file(url) as file:
         return file.read(columns).to_pandas()
 
 
 def count(url: str) -> int:
     """Rows of a table."""
-    with _parquet(url) as file:
+    with parquet_file(url) as file:
         return int(file.metadata.num_rows)
 
 
@@ -61,7 +61,7 @@ def put_together(parts: Sequence[str], url: str) -> None:
     def tables() -> Iterator[pa.Table]:
         empty = True
         for number, source in enumerate(parts):
-            with _parquet(source) as file:
+            with parquet_file(source) as file:
                 part = file.read()
             # Empty tables are left out; if all are empty, the last one is kept for its columns.
             if len(part) or (empty and number == len(parts) - 1):
@@ -86,7 +86,7 @@ def _write(target: Path | io.BytesIO, parts: Iterable[pa.Table]) -> None:
 
 def row_groups(url: str, columns: list[str] | None = None) -> Iterator[pd.DataFrame]:
     """Parts of a table, as `put_together` joined them, one after another."""
-    with _parquet(url) as file:
+    with parquet_file(url) as file:
         for group in range(file.num_row_groups):
             yield file.read_row_group(group, columns).to_pandas(ignore_metadata=True)
 

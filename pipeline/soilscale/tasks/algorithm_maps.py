@@ -75,7 +75,7 @@ class JudgeMap(Task):
             judgement["truth"] = asdict(
                 reports.beside_truth(known, observed, self.recipe.grid.ratio, {OWN: values})[OWN]
             )
-        storage.write_json(_told(workspace, self.entry), judgement)
+        storage.write_json(record_url(workspace, self.entry), judgement)
 
 
 def _map(workspace: Workspace, recipe: Recipe, slot: Slot, entry: Entry) -> Array:
@@ -132,7 +132,8 @@ def around(stations: Sequence[tuple[int, int]], shape: tuple[int, int], ratio: i
     return needed
 
 
-def _told(workspace: Workspace, entry: Entry) -> str:
+def record_url(workspace: Workspace, entry: Entry) -> str:
+    """Where what was found of an entry is kept."""
     return workspace.state(JUDGE, f"{entry.name}.told.json")
 
 

@@ -95,14 +95,12 @@ class MonthRegion(Region):
         return times(self.source, self.months, self.alike)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FillStatic(Region):
-    """Fill a tile with a static source."""
+class FromScenes(Region):
+    """A region that is read from the scenes of its source."""
+
+    __slots__ = ()
 
     reading: Reading
-    scenes: Sequence[Scene]
-    grid: Grid
-    tile: Tile
 
     @property
     def source(self) -> Source:
@@ -113,6 +111,16 @@ class FillStatic(Region):
     def warnings(self) -> Mapping[str, str]:
         """What was read with a warning."""
         return self.reading.warnings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillStatic(FromScenes):
+    """Fill a tile with a static source."""
+
+    reading: Reading
+    scenes: Sequence[Scene]
+    grid: Grid
+    tile: Tile
 
     def run(self, workspace: Workspace) -> Arrays:
         """Write the features; what is kept is as `FillMonth` keeps it."""
@@ -123,22 +131,12 @@ class FillStatic(Region):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadMonth(MonthRegion):
+class ReadMonth(FromScenes, MonthRegion):
     """What is read of a source in a tile's month."""
 
     reading: Reading
     scenes: Sequence[Scene]
     grid: Grid
-
-    @property
-    def source(self) -> Source:
-        """The source."""
-        return self.reading.source
-
-    @property
-    def warnings(self) -> Mapping[str, str]:
-        """What was read with a warning."""
-        return self.reading.warnings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,9 +41,9 @@ def station_records(url: str) -> Iterator[tuple[str, pd.DataFrame | DataError]]:
     DataError
         If the one file that there is cannot be read.
     """
-    several = _several(url)
+    several = holds_several(url)
     has_files = False
-    for name, data in _station_files(url):
+    for name, data in station_files(url):
         has_files = True
         if not several:
             stm = name.lower().endswith(insitu.SUFFIX)
@@ -62,16 +62,16 @@ def station_records(url: str) -> Iterator[tuple[str, pd.DataFrame | DataError]]:
         )
 
 
-def _several(url: str) -> bool:
+def holds_several(url: str) -> bool:
     """Whether a URL is that of a ZIP archive or of a folder."""
     if PurePosixPath(url).suffix.lower() in {".csv", ".txt", insitu.SUFFIX}:
         return False
     return url.lower().endswith(ZIP) or any(name != "." for name in storage.names_below(url))
 
 
-def _station_files(url: str) -> Iterator[tuple[str, bytes]]:
+def station_files(url: str) -> Iterator[tuple[str, bytes]]:
     """Name and content of the one file, or of each ISMN file with soil moisture in a folder or archive."""
-    if not _several(url):
+    if not holds_several(url):
         yield url, _station_bytes(url)
     elif url.lower().endswith(ZIP):
         yield from insitu.unzipped(_station_bytes(url), url)

@@ -12,7 +12,7 @@ from soilscale import models
 from soilscale.engine.output import Workspace
 from soilscale.engine.units import Task
 from soilscale.models import Job
-from soilscale.storage.tables import _parquet, give_back, row_groups, write_table
+from soilscale.storage.tables import give_back, parquet_file, row_groups, write_table
 from soilscale.tasks.model_store import store
 from soilscale.tasks.training_table import table
 
@@ -50,7 +50,7 @@ class FitSingle(Task):
 def predictions(url: str) -> pd.DataFrame:
     """Table of predictions, its words as categories: a third of the memory."""
     words = ["season", "algorithm", "model", "split"]
-    with _parquet(url, words) as file:
+    with parquet_file(url, words) as file:
         arrow_table = file.read().unify_dictionaries()
     # Given away column by column: table and frame at once would take twice the memory.
     rows: pd.DataFrame = arrow_table.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)

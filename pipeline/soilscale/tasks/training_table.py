@@ -13,7 +13,7 @@ from soilscale.engine.output import Workspace
 from soilscale.engine.units import Task
 from soilscale.schema import COARSE
 from soilscale.seasons import ALL, Seasons
-from soilscale.storage.tables import _parquet, give_back, write_table
+from soilscale.storage.tables import give_back, parquet_file, write_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +50,14 @@ class DrawRows(Task):
 def counts(url: str) -> pd.DataFrame:
     """Season and split of every row of the training table, in memory as codes."""
     names = ["season", "split"]
-    with _parquet(url, names) as file:
+    with parquet_file(url, names) as file:
         codes = file.read(names).to_pandas()
     return codes.astype("category")
 
 
 def blocks(url: str) -> pd.DataFrame:
     """Place, month and block of every row of the training table."""
-    with _parquet(url, ["block"]) as file:
+    with parquet_file(url, ["block"]) as file:
         arrow_table = file.read(["time", "y", "x", "block"])
     rows: pd.DataFrame = arrow_table.unify_dictionaries().to_pandas()
     return rows
@@ -70,7 +70,7 @@ def table(url: str, season: str, seed: int, folds: int, *, by_place: bool = Fals
     block's years in one fold.
     """
     parts: list[pa.Table] = []
-    with _parquet(url, ["season", "block", "split"]) as file:
+    with parquet_file(url, ["season", "block", "split"]) as file:
         blocks = file.read(["block"]).unify_dictionaries().column(0).to_pandas()
         blocks = samples.places(blocks) if by_place else blocks
         # Dealt over the whole table: by season, a block could be in different folds of two of them.
