@@ -7,7 +7,6 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DOCS := $(VENV)/.installed-docs
 PROCESSES ?= 2
-DEPLOYED := chart* image* compose deploy* operations runner
 
 # Where it is set, every process of every test compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -42,7 +41,7 @@ test-long: check ## the proofs that `make test` does with one seed, with others
 	$(BIN)/pytest -m long -n $(PROCESSES)
 
 test-deploy: check ## every proof of image and chart, the longer ones and those in containers too
-	$(BIN)/pytest -m "" -n $(PROCESSES) --dist loadfile $(wildcard $(DEPLOYED:%=tests/test_%.py))
+	$(BIN)/pytest -m "" -n $(PROCESSES) --dist loadfile tests/deploy
 
 profiles: $(INSTALLED) ## renew docs/profiles.md, which is made from the product profiles
 	$(BIN)/python -c "from pathlib import Path; from soilscale import listing; Path('docs/profiles.md').write_text(listing.page(), 'utf-8')"

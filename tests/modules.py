@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from checkout import ROOT
+
 PACKAGE = ROOT / "pipeline" / "soilscale"
 PAGE = ROOT / "docs" / "modules.md"
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from checkout import ROOT
+
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[1]
 
 SMALL = {
     "scheduling": ["--units", "60", "--most-at-once", "0", "--rounds", "1"],

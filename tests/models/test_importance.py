@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,13 @@ from scipy.stats import chisquare, spearmanr
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.metrics import r2_score
 
+from checkout import TESTS
 from soilscale import models
 from soilscale.errors import ConfigurationError, DataError
 from soilscale.forests.trees import Forest, out_of_bag, permutation, permuted_errors
 from soilscale.models import ALGORITHMS, TrendForest, importance
 
-REFERENCE = Path(__file__).parent / "data"
+REFERENCE = TESTS / "data"
 SMALL = ["rain", "lst", "ndvi", "noise"]
 GROUPS = {"ndvi": "vegetation", "evi": "vegetation", "sand": "texture", "clay": "texture", "rain": "water"}
 

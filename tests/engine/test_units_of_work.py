@@ -25,6 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calls import Call, calling
+from checkout import TESTS
 from soilscale import __version__, clusters, storage
 from soilscale.engine import scheduler, shutdown, units
 from soilscale.engine.output import Workspace, digest
@@ -281,7 +282,7 @@ for thread in threads:
     thread.join()
 assert [receipt.outcome for receipt in receipts] == ["done"] * len(names), receipts
 """
-    command = [sys.executable, "-W", "ignore", "-c", script, workspace.output, str(Path(__file__).parent)]
+    command = [sys.executable, "-W", "ignore", "-c", script, workspace.output, str(TESTS)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 

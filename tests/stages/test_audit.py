@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import rasterio
 
+from checkout import ROOT
 from commands import edit, invoke, sparse_world
 from soilscale.stages import input_audit
 
@@ -132,6 +133,6 @@ def test_what_a_catalog_gave_is_held_against_what_it_says(counts: dict[str, Any]
 
 
 def test_the_documentation_lists_every_rule_as_it_is() -> None:
-    text = (Path(__file__).parents[1] / "docs" / "audit.md").read_text()
+    text = (ROOT / "docs" / "audit.md").read_text()
     rows = re.findall(r"^\| `([^`]+)` \| (\w+) \| (.+) \|$", text, re.MULTILINE)
     assert rows == [(name, rule.level, rule.text) for name, rule in input_audit.RULES.items()]

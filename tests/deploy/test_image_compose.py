@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from checkout import ROOT
 from commands import Ended, counts, edit, free_port_of_nobody, sparse_world
 from containers import IMAGE, build, build_store, docker_api
 from servers.stac_api import UnavailableError
@@ -17,7 +18,7 @@ from tools import compose
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(2400)]
 
-FILE = Path(__file__).parents[1] / "deploy" / "compose.yaml"
+FILE = ROOT / "deploy" / "compose.yaml"
 
 Compose = Callable[..., subprocess.CompletedProcess[str]]
 

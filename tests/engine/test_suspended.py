@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 import suspended
+from checkout import TESTS
 from commands import wait_until
 from servers.faults import Faults
 from servers.seaweed import BUCKET
@@ -113,7 +114,7 @@ class Writer:
 def writer(workspace: Workspace, tmp_path: Path) -> Iterator[Writer]:
     suspended.lay(workspace)
     log = tmp_path / "log"
-    environment: Mapping[str, str] = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    environment: Mapping[str, str] = os.environ | {"PYTHONPATH": str(TESTS)}
     command = [sys.executable, "-W", "ignore", "-c", WRITER, workspace.output, *map(str, (RENEWED, LOOK, PROOF))]
     with (
         log.open("wb") as out,

@@ -16,11 +16,12 @@ import xarray as xr
 import yaml
 from numpy.typing import NDArray
 
+from checkout import REAL
 from commands import counts, files, invoke, soilscale
 from soilscale import models
 from soilscale.schema import Quality
 
-DATA = Path(__file__).parents[1] / ".." / "shared" / "data" / "moselle"
+DATA = REAL / "moselle"
 
 pytestmark = [
     pytest.mark.slow,

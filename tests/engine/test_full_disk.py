@@ -14,6 +14,7 @@ import pytest
 import xarray as xr
 
 from calls import Call, calling
+from checkout import TESTS
 from soilscale import storage
 from soilscale.engine import units
 from soilscale.engine.output import Workspace
@@ -25,7 +26,7 @@ ROOM = 4096
 
 FILL = f"""
 import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = {[str(TESTS), str(Path(__file__).parent)]!r}
 from test_full_disk import work
 from soilscale.errors import RefusedError
 from soilscale.engine import units

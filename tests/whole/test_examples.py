@@ -13,6 +13,7 @@ import xarray as xr
 import yaml
 from pyproj import Transformer
 
+from checkout import ROOT
 from commands import Ended, soilscale
 from downloads import download
 from servers import granules
@@ -25,7 +26,7 @@ CUBES = {"conus": 0.02, "files": 0.001}
 """Examples whose observation is read otherwise than the paper's, and by how much pixel and truth differ: the days of
 SMAP are averaged."""
 LATER = ["2019-07", "2019-07"]
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 PERIOD = ["2011-07", "2012-10"]
 """The last months of AMSR-E and the first of AMSR2."""
 
@@ -91,7 +92,7 @@ def small(path: Path, here: Miniatures, target: Path, period: Sequence[str] = PE
 def paper(here: Miniatures, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
     """Configuration of the paper against the miniatures, whose tokens end within the run, and how its run ended."""
     folder = tmp_path_factory.mktemp("paper")
-    file = small(Path(__file__).parents[1] / "examples" / "shaanxi.yaml", here, folder / "shaanxi.yaml")
+    file = small(ROOT / "examples" / "shaanxi.yaml", here, folder / "shaanxi.yaml")
     here.life = timedelta(seconds=8)
     return file, soilscale("run", file, "--workers", "2", timeout=500, TMPDIR=str(folder), **here.environment)
 
@@ -178,7 +179,7 @@ def test_what_init_writes_is_green_where_the_catalogs_answer(here: Miniatures, t
 
 
 def test_a_missing_account_is_named_before_the_run(here: Miniatures, tmp_path: Path) -> None:
-    file = small(Path(__file__).parents[1] / "examples" / "shaanxi.yaml", here, tmp_path / "shaanxi.yaml")
+    file = small(ROOT / "examples" / "shaanxi.yaml", here, tmp_path / "shaanxi.yaml")
     without = here.environment | {"EARTHDATA_TOKEN": "", "NETRC": os.devnull}
     ended = soilscale("check", file, TMPDIR=str(tmp_path), **without)
     assert ended.status == 69

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from checkout import REAL
 from servers.static_catalog import StaticCatalog, static_catalog
 from soilscale.catalog import Query, documents, find, scenes, search, walk
 from soilscale.errors import ConfigurationError, DataError, ServiceError
 from soilscale.sources import Catalog, QualityRule, Source
 
-SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 HERE = (5.0, 47.0, 7.0, 49.0)
 BOX = [5.5, 47.5, 6.5, 48.5]
 AFAR = [100.0, 10.0, 101.0, 11.0]
@@ -625,9 +625,9 @@ def test_a_year_that_began_before_the_period_is_found(tmp_path: Path) -> None:
 # --- real catalogs ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not (SHARED / "moselle").is_dir(), reason="the Moselle catalog is not beside the repository")
+@pytest.mark.skipif(not (REAL / "moselle").is_dir(), reason="the Moselle catalog is not beside the repository")
 class TestMoselle:
-    url = SHARED / "moselle" / "catalog.json"
+    url = REAL / "moselle" / "catalog.json"
     bbox = (5.19, 47.63, 7.29, 49.65)
 
     def ask(self, collection: str, asset: str, **keys: Any) -> tuple[Query, list[Json]]:
@@ -654,9 +654,9 @@ class TestMoselle:
         assert ids(items) == ["srtm-elevation"]
 
 
-@pytest.mark.skipif(not (SHARED / "modis").is_dir(), reason="the MODIS items are not beside the repository")
+@pytest.mark.skipif(not (REAL / "modis").is_dir(), reason="the MODIS items are not beside the repository")
 def test_real_modis_items_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(SHARED / "modis" / "stac")
+    monkeypatch.chdir(REAL / "modis" / "stac")
     wanted = query(
         "modis-11A2-061/collection.json",
         collection="modis-11A2-061",

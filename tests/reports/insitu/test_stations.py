@@ -3,7 +3,6 @@
 import io
 import logging
 import zipfile
-from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -13,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from checkout import REAL
 from soilscale.config.sections import Validation
 from soilscale.errors import DataError
 from soilscale.reports import insitu
@@ -20,7 +20,7 @@ from soilscale.reports.insitu import agreement, screening
 from soilscale.reports.insitu.files import RECORD
 from soilscale.tasks import reference_data
 
-REAL = Path(__file__).parents[1] / ".." / "shared" / "data" / "stations"
+STATIONS = REAL / "stations"
 HEADER = "station,longitude,latitude,time,value"
 STM = "NET_NET_Site_sm_0.050000_0.050000_Probe-A_20040101_20041231.stm"
 PLACE = "NET NET Site 48.50000 6.25000 210.00 0.05 0.05 Probe-A"
@@ -575,9 +575,9 @@ def test_the_configurations_rules_are_those_of_the_reader_by_default() -> None:
 
 @pytest.fixture(scope="module")
 def real() -> dict[str, pd.DataFrame]:
-    if not REAL.is_dir():
+    if not STATIONS.is_dir():
         pytest.skip("../shared/data/stations is not there")
-    files = sorted(REAL.rglob("*.stm"))
+    files = sorted(STATIONS.rglob("*.stm"))
     return {path.name: insitu.read_stm(path.read_bytes(), path.name) for path in files}
 
 

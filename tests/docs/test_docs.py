@@ -18,12 +18,12 @@ import yaml
 from pydantic import BaseModel
 from typer.core import TyperCommand, TyperGroup
 
+from checkout import ROOT
 from soilscale import cli, config, errors, models, reports, schema, seasons, sources
 from soilscale.config import inputs, sections
 from soilscale.models.algorithms import ALGORITHMS, RESERVED
 from soilscale.schema import Quality
 
-ROOT = Path(__file__).parents[1]
 PAPERS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 DECISIONS = sorted((ROOT / "docs" / "adr").glob("*.md"))
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -16,12 +16,12 @@ import yaml
 from pyhdf.SD import SD
 from pyproj import Transformer
 
+from checkout import REAL
 from commands import Ended, invoke, soilscale
 from worlds import SINUSOIDAL
 
-DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
-SNOW = DATA / "modis" / "MOD10A2.A2022033.h09v05.061.2022042050729.hdf"
-SOIL = sorted((DATA / "esa-cci").glob("ESACCI-*.nc"))
+SNOW = REAL / "modis" / "MOD10A2.A2022033.h09v05.061.2022042050729.hdf"
+SOIL = sorted((REAL / "esa-cci").glob("ESACCI-*.nc"))
 LEFT, TOP, PIXEL = -10007554.677, 4447802.078667, 463.3127165279165
 """Of tile h09v05, by the tiling that all MODIS products share."""
 BOX = [-101.9, 33.1, -100.1, 34.9]

@@ -6,7 +6,6 @@ import json
 import re
 import urllib.request
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import promql_parser
@@ -17,11 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import charts
 from charts import MOSELLE
+from checkout import ROOT
 from soilscale.engine import metrics, units
 
-DASHBOARD: dict[str, Any] = json.loads(
-    (Path(__file__).parents[1] / "deploy" / "grafana-dashboard.json").read_text(encoding="utf-8")
-)
+DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text(encoding="utf-8"))
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 EXPRESSIONS = [(panel["title"], target["expr"]) for panel in PANELS for target in panel["targets"]]
 QUERIES = [one["query"]["query"] for one in DASHBOARD["templating"]["list"] if one["type"] == "query"]

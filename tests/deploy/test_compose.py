@@ -17,11 +17,12 @@ from typer.core import TyperGroup
 
 import charts
 import soilscale
+from checkout import ROOT
 from servers.seaweed import OWNER, Seaweed
 from soilscale import cli
 from tools import compose
 
-FILE = Path(__file__).parents[1] / "deploy" / "compose.yaml"
+FILE = ROOT / "deploy" / "compose.yaml"
 REQUIRED = ("SOILSCALE_CONFIG", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 OURS = ("bucket", "scheduler", "worker", "runner")
 """Services that run the image of this project."""

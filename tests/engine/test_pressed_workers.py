@@ -17,6 +17,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from calls import calling
+from checkout import TESTS
 from commands import dask_cluster, dask_workers, files, invoke, markers, sparse_world, started, wait_until
 from servers import faults as proxy
 from servers.faults import Faults
@@ -27,7 +28,7 @@ from soilscale.engine.output import Workspace
 
 pytestmark = pytest.mark.slow
 
-PRELOAD = Path(__file__).with_name("pressing.py")
+PRELOAD = TESTS / "pressing.py"
 
 OWN = ("state", "run.yaml")
 """What tells of a run itself."""

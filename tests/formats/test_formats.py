@@ -22,6 +22,7 @@ from pyhdf.SD import SD, SDC, SDS
 from rasterio.transform import from_origin
 from scipy.io import netcdf_file
 
+from checkout import REAL
 from servers.files import serve
 from soilscale import catalog, config, formats, sources
 from soilscale.catalog import Scene
@@ -37,7 +38,7 @@ from soilscale.sources import Band, PixelGrid, QualityRule
 from soilscale.stages import dated_items
 from worlds import SINUSOIDAL, reading, scene
 
-MODIS = Path(__file__).parents[1] / ".." / "shared" / "data" / "modis"
+MODIS = REAL / "modis"
 WORLD = (-180.0, -90.0, 180.0, 90.0)
 EOS = "YDim:Grid", "XDim:Grid"
 RANDOM = np.random.default_rng(0)

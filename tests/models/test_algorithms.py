@@ -28,12 +28,13 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVR
 from sklearn.utils.estimator_checks import check_estimator
 
+from checkout import TESTS
 from soilscale import models
 from soilscale.errors import ConfigurationError, DataError
 from soilscale.models import ALGORITHMS, BoostedTrees, NearestNeighbours, SupportVectors, distance
 from soilscale.models.distance import optimal_weights
 
-REFERENCE = Path(__file__).parent / "data" / "svm_e1071.csv"
+REFERENCE = TESTS / "data" / "svm_e1071.csv"
 NAMES = ("svm", "knn", "xgboost")
 QUICK: dict[str, dict[str, Any]] = {"xgboost": {"n_estimators": 20}}
 

@@ -20,6 +20,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from checkout import ROOT
 from commands import Ended, edit, files, invoke, markers, redone_units, sparse_world, wait_until
 from soilscale import catalog, cli, config, storage
 from soilscale.config import Config
@@ -34,8 +35,6 @@ from soilscale.stages import context
 from soilscale.stages.context import Renewal
 from soilscale.stages.frozen_items import write_resolved
 from soilscale.stages.releases import Release
-
-ROOT = Path(__file__).parents[1]
 
 PLAIN: dict[str, Any] = {
     "name": "lab",

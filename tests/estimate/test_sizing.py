@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 import yaml
 
+from checkout import ROOT
 from commands import Ended, counts, edit, files, invoke, soilscale, sparse_world
 from soilscale import config
 from soilscale.config import Config
 from soilscale.estimate import resources, workload
 from soilscale.estimate.assumptions import Outlook
 from soilscale.estimate.resources import LIMIT, Sizing
-
-ROOT = Path(__file__).parents[1]
 
 NATION: dict[str, Any] = {
     "name": "china",
