@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from distributed import Client, LocalCluster
 
-from commands import edit, redone, sparse_world, times
-from soilscale import config, kernels, storage
+from commands import redone, times
+from finished import material, opened, two_algorithms
+from soilscale import kernels, storage
 from soilscale.engine.units import Unit
-from soilscale.runs import up_to_date
 from soilscale.runs.status import status
 from soilscale.stages import evaluation
 from soilscale.stages.mapping import choose, map_units
@@ -27,31 +25,22 @@ from soilscale.tasks.algorithm_maps import Entry
 
 pytestmark = pytest.mark.slow
 
-LOCAL: Mapping[str, Any] = {"n_workers": 1, "protocol": "tcp", "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
 
-
-def material(folder: str, *overrides: str) -> Material:
-    """Products of a run in this process."""
-    with (
-        LocalCluster(processes=False, threads_per_worker=1, **LOCAL) as one,
-        Client(one, set_as_default=False) as client,
-    ):
-        run = Project(config.load(folder, overrides), lambda: client, lambda *_: None)
-        assert not up_to_date.renew(run).failures
-    return Material(run)
+@pytest.fixture(scope="module")
+def world() -> Path:
+    return two_algorithms()
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = sparse_world(tmp_path_factory.mktemp("judging"))
-    models = {"algorithms": ["random_forest", "knn"], "parameters": {"random_forest": {"n_estimators": 5}}, "folds": 2}
-    edit(path, models=models | {"ablation": False})
-    return str(path)
+def first(world: Path) -> Material:
+    return opened(world)
 
 
-@pytest.fixture(scope="module")
-def first(world: str) -> Material:
-    return material(world, "maps.algorithm=random_forest")
+@pytest.fixture
+def again(first: Material, world: Path, tmp_path: Path) -> Callable[[str], Material]:
+    """Let another algorithm make the maps, on a copy of the products."""
+    output = shutil.copytree(first.run.config.output, tmp_path / "run")
+    return lambda algorithm: material(world, f"maps.algorithm={algorithm}", f"output={output}")
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +60,15 @@ def test_every_algorithm_stands_beside_every_reference(baselines: pd.DataFrame) 
     assert baselines.groupby(["reference", "method", "season", "metric"]).size().eq(1).all()
 
 
-def test_an_algorithm_scores_as_if_it_had_made_the_maps(baselines: pd.DataFrame, first: Material, world: str) -> None:
+def test_an_algorithm_scores_as_if_it_had_made_the_maps(
+    baselines: pd.DataFrame, again: Callable[[str], Material]
+) -> None:
     """Judged in the one run and making the maps in the other, each algorithm has the same figures in both."""
-    output = f"{first.run.config.output}-knn"
-    other = material(world, "maps.algorithm=knn", f"output={output}")
+    other = again("knn")
     keys = ["reference", "method", "season", "metric"]
-    again = pd.read_csv(other.run.workspace.report("baselines.csv"))
-    both = baselines.merge(again, on=keys, how="outer", suffixes=("", "_again"))
-    assert len(both) == len(baselines) == len(again)
+    table = pd.read_csv(other.run.workspace.report("baselines.csv"))
+    both = baselines.merge(table, on=keys, how="outer", suffixes=("", "_again"))
+    assert len(both) == len(baselines) == len(table)
     np.testing.assert_allclose(both["value"], both["value_again"], rtol=1e-4, atol=1e-9)
 
 
@@ -128,9 +118,9 @@ def test_status_knows_the_stage(first: Material) -> None:
     assert stage.failed == 0
 
 
-def test_best_has_each_algorithm_too(first: Material, world: str) -> None:
+def test_best_has_each_algorithm_too(again: Callable[[str], Material]) -> None:
     """Where seasons differ, ``best`` is the maps, and each algorithm has all seasons of its own."""
-    made = material(world, "maps.algorithm=best", f"output={first.run.config.output}-best")
+    made = again("best")
     table = pd.read_csv(made.run.workspace.report("truth.csv"))
     makers = set(made.algorithm.values())
     own = {"best"} if len(makers) > 1 else set()
@@ -141,12 +131,11 @@ def test_best_has_each_algorithm_too(first: Material, world: str) -> None:
             assert values.loc[season, "best"] == pytest.approx(values.loc[season, algorithm], rel=1e-6)
 
 
-def test_an_output_that_was_moved_is_complete(first: Material, world: str) -> None:
+def test_an_output_that_was_moved_is_complete(first: Material, world: Path, tmp_path: Path) -> None:
     """Digests of units know no place but those that lie in the output."""
-    moved = Path(f"{first.run.config.output}-moved")
-    shutil.copytree(first.run.config.output, moved)
+    moved = shutil.copytree(first.run.config.output, tmp_path / "moved")
     before = times(moved)
-    material(world, "maps.algorithm=random_forest", f"output={moved}")
+    material(world, f"output={moved}")
     assert {name for name in redone(before, moved) if not name.startswith("state/lease/")} == {"run.yaml"}
 
 

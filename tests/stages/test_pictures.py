@@ -3,44 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from distributed import Client, LocalCluster
 
-from commands import edit, sparse_world
-from soilscale import config
-from soilscale.runs import up_to_date
+from finished import opened, two_algorithms
 from soilscale.schema import MAP
 from soilscale.stages import report_figures
-from soilscale.stages.project import Project
 from soilscale.stages.report_inputs import Material
 
 pytestmark = pytest.mark.slow
 
 FIGURES = {"study_area", "maps", "algorithms", "rmse_maps", "time_series", "accuracy", "scatter", "comparison", "truth"}
-LOCAL: Mapping[str, Any] = {"n_workers": 1, "protocol": "tcp", "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
 MONTHS = [np.datetime64("2004-07"), np.datetime64("2004-02")]
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
-    """Products of a world with two algorithms, on which everything was run in this process."""
-    path = sparse_world(tmp_path_factory.mktemp("pictures"))
-    models = {"algorithms": ["random_forest", "knn"], "parameters": {"random_forest": {"n_estimators": 5}}, "folds": 2}
-    edit(path, models=models | {"ablation": False})
-    with (
-        LocalCluster(processes=False, threads_per_worker=1, **LOCAL) as one,
-        Client(one, set_as_default=False) as client,
-    ):
-        run = Project(config.load(str(path)), lambda: client, lambda *_: None)
-        assert not up_to_date.renew(run).failures
-    return Material(run)
+def material() -> Material:
+    """Products of a world with two algorithms."""
+    return opened(two_algorithms())
 
 
 @pytest.fixture
