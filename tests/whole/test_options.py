@@ -9,22 +9,25 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+import yaml
 
-from commands import Ended, edit, invoke, small_world, soilscale, times
+from commands import Ended, edit, invoke, small_world, times
 from soilscale.schema import Quality
 
 pytestmark = pytest.mark.slow
 
 SMALL = {"n_estimators": 20}
-RATIO = 25
+RATIO, CELLS = 25, 4
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Configuration of a world of 5 x 5 coarse cells, one year, two seasons."""
-    path = small_world(tmp_path_factory.mktemp("world"), 5, (2004, 2005))
+    """Configuration of a world of 4 x 4 coarse cells, one year, two seasons, five factors to choose from."""
+    path = small_world(tmp_path_factory.mktemp("world"), CELLS, (2004, 2005))
+    known = yaml.safe_load(path.read_text())["sources"]
     return edit(
         path,
+        sources={name: known[name] for name in ("soil_moisture", "precipitation", "lst", "ndvi", "elevation", "sand")},
         period=["2004-05", "2005-04"],
         seasons="wet_dry",
         models__algorithms=["random_forest", "knn"],
@@ -38,8 +41,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ended(world: Path) -> Ended:
-    return soilscale("run", world, "--workers", 2)
+def ended(world: Path, cluster: str) -> Ended:
+    return invoke("run", world, "--scheduler", cluster)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +99,7 @@ def test_seasonal_maps_conserve_the_mean_observation(output: Path) -> None:
     for index, months in enumerate((slice("2004-05", "2004-09"), slice("2004-10", "2005-04"))):
         observed = coarse["soil_moisture"].sel(time=months).mean("time", skipna=False).to_numpy()
         fine = seasons["soil_moisture"].isel(time=index).to_numpy().astype("float64")
-        blocks = fine.reshape(5, RATIO, 5, RATIO)
+        blocks = fine.reshape(CELLS, RATIO, CELLS, RATIO)
         known = np.isfinite(observed) & np.isfinite(blocks).any(axis=(1, 3))
         assert known.any()
         means = np.nanmean(np.where(known[:, None, :, None], blocks, 0), axis=(1, 3))
@@ -163,10 +166,10 @@ def test_a_rerun_does_nothing_and_status_is_complete(world: Path, output: Path) 
         assert stage in told
 
 
-def test_a_season_without_rows_is_mapped_by_the_comprehensive_model(world: Path) -> None:
+def test_a_season_without_rows_is_mapped_by_the_comprehensive_model(world: Path, cluster: str) -> None:
     """One month of its own has too few rows: the log says so, and its maps are marked."""
-    ended = soilscale(
-        "run", world, "-o", "seasons={short: [4], long: [5, 6, 7, 8, 9, 10, 11, 12, 1, 2, 3]}",
+    ended = invoke(
+        "run", world, "--scheduler", cluster, "-o", "seasons={short: [4], long: [5, 6, 7, 8, 9, 10, 11, 12, 1, 2, 3]}",
         "-o", "models.season_parameters={}", "-o", "models.tune={}", "-o", "models.select=false",
         "-o", "models.ablation=false", "-o", "maps.seasonal=maps", "-o", "maps.interval=null",
         "--output", world.parent / "short",
