@@ -11,7 +11,7 @@ import xarray as xr
 import yaml
 from numpy.typing import NDArray
 
-from commands import edit, invoke, small_world, soilscale
+from commands import edit, invoke, small_world
 from soilscale import storage
 from soilscale.config import load
 from soilscale.cube import memory, wetness
@@ -107,12 +107,12 @@ def read(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_the_cube_holds_what_is_derived_at_both_scales(config: Path) -> None:
+def test_the_cube_holds_what_is_derived_at_both_scales(config: Path, cluster: str) -> None:
     refused = invoke("run", config)
     assert refused.status == 78
     assert "source lst_range: got lst in K and ndvi in 1; expected day and night in the same unit" in refused.err
     edit(config, sources__lst__night=None)
-    ended = soilscale("cube", config, "--workers", 1)
+    ended = invoke("cube", config, "--scheduler", cluster)
     assert ended.status == 0, ended.err
     url = str(config.parent / "run/cube.zarr")
     fine, coarse = (storage.open_group(url, group).load() for group in ("fine", "coarse"))

@@ -174,12 +174,15 @@ def test_kills_lose_nothing_that_was_marked(
     assert sum(times.values()) - len(times) <= struck * WORKERS, "no more than was in flight is done again"
 
 
-def test_a_second_run_is_refused_while_the_first_goes_on(config: Path, output: Path, tmp_path: Path) -> None:
+def test_a_second_run_is_refused_while_the_first_goes_on(
+    config: Path, output: Path, cluster: str, tmp_path: Path
+) -> None:
     assert invoke("search", config, "--output", tmp_path / "run").status == 0
     leases = tmp_path / "run" / "state" / "lease"
     before = set(leases.glob("*.json"))
     # All stages, since one alone may have ended before a loaded machine has started the second command.
-    with started("run", config, "--output", tmp_path / "run", "--workers", 1, log=tmp_path / "log") as first:
+    run = ("run", config, "--output", tmp_path / "run", "--scheduler", cluster)
+    with started(*run, log=tmp_path / "log") as first:
         wait_until(lambda: set(leases.glob("*.json")) - before, "the lease")
         second: Ended = soilscale("cube", config, "--output", tmp_path / "run", "--workers", 1)
         assert second.status == 75
