@@ -259,7 +259,7 @@ def test_workers_that_spill_all_they_hold_change_nothing(config: Path, output: P
 def test_a_store_that_answers_slowly_takes_long_and_that_is_all(
     config: Path, output: Path, store: Faults, weed: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proxy, "DELAY", 0.1)
+    monkeypatch.setattr(proxy, "DELAY", 0.05)
     weed.upload(output / "items", BUCKET, "run/items")
     with cluster(tmp_path, DONE_LOG=str(tmp_path / "done.log")) as address:
         store.share, store.kinds = 1.0, ("delay",)

@@ -83,6 +83,7 @@ def small(path: Path, here: Miniatures, target: Path, period: Sequence[str] = PE
     place = {"area": {"bbox": [108.0, 34.0, 108.8, 34.6]}, "period": list(period)}
     content |= place | {"output": str(target.parent / "run")}
     content["models"] = {"algorithms": ["random_forest"], "ablation": False}
+    content["models"]["parameters"] = {"random_forest": {"n_estimators": 50}}
     content["maps"] = {"every": ["month"], "algorithm": "random_forest", "applicability": False, "interval": None}
     target.write_text(yaml.safe_dump(content, sort_keys=False))
     return target

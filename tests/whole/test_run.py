@@ -58,6 +58,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path,
         period=["2004-03", "2005-02"],
         models__algorithms=["random_forest", "trend_forest", "gaussian_process"],
+        models__ablation=["precipitation"],
         models__parameters={
             "random_forest": small,
             "trend_forest": small,
