@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DOCS := $(VENV)/.installed-docs
-PROCESSES ?= 2
+# One more than a small machine has cores: tests wait for servers and other processes a quarter of their time.
+PROCESSES ?= 3
 
 # Where it is set, every process of every test compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
