@@ -5,7 +5,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-INSTALLED_DOCS := $(VENV)/.installed-docs
 PROCESSES ?= 2
 
 # Where it is set, every process of every test compiles all modules anew.
@@ -13,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test test-long test-deploy profiles modules chart browser docs clean
+.PHONY: help setup demo check test test-long test-deploy profiles modules chart pictures browser docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -53,14 +52,17 @@ chart: $(INSTALLED) ## renew what is made from the chart: the table in its READM
 	$(BIN)/python helm/document.py
 	$(BIN)/python tests/charts.py
 
+pictures: $(INSTALLED) ## renew the pictures of the documentation from demo-run/, which `make demo` writes
+	$(BIN)/python docs/pictures.py demo-run
+
 browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq chromium >/dev/null; } || \
 	  echo "there is no chromium, so the tests that open the report in a browser are skipped: apt-get install chromium" >&2
 
-docs: $(INSTALLED_DOCS) ## build the documentation into site/
-	$(BIN)/properdocs build --strict --quiet
-	@echo "site/index.html"
+docs: $(INSTALLED) ## build the documentation into site/
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html -d site/doctrees docs site/html
+	@echo "site/html/index.html"
 
 clean: ## remove the environment, caches and site/; never the products of a run
 	rm -rf $(VENV) site dist build .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .servers .tools
@@ -75,8 +77,4 @@ $(INSTALLED): pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable . --group dev
-	@touch $@
-
-$(INSTALLED_DOCS): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --group docs
 	@touch $@

@@ -54,7 +54,7 @@ app = typer.Typer(
     epilog="Exit status: 0 complete; 64 wrong usage; 65 unusable input data; 69 a service is unreachable; "
     "75 stopped before complete, run again; 78 wrong configuration.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
 )
 out = Console(width=None if sys.stdout.isatty() else WIDE)
