@@ -75,13 +75,18 @@ def predictions(coarse: xr.DataArray) -> pd.DataFrame:
 
 
 def importance() -> pd.DataFrame:
-    features = [("sand", "texture"), ("clay", "texture"), ("texture", "texture"), ("ndvi", "ndvi")]
-    rows = [
-        (season, feature, group, 10.0 * (place + 1) - 5 * shift, 0.1, 4 - place, "random_forest")
-        for shift, season in enumerate((*SEASONS.names, "all"))
-        for place, (feature, group) in enumerate(features)
+    features = [
+        ("sand", "texture", "feature"),
+        ("clay", "texture", "feature"),
+        ("texture", "texture", "group"),
+        ("ndvi", "ndvi", "feature"),
     ]
-    columns = ["season", "feature", "group", "inc_mse", "inc_node_purity", "rank", "algorithm"]
+    rows = [
+        (season, feature, group, 10.0 * (place + 1) - 5 * shift, 0.1, 4 - place, kind, "random_forest")
+        for shift, season in enumerate((*SEASONS.names, "all"))
+        for place, (feature, group, kind) in enumerate(features)
+    ]
+    columns = ["season", "feature", "group", "inc_mse", "inc_node_purity", "rank", "kind", "algorithm"]
     return pd.DataFrame(rows, columns=columns)
 
 

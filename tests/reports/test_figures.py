@@ -344,8 +344,8 @@ def test_importance_orders_by_mean_rank_with_groups_apart() -> None:
 
 
 def test_importance_of_many_features_shows_the_foremost() -> None:
-    rows = [("all", f"f{i}", f"f{i}", 50.0 - i, 0.1, i + 1) for i in range(40)]
-    table = pd.DataFrame(rows, columns=["season", "feature", "group", "inc_mse", "inc_node_purity", "rank"])
+    rows = [("all", f"f{i}", f"f{i}", 50.0 - i, 0.1, i + 1, "feature") for i in range(40)]
+    table = pd.DataFrame(rows, columns=["season", "feature", "group", "inc_mse", "inc_node_purity", "rank", "kind"])
     (axes,) = panels(drawn(figures.importance, table))
     assert len(axes.get_yticklabels()) == factors.MOST_FEATURES
     assert axes.get_yticklabels()[0].get_text() == "f0"

@@ -93,7 +93,7 @@ def test_page_holds_every_table_and_figure(context: reports.Context, found: Foun
     assert {name.replace("_", "-") for name in context.tables} | made == set(found.values("table", "id"))
     images = found.values("img", "src")
     assert len(images) == len(context.figures)
-    assert all(source.startswith("data:image/png;base64,iVBOR") for source in images)
+    assert all(source.startswith("data:image/webp;base64,UklGR") for source in images)
     assert all(len(alt) > 30 for alt in found.values("img", "alt"))
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
+from io import BytesIO
 from itertools import count
 
 import pandas as pd
@@ -27,6 +28,10 @@ from soilscale.seasons import ALL
 
 MOST_ROWS = 2000
 """Rows up to which a table stands on the page; a longer one lies beside it only."""
+
+
+QUALITY_OF_MAPS = 85
+"""Quality of maps as WebP, of 100."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ class Entry:
     title: str
     note: str
     image: str = ""
-    """Base64 of a PNG."""
+    """Base64 of a WebP."""
     alt: str = ""
     table: layout.Table | None = None
     folded: bool = False
@@ -311,7 +316,7 @@ def _entries(
     for entry in entries:
         if isinstance(entry, sections.Figure):
             if entry.name in context.figures:
-                image = b64encode(context.figures[entry.name]).decode("ascii")
+                image = b64encode(webp(context.figures[entry.name])).decode("ascii")
                 label = f"Figure {next(number['Figure'])}"
                 yield Entry(entry.name, label, entry.title, entry.caption, image=image, alt=entry.alt)
         elif entry.name in tables:
@@ -330,6 +335,24 @@ def _entries(
                 # The table as the run wrote it, not as it is laid out here; those made for the page alone are no file.
                 data=_csv(context.tables[entry.name]) if entry.name in context.tables else "",
             )
+
+
+def webp(png: bytes) -> bytes:
+    """Convert a figure to WebP, without loss where that is smaller: lines are, maps are not.
+
+    The page of a run with stations and a truth is 1.7 MB instead of 6.6 MB of PNG, and no eye tells them apart. The
+    files beside the page stay PNG.
+    """
+    # Only where a page is written: `soilscale.reports` is imported by commands that write none.
+    from PIL import Image
+
+    contents = []
+    with Image.open(BytesIO(png)) as image:
+        for options in ({"lossless": True}, {"quality": QUALITY_OF_MAPS}):
+            buffer = BytesIO()
+            image.convert("RGB").save(buffer, "WEBP", **options)
+            contents.append(buffer.getvalue())
+    return min(contents, key=len)
 
 
 def _csv(frame: pd.DataFrame) -> str:

@@ -289,9 +289,7 @@ def factor_words(importance: pd.DataFrame | None) -> str:
     """Which factors matter most in each season, in words."""
     if importance is None or not len(importance):
         return ""
-    members = importance.groupby("group")["feature"].nunique()
-    # Rows of whole groups carry the group's name as their feature; only single features are named here.
-    single = importance[~(importance["feature"].map(members).fillna(0) > 1)]
+    single = importance[importance["kind"] == "feature"]
     parts = []
     for season, rows in single[single["season"] != ALL].groupby("season", sort=False):
         first = rows.sort_values("rank", kind="stable")["feature"].head(FOREMOST)

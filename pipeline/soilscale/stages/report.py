@@ -19,6 +19,7 @@ from soilscale.engine.causes import causes
 from soilscale.engine.output import digest
 from soilscale.engine.units import FAILED, Receipt, failures, markers
 from soilscale.extents import TURN, turned
+from soilscale.grid import Grid, metres_per_cell
 from soilscale.maps import SEASON, count_flags
 from soilscale.reports import summary
 from soilscale.reports.tables import pieces
@@ -245,7 +246,7 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
         seasonal=SEASONAL[settings.maps.seasonal],
         coarse_cells=coarse_cells,
         fine_cells=fine_cells,
-        cell_sides=(_side(grid.side, grid.crs), _side(grid.side / grid.ratio, grid.crs)),
+        cell_sides=(side(grid, grid.side), side(grid, grid.side / grid.ratio)),
         algorithm=material.algorithm,
         tables=tables,
         config_hash=run.config_hash,
@@ -281,10 +282,29 @@ def _degrees(value: float, signs: str) -> str:
     return f"{abs(value):.4g}° {signs[0] if value >= 0 else signs[1]}"
 
 
-def _side(length: float, crs: str) -> str:
-    """Side of a cell with its unit."""
-    unit = CRS.from_user_input(crs).axis_info[0].unit_name
-    return f"{length / 1000:g} km" if unit.startswith("met") else f"{length:g} {unit}"
+def side(grid: Grid, length: float) -> str:
+    """Side of a cell as a reader says it: ``1 km``, and on a grid in degrees also these, as in ``25 km (0.25°)``.
+
+    Parameters
+    ----------
+    length
+        In units of the grid's CRS.
+
+    Examples
+    --------
+    >>> from shapely.geometry import box
+    >>> from soilscale.grid import cover
+    >>> grid = cover(box(108, 34, 109, 35), "EPSG:4326", 0.25, 25)
+    >>> side(grid, 0.25), side(grid, 0.01)
+    ('25 km (0.25°)', '1 km (0.01°)')
+    """
+    axis = CRS.from_user_input(grid.crs).axis_info[0]
+    if not axis.unit_name.startswith("deg"):
+        return f"{length * axis.unit_conversion_factor / 1000:.3g} km"
+    # A cell in degrees is narrower than high: the side of the square of its mean area, which a reader expects.
+    steps = metres_per_cell(grid.coarse)
+    area = np.abs(steps[0, 0] * steps[1, 1] - steps[0, 1] * steps[1, 0]).mean()
+    return f"{np.sqrt(area) * length / grid.side / 1000:.2g} km ({length:g}°)"
 
 
 def _seasonal_maps(run: Project) -> int:
