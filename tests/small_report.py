@@ -214,6 +214,7 @@ def drawn(made: World) -> dict[str, bytes]:
     dates = figures.representative(made.coarse, SEASONS)
     return {
         "study_area": figures.study_area(area(made)),
+        "overview": figures.maps_side_by_side(maps, dates[:1], SEASONS, CRS),
         "maps": figures.maps_side_by_side(maps, dates, SEASONS, CRS),
         "algorithms": figures.maps_side_by_side(maps | {"svm": made.known}, dates[:1], SEASONS, CRS),
         "rmse_maps": figures.rmse_maps(made.fine, made.coarse, RATIO, SEASONS, CRS),

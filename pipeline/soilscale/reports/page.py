@@ -35,6 +35,17 @@ QUALITY_OF_MAPS = 85
 
 
 @dataclass(frozen=True)
+class Link:
+    """Something that can be opened from the page."""
+
+    href: str
+    """Relative to the page."""
+    label: str
+    note: str
+    """What it is, for whom."""
+
+
+@dataclass(frozen=True)
 class Context:
     """Everything that the page says."""
 
@@ -93,6 +104,10 @@ class Context:
     """Source -> number of its items."""
     collections: Mapping[str, str] = field(default_factory=dict)
     """Source -> its collection in the catalog."""
+    links: Sequence[Link] = ()
+    """Where the maps, and what they were made from, can be opened, as seen from the page."""
+    citation: str = ""
+    """How the maps are cited, if their publisher says so."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> version."""
     created: datetime | None = None
@@ -145,8 +160,8 @@ def page(context: Context) -> str:
     accuracy = _splits(context)
     baselines = context.tables.get("baselines")
     verdicts = [] if baselines is None else summary.verdicts(baselines, method(context.algorithm))
-    # At once and not lazily: it stands before the sections, and so takes the first numbers.
-    head = list(_entries(context, tables, (sections.SPLITS,), number))
+    # At once and not lazily: it stands before the sections, and so takes the first number.
+    overview = list(_entries(context, tables, (sections.OVERVIEW,), number))
     html = _template().render(
         context=context,
         cards=list(_cards(context, accuracy, verdicts)),
@@ -154,9 +169,10 @@ def page(context: Context) -> str:
         algorithm=summary.algorithm_words(context.algorithm),
         warning=summary.skill_words(accuracy, context.cell_sides[0]),
         verdicts=verdicts,
-        found=[sentence for sentence in _findings(context, accuracy) if sentence],
+        overview=overview,
+        sure=[sentence for sentence in _findings(context, accuracy) if sentence],
         missing=_missing(context),
-        head=head,
+        citation=summary.citation_words(context.name, context.product, context.citation),
         parts=list(_parts(context, tables, number)),
         created=context.created.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if context.created else "",
     )
@@ -191,6 +207,7 @@ def _findings(context: Context, accuracy: pd.DataFrame) -> list[str]:
     return [
         summary.accuracy_words(accuracy, context.cell_sides[0]),
         summary.fallback_words(context.tables["accuracy"]) if "accuracy" in context.tables else "",
+        *summary.interval_words(context.tables),
         *_stations(context)[:2],
         summary.season_words(context.tables.get("comparison"), context.algorithm),
         summary.factor_words(context.tables.get("importance")),
@@ -294,7 +311,7 @@ def _parts(context: Context, tables: Mapping[str, pd.DataFrame], number: Mapping
             f"Configuration {context.config_hash}. It stands in run.yaml, the items read in items/, above this page."
         ],
     }
-    placed = {entry.name for section in sections.SECTIONS for entry in section.entries} | {sections.SPLITS.name}
+    placed = {entry.name for section in sections.SECTIONS for entry in section.entries} | {sections.OVERVIEW.name}
     further = [sections.Table(name, words(name), folded=True) for name in tables if name not in placed]
     rest = sections.Section("further", "Further tables", "", tuple(further))
     # What no section names stands before the last two, which tell of metrics and of provenance.

@@ -264,8 +264,21 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
         masked=_masked(material),
         items=run.items,
         collections={source.name: source.collection for source in settings.source_list},
+        links=links(run),
         versions=run.versions,
     )
+
+
+def links(run: Project) -> list[reports.Link]:
+    """What a reader opens from the page."""
+    products = (
+        (run.workspace.published("catalog.json"), "STAC catalog", "every map as a Cloud Optimized GeoTIFF"),
+        (run.workspace.maps, "maps.zarr", "all maps as arrays in time, for xarray"),
+        (run.workspace.cube, "cube.zarr", "the inputs, on the grid of the maps"),
+        (run.workspace.resolved, "run.yaml", "the configuration, by which the run can be repeated"),
+    )
+    page = run.workspace.report("")
+    return [reports.Link(posixpath.relpath(path, page), label, note) for path, label, note in products]
 
 
 def _area(settings: Config) -> str:

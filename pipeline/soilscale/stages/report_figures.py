@@ -56,6 +56,7 @@ def draw(
         panels = {OBSERVATION: material.observed, "fine map": material.months[MAP]}
         if material.truth is not None:
             panels["known truth"] = material.truth
+        drawn["overview"] = figures.maps_side_by_side(panels, [clearest(material, dates)], seasons, crs)
         drawn["maps"] = figures.maps_side_by_side(panels, dates, seasons, crs)
         drawn["algorithms"] = _algorithms(material, dates)
         drawn["rmse_maps"] = figures.rmse_maps(
@@ -119,10 +120,15 @@ def _of_tables(tables: Mapping[str, pd.DataFrame], seasons: Sequence[str]) -> di
     return drawn
 
 
+def clearest(material: Material, dates: Sequence[np.datetime64]) -> np.datetime64:
+    """Month of some in which most coarse cells are observed."""
+    return max(dates, key=lambda date: int(np.isfinite(field(material.observed, date)).sum()))
+
+
 def _area(material: Material, dates: Sequence[np.datetime64], stations: pd.DataFrame | None) -> figures.Area:
     """What is known of the study area, in the month in which most cells are observed."""
     run = material.run
-    month = max(dates, key=lambda date: int(np.isfinite(field(material.observed, date)).sum()))
+    month = clearest(material, dates)
     index = int(np.searchsorted(run.plan.months, month))
     sources = [predictor.source for predictor in run.plan.predictors]
     cover = next((source for source in sources if source.kind == "categorical"), None)

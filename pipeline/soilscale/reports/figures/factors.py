@@ -31,7 +31,7 @@ def importance(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table
-        Columns season, feature, group, inc_mse, rank (1 is the most important), kind, as `report/importance.csv` has them.
+        Columns season, feature, group, inc_mse, rank (1 is the most important) and kind, of `report/importance.csv`.
         A group of several features has a row of its own, named as the group. The rank in its season stands beside
         each bar.
     """
