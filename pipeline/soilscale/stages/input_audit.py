@@ -58,7 +58,7 @@ RULES: Mapping[str, Rule] = {
     "received": Rule("warning", "the server sent a different number of items than it states"),
     "documents": Rule("warning", "documents of the catalog cannot be used"),
     "assets": Rule("warning", "items lack an asset that the source needs"),
-    "selection": Rule("warning", "several items show one place and time: versions, platforms, duplicates, or undecided"),
+    "selection": Rule("warning", "several items show one place and time: versions, platforms, duplicates, or unclear"),
     "months": Rule("warning", "no item in some months of the period"),
     "days": Rule("warning", "items cover too few days of some months (`min_coverage`)"),
     "other grid": Rule("note", "the observation is on another grid: coarse cells are means of its pixels"),
