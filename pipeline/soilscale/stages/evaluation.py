@@ -22,7 +22,8 @@ from soilscale.stages.references import truth_stamp
 from soilscale.stages.report_inputs import Material
 from soilscale.stages.stacking import features_of
 from soilscale.tasks.algorithm_maps import JUDGE, Entry, JudgeMap, record_url
-from soilscale.tasks.map_tiles import ConserveTile, Recipe, Slot
+from soilscale.tasks.map_making import Recipe, Slot
+from soilscale.tasks.map_tiles import ConserveTile
 
 
 def asked(run: Project) -> bool:

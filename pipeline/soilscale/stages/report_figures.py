@@ -21,7 +21,7 @@ from soilscale.sources import Source, profiles
 from soilscale.stages import mapping, model_analysis
 from soilscale.stages.report_inputs import Material
 from soilscale.tasks import model_store
-from soilscale.tasks.map_tiles import Chosen
+from soilscale.tasks.map_making import Chosen
 
 OBSERVATION = "coarse product"
 """Heading of the observation's maps."""

@@ -17,7 +17,7 @@ from soilscale.stages.mapping import STAGES, choose
 from soilscale.stages.project import Project
 from soilscale.stages.search import brief
 from soilscale.tasks import single_fits
-from soilscale.tasks.map_tiles import Chosen
+from soilscale.tasks.map_making import Chosen
 from soilscale.tasks.reference_data import on_grid, station_records, truth
 
 
