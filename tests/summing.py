@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +12,13 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from soilscale.reports import summaries
+from soilscale.reports.cartography import stride, thinned
 from soilscale.reports.scores import Moments
 from soilscale.reports.tables import field, shared_months
 from soilscale.schema import APPLICABILITY, LOWER, MAP, QUALITY, UPPER
+from soilscale.seasons import Seasons
 
+Rmse = dict[str, tuple[xr.DataArray, int]]
 Months = dict[np.datetime64, summaries.Summary]
 
 
@@ -40,7 +44,10 @@ def summed(
                 here = part.isel(time=shared_months(layers[MAP]).index(month))
                 nothing = np.full(here[MAP].shape, np.nan)
                 observed = field(coarse, month) if month in shared_months(coarse) else np.full(coarse.shape[1:], np.nan)
-                truth = None if known is None else known.isel(y=rows, x=columns)
+                truth = None
+                if known is not None:
+                    there = month in shared_months(known)
+                    truth = field(known.isel(y=rows, x=columns), month) if there else nothing
                 made = summaries.summarise(
                     summaries.Layers(
                         values=here[MAP].to_numpy(),
@@ -51,7 +58,7 @@ def summed(
                         latitude=here["y"].to_numpy() if geographic else None,
                         ends=(here[LOWER].to_numpy(), here[UPPER].to_numpy()) if LOWER in here else None,
                         index=here[APPLICABILITY].to_numpy() if APPLICABILITY in here else None,
-                        known=None if truth is None else field(truth, month) if month in shared_months(truth) else nothing,
+                        known=truth,
                     )
                 )
                 months[month] = summaries.add(months[month], made)
@@ -89,3 +96,19 @@ def values_of(maps: xr.Dataset | xr.DataArray) -> Callable[..., Any]:
         return field(layers[name], month)[rows, columns]
 
     return at
+
+
+def season_rmse(fine: xr.DataArray, coarse: xr.DataArray, ratio: int, season_of: Seasons) -> Rmse:
+    """RMSE of whole maps from the observation in each cell to be drawn, over a season's months, and their number."""
+    shown = thinned(fine)
+    step = stride((fine.sizes["y"], fine.sizes["x"]))
+    at = np.ix_(*(np.arange(0, fine.sizes[axis], step) // ratio for axis in ("y", "x")))
+    found: dict[str, list[NDArray[np.float64]]] = {}
+    for month in shared_months(fine, coarse):
+        error = field(shown, month) - field(coarse, month)[at]
+        if np.isfinite(error).any():
+            found.setdefault(season_of.name(month), []).append(error)
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of cells without a pair
+        roots = {name: np.sqrt(np.nanmean(np.square(found[name]), axis=0)) for name in season_of.names if name in found}
+    coords = {axis: shown[axis] for axis in ("y", "x")}
+    return {name: (xr.DataArray(root, coords, ("y", "x")), len(found[name])) for name, root in roots.items()}
