@@ -45,6 +45,8 @@ from soilscale.tasks import (
     model_factors,
     stack_weights,
 )
+from soilscale.tasks.map_summaries import SUMMARISE
+from soilscale.tasks.pictures import PICTURES
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +164,7 @@ def _order() -> tuple[str, ...]:
         ),
         *(model_factors.IMPORTANCE, model_factors.ABLATION, interval_offsets.INTERVALS, applicability_index.STAGE),
         *mapping.STAGES,
-        *(algorithm_maps.JUDGE, detail_shares.WITHIN, report.REPORT),
+        *(algorithm_maps.JUDGE, detail_shares.WITHIN, SUMMARISE, PICTURES, report.REPORT),
     )
 
 

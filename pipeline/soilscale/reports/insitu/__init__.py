@@ -14,7 +14,18 @@ from soilscale.reports.insitu.agreement import (
 )
 from soilscale.reports.insitu.collocation import Collocation, collocation, triple_collocation
 from soilscale.reports.insitu.files import SUFFIX, VOLUME, is_soil_moisture, read_csv, read_stm, unzipped
-from soilscale.reports.insitu.pairing import STATION, VALUES, Paired, inside, labels, pair, seasonal
+from soilscale.reports.insitu.pairing import (
+    STATION,
+    VALUES,
+    Located,
+    Paired,
+    Values,
+    inside,
+    labels,
+    locate,
+    pair,
+    seasonal,
+)
 from soilscale.reports.insitu.screening import UNREADABLE, Account, Measured, Rules, measured
 from soilscale.seasons import Seasons
 
@@ -65,13 +76,16 @@ __all__ = [
     "VOLUME",
     "Account",
     "Collocation",
+    "Located",
     "Measured",
     "Paired",
     "Rules",
+    "Values",
     "collocation",
     "inside",
     "is_soil_moisture",
     "labels",
+    "locate",
     "measured",
     "pair",
     "read_csv",
