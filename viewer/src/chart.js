@@ -35,6 +35,7 @@ function nice(range, count) {
  *
  * `labels` names the dates, `lines` are `{name, values, kind}` with kind fine, coarse or station, `band` is
  * `{lower, upper}` or null, `now` the date that the map shows; `onPick` is called with the index that is chosen.
+ * Returns the values of that date in words.
  */
 export function draw(parent, { labels, years, lines, band, now, unit, onPick }) {
   const all = [...lines.map((line) => line.values), ...(band ? [band.lower, band.upper] : [])].flat().filter(Number.isFinite);
@@ -108,4 +109,5 @@ export function draw(parent, { labels, years, lines, band, now, unit, onPick }) 
     else return;
     event.preventDefault();
   });
+  return words(now);
 }

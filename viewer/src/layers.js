@@ -49,11 +49,17 @@ function quality({ title, bits, colours }) {
     value: (value) => value,
     unit: "",
     moisture: false,
-    classes: bits.map((bit) => ({ ...bit, colour: colours[bit.value] })),
+    classes: bits.map((bit) => ({ ...bit, colour: swatch(bit, colours) })),
     paint: (value) => (value ? table[value] : 0),
     text: (value) => (value ? names(value).join(", ") : "no value"),
     note: "Bits may be set together; their colours mix",
   };
+}
+
+/** How a bit looks: where a value comes from as it is, another bit mixed with either of these. */
+function swatch({ value, origin }, colours) {
+  const ends = [1, 2].map((from) => colours[from | value]);
+  return origin ? colours[value] : `linear-gradient(135deg, ${ends[0]} 50%, ${ends[1]} 50%)`;
 }
 
 /** A colour such as #08519c as a pixel of ImageData, whose bytes are red, green, blue, alpha. */

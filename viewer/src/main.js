@@ -6,6 +6,7 @@ import * as link from "./link.js";
 import { Legend, message, quiet } from "./page.js";
 import { Painter } from "./painter.js";
 import { Panel } from "./panel.js";
+import { request } from "./requests.js";
 import { dated, href, load, monthsOf } from "./release.js";
 import { places } from "./stations.js";
 import { Coarse } from "./stores.js";
@@ -102,10 +103,16 @@ class Viewer {
     $("about").textContent = `Surface soil moisture at ${fine}, from ${product} at ${coarse}. Release ${number}, ${time.slice(0, 10)}.`;
     $("left-label").textContent = coarse;
     $("right-label").textContent = fine;
-    fetch(new URL("../report/index.html", this.release.base), { method: "HEAD" }).then(
-      (response) => ($("report").hidden = !response.ok),
-      () => {},
-    );
+    $("report").addEventListener("click", async (event) => {
+      event.preventDefault();
+      // Asked only now: where there is no report, each start would leave an error in the console.
+      try {
+        await request($("report").href, { method: "HEAD" });
+        location.href = $("report").href;
+      } catch {
+        message("The report is not published here, beside the maps.");
+      }
+    });
   }
 
   #controls() {
@@ -169,13 +176,14 @@ class Viewer {
 
   #pointer() {
     const { map } = this.world;
+    $("map").addEventListener("pointerdown", () => this.#cross(false));
     map.on("pointermove", (event) => {
       if (event.dragging || event.originalEvent.pointerType === "touch") return;
       this.#look(event.coordinate);
     });
     $("map").addEventListener("pointerleave", () => this.#look(null));
     map.on("singleclick", (event) => {
-      const station = this.world.stationAt(event.pixel);
+      const station = this.world.stationAt(event.coordinate);
       const cell = station ?? this.release.cellAt(event.coordinate);
       if (cell) this.pick(cell);
     });
@@ -186,6 +194,7 @@ class Viewer {
     const target = $("map");
     target.addEventListener("keydown", (event) => {
       const steps = { ",": -1, ".": 1 };
+      if (!this.crossed) this.#cross(true);
       if (event.key === "Enter") {
         const cell = this.release.cellAt(this.world.map.getView().getCenter());
         if (cell) this.pick(cell);
@@ -265,7 +274,7 @@ class Viewer {
   }
 
   async #stations(at) {
-    this.places = await places(this.release.base);
+    this.places = this.release.stations ? await places(this.release.base) : [];
     this.world.place(this.places);
     $("stations-choice").hidden = !this.places.length;
     $("stations-count").textContent = `(${this.places.length})`;

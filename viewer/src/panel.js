@@ -57,7 +57,7 @@ export class Panel {
       const left = series.maps.length - series.read.size;
       $("all").hidden = !left;
       $("all").textContent = `Read the other ${left} dates too`;
-      $("series-state").textContent = series.fine.some(Number.isFinite) ? "" : "No date has a value here.";
+      if (!series.fine.some(Number.isFinite)) $("series-state").textContent = "No date has a value here.";
     } catch (error) {
       if (series === this.series) $("series-state").textContent = error.message;
     }
@@ -90,9 +90,10 @@ export class Panel {
     ].filter(({ values, kind }) => kind === "fine" || values.some(Number.isFinite));
     const labels = series.maps.map((map) => dated(series.kind, map));
     const pick = (index) => viewer.go(series.kind, index);
-    draw($("chart"), { labels, years, lines, band: series.band, now: viewer.index, unit: "m³ m⁻³", onPick: pick });
-    const words = { fine: "map", coarse: "observation", station: "in the ground" };
-    const items = lines.map(({ name, kind }) => make("span", kind, make("i"), `${name} ${words[kind]}`));
+    const words = draw($("chart"), { labels, years, lines, band: series.band, now: viewer.index, unit: "m³ m⁻³", onPick: pick });
+    $("series-state").textContent = words;
+    const roles = { fine: "map", coarse: "observation", station: "in the ground" };
+    const items = lines.map(({ name, kind }) => make("span", kind, make("i"), `${name} ${roles[kind]}`));
     if (series.band) items.push(make("span", "band", make("i"), `${Math.round(release.interval * 100)} % interval`));
     $("series-legend").replaceChildren(...items, make("span", "", "m³ m⁻³"));
     this.#table(series);

@@ -17,6 +17,7 @@ import VectorSource from "ol/source/Vector.js";
 import { Circle, Fill, Stroke, Style, Text } from "ol/style.js";
 import proj4 from "proj4";
 
+const REACH = 14; // pixels from a station within which a click means it
 const INK = "#33383d";
 const line = (color, width, lineDash) => new Stroke({ color, width, lineDash });
 
@@ -39,7 +40,8 @@ function projected(release) {
     };
     const bounds = around(extent, lonlat);
     if (!bounds.every(Number.isFinite)) throw new Error("the grid reaches beyond where its projection holds");
-    display.setWorldExtent(bounds);
+    // Whole degrees: the graticule draws, and names, its own border too.
+    display.setWorldExtent(bounds.map((degrees, side) => (side < 2 ? Math.floor : Math.ceil)(degrees)));
     addCoordinateTransforms(display, projection("EPSG:4326"), lonlat, drawn);
     return { display, lonlat };
   } catch {
@@ -171,11 +173,13 @@ export class World {
     this.places.addFeatures(features);
   }
 
-  /** Station at a pixel, if there is one. */
-  stationAt(pixel) {
-    const at = (feature) => feature.get("station");
-    const known = { layerFilter: (layer) => layer === this.stations && layer.getVisible(), hitTolerance: 8 };
-    return this.map.forEachFeatureAtPixel(pixel, at, known) ?? null;
+  /** Station that is drawn at a coordinate, if there is one. */
+  stationAt(coordinate) {
+    const near = this.stations.getVisible() ? this.places.getClosestFeatureToCoordinate(coordinate) : null;
+    if (!near) return null;
+    const [x, y] = near.getGeometry().getCoordinates();
+    const away = Math.hypot(x - coordinate[0], y - coordinate[1]) / this.map.getView().getResolution();
+    return away <= REACH ? near.get("station") : null;
   }
 
   /** Coordinate in words. */

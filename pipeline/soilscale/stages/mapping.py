@@ -116,6 +116,7 @@ def about(run: Project) -> About:
         valid_range=settings.maps.valid_range,
         interval=settings.maps.interval,
         area=settings.geometry,
+        stations=settings.validation.stations is not None,
     )
 
 

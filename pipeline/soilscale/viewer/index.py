@@ -17,7 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from soilscale import __version__
 from soilscale.grid import Grid, on_map
 from soilscale.publish.items import COLORMAP
-from soilscale.publish.rasters import MAP_BAND, OPTIONAL_BANDS, QUALITY_BAND, QUALITY_COLOURS
+from soilscale.publish.rasters import MAP_BAND, OPTIONAL_BANDS, ORIGINS, QUALITY_BAND, QUALITY_COLOURS
 from soilscale.schema import APPLICABILITY, LOWER, MAP, RESIDUAL, UPPER, Quality
 from soilscale.seasons import Seasons
 
@@ -50,6 +50,8 @@ class About:
     """Nominal level of the interval."""
     area: BaseGeometry | None
     """Polygon of the maps, longitude and latitude; None where they cover the whole grid."""
+    stations: bool
+    """Whether the report sets stations beside the maps."""
 
 
 def describe(name: str, number: int, time: str, about: About, items: Items) -> dict[str, Any]:
@@ -82,11 +84,12 @@ def describe(name: str, number: int, time: str, about: About, items: Items) -> d
         "target": about.target,
         "valid_range": list(about.valid_range),
         "interval": about.interval,
+        "stations": about.stations,
         "seasons": {season: list(months) for season, months in about.seasons.months.items()},
         "grid": _grid(about.grid),
         "area": _rings(about),
         "layers": _layers([item for kept in items.values() for item in kept.values()]),
-        "quality": _quality(),
+        "quality": _quality(about, [item for kept in items.values() for item in kept.values()]),
         "maps": maps,
     }
 
@@ -204,13 +207,20 @@ def _colours(name: str) -> list[str]:
     return [to_hex(palette(step / (STEPS - 1))) for step in range(STEPS)]
 
 
-def _quality() -> dict[str, Any]:
-    """Bits of the quality layer, what they mean, and the colour of every combination."""
-    title = QUALITY_BAND.long_name
-    bits = [{"value": int(bit), "name": str(bit.name).lower(), "meaning": MEANINGS[bit]} for bit in Quality]
+def _quality(about: About, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Bits that some cell of the maps carries, what they mean, and the colour of every combination."""
+    shares = [item["properties"].get("soilscale:quality", {}) for item in items]
+    carried = {name for share in shares for name, value in share.items() if value}
+    # Items do not count the cells outside, which are there where a polygon was asked for.
+    carried |= {"outside"} if about.area is not None else set()
+    names = {bit: str(bit.name).lower() for bit in Quality}
     return {
-        "title": title,
-        "bits": bits,
+        "title": QUALITY_BAND.long_name,
+        "bits": [
+            {"value": int(bit), "name": name, "meaning": MEANINGS[bit], "origin": bit in ORIGINS}
+            for bit, name in names.items()
+            if name in carried
+        ],
         "colours": [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in QUALITY_COLOURS.values()],
     }
 
