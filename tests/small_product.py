@@ -1,4 +1,4 @@
-"""A published product without a run: COGs, items, stores and tables as a run lays them out, of fields that are known."""
+"""A published product without a run: COGs, items, stores and tables as a run lays them out, of known fields."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _layers(
 
 def _zarr(store: Path, group: str, nested: Grid, ratio: int, starts: list[np.datetime64], layers: dict) -> None:  # type: ignore[type-arg]
     geobox = nested.fine if ratio > 1 else nested.coarse
-    y, x = (geobox.coords[axis].values for axis in geobox.dims)
+    y, x = (geobox.coords[axis].values for axis in geobox.dims)  # noqa: PD011 - odc-geo, not pandas
     deep = 1 if ratio > 1 else 12
     data = {name: (("time", "y", "x"), values) for name, values in layers.items()}
     dataset = xr.Dataset(data, {"time": np.array(starts, dtype="datetime64[ns]"), "y": y, "x": x})
@@ -147,7 +147,13 @@ def _publish(
 
 def _stations(folder: Path, fine: NDArray[np.float32]) -> pd.DataFrame:
     places = pd.DataFrame(
-        {"station": ["NET/upper", 'lower, "wet"'], "longitude": 0.0, "latitude": 0.0, "row": [70, 120], "column": [90, 150]}
+        {
+            "station": ["NET/upper", 'lower, "wet"'],
+            "longitude": 0.0,
+            "latitude": 0.0,
+            "row": [70, 120],
+            "column": [90, 150],
+        }
     )
     values = {name: fine[:, row, column] + 0.01 for name, _, _, row, column in places.itertuples(index=False)}
     pairs = pd.concat(
@@ -157,6 +163,9 @@ def _stations(folder: Path, fine: NDArray[np.float32]) -> pd.DataFrame:
     (folder / "report").mkdir()
     places.to_csv(folder / "report" / "station_places.csv", index=False)
     pairs.to_csv(folder / "report" / "station_pairs.csv", index=False)
+    pairs[pairs["time"].isin([start for start, _ in STARTS.values()])].to_csv(
+        folder / "report" / "station_seasonal_pairs.csv", index=False
+    )
     return pairs
 
 
