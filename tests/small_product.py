@@ -101,11 +101,11 @@ def _layers(
 def _zarr(store: Path, group: str, nested: Grid, ratio: int, starts: list[np.datetime64], layers: dict) -> None:  # type: ignore[type-arg]
     geobox = nested.fine if ratio > 1 else nested.coarse
     y, x = (geobox.coords[axis].values for axis in geobox.dims)  # noqa: PD011 - odc-geo, not pandas
-    deep = 1 if ratio > 1 else 12
     data = {name: (("time", "y", "x"), values) for name, values in layers.items()}
     dataset = xr.Dataset(data, {"time": np.array(starts, dtype="datetime64[ns]"), "y": y, "x": x})
     high, wide = nested.tile_shape
-    chunks = deep, high * ratio, wide * ratio
+    # As a run lays them: fine chunks are a month of a tile, coarse ones twelve months of the whole area.
+    chunks = (1, high * ratio, wide * ratio) if ratio > 1 else (12, *nested.shape)
     encoding = {name: {"chunks": chunks} for name in layers} | {"time": {"units": "days since 1970-01-01"}}
     dataset.to_zarr(store, group=group, mode="a", encoding=encoding, consolidated=False, zarr_format=3)
 

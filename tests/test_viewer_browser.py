@@ -27,6 +27,11 @@ pytestmark = pytest.mark.server
 PATIENCE = 60_000
 """Milliseconds to wait for the browser on a busy machine."""
 
+NAMELESS = """[...document.querySelectorAll('button, select, input, [role]')]
+  .filter(each => !each.hidden && !each.labels?.length && !each.ariaLabel && !each.textContent.trim())
+  .map(each => each.outerHTML)"""
+"""Script that finds what a screen reader could not name."""
+
 
 @dataclass
 class Shown:
@@ -216,9 +221,7 @@ def test_it_is_used_by_keyboard(browser: Browser, url: str, product: Product) ->
         shown.wait("month", "2004-04")
         press("Enter")
         assert page.locator("#play").get_attribute("aria-pressed") == "false"
-        nameless = "[...document.querySelectorAll('button, select, input, [role]')].filter(each => "
-        nameless += "!each.hidden && !each.labels?.length && !each.ariaLabel && !each.textContent.trim()).map(each => each.outerHTML)"
-        assert page.evaluate(nameless) == []
+        assert page.evaluate(NAMELESS) == []
         assert shown.said == []
 
 
