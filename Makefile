@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test test-long test-deploy profiles modules chart pictures browser docs clean
+.PHONY: help setup demo check test test-long test-deploy profiles modules chart pictures viewer browser docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,11 @@ chart: $(INSTALLED) ## renew what is made from the chart: the table in its READM
 pictures: $(INSTALLED) ## renew the pictures of the documentation from demo-run/, which `make demo` writes
 	$(BIN)/python docs/pictures.py demo-run
 
+# npm clean-install takes the versions of package-lock.json alone, and esbuild the same bytes from them.
+viewer: ## renew the page of the viewer, which is built from viewer/ and lies in the package; needs npm
+	npm --prefix viewer clean-install --ignore-scripts --silent
+	npm --prefix viewer run --silent build
+
 browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq chromium >/dev/null; } || \
@@ -65,7 +70,7 @@ docs: $(INSTALLED) ## build the documentation into site/
 	@echo "site/html/index.html"
 
 clean: ## remove the environment, caches and site/; never the products of a run
-	rm -rf $(VENV) site dist build .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .servers .tools
+	rm -rf viewer/node_modules $(VENV) site dist build .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .servers .tools
 	find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml

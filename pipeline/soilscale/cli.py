@@ -480,6 +480,28 @@ def write_catalog(
         out.print(f"written to {written.path}", markup=False, highlight=False, soft_wrap=True)
 
 
+@app.command(epilog="Example: soilscale view s3://bucket/moselle --no-browser")
+def view(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Output of a run: a folder or s3://bucket/prefix.")],
+    port: Annotated[
+        int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="Port to serve on; 0 takes a free one.")
+    ] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the viewer in a browser.")] = True,
+    log_level: Level = "info",
+) -> None:
+    """Show the maps of an output in a browser, served on this machine alone until Ctrl-C."""
+    from soilscale import storage
+    from soilscale.viewer import server
+
+    def ready(url: str) -> None:
+        out.print(
+            f"{url}\nserving {storage.shown(output)}; Ctrl-C ends it", markup=False, highlight=False, soft_wrap=True
+        )
+
+    with _statuses(log_level):
+        server.serve(storage.resolve(output, str(Path.cwd())), port, browser=browser, ready=ready)
+
+
 @app.command(epilog="Example: soilscale demo demo-run --seed 1")
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder for the data set and the run.")],

@@ -289,6 +289,7 @@ IN_SITU = Section(
             ("first", "second", "product"),
         ),
         Table("stations_left_out", "What was left out of the stations' records, and why", folded=True),
+        Table("station_places", "Where the stations lie; row and column of the fine cell, from 0", folded=True),
         Table("station_pairs", "Every pair", folded=True),
         Table("station_seasonal_pairs", "Every pair of seasonal means", folded=True),
     ),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
-from soilscale import cube, models, storage
+from soilscale import cube, models, storage, viewer
 from soilscale.engine.units import MARKER, Unit, markers
 from soilscale.grid import Tile
 from soilscale.maps import NODES
@@ -56,7 +56,7 @@ T = TypeVar("T")
 CHUNK = re.compile(r"(?P<group>[^/]+)/(?P<name>[^/]+)/c/(?:(?P<time>\d+)/)?(?P<row>\d+)/(?P<column>\d+)")
 """Key of a chunk of a variable on a grid."""
 
-DOCUMENTS = ("catalog.json", "collection.json")
+DOCUMENTS = ("catalog.json", "collection.json", viewer.INDEX, viewer.PAGE)
 """Names of the documents that lead to the published maps."""
 
 EDITION = 5

@@ -26,6 +26,7 @@ from soilscale.tasks.interval_offsets import MeasureIntervals
 from soilscale.tasks.map_making import Chosen, Recipe, Slot
 from soilscale.tasks.map_tiles import ConserveTile, FoldSeason, PredictTile, PublishMap, SolveResidual
 from soilscale.tasks.soil import Soil, known
+from soilscale.viewer.index import About
 
 PREDICT, SOLVE, CONSERVE, FOLD, MAPS = "predict", "residual", "conserve", "season", "publish"
 """Stages of the maps' units."""
@@ -102,7 +103,22 @@ def draw_maps(run: Project) -> None:
         whole = [unit for unit in units if broken.isdisjoint(_needs(run, unit))]
         broken |= _broken(whole, run.do(whole, doing))
     run.do([unit for unit in work.publish if broken.isdisjoint(_needs(run, unit))], "map: COGs and items")
-    releases.release(run.workspace, settings.name, run.config_hash, work.publish, settings.maps.releases)
+    releases.release(run.workspace, settings.name, run.config_hash, work.publish, settings.maps.releases, about(run))
+
+
+def about(run: Project) -> About:
+    """What the viewer shows beside what the items of the maps say."""
+    settings, target = run.config, run.plan.target.source
+    return About(
+        grid=run.plan.grid,
+        target=target.name,
+        product=target.collection,
+        seasons=settings.season_scheme,
+        valid_range=settings.maps.valid_range,
+        interval=settings.maps.interval,
+        area=settings.geometry,
+        stations=settings.validation.stations is not None,
+    )
 
 
 def measure_units(run: Project, chosen: Mapping[str, Chosen]) -> list[Unit[MeasureIntervals]]:

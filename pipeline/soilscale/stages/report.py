@@ -219,6 +219,7 @@ def _tables(material: Material, judged: evaluation.Judged) -> dict[str, pd.DataF
         if (level := run.config.maps.interval) is not None:
             pairs, places = material.paired.pairs, material.paired.places
             tables["station_intervals"] = reports.station_coverage(pairs, places, summaries.at, level, seasons)
+        tables["station_places"] = reports.insitu.places(material.paired)
         tables |= reports.insitu.tables(material.paired, seasons, min_years=run.config.validation.min_years)
         others = evaluation.at_stations(material, judged)
         references["stations"] = reports.insitu.station_baselines(material.paired.pairs, algorithm, seasons, others)

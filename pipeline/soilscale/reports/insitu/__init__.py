@@ -63,6 +63,17 @@ def tables(paired: Paired, season_of: Seasons, *, min_years: int = MIN_YEARS) ->
     }
 
 
+def places(paired: Paired) -> pd.DataFrame:
+    """Where the stations inside the grid lie.
+
+    Returns
+    -------
+    DataFrame
+        station, longitude, latitude (degrees), row, column (of its fine cell, from 0).
+    """
+    return _named(paired.places)[["station", "longitude", "latitude", "row", "column"]]
+
+
 def _named(pairs: pd.DataFrame) -> pd.DataFrame:
     """Pairs of which the station's name holds its network."""
     return pairs.assign(station=labels(pairs)).drop(columns="network")
@@ -88,6 +99,7 @@ __all__ = [
     "locate",
     "measured",
     "pair",
+    "places",
     "read_csv",
     "read_stm",
     "seasonal",
