@@ -37,7 +37,7 @@ class Drawings:
 
     def __getattr__(self, name: str) -> Any:
         draw: Callable[..., Any] = getattr(figures, name)
-        return draw if name in {"Area", "representative"} else partial(self._image, draw, name)
+        return draw if name == "Area" else partial(self._image, draw, name)
 
     def _image(self, draw: Callable[..., bytes], name: str, *data: Any, **options: Any) -> bytes:
         content = io.BytesIO()

@@ -28,9 +28,9 @@ def material(path: Path, *overrides: str) -> Material:
     return Material(run)
 
 
-def opened(path: Path) -> Material:
+def opened(path: Path, *overrides: str) -> Material:
     """Products of a configuration as they stand."""
-    return Material(Project(config.load(str(path)), _no_cluster, lambda *_: None))
+    return Material(Project(config.load(str(path), overrides), _no_cluster, lambda *_: None))
 
 
 def _no_cluster() -> Any:

@@ -36,9 +36,8 @@ from commands import (
     wait_until,
 )
 from servers.static_catalog import static_catalog
-from soilscale import storage
+from soilscale import retry, storage
 from soilscale.catalog import documents, signing
-from soilscale.cube import opening
 from soilscale.schema import FINE
 from soilscale.stages import probing
 
@@ -419,7 +418,7 @@ def test_check_tells_items_and_months_of_each_source_and_changes_nothing(config:
 def test_check_names_every_source_that_is_wrong_and_ends_with_the_gravest(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(documents, "DELAYS", (0.01,))
+    monkeypatch.setattr(retry, "SERVICE", (0.01,))
     url = f"http://127.0.0.1:{free_port_of_nobody()}/catalog.json"
     dead = ["-o", f"catalogs.dead={{url: '{url}'}}", "-o", "sources.sand.catalog=dead"]
     empty = ["-o", "sources.ndvi.query={platform: aqua}"]
@@ -483,7 +482,7 @@ def test_check_fails_where_an_asset_cannot_be_read_and_names_source_item_and_rem
 def test_check_of_a_store_that_is_away_or_silent_ends_with_69(
     config: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "PAUSES", ())
+    monkeypatch.setattr(retry, "REOPENED", ())
     monkeypatch.setattr(probing, "PATIENCE", 3.0)
     item = json.loads((output / "items" / "sand.json").read_text())["features"][0]
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -54,7 +54,7 @@ app = typer.Typer(
     epilog="Exit status: 0 complete; 64 wrong usage; 65 unusable input data; 69 a service is unreachable; "
     "75 stopped before complete, run again; 78 wrong configuration.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
 )
 out = Console(width=None if sys.stdout.isatty() else WIDE)
@@ -478,6 +478,28 @@ def write_catalog(
         if written.odd:
             logger.warning("%d files fit no product and are left out, such as %s", len(written.odd), written.odd[0])
         out.print(f"written to {written.path}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: soilscale view s3://bucket/moselle --no-browser")
+def view(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Output of a run: a folder or s3://bucket/prefix.")],
+    port: Annotated[
+        int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="Port to serve on; 0 takes a free one.")
+    ] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the viewer in a browser.")] = True,
+    log_level: Level = "info",
+) -> None:
+    """Show the maps of an output in a browser, served on this machine alone until Ctrl-C."""
+    from soilscale import storage
+    from soilscale.viewer import server
+
+    def ready(url: str) -> None:
+        out.print(
+            f"{url}\nserving {storage.shown(output)}; Ctrl-C ends it", markup=False, highlight=False, soft_wrap=True
+        )
+
+    with _statuses(log_level):
+        server.serve(storage.resolve(output, str(Path.cwd())), port, browser=browser, ready=ready)
 
 
 @app.command(epilog="Example: soilscale demo demo-run --seed 1")

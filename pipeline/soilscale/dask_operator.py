@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from soilscale import retry
 from soilscale.errors import ConfigurationError, IncompleteError, ServiceError
 from soilscale.manifests import TEMPLATE, VERSION, Document, Job, documents
 
@@ -40,9 +41,6 @@ GOING = 60.0
 
 RETIREMENT = 15.0
 """Seconds that workers have for ending what they do."""
-
-ATTEMPTS = 3
-"""How often the removal of a cluster is tried."""
 
 STARTING = ("ContainerCreating", "PodInitializing")
 """Reasons for which a container waits that pass by themselves."""
@@ -265,20 +263,23 @@ class DaskCluster:
 
     def remove(self) -> None:
         """Remove the cluster and wait until it is gone; that it stays is told, and its Job's end takes it along."""
-        for attempt in range(ATTEMPTS):
-            # 0, 1, 3 s: no pause before the first try.
-            time.sleep(2**attempt - 1)
-            try:
-                with _asking(f"remove the Dask cluster {self.name}"):
-                    for document in (self.autoscaler, self.cluster):
-                        if self._found(document) is not None:
-                            self._object(document).delete(propagation_policy="Foreground")
-                    self._gone()
-            except (ConfigurationError, ServiceError) as error:
-                logger.warning("%s", error)
-            else:
-                return
-        logger.warning("the Dask cluster %s stays until its Job %s is removed", self.name, self.job.name)
+
+        def request() -> None:
+            with _asking(f"remove the Dask cluster {self.name}"):
+                for document in (self.autoscaler, self.cluster):
+                    if self._found(document) is not None:
+                        self._object(document).delete(propagation_policy="Foreground")
+                self._gone()
+
+        try:
+            retry.call(
+                request,
+                lambda error: isinstance(error, ServiceError),
+                retry.ROUND,
+                before=lambda error: logger.warning("%s", error),
+            )
+        except (ConfigurationError, ServiceError) as error:
+            logger.warning("%s; it stays until its Job %s is removed", error, self.job.name)
 
     def _gone(self) -> None:
         end = time.monotonic() + GOING

@@ -105,6 +105,13 @@ class Grid:
         """Geometry of the fine grid: `ratio` times the rows and columns of the coarse one."""
         return self._geobox(self.ratio)
 
+    @property
+    def fine_axes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Centres of the fine rows, from the north, and columns."""
+        # The names of a geobox's axes are latitude and longitude on a grid in degrees, else y and x.
+        y, x = (self.fine.coords[axis].values for axis in self.fine.dims)
+        return y, x
+
     def _geobox(self, factor: int) -> GeoBox:
         from odc.geo.geobox import GeoBox
 

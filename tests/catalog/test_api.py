@@ -12,7 +12,8 @@ import pytest
 
 from servers.stac_api import UnavailableError, stac_api
 from servers.static_catalog import static_catalog
-from soilscale.catalog import Query, documents, is_static, paging, scenes, search
+from soilscale import retry
+from soilscale.catalog import Query, is_static, paging, scenes, search
 from soilscale.errors import ConfigurationError, ServiceError
 from soilscale.sources import Catalog, QualityRule, Source
 
@@ -234,7 +235,7 @@ LANDING: dict[str, Any] = {
 
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "DELAYS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(retry, "SERVICE", (0.0, 0.0, 0.0))
 
 
 @pytest.mark.usefixtures("_impatient")

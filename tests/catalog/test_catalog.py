@@ -11,7 +11,8 @@ import pytest
 
 from checkout import REAL
 from servers.static_catalog import StaticCatalog, static_catalog
-from soilscale.catalog import Query, documents, find, scenes, search, walk
+from soilscale import retry
+from soilscale.catalog import Query, find, scenes, search, walk
 from soilscale.errors import ConfigurationError, DataError, ServiceError
 from soilscale.sources import Catalog, QualityRule, Source
 
@@ -94,7 +95,7 @@ def ids(items: list[Json]) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "DELAYS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(retry, "SERVICE", (0.0, 0.0, 0.0))
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from servers.search_api import search_api
-from soilscale.catalog import Query, documents, find, search
+from soilscale import retry
+from soilscale.catalog import Query, find, search
 from soilscale.errors import ConfigurationError, DataError, ServiceError
 from soilscale.sources import Catalog, Source
 
@@ -20,7 +21,7 @@ ITEMS = 120
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "DELAYS", (0.0,))
+    monkeypatch.setattr(retry, "SERVICE", (0.0,))
 
 
 def item(number: int, **more: Any) -> Json:

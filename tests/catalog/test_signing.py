@@ -14,8 +14,8 @@ import rasterio
 
 from servers.miniatures import LOGIN, PASSWORD, SESSION, USER, Miniatures, miniatures
 from servers.static_catalog import StaticCatalog, static_catalog
-from soilscale import storage
-from soilscale.catalog import documents, sign, signatures, signing
+from soilscale import retry, storage
+from soilscale.catalog import sign, signatures, signing
 from soilscale.cube import opening
 from soilscale.errors import DataError, RefusedError, ServiceError
 from soilscale.storage import stores
@@ -31,7 +31,7 @@ def _forget() -> None:
 
 @pytest.fixture
 def earthdata(monkeypatch: pytest.MonkeyPatch) -> Iterator[StaticCatalog]:
-    monkeypatch.setattr(documents, "DELAYS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(retry, "SERVICE", (0.0, 0.0, 0.0))
     monkeypatch.setenv("NETRC", "/nonexistent")
     monkeypatch.setenv(signing.TOKEN, "tok3n")
     _forget()
@@ -193,7 +193,7 @@ BLOB = "https://account.blob.core.windows.net/box/a.tif"
 def tokens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StaticCatalog]:
     """The Planetary Computer's token service, under its variable PC_SDK_SAS_URL."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(documents, "DELAYS", ())
+    monkeypatch.setattr(retry, "SERVICE", ())
     _forget()
     with static_catalog() as service:
         monkeypatch.setenv("PC_SDK_SAS_URL", f"{service.url}/token")

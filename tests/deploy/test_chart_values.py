@@ -54,7 +54,7 @@ ERRORS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"schedules": [{"name": "a-name-that-is-far-too-long", "cron": "@monthly"}]}, ("/schedules/0/name", "17")),
     ({"schedules": [{"name": "a", "cron": "@daily", "period": "last-0-months"}]}, ("/schedules/0/period",)),
     ({"schedules": [{"name": "a", "cron": "@daily", "config": {"modles": {}}}]}, ("/schedules/0/config", "modles")),
-    ({"schedules": [{"name": "a", "cron": "@daily"}] * 2}, ("schedules", '"a" stands twice')),
+    ({"schedules": [{"name": "a", "cron": "@daily"}] * 2}, ("schedules", '"a" occurs twice')),
     ({"stages": {"overrides": {"predict": {}}}}, ("/stages/overrides", "predict")),
     ({"stages": {"overrides": {"train": {"workers": {"minimum": 9}}}}}, ("stages.overrides.train.workers", "9")),
     ({"files": {"config.yaml": "x"}}, ("/files", "config.yaml")),

@@ -171,7 +171,7 @@ def test_the_sizing_in_it_is_what_the_command_tells(paths: list[Path], fits: str
     total = sized(paths[1]).total
     assert f"{total.memory / 2**20:,.0f}" == fits
     name = paths[1].name
-    assert re.search(rf"`deploy/{name}`\s(?:foresees\s)?{total.seconds / 3600:.0f} core-hours? and\s{fits} MiB", PAGE)
+    assert re.search(rf"`deploy/{name}`\s(?:needs\s)?{total.seconds / 3600:.0f} core-hours? and\s{fits} MiB", PAGE)
 
 
 def test_the_nation_s_cost_in_it_is_what_the_command_tells() -> None:

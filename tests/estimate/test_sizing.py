@@ -139,6 +139,7 @@ def test_the_memory_of_no_stage_but_the_fits_goes_with_the_area(area: int) -> No
         "importance",
         "ablation",
         "predict",
+        "picture",
         "report",
     }
     for stage in ("cube", "coarse", "conserve", "season", "publish"):

@@ -15,6 +15,7 @@ from soilscale.errors import DataError
 from soilscale.models.applicability import Applicability, importance, loads, measure
 from soilscale.schema import APPLICABILITY, MAP
 from soilscale.seasons import METEOROLOGICAL, Seasons, month_range
+from summing import part, summed
 
 
 class Linear:
@@ -126,13 +127,14 @@ def monthly() -> tuple[xr.Dataset, xr.DataArray]:
     value = truth + 0.1 * index
     value[0, 0, 0] = index[0, 0, 0] = np.nan
     time = month_range("2004-02", "2004-03").astype("datetime64[ns]")
-    dims = ("time", "y", "x")
-    found = xr.Dataset({MAP: (dims, value), APPLICABILITY: (dims, index)}, {"time": time})
-    return found, xr.DataArray(truth, dims=dims, coords={"time": time})
+    dims, axes = ("time", "y", "x"), {"time": time, "y": np.arange(50.0), "x": np.arange(40.0)}
+    found = xr.Dataset({MAP: (dims, value), APPLICABILITY: (dims, index)}, axes)
+    return found, xr.DataArray(truth, dims=dims, coords=axes)
 
 
 def test_shares_are_those_of_the_seasons(monthly: tuple[xr.Dataset, xr.DataArray]) -> None:
-    found = reports.applicability.shares(monthly[0], Seasons(METEOROLOGICAL)).set_index("season")
+    counts = part(summed(monthly[0], monthly[0][MAP], 1, tile=20), "index")
+    found = reports.applicability.shares(counts, Seasons(METEOROLOGICAL)).set_index("season")
     index = monthly[0][APPLICABILITY].to_numpy()
     assert set(found.index) == {"winter", "spring", "all"}
     assert found.loc["winter", "n"] == 1999
@@ -141,7 +143,8 @@ def test_shares_are_those_of_the_seasons(monthly: tuple[xr.Dataset, xr.DataArray
 
 
 def test_errors_are_those_of_bins_of_equal_size(monthly: tuple[xr.Dataset, xr.DataArray]) -> None:
-    found = reports.applicability.errors(*monthly, Seasons(METEOROLOGICAL))
+    counts = part(summed(monthly[0], monthly[0][MAP], 1, monthly[1], tile=20), "errors")
+    found = reports.applicability.errors(counts, Seasons(METEOROLOGICAL))
     own = found[found["season"] == "spring"]
     index = np.sort(monthly[0][APPLICABILITY].to_numpy()[1].ravel())
     assert own["n"].sum() == index.size

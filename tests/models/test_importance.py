@@ -339,6 +339,7 @@ def test_a_group_stands_before_its_members_and_is_ranked_among_factors(rows: Tab
     ]
     assert len(pairs) == len(set(pairs)) == 12
     several = found["feature"].isin(["vegetation", "texture"])
+    assert found["kind"].tolist() == ["group" if group else "feature" for group in several]
     assert sorted(found["rank"][~several]) == list(range(1, 11))
     factors = found.drop_duplicates("group")
     assert set(factors["feature"][factors["feature"] != factors["group"]]) == {"rain"}

@@ -21,8 +21,10 @@ import small_report
 from small_report import CRS, RATIO, SEASONS, World
 from soilscale.reports import figures, sections, style
 from soilscale.reports.cartography import extent, limits, shape, stretch, thinned, window
-from soilscale.reports.figures import charts, factors, locator, maps, stations
+from soilscale.reports.figures import charts, factors, locator, stations
+from soilscale.reports.tables import representative
 from soilscale.seasons import Seasons
+from summing import season_rmse
 
 
 @pytest.fixture(scope="module")
@@ -104,15 +106,15 @@ def test_names_are_written_as_a_reader_says_them() -> None:
 
 
 def test_month_shown_is_the_best_observed_of_its_season(world: World) -> None:
-    shown = figures.representative(world.coarse, SEASONS)
+    shown = representative(world.coarse, SEASONS)
     assert [SEASONS.name(month) for month in shown] == list(SEASONS.names)
     assert np.datetime64("2001-01") not in shown
     assert np.datetime64("2001-12") in shown
-    assert figures.representative(world.coarse.where(False), SEASONS) == []
+    assert representative(world.coarse.where(False), SEASONS) == []
 
 
 def test_each_row_of_maps_has_one_scale_of_colours_and_names_its_month(world: World) -> None:
-    dates = figures.representative(world.coarse, SEASONS)
+    dates = representative(world.coarse, SEASONS)
     figure = drawn(figures.maps_side_by_side, {"coarse": world.coarse, "svm": world.fine}, dates, SEASONS, CRS)
     rows = np.reshape(np.array(panels(figure), dtype=object), (4, 2))
     for row, date in zip(rows, dates, strict=True):
@@ -165,36 +167,9 @@ def test_large_maps_are_thinned() -> None:
     assert thinned(array[:1200]).shape == (1200, 10)
 
 
-def test_rmse_of_a_season_is_that_of_its_months_by_hand() -> None:
-    times = pd.to_datetime(["2001-03", "2001-04", "2001-07"])
-    coarse = xr.DataArray(np.full((3, 1, 1), 0.2), {"time": times}, ("time", "y", "x"))
-    fine = xr.DataArray(np.full((3, 2, 2), 0.2), {"time": times}, ("time", "y", "x"))
-    fine[0, 0, 0], fine[1, 0, 0], fine[2, 1, 1] = 0.23, 0.24, np.nan
-    fine[0, 0, 1] = np.nan
-    found = maps.season_rmse(fine, coarse, 2, SEASONS)
-    spring, months = found["spring"]
-    assert list(found) == ["spring", "summer"]
-    assert months == 2
-    assert spring[0, 0] == pytest.approx(np.sqrt((0.03**2 + 0.04**2) / 2))
-    assert spring[0, 1] == pytest.approx(0)
-    assert np.isnan(found["summer"][0][1, 1])
-
-
-def test_rmse_of_a_map_that_is_thinned_is_that_of_the_cells_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 10 rows every third is drawn, which are 4 of them: not every 10 // 4 rows."""
-    monkeypatch.setattr("soilscale.reports.cartography.PIXELS", 4)
-    time = np.array(["2005-01-01"], "datetime64[ns]")
-    coarse = xr.DataArray([[[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]], {"time": time}, ("time", "y", "x"))
-    fine = xr.DataArray(np.full((1, 10, 15), 0.7), {"time": time}, ("time", "y", "x"))
-    ((rmse, months),) = maps.season_rmse(fine, coarse, 5, SEASONS).values()
-    assert months == 1
-    assert rmse.shape == thinned(fine.isel(time=0)).shape == (3, 4)
-    np.testing.assert_allclose(rmse, [[0.6, 0.6, 0.5, 0.4], [0.6, 0.6, 0.5, 0.4], [0.3, 0.3, 0.2, 0.1]])
-
-
 def test_rmse_maps_of_many_seasons_share_one_scale(world: World) -> None:
     twelve = Seasons({f"m{i}": (i,) for i in range(1, 13)})
-    figure = drawn(figures.rmse_maps, world.fine, world.coarse, RATIO, twelve, CRS)
+    figure = drawn(figures.rmse_maps, season_rmse(world.fine, world.coarse, RATIO, twelve), CRS)
     shown = panels(figure)
     assert len(shown) == 12
     assert len({axes.images[0].get_clim() for axes in shown}) == 1
@@ -344,8 +319,8 @@ def test_importance_orders_by_mean_rank_with_groups_apart() -> None:
 
 
 def test_importance_of_many_features_shows_the_foremost() -> None:
-    rows = [("all", f"f{i}", f"f{i}", 50.0 - i, 0.1, i + 1) for i in range(40)]
-    table = pd.DataFrame(rows, columns=["season", "feature", "group", "inc_mse", "inc_node_purity", "rank"])
+    rows = [("all", f"f{i}", f"f{i}", 50.0 - i, 0.1, i + 1, "feature") for i in range(40)]
+    table = pd.DataFrame(rows, columns=["season", "feature", "group", "inc_mse", "inc_node_purity", "rank", "kind"])
     (axes,) = panels(drawn(figures.importance, table))
     assert len(axes.get_yticklabels()) == factors.MOST_FEATURES
     assert axes.get_yticklabels()[0].get_text() == "f0"

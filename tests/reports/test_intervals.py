@@ -10,6 +10,7 @@ import xarray as xr
 from soilscale import reports
 from soilscale.schema import LOWER, MAP, QUALITY, UPPER, Quality
 from soilscale.seasons import SCHEMES, Seasons
+from summing import part, summed, values_of
 
 SEASONS = Seasons(SCHEMES["meteorological"])
 TIMES = pd.to_datetime(["2004-04-01", "2004-07-01"])
@@ -46,7 +47,7 @@ def test_months_of_stations_are_counted_by_season_and_observation(maps: xr.Datas
         ("c", 1, 0.20, volume),  # where the map has no value
         ("a", 0, 0.90, "%"),  # of another quantity
     )  # fmt: skip
-    found = reports.station_coverage(pairs, places, maps, 0.9, SEASONS).set_index(["season", "cells"])
+    found = reports.station_coverage(pairs, places, values_of(maps), 0.9, SEASONS).set_index(["season", "cells"])
     assert found["n"].to_dict() == {
         ("spring", "observed"): 2, ("spring", "predicted"): 1, ("summer", "observed"): 1,
         ("all", "observed"): 3, ("all", "predicted"): 1,
@@ -59,12 +60,13 @@ def test_months_of_stations_are_counted_by_season_and_observation(maps: xr.Datas
 
 def test_stations_of_another_quantity_alone_have_no_coverage(maps: xr.Dataset) -> None:
     places = pd.DataFrame({"network": ["net"], "station": ["a"], "row": [0], "column": [0]})
-    assert reports.station_coverage(stations(("a", 0, 0.2, "%")), places, maps, 0.9, SEASONS).empty
+    assert reports.station_coverage(stations(("a", 0, 0.2, "%")), places, values_of(maps), 0.9, SEASONS).empty
 
 
 def test_cells_of_a_known_truth_are_counted_likewise(maps: xr.Dataset) -> None:
     truth = layer([[[0.2, 0.3], [0.2, 0.2]], [[0.2, 0.2], [0.3, 0.2]]])
-    found = reports.coverage(maps, truth, 0.9, SEASONS).set_index(["season", "cells"])["coverage"]
+    counts = part(summed(maps, maps[MAP], 1, truth, tile=1), "intervals")
+    found = reports.coverage(counts, 0.9, SEASONS).set_index(["season", "cells"])["coverage"]
     assert found.to_dict() == {
         ("spring", "observed"): pytest.approx(2 / 3), ("spring", "predicted"): 1, ("summer", "observed"): 1,
         ("summer", "predicted"): 0, ("all", "observed"): 0.8, ("all", "predicted"): 0.5,

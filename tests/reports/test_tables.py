@@ -1,7 +1,6 @@
 """Tables of the report on worlds so small that every figure can be worked by hand."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -9,10 +8,12 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+import summing
 from soilscale import kernels, reports
 from soilscale.reports import tables
 from soilscale.reports.scores import SCORES, moments
 from soilscale.seasons import METEOROLOGICAL, Seasons
+from summing import summed
 
 SEASONS = Seasons(METEOROLOGICAL)
 CRS = "EPSG:3035"
@@ -117,7 +118,7 @@ def test_consistency_of_maps_that_conserve() -> None:
         ["2001-01", "2001-04"],
         SIDE / 2,
     )
-    table = reports.consistency(xr.Dataset({"soil_moisture": fine}), coarse, 2, SEASONS, "svm")
+    table = reports.consistency(*summing.pairs(summed(fine, coarse, 2)), SEASONS, "svm")
     assert list(table.columns) == ["season", "algorithm", "metric", "value"]
     assert set(table["season"]) == {"spring", "winter", "all"}
     assert set(table["algorithm"]) == {"svm"}
@@ -130,7 +131,7 @@ def test_consistency_of_maps_that_conserve() -> None:
 def test_block_difference_is_that_of_valid_cells_where_observed() -> None:
     coarse = grid([[[0.2, np.nan]]], ["2001-07"])
     fine = grid([[[0.25, np.nan, 0.9, 0.9], [0.25, 0.25, 0.9, 0.9]]], ["2001-07"], SIDE / 2)
-    table = reports.consistency(xr.Dataset({"soil_moisture": fine}), coarse, 2, SEASONS, "svm")
+    table = reports.consistency(*summing.pairs(summed(fine, coarse, 2)), SEASONS, "svm")
     assert value_of(table, "max_abs_block_difference", season="summer") == pytest.approx(0.05, abs=1e-6)
     assert value_of(table, "max_abs_block_difference", season="all") == pytest.approx(0.05, abs=1e-6)
 
@@ -138,7 +139,7 @@ def test_block_difference_is_that_of_valid_cells_where_observed() -> None:
 def test_a_month_that_was_never_observed_has_no_consistency() -> None:
     coarse = grid([[[np.nan]]], ["2001-07"])
     fine = grid([[[0.2, 0.2], [0.2, 0.2]]], ["2001-07"], SIDE / 2)
-    table = reports.consistency(xr.Dataset({"soil_moisture": fine}), coarse, 2, SEASONS, "svm")
+    table = reports.consistency(*summing.pairs(summed(fine, coarse, 2)), SEASONS, "svm")
     assert table["value"].isna().all()
 
 
@@ -156,7 +157,7 @@ def test_every_method_is_scored_on_the_same_cells() -> None:
     known = grid([[[0.1, 0.3, 0.3, 0.5], [0.1, 0.3, 0.3, np.nan]]], ["2001-01"], SIDE / 2)
     ours = grid([[[0.1, 0.3, 0.3, 9.0], [0.1, np.nan, 0.3, 9.0]]], ["2001-01"], SIDE / 2)
     ours[0, 0, 3] = np.nan
-    table = reports.truth({"svm": ours}, known, coarse, 2, SEASONS)
+    table = reports.truth(summing.methods(summed(ours, coarse, 2, known), "svm"), SEASONS)
     assert list(table.columns) == ["season", "method", "metric", "value"]
     assert list(pd.unique(table["method"])) == ["nearest", "bilinear", "svm"]
     assert value_of(table, "rmse", season="winter", method="svm") == 0
@@ -171,7 +172,7 @@ def test_truth_pools_seasons_and_uses_shared_months_only() -> None:
     coarse = grid(np.full((3, 1, 1), 0.2), times)
     known = grid(np.full((2, 2, 2), 0.3), times[:2], SIDE / 2)
     ours = grid(np.stack([np.full((2, 2), v) for v in (0.3, 0.5, 0.9)]), times, SIDE / 2)
-    table = reports.truth({"svm": ours}, known, coarse, 2, SEASONS)
+    table = reports.truth(summing.methods(summed(ours, coarse, 2, known), "svm"), SEASONS)
     assert value_of(table, "bias", season="winter", method="svm") == pytest.approx(0, abs=1e-7)
     assert value_of(table, "bias", season="spring", method="svm") == pytest.approx(0.2, abs=1e-6)
     assert value_of(table, "bias", season="all", method="svm") == pytest.approx(0.1, abs=1e-6)
@@ -275,7 +276,7 @@ def test_area_means_by_hand() -> None:
     fine = grid([[[0.1, 0.3], [np.nan, 0.2]]], ["2001-01"])
     coarse = grid([[[0.25]], [[0.5]]], ["2001-01", "2001-02"])
     rain = grid(np.full((1, 2, 2), 40.0), ["2001-02"])
-    means = reports.area_means(fine, coarse, CRS, rain)
+    means = reports.area_means(summing.sums(summed(fine, coarse, 2)), coarse, CRS, rain)
     assert list(means.columns) == ["time", "coarse", "fine", "precipitation"]
     assert len(means) == 1
     assert means["fine"].item() == pytest.approx(0.2)
@@ -285,25 +286,13 @@ def test_area_means_by_hand() -> None:
 
 def test_area_means_on_a_grid_in_degrees_weigh_by_latitude() -> None:
     fine = grid([[[1.0], [0.0]]], ["2001-01"]).assign_coords(y=[60.0, 0.0])
-    assert reports.area_means(fine, fine, "EPSG:4326")["fine"].item() == pytest.approx(0.5 / 1.5)
-    assert reports.area_means(fine, fine, CRS)["fine"].item() == pytest.approx(0.5)
+    for crs, expected in (("EPSG:4326", 0.5 / 1.5), (CRS, 0.5)):
+        means = reports.area_means(summing.sums(summed(fine, fine, 1, crs=crs)), fine, crs)
+        assert means["fine"].item() == means["coarse"].item() == pytest.approx(expected)
 
 
-def test_maps_on_disk_are_read_a_month_at_a_time(tmp_path: Path) -> None:
-    times = ["2001-01", "2001-02", "2001-03"]
-    fine = grid(np.random.default_rng(0).random((3, 4, 4)), times, SIDE / 2).rename("soil_moisture")
-    fine.to_dataset().chunk(time=1, y=4, x=4).to_zarr(tmp_path / "maps.zarr", consolidated=False)
-    coarse = grid(kernels.block_mean(fine.to_numpy(), 2)[0], times)
-    stored = xr.open_zarr(tmp_path / "maps.zarr", consolidated=False)
-    pd.testing.assert_frame_equal(
-        reports.consistency(stored, coarse, 2, SEASONS, "svm"),
-        reports.consistency(fine.to_dataset(), coarse, 2, SEASONS, "svm"),
-    )
-    assert tables.shared_months(stored["soil_moisture"], coarse) == [np.datetime64(time) for time in times]
-
-
-def test_a_table_of_chunks_is_that_of_the_whole_map() -> None:
-    """Also where chunks cut coarse cells, and with a truth that is chunked otherwise."""
+def test_a_table_of_tiles_is_that_of_the_whole_map() -> None:
+    """But for rounding, since sums are taken in another order; with a truth and cells that are missing."""
     rng = np.random.default_rng(3)
     times = ["2001-01-01", "2001-07-01"]
     coarse = grid(rng.random((2, 6, 8)), times, 12 * SIDE)
@@ -311,24 +300,15 @@ def test_a_table_of_chunks_is_that_of_the_whole_map() -> None:
     whole = grid(rng.random((2, 24, 32)), times)
     whole[0, :5, :9] = np.nan
     known = whole + 0.1 * grid(rng.random((2, 24, 32)), times)
-    for chunks in ({"y": 8, "x": 12}, {"y": 6, "x": 10}):
-        parts = whole.chunk(time=1, **chunks)
-        months = [
-            reports.consistency(xr.Dataset({"soil_moisture": one}), coarse, 4, SEASONS, "knn") for one in (parts, whole)
-        ]
-        pd.testing.assert_frame_equal(*months)
-        skill = [reports.truth({"knn": one}, known.chunk(y=5), coarse, 4, SEASONS) for one in (parts, whole)]
-        pd.testing.assert_frame_equal(*skill)
-        means = [reports.area_means(one, coarse, "EPSG:3035") for one in (parts, whole)]
-        pd.testing.assert_frame_equal(*means)
-
-
-def test_pieces_are_the_chunks_made_whole_coarse_cells() -> None:
-    array = grid(np.zeros((1, 24, 32)), ["2001-01-01"])
-    assert tables.pieces(array, 4) == [(slice(0, 24), slice(0, 32))]
-    found = tables.pieces(array.chunk(y=12, x=10), 4)
-    assert [rows for rows, _ in found[::2]] == [slice(0, 12), slice(12, 24)]
-    assert [columns for _, columns in found[:2]] == [slice(0, 20), slice(20, 32)]
+    once = summed(whole, coarse, 4, known)
+    for tile in (1, 2, 5):
+        months = summed(whole, coarse, 4, known, tile=tile)
+        for table in (
+            lambda found: reports.consistency(*summing.pairs(found), SEASONS, "knn"),
+            lambda found: reports.truth(summing.methods(found, "knn"), SEASONS),
+            lambda found: reports.area_means(summing.sums(found), coarse, "EPSG:3035"),
+        ):
+            pd.testing.assert_frame_equal(table(months), table(once), rtol=1e-9, atol=1e-12)
 
 
 def test_bilinear_on_a_piece_is_that_of_the_whole() -> None:

@@ -85,7 +85,7 @@ def test_a_judged_map_is_the_map_where_it_counts(first: Material, truth: bool) -
     url = run.workspace.state(algorithm_maps.JUDGE, f"again-{entry.month}.told.json")
     told = storage.read_json(url)
     storage.remove(url)
-    here = first.months["soil_moisture"].isel(time=task.slot.index).to_numpy()
+    here = storage.open_group(run.workspace.maps, "month")["soil_moisture"].isel(time=task.slot.index).to_numpy()
     assert told["stations"] == [pytest.approx(float(here[one[0]]), abs=1e-6)]
     assert ("truth" in told) == truth
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,9 +13,11 @@ import pytest
 import xarray as xr
 
 from finished import opened, two_algorithms
+from soilscale import storage
 from soilscale.schema import MAP
-from soilscale.stages import report_figures
+from soilscale.stages import pictures
 from soilscale.stages.report_inputs import Material
+from soilscale.tasks.pictures import PICTURES
 
 pytestmark = pytest.mark.slow
 
@@ -22,9 +26,11 @@ MONTHS = [np.datetime64("2004-07"), np.datetime64("2004-02")]
 
 
 @pytest.fixture(scope="module")
-def material() -> Material:
-    """Products of a world with two algorithms."""
-    return opened(two_algorithms())
+def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    """Copy of the products of a world with two algorithms."""
+    path = two_algorithms()
+    output = shutil.copytree(path.parent / "run", tmp_path_factory.mktemp("pictures") / "run")
+    return opened(path, f"output={output}")
 
 
 @pytest.fixture
@@ -58,44 +64,44 @@ def test_the_page_tells_where_and_what_of(material: Material, report: Path) -> N
     assert "the coarse product soil-moisture at 0.25 degree" in page
 
 
+def by_algorithm(material: Material, periods: list[Any]) -> dict[str, xr.DataArray]:
+    """Maps of both algorithms, drawn here."""
+    run, names = material.run, list(material.run.config.models.algorithms)
+    units = pictures.algorithm_units(run, material.conserved, material.chosen, names, periods)
+    for unit in units:
+        unit.task.run(run.workspace)
+        storage.write_json(run.workspace.state(PICTURES, unit.marker), {})
+    return pictures.by_algorithm(run, units, names, periods)
+
+
 def test_the_map_of_the_maps_own_algorithm_is_the_map(material: Material) -> None:
-    drawn = report_figures.by_algorithm(material, [np.array([month]) for month in MONTHS])
+    drawn = by_algorithm(material, [np.array([month]) for month in MONTHS])
     assert set(drawn) == {"random_forest", "knn"}
     for index, month in enumerate(MONTHS):
         own = material.algorithm[material.run.config.season_scheme.name(month)]
-        made = material.months[MAP].sel(time=month.astype("datetime64[ns]"))
+        made = storage.open_group(material.run.workspace.maps, "month")[MAP].sel(time=month.astype("datetime64[ns]"))
         np.testing.assert_allclose(drawn[own].isel(time=index), made, atol=1e-6)
         np.testing.assert_allclose(drawn[own]["x"], made["x"])
 
 
 def test_a_large_grid_is_thinned_within_its_coarse_cells(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, columns = material.run.plan.grid.shape
-    monkeypatch.setattr(report_figures, "CELLS", 5 * max(rows, columns))
-    drawn = report_figures.by_algorithm(material, [np.array(MONTHS[:1])])["knn"]
+    monkeypatch.setattr(pictures, "CELLS", 5 * max(rows, columns))
+    drawn = by_algorithm(material, [np.array(MONTHS[:1])])["knn"]
     assert drawn.shape == (1, 5 * rows, 5 * columns)
     observed = material.observed.sel(time=MONTHS[0].astype("datetime64[ns]")).to_numpy()
     means = drawn[0].to_numpy().reshape(rows, 5, columns, 5)
     there = np.isfinite(observed) & np.isfinite(means).any(axis=(1, 3))
     assert there.any()
     np.testing.assert_allclose(np.nanmean(means, axis=(1, 3))[there], observed[there], atol=1e-6)
-    edges = [float(material.months["x"][0]), float(material.months["x"][-1])]
+    edges = material.run.plan.grid.fine_axes[1][[0, -1]]
     assert edges[0] < float(drawn["x"][0]) < float(drawn["x"][-1]) < edges[1]
 
 
 def test_classes_are_named_by_their_items() -> None:
     told = [{"value": 1, "name": "forest"}, {"value": 2, "title": "Cropland", "name": "crop"}, {"value": 3}]
     for asset in ({"classification:classes": told}, {"bands": [{"classification:classes": told}]}):
-        names = report_figures.class_names([{"assets": {"cover": asset}}], "cover")
+        names = pictures.class_names([{"assets": {"cover": asset}}], "cover")
         assert names == {1: "forest", 2: "Cropland", 3: "3"}
-    assert report_figures.class_names([{"assets": {}}], "cover") == {}
-    assert report_figures.class_names([], "cover") == {}
-
-
-def test_gaps_are_filled_as_in_the_maps() -> None:
-    values = np.array([1.0, np.nan, 3.0, np.nan])[:, None, None]
-    feature = xr.DataArray(values, dims=("time", "y", "x"))
-    assert report_figures._filled(feature, 1, 1).item() == 2.0  # noqa: SLF001
-    assert np.isnan(report_figures._filled(feature, 1, 0).item())  # noqa: SLF001
-    assert np.isnan(report_figures._filled(feature, 3, 1).item())  # noqa: SLF001
-    static = xr.DataArray(np.array([[np.nan]]), dims=("y", "x"))
-    assert np.isnan(report_figures._filled(static, 0, 1).item())  # noqa: SLF001
+    assert pictures.class_names([{"assets": {}}], "cover") == {}
+    assert pictures.class_names([], "cover") == {}

@@ -34,7 +34,7 @@ from commands import (
 )
 from servers.files import serve
 from servers.static_catalog import static_catalog
-from soilscale.catalog import documents
+from soilscale import retry
 from soilscale.errors import ConfigurationError
 from soilscale.schema import Quality
 from soilscale.tasks import reference_data
@@ -513,7 +513,7 @@ def test_a_full_disk_stops_the_run_which_goes_on_when_there_is_room(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for catalogs a tenth of a second in all, not seconds."""
-    monkeypatch.setattr(documents, "DELAYS", (0.02, 0.03, 0.05))
+    monkeypatch.setattr(retry, "SERVICE", (0.02, 0.03, 0.05))
 
 
 @pytest.mark.usefixtures("impatient")

@@ -191,7 +191,7 @@ def test_another_algorithm_is_all_that_is_trained_and_judged(again: Callable[...
     before = markers(tmp_path / "run" / "state")
     assert again("run", "models.algorithms=[random_forest, knn]").status == 0
     done = redone_units(before, tmp_path / "run" / "state")
-    assert set(done) == {"train", "intervals", "judge"}
+    assert set(done) == {"train", "intervals", "judge", "picture"}
     assert all("knn" in name for name in done["train"])
     assert json.loads((tmp_path / "run" / "state" / "report" / "report.json").read_text())
 

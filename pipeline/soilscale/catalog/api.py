@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from soilscale import storage
+from soilscale import retry, storage
 from soilscale.catalog import documents, paging
 from soilscale.catalog.items import add, refuse, skip
 from soilscale.catalog.query import Broken, Found, Progress, Query, Span, links, portable
@@ -162,17 +162,9 @@ def _pages(
     from pystac_client import ItemSearch
     from pystac_client.exceptions import APIError
     from pystac_client.stac_api_io import StacApiIO
-    from urllib3.util.retry import Retry
 
     href, method = _endpoint(url, landing)
-    retry = Retry(
-        total=len(documents.DELAYS),
-        backoff_factor=documents.DELAYS[0],
-        status_forcelist=(429, 500, 502, 503, 504),
-        allowed_methods=None,
-        raise_on_status=False,
-    )
-    io = StacApiIO(timeout=storage.TIMEOUT, max_retries=retry)
+    io = StacApiIO(timeout=storage.TIMEOUT, max_retries=retry.http())
 
     def request(conditions: dict[str, Any] | None) -> paging.Request:
         search = ItemSearch(

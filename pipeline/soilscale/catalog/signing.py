@@ -12,9 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.util.retry import Retry
 
-from soilscale import storage
+from soilscale import retry, storage
 from soilscale.catalog import documents
 from soilscale.catalog.signatures import Signature, Signatures, renewal
 from soilscale.errors import DataError, RefusedError
@@ -97,7 +96,7 @@ def _token(href: str, account: str, container: str) -> Signature:
     sas = _sas()
     sas.TOKEN_CACHE.clear()  # it would return a token until a minute before its end, however short that lives
     try:
-        token = sas.get_token(account, container, retry_total=len(documents.DELAYS))
+        token = sas.get_token(account, container, retry_total=len(retry.SERVICE))
     except (requests.RequestException, ValueError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 403):
@@ -124,14 +123,8 @@ def _service() -> str:
 @cache
 def _session() -> requests.Session:
     session = requests.Session()
-    retry = Retry(
-        total=len(documents.DELAYS),
-        backoff_factor=documents.DELAYS[0],
-        status_forcelist=(429, 500, 502, 503, 504),
-        raise_on_status=False,
-    )
     for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(max_retries=retry))
+        session.mount(scheme, HTTPAdapter(max_retries=retry.http()))
     return session
 
 

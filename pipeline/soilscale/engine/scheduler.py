@@ -20,7 +20,7 @@ from distributed import Client, Future
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
-from soilscale import storage
+from soilscale import retry, storage
 from soilscale.engine import metrics, shutdown
 from soilscale.engine.causes import kind
 from soilscale.engine.deaths import Deaths, LostError
@@ -56,7 +56,7 @@ MOST_UNITS = 256
 MOST_TOGETHER = 6
 """Units that share what they read, such as neighbouring months, that a task carries at most."""
 
-ATTEMPTS = 3
+ATTEMPTS = 1 + len(retry.ROUND)
 """How often a unit is tried whose failure may pass."""
 
 MOST_AWAY = 8
@@ -119,8 +119,8 @@ def run(
     tally = _Tally(lambda count: progress(doing, count, len(units)), done)
     attempt = 0
     while todo and attempt < ATTEMPTS:
-        # 0, 1, 3 s: a store that throttles needs a pause, the first try none.
-        time.sleep(2**attempt - 1)
+        # A store that throttles needs a pause, the first try none.
+        retry.pause(retry.ROUND, attempt)
         before = tally.done
         dead = tally.take(_Stream(connect(), workspace, todo))
         todo = tally.left(todo)

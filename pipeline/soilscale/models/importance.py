@@ -19,8 +19,11 @@ from soilscale.models.trend import TrendForest
 
 Float64s = NDArray[np.float64]
 
-COLUMNS = ("feature", "group", "inc_mse", "inc_node_purity", "rank")
-"""Columns of a table of importance."""
+COLUMNS = ("feature", "group", "inc_mse", "inc_node_purity", "rank", "kind")
+"""Columns of a table of importance; `kind` says which of the two a row is, and with what its rank compares."""
+
+FEATURE, GROUP = "feature", "group"
+"""Kinds of rows: a feature by itself, or all features of a group together."""
 
 Bools = NDArray[np.bool_]
 
@@ -132,8 +135,8 @@ def measure(
     pandas.DataFrame
         Columns `COLUMNS`; `inc_mse` has no unit, `inc_node_purity` the target's squared. A row for every feature and
         one, before those of its members, for every group of several, with the group's name in `feature` and `group`;
-        so the first row of each `group` is the factor. `rank` counts from 1, the greatest `inc_mse`: a feature's among
-        features, a group's among factors.
+        so the first row of each `group` is the factor. `rank` counts from 1, the greatest `inc_mse`: among the features
+        where `kind` is `FEATURE`, among the factors where it is `GROUP`.
 
     Raises
     ------
@@ -155,7 +158,7 @@ def measure(
     heads = [name if name in several else members[0] for name, members in gathered.items()]
     rank = _ranks(inc_mse, features, heads)
     rows = [
-        (feature, group, inc_mse[feature], purity[feature], rank[feature])
+        (feature, group, inc_mse[feature], purity[feature], rank[feature], GROUP if feature in several else FEATURE)
         for group, members in gathered.items()
         for feature in ((group, *members) if group in several else members)
     ]

@@ -80,14 +80,14 @@ def _occupied(values: NDArray[np.float64], bounds: Extent) -> Extent:
     )
 
 
-def stride(array: xr.DataArray) -> int:
+def stride(shape: Sequence[int]) -> int:
     """Rows and columns from one that is drawn to the next, of a map that may have too many."""
-    return max(1, -(-max(array.sizes["y"], array.sizes["x"]) // PIXELS))
+    return max(1, -(-max(shape) // PIXELS))
 
 
 def thinned(array: xr.DataArray) -> xr.DataArray:
     """Every n-th row and column of a map with too many to be drawn."""
-    step = stride(array)
+    step = stride((array.sizes["y"], array.sizes["x"]))
     return array.isel(y=slice(None, None, step), x=slice(None, None, step))
 
 

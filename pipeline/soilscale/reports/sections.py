@@ -60,6 +60,15 @@ STUDY_AREA = Section(
     ),
 )
 
+OVERVIEW = Figure(
+    "overview",
+    "The maps at a glance",
+    "The month in which most coarse cells are observed. Both maps have one scale of colours, from dry (light) to wet "
+    "(dark); grey is missing.",
+    "The coarse product in large squares beside the fine map with detail inside them.",
+)
+"""Figure of the summary."""
+
 MAPS = Section(
     "maps",
     "Maps",
@@ -124,6 +133,11 @@ MODELS = Section(
     "blocks of cells and years: it says what to expect where nothing was observed, and it alone decides which "
     "algorithm is chosen.",
     (
+        Table(
+            "splits",
+            "Accuracy of the models with which the maps were made",
+            "At the coarse scale, RMSE in m³ m⁻³. Blocked: on whole blocks of cells and years that were held out.",
+        ),
         Figure(
             "accuracy",
             "Error and fit of every algorithm",
@@ -275,6 +289,7 @@ IN_SITU = Section(
             ("first", "second", "product"),
         ),
         Table("stations_left_out", "What was left out of the stations' records, and why", folded=True),
+        Table("station_places", "Where the stations lie; row and column of the fine cell, from 0", folded=True),
         Table("station_pairs", "Every pair", folded=True),
         Table("station_seasonal_pairs", "Every pair of seasonal means", folded=True),
     ),
@@ -410,10 +425,3 @@ PROVENANCE = Section(
 
 SECTIONS = (STUDY_AREA, MAPS, SERIES, MODELS, SKILL, IN_SITU, SENSORS, PREDICTORS, MISSING, METRICS, PROVENANCE)
 """Sections after the summary, in their order."""
-
-SPLITS = Table(
-    "splits",
-    "Accuracy of the models with which the maps were made",
-    "At the coarse scale, RMSE in m³ m⁻³. Blocked: on whole blocks of cells and years that were held out.",
-)
-"""Table of the summary."""

@@ -249,6 +249,34 @@ def _told(row: Mapping[Hashable, Any]) -> str:
     )
 
 
+def interval_words(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What share of the truth and of the stations lies in the prediction intervals, in a sentence each."""
+    sentences = []
+    for name, reference in (("intervals", "the known truth"), ("station_intervals", "months at stations")):
+        table = tables.get(name)
+        rows = table[table["season"] == ALL] if table is not None else pd.DataFrame({"n": []})
+        if rows["n"].sum() > 0:
+            level = 100 * float(rows["level"].iloc[0])
+            coverage, width = (float(np.average(rows[column], weights=rows["n"])) for column in ("coverage", "width"))
+            sentences.append(
+                f"The {level:.0f} % prediction intervals are {width:.3f} m³ m⁻³ wide on average and hold "
+                f"{100 * coverage:.0f} % of {reference}."
+            )
+    return sentences
+
+
+def citation_words(name: str, product: str, citation: str) -> str:
+    """How to cite the maps: as their publisher asks, else by what they are."""
+    method_words = "The method is after Yan & Bai (2020), doi:10.3390/rs12172818."
+    if citation:
+        return f"Cite the maps as: {citation} {method_words}"
+    source = f" from {product}" if product else ""
+    return (
+        f"Cite the run {name}, made with soilscale{source}, and the inputs under Provenance. {method_words} "
+        "The section publication of the configuration sets a citation, a license and a DOI."
+    )
+
+
 def fallback_words(accuracy: pd.DataFrame) -> str:
     """Seasons without a model of their own, in words."""
     with_model = set(accuracy.loc[accuracy["model"] == "seasonal", "season"])
@@ -289,9 +317,7 @@ def factor_words(importance: pd.DataFrame | None) -> str:
     """Which factors matter most in each season, in words."""
     if importance is None or not len(importance):
         return ""
-    members = importance.groupby("group")["feature"].nunique()
-    # Rows of whole groups carry the group's name as their feature; only single features are named here.
-    single = importance[~(importance["feature"].map(members).fillna(0) > 1)]
+    single = importance[importance["kind"] == "feature"]
     parts = []
     for season, rows in single[single["season"] != ALL].groupby("season", sort=False):
         first = rows.sort_values("rank", kind="stable")["feature"].head(FOREMOST)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
-from soilscale import cube, models, storage
+from soilscale import cube, models, storage, viewer
 from soilscale.engine.units import MARKER, Unit, markers
 from soilscale.grid import Tile
 from soilscale.maps import NODES
@@ -45,6 +45,8 @@ from soilscale.tasks import (
     model_factors,
     stack_weights,
 )
+from soilscale.tasks.map_summaries import SUMMARISE
+from soilscale.tasks.pictures import PICTURES
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ T = TypeVar("T")
 CHUNK = re.compile(r"(?P<group>[^/]+)/(?P<name>[^/]+)/c/(?:(?P<time>\d+)/)?(?P<row>\d+)/(?P<column>\d+)")
 """Key of a chunk of a variable on a grid."""
 
-DOCUMENTS = ("catalog.json", "collection.json")
+DOCUMENTS = ("catalog.json", "collection.json", viewer.INDEX, viewer.PAGE)
 """Names of the documents that lead to the published maps."""
 
 EDITION = 5
@@ -162,7 +164,7 @@ def _order() -> tuple[str, ...]:
         ),
         *(model_factors.IMPORTANCE, model_factors.ABLATION, interval_offsets.INTERVALS, applicability_index.STAGE),
         *mapping.STAGES,
-        *(algorithm_maps.JUDGE, detail_shares.WITHIN, report.REPORT),
+        *(algorithm_maps.JUDGE, detail_shares.WITHIN, SUMMARISE, PICTURES, report.REPORT),
     )
 
 

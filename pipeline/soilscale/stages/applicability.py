@@ -12,7 +12,7 @@ from soilscale.stages.project import Project
 from soilscale.tasks.applicability_index import FORMAT, STAGE, MeasureApplicability
 
 if TYPE_CHECKING:
-    from soilscale.tasks.map_tiles import Chosen
+    from soilscale.tasks.map_making import Chosen
 
 
 def units(run: Project, chosen: Iterable[Chosen]) -> dict[Chosen, Unit[MeasureApplicability]]:

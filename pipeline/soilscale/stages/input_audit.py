@@ -48,21 +48,21 @@ class Rule:
 
 
 RULES: Mapping[str, Rule] = {
-    "unreachable": Rule("error", "an asset cannot be reached: its store, the signing service or the network is away"),
-    "unreadable": Rule("error", "an asset cannot be read, or what is stated of it cannot all hold"),
+    "unreachable": Rule("error", "an asset cannot be reached: its store, the signing service or the network is down"),
+    "unreadable": Rule("error", "an asset cannot be read, or statements about it conflict"),
     "implausible": Rule("error", "most sampled values of the target lie outside `maps.valid_range`"),
     "contradiction": Rule("warning", "configuration, profile, item and file state different things; one is used"),
     "unlike": Rule("warning", "items of one source differ in scale, offset or unit; each is read as it states"),
     "empty": Rule("warning", "every sampled value is missing"),
-    "grid": Rule("warning", "coarse cells take parts of several pixels of the observation, though another grid fits"),
-    "received": Rule("warning", "the server sent another number of items than it says that it has"),
+    "grid": Rule("warning", "coarse cells mix parts of several pixels of the observation, though another grid fits"),
+    "received": Rule("warning", "the server sent a different number of items than it states"),
     "documents": Rule("warning", "documents of the catalog cannot be used"),
     "assets": Rule("warning", "items lack an asset that the source needs"),
     "selection": Rule("warning", "several items show one place and time: versions, platforms, duplicates, or unclear"),
     "months": Rule("warning", "no item in some months of the period"),
     "days": Rule("warning", "items cover too few days of some months (`min_coverage`)"),
-    "other grid": Rule("note", "the observation lies on another grid: coarse cells are means of its pixels"),
-    "query": Rule("note", "items of the area do not meet the query of the source"),
+    "other grid": Rule("note", "the observation is on another grid: coarse cells are means of its pixels"),
+    "query": Rule("note", "items of the area do not match the query of the source"),
     "pruned": Rule("note", "parts of a static catalog were not read, since they lie outside the area or period"),
 }
 """Rules of the audit, the gravest first."""

@@ -24,8 +24,10 @@ from soilscale.reports import insitu
 from soilscale.reports.insitu import Measured, Paired, Rules
 from soilscale.reports.insitu.agreement import anomalies, gain, gains, normalised, pooled
 from soilscale.reports.scores import SCORES
+from soilscale.reports.tables import shared_months
 from soilscale.seasons import METEOROLOGICAL, Seasons
 from soilscale.tasks.reference_data import station_records
+from summing import values_of
 
 SEASONS = Seasons(METEOROLOGICAL)
 CRS = "EPSG:3035"
@@ -93,7 +95,9 @@ def fields() -> Fields:
 
 
 def paired(found: Measured, fields: Fields) -> Paired:
-    return insitu.pair(found, *fields, 2, CRS, SEASONS)
+    fine, coarse = fields
+    located = insitu.locate(found, fine["y"].to_numpy(), fine["x"].to_numpy(), CRS)
+    return insitu.pair(located, shared_months(fine), values_of(fine), coarse, 2, SEASONS)
 
 
 # one file, a folder, an archive
