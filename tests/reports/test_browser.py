@@ -11,12 +11,12 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import small_report
+from browsers import NAMES
 from soilscale import reports
 from soilscale.reports import figures
 
 pytestmark = pytest.mark.server
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DRAWN = ("maps", "time_series", "importance")
 
 

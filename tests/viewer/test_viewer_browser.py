@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import rasterio
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from test_report_browser import NAMES
 
 import small_product
+from browsers import NAMES
 from small_product import MONTHS, Product
 from soilscale.viewer.server import Server
 
