@@ -78,7 +78,8 @@ def _collected(material: Material, units: Sequence[Unit[SummariseTile]]) -> Summ
     for unit in units:
         unit.task.run(workspace)
         storage.write_json(workspace.state(SUMMARISE, unit.marker), {})
-    return map_summaries.collect(material.run, units, material.dates)
+    plan, seasons = material.run.plan, material.run.config.season_scheme
+    return map_summaries.collect(workspace, plan.grid, plan.months, seasons, units, material.dates)
 
 
 def of_month(array: xr.DataArray, index: int) -> NDArray[np.float64]:

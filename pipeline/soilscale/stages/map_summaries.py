@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from soilscale.engine.output import digest
+from soilscale.engine.output import Workspace, digest
 from soilscale.engine.units import Unit, markers
 from soilscale.grid import Grid, Tile
 from soilscale.reports import summaries
@@ -148,18 +148,35 @@ class Summaries:
         return np.array([self.stations.get((month, cell), none)[place] for cell in cells], "float64")
 
 
-def collect(run: Project, units: Sequence[Unit[SummariseTile]], dates: Sequence[np.datetime64]) -> Summaries:
-    """Add up what the units that stand have kept, tile by tile and month by month: always in the same order."""
-    grid, months, standing = run.plan.grid, run.plan.months, markers(run.workspace, SUMMARISE)
+def collect(
+    workspace: Workspace,
+    grid: Grid,
+    months: Months,
+    scheme: Seasons,
+    units: Sequence[Unit[SummariseTile]],
+    dates: Sequence[np.datetime64],
+) -> Summaries:
+    """Add up what the units that stand have kept, tile by tile and month by month: always in the same order.
+
+    Parameters
+    ----------
+    months, scheme
+        Months and seasons of the maps.
+    units
+        As `summarise_units` orders them.
+    dates
+        Months to be drawn.
+    """
+    standing = markers(workspace, SUMMARISE)
     sums: dict[int, Summary] = {index: {} for index in range(len(months))}
-    canvas = _Canvas(grid, run.config.season_scheme, months, dates)
+    canvas = _Canvas(grid, scheme, months, dates)
     covered, mask = np.zeros(2, int), np.zeros(0, np.uint8)
     stations: dict[tuple[np.datetime64, Cell], NDArray[np.float64]] = {}
     place: Tile | None = None
     for unit in units:
         if unit.marker not in standing:
             continue
-        task, kept = unit.task, read(run.workspace, SUMMARISE, unit.name)
+        task, kept = unit.task, read(workspace, SUMMARISE, unit.name)
         for row, index in enumerate(kept["months"].tolist()):
             part = {name.removeprefix(PART): kept[name][row] for name in kept if name.startswith(PART)}
             sums[index] = summaries.add(sums[index], part)
