@@ -570,8 +570,9 @@ def _summarise(outlook: Outlook) -> Demand:
     months, known = len(outlook.months), outlook.config.validation.truth is not None
     batches = len(training_table.months_in_batches(months))
     units, cells = outlook.tiles * batches, outlook.cells * months
-    layers = [str(name) for name in outlook.maps[MONTH].data_vars]
-    read = cells * sum(1 if name == QUALITY else 4 for name in layers if name not in UNREAD) + 4.0 * cells * known
+    layers = [str(name) for name in outlook.maps[MONTH].data_vars if name not in UNREAD]
+    # The ends of intervals are set beside the truth, and beside stations, which few tiles have.
+    read = cells * (sum(1 if name == QUALITY else 4 for name in layers if known or name not in maps.ENDS) + 4.0 * known)
     shown = outlook.cells / stride(outlook.grid.fine.shape) ** 2
     # Of each batch a bit a cell, and sums of the cells that are drawn, season by season.
     seasons = len(outlook.config.season_scheme.names)
