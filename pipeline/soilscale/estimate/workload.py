@@ -72,6 +72,9 @@ DERIVED_HELD = 40.0
 SCATTERED = 4.0 * memory.GREENNESS * (memory.HIGHEST - memory.LOWEST) / memory.STEP
 """Bytes of the scatter of temperature and vegetation that a tile's month keeps."""
 
+ADDED = 200
+"""Units of `summarise` whose sums take the report as long to add up as to draw its figures."""
+
 UNREAD = {PREDICTION, PREDICTION_QUALITY, RESIDUAL}
 """Layers of the maps that are not summarised."""
 
@@ -602,12 +605,16 @@ def _pictures(outlook: Outlook) -> Demand:
 
 
 def _report(outlook: Outlook) -> Demand:
-    """Work: pages, of which there is one; what it takes to read summaries is small beside drawing the figures.
+    """Work: the figures of one page, and the summaries that are added up, of which `ADDED` take about as long.
 
     Done by the process of the command itself, which holds the coarse observation, the predictions of the models with
     their words as codes, the blocks of the training table, and pictures.
     """
     rows = sum(fit.held_out for fit in _fits(outlook))
     coarse = 4.0 * math.prod(outlook.grid.shape) * len(outlook.months)
-    read = _summarise(outlook).written + coarse + rows * REPORTED
-    return Demand(REPORT, 1, read, 0, 30, 1.0, coarse * 4 + rows * REPORTED, AREA)
+    summaries = _summarise(outlook)
+    shown = outlook.cells / stride(outlook.grid.fine.shape) ** 2
+    # Sums of the RMSE maps, and a picture, of each season.
+    drawn = shown * len(outlook.config.season_scheme.names) * 4 * FLOAT
+    read, load = summaries.written + coarse + rows * REPORTED, coarse * 4 + rows * REPORTED + drawn
+    return Demand(REPORT, 1, read, 0, 30, 1 + summaries.units / ADDED, load, AREA)

@@ -226,7 +226,8 @@ class _Canvas:
         shape = len(scheme.names), *(len(axis) for axis in self.coords.values())
         self.squares, self.pairs = np.zeros(shape), np.zeros(shape, int)
         self.compared: dict[int, set[int]] = {season: set() for season in range(len(scheme.names))}
-        self.pictures = {name: np.full((len(self.dates), *shape[1:]), np.nan) for name in (MAP, "truth")}
+        self.shape = len(self.dates), *shape[1:]
+        self.pictures: dict[str, NDArray[np.float64]] = {}
 
     def add(self, task: SummariseTile, kept: Mapping[str, NDArray[Any]]) -> None:
         """Put what a unit has kept in its place."""
@@ -238,7 +239,7 @@ class _Canvas:
         shown = [self.dates.index(self.months[index]) for index in task.pictured]
         for name, pictures in ((MAP, kept["pictures"]), ("truth", kept["truths"])):
             if len(pictures):
-                self.pictures[name][shown, rows, columns] = pictures
+                self.pictures.setdefault(name, np.full(self.shape, np.nan))[shown, rows, columns] = pictures
 
     def rmse(self) -> dict[str, tuple[xr.DataArray, int]]:
         """RMSE of each season that has a pair."""
@@ -252,4 +253,4 @@ class _Canvas:
     def picture(self, name: str) -> xr.DataArray:
         """Thinned maps of the months to be drawn."""
         coords = {"time": np.array(self.dates, "datetime64[ns]"), **self.coords}
-        return xr.DataArray(self.pictures[name], coords, ("time", "y", "x"))
+        return xr.DataArray(self.pictures.get(name, np.full(self.shape, np.nan)), coords, ("time", "y", "x"))
