@@ -63,7 +63,7 @@ def summarise_units(
     origins = {unit.name: unit.digest for unit in conserved if unit.marker in standing}
     units = []
     for tile in grid.tiles():
-        cells = tuple(sorted({cell for cell in stations if _holds(tile, cell)}))
+        cells = tuple(sorted({cell for cell in stations if holds(tile, cell)}))
         for first, last in _batches(run):
             made = {index: f"month-{run.plan.months[index]}_{tile.name}" for index in range(first, last)}
             indices = tuple(index for index, name in made.items() if name in origins)
@@ -93,7 +93,8 @@ def summarise_units(
     return units
 
 
-def _holds(tile: Tile, cell: Cell) -> bool:
+def holds(tile: Tile, cell: Cell) -> bool:
+    """Whether a fine cell lies in a tile."""
     return all(part.start <= at < part.stop for part, at in zip(tile.fine, cell, strict=True))
 
 
