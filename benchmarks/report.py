@@ -31,8 +31,8 @@ from soilscale.engine.output import Workspace
 from soilscale.engine.units import Unit
 from soilscale.grid import Grid
 from soilscale.reports.applicability import EDGES
-from soilscale.reports.cartography import stride
 from soilscale.reports.scores import Moments, moments
+from soilscale.reports.summaries import stride
 from soilscale.schema import APPLICABILITY, COARSE, LOWER, MAP, QUALITY, UPPER, Quality
 from soilscale.seasons import METEOROLOGICAL, Months, Seasons, month_range
 from soilscale.stages import map_summaries

@@ -149,7 +149,7 @@ def test_what_is_drawn_is_every_seventh_cell_of_whole_maps(
         np.testing.assert_array_equal(drawn, shown.sel(time=drawn["time"]))
         np.testing.assert_allclose(drawn["y"], shown["y"])
     side = max(maps.sizes["y"], maps.sizes["x"])
-    monkeypatch.setattr("soilscale.reports.cartography.PIXELS", -(-side // STEP))
+    monkeypatch.setattr("soilscale.reports.summaries.PIXELS", -(-side // STEP))
     seasons, ratio = material.run.config.season_scheme, material.run.plan.grid.ratio
     expected = season_rmse(maps[MAP], material.observed, ratio, seasons)
     assert list(summaries.rmse) == list(expected)

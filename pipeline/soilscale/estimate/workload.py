@@ -15,7 +15,7 @@ from soilscale.estimate.assumptions import INDEX_TREES, Outlook
 from soilscale.maps import MONTH, SEASON
 from soilscale.models import basis
 from soilscale.models.selection import FORESTS, TREES
-from soilscale.reports.cartography import stride
+from soilscale.reports.summaries import stride
 from soilscale.schema import APPLICABILITY, COARSE, FINE, PREDICTION, PREDICTION_QUALITY, QUALITY, RESIDUAL
 from soilscale.seasons import ALL, following
 from soilscale.stages import cube_units, harmonise_units, joint_fits, mapping, model_analysis, pictures

@@ -15,9 +15,8 @@ from soilscale.engine.output import Workspace, digest
 from soilscale.engine.units import Unit, markers
 from soilscale.grid import Grid, Tile
 from soilscale.reports import summaries
-from soilscale.reports.cartography import stride
 from soilscale.reports.scores import Moments
-from soilscale.reports.summaries import Summary
+from soilscale.reports.summaries import Summary, stride
 from soilscale.schema import MAP
 from soilscale.seasons import Months, Seasons
 from soilscale.stages.mapping import CONSERVE, map_name, optional
