@@ -116,6 +116,24 @@ def memory(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
     return table(rows.reset_index()), {}
 
 
+def report(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
+    """What the report reads of the maps."""
+    millions = found["cells"] / 1e6
+    rows = [
+        {
+            "way": way,
+            "tiles": tiles,
+            "million cells and months": f"{millions[part.index].iloc[0]:.1f}",
+            "CPU, s": spread(part["cpu_s"]),
+            "memory, MiB": spread(part["mib"]),
+        }
+        for (way, tiles), part in found.groupby(["way", "tiles"], sort=False)
+    ]
+    seconds = found.pivot_table(index=["tiles", "repetition"], columns="way", values="cpu_s")
+    shares = seconds["passes"] / seconds["collect"]
+    return f"{table(pd.DataFrame(rows))}\n\nThe runner takes {spread(shares)} times less CPU than before.", {}
+
+
 def fits(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
     """Fits of the tables of larger and larger areas."""
     rows = found.assign(
@@ -176,6 +194,7 @@ SECTIONS: Mapping[str, tuple[str, Section]] = {
     "cube": ("Cube: months of a source on a tile, from COGs on a disk and behind a server that waits", cube),
     "memory": ("Memory: greatest resident memory of a worker in a stage, and of each command's process", memory),
     "fits": ("Fits of a nation's table, 500 trees, each in a process of its own", fits),
+    "report": ("Report: summaries of the maps beside a runner that reads every map in a pass for each figure", report),
     "scheduling": ("Scheduling: units of the plan of a nation's cube, which sleep and leave their markers", scheduling),
     "resume": ("Going on: the same command again, beside one that begins anew", resume),
 }

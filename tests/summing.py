@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from soilscale.reports import summaries
-from soilscale.reports.cartography import stride, thinned
+from soilscale.reports.cartography import thinned
 from soilscale.reports.scores import Moments
+from soilscale.reports.summaries import stride
 from soilscale.reports.tables import field, shared_months
 from soilscale.schema import APPLICABILITY, LOWER, MAP, QUALITY, UPPER
 from soilscale.seasons import Seasons

@@ -152,3 +152,11 @@ def test_errors_are_those_of_bins_of_equal_size(monthly: tuple[xr.Dataset, xr.Da
     bins = np.array_split(index, 10)
     np.testing.assert_allclose(own["index"], [part.mean() for part in bins], rtol=0.05)
     np.testing.assert_allclose(own["rmse"], [0.1 * np.sqrt((part**2).mean()) for part in bins], rtol=0.05)
+
+
+def test_classes_are_those_of_a_search_among_the_edges() -> None:
+    edges = reports.applicability.EDGES
+    index = np.concatenate(
+        [edges, np.nextafter(edges, 0)[1:], np.nextafter(edges, np.inf), [5e3], edges.astype("float32")]
+    )
+    np.testing.assert_array_equal(reports.applicability.classes(index), np.searchsorted(edges, index, side="right") - 1)

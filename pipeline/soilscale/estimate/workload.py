@@ -15,7 +15,7 @@ from soilscale.estimate.assumptions import INDEX_TREES, Outlook
 from soilscale.maps import MONTH, SEASON
 from soilscale.models import basis
 from soilscale.models.selection import FORESTS, TREES
-from soilscale.reports.cartography import stride
+from soilscale.reports.summaries import stride
 from soilscale.schema import APPLICABILITY, COARSE, FINE, PREDICTION, PREDICTION_QUALITY, QUALITY, RESIDUAL
 from soilscale.seasons import ALL, following
 from soilscale.stages import cube_units, harmonise_units, joint_fits, mapping, model_analysis, pictures
@@ -71,6 +71,9 @@ DERIVED_HELD = 40.0
 
 SCATTERED = 4.0 * memory.GREENNESS * (memory.HIGHEST - memory.LOWEST) / memory.STEP
 """Bytes of the scatter of temperature and vegetation that a tile's month keeps."""
+
+ADDED = 200
+"""Units of `summarise` whose sums take the report as long to add up as to draw its figures."""
 
 UNREAD = {PREDICTION, PREDICTION_QUALITY, RESIDUAL}
 """Layers of the maps that are not summarised."""
@@ -570,8 +573,9 @@ def _summarise(outlook: Outlook) -> Demand:
     months, known = len(outlook.months), outlook.config.validation.truth is not None
     batches = len(training_table.months_in_batches(months))
     units, cells = outlook.tiles * batches, outlook.cells * months
-    layers = [str(name) for name in outlook.maps[MONTH].data_vars]
-    read = cells * sum(1 if name == QUALITY else 4 for name in layers if name not in UNREAD) + 4.0 * cells * known
+    layers = [str(name) for name in outlook.maps[MONTH].data_vars if name not in UNREAD]
+    # The ends of intervals are set beside the truth, and beside stations, which few tiles have.
+    read = cells * (sum(1 if name == QUALITY else 4 for name in layers if known or name not in maps.ENDS) + 4.0 * known)
     shown = outlook.cells / stride(outlook.grid.fine.shape) ** 2
     # Of each batch a bit a cell, and sums of the cells that are drawn, season by season.
     seasons = len(outlook.config.season_scheme.names)
@@ -601,12 +605,16 @@ def _pictures(outlook: Outlook) -> Demand:
 
 
 def _report(outlook: Outlook) -> Demand:
-    """Work: pages, of which there is one; what it takes to read summaries is small beside drawing the figures.
+    """Work: the figures of one page, and the summaries that are added up, of which `ADDED` take about as long.
 
     Done by the process of the command itself, which holds the coarse observation, the predictions of the models with
     their words as codes, the blocks of the training table, and pictures.
     """
     rows = sum(fit.held_out for fit in _fits(outlook))
     coarse = 4.0 * math.prod(outlook.grid.shape) * len(outlook.months)
-    read = _summarise(outlook).written + coarse + rows * REPORTED
-    return Demand(REPORT, 1, read, 0, 30, 1.0, coarse * 4 + rows * REPORTED, AREA)
+    summaries = _summarise(outlook)
+    shown = outlook.cells / stride(outlook.grid.fine.shape) ** 2
+    # Sums of the RMSE maps, and a picture, of each season.
+    drawn = shown * len(outlook.config.season_scheme.names) * 4 * FLOAT
+    read, load = summaries.written + coarse + rows * REPORTED, coarse * 4 + rows * REPORTED + drawn
+    return Demand(REPORT, 1, read, 0, 30, 1 + summaries.units / ADDED, load, AREA)

@@ -36,10 +36,26 @@ def count(index: NDArray[np.float64], error: NDArray[np.float64]) -> NDArray[np.
     """
     use = np.isfinite(index) & np.isfinite(error)
     index, error = index[use], error[use]
-    place = np.searchsorted(EDGES, index, side="right") - 1
+    place = classes(index)
     # Those beyond are counted apart: the class that begins at 1 holds 1 itself, which is still inside.
     weights = (None, index, error**2, index > 1)
     return np.stack([np.bincount(place, weight, len(EDGES)) for weight in weights]).astype("float64")
+
+
+def classes(index: NDArray[np.float64]) -> NDArray[np.int_]:
+    """Class in which each index lies, its lower edge included: ``searchsorted(EDGES, index, "right") - 1``.
+
+    Examples
+    --------
+    >>> classes(np.array([0.0, 1e-3, 1.0, 2e3])).tolist()
+    [0, 1, 601, 1201]
+    """
+    # Edges are even in the logarithm, which is faster than a search among them; rounding may put what lies at an edge
+    # one class off.
+    steps = (len(EDGES) - 2) / np.log(EDGES[-1] / EDGES[1])
+    guess = (np.log(np.maximum(index, EDGES[1]) / EDGES[1]) * steps + 1).astype(int).clip(0, len(EDGES) - 1)
+    guess -= index < EDGES[guess]
+    return np.asarray(guess + (index >= np.append(EDGES[1:], np.inf)[guess]))
 
 
 def shares(counts: Counts, season_of: Seasons) -> pd.DataFrame:

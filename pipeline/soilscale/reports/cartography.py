@@ -20,12 +20,10 @@ from pyproj import CRS, Geod
 from soilscale.extents import TURN, transformer, turned
 from soilscale.grid import LONLAT
 from soilscale.reports.style import INK, MISSING
+from soilscale.reports.summaries import stride
 
 Extent = tuple[float, float, float, float]
 """Left, right, bottom, top, in the CRS's units."""
-
-PIXELS = 1200
-"""Cells along an axis of a drawn map, at most; of a larger map every n-th is drawn."""
 
 POINTS = 60
 """Points along an axis at which longitude and latitude are computed for the graticule."""
@@ -78,11 +76,6 @@ def _occupied(values: NDArray[np.float64], bounds: Extent) -> Extent:
         top - float(rows[-1] + 1) * high,
         top - float(rows[0]) * high,
     )
-
-
-def stride(shape: Sequence[int]) -> int:
-    """Rows and columns from one that is drawn to the next, of a map that may have too many."""
-    return max(1, -(-max(shape) // PIXELS))
 
 
 def thinned(array: xr.DataArray) -> xr.DataArray:

@@ -19,7 +19,7 @@ Counts stay exact in float64; other sums depend on their order by rounding alone
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,9 @@ Summary = Mapping[str, NDArray[np.float64]]
 
 OURS = "maps"
 """The maps themselves, among the methods that are compared with the truth."""
+
+PIXELS = 1200
+"""Cells along an axis of a drawn map, at most; of a larger map every n-th is drawn."""
 
 METHODS = (NEAREST, BILINEAR, OURS)
 
@@ -103,6 +106,11 @@ def _join(name: str, first: Summary, second: Summary) -> NDArray[np.float64]:
         rows = [(Moments.of(a) + Moments.of(b)).row() for a, b in pairs]
         return np.stack(rows).reshape(one.shape)
     return one + other
+
+
+def stride(shape: Sequence[int]) -> int:
+    """Rows and columns from one that is drawn to the next, of a map that may have too many."""
+    return max(1, -(-max(shape) // PIXELS))
 
 
 def drawn(part: slice, step: int) -> NDArray[np.int_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -136,7 +137,9 @@ def _before_report(run: Project, failed: Sequence[Receipt], *, planned: bool) ->
         totals[detail_shares.WITHIN] = len(details)
         old = markers(run.workspace, detail_shares.WITHIN) - details
         totals[SUMMARISE] = len(map_summaries.names(run))
-        totals[PICTURES] = pictures.count(run, Material(run).observed)
+        # What is drawn hangs on which months are observed; a cube that is gone or damaged is told by other means.
+        with suppress(FileNotFoundError, DataError, storage.DamagedError):
+            totals[PICTURES] = pictures.count(run, Material(run).observed)
         if algorithm_maps.JUDGE in totals:
             totals[algorithm_maps.JUDGE] = evaluation.count(run)
     stages = []

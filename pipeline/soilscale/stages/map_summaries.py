@@ -11,13 +11,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from soilscale.engine.output import digest
+from soilscale.engine.output import Workspace, digest
 from soilscale.engine.units import Unit, markers
 from soilscale.grid import Grid, Tile
 from soilscale.reports import summaries
-from soilscale.reports.cartography import stride
 from soilscale.reports.scores import Moments
-from soilscale.reports.summaries import Summary
+from soilscale.reports.summaries import Summary, stride
 from soilscale.schema import MAP
 from soilscale.seasons import Months, Seasons
 from soilscale.stages.mapping import CONSERVE, map_name, optional
@@ -63,7 +62,7 @@ def summarise_units(
     origins = {unit.name: unit.digest for unit in conserved if unit.marker in standing}
     units = []
     for tile in grid.tiles():
-        cells = tuple(sorted({cell for cell in stations if _holds(tile, cell)}))
+        cells = tuple(sorted({cell for cell in stations if holds(tile, cell)}))
         for first, last in _batches(run):
             made = {index: f"month-{run.plan.months[index]}_{tile.name}" for index in range(first, last)}
             indices = tuple(index for index, name in made.items() if name in origins)
@@ -93,7 +92,8 @@ def summarise_units(
     return units
 
 
-def _holds(tile: Tile, cell: Cell) -> bool:
+def holds(tile: Tile, cell: Cell) -> bool:
+    """Whether a fine cell lies in a tile."""
     return all(part.start <= at < part.stop for part, at in zip(tile.fine, cell, strict=True))
 
 
@@ -148,18 +148,35 @@ class Summaries:
         return np.array([self.stations.get((month, cell), none)[place] for cell in cells], "float64")
 
 
-def collect(run: Project, units: Sequence[Unit[SummariseTile]], dates: Sequence[np.datetime64]) -> Summaries:
-    """Add up what the units that stand have kept, tile by tile and month by month: always in the same order."""
-    grid, months, standing = run.plan.grid, run.plan.months, markers(run.workspace, SUMMARISE)
+def collect(
+    workspace: Workspace,
+    grid: Grid,
+    months: Months,
+    scheme: Seasons,
+    units: Sequence[Unit[SummariseTile]],
+    dates: Sequence[np.datetime64],
+) -> Summaries:
+    """Add up what the units that stand have kept, tile by tile and month by month: always in the same order.
+
+    Parameters
+    ----------
+    months, scheme
+        Months and seasons of the maps.
+    units
+        As `summarise_units` orders them.
+    dates
+        Months to be drawn.
+    """
+    standing = markers(workspace, SUMMARISE)
     sums: dict[int, Summary] = {index: {} for index in range(len(months))}
-    canvas = _Canvas(grid, run.config.season_scheme, months, dates)
+    canvas = _Canvas(grid, scheme, months, dates)
     covered, mask = np.zeros(2, int), np.zeros(0, np.uint8)
     stations: dict[tuple[np.datetime64, Cell], NDArray[np.float64]] = {}
     place: Tile | None = None
     for unit in units:
         if unit.marker not in standing:
             continue
-        task, kept = unit.task, read(run.workspace, SUMMARISE, unit.name)
+        task, kept = unit.task, read(workspace, SUMMARISE, unit.name)
         for row, index in enumerate(kept["months"].tolist()):
             part = {name.removeprefix(PART): kept[name][row] for name in kept if name.startswith(PART)}
             sums[index] = summaries.add(sums[index], part)
@@ -209,7 +226,8 @@ class _Canvas:
         shape = len(scheme.names), *(len(axis) for axis in self.coords.values())
         self.squares, self.pairs = np.zeros(shape), np.zeros(shape, int)
         self.compared: dict[int, set[int]] = {season: set() for season in range(len(scheme.names))}
-        self.pictures = {name: np.full((len(self.dates), *shape[1:]), np.nan) for name in (MAP, "truth")}
+        self.shape = len(self.dates), *shape[1:]
+        self.pictures: dict[str, NDArray[np.float64]] = {}
 
     def add(self, task: SummariseTile, kept: Mapping[str, NDArray[Any]]) -> None:
         """Put what a unit has kept in its place."""
@@ -221,7 +239,7 @@ class _Canvas:
         shown = [self.dates.index(self.months[index]) for index in task.pictured]
         for name, pictures in ((MAP, kept["pictures"]), ("truth", kept["truths"])):
             if len(pictures):
-                self.pictures[name][shown, rows, columns] = pictures
+                self.pictures.setdefault(name, np.full(self.shape, np.nan))[shown, rows, columns] = pictures
 
     def rmse(self) -> dict[str, tuple[xr.DataArray, int]]:
         """RMSE of each season that has a pair."""
@@ -235,4 +253,4 @@ class _Canvas:
     def picture(self, name: str) -> xr.DataArray:
         """Thinned maps of the months to be drawn."""
         coords = {"time": np.array(self.dates, "datetime64[ns]"), **self.coords}
-        return xr.DataArray(self.pictures[name], coords, ("time", "y", "x"))
+        return xr.DataArray(self.pictures.get(name, np.full(self.shape, np.nan)), coords, ("time", "y", "x"))

@@ -14,7 +14,7 @@ from soilscale import storage
 from soilscale.engine.output import digest
 from soilscale.engine.units import Unit, markers
 from soilscale.maps import MONTH, SEASON, complete_seasons
-from soilscale.reports.cartography import stride
+from soilscale.reports.summaries import stride
 from soilscale.reports.tables import field, representative
 from soilscale.seasons import Months, Seasons, position
 from soilscale.sources import Source, profiles

@@ -96,7 +96,11 @@ class Material:
     @cached_property
     def summaries(self) -> map_summaries.Summaries:
         """What is known of the maps, once their units are done."""
-        return map_summaries.collect(self.run, self.summary_units, self.dates)
+        run = self.run
+        seasons = run.config.season_scheme
+        return map_summaries.collect(
+            run.workspace, run.plan.grid, run.plan.months, seasons, self.summary_units, self.dates
+        )
 
     @cached_property
     def stations(self) -> insitu.Measured | None:

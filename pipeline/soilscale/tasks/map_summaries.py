@@ -113,7 +113,9 @@ class SummariseTile(Task):
     def _layers(self, workspace: Workspace, index: int) -> dict[str, Array]:
         """Layers of the tile in a month; those that the maps do not have are missing values."""
         place = (index, *self.tile.fine)
-        names = (MAP, QUALITY, *(name for name in (*ENDS, APPLICABILITY) if name in self.optional))
+        # The ends are set beside the truth and stations alone, so most tiles need not read them.
+        needed = {APPLICABILITY, *(ENDS if self.truth is not None or self.stations else ())}
+        names = (MAP, QUALITY, *(name for name in self.optional if name in needed))
         layers = {name: storage.read_region(workspace.maps, MONTH, name, place) for name in names}
         return {name: np.broadcast_to(np.float32("nan"), layers[MAP].shape) for name in ENDS} | layers
 
