@@ -421,7 +421,7 @@ def test_stations_none_of_which_lies_in_the_area_are_told_everywhere_and_end_wit
         assert f"report stations: no station of {stations} could be compared with the maps; {told}" in done.err
         assert "give stations of the area and the period, or leave validation.stations out" in done.err
     page = (tmp_path / "run" / "report" / "index.html").read_text()
-    assert "Stations were given, but none could be compared with the maps: outside the grid (AWAY and FAR)." in page
+    assert "None of the stations could be compared with the maps: outside the grid (AWAY and FAR)." in page
     assert told in page
     left_out = pd.read_csv(tmp_path / "run" / "report" / "stations_left_out.csv")
     assert left_out["station"].tolist() == ["AWAY", "FAR"]

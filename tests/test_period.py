@@ -569,7 +569,7 @@ def test_schedules_bring_an_output_up_to_date_month_by_month(
     assert months_of(1) == nine
     models, first = files(tmp_path / "models"), files(maps, without=("catalog.json", *NEWEST))
     page = (tmp_path / "report" / "index.html").read_text()
-    assert "2004-01 to 2004-09; models of 2004-01 to 2004-07" in page
+    assert "2004-01 to 2004-09; models trained on 2004-01 to 2004-07" in page
 
     assert run("2004-10-19") == {}
 

@@ -178,8 +178,8 @@ def test_the_report_tells_the_regression_and_the_step_before_and_after(output: P
     assert whole["step_spread_after"] < whole["step_spread_before"]
     assert whole["cells_by_month"] == 9
     page = (output / "report" / "index.html").read_text()
-    assert "old was brought to the level of new by what each saw in its own years" in page
-    assert "in all 9 cells by a relation of the cell&#39;s own" in page
+    assert "old was matched to new by what each saw in its own years" in page
+    assert "in all 9 cells by the cell&#39;s own relation" in page
     assert 'id="sensors"' in page
 
 
