@@ -387,7 +387,7 @@ def test_a_static_source_that_cannot_be_read_leaves_nothing_to_learn_from(
             ["elevation.tif is not JSON", "correct"],
         ),
         (["catalogs.world.url=@/world.yaml"], 78, ["catalog 'world'", "world.yaml is not JSON", "correct catalogs"]),
-        (["catalogs.world.url=@/catalog/missing.json"], 78, ["catalog 'world'", "missing.json is not there; check"]),
+        (["catalogs.world.url=@/catalog/missing.json"], 78, ["catalog 'world'", "missing.json does not exist; check"]),
         (["validation.stations=@/missing.csv"], 78, ["validation.stations", "there is no file", "missing.csv"]),
         (["validation.truth=@/missing.zarr"], 78, ["validation.truth: there is no", "missing.zarr; expected a Zarr"]),
         (["validation.truth=@/catalog"], 78, ["catalog has no group 'month'; it is no Zarr store; expected"]),

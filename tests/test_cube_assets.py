@@ -86,7 +86,7 @@ def test_each_band_has_its_own_header(tmp_path: Path) -> None:
         file.scales = (1.0, 0.1)
     assert header(str(path), 2).scale == 0.1
     assert whole(str(path), 2)[0, 5] == -5
-    with pytest.raises(DataError, match=r"two.tif has 2 bands, but band 3 was asked for; check the key `band`"):
+    with pytest.raises(DataError, match=r"two.tif has 2 bands, but band 3 was requested; check the key `band`"):
         header(str(path), 3)
 
 

@@ -333,7 +333,7 @@ PLAIN = {"role": "target", "catalog": "own", "collection": "c", "asset": "data"}
         ({"soil_moisture": target(parts=["odl", "new"])}, "parts: there is no source 'odl'; did you mean 'old'?"),
         ({"soil_moisture": target(parts=["old", "rain"])}, "'rain' has role: predictor; a part has role: part"),
         ({"soil_moisture": target(parts=["old"])}, "parts: got ['old']; expected at least two sources"),
-        ({"soil_moisture": target(parts=["old", "old"])}, "names a source twice"),
+        ({"soil_moisture": target(parts=["old", "old"])}, "lists a source twice"),
         ({"soil_moisture": target(reference="nwe")}, "'nwe' is not among parts; did you mean 'new'?"),
         ({"soil_moisture": target(reference="rain")}, "'rain' is not among parts"),
         ({"soil_moisture": target(harmonise="linaer")}, "harmonise: got 'linaer'; expected cdf, linear or none"),
@@ -349,7 +349,7 @@ PLAIN = {"role": "target", "catalog": "own", "collection": "c", "asset": "data"}
         ({"old": {"lags": [1]}}, "the part has neither lags nor derive, and is not static"),
         ({"old": {"kind": "categorical"}}, "a categorical source cannot be"),
         ({"ndvi": target()}, "exactly one source has role: target; here soil_moisture, ndvi"),
-        ({"rain": {"role": "part"}, "height": {"role": "part"}}, "the target alone cannot be downscaled"),
+        ({"rain": {"role": "part"}, "height": {"role": "part"}}, "the target cannot be downscaled without predictors"),
         ({"rain": {"colection": 1}}, "sources.rain.colection: unknown key; did you mean 'collection'?"),
     ],
 )

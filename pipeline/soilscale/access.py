@@ -44,7 +44,7 @@ Replace = Annotated[
     typer.Option(
         "--replace",
         help="Delete the output's product if its name, area, grid or first month differ, or if it has later months; "
-        "without this option the command then ends with 78.",
+        "without this option the command ends with 78 in these cases.",
     ),
 ]
 Wait = Annotated[

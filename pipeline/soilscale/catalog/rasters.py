@@ -53,6 +53,6 @@ def bounds(href: str) -> Box:
     """
     with opened(href) as file:
         if file.crs is None:
-            raise DataError(f"{storage.shown(href)} says nothing of where it lies; give it a CRS and a transform")
+            raise DataError(f"{storage.shown(href)} is not georeferenced; give it a CRS and a transform")
         west, south, east, north = transform_bounds(file.crs, CRS.from_epsg(4326), *file.bounds)
     return west, south, east, north
