@@ -519,7 +519,7 @@ def test_check_tells_how_many_stations_lie_on_the_grid(config: Path, tmp_path: P
         assert done.status == status, done.err
         if status:
             assert "validation.stations: none of the 1 stations of" in done.err
-            assert "lies on the grid; give stations of the area" in done.err
+            assert "lies on the grid; use stations of the area" in done.err
         else:
             n = known["station"].nunique()
             assert f"stations {tmp_path}/stations.csv: {n} of {n + 1} on the grid" in done.out
@@ -529,7 +529,7 @@ def test_demo_does_not_write_over_a_world(tmp_path: Path) -> None:
     (tmp_path / "catalog").mkdir()
     done = invoke("demo", tmp_path)
     assert done.status == 78
-    assert "catalog exists already; name a folder that holds no world" in done.err
+    assert "catalog exists already; name a folder without a world" in done.err
 
 
 # Signals

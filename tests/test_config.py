@@ -430,7 +430,7 @@ def test_a_wrong_value_is_refused_where_it_stands(tmp_path: Path, changes: dict[
             {"models__algorithms": "svm"},
             "models.algorithms: got 'svm'; expected a list of one name or more, such as [random_forest]",
         ),
-        ({"models__algorithms": ["svn"]}, "models.algorithms: there is no algorithm 'svn'; did you mean 'svm'?"),
+        ({"models__algorithms": ["svn"]}, "models.algorithms: unknown algorithm 'svn'; did you mean 'svm'?"),
         ({"models__ablation": 5}, "models.ablation: got 5; expected true, false or a list of features and groups"),
         (
             {"models__parameters": {"forest": {}}},

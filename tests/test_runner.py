@@ -156,7 +156,7 @@ def test_workers_bound_the_autoscaler(file: Path) -> None:
     ("text", "told"),
     [
         ("kind: DaskCluster", "expected one DaskCluster and one DaskAutoscaler"),
-        ("{", "expected YAML of a DaskCluster"),
+        ("{", "expected the YAML of a DaskCluster"),
         ("", "got nothing"),
         ("just words", "expected one DaskCluster"),
         ("kind: DaskCluster\n---\nkind: DaskAutoscaler", "'metadata' is missing"),

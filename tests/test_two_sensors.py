@@ -288,7 +288,7 @@ def test_sensors_that_share_no_calendar_month_are_refused(tmp_path: Path, cluste
     assert invoke("search", world.config).status == 0
     ended = invoke("cube", world.config, "--scheduler", cluster)
     assert ended.status == 65
-    assert "relate soil_moisture: old cannot be brought to the level of new: the two have 0 values" in ended.err
+    assert "relate soil_moisture: old cannot be matched to new: the two have 0 values" in ended.err
     assert "harmonise: none" in ended.err
     assert invoke("samples", world.config).status == 65
 

@@ -1,4 +1,4 @@
-"""How a command comes to write to its output: options of the command line, and what they say."""
+"""How a command gets access to its output: command-line options and messages."""
 
 from __future__ import annotations
 

@@ -243,7 +243,7 @@ def _settled(path: str, output: str | None, overrides: list[str] | None, *, afre
     from soilscale.runs import owner, period
 
     held = owner.claim(config.load(path, overrides or (), output), today(), afresh=afresh)
-    return held, [] if held.renewal is None else [period.told(held.settings, held.renewal)]
+    return held, [] if held.renewal is None else [period.describe(held.settings, held.renewal)]
 
 
 def _conclude(outcome: Outcome) -> None:

@@ -1,4 +1,4 @@
-"""Dask clusters in Kubernetes that the Dask operator makes, each for one Job and gone with it."""
+"""Dask clusters made by the Dask operator in Kubernetes, each for one Job and removed with it."""
 
 from __future__ import annotations
 

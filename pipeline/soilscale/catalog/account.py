@@ -1,4 +1,4 @@
-"""What is said of a source whose items are not all alike: which count, which give way, and how to choose otherwise."""
+"""Messages about sources whose items differ: which count, which are left out, and how to change the choice."""
 
 from __future__ import annotations
 

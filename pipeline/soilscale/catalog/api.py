@@ -1,4 +1,4 @@
-"""A STAC API with item search: its pages, and what it says it has."""
+"""A STAC API with item search: its pages and the counts it states."""
 
 from __future__ import annotations
 

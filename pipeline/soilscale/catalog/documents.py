@@ -1,4 +1,4 @@
-"""JSON documents of a catalog, wherever they lie: retries, relative links, and messages that hide what is secret."""
+"""JSON documents of a catalog, wherever they are: retries, relative links, and messages without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""STAC items as they are frozen: plain, absolute, and no more than what is read."""
+"""STAC items as they are frozen: plain, with absolute hrefs, and only with what is read."""
 
 from __future__ import annotations
 

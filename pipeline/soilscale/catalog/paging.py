@@ -1,4 +1,4 @@
-"""Pages of a search, as servers really give them: small ones, empty ones, the same ones again."""
+"""Pages of a search as real servers return them: small, empty or repeated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Headers of rasters, as far as a search needs them: where they lie, and how fine they are."""
+"""Headers of rasters for the search: location and pixel size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search: whatever a catalog is, the items that a source needs, written down so that no one asks again."""
+"""The search: the items that a source needs, from any kind of catalog, frozen so that no one searches again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signing: the short-lived URL under which a protected asset can be read, asked for when it is opened."""
+"""Signing: the short-lived URL of a protected asset, requested when the asset is opened."""
 
 from __future__ import annotations
 

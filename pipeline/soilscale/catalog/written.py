@@ -1,4 +1,4 @@
-"""A static STAC catalog of the files in a folder, for this pipeline and for whatever else reads STAC."""
+"""A static STAC catalog of the files in a folder, for this pipeline and other STAC clients."""
 
 from __future__ import annotations
 

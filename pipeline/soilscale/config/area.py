@@ -1,4 +1,4 @@
-"""Where: the area of a configuration."""
+"""The area of a configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML as a person writes it: what is wrong with the text itself is told by its line and column."""
+"""The YAML text of a configuration: syntax errors are reported with line and column."""
 
 from __future__ import annotations
 

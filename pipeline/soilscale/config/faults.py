@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in words of our own: the key, what stands there, and what should."""
+"""Errors of a configuration in plain words: the key, its value, and the expected value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Polygons of an area from GeoJSON as GIS programs write it: with a CRS, features without geometry, loops in rings."""
+"""Polygons of an area from GeoJSON as GIS programs write it: with a CRS, empty features, self-intersections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs as a person writes them: one source, or a target of several parts; and what may be wrong between them."""
+"""Sources in a configuration: a single source or a target of several parts, and conflicts between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person writes: the configuration, checked key by key; nothing below `stages` sees it."""
+"""The sections of a configuration, checked key by key; nothing below `stages` sees them."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class Models(Section):
     def _try(self, name: str, values: dict[str, Any], where: str) -> None:
         """Refuse an algorithm or a parameter that does not exist."""
         if name not in models.ALGORITHMS:
-            raise FaultError((where, f"there is no algorithm {name!r}{nearest(name, models.ALGORITHMS)}"))
+            raise FaultError((where, f"unknown algorithm {name!r}{nearest(name, models.ALGORITHMS)}"))
         if not values:
             return
         try:

@@ -1,4 +1,4 @@
-"""Paths and URLs of a configuration: none holds a password, and products go to a folder or a bucket."""
+"""Paths and URLs of a configuration: no passwords, and products go to a folder or a bucket."""
 
 from __future__ import annotations
 

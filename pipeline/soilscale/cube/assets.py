@@ -1,4 +1,4 @@
-"""What the headers of assets say, and the rasters in them."""
+"""Headers of assets and the rasters in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How stored values become physical ones, where configuration, profile, item and file each state a part of it.
+"""How stored values become physical ones if configuration, profile, item and file each state a part.
 
 `resolve` is the one rule for all readers: it is pure, and opens nothing. The cube decodes by what it returns; whoever
 checks inputs without reading them all shows its contradictions. The rules stand in docs/inputs.md.

@@ -1,4 +1,4 @@
-"""Where the pixels of a file lie: as the file states it, as what lies beside it does, or as its item does."""
+"""The location of the pixels of a file: as stated by the file, its sidecar files or its item."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of assets that GDAL opens: kept open, and asked for again if a store fails."""
+"""Files of assets that GDAL opens: kept open, and reopened if a store fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Units of sources: in which a source stands in the cube, and the way there from what an item or a file states."""
+"""Units of sources: the unit in the cube, and the conversion from the units of items and files."""
 
 from __future__ import annotations
 

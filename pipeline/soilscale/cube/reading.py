@@ -1,4 +1,4 @@
-"""A source and the way to its assets: their headers, how their values decode, and windows of them."""
+"""A source and access to its assets: headers, decoding, and windows of values."""
 
 from __future__ import annotations
 

@@ -209,8 +209,8 @@ def accuracy_words(season_accuracy: pd.DataFrame, side: str) -> str:
     if not len(rows):
         return ""
     ordered = rows.sort_values("rmse_blocked", kind="stable").to_dict("records")
-    text = f"The models' error at {side} on held-out blocks is smallest in {_told(ordered[0])}"
-    text += f" and largest in {_told(ordered[-1])}." if len(ordered) > 1 else "."
+    text = f"The models' error at {side} on held-out blocks is smallest in {_season_error(ordered[0])}"
+    text += f" and largest in {_season_error(ordered[-1])}." if len(ordered) > 1 else "."
     useless = [words(str(season)) for season in rows.loc[rows["r2_blocked"] <= 0, "season"]]
     # Where no season has skill, the page's first warning says so already.
     if useless and not skill_words(season_accuracy, side):
@@ -242,7 +242,7 @@ def skill_words(found: pd.DataFrame, side: str) -> str:
     )
 
 
-def _told(row: Mapping[Hashable, Any]) -> str:
+def _season_error(row: Mapping[Hashable, Any]) -> str:
     return (
         f"{words(str(row['season']))} (RMSE {number('rmse', float(row['rmse_blocked']))} m³ m⁻³, "
         f"R² {number('r2', float(row['r2_blocked']))})"
