@@ -434,7 +434,7 @@ def test_a_wrong_value_is_refused_where_it_stands(tmp_path: Path, changes: dict[
         ({"models__ablation": 5}, "models.ablation: got 5; expected true, false or a list of features and groups"),
         (
             {"models__parameters": {"forest": {}}},
-            "models.parameters: there is no algorithm 'forest'; did you mean 'trend_forest'?",
+            "models.parameters: unknown algorithm 'forest'; did you mean 'trend_forest'?",
         ),
         (
             {"models__season_parameters": {"sumer": {}}},
@@ -631,7 +631,7 @@ def test_parameters_of_models_are_not_checked_where_they_were_proven(tmp_path: P
     assert asked == [str(tmp_path / "runs" / "moselle")]
     with pytest.raises(ConfigurationError, match=r"models.parameters.random_forest.n_estimatorz: .*'n_estimators'"):
         config.validate(config.dump(found))
-    with pytest.raises(ConfigurationError, match="there is no algorithm 'forest'"):
+    with pytest.raises(ConfigurationError, match="unknown algorithm 'forest'"):
         config.load(path, ["models.algorithms=[forest]"], proven=proven)
 
 
