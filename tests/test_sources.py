@@ -176,5 +176,5 @@ def test_a_source_reads_its_quality_asset_only_if_it_has_one() -> None:
 
 @pytest.mark.parametrize("aggregate", ["sum", "rate"])
 def test_classes_are_not_summed(aggregate: str) -> None:
-    with pytest.raises(ValueError, match="a categorical source cannot be summed"):
+    with pytest.raises(ValueError, match="a categorical source cannot be the target"):
         source("MCD12Q1", aggregate=aggregate)

@@ -35,7 +35,7 @@ ASKING = ("run", "search")
 
 MISSING = {
     "failed": "their input could not be used",
-    "killed": "they killed their workers; the same command tries them again",
+    "killed": "they killed their workers; the same command retries them",
 }
 """Outcome of a unit -> why it is missing."""
 
@@ -87,7 +87,8 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         min=1,
-        help="Worker processes of the local cluster (default: one per core); with --cluster: maximum of workers.",
+        help="Worker processes of the local cluster (default: one per core); with --cluster: maximum number of "
+        "workers.",
     ),
 ]
 Overrides = Annotated[
@@ -242,7 +243,7 @@ def _settled(path: str, output: str | None, overrides: list[str] | None, *, afre
     from soilscale.runs import owner, period
 
     held = owner.claim(config.load(path, overrides or (), output), today(), afresh=afresh)
-    return held, [] if held.renewal is None else [period.told(held.settings, held.renewal)]
+    return held, [] if held.renewal is None else [period.describe(held.settings, held.renewal)]
 
 
 def _conclude(outcome: Outcome) -> None:
@@ -308,7 +309,7 @@ _command(
 _command(
     "train",
     "train",
-    "Fit a model per season and algorithm, and judge it by random and blocked splits.",
+    "Fit a model per season and algorithm, and evaluate it by random and blocked splits.",
     "moselle.yaml -o models.seed=1",
 )
 _command("map", "make_maps", "Make the fine maps: Zarr, COGs and STAC items.", "moselle.yaml -o maps.algorithm=best")
@@ -360,7 +361,7 @@ def check(path: ConfigPath, output: Output = None, override: Overrides = None, l
         for row in told.sources:
             table.add_row(row.name, str(row.items), row.covered, row.missing, row.state)
         out.print(table)
-        inputs = _table("source", "file", "stored values", "unit", "values: least .. median .. greatest")
+        inputs = _table("source", "file", "stored values", "unit", "values: minimum .. median .. maximum")
         for entry in told.inputs:
             inputs.add_row(*entry)
         _print(inputs, [*lines, *told.lines])
@@ -476,7 +477,7 @@ def write_catalog(
         for name, count in written.collections.items():
             out.print(f"{name}: {count} items", markup=False, highlight=False, soft_wrap=True)
         if written.odd:
-            logger.warning("%d files fit no product and are left out, such as %s", len(written.odd), written.odd[0])
+            logger.warning("%d files match no product and are left out, such as %s", len(written.odd), written.odd[0])
         out.print(f"written to {written.path}", markup=False, highlight=False, soft_wrap=True)
 
 

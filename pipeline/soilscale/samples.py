@@ -167,8 +167,8 @@ def _check(coarse: xr.Dataset, target: str, features: Sequence[str]) -> None:
     reserved = (*KEYS, MAP)
     if taken := [name for name in features if name in reserved]:
         raise ConfigurationError(
-            f"the feature {taken[0]!r} has the name of a column of the training table; name its source otherwise "
-            f"than {', '.join(reserved)}"
+            f"the feature {taken[0]!r} has the name of a column of the training table; rename its source, which must "
+            f"not be {', '.join(reserved)}"
         )
     expected: Mapping[str, Any] = {
         target: (DIMS,),
@@ -178,8 +178,8 @@ def _check(coarse: xr.Dataset, target: str, features: Sequence[str]) -> None:
     for name, dims in expected.items():
         if name not in coarse:
             raise DataError(
-                f"the coarse cube has no variable {name!r}; it has {sorted(map(str, coarse.data_vars))}: build the "
-                "cube anew with this configuration"
+                f"the coarse cube has no variable {name!r}; it has {sorted(map(str, coarse.data_vars))}: rebuild the "
+                "cube with this configuration"
             )
         if coarse[name].dims not in dims:
             raise DataError(f"the coarse cube's {name!r} has dimensions {coarse[name].dims}, not {dims[0]}")

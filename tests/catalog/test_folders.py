@@ -107,7 +107,7 @@ def test_a_folder_is_a_catalog_and_what_does_not_fit_is_named_and_counted(
     with caplog.at_level(logging.WARNING):
         items, found = find(query(lst, tmp_path))
     assert len(items) == len(days) == 46, "the other tile lies elsewhere, the other product is another's"
-    assert "2 of 50 files do not fit" in caplog.text
+    assert "2 of 50 file names match no product" in caplog.text
     assert "MOD11A2.A2005400" in caplog.text
     assert "MOD13A3" not in caplog.text
     assert not found.broken
@@ -184,10 +184,10 @@ def test_a_file_without_a_date_is_left_out_and_said(tmp_path: Path) -> None:
 
 
 def test_nothing_that_fits_is_refused_with_what_is_expected(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"there is no file in .*; correct catalogs\.own\.files"):
+    with pytest.raises(ConfigurationError, match=r"there are no files in .*; correct catalogs\.own\.files"):
         find(query(source("MOD11A2"), tmp_path))
     touch(tmp_path, "lst_2005.hdf")
-    with pytest.raises(DataError, match=r"of 1 files in .* the name of none fits MOD11A2; the first is 'lst_2005.hdf'"):
+    with pytest.raises(DataError, match=r"of 1 files in .* no name matches MOD11A2; the first is 'lst_2005.hdf'"):
         find(query(source("MOD11A2"), tmp_path))
 
 

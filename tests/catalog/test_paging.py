@@ -143,7 +143,7 @@ def test_a_server_without_the_query_extension_is_asked_without_a_query(caplog: p
     known = [*items(10), item(11, properties=item(11)["properties"] | {"platform": "aqua"})]
     with search_api(known, knows_query=False) as server:
         assert len(search(query(server.url, query={"platform": "aqua"}))) == 1
-    assert "refuses a query; all items are read and held to it" in caplog.text
+    assert "refuses a query; all items are read and filtered locally" in caplog.text
 
 
 def test_a_query_that_nothing_meets_is_counted_with_the_values_there() -> None:

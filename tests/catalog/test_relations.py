@@ -277,7 +277,7 @@ def test_what_nothing_tells_apart_counts_as_a_mean_and_is_named() -> None:
     assert [verdict.standing for verdict in found.verdicts] == ["unclear", "unclear"]
     assert len({scene.series for scene in scenes(items, source())}) == 2
     (line,) = account(source(), found)
-    for part in ("source p", "2005-01", "'left'", "'right'", "the mean of them is taken", "sources.p.query"):
+    for part in ("source p", "2005-01", "'left'", "'right'", "their mean is used", "sources.p.query"):
         assert part in line
     with pytest.raises(DataError, match=r"source p: items 'left' and 'right' show the same place"):
         refuse_unclear("p", found)

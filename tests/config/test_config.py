@@ -286,7 +286,7 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones(tmp_path: Path) -> No
         ({"name": "a b"}, ["name", "got 'a b'"]),
         ({"sources__soil_moisture__role": "predictor"}, ["exactly one source has role: target", "none"]),
         ({"sources__precipitation__role": "target"}, ["exactly one", "soil_moisture, precipitation"]),
-        ({"sources__precipitation": ...}, ["the target alone"]),
+        ({"sources__precipitation": ...}, ["the target cannot be downscaled"]),
         ({"sources__precipitation__profile": "MOD11A"}, ["sources.precipitation", "'MOD11A'", "'MOD11A2'"]),
         ({"sources__precipitation__catalog": "onw"}, ["sources.precipitation", "'onw'", "did you mean 'own'"]),
         ({"sources__precipitation__collection": ...}, ["sources.precipitation.collection: this key is missing"]),
@@ -315,8 +315,11 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones(tmp_path: Path) -> No
         ({"area__bbox": [7.29, 47.63, 5.19, 49.65]}, ["area", "[west, south, east, north]", "7.29"]),
         ({"area__bbox": [47.63, 5.19, 49.65, 97.29]}, ["area", "[west, south, east, north]"]),
         ({"area__bbox": [1, 2, 3]}, ["area.bbox"]),
-        ({"area__bbox": [34.5, 108.0, 35.0, 108.5]}, ["exchanged? Then write [108.0, 34.5, 108.5, 35.0]"]),
-        ({"area__bbox": [7.29, 47.63, 5.19, 49.65]}, ["[5.19, 47.63, 7.29, 49.65] if west and east are exchanged"]),
+        (
+            {"area__bbox": [34.5, 108.0, 35.0, 108.5]},
+            ["if latitude and longitude are swapped, write [108.0, 34.5, 108.5, 35.0]"],
+        ),
+        ({"area__bbox": [7.29, 47.63, 5.19, 49.65]}, ["[5.19, 47.63, 7.29, 49.65] if west and east are swapped"]),
         ({"area__bbox": [-180, 0, 200, 1]}, ["0 or more than 360 degrees wide"]),
         ({"period": ["1993-12", "1990-01"]}, ["period: 1993-12 comes after 1990-01"]),
         ({"period": ["1990-13", "1993-01"]}, ["period.0", "'1990-13'"]),
@@ -381,7 +384,7 @@ def test_a_wrong_value_is_refused_where_it_stands(tmp_path: Path, changes: dict[
         ),
         (
             {"seasons": {"w t": [1]}},
-            "seasons: 'w t' cannot be a season's name; expected letters, digits and _, a letter first",
+            "seasons: 'w t' is not a valid season name; expected letters, digits and _, a letter first",
         ),
         (
             {"catalogs": {}},
@@ -392,7 +395,7 @@ def test_a_wrong_value_is_refused_where_it_stands(tmp_path: Path, changes: dict[
             {"catalogs__own__sign": "aws"},
             "catalogs.own.sign: got 'aws'; expected planetary-computer, earthdata or none",
         ),
-        ({"sources__a b": {}}, "sources: 'a b' cannot be a name; expected letters, digits and _, a letter first"),
+        ({"sources__a b": {}}, "sources: 'a b' is not a valid name; expected letters, digits and _, a letter first"),
         (
             {"sources__precipitation": None},
             "sources.precipitation: got nothing; expected the keys catalog, collection and asset",
@@ -427,11 +430,11 @@ def test_a_wrong_value_is_refused_where_it_stands(tmp_path: Path, changes: dict[
             {"models__algorithms": "svm"},
             "models.algorithms: got 'svm'; expected a list of one name or more, such as [random_forest]",
         ),
-        ({"models__algorithms": ["svn"]}, "models.algorithms: there is no algorithm 'svn'; did you mean 'svm'?"),
+        ({"models__algorithms": ["svn"]}, "models.algorithms: unknown algorithm 'svn'; did you mean 'svm'?"),
         ({"models__ablation": 5}, "models.ablation: got 5; expected true, false or a list of features and groups"),
         (
             {"models__parameters": {"forest": {}}},
-            "models.parameters: there is no algorithm 'forest'; did you mean 'trend_forest'?",
+            "models.parameters: unknown algorithm 'forest'; did you mean 'trend_forest'?",
         ),
         (
             {"models__season_parameters": {"sumer": {}}},
@@ -447,8 +450,8 @@ def test_a_wrong_value_is_refused_where_it_stands(tmp_path: Path, changes: dict[
         (
             {"models__algorithms": ["gaussian_process"], "models__tune": {"gaussian_process": {"rows": [100, 200]}}},
             (
-                "models.tune.gaussian_process: gaussian_process learns its variances by likelihood, so nothing is left "
-                "to tune; leave it out"
+                "models.tune.gaussian_process: gaussian_process learns its variances by likelihood, so there is "
+                "nothing to tune; leave it out"
             ),
         ),
         ({"models__seed": 1.5}, "models.seed: got 1.5; expected a whole number"),
@@ -548,15 +551,15 @@ def test_the_maps_name_is_the_targets_alone() -> None:
     ("text", "said"),
     [
         ("", "is empty; expected keys"),
-        ("- a\n- b\n", "no mapping of keys, but list"),
+        ("- a\n- b\n", "is not a mapping of keys, but list"),
         ("name: [unclosed", "is not YAML: line 1, column 16: a bracket that is not closed"),
         ("name: \x00", "is not YAML: character 0x0 at position 6 is not valid text; save the file as UTF-8"),
         ("name: a\n\tgrid: 1\n", "is not YAML: line 2, column 1: a tab, which YAML does not allow; indent with spaces"),
-        ("name: a: b\n", "is not YAML: line 1, column 8: a key where none can stand"),
+        ("name: a: b\n", "is not YAML: line 1, column 8: a key where none is allowed"),
         ("name: 'a\n", "is not YAML: line 2, column 1: a quote that is not closed"),
         ("name: *a\n", "is not YAML: line 1, column 7: a text that begins with *"),
-        ("grid:\n  crs: x\n coarse: 1\n", "is not YAML: line 3, column 2: a line that is indented otherwise"),
-        ("name: a\ngrid: {}\nname: b\n", "line 3, column 1: the key 'name' a second time; it stands in line 1 already"),
+        ("grid:\n  crs: x\n coarse: 1\n", "is not YAML: line 3, column 2: a line that is indented differently"),
+        ("name: a\ngrid: {}\nname: b\n", "line 3, column 1: the key 'name' a second time; it is already in line 1"),
         ("grid: {crs: a, crs: b}\n", "line 1, column 16: the key 'crs' a second time"),
     ],
 )
@@ -566,7 +569,7 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str, s
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"there is no configuration at .*nowhere\.yaml"):
+    with pytest.raises(ConfigurationError, match=r"no configuration at .*nowhere\.yaml"):
         config.load(str(tmp_path / "nowhere.yaml"))
     with pytest.raises(ConfigurationError, match="cannot read"):
         config.load(str(tmp_path))
@@ -628,7 +631,7 @@ def test_parameters_of_models_are_not_checked_where_they_were_proven(tmp_path: P
     assert asked == [str(tmp_path / "runs" / "moselle")]
     with pytest.raises(ConfigurationError, match=r"models.parameters.random_forest.n_estimatorz: .*'n_estimators'"):
         config.validate(config.dump(found))
-    with pytest.raises(ConfigurationError, match="there is no algorithm 'forest'"):
+    with pytest.raises(ConfigurationError, match="unknown algorithm 'forest'"):
         config.load(path, ["models.algorithms=[forest]"], proven=proven)
 
 

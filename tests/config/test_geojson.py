@@ -110,13 +110,13 @@ def test_a_polygon_that_crosses_itself_is_repaired_and_named(tmp_path: Path, cap
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (features(), r"a\.geojson holds no feature"),
+        (features(), r"a\.geojson contains no feature"),
         (features(feature(None)), "holds no polygon"),
         (features(feature(LINE, name="Wei")), r"holds no polygon: feature 1 \('Wei'\) is a LineString"),
         (features(feature(plain(UTM))), r"feature 1: the coordinates, such as .*look like metres.* names no crs"),
         (features(feature(plain(UTM)), crs=named("CRS84")), "look like metres"),
         (features(feature(plain(SQUARE)), crs=named("EPSG:32649")), "look like degrees.*crs is WGS 84 / UTM zone 49N"),
-        (features(feature(plain(box(34.5, 108.0, 35.0, 108.5)))), "latitude and longitude are exchanged"),
+        (features(feature(plain(box(34.5, 108.0, 35.0, 108.5)))), "latitude and longitude are swapped"),
         (features(feature(plain(SQUARE)), crs=named("EPSG:99999")), r"its crs .*EPSG:99999.* is unknown"),
         (features(feature({"type": "Polygon", "coordinates": [[[1, 2], [3, 4]]]}, id=7)), r"feature 1 \(7\) has a"),
         (features(feature({"type": "Polygon", "coordinates": "x"})), "feature 1 has a geometry that cannot be read"),
@@ -125,7 +125,7 @@ def test_a_polygon_that_crosses_itself_is_repaired_and_named(tmp_path: Path, cap
             features(
                 feature({"type": "Polygon", "coordinates": [[[179, 0], [-179, 0], [-179, 1], [179, 1], [179, 0]]]})
             ),
-            "feature 1 has an edge that is 358 degrees long; where the polygon crosses 180 degrees, cut it",
+            "feature 1 has an edge that is 358 degrees long; if the polygon crosses 180 degrees, split it",
         ),
         ({"type": "Topology", "objects": {}}, "its type is 'Topology'"),
         ([1], "its type is 'list'"),

@@ -86,7 +86,7 @@ def test_each_band_has_its_own_header(tmp_path: Path) -> None:
         file.scales = (1.0, 0.1)
     assert header(str(path), 2).scale == 0.1
     assert whole(str(path), 2)[0, 5] == -5
-    with pytest.raises(DataError, match=r"two.tif has 2 bands, but band 3 was asked for; check the key `band`"):
+    with pytest.raises(DataError, match=r"two.tif has 2 bands, but band 3 was requested; check the key `band`"):
         header(str(path), 3)
 
 
@@ -346,10 +346,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "what", "remedy"),
     [
-        (b"\x0e\x03\x13\x01", "cannot be read as HDF4", "it may be damaged or cut off: replace the file"),
+        (b"\x0e\x03\x13\x01", "cannot be read as HDF4", "it may be damaged or truncated: replace the file"),
         (b"PK\x03\x04", "it is a ZIP archive", "unpack it"),
         (b"\x1f\x8b\x08", "it is compressed with gzip", "unpack it"),
-        (b"\n<!DOCTYPE html><html>Earthdata Login", "it is a web page", "see that its credentials"),
+        (b"\n<!DOCTYPE html><html>Earthdata Login", "it is a web page", "check its credentials"),
         (b"version https://git-lfs.github.com/spec/v1\n", "it is a pointer of Git LFS", "git lfs pull"),
         (b"", "it is empty", "replace the file"),
         (b"nobody knows", "not recognized as being in a supported file format", "replace the file"),

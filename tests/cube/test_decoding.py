@@ -157,7 +157,7 @@ def test_a_scale_with_its_unit_says_all() -> None:
 def test_a_scale_without_its_unit_does_not_say_in_which_it_is() -> None:
     _, (problem,) = resolved("m", file={"unit": "ft"}, scale=0.1)
     assert problem.grave
-    assert "write unit beside scale under sources.p" in str(problem)
+    assert "write unit in addition to scale under sources.p" in str(problem)
     by_hand, problems = resolved("mm month-1", file={"unit": "mm/h"}, scale=24.0, aggregate="rate")
     assert (value(by_hand, 0.5), problems) == (12, ())
 
@@ -250,7 +250,7 @@ def test_the_unit_in_the_cube_is_configured_or_needed_or_stated(keys: Any, state
         ({"derive": ("slope",), "unit": "ft"}, [], r"got 'ft', but slope need metres"),
         ({"aggregate": "sum", "unit": "mm/day"}, [], r"got 'mm/day', but aggregate: sum makes totals of months"),
         ({"aggregate": "rate"}, ["W m-2"], r"items state 'W m-2', and aggregate: rate makes totals"),
-        ({"aggregate": "rate"}, ["quux"], "'quux', which is not understood, and aggregate: rate"),
+        ({"aggregate": "rate"}, ["quux"], "'quux', which is an unknown unit, and aggregate: rate"),
     ],
 )
 def test_a_unit_that_the_source_cannot_be_used_in_is_refused(keys: Any, stated: list[str], message: str) -> None:

@@ -148,7 +148,7 @@ def means(values: xr.DataArray) -> Array:
         ({"sources__lst__tvdi": "nvdi"}, "sources.lst.tvdi: there is no other predictor 'nvdi'; did you mean 'ndvi'"),
         ({"sources__lst__tvdi": "lst"}, "sources.lst.tvdi: there is no other predictor 'lst'"),
         ({"sources__lst__night": "elevation"}, "must be continuous and change from month to month"),
-        ({"sources__soil_moisture__antecedent": {"months": 2}}, "expected only on a continuous predictor"),
+        ({"sources__soil_moisture__antecedent": {"months": 2}}, "only allowed for a continuous predictor"),
         ({"sources__precipitation__antecedent": {"months": 25}}, "sources.precipitation.antecedent.months"),
         ({"sources__precipitation__antecedent": 3}, "sources.precipitation.antecedent"),
     ],

@@ -267,7 +267,7 @@ def test_months_of_too_few_days_are_counted_and_told(world: World, target: World
     world.add("jan31", 40, "2005-01-31", "2005-01-31")
     world.add("feb", 28, "2005-02-01", "2005-02-28")
     config = configure(world, target, aggregate="sum")
-    line = "source p: 1 of 2 months are missing, since items cover less than 0.5 of their days (min_coverage): "
+    line = "source p: 1 of 2 months are missing, because items cover less than 0.5 of their days (min_coverage): "
     searched = invoke("search", config)
     assert (searched.status, searched.err.count(line + "2005-01 (1 days)")) == (0, 1), searched.err
     status = invoke("status", config)

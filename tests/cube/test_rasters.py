@@ -122,7 +122,7 @@ def test_a_file_whose_place_nobody_states_is_refused(tmp_path: Path, place: Plac
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_a_crs_that_is_none_is_named(tmp_path: Path) -> None:
     path = str(plain(tmp_path / "bare.tif", VALUES))
-    with pytest.raises(DataError, match="its item states 'EPSG:999999', which is none"):
+    with pytest.raises(DataError, match="its item states 'EPSG:999999', which is invalid"):
         header(path, placement=Placement("EPSG:999999", (0.01, 0, 5, 0, -0.01, 48)))
 
 

@@ -212,7 +212,7 @@ def test_a_runner_reaches_kubernetes_by_its_pod_s_account_whose_token_changes(
         served.token = "another-token"  # noqa: S105 - of a server that lives for a test
         (account / "token").write_text(served.token)
         assert one.wait(300) == 69, one.logs()
-        assert "the Dask operator has not taken notice of it" in one.logs().splitlines()[-1]
+        assert "the Dask operator has not noticed it" in one.logs().splitlines()[-1]
     assert not served.resources, "it was removed by the new token"
 
 

@@ -156,7 +156,7 @@ def test_workers_bound_the_autoscaler(file: Path) -> None:
     ("text", "told"),
     [
         ("kind: DaskCluster", "expected one DaskCluster and one DaskAutoscaler"),
-        ("{", "expected YAML of a DaskCluster"),
+        ("{", "expected the YAML of a DaskCluster"),
         ("", "got nothing"),
         ("just words", "expected one DaskCluster"),
         ("kind: DaskCluster\n---\nkind: DaskAutoscaler", "'metadata' is missing"),
@@ -227,7 +227,7 @@ def test_a_run_asks_for_its_cluster_scales_it_and_leaves_nothing_behind(
         assert nothing_left(served, dask)
         assert len(made(served)) == len(made(served, "DaskAutoscaler")) == 1
         assert minima(served)[0] == 2, "units that wait ask for more workers"
-        assert "units are left: at least 2 workers are wanted, were 1" in done.err
+        assert "units left: requesting at least 2 workers instead of 1" in done.err
         assert "token-of-the-runner" not in done.err + done.out
         asked = len(served.asked)
         again = soilscale(*command, SOILSCALE_CLUSTER=str(file), **variables)
@@ -264,7 +264,7 @@ def test_sigterm_leaves_nothing_behind_and_after_sigkill_the_next_pod_of_the_job
 
         done = soilscale(*command, **variables)
         assert done.status == 0, done.err
-        assert "stands from an earlier try of this Job" in done.err
+        assert "of an earlier attempt of this Job" in done.err
         assert len(made(served)) == 2, "the cluster of the killed runner was used again"
         assert nothing_left(served, dask)
     assert files(tmp_path / "run" / "cube.zarr") == files(output / "cube.zarr")
@@ -320,7 +320,7 @@ EVENT = {
         ({"defined": False}, 69, "install the Dask operator"),
         ({"rules": []}, 78, "Kubernetes forbids it"),
         ({"quota": QUOTA}, 69, QUOTA),
-        ({}, 69, "the Dask operator has not taken notice of it"),
+        ({}, 69, "the Dask operator has not noticed it"),
     ],
     ids=["no definitions", "no role", "quota", "no operator"],
 )
@@ -353,7 +353,7 @@ def test_an_api_that_does_not_answer_is_a_service_that_is_away(config: Path, fil
         stack.close()
         done = soilscale("run", config, "--cluster", file, "--output", tmp_path / "run", **variables)
     assert done.status == 69, done.err
-    assert "the API of Kubernetes does not answer" in done.err
+    assert "the Kubernetes API does not respond" in done.err
 
 
 def test_what_pods_and_events_say_is_told(asking: Callable[..., DaskCluster], rules: list[Document]) -> None:
@@ -372,7 +372,7 @@ def test_what_pods_and_events_say_is_told(asking: Callable[..., DaskCluster], ru
     ]
     asked.remove()
     assert not served.resources
-    assert asked.said() == ["it is gone: someone or its idleTimeout has removed it"]
+    assert asked.said() == ["it no longer exists: someone or its idleTimeout has removed it"]
 
 
 def test_a_cluster_of_another_template_is_replaced(
@@ -413,9 +413,9 @@ def test_a_cluster_that_does_not_go_is_told_and_not_waited_for_forever(
     first = asking(served)
     first.start()
     first.remove()
-    assert f"the Dask cluster {first.name} is still going" in caplog.text
+    assert f"the Dask cluster {first.name} is still being removed" in caplog.text
     assert served.resources["daskclusters", first.name]["metadata"]["deletionTimestamp"]
-    with pytest.raises(IncompleteError, match=r"still going after .* that the Dask operator runs"):
+    with pytest.raises(IncompleteError, match=r"still being removed after .* that the Dask operator runs"):
         asking(served).start()
     served.stuck = False
     for kind in ("daskautoscalers", "daskclusters"):

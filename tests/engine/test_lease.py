@@ -134,7 +134,7 @@ def test_a_silent_holder_elsewhere_is_waited_for_and_then_outlived(
     start = time.monotonic()
     with lease.held(workspace):
         assert time.monotonic() - start >= lease.EXPIRY
-    assert "waiting up to 0.5 s for a sign of life" in caplog.text
+    assert "waiting up to 0.5 s for a heartbeat" in caplog.text
 
 
 @pytest.mark.usefixtures("brief")

@@ -205,7 +205,7 @@ def test_workers_that_are_all_paused_are_told_of_and_waited_for(
         assert process.poll() is None
         (tmp_path / "room").touch()
         assert process.wait(120) == 0, log.read_text()
-    assert "start it anew, with more memory (dask worker --memory-limit); waiting until" in log.read_text()
+    assert "restart it with more memory (dask worker --memory-limit); waiting until" in log.read_text()
     assert files(run, without=OWN) == files(output, without=OWN)
     assert set(begun(tmp_path).values()) == {1}
 

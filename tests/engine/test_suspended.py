@@ -168,7 +168,7 @@ def test_one_that_was_suspended_for_longer_than_its_lease_lasts_writes_nothing_m
     before = storage.stamps(workspace.cube)
     time.sleep(6)
     writer.go_on()
-    assert "this run was suspended, or did not reach the store, for" in writer.end()
+    assert "this run was suspended, or could not reach the store, for" in writer.end()
     changed = {name for name, stamp in storage.stamps(workspace.cube).items() if before[name] != stamp}
     assert len(changed) <= 1, "but for one write that was under way"
 
@@ -184,4 +184,4 @@ def test_a_suspended_holder_near_by_is_waited_for_and_one_that_works_is_not(
     assert "waiting" not in caplog.text
     writer.suspend()
     with taken(workspace):
-        assert "waiting up to 1 s for a sign of life" in caplog.text
+        assert "waiting up to 1 s for a heartbeat" in caplog.text

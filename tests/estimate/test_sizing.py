@@ -74,7 +74,7 @@ def test_every_stage_of_a_nation_has_memory_enough_by_default() -> None:
     told = resources.size(nation(), {})
     assert told.fits
     assert max(size.memory for size in told.sizes if size.stage != "report") == told.total.memory < LIMIT
-    assert any("every stage stays below 2,048 MiB" in line for line in told.lines)
+    assert any("every stage needs less than 2,048 MiB" in line for line in told.lines)
 
 
 def test_what_grows_with_the_rows_of_a_nation_is_told_with_what_to_change() -> None:

@@ -94,15 +94,15 @@ FAULTS: dict[str, Callable[[Arrays], object]] = {
 def test_arrays_that_are_no_forest_are_refused(fault: str) -> None:
     found = arrays(packed("trend_forest"))
     FAULTS[fault](found)
-    with pytest.raises(DataError, match="train the model anew"):
+    with pytest.raises(DataError, match="retrain the model"):
         models.unpack(again(found))
 
 
 @pytest.mark.parametrize("cut", [0, 10, 1000, -1])
 def test_bytes_that_are_cut_or_changed_are_refused(cut: int) -> None:
     data = packed("random_forest")
-    with pytest.raises(DataError, match="train the model anew"):
+    with pytest.raises(DataError, match="retrain the model"):
         models.unpack(data[:cut])
     middle = len(data) // 2
-    with pytest.raises(DataError, match="train the model anew"):
+    with pytest.raises(DataError, match="retrain the model"):
         models.unpack(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])

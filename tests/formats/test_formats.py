@@ -255,7 +255,7 @@ def test_amsr2_of_g_portal_is_placed_by_its_shape_and_negative_codes_are_missing
     assert header.bounds == pytest.approx(WORLD)
     with pytest.raises(DataError, match=r"not georeferenced.*`place`"):
         read(path, layer="Geophysical Data")
-    with pytest.raises(DataError, match=rf"`place` is of 10 x 20 pixels, the file has {shape[0]} x {shape[1]}"):
+    with pytest.raises(DataError, match=rf"`place` is for 10 x 20 pixels, the file has {shape[0]} x {shape[1]}"):
         read(path, layer="Geophysical Data", place=(PixelGrid("EPSG:4326", (1, 0, 0, 0, -1, 0), (10, 20)),))
 
 
@@ -378,7 +378,7 @@ def test_every_month_of_a_file_becomes_an_item_and_is_read_right(tmp_path: Path,
         np.testing.assert_allclose(got, values[month], atol=1e-6)
         assert header.bounds == pytest.approx((0, -95, 360, 95))
         assert header.unit == "m**3 m**-3"
-    with pytest.raises(DataError, match="has 3 dates, and its item stands for all of them"):
+    with pytest.raises(DataError, match="has 3 dates, but its item covers all of them"):
         read(path, layer="swvl1")
 
 

@@ -234,7 +234,7 @@ def test_a_system_that_takes_too_many_steps_is_not_taken_for_solved(
     world: World, some: Areas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(effects, "ITERATIONS", 3)
-    with pytest.raises(DataError, match=r"gaussian_process: 120 rows were not solved in 3 steps"):
+    with pytest.raises(DataError, match=r"gaussian_process: 120 rows did not converge in 3 steps"):
         Covariance(some, world.variances, area.LENGTHS).solve(
             np.random.default_rng(0).standard_normal(120), np.ones(120, bool)
         )
@@ -521,7 +521,7 @@ def test_a_stored_model_whose_parts_do_not_fit_is_refused(
 ) -> None:
     broken = models.loads(models.dumps(learned[0]["cold"]))
     setattr(broken, name, value)
-    with pytest.raises(DataError, match="train the model anew"):
+    with pytest.raises(DataError, match="retrain the model"):
         models.loads(models.dumps(broken))
 
 

@@ -382,7 +382,7 @@ def test_factors_keep_the_order_of_the_features() -> None:
 
 def test_a_group_with_a_features_name_is_refused() -> None:
     for groups in ({"a": "b", "c": "b"}, {"a": "a", "c": "a"}, {"a": "c"}):
-        with pytest.raises(ConfigurationError, match=r"has the name of a feature.*give `group` another name"):
+        with pytest.raises(ConfigurationError, match=r"has the name of a feature.*set `group` to another name"):
             importance.factors([*"abc"], groups)
 
 

@@ -398,7 +398,7 @@ class Foreign(RandomForestRegressor):  # type: ignore[misc]
 
 def test_a_foreign_type_is_refused_by_name(rows: Rows) -> None:
     data = skops.io.dumps(Foreign(2).fit(*rows))
-    with pytest.raises(DataError, match=r"refused: .*test_models\.Foreign.*train the model anew"):
+    with pytest.raises(DataError, match=r"refused: .*test_models\.Foreign.*retrain the model"):
         models.loads(data)
 
 

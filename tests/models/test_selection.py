@@ -95,7 +95,7 @@ def test_a_group_that_is_not_there_is_named_with_the_nearest() -> None:
 
 
 def test_everything_cannot_be_left_out() -> None:
-    with pytest.raises(ConfigurationError, match="without 'rain' no feature is left"):
+    with pytest.raises(ConfigurationError, match="without 'rain' no feature remains"):
         without(table(), {"rain": "rain"}, "rain", task())
 
 

@@ -124,7 +124,7 @@ def test_a_preferred_catalog_is_taken_and_its_account_named(tmp_path: Path) -> N
 def test_a_product_that_no_catalog_has_is_of_files(tmp_path: Path) -> None:
     settings, lines = made(tmp_path, targets=("ESA_CCI_SM",), period=("1995-01", "1999-12"))
     assert settings.catalogs["files_soil_moisture"].files == str(tmp_path / "data" / "ESA_CCI_SM" / "**" / "*")
-    assert any("download its files into data/ESA_CCI_SM" in line for line in lines)
+    assert any("download its files to data/ESA_CCI_SM" in line for line in lines)
 
 
 def test_products_cover_the_area_and_the_period() -> None:

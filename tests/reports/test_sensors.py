@@ -137,9 +137,9 @@ def test_a_few_shared_months_do_not_relate_sensors_but_check_what_did(months: in
     assert shared["step_before"] == pytest.approx(-0.04)
     assert shared["step_after"] > 0.015
     (sentence,) = sensor_words(table)
-    assert "fewer than 12, too few to relate them by, but check the outcome" in sentence
+    assert "fewer than 12 common months, too few to relate them, but enough for a check" in sentence
     assert (
-        f"in them the step between the two was {MINUS}0.0400 m³ m⁻³ before and is {shared['step_after']:.4f}"
+        f"in these months the step between the two was {MINUS}0.0400 m³ m⁻³ before and is {shared['step_after']:.4f}"
         in sentence
     )
 
@@ -148,10 +148,10 @@ def test_the_page_says_what_a_sensor_was_related_by() -> None:
     known = truth()
     table, _, _ = tables(array(0.04 + known, slice(0, HALF)), array(known, slice(HALF, None)))
     (sentence,) = sensor_words(table)
-    assert sentence.startswith("old was brought to the level of new by what each saw in its own years")
-    assert sentence.endswith("too: in all 2 cells by a relation of the cell's own for each calendar month.")
+    assert sentence.startswith("old was matched to new by what each saw in its own years")
+    assert sentence.endswith("them: in all 2 cells by the cell's own relation for each calendar month.")
     table.loc[table["statistic"] == "cells_by_month", "value"] = 1
     table.loc[table["statistic"] == "cells_own", "value"] = 1
     (both,) = sensor_words(table)
-    assert "in 1 of 2 cells by a relation of the cell's own for each calendar month, in 1 of 2 cells by one" in both
+    assert "in 1 of 2 cells by the cell's own relation for each calendar month, in 1 of 2 cells by" in both
     assert sensor_words(None) == []

@@ -273,7 +273,7 @@ def test_an_output_of_an_earlier_version_is_known_by_its_resolved_configuration(
     with pytest.raises(ConfigurationError, match="name: the output has lab, the configuration other"):
         go(configured(output, name="other"))
     (output / "run.yaml").write_text("a: [")
-    with pytest.raises(ConfigurationError, match=r"nothing in the output says whose it is"):
+    with pytest.raises(ConfigurationError, match=r"the output has no valid owner record"):
         go(configured(output))
 
 

@@ -234,7 +234,7 @@ def test_months_to_learn_from_that_are_named_count_and_may_begin_earlier(tmp_pat
 
 
 def test_months_to_learn_from_that_are_not_over_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"over on 2013-01-31, the last of which is 2012-12"):
+    with pytest.raises(ConfigurationError, match=r"complete on 2013-01-31, the last of which is 2012-12"):
         resolve(configured(tmp_path, "last-2-months", training=["2003-01", "2013-01"]), date(2013, 1, 31), afresh=True)
 
 
@@ -476,14 +476,14 @@ def test_another_source_or_first_month_takes_every_item(
 
 def test_check_plan_and_status_tell_the_months(world: Path, tmp_path: Path, clock: Callable[[str], None]) -> None:
     clock("2004-10-12")
-    told = "period last-2-months on 2004-10-12: to bring up to date: 2004-01 to 2004-09; maps of 2004-01 to 2004-09, "
+    told = "period last-2-months on 2004-10-12: to update: 2004-01 to 2004-09; maps of 2004-01 to 2004-09, "
     for command in ("check", "plan", "status"):
         assert told + "models of 2004-01 to 2004-07" in invoke(command, world, "--output", tmp_path).out
     assert not (tmp_path / "run.yaml").exists()
     searched(world, tmp_path)
     clock("2004-11-02")
     assert told in invoke("status", world, "--output", tmp_path).out
-    new = "period last-2-months on 2004-11-02: to bring up to date: 2004-09 to 2004-10; maps of 2004-01 to 2004-10"
+    new = "period last-2-months on 2004-11-02: to update: 2004-09 to 2004-10; maps of 2004-01 to 2004-10"
     for command in ("check", "plan"):
         assert new in invoke(command, world, "--output", tmp_path).out
 
@@ -569,7 +569,7 @@ def test_schedules_bring_an_output_up_to_date_month_by_month(
     assert months_of(1) == nine
     models, first = files(tmp_path / "models"), files(maps, without=("catalog.json", *NEWEST))
     page = (tmp_path / "report" / "index.html").read_text()
-    assert "2004-01 to 2004-09; models of 2004-01 to 2004-07" in page
+    assert "2004-01 to 2004-09; models trained on 2004-01 to 2004-07" in page
 
     assert run("2004-10-19") == {}
 

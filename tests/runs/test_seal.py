@@ -120,7 +120,7 @@ def test_what_a_late_writer_replaced_after_the_seal_is_made_again_though_it_left
     (output / "state" / "cube" / "ndvi" / f"late.{'0' * 16}.json").write_text(json.dumps(late))
     done = again()
     assert done.status == 0, done.err
-    assert "written late, by a run that had lost its lease; removed" in done.err
+    assert "written late by a run that had lost its lease; removed" in done.err
     assert f"{name}: missing or modified since the last complete run" in done.err
     assert files(output, without=("state", "run.yaml", "report/index.html")) == before
 

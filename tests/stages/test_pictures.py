@@ -54,7 +54,7 @@ def test_the_report_tells_what_the_detail_rests_on(material: Material, report: P
         assert rows["share_within"].is_monotonic_decreasing
         assert 0.5 < rows["share_within"].sum() < 1.5
         assert rows["share_between"].between(0, 1).all()
-    assert "What the detail within coarse cells rests on" in (report / "index.html").read_text()
+    assert "Features behind the detail within coarse cells" in (report / "index.html").read_text()
 
 
 def test_the_page_tells_where_and_what_of(material: Material, report: Path) -> None:

@@ -334,7 +334,7 @@ def test_a_region_of_another_shape_is_refused(store: str) -> None:
 
 
 def test_a_region_that_cuts_chunks_is_refused(store: str) -> None:
-    with pytest.raises(ValueError, match=r"month/soil_moisture: the region .* cuts chunks of \(1, 2, 4\)"):
+    with pytest.raises(ValueError, match=r"month/soil_moisture: the region .* splits chunks of \(1, 2, 4\)"):
         storage.write_region(store, "month", FLOAT, np.ones((1, 4), "float32"), (0, slice(1, 2), slice(0, 4)))
     assert np.isnan(storage.open_group(store, "month", gaps=True)[FLOAT]).all()
 

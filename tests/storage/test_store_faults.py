@@ -134,9 +134,7 @@ def test_a_store_that_stays_away_is_given_up_before_every_unit_was_tried(
     with pytest.raises(ServiceError) as caught:
         run(client, workspace, work(MANY))
     assert caught.value.status == 69
-    assert f"of {MANY} units of stage {STAGE} could not be done, the first: cannot write s3://{BUCKET}" in str(
-        caught.value
-    )
+    assert f"of {MANY} units of stage {STAGE} failed, the first: cannot write s3://{BUCKET}" in str(caught.value)
     assert "check the store and your credentials, then run the same command again" in str(caught.value)
     store.heal()
     standing = complete(workspace)

@@ -574,7 +574,7 @@ def test_another_seed_is_another_world(world: World) -> None:
 
 
 def test_a_folder_that_holds_a_world_is_left_alone(folder: Path) -> None:
-    with pytest.raises(ConfigurationError, match="exists already; name a folder that holds no world"):
+    with pytest.raises(ConfigurationError, match="exists already; name a folder without a world"):
         synthetic.write(folder, **SMALL)
 
 

@@ -388,12 +388,12 @@ def test_a_static_source_that_cannot_be_read_leaves_nothing_to_learn_from(
             ["elevation.tif is not JSON", "correct"],
         ),
         (["catalogs.world.url=@/world.yaml"], 78, ["catalog 'world'", "world.yaml is not JSON", "correct catalogs"]),
-        (["catalogs.world.url=@/catalog/missing.json"], 78, ["catalog 'world'", "missing.json is not there; check"]),
+        (["catalogs.world.url=@/catalog/missing.json"], 78, ["catalog 'world'", "missing.json does not exist; check"]),
         (["validation.stations=@/missing.csv"], 78, ["validation.stations", "there is no file", "missing.csv"]),
         (["validation.truth=@/missing.zarr"], 78, ["validation.truth: there is no", "missing.zarr; expected a Zarr"]),
-        (["validation.truth=@/catalog"], 78, ["catalog has no group 'month'; it is no Zarr store; expected"]),
+        (["validation.truth=@/catalog"], 78, ["catalog has no group 'month'; it is not a Zarr store; expected"]),
         (["validation.truth=@/truth.zarr/month"], 78, ["month has no group 'month'; it holds /, soil_moisture"]),
-        (["validation.truth=@/world.yaml"], 78, ["world.yaml has no group 'month'; it is no Zarr store"]),
+        (["validation.truth=@/world.yaml"], 78, ["world.yaml has no group 'month'; it is not a Zarr store"]),
     ],
 )
 def test_what_is_asked_for_and_is_not_there_is_told_before_anything_is_computed(
@@ -420,9 +420,9 @@ def test_stations_none_of_which_lies_in_the_area_are_told_everywhere_and_end_wit
         done = invoke(*command, "-o", f"validation.stations={stations}")
         assert done.status == 65, done.err
         assert f"report stations: no station of {stations} could be compared with the maps; {told}" in done.err
-        assert "give stations of the area and the period, or leave validation.stations out" in done.err
+        assert "use stations of the area and the period, or remove validation.stations" in done.err
     page = (tmp_path / "run" / "report" / "index.html").read_text()
-    assert "Stations were given, but none could be compared with the maps: outside the grid (AWAY and FAR)." in page
+    assert "None of the stations could be compared with the maps: outside the grid (AWAY and FAR)." in page
     assert told in page
     left_out = pd.read_csv(tmp_path / "run" / "report" / "stations_left_out.csv")
     assert left_out["station"].tolist() == ["AWAY", "FAR"]
@@ -543,7 +543,7 @@ def test_frozen_items_do_without_their_catalog(config: Path, output: Path, clust
     done = invoke(*run)
     assert done.status == 0, done.err
     assert f"{url} cannot be reached" in done.err
-    assert "the items that were frozen before are used" in done.err
+    assert "using the items that were frozen before" in done.err
     done = invoke(*run, "-o", "sources.sand.query={platform: {neq: terra}}")
     assert done.status == 69
 

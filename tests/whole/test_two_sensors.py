@@ -178,8 +178,8 @@ def test_the_report_tells_the_regression_and_the_step_before_and_after(output: P
     assert whole["step_spread_after"] < whole["step_spread_before"]
     assert whole["cells_by_month"] == 9
     page = (output / "report" / "index.html").read_text()
-    assert "old was brought to the level of new by what each saw in its own years" in page
-    assert "in all 9 cells by a relation of the cell&#39;s own" in page
+    assert "old was matched to new by what each saw in its own years" in page
+    assert "in all 9 cells by the cell&#39;s own relation" in page
     assert 'id="sensors"' in page
 
 
@@ -288,7 +288,7 @@ def test_sensors_that_share_no_calendar_month_are_refused(tmp_path: Path, cluste
     assert invoke("search", world.config).status == 0
     ended = invoke("cube", world.config, "--scheduler", cluster)
     assert ended.status == 65
-    assert "relate soil_moisture: old cannot be brought to the level of new: the two have 0 values" in ended.err
+    assert "relate soil_moisture: old cannot be matched to new: the two have 0 values" in ended.err
     assert "harmonise: none" in ended.err
     assert invoke("samples", world.config).status == 65
 
@@ -333,7 +333,7 @@ PLAIN = {"role": "target", "catalog": "own", "collection": "c", "asset": "data"}
         ({"soil_moisture": target(parts=["odl", "new"])}, "parts: there is no source 'odl'; did you mean 'old'?"),
         ({"soil_moisture": target(parts=["old", "rain"])}, "'rain' has role: predictor; a part has role: part"),
         ({"soil_moisture": target(parts=["old"])}, "parts: got ['old']; expected at least two sources"),
-        ({"soil_moisture": target(parts=["old", "old"])}, "names a source twice"),
+        ({"soil_moisture": target(parts=["old", "old"])}, "lists a source twice"),
         ({"soil_moisture": target(reference="nwe")}, "'nwe' is not among parts; did you mean 'new'?"),
         ({"soil_moisture": target(reference="rain")}, "'rain' is not among parts"),
         ({"soil_moisture": target(harmonise="linaer")}, "harmonise: got 'linaer'; expected cdf, linear or none"),
@@ -349,7 +349,7 @@ PLAIN = {"role": "target", "catalog": "own", "collection": "c", "asset": "data"}
         ({"old": {"lags": [1]}}, "the part has neither lags nor derive, and is not static"),
         ({"old": {"kind": "categorical"}}, "a categorical source cannot be"),
         ({"ndvi": target()}, "exactly one source has role: target; here soil_moisture, ndvi"),
-        ({"rain": {"role": "part"}, "height": {"role": "part"}}, "the target alone cannot be downscaled"),
+        ({"rain": {"role": "part"}, "height": {"role": "part"}}, "the target cannot be downscaled without predictors"),
         ({"rain": {"colection": 1}}, "sources.rain.colection: unknown key; did you mean 'collection'?"),
     ],
 )

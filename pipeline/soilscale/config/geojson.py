@@ -1,4 +1,4 @@
-"""Polygons of an area from GeoJSON as GIS programs write it: with a CRS, features without geometry, loops in rings."""
+"""Polygons of an area from GeoJSON as GIS programs write it: with a CRS, empty features, self-intersections."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def polygon(url: str) -> BaseGeometry:
             "MultiPolygon that encloses the area"
         )
     if passed:
-        logger.warning("%s: passed over what is no polygon: %s", where, "; ".join(passed[:3]))
+        logger.warning("%s: ignored features that are not polygons: %s", where, "; ".join(passed[:3]))
     return joined(shapely.union_all([joined(part) for part in parts]))
 
 
@@ -80,7 +80,7 @@ def _read(url: str, where: str) -> list[Any]:
     try:
         data = storage.read_bytes(url)
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise ConfigurationError(f"{where} is not a GeoJSON file: it is not there, or a folder") from error
+        raise ConfigurationError(f"{where} is not a GeoJSON file: it does not exist, or is a folder") from error
     try:
         text = data.decode(json.detect_encoding(data))
     except UnicodeDecodeError:
@@ -113,13 +113,13 @@ def _geometries(document: Any, where: str) -> Iterator[tuple[str, Mapping[str, A
     if kind == "FeatureCollection":
         features = document.get("features")
         if not isinstance(features, list) or not features:
-            raise ConfigurationError(f"{where} holds no feature; expected a polygon that encloses the area")
+            raise ConfigurationError(f"{where} contains no feature; expected a polygon that encloses the area")
     else:
         features = [document]
     for number, feature in enumerate(features):
         name = _name(feature, number)
         if not isinstance(feature, dict):
-            raise ConfigurationError(f"{where}, {name} is no feature but {type(feature).__name__}")
+            raise ConfigurationError(f"{where}, {name} is not a feature but {type(feature).__name__}")
         geometry = feature.get("geometry") if feature.get("type") == "Feature" else feature
         if geometry is None:
             continue
@@ -170,7 +170,7 @@ def _polygons(geometry: Mapping[str, Any], crs: CRS, where: str) -> list[BaseGeo
     if not shape.is_valid:
         reason = shapely.is_valid_reason(shape)
         shape = shapely.make_valid(shape)
-        logger.warning("%s: the polygon is not valid (%s) and was repaired; see whether it is right", where, reason)
+        logger.warning("%s: the polygon is not valid (%s) and was repaired; check the result", where, reason)
     parts = [part for part in _parts(shape) if part.geom_type == "Polygon" and part.area > 0]
     if not parts:
         raise ConfigurationError(f"{where} encloses nothing; draw it again")
@@ -186,8 +186,8 @@ def _check_jump(part: BaseGeometry, where: str) -> None:
         longest = float(np.abs(np.diff(shapely.get_coordinates(ring)[:, 0])).max())
         if TURN / 2 < longest < TURN - LEAP:
             raise ConfigurationError(
-                f"{where} has an edge that is {longest:g} degrees long; where the polygon crosses 180 degrees, cut it "
-                "there in two, or count its longitudes on beyond 180; if it is meant so, set points on the edge"
+                f"{where} has an edge that is {longest:g} degrees long; if the polygon crosses 180 degrees, split it "
+                "there, or continue its longitudes beyond 180; if the edge is intended, add points along it"
             )
 
 
@@ -203,7 +203,7 @@ def _check_unit(shape: BaseGeometry, crs: CRS, where: str) -> None:
     """Refuse coordinates that cannot be in the CRS: metres for degrees, degrees for metres, latitude first."""
     points = shapely.get_coordinates(shape)
     if not np.isfinite(points).all():
-        raise ConfigurationError(f"{where} has coordinates that are no numbers; draw it again")
+        raise ConfigurationError(f"{where} has coordinates that are not numbers; draw it again")
     x, y = np.abs(points).max(axis=0)
     first = ", ".join(f"{value:g}" for value in points[0])
     if crs.is_projected and x <= TURN / 2 and y <= QUARTER:
@@ -216,11 +216,12 @@ def _check_unit(shape: BaseGeometry, crs: CRS, where: str) -> None:
         stated = "the file names no crs" if crs == LONLAT else f"its crs is {crs.name}"
         raise ConfigurationError(
             f"{where}: the coordinates, such as {first}, look like metres, but {stated}; expected longitude and "
-            f"latitude in degrees, or a member crs that names another CRS; {CONVERT}, and -s_srs where it must be named"
+            f"latitude in degrees, or a member crs that names the CRS; {CONVERT}, and add -s_srs if the CRS must be "
+            "named"
         )
-    swapped = "; latitude and longitude are exchanged" if x <= QUARTER else ""
+    swapped = "; latitude and longitude are swapped" if x <= QUARTER else ""
     raise ConfigurationError(
-        f"{where}: the coordinates, such as {first}, are no longitude and latitude in degrees{swapped}; write "
+        f"{where}: the coordinates, such as {first}, are not longitude and latitude in degrees{swapped}; write "
         "longitude first"
     )
 

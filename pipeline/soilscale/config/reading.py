@@ -60,10 +60,10 @@ def load(
     try:
         data = storage.read_bytes(url)
     except FileNotFoundError as error:
-        raise ConfigurationError(f"there is no configuration at {path}") from error
+        raise ConfigurationError(f"no configuration at {path}") from error
     content = document.parse(data, path)
     if not isinstance(content, dict):
-        what = "is empty" if content is None else f"holds no mapping of keys, but {type(content).__name__}"
+        what = "is empty" if content is None else f"is not a mapping of keys, but {type(content).__name__}"
         raise ConfigurationError(f"{path} {what}; expected keys with their values, such as name: moselle")
     _place(content, url.rpartition("/")[0])
     written = [_override(text) for text in overrides]
@@ -108,8 +108,9 @@ def names_of_the_north(settings: Config) -> str | None:
         return None
     written = ", ".join(f"{name}: {list(months)}" for name, months in SOUTHERN.items())
     return (
-        "the area lies in the southern hemisphere, but the season called summer is June to August there too: the names "
-        f"are those of the north, the maps are not touched by it; for the south's write seasons: {{{written}}}"
+        "the area is in the southern hemisphere, but the season called summer is June to August there too. The names "
+        "are those of the northern hemisphere; the maps are not affected. For southern names write seasons: "
+        f"{{{written}}}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What each stage asks for: units, bytes, objects and amounts of work, from the plan and the templates alone."""
+"""The workload of each stage: units, bytes, objects and amounts of work, from the plan and the templates alone."""
 
 from __future__ import annotations
 

@@ -84,8 +84,8 @@ def factors(features: Sequence[str], groups: Mapping[str, str]) -> dict[str, lis
     for name, members in gathered.items():
         if name in features and members != [name]:
             raise ConfigurationError(
-                f"the group {name!r} of {', '.join(members)} has the name of a feature, expected one of its own: give "
-                "`group` another name"
+                f"the group {name!r} of {', '.join(members)} has the name of a feature, expected a unique name: set "
+                "`group` to another name"
             )
     return gathered
 
@@ -260,8 +260,8 @@ def _check_rows(forest: RandomForestRegressor, X: NDArray[np.float32], y: Float6
         same = abs(np.average(y, weights=times) - root) <= 1e-6 * (np.ptp(y) + abs(root))
     if not same:
         raise DataError(
-            "importance: the rows are not those that the model was fitted on, or not in their order, so that none is "
-            "known to be out of bag; pass the training rows as the fit had them"
+            "importance: the rows are not those that the model was fitted on, or not in the same order, so the "
+            "out-of-bag rows are unknown; pass the training rows in the order of the fit"
         )
 
 

@@ -1,4 +1,4 @@
-"""Tables, figures and the one page that say how good the maps are; data in, data out, nothing is read or written."""
+"""Tables, figures and the page that show how good the maps are; data in, data out, without reading or writing."""
 
 from soilscale.reports import applicability, figures, insitu
 from soilscale.reports.comparison import comparison

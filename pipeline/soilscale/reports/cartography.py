@@ -1,4 +1,4 @@
-"""What a map needs beside its colours: extent, graticule and scale bar, on any CRS."""
+"""Cartographic elements of a map: extent, graticule and scale bar, on any CRS."""
 
 from __future__ import annotations
 

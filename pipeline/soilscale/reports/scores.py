@@ -1,4 +1,4 @@
-"""Metrics of agreement between what was observed and what was predicted.
+"""Metrics of agreement between observations and predictions.
 
 Every metric is called with two arrays, or, where the values of a season do not fit into memory, is read off the
 `Moments` of parts that were added up: ``rmse(observed, predicted)`` and ``rmse.of(first + second)``. In the

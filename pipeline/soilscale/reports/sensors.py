@@ -1,4 +1,4 @@
-"""The sensors of a target beside each other: how one follows from the other, and the step between them."""
+"""Comparison of the sensors of a target: the regression between them, and the step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prediction intervals: offsets from errors on rows that no model has seen, and how often the truth lies within."""
+"""Prediction intervals: offsets from errors on held-out rows, and how often they contain the truth."""
 
 from __future__ import annotations
 

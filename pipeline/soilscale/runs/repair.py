@@ -1,4 +1,4 @@
-"""What is damaged or lost of the output is made again: the markers of the units that made it are withdrawn."""
+"""Repair of damaged or lost products: the markers of the units that made them are withdrawn."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def restore(run: Project) -> None:
         logger.warning(
             "%s: missing or modified since the last complete run; recomputing: %s",
             search.brief(names, "objects"),
-            search.brief(unit_names, "units") or "what it takes to replace them",
+            search.brief(unit_names, "units") or "the inputs to replace them",
         )
 
 
@@ -124,7 +124,7 @@ def verify(run: Project, standing: dict[str, str], *, begun: bool) -> bool:
     bad = verification.spoilt(run.workspace, standing, begun=begun)
     if bad.late:
         listed = search.brief(bad.late, "markers")
-        logger.warning("%s: written late, by a run that had lost its lease; removed", listed)
+        logger.warning("%s: written late by a run that had lost its lease; removed", listed)
         storage.remove(run.workspace.output, bad.late)
     for name in bad.late:
         del standing[name]
@@ -132,8 +132,8 @@ def verify(run: Project, standing: dict[str, str], *, begun: bool) -> bool:
         return True
     names = sorted([*bad.objects, *(name for objects in bad.markers.values() for name in objects)])
     logger.warning(
-        "%s: not what was written there, for another run wrote at the same time, or a hand did; made again with all "
-        "that comes after",
+        "%s: does not match what was written, since another run or a person wrote at the same time; recomputing it "
+        "and all that depends on it",
         search.brief(names, "objects"),
     )
     first = min(_position(name) for name in (*bad.markers, *bad.objects))

@@ -1,4 +1,4 @@
-"""What stands and what can be reached, without computing: `status` and `check`."""
+"""What is complete and what can be reached, without computing: `status` and `check`."""
 
 from __future__ import annotations
 

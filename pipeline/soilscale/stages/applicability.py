@@ -1,4 +1,4 @@
-"""Units that measure where the models of the maps are applicable, and what a worker reads of it."""
+"""Units that measure the area of applicability of the maps' models, and what a worker reads of it."""
 
 from __future__ import annotations
 

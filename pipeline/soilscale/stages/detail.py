@@ -1,4 +1,4 @@
-"""Units that tell what the detail of each season's maps rests on, and how much of each feature cells show."""
+"""Units that find the features behind each season's detail, and how much of each feature cells show."""
 
 from __future__ import annotations
 

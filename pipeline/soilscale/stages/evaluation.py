@@ -1,4 +1,4 @@
-"""Every algorithm beside the truth and the stations, made as the maps are, though only one of them makes the maps."""
+"""Every algorithm against the truth and the stations, made like the maps, though only one makes the maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An audit of inputs: what there is of every source, and what in it does not go together; kept beside the items.
+"""Audit of the inputs: what is available of every source, and conflicts in it; stored beside the items.
 
 It is taken once after a search, when the items or the sources are others than before, and by `check`, which keeps
 nothing. docs/audit.md explains it, with the table of rules.
@@ -227,14 +227,14 @@ def of_catalog(counts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Find what a catalog says that it has and has not given; rule and text of each."""
     matched, received = counts.get("matched"), counts.get("received", 0)
     if matched is not None and matched != received:
-        yield "received", f"the server says that it has {matched} items, and sent {received}"
+        yield "received", f"the server states {matched} items, but sent {received}"
     if counts.get("broken"):
         yield (
             "documents",
             f"{counts['broken']} documents of the catalog cannot be used; they are listed as missing units",
         )
     if counts.get("refused"):
-        yield "query", f"{counts['refused']} items of the area do not meet the query"
+        yield "query", f"{counts['refused']} items of the area do not match the query"
 
 
 def _of_months(config: Config, known: Inputs) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What of an output is a run's: by its name, the only rule by which anything is removed; and what a complete run left.
+"""A run's files in an output: by name, the only rule for removal; and the record of a complete run.
 
 By the list that a complete run leaves the next one sees what another hand has taken or altered since.
 """

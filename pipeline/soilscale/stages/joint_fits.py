@@ -1,4 +1,4 @@
-"""What fits know of fine features: how they spread; and of a joint fit the basis of cells, variances, and the fits."""
+"""Fine features for fits: their spread; for a joint fit the basis of cells, the variances, and the fits."""
 
 from __future__ import annotations
 

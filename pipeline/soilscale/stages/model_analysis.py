@@ -1,4 +1,4 @@
-"""What the models rest on: factors chosen, parameters tuned, importance and ablation; each its own units of work."""
+"""Analysis of the models: predictors chosen, parameters tuned, importance and ablation; each with its own units."""
 
 from __future__ import annotations
 

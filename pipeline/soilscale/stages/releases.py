@@ -124,8 +124,8 @@ def release(
     _write(workspace, (RELEASES, str(last.number)), name, last, items, (), shown)
     if numbers(workspace)[-1] != last.number:
         raise IncompleteError(
-            f"{workspace.output}: another run has made a release after number {last.number} meanwhile, and "
-            "maps/catalog.json leads to it; see which of the two is to write there, and stop the other"
+            f"{workspace.output}: meanwhile another run has made a release after number {last.number}, and "
+            "maps/catalog.json links to it; decide which of the two may write there, and stop the other"
         )
     # What readers open goes over to the release only now that its number is known to be the newest.
     _write(workspace, (), name, last, items, kept[-2:-1], shown)

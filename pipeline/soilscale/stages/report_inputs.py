@@ -1,4 +1,4 @@
-"""What the report is made from: the products of the other stages, opened lazily."""
+"""The inputs of the report: the products of the other stages, opened lazily."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class Material:
         ]
         return (
             f"no station of {self.run.config.validation.stations} could be compared with the maps; {'; '.join(why)}; "
-            "give stations of the area and the period, or leave validation.stations out"
+            "use stations of the area and the period, or remove validation.stations"
         )
 
     @cached_property

@@ -1,4 +1,4 @@
-"""In situ stations and the known truth, as they are stored."""
+"""In situ stations and the known truth, as stored."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def station_records(url: str) -> Iterator[tuple[str, pd.DataFrame | DataError]]:
     if not has_files:
         raise ConfigurationError(
             f"validation.stations: {url} holds no ISMN file with soil moisture (NETWORK_NETWORK_STATION_sm_....stm); "
-            "give the folder or archive as ISMN delivers it"
+            "use the folder or archive as ISMN delivers it"
         )
 
 
@@ -105,7 +105,7 @@ def truth(url: str) -> xr.DataArray:
         group = storage.open_foreign(url, MONTH)
     except FileNotFoundError as error:
         nodes = {posixpath.dirname(name) or "/" for name in storage.names_below(url) if name.endswith(ZARR)}
-        present = f"it holds {', '.join(sorted(nodes))}" if nodes else "it is no Zarr store"
+        present = f"it holds {', '.join(sorted(nodes))}" if nodes else "it is not a Zarr store"
         raise ConfigurationError(f"validation.truth: {url} has no group {MONTH!r}; {present}; {expected}") from error
     if MAP not in group:
         present = ", ".join(sorted(map(str, group.data_vars))) or "no variable at all"

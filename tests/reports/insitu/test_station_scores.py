@@ -157,8 +157,8 @@ def test_what_is_not_there_or_holds_nothing_is_refused(tmp_path: Path) -> None:
         ("ismn", ConfigurationError, "holds no ISMN file with soil moisture"),
         ("empty", ConfigurationError, "cannot read .*empty"),
         ("other.zip", ConfigurationError, "holds no ISMN file with soil moisture"),
-        ("bad.zip", DataError, "is no ZIP archive or is damaged"),
-        ("bad.stm", DataError, "keep the names that ISMN gives"),
+        ("bad.zip", DataError, "is not a ZIP archive or is damaged"),
+        ("bad.stm", DataError, "keep ISMN's file names"),
         ("empty.csv", DataError, "is empty"),
     ):
         with pytest.raises(error, match=told):
@@ -585,7 +585,7 @@ def test_triple_collocation_without_errors_without_signal_and_without_pairs() ->
     assert few.n == 2
     for found in (few, insitu.triple_collocation(a, a, -a), insitu.triple_collocation(a, a, np.ones(10))):
         assert np.isnan([*found.r, *found.error_variance]).all()
-    with pytest.raises(ValueError, match="must have one shape"):
+    with pytest.raises(ValueError, match="must have the same shape"):
         insitu.triple_collocation(a, a, a[:3])
 
 

@@ -130,20 +130,23 @@ def test_a_value_may_be_missing(nothing: str) -> None:
         ),
         (
             f"{HEADER}\nA,6,48,2004-03-01,0.2\nA,6,48,March,0.2",
-            r"line 3 \(1 such\): 'March' is no time",
+            r"line 3 \(1 such\): 'March' is not a time",
         ),
-        (f"{HEADER}\nA,6,48,01/03/2004,0.2", "'01/03/2004' is no time; write 2004-03-01"),
-        (f"{HEADER}\nA,6,48,,0.2", "'' is no time"),
+        (f"{HEADER}\nA,6,48,01/03/2004,0.2", "'01/03/2004' is not a time; write 2004-03-01"),
+        (f"{HEADER}\nA,6,48,,0.2", "'' is not a time"),
         (f"{HEADER}\nA,6,48,2004-03-01,wet", "'wet' is no value; write numbers like 0.23"),
         (f"{HEADER.replace(',', ';')}\nA;6;48;2004-03-01;0,23", "'0,23' is no value"),
         (f"{HEADER}\nA,6E,48,2004-03-01,0.2", "'6E' is no longitude"),
         (f"{HEADER},depth\nA,6,48,2004-03-01,0.2,5 cm", "'5 cm' is no depth"),
-        (f"{HEADER}\n ,6,48,2004-03-01,0.2", "is no name; every row names its station"),
+        (f"{HEADER}\n ,6,48,2004-03-01,0.2", "is not a name; every row must name its station"),
         (f"{HEADER}\nA,6,48,2004-03-01,0.2,9,9", "line 2 has 7 fields, its header 5: .*as many fields as the header"),
         (f"{HEADER}\nA,6,48,2004-03-01,0.2\n\nA,6,48,2004-03-02", "line 4 has 4 fields, its header 5"),
         (f"{HEADER}\nA,6,48,2004-03-01,0,2", "line 2 has 6 fields, its header 5: .*write 0.23 and not 0,23"),
-        (f"{HEADER}\nWei, upper,6,48,2004-03-01,0.2", "line 2 has 6 fields.* a name that holds a comma in quotation"),
-        (f'{HEADER}\n"A,6,48,2004-03-01,0.2', "line 2: is no row of a table"),
+        (
+            f"{HEADER}\nWei, upper,6,48,2004-03-01,0.2",
+            "line 2 has 6 fields.* quotation marks around a name that contains a comma",
+        ),
+        (f'{HEADER}\n"A,6,48,2004-03-01,0.2', "line 2: is not a row of a table"),
         (f"{HEADER},value\nA,6,48,2004-03-01,0.2,0.3", "names a column twice"),
     ],
 )
@@ -221,13 +224,13 @@ def test_a_header_alone_is_a_sensor_without_records() -> None:
     ("text", "name", "said"),
     [
         ("", STM, "is empty; download it again"),
-        ("station,value\nA,0.2", STM, "'station,value' is no header of ISMN"),
+        ("station,value\nA,0.2", STM, "'station,value' is not an ISMN header"),
         (f"{PLACE}\n2004/03/01 00:00 wet G M", STM, r"line 2 \(1 such\): 'wet' is no value"),
         (f"{PLACE}\n2004/03/01 0", STM, "line 2 has 2 words, expected 4 or 5: '2004/03/01 0'"),
         (f"{PLACE}\n2004/03/01 00:00 0.2 G M\n2004/03/02 00:00 0.2", STM, "line 3 has 3 words, expected 4 or 5"),
         (f"{PLACE}\n2004/03/01 00:00 0.2 G M 7", STM, "line 2 has 6 words, expected 4 or 5"),
         (f"{PLACE}\n2004/03/01 00:00 G M", STM, r"line 2 \(1 such\): 'G' is no value"),
-        (f"{PLACE}\n2004/13/01 00:00 0.2 G M", STM, "'2004/13/01 00:00' is no time; write 2004/03/01 12:00"),
+        (f"{PLACE}\n2004/13/01 00:00 0.2 G M", STM, "'2004/13/01 00:00' is not a time; write 2004/03/01 12:00"),
         (PLACE, "site.stm", "the name does not say that the file holds soil moisture"),
         (PLACE, STM.replace("_sm_", "_ts_"), "the name does not say that the file holds soil moisture"),
     ],
@@ -251,7 +254,7 @@ def test_an_archive_gives_its_soil_moisture_files() -> None:
         archive.writestr("Metadata.xml", "<xml/>")
     ((name, data),) = insitu.unzipped(buffer.getvalue(), "ismn.zip")
     assert insitu.read_stm(data, name)["value"].tolist() == [0.23]
-    with pytest.raises(DataError, match=r"ismn\.zip is no ZIP archive or is damaged"):
+    with pytest.raises(DataError, match=r"ismn\.zip is not a ZIP archive or is damaged"):
         list(insitu.unzipped(buffer.getvalue()[:60], "ismn.zip"))
 
 

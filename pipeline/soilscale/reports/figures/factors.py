@@ -1,4 +1,4 @@
-"""Figures of what the models rest on: importance, ablation, and seasonal against comprehensive models."""
+"""Figures of the predictors: importance, ablation, and seasonal against comprehensive models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures that are maps: the area, products side by side, and where the fine maps leave the coarse product."""
+"""Maps: the area, products side by side, and where the fine maps differ from the coarse product."""
 
 from __future__ import annotations
 

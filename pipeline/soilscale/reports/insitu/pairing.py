@@ -1,4 +1,4 @@
-"""Stations beside the maps and the coarse product: a row for each station and month."""
+"""Pairs of stations with the maps and the coarse product: a row for each station and month."""
 
 from __future__ import annotations
 
