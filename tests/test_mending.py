@@ -152,6 +152,8 @@ ALTERED = {
     "the catalog": ("maps/catalog.json", set()),
     "a collection": ("maps/month/collection.json", set()),
     "a release's catalog": ("maps/releases/1/catalog.json", set()),
+    "the viewer": ("maps/index.html", set()),
+    "what the viewer shows": ("maps/viewer.json", set()),
     "a chunk of the cube": ("cube.zarr/fine/ndvi/c/4/0/1", {"gaps/ndvi/2004-05_r000c001"}),
     "a chunk of coarse cells": ("cube.zarr/coarse/sand/c/0/0", {"coarse/static"}),
     "a chunk of the maps": (
