@@ -82,6 +82,16 @@ def make(folder: Path, nested: Grid | None = None) -> Product:
     return Product(folder, nested, fine, coarse, quality, _stations(folder, fine))
 
 
+def large(folder: Path) -> tuple[Grid, NDArray[np.float32]]:
+    """Write a product of one map of 1600 x 1600 cells of noise, the worst to compress; its grid and values."""
+    nested = Grid("EPSG:3035", 25_000, 25, 4_000_000, 3_000_000, (64, 64), 8)
+    values = np.random.default_rng(5).normal(0.25, 0.05, (1, *nested.fine.shape)).astype("float32")
+    items = {"month": dict([_publish(folder, nested, "month", (MONTHS[0], 1), 0, {"soil_moisture": values})])}
+    about = About(nested, "soil_moisture", "AMSR2", SEASONS, (0.0, 0.6), None, None, stations=False)
+    _write(folder / "maps" / viewer.INDEX, describe(NAME, 1, "2026-11-30T12:00:00Z", about, items))
+    return nested, values[0]
+
+
 def _layers(
     fine: NDArray[np.float32], quality: NDArray[np.uint8], spans: list[tuple[np.datetime64, int]]
 ) -> dict[str, NDArray[np.float32] | NDArray[np.uint8]]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
+import subprocess
 import threading
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +17,12 @@ from typing import Any
 import pytest
 from shapely.geometry import Polygon, box
 
-from soilscale import viewer
-from soilscale.errors import ConfigurationError, DataError
+from commands import PROGRAMS, invoke, wait_until
+from conftest import forget_stores
+from servers.faults import Faults
+from servers.seaweed import BUCKET
+from soilscale import storage, viewer
+from soilscale.errors import ConfigurationError, DataError, RefusedError
 from soilscale.grid import Grid, cover
 from soilscale.seasons import METEOROLOGICAL, Seasons
 from soilscale.viewer.index import About, describe, scale
@@ -88,6 +96,16 @@ def test_one_scale_covers_all_dates_but_not_outliers() -> None:
     assert scale([]) == (0.0, 1.0)
 
 
+@contextmanager
+def serving(output: str) -> Iterator[Server]:
+    with Server(output) as made:
+        thread = threading.Thread(target=partial(made.serve_forever, poll_interval=0.02), daemon=True)
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("output")
@@ -100,12 +118,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(bytes(range(100)))
-    with Server(str(folder)) as made:
-        thread = threading.Thread(target=partial(made.serve_forever, poll_interval=0.02), daemon=True)
-        thread.start()
+    with serving(str(folder)) as made:
         yield made
-        made.shutdown()
-        thread.join()
 
 
 def ask(server: Server, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes, dict[str, str]]:
@@ -161,3 +175,42 @@ def test_an_output_without_maps_is_said(tmp_path: Path) -> None:
     (tmp_path / "maps" / "catalog.json").write_text("{}")
     with pytest.raises(DataError, match="published by a version of soilscale without a viewer"):
         check(str(tmp_path))
+
+
+@pytest.mark.server
+def test_an_output_in_a_bucket_is_served_with_ones_own_keys_and_refused_without(
+    store: Faults,  # noqa: ARG001 - by the environment
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output = f"s3://{BUCKET}/viewed"
+    with pytest.raises(DataError, match="has no maps"):
+        check(output)
+    storage.write_bytes(f"{output}/maps/viewer.json", bytes(range(100)))
+    check(output)
+    with serving(output) as server:
+        assert ask(server, "/maps/viewer.json")[:2] == (200, bytes(range(100)))
+        assert ask(server, "/maps/viewer.json", Range="bytes=10-19")[:2] == (206, bytes(range(10, 20)))
+        assert ask(server, "/maps.zarr/month/zarr.json")[0] == 404
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
+        forget_stores()
+        assert ask(server, "/maps/viewer.json")[0] == 403
+        with pytest.raises(RefusedError, match="access is denied"):
+            check(output)
+    monkeypatch.undo()
+    forget_stores()
+
+
+@pytest.mark.server
+def test_the_command_serves_until_it_is_interrupted(server: Server, tmp_path: Path) -> None:
+    log, out = tmp_path / "log", tmp_path / "out"
+    command = [PROGRAMS / "soilscale", "view", server.output, "--no-browser"]
+    with out.open("wb") as to, log.open("wb") as err, subprocess.Popen(command, stdout=to, stderr=err) as process:
+        wait_until(lambda: b"http://" in out.read_bytes() or process.poll() is not None, "the viewer", 120)
+        address = out.read_text().split()[0]
+        with urllib.request.urlopen(address, timeout=60) as reply:  # noqa: S310 - on the loopback interface
+            assert reply.read() == viewer.page()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0, log.read_text()
+    done = invoke("view", tmp_path, "--no-browser")
+    assert done.status == 65
+    assert f"{tmp_path} has no maps" in done.err

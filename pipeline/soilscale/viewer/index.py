@@ -185,7 +185,7 @@ def scale(statistics: Sequence[Mapping[str, float]]) -> tuple[float, float]:
         max(one["mean"] + SPREAD * one["stddev"] for one in statistics),
     )
     low, high = math.floor(low * 100) / 100, math.ceil(high * 100) / 100
-    return low, max(high, low + 0.01)
+    return low, round(max(high, low + 0.01), 2)
 
 
 def _width(items: Sequence[Mapping[str, Any]]) -> float:
