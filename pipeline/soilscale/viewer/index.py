@@ -169,7 +169,14 @@ def _layers(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _statistics(items: Iterable[Mapping[str, Any]], names: Iterable[str]) -> list[Mapping[str, float]]:
     """Statistics of some layers of the maps that have a value."""
     assets = [item["assets"][name] for item in items for name in names if name in item["assets"]]
-    return [asset["statistics"] for asset in assets if "mean" in asset["statistics"]]
+    return [figures for figures in map(_figures, assets) if "mean" in figures]
+
+
+def _figures(asset: Mapping[str, Any]) -> Mapping[str, float]:
+    """Statistics of an asset of one band, which STAC lets the asset or its band tell."""
+    bands = asset.get("bands") or [{}]
+    figures: Mapping[str, float] = asset.get("statistics") or bands[0].get("statistics") or {}
+    return figures
 
 
 def scale(statistics: Sequence[Mapping[str, float]]) -> tuple[float, float]:
@@ -191,7 +198,7 @@ def scale(statistics: Sequence[Mapping[str, float]]) -> tuple[float, float]:
 def _width(items: Sequence[Mapping[str, Any]]) -> float:
     """Upper end of the colours for the width of the interval: twice the widest mean, which is then in the middle."""
     assets = [item["assets"] for item in items if {LOWER, UPPER} <= set(item["assets"])]
-    ends = [(one[UPPER]["statistics"].get("mean", 0.0), one[LOWER]["statistics"].get("mean", 0.0)) for one in assets]
+    ends = [(_figures(one[UPPER]).get("mean", 0.0), _figures(one[LOWER]).get("mean", 0.0)) for one in assets]
     widest = max((upper - lower for upper, lower in ends), default=0.0)
     return max(0.01, math.ceil(widest * 200) / 100)
 
