@@ -25,14 +25,14 @@ from soilscale.seasons import METEOROLOGICAL, Seasons
 from soilscale.stages import releases
 from soilscale.stages.releases import Release
 from soilscale.tasks.map_tiles import PublishMap
-from soilscale.viewer.index import About
+from soilscale.viewer.index import Viewed
 
 pytestmark = pytest.mark.slow
 
 NAMES = [f"shaanxi-like-month-2004-{month:02d}" for month in range(1, 13)]
 
 
-ABOUT = About(
+ABOUT = Viewed(
     Grid("EPSG:3035", 24_000, 24, 4e6, 3e6, (2, 2), 2),
     "sm",
     "cci",

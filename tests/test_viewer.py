@@ -25,7 +25,7 @@ from soilscale import storage, viewer
 from soilscale.errors import ConfigurationError, DataError, RefusedError
 from soilscale.grid import Grid, cover
 from soilscale.seasons import METEOROLOGICAL, Seasons
-from soilscale.viewer.index import About, describe, scale
+from soilscale.viewer.index import Viewed, describe, scale
 from soilscale.viewer.server import Server, check
 
 FIGURES = {"minimum": 0.0, "maximum": 0.9, "mean": 0.25, "stddev": 0.04}
@@ -35,8 +35,8 @@ NATURAL = (
 NATURAL += 'CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]'
 
 
-def about(grid: Grid, area: Polygon | None = None) -> About:
-    return About(grid, "sm", "cci", Seasons(METEOROLOGICAL), (0.0, 0.6), 0.9, area, stations=True)
+def viewed(grid: Grid, area: Polygon | None = None) -> Viewed:
+    return Viewed(grid, "sm", "cci", Seasons(METEOROLOGICAL), (0.0, 0.6), 0.9, area, stations=True)
 
 
 def item(start: str, end: str, *layers: str, **properties: Any) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def test_the_index_tells_of_every_map_in_one_file() -> None:
         ),
     }
     season = {"season/w/1/w.json": item("2004-12-01T00:00:00Z", "2005-02-28T23:59:59Z", "soil_moisture")}
-    shown = describe("lab", 3, "2026-11-30T12:00:00Z", about(grid), {"month": months, "season": season})
+    shown = describe("lab", 3, "2026-11-30T12:00:00Z", viewed(grid), {"month": months, "season": season})
     assert [entry["first"] for entry in shown["maps"]["month"]] == ["2004-12", "2005-02"]
     # Beside the item, whatever public root its assets name: this copy may lie elsewhere.
     assert shown["maps"]["month"][0]["folder"] == "month/a/1"
@@ -79,7 +79,7 @@ def test_a_grid_of_any_crs_has_a_place_on_the_earth(crs: str) -> None:
     side = 0.25 if crs == "EPSG:4326" else 25_000
     area = Polygon([(105, 33), (108, 33), (108, 36), (105, 36)], [[(106, 34), (107, 34), (107, 35), (106, 35)]])
     grid = cover(area, crs, side, 25)
-    shown = describe("lab", 1, "", about(grid, area), {"month": {}})
+    shown = describe("lab", 1, "", viewed(grid, area), {"month": {}})
     assert shown["grid"]["proj4"].startswith("+proj=")
     assert shown["grid"]["shape"] == list(grid.fine.shape)
     assert shown["grid"]["geographic"] is (crs == "EPSG:4326")
@@ -104,6 +104,15 @@ def serving(output: str) -> Iterator[Server]:
         yield made
         made.shutdown()
         thread.join()
+
+
+def test_a_range_that_all_items_state_is_the_viewers_too() -> None:
+    renders = {"soil_moisture": {"rescale": [[0.05, 0.45]]}}
+    first = item("2004-12-01T00:00:00Z", "2004-12-31T23:59:59Z", "soil_moisture", renders=renders)
+    second = item("2005-01-01T00:00:00Z", "2005-01-31T23:59:59Z", "soil_moisture", renders=renders)
+    grid = cover(box(5, 47, 6, 48), "EPSG:3035", 24_000, 24)
+    shown = describe("lab", 1, "", viewed(grid), {"month": {"month/a/1/a.json": first, "month/b/1/b.json": second}})
+    assert shown["layers"]["soil_moisture"]["range"] == [0.05, 0.45]
 
 
 @pytest.fixture(scope="module")
