@@ -16,7 +16,7 @@ from soilscale import kernels, publish, viewer
 from soilscale.grid import Grid, cover
 from soilscale.schema import Quality
 from soilscale.seasons import Seasons
-from soilscale.viewer.index import About, describe
+from soilscale.viewer.index import Viewed, describe
 
 SEASONS = Seasons({"wet": (5, 6, 7, 8, 9), "dry": (10, 11, 12, 1, 2, 3, 4)})
 MONTHS = np.arange("2003-10", "2004-10", dtype="datetime64[M]")
@@ -75,11 +75,21 @@ def make(folder: Path, nested: Grid | None = None) -> Product:
         _zarr(folder / "maps.zarr", kind, nested, nested.ratio, [start for start, _ in spans], layers)
         items[kind] = dict(_publish(folder, nested, kind, span, at, layers) for at, span in enumerate(spans))
     _zarr(folder / "cube.zarr", "coarse", nested, 1, list(MONTHS), {"soil_moisture": coarse})
-    about = About(nested, "soil_moisture", "AMSR2", SEASONS, (0.0, 0.6), 0.9, None, stations=True)
+    viewed = Viewed(nested, "soil_moisture", "AMSR2", SEASONS, (0.0, 0.6), 0.9, None, stations=True)
     for below, number in (("", 2), ("releases/2/", 2), ("releases/1/", 1)):
-        _write(folder / "maps" / below / viewer.INDEX, describe(NAME, number, "2026-11-30T12:00:00Z", about, items))
+        _write(folder / "maps" / below / viewer.INDEX, describe(NAME, number, "2026-11-30T12:00:00Z", viewed, items))
     (folder / "maps" / viewer.PAGE).write_bytes(viewer.page())
     return Product(folder, nested, fine, coarse, quality, _stations(folder, fine))
+
+
+def large(folder: Path) -> tuple[Grid, NDArray[np.float32]]:
+    """Write a product of one map of 1600 x 1600 cells of noise, the worst to compress; its grid and values."""
+    nested = Grid("EPSG:3035", 25_000, 25, 4_000_000, 3_000_000, (64, 64), 8)
+    values = np.random.default_rng(5).normal(0.25, 0.05, (1, *nested.fine.shape)).astype("float32")
+    items = {"month": dict([_publish(folder, nested, "month", (MONTHS[0], 1), 0, {"soil_moisture": values})])}
+    viewed = Viewed(nested, "soil_moisture", "AMSR2", SEASONS, (0.0, 0.6), None, None, stations=False)
+    _write(folder / "maps" / viewer.INDEX, describe(NAME, 1, "2026-11-30T12:00:00Z", viewed, items))
+    return nested, values[0]
 
 
 def _layers(

@@ -58,7 +58,9 @@ PRODUCTS = (
 RELEASED = (
     "maps/catalog.json",
     "maps/month/collection.json",
+    "maps/viewer.json",
     "maps/releases/1/catalog.json",
+    "maps/releases/1/viewer.json",
     "maps/releases/1/season/collection.json",
     "maps/month/lab-month-2003-01/0123456789abcdef/soil_moisture.tif",
     "maps/month/lab-month-2003-01/0123456789abcdef/lab-month-2003-01.json",
@@ -89,6 +91,7 @@ MINE = (
     "cube.zarr/fine/rain/notes.json",
     "maps.zarr/.DS_Store",
     "maps/legend.qml",
+    "maps/index.html",
     "maps/my-styles/catalog.json",
     "maps/my-styles/x/0123456789abcdef/soil_moisture.tif",
     "maps/month/lab-month-2003-01/0123456789abcdef/soil_moisture.tif.aux.xml",

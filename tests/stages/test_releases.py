@@ -16,17 +16,33 @@ import pytest
 import rasterio
 
 from commands import files, invoke, started, wait_until
-from soilscale import __version__, storage
+from soilscale import __version__, storage, viewer
 from soilscale.engine.output import Workspace, digest
 from soilscale.engine.units import Unit
 from soilscale.errors import IncompleteError
+from soilscale.grid import Grid
+from soilscale.seasons import METEOROLOGICAL, Seasons
 from soilscale.stages import releases
 from soilscale.stages.releases import Release
 from soilscale.tasks.map_tiles import PublishMap
+from soilscale.viewer.index import Viewed
 
 pytestmark = pytest.mark.slow
 
 NAMES = [f"shaanxi-like-month-2004-{month:02d}" for month in range(1, 13)]
+
+
+ABOUT = Viewed(
+    Grid("EPSG:3035", 24_000, 24, 4e6, 3e6, (2, 2), 2),
+    "sm",
+    "cci",
+    Seasons(METEOROLOGICAL),
+    (0, 0.6),
+    None,
+    None,
+    stations=False,
+)
+"""What the viewer of the releases shows."""
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +127,7 @@ def published(workspace: Workspace, version: str) -> list[Unit[PublishMap]]:
     """Unit that has published a map, with its item and marker."""
     edition = Published("lab-month-2005-01", digest(version))
     item = {"id": edition.identifier, "properties": {"end_datetime": "2005-01-31T23:59:59Z"}, "bbox": [5, 47, 6, 48]}
-    item |= {"properties": item["properties"] | {"start_datetime": "2005-01-01T00:00:00Z"}}
+    item |= {"properties": item["properties"] | {"start_datetime": "2005-01-01T00:00:00Z"}, "assets": {}}
     storage.write_json(workspace.published(*edition.place(f"{edition.identifier}.json")), item)
     unit = Unit("publish", "month-2005-01", edition.version, PublishMap(fine=None, edition=edition, index=0))
     storage.write_json(workspace.state(unit.stage, unit.marker), {})
@@ -120,7 +136,7 @@ def published(workspace: Workspace, version: str) -> list[Unit[PublishMap]]:
 
 def release(workspace: Workspace, version: str, keep: int | None = None) -> int:
     """Make a release of one map, and return the number that the catalog of now leads to."""
-    releases.release(workspace, "lab", "config", published(workspace, version), keep)
+    releases.release(workspace, "lab", "config", published(workspace, version), keep, ABOUT)
     return int(storage.read_json(workspace.published("catalog.json"))["version"])
 
 
@@ -183,6 +199,26 @@ def test_files_of_a_user_stay_where_a_release_is_withdrawn(tmp_path: Path) -> No
         "releases/1/month/collection.json",
     }
     assert releases.numbers(workspace) == [2]
+
+
+def test_every_release_has_a_viewer_and_a_page_of_a_user_is_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace, page = Workspace(str(tmp_path)), tmp_path / "maps" / "index.html"
+    assert release(workspace, "one") == 1
+    assert page.read_bytes() == viewer.page()
+    shown = storage.read_json(workspace.published("viewer.json"))
+    assert (shown["release"], [each["first"] for each in shown["maps"]["month"]]) == (1, ["2005-01"])
+    assert storage.read_json(workspace.published("releases", "1", "viewer.json")) == shown
+    page.write_bytes(viewer.MARK.format("0123456789abcdef").encode() + b"\nof an earlier version")
+    assert release(workspace, "two") == 2
+    assert page.read_bytes() == viewer.page()
+    page.write_bytes(b"<h1>mine</h1>")
+    (tmp_path / "maps" / "viewer.json").unlink()
+    assert release(workspace, "two", keep=1) == 2
+    assert page.read_bytes() == b"<h1>mine</h1>"
+    assert "maps/index.html is not soilscale's viewer and is left as it is" in caplog.text
+    assert storage.read_json(workspace.published("viewer.json"))["release"] == 2
 
 
 def test_a_run_that_another_has_overtaken_leaves_the_catalog_of_now_alone(

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, Thread
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -258,6 +259,24 @@ def test_a_phone_shows_all_and_is_touched(browser: Browser, url: str, product: P
             place = shown.page.locator(card).bounding_box()
             assert place and place["x"] >= 0 and place["x"] + place["width"] <= 360  # noqa: PT018 - one box
         assert shown.said == []
+
+
+def test_the_first_view_of_a_large_map_is_light_and_its_values_are_exact(browser: Browser, tmp_path: Path) -> None:
+    nested, values = small_product.large(tmp_path)
+    size = next(tmp_path.rglob("*.tif")).stat().st_size
+    with running(Server(str(tmp_path))) as url, opened(browser, url) as shown:
+        shown.wait("month", "2003-10")
+        read = sum(count for address, count in shown.asked.items() if address.endswith(".tif"))
+        assert read < size / 3
+        assert sum(shown.asked.values()) < 3_000_000
+        seen = Product(tmp_path, nested, values, values, values, pd.DataFrame())  # type: ignore[arg-type]
+        shown.page.mouse.move(*shown.point(seen, 800, 801))
+        exact = shown.page.locator("#values .number:not(.rough)").first
+        # Under the pointer lie several cells of so large a map.
+        near = {f"{value:.3f}" for value in values[797:804, 798:805].ravel()}
+        exact.wait_for()
+        assert exact.inner_text() in near
+        assert shown.page.locator("#values b").first.inner_text() == "1 km"
 
 
 def test_a_server_without_ranges_will_do(browser: Browser, product: Product) -> None:

@@ -153,6 +153,8 @@ ALTERED: dict[str, dict[str, set[str]]] = {
         "maps/catalog.json": set(),
         "maps/month/collection.json": set(),
         "maps/releases/1/catalog.json": set(),
+        "maps/index.html": set(),
+        "maps/viewer.json": set(),
     },
     "what is learned": {
         "cube.zarr/coarse/sand/c/0/0": {"coarse/static"},

@@ -33,10 +33,16 @@ function projected(release) {
   });
   try {
     const way = proj4(grid.proj4 ?? "", "WGS84");
-    const lonlat = ([x, y]) => way.forward([x / narrow, y]);
+    const middle = (extent[0] + extent[2]) / 2 / narrow;
+    const turned = (degrees, centre) => degrees - 360 * Math.round((degrees - centre) / 360);
+    const lonlat = ([x, y]) => {
+      const [lon, lat] = way.forward([x / narrow, y]);
+      return [turned(lon, 0), lat];
+    };
     const drawn = (place) => {
       const [x, y] = way.inverse([...place]);
-      return [x * narrow, y];
+      // Longitudes of a grid in degrees may go on beyond 180.
+      return [(grid.geographic ? turned(x, middle) : x) * narrow, y];
     };
     const bounds = around(extent, lonlat);
     if (!bounds.every(Number.isFinite)) throw new Error("the grid reaches beyond where its projection holds");

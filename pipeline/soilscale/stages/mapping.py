@@ -26,7 +26,7 @@ from soilscale.tasks.interval_offsets import MeasureIntervals
 from soilscale.tasks.map_making import Chosen, Recipe, Slot
 from soilscale.tasks.map_tiles import ConserveTile, FoldSeason, PredictTile, PublishMap, SolveResidual
 from soilscale.tasks.soil import Soil, known
-from soilscale.viewer.index import About
+from soilscale.viewer.index import Viewed
 
 PREDICT, SOLVE, CONSERVE, FOLD, MAPS = "predict", "residual", "conserve", "season", "publish"
 """Stages of the maps' units."""
@@ -103,13 +103,13 @@ def draw_maps(run: Project) -> None:
         whole = [unit for unit in units if broken.isdisjoint(_needs(run, unit))]
         broken |= _broken(whole, run.do(whole, doing))
     run.do([unit for unit in work.publish if broken.isdisjoint(_needs(run, unit))], "map: COGs and items")
-    releases.release(run.workspace, settings.name, run.config_hash, work.publish, settings.maps.releases, about(run))
+    releases.release(run.workspace, settings.name, run.config_hash, work.publish, settings.maps.releases, viewed(run))
 
 
-def about(run: Project) -> About:
+def viewed(run: Project) -> Viewed:
     """What the viewer shows beside what the items of the maps say."""
     settings, target = run.config, run.plan.target.source
-    return About(
+    return Viewed(
         grid=run.plan.grid,
         target=target.name,
         product=target.collection,

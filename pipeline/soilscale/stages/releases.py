@@ -23,7 +23,7 @@ from soilscale.engine.units import Unit, markers
 from soilscale.errors import IncompleteError
 from soilscale.stages import inventory
 from soilscale.tasks.map_tiles import PublishMap
-from soilscale.viewer.index import About, describe
+from soilscale.viewer.index import Viewed, describe
 
 RELEASES = "releases"
 """Folder of the releases below the published maps, and of their records below `state/`."""
@@ -83,7 +83,7 @@ def release(
     config: str,
     work: Sequence[Unit[PublishMap]],
     keep: int | None,
-    about: About,
+    viewed: Viewed,
 ) -> None:
     """Make a release of the maps that stand, unless the newest release is of these very maps.
 
@@ -99,7 +99,7 @@ def release(
         Units that publish the maps.
     keep
         Releases that are kept, the newest; None keeps all.
-    about
+    viewed
         What the viewer shows beside the maps.
     """
     complete = markers(workspace, work[0].stage) if work else set()
@@ -120,7 +120,7 @@ def release(
     whole = [number for number in kept if number < last.number and (now is None or number <= now)]
     kept = [*whole, last.number][-(keep or len(whole) + 1) :]
     # The release's own folder first: whoever is killed here has changed nothing that readers open.
-    shown = describe(name, last.number, last.time, about, items)
+    shown = describe(name, last.number, last.time, viewed, items)
     _write(workspace, (RELEASES, str(last.number)), name, last, items, (), shown)
     if numbers(workspace)[-1] != last.number:
         raise IncompleteError(

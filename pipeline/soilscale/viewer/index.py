@@ -35,7 +35,7 @@ Items = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
-class About:
+class Viewed:
     """What the viewer shows beside what the items say."""
 
     grid: Grid
@@ -54,7 +54,7 @@ class About:
     """Whether the report sets stations beside the maps."""
 
 
-def describe(name: str, number: int, time: str, about: About, items: Items) -> dict[str, Any]:
+def describe(name: str, number: int, time: str, viewed: Viewed, items: Items) -> dict[str, Any]:
     """All that the viewer knows of a release.
 
     Parameters
@@ -63,7 +63,7 @@ def describe(name: str, number: int, time: str, about: About, items: Items) -> d
         Of the configuration.
     number, time
         Of the release.
-    about
+    viewed
         What the items do not say.
     items
         The maps of the release.
@@ -80,16 +80,16 @@ def describe(name: str, number: int, time: str, about: About, items: Items) -> d
         "name": name,
         "release": number,
         "time": time,
-        "product": about.product,
-        "target": about.target,
-        "valid_range": list(about.valid_range),
-        "interval": about.interval,
-        "stations": about.stations,
-        "seasons": {season: list(months) for season, months in about.seasons.months.items()},
-        "grid": _grid(about.grid),
-        "area": _rings(about),
+        "product": viewed.product,
+        "target": viewed.target,
+        "valid_range": list(viewed.valid_range),
+        "interval": viewed.interval,
+        "stations": viewed.stations,
+        "seasons": {season: list(months) for season, months in viewed.seasons.months.items()},
+        "grid": _grid(viewed.grid),
+        "area": _rings(viewed),
         "layers": _layers([item for kept in items.values() for item in kept.values()]),
-        "quality": _quality(about, [item for kept in items.values() for item in kept.values()]),
+        "quality": _quality(viewed, [item for kept in items.values() for item in kept.values()]),
         "maps": maps,
     }
 
@@ -131,12 +131,12 @@ def _grid(grid: Grid) -> dict[str, Any]:
     }
 
 
-def _rings(about: About) -> list[list[list[float]]] | None:
+def _rings(viewed: Viewed) -> list[list[list[float]]] | None:
     """Outline of the area in the grid's CRS, as fine as a cell of the maps."""
-    if about.area is None:
+    if viewed.area is None:
         return None
-    step = about.grid.side / about.grid.ratio
-    shape = shapely.simplify(on_map(about.area, about.grid.crs), step)
+    step = viewed.grid.side / viewed.grid.ratio
+    shape = shapely.simplify(on_map(viewed.area, viewed.grid.crs), step)
     digits = max(0, 2 - math.floor(math.log10(step)))
     polygons = [part for part in shapely.get_parts(shape) if part.geom_type == "Polygon"]
     rings = [ring for polygon in polygons for ring in (polygon.exterior, *polygon.interiors)]
@@ -146,7 +146,7 @@ def _rings(about: About) -> list[list[list[float]]] | None:
 def _layers(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Title, unit, range of colours and colours of each layer that the maps have; one scale for all their dates."""
     present = {name for item in items for name in item["assets"]}
-    moisture = scale(_statistics(items, (MAP,)))
+    moisture = _stated(items, MAP) or scale(_statistics(items, (MAP,)))
     ranges = dict.fromkeys((MAP, LOWER, UPPER), moisture)
     if {LOWER, UPPER} <= present:
         ranges["width"] = 0.0, _width(items)
@@ -166,10 +166,24 @@ def _layers(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def _stated(items: Sequence[Mapping[str, Any]], name: str) -> tuple[float, float] | None:
+    """Range that all items state for a layer in their field `renders`, so that all viewers show the same."""
+    renders = [item["properties"].get("renders", {}) for item in items]
+    ranges = {tuple(render[name]["rescale"][0]) for render in renders if name in render}
+    return ranges.pop() if len(ranges) == 1 else None
+
+
 def _statistics(items: Iterable[Mapping[str, Any]], names: Iterable[str]) -> list[Mapping[str, float]]:
     """Statistics of some layers of the maps that have a value."""
     assets = [item["assets"][name] for item in items for name in names if name in item["assets"]]
-    return [asset["statistics"] for asset in assets if "mean" in asset["statistics"]]
+    return [figures for figures in map(_figures, assets) if "mean" in figures]
+
+
+def _figures(asset: Mapping[str, Any]) -> Mapping[str, float]:
+    """Statistics of an asset of one band, which STAC lets the asset or its band tell."""
+    bands = asset.get("bands") or [{}]
+    figures: Mapping[str, float] = asset.get("statistics") or bands[0].get("statistics") or {}
+    return figures
 
 
 def scale(statistics: Sequence[Mapping[str, float]]) -> tuple[float, float]:
@@ -185,13 +199,13 @@ def scale(statistics: Sequence[Mapping[str, float]]) -> tuple[float, float]:
         max(one["mean"] + SPREAD * one["stddev"] for one in statistics),
     )
     low, high = math.floor(low * 100) / 100, math.ceil(high * 100) / 100
-    return low, max(high, low + 0.01)
+    return low, round(max(high, low + 0.01), 2)
 
 
 def _width(items: Sequence[Mapping[str, Any]]) -> float:
     """Upper end of the colours for the width of the interval: twice the widest mean, which is then in the middle."""
     assets = [item["assets"] for item in items if {LOWER, UPPER} <= set(item["assets"])]
-    ends = [(one[UPPER]["statistics"].get("mean", 0.0), one[LOWER]["statistics"].get("mean", 0.0)) for one in assets]
+    ends = [(_figures(one[UPPER]).get("mean", 0.0), _figures(one[LOWER]).get("mean", 0.0)) for one in assets]
     widest = max((upper - lower for upper, lower in ends), default=0.0)
     return max(0.01, math.ceil(widest * 200) / 100)
 
@@ -207,12 +221,12 @@ def _colours(name: str) -> list[str]:
     return [to_hex(palette(step / (STEPS - 1))) for step in range(STEPS)]
 
 
-def _quality(about: About, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _quality(viewed: Viewed, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Bits that some cell of the maps carries, what they mean, and the colour of every combination."""
     shares = [item["properties"].get("soilscale:quality", {}) for item in items]
     carried = {name for share in shares for name, value in share.items() if value}
     # Items do not count the cells outside, which are there where a polygon was asked for.
-    carried |= {"outside"} if about.area is not None else set()
+    carried |= {"outside"} if viewed.area is not None else set()
     names = {bit: str(bit.name).lower() for bit in Quality}
     return {
         "title": QUALITY_BAND.long_name,

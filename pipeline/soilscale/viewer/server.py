@@ -111,8 +111,9 @@ class Handler(BaseHTTPRequestHandler):
             self._fail(HTTPStatus.NOT_FOUND, "it is not there")
         except SoilscaleError as error:
             logger.error("%s", error)  # noqa: TRY400 - a message for a person
-            refused = isinstance(error, RefusedError)
-            self._fail(HTTPStatus.FORBIDDEN if refused else HTTPStatus.BAD_GATEWAY, "it cannot be read")
+            # A folder, or a file that may not be read, is an error of configuration.
+            known = {RefusedError: HTTPStatus.FORBIDDEN, ConfigurationError: HTTPStatus.NOT_FOUND}
+            self._fail(known.get(type(error), HTTPStatus.BAD_GATEWAY), "it cannot be read")
 
     def _send(self, media: str, size: int, read: Callable[[int, int], bytes]) -> None:
         """Send all of an object or the range that is asked for, piece by piece."""
