@@ -1,0 +1,5 @@
+from .downscaling import downscale
+
+__all__ = ["downscale"]
+
+__version__: str
