@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from inspect import signature
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -181,7 +181,7 @@ def _execute(
     with _statuses(level, form), ExitStack() as stack:
         from soilscale.runs.up_to_date import is_sealed
 
-        proven = {"proven": is_sealed} if work == "run" else {}
+        proven: dict[str, Any] = {"proven": is_sealed} if work == "run" else {}
         day, settings = today(), config.load(path, overrides or (), output, **proven)
         address, port = metrics
         if port is not None:

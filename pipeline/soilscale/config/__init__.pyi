@@ -2,6 +2,7 @@ from . import period
 from .geojson import polygon
 from .inputs import SourceSection
 from .reading import SOUTHERN, dump, load, validate
+from .schema import json_schema
 from .sections import Config
 
-__all__ = ["SOUTHERN", "Config", "SourceSection", "dump", "load", "period", "polygon", "validate"]
+__all__ = ["SOUTHERN", "Config", "SourceSection", "dump", "json_schema", "load", "period", "polygon", "validate"]
