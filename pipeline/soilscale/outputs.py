@@ -15,7 +15,7 @@ import xarray as xr
 import yaml
 from pystac.stac_io import DefaultStacIO
 
-from soilscale import maps, storage
+from soilscale import extraction, maps, storage
 from soilscale.config.urls import is_home
 from soilscale.engine.output import Workspace
 from soilscale.errors import ConfigurationError, DataError, nearest
@@ -166,6 +166,51 @@ class Output:
             raise self._lacks("catalog of maps", "map")
         return pystac.Catalog.from_file(url, stac_io=_Reader())
 
+    def extract(
+        self,
+        points: str | PathLike[str] | pd.DataFrame | None = None,
+        polygons: str | PathLike[str] | Mapping[str, Any] | None = None,
+        *,
+        min_years: int = extraction.MIN_YEARS,
+    ) -> pd.DataFrame:
+        """Series of points or polygons from the monthly and seasonal maps.
+
+        Parameters
+        ----------
+        points : path, URL or pandas.DataFrame, optional
+            Table with columns for the name (name, id, station or site), the longitude (lon, longitude, lng, long or x)
+            and the latitude (lat, latitude or y), in degrees. A point has the value of the cell that holds it.
+        polygons : path, URL or mapping, optional
+            GeoJSON, in the CRS that it names. A polygon has the mean of its cells, each weighted by its area within it.
+        min_years : int
+            Fewest years with a value from which an anomaly and a percentile are told.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each place and month or season: ``name``, ``longitude``, ``latitude`` (of a polygon's centroid),
+            ``every`` (month or season), ``time`` (its first day), ``season``, ``soil_moisture``, ``lower`` and
+            ``upper`` (of a polygon the means of those of its cells), ``share_mapped`` and ``share_observed`` (of its
+            area: with a value, and with one in a coarse cell that was observed), ``anomaly`` and ``percentile`` among
+            the same calendar month or season of all ``years`` of the run. Values are NaN where a place has none.
+
+        Raises
+        ------
+        soilscale.errors.DataError
+            If the output has no maps, or every place lies outside them; a single one that does is named in a warning.
+        soilscale.errors.ConfigurationError
+            If a file is not there, or is no GeoJSON of polygons; or not just one of `points` and `polygons` is given.
+        """
+        if (points is None) == (polygons is None):
+            raise ConfigurationError("expected either points or polygons")
+        groups = {maps.MONTH: self.maps, maps.SEASON: self.seasons}
+        lattice = extraction.lattice(self.maps, str(self.config["grid"]["crs"]))
+        if points is not None:
+            places = extraction.from_points(_located(points), lattice)
+        else:
+            places = extraction.from_polygons(_located(polygons), lattice)
+        return extraction.extract(groups, places, min_years=min_years)
+
     def _group(self, url: str, group: str, what: str, command: str) -> xr.Dataset:
         try:
             return storage.open_group(url, group, gaps=self._gaps)
@@ -186,6 +231,11 @@ class Output:
 
     def __repr__(self) -> str:
         return f"<soilscale.Output {storage.shown(self.url)}>"
+
+
+def _located(source: Any) -> Any:
+    """URL of a path; what holds the places itself as it is."""
+    return storage.resolve(fspath(source), str(Path.cwd())) if isinstance(source, str | PathLike) else source
 
 
 class _Reader(DefaultStacIO):
