@@ -120,10 +120,8 @@ def test_polygons_may_be_in_any_crs_and_the_grid_in_metres() -> None:
     dense = shapely.segmentize(square, 500.0)
     in_degrees = features(square=mapping(shapely.transform(dense, to_lonlat.transform, interleaved=False)))
     made = maps("EPSG:3035")
-    wide, high = np.zeros(SIZE), np.zeros(SIZE)
-    wide[10:21] = [0.5, *[1] * 9, 0.25]
-    high[19:30] = [0.5, *[1] * 9, 0.5]
-    expected = np.average(made.soil_moisture[0], weights=np.outer(high, wide))
+    wide, high = [0.5, *[1] * 9, 0.25], [0.5, *[1] * 9, 0.5]
+    expected = np.average(made.soil_moisture[0, 19:30, 10:21], weights=np.outer(high, wide))
     for polygons in (in_metres, in_degrees):
         first = over(polygons, "EPSG:3035").iloc[0]
         assert first["soil_moisture"] == pytest.approx(expected, abs=1e-5)

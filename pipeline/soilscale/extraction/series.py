@@ -134,7 +134,7 @@ def _series(every: str, maps: xr.Dataset, places: Sequence[Place], min_years: in
         "latitude": np.tile([place.latitude for place in places], count),
         "every": every,
         "time": np.repeat(times, len(places)),
-        "season": np.repeat(maps["season"].to_numpy().astype(str).astype(object), len(places)),
+        "season": np.repeat(np.array(list(map(str, maps["season"].to_numpy())), object), len(places)),
         # Sums of parts of cells may exceed the area of the whole by rounding.
         "share_mapped": np.minimum(mapped / total, 1.0).ravel(),
         "share_observed": np.minimum(sums[OBSERVED] / total, 1.0).ravel(),
