@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from distributed import Client
 from sklearn.linear_model import LinearRegression
 
 import soilscale
@@ -190,35 +191,48 @@ def test_arrays_that_do_not_fit_are_refused_in_words(case: str) -> None:
         linear(field, fine, **changed)
 
 
+def test_a_cluster_gives_the_same_maps(cluster: str) -> None:
+    fine = predictors()
+    options: dict[str, Any] = {"algorithm": "random_forest", "parameters": {"n_estimators": 5}}
+    here = linear(coarse(fine), fine, **options).compute()
+    with Client(cluster, set_as_default=False) as client:
+        there = linear(coarse(fine), fine, client=client, **options)
+        xr.testing.assert_identical(client.compute(there, sync=True), here)
+
+
+def same_as_the_command(output: soilscale.Output, algorithm: str, *, conserve: bool) -> None:
+    """Maps of a run's own cube are those of the run."""
+    names = output.models["warm", "random_forest"]["features"]
+    maps = soilscale.downscale(
+        output.coarse[output.target],
+        output.cube[names],
+        25,
+        seasons=output.config["seasons"],
+        algorithm=algorithm,
+        conserve=conserve,
+        parameters={"n_estimators": 10} if algorithm == "random_forest" else None,
+    ).compute()
+    np.testing.assert_allclose(maps.soil_moisture, output.maps.soil_moisture, atol=1e-6)
+    # What is filled in the cube cannot be told from what was seen there.
+    bits = np.uint8(255 - Quality.GAP_FILLED)
+    np.testing.assert_array_equal(maps.quality & bits, output.maps.quality & bits)
+
+
+def test_maps_of_a_forest_are_those_of_the_command(undisturbed: Path) -> None:
+    same_as_the_command(soilscale.open(undisturbed.parent / "run"), "random_forest", conserve=True)
+
+
 @pytest.mark.slow
-def test_maps_are_those_of_the_command(undisturbed: Path, cluster: str, tmp_path: Path) -> None:
+def test_maps_of_a_gaussian_process_are_those_of_the_command(undisturbed: Path, cluster: str, tmp_path: Path) -> None:
     shutil.copytree(undisturbed.parent, tmp_path / "world")
     config = edit(
         tmp_path / "world" / undisturbed.name,
-        models={
-            "algorithms": ["random_forest", "gaussian_process"],
-            "parameters": {"random_forest": {"n_estimators": 10}},
-            "folds": 2,
-            "ablation": False,
-        },
+        models__algorithms=["random_forest", "gaussian_process"],
+        models__ablation=False,
+        maps={"algorithm": "gaussian_process", "every": ["month"]},
     )
     assert invoke("train", config, "--scheduler", cluster).status == 0
-    output = soilscale.open(tmp_path / "world" / "run")
-    names = output.models["warm", "random_forest"]["features"]
-    for algorithm, conserve in (("random_forest", False), ("gaussian_process", True), ("gaussian_process", False)):
-        options = ("-o", f"maps.algorithm={algorithm}", "-o", f"maps.conserve={str(conserve).lower()}")
-        assert invoke("map", config, "--scheduler", cluster, *options).status == 0
-        made = soilscale.open(tmp_path / "world" / "run")
-        maps = soilscale.downscale(
-            made.coarse[made.target],
-            made.cube[names],
-            25,
-            seasons=made.config["seasons"],
-            algorithm=algorithm,
-            conserve=conserve,
-            parameters={"n_estimators": 10} if algorithm == "random_forest" else None,
-        )
-        np.testing.assert_allclose(maps.soil_moisture, made.maps.soil_moisture, atol=1e-6)
-        # What is filled in the cube cannot be told from what was seen there.
-        bits = np.uint8(255 - Quality.GAP_FILLED)
-        np.testing.assert_array_equal(maps.quality & bits, made.maps.quality & bits)
+    for conserve in (False, True):
+        option = f"maps.conserve={str(conserve).lower()}"
+        assert invoke("map", config, "--scheduler", cluster, "-o", option).status == 0
+        same_as_the_command(soilscale.open(tmp_path / "world" / "run"), "gaussian_process", conserve=conserve)
