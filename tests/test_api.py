@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import shutil
 import subprocess
@@ -38,6 +39,16 @@ def test_the_import_loads_no_library_and_its_names_are_documented() -> None:
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.split() == ["Output", "config_schema", "downscale", "open", "read_config", "run"]
     assert all(getattr(soilscale, name).__doc__ for name in soilscale.__all__)
+
+
+def test_the_page_of_python_says_what_happens(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "demo").symlink_to(undisturbed.parent)
+    monkeypatch.chdir(tmp_path)
+    result = doctest.testfile(str(ROOT / "docs" / "python.md"), module_relative=False)
+    assert result.attempted > 20
+    assert not result.failed
 
 
 def test_an_output_is_opened_lazily(undisturbed: Path) -> None:

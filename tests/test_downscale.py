@@ -202,15 +202,16 @@ def test_a_cluster_gives_the_same_maps(cluster: str) -> None:
 
 def same_as_the_command(output: soilscale.Output, algorithm: str, *, conserve: bool) -> None:
     """Maps of a run's own cube are those of the run."""
-    names = output.models["warm", "random_forest"]["features"]
+    about = output.models["warm", algorithm]
+    trees = {"n_estimators": about["parameters"]["n_estimators"]} if algorithm == "random_forest" else None
     maps = soilscale.downscale(
         output.coarse[output.target],
-        output.cube[names],
+        output.cube[about["features"]],
         25,
         seasons=output.config["seasons"],
         algorithm=algorithm,
         conserve=conserve,
-        parameters={"n_estimators": 10} if algorithm == "random_forest" else None,
+        parameters=trees,
     ).compute()
     np.testing.assert_allclose(maps.soil_moisture, output.maps.soil_moisture, atol=1e-6)
     # What is filled in the cube cannot be told from what was seen there.

@@ -209,6 +209,7 @@ def _limits(how: Drawing, texture: list[Array], observed: Array) -> tuple[float,
 
 
 def sent(fitted: Mapping[str, Fitted], client: Any) -> dict[str, Any]:
-    """Models as tasks take them: each goes to the workers once."""
-    futures = {season: model if client is None else client.scatter(model) for season, model in fitted.items()}
-    return {season: delayed(model, traverse=False) for season, model in futures.items()}
+    """Models as tasks take them: each is one key of the graph, and with a client goes to the cluster once."""
+    models_of = {season: delayed(model, traverse=False) for season, model in fitted.items()}
+    # Persisted, not scattered: the graph of the maps then holds on to the futures.
+    return models_of if client is None else {season: client.persist(model) for season, model in models_of.items()}
