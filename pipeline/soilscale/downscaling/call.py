@@ -68,8 +68,8 @@ def downscale(
     interval : float, optional
         Share of the truth, 0..1, that lies between ``lower`` and ``upper``; without it there are no such layers.
     client : distributed.Client, optional
-        Cluster on which models are trained; by default Dask's scheduler of the moment. It must stand until the maps are
-        computed, since it holds the models.
+        Cluster on which models are trained; by default Dask's scheduler of the moment. The maps are computed
+        wherever they are computed later.
     categorical : iterable of str
         Predictors that hold class codes, such as land cover; those with an attribute ``flag_values`` count as such too.
         Models learn from the share of each class, ``<name>_<code>``.
@@ -151,7 +151,7 @@ def downscale(
     fitted = learning.learn(lesson)
     layers = fine_maps.draw(
         arrays,
-        fine_maps.sent(fitted, client),
+        fine_maps.sent(fitted),
         how.seasons,
         conserve=conserve,
         valid_range=valid_range,

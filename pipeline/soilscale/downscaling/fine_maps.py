@@ -208,8 +208,9 @@ def _limits(how: Drawing, texture: list[Array], observed: Array) -> tuple[float,
     return lower, np.maximum(maps.capacity(sand, clay, observed, how.ratio, upper), lower)
 
 
-def sent(fitted: Mapping[str, Fitted], client: Any) -> dict[str, Any]:
-    """Models as tasks take them: each is one key of the graph, and with a client goes to the cluster once."""
-    models_of = {season: delayed(model, traverse=False) for season, model in fitted.items()}
-    # Persisted, not scattered: the graph of the maps then holds on to the futures.
-    return models_of if client is None else {season: client.persist(model) for season, model in models_of.items()}
+def sent(fitted: Mapping[str, Fitted]) -> dict[str, Any]:
+    """Models as tasks take them: each is one key of the graph, whatever the number of its tasks.
+
+    The maps then outlive the client that trained them; a future of it would be released before they are computed.
+    """
+    return {season: delayed(model, traverse=False) for season, model in fitted.items()}
