@@ -154,7 +154,8 @@ def _leaves(content: Mapping[str, Any], keys: tuple[str, ...], value: Any) -> li
     node: Any = content
     for key in keys:
         node = node.get(key) if isinstance(node, dict) else None
-    if not isinstance(value, Mapping) or not isinstance(node, dict):
+    # A season scheme is one value: laid over another it would be no partition of the year.
+    if not isinstance(value, Mapping) or not isinstance(node, dict) or keys == ("seasons",):
         return [(keys, _as_written(value))]
     return [leaf for key, inner in value.items() for leaf in _leaves(content, (*keys, str(key)), inner)]
 
