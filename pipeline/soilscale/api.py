@@ -46,7 +46,7 @@ def read_config(path: str | PathLike[str], **overrides: Any) -> Config:
     >>> import soilscale
     >>> config = soilscale.read_config("examples/shaanxi.yaml", output="runs/test", models={"seed": 1})
     >>> config.models.seed, config.grid.ratio
-    (1, 25)
+    (1, 20)
     """
     return config.load(fspath(path), keys=overrides)
 
