@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test test-long test-deploy profiles modules chart pictures viewer browser docs clean
+.PHONY: help setup demo check test test-long test-deploy profiles modules schema chart pictures viewer browser docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,9 @@ profiles: $(INSTALLED) ## renew docs/profiles.md, which is made from the product
 
 modules: $(INSTALLED) ## renew docs/modules.md, the map of the modules
 	$(BIN)/python tests/modules.py
+
+schema: $(INSTALLED) ## renew docs/soilscale.schema.json, the JSON Schema of the configuration
+	$(BIN)/python -c "import json, soilscale; print(json.dumps(soilscale.config_schema(), indent=1, ensure_ascii=False))" > docs/soilscale.schema.json
 
 chart: $(INSTALLED) ## renew what is made from the chart: the table in its README and the golden renders of the tests
 	$(BIN)/python helm/document.py

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from inspect import signature
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -182,7 +182,7 @@ def _execute(
     with _statuses(level, form), ExitStack() as stack:
         from soilscale.runs.up_to_date import is_sealed
 
-        proven = {"proven": is_sealed} if work == "run" else {}
+        proven: dict[str, Any] = {"proven": is_sealed} if work == "run" else {}
         day, settings = today(), config.load(path, overrides or (), output, **proven)
         address, port = metrics
         if port is not None:
@@ -523,3 +523,33 @@ def demo(
         _conclude(
             _work("run", config.load(str(path)), clusters.Choice(scheduler, workers=workers), today(), "text", Access())
         )
+
+
+@app.command(epilog="Example: soilscale extract runs/moselle --polygons basins.geojson --csv basins.csv")
+def extract(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Output of a run: a folder or s3://bucket/prefix.")],
+    points: Annotated[
+        str | None, typer.Option("--points", metavar="CSV", help="Points: columns name, lon and lat, in degrees.")
+    ] = None,
+    polygons: Annotated[
+        str | None, typer.Option("--polygons", metavar="GEOJSON", help="Polygons, averaged by area.")
+    ] = None,
+    csv: Annotated[
+        str | None, typer.Option("--csv", metavar="FILE", help="Write CSV; without --csv and --parquet it is printed.")
+    ] = None,
+    parquet: Annotated[str | None, typer.Option("--parquet", metavar="FILE", help="Write Parquet.")] = None,
+    min_years: Annotated[
+        int, typer.Option("--min-years", min=2, help="Fewest years for an anomaly and a percentile.")
+    ] = 3,
+    log_level: Level = "info",
+) -> None:
+    """Extract series of points or polygons from the maps: values, intervals, shares, anomalies and percentiles."""
+    if (points is None) == (polygons is None):
+        raise typer.BadParameter("expected either --points or --polygons")
+    with _statuses(log_level):
+        from soilscale import extraction, outputs
+
+        table = outputs.open(output).extract(points, polygons, min_years=min_years)
+        extraction.write(table, csv, parquet)
+        if csv is None and parquet is None:
+            out.file.write(extraction.as_csv(table))

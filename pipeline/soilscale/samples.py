@@ -159,6 +159,27 @@ def check_counts(table: pd.DataFrame, seasons: Seasons, minimum: int = MIN_ROWS)
     return {name: int(counts.get(name, 0)) for name in seasons.names if counts.get(name, 0) < minimum}
 
 
+def refuse_too_few(few: Mapping[str, int], seasons: Seasons) -> None:
+    """Refuse a table that is enough for no season.
+
+    Parameters
+    ----------
+    few
+        Of `check_counts`.
+
+    Raises
+    ------
+    DataError
+        Naming the rows of each season.
+    """
+    if len(few) == len(seasons.names):
+        counts = ", ".join(f"{name} {count}" for name, count in few.items())
+        raise DataError(
+            f"no season has the {MIN_ROWS} training rows that a model needs (got {counts}); choose a longer "
+            "period or training, a larger area or a lower samples.min_valid_fraction, or join seasons"
+        )
+
+
 Rows = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
 """Index of the month, the row and the column of each sample, month by month, row by row."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -56,23 +56,55 @@ def polygon(url: str) -> BaseGeometry:
         If the file is not there, is no GeoJSON, or holds no polygon in a known CRS; the message names the feature.
     """
     where = f"area.geometry: {storage.shown(url)}"
-    documents = _read(url, where)
-    parts, passed = [], []
+    parts = [part for _, shapes in _shapes(_read(url, where), where) for part in shapes]
+    return joined(shapely.union_all([joined(part) for part in parts]))
+
+
+def polygons(source: str | Mapping[str, Any]) -> list[tuple[str, BaseGeometry]]:
+    """Polygons of a GeoJSON, a geometry for each feature, with what it calls itself.
+
+    Parameters
+    ----------
+    source
+        As `polygon` takes it, or the content of such a file.
+
+    Returns
+    -------
+    list
+        Property ``name``, or ``id``, or ``feature 3`` of what has neither; polygon, degrees, as of `extents.joined`.
+
+    Raises
+    ------
+    ConfigurationError
+        As of `polygon`.
+    """
+    where = f"polygons: {storage.shown(source)}" if isinstance(source, str) else "polygons"
+    documents = _read(source, where) if isinstance(source, str) else [source]
+    return [
+        (name, joined(shapely.union_all([joined(part) for part in shapes])))
+        for name, shapes in _shapes(documents, where)
+    ]
+
+
+def _shapes(documents: Iterable[Any], where: str) -> list[tuple[str, list[BaseGeometry]]]:
+    """Features that are polygons: the name of each, and its parts."""
+    shapes, passed = [], []
     for document in documents:
-        for name, geometry, crs in _geometries(document, where):
+        for name, called, geometry, crs in _geometries(document, where):
             kind = geometry.get("type")
             if kind in OTHERS:
                 passed.append(f"{name} is a {kind}")
                 continue
-            parts += _polygons(geometry, crs, f"{where}, {name}")
-    if not parts:
+            if parts := _polygons(geometry, crs, f"{where}, {name}"):
+                shapes.append((called, parts))
+    if not shapes:
         raise ConfigurationError(
             f"{where} holds no polygon{': ' + '; '.join(passed[:3]) if passed else ''}; expected a Polygon or "
             "MultiPolygon that encloses the area"
         )
     if passed:
         logger.warning("%s: ignored features that are not polygons: %s", where, "; ".join(passed[:3]))
-    return joined(shapely.union_all([joined(part) for part in parts]))
+    return shapes
 
 
 def _read(url: str, where: str) -> list[Any]:
@@ -102,8 +134,8 @@ def _read(url: str, where: str) -> list[Any]:
         return documents
 
 
-def _geometries(document: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any], CRS]]:
-    """Name of each feature, its geometry, and the CRS that it is in."""
+def _geometries(document: Any, where: str) -> Iterator[tuple[str, str, Mapping[str, Any], CRS]]:
+    """Label of each feature, what it calls itself, its geometry, and the CRS that it is in."""
     kind = document.get("type") if isinstance(document, dict) else type(document).__name__
     if kind not in ("FeatureCollection", "Feature", COLLECTION, *POLYGONS, *OTHERS):
         raise ConfigurationError(
@@ -117,7 +149,8 @@ def _geometries(document: Any, where: str) -> Iterator[tuple[str, Mapping[str, A
     else:
         features = [document]
     for number, feature in enumerate(features):
-        name = _name(feature, number)
+        label, called = f"feature {number + 1}", _called(feature)
+        name = label if called is None else f"{label} ({called!r})"
         if not isinstance(feature, dict):
             raise ConfigurationError(f"{where}, {name} is not a feature but {type(feature).__name__}")
         geometry = feature.get("geometry") if feature.get("type") == "Feature" else feature
@@ -126,18 +159,17 @@ def _geometries(document: Any, where: str) -> Iterator[tuple[str, Mapping[str, A
         if not isinstance(geometry, dict):
             raise ConfigurationError(f"{where}, {name} has a geometry that is {geometry!r}; expected a Polygon")
         stated = geometry.get("crs") or feature.get("crs") or document.get("crs")
-        yield name, geometry, _crs(stated, f"{where}, {name}")
+        yield name, label if called is None else str(called), geometry, _crs(stated, f"{where}, {name}")
 
 
-def _name(feature: Any, number: int) -> str:
-    """Name of a feature, as its number and what it calls itself."""
-    label = f"feature {number + 1}"
+def _called(feature: Any) -> Any:
+    """What a feature calls itself, if anything."""
     if not isinstance(feature, dict):
-        return label
+        return None
     properties = feature.get("properties") or {}
     calls = {str(key).lower(): value for key, value in properties.items()} if isinstance(properties, dict) else {}
     known = [value for value in (calls.get("name"), feature.get("id"), calls.get("id"), calls.get("fid")) if value]
-    return f"{label} ({known[0]!r})" if known else label
+    return known[0] if known else None
 
 
 def _crs(stated: Any, where: str) -> CRS:

@@ -86,7 +86,7 @@ def read_csv(data: bytes, name: str, *, needed: Sequence[str] = COLUMNS) -> pd.D
     DataError
         If it is empty, is no table, lacks a column, or holds text where a number or a time should be.
     """
-    frame = _table(_text(data), name)
+    frame = rows_of(text_of(data), name)
     missing = [column for column in needed if column not in frame]
     if missing:
         raise DataError(
@@ -161,7 +161,7 @@ def read_stm(data: bytes, name: str) -> pd.DataFrame:
             f"{name}: the name does not say that the file holds soil moisture; keep ISMN's file names, such as "
             "SCAN_SCAN_Abrams_sm_0.050800_0.050800_Hydraprobe_20070101_20131231.stm"
         )
-    lines = [(number, line) for number, line in enumerate(_text(data).splitlines(), 1) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(text_of(data).splitlines(), 1) if line.strip()]
     if not lines:
         raise DataError(f"{name} is empty; download it again")
     top = lines[0][1]
@@ -216,7 +216,8 @@ def unzipped(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
         raise DataError(f"{name} is not a ZIP archive or is damaged: {error}; download it again") from error
 
 
-def _text(data: bytes) -> str:
+def text_of(data: bytes) -> str:
+    """Text of a file that programs of all kinds write."""
     try:
         # Spreadsheets write a mark before the first header, which would else be part of its name.
         return data.decode("utf-8-sig")
@@ -225,7 +226,7 @@ def _text(data: bytes) -> str:
         return data.decode("latin-1")
 
 
-def _table(text: str, name: str) -> pd.DataFrame:
+def rows_of(text: str, name: str, expected: Sequence[str] = COLUMNS) -> pd.DataFrame:
     """Every field as text; columns by their names in small letters, rows by the numbers of their lines."""
     header, _, _ = text.lstrip().partition("\n")
     # By the header alone: in the rows below, a decimal comma would pass for a separator.
@@ -243,7 +244,7 @@ def _table(text: str, name: str) -> pd.DataFrame:
             f"{name}, line {reader.line_num}: is not a row of a table: {error}; look for a stray quotation mark"
         ) from error
     if not rows:
-        raise DataError(f"{name} is empty; expected a table with the columns {', '.join(COLUMNS)}")
+        raise DataError(f"{name} is empty; expected a table with the columns {', '.join(expected)}")
     columns = [column.strip().lower() for column in rows[0]]
     if len(set(columns)) < len(columns):
         raise DataError(f"{name}: its header names a column twice: {', '.join(columns)}")
