@@ -142,9 +142,7 @@ def opened(href: str, read: Callable[[rasterio.DatasetReader], T], overview: int
     except failures as error:
         explained = explain(error, href)
         if remote and isinstance(explained, DataError) and storage.answers(href) and ABSENT.search(str(explained)):
-            explained = ServiceError(
-                f"{explained.args[0]}, although its store lists it; run the same command again"
-            )
+            explained = ServiceError(f"{explained.args[0]}, although its store lists it; run the same command again")
         raise explained from error
 
 
