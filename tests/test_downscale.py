@@ -173,7 +173,7 @@ WRONG: dict[str, tuple[Callable[[xr.DataArray, xr.Dataset], dict[str, Any]], typ
     "parameter": (
         lambda _c, _f: {"algorithm": "random_forest", "parameters": {"n_tree": 5}},
         ConfigurationError,
-        "no such parameter",
+        "unknown parameter",
     ),
     "seasons": (lambda _c, _f: {"seasons": "lunar"}, ConfigurationError, "there is no scheme 'lunar'"),
     "not all months": (lambda _c, _f: {"seasons": {"wet": [1, 2]}}, ConfigurationError, "missing: [3, 4"),

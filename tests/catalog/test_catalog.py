@@ -412,7 +412,7 @@ def test_a_signed_root_is_asked_for_with_its_signature(served: StaticCatalog) ->
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        (None, "is not there"),
+        (None, "does not exist"),
         (b"<!DOCTYPE html><html>", "is not JSON .* it begins with '<!DOCTYPE html>"),
         (b"\xff\xfe\x00", "is not JSON"),
         (b"[1, 2]", "holds a JSON list, not an object"),
@@ -445,7 +445,7 @@ def test_an_object_store_is_read_with_the_endpoint_of_the_environment(monkeypatc
         assert items[0]["assets"]["value"]["href"] == "s3://bucket/rain/2005/2005-01/2005-01.tif"
         assert len(items) == 12
         assert store.count("/rain/2004/2004-") == 4  # its first and its last month show that the name is a date
-        with pytest.raises(ConfigurationError, match=r"s3://bucket/other\.json is not there"):
+        with pytest.raises(ConfigurationError, match=r"s3://bucket/other\.json does not exist"):
             search(query("s3://bucket/other.json"))
         store.faults["/bucket/catalog.json"] = [-403]
         with pytest.raises(ServiceError, match=r"access is denied: renew the credentials \(AWS_"):

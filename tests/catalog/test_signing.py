@@ -70,7 +70,7 @@ def test_earthdata_without_a_valid_token_says_what_to_do(
 
 
 def test_earthdata_faults_are_told_apart(earthdata: StaticCatalog) -> None:
-    with pytest.raises(DataError, match=r"/lp/b\.tif is not there"):
+    with pytest.raises(DataError, match=r"/lp/b\.tif does not exist"):
         sign(f"{earthdata.url}/lp/b.tif", "earthdata")
     earthdata.faults["/lp/a.tif"] = [-503]
     with pytest.raises(ServiceError, match=r"cannot be reached.*503"):
