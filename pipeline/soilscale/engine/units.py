@@ -49,6 +49,28 @@ class Task(ABC):
         return {}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a stage takes in all its units together, whatever a machine makes of it.
+
+    A task class tells the cost of its stage by its classmethod `cost`, beside what it does; `soilscale plan` adds up.
+    """
+
+    units: int
+    read: float
+    """Bytes that are read, before compression."""
+    written: float
+    """Bytes that are written, likewise."""
+    objects: int
+    """Objects that are written, the units' markers among them."""
+    work: float
+    """Amount of the stage's own kind of work; `cost` says which."""
+    load: float
+    """Bytes that the largest unit holds at once, as far as they can be known."""
+    grows: str = ""
+    """What the load goes with, where that is not the tile."""
+
+
 T_co = TypeVar("T_co", bound=Task, covariant=True)
 
 
