@@ -113,7 +113,7 @@ def test_every_example_can_be_parsed(name: str) -> None:
     (example,) = re.findall(rf"Example: soilscale {name} (\S.*)", text_of(invoke(name, "--help").out))
     done = invoke(name, *example.replace("moselle.yaml", "nowhere.yaml").split())
     assert done.status == 78
-    assert "there is no configuration at nowhere.yaml" in done.err
+    assert "no configuration at nowhere.yaml" in done.err
 
 
 def test_the_version_is_the_packages() -> None:
@@ -158,11 +158,11 @@ def test_no_command_shows_the_help_and_is_wrong_usage() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nowhere.yaml"], "there is no configuration at nowhere.yaml"),
+        (["nowhere.yaml"], "no configuration at nowhere.yaml"),
         (["@", "-o", "models.seed"], "-o 'models.seed' is not KEY=VALUE"),
         (["@", "-o", "models.sede=1"], "models.sede: unknown key; did you mean 'seed'?"),
         (["@", "-o", "maps.every=[week]"], "maps.every.0"),
-        (["@", "-o", "output=s3://maria:hunter2@bucket/x"], "the URL holds a password"),
+        (["@", "-o", "output=s3://maria:hunter2@bucket/x"], "the URL contains a password"),
     ],
 )
 @pytest.mark.parametrize("name", ["run", "status", "check"])
@@ -518,7 +518,7 @@ def test_check_tells_how_many_stations_lie_on_the_grid(config: Path, tmp_path: P
         assert done.status == status, done.err
         if status:
             assert "validation.stations: none of the 1 stations of" in done.err
-            assert "lies on the grid; give stations of the area" in done.err
+            assert "lies on the grid; use stations of the area" in done.err
         else:
             n = known["station"].nunique()
             assert f"stations {tmp_path}/stations.csv: {n} of {n + 1} on the grid" in done.out
@@ -528,7 +528,7 @@ def test_demo_does_not_write_over_a_world(tmp_path: Path) -> None:
     (tmp_path / "catalog").mkdir()
     done = invoke("demo", tmp_path)
     assert done.status == 78
-    assert "catalog exists already; name a folder that holds no world" in done.err
+    assert "catalog exists already; name a folder without a world" in done.err
 
 
 # Signals
@@ -562,10 +562,9 @@ def test_ctrl_c_stops_a_run_and_its_workers_and_the_next_run_goes_on(
     assert "8787" not in text
     found = counts(invoke("status", config, "--output", tmp_path / "run"))
     assert 2 <= int(found["cube"][0]) < int(found["cube"][1])
-    done = invoke(*run, "--scheduler", cluster)
+    done = invoke("cube", *run[1:], "--scheduler", cluster)
     assert done.status == 0, done.err
-    own = ("state", "run.yaml", "report/index.html")
-    assert files(tmp_path / "run", without=own) == files(output, without=own)
+    assert files(tmp_path / "run" / "cube.zarr") == files(output / "cube.zarr")
 
 
 def test_a_run_that_is_terminated_while_its_cluster_starts_ends_with_75(config: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""JSON documents of a catalog, wherever they lie: retries, relative links, and messages that hide what is secret."""
+"""JSON documents of a catalog, wherever they are: retries, relative links, and messages without secrets."""
 
 from __future__ import annotations
 
@@ -118,11 +118,11 @@ def _failure(error: Exception, url: str, where: str) -> SoilscaleError:
     if status in _DENIED or isinstance(error, PermissionError):
         return denied(where, url, status)
     if isinstance(error, FileNotFoundError) or status in _GONE:
-        return DataError(f"{at} is not there; check the URL and the links that lead to it")
+        return DataError(f"{at} does not exist; check the URL and the links to it")
     if isinstance(error, (IsADirectoryError, NotADirectoryError)):
         return DataError(f"{at} is a folder, not a JSON document; name the file, for example catalog.json in it")
     if status is not None and not _may_pass(error):
-        return DataError(f"{at} was refused with HTTP status {status}; check the URL")
+        return DataError(f"{at} failed with HTTP status {status}; check the URL")
     reason = f"HTTP status {status}" if status else storage.shown(f"{type(error).__name__}: {error}".strip(": "))
     return unreachable(where, url, f"{reason}, {len(retry.SERVICE) + 1} tries")
 

@@ -1,4 +1,4 @@
-"""Signing: the short-lived URL under which a protected asset can be read, asked for when it is opened."""
+"""Signing: the short-lived URL of a protected asset, requested when the asset is opened."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ DOMAIN = "nasa.gov"
 """Domain whose hosts an Earthdata token is sent to, beside this machine."""
 
 ACCOUNT = (
-    f"the file needs an Earthdata login, which is free at https://{LOGIN}: set {TOKEN} to a token of it that is still "
-    f"valid, or write the login for {LOGIN} into ~/.netrc; for files of GES DISC also approve the application NASA "
-    "GESDISC DATA ARCHIVE in the login's profile"
+    f"the file needs an Earthdata login, which is free at https://{LOGIN}: set {TOKEN} to a valid token, or write the "
+    f"login for {LOGIN} into ~/.netrc; for files of GES DISC also approve the application NASA GESDISC DATA ARCHIVE "
+    "in the login's profile"
 )
 """What is missing where Earthdata denies access."""
 
@@ -145,7 +145,7 @@ def _earthdata(href: str) -> Signature:
     if status in (401, 403) or urlsplit(final).hostname == LOGIN or form:
         raise RefusedError(f"{where}: access to {storage.shown(href)} is denied; {ACCOUNT}", storage.shown(href))
     if status in (404, 410):
-        raise DataError(f"{where}: {storage.shown(href)} is not there")
+        raise DataError(f"{where}: {storage.shown(href)} does not exist")
     if status >= requests.codes.bad_request:
         raise documents.unreachable(where, href, f"HTTP status {status}")
     end = storage.expiry(final)

@@ -1,4 +1,4 @@
-"""Files of assets that GDAL opens: kept open, and asked for again if a store fails."""
+"""Files of assets that GDAL opens: kept open, and reopened if a store fails."""
 
 from __future__ import annotations
 
@@ -142,9 +142,7 @@ def opened(href: str, read: Callable[[rasterio.DatasetReader], T], overview: int
     except failures as error:
         explained = explain(error, href)
         if remote and isinstance(explained, DataError) and storage.answers(href) and ABSENT.search(str(explained)):
-            explained = ServiceError(
-                f"{explained.args[0]}, but its store says that it is there; run the same command again"
-            )
+            explained = ServiceError(f"{explained.args[0]}, although its store lists it; run the same command again")
         raise explained from error
 
 
@@ -157,7 +155,7 @@ def explain(error: BaseException, href: str) -> SoilscaleError:
     reason = text.replace(shown, "")
     # An expired signature looks like refused access, but a rerun mends it and new credentials do not.
     if CREDENTIALS.search(reason) and storage.has_expired(href):
-        return ServiceError(f"the signature of {shown} has expired: run the same command again, which signs it anew")
+        return ServiceError(f"the signature of {shown} has expired: run the same command again, which renews it")
     if CREDENTIALS.search(reason):
         return RefusedError(
             f"access to {shown} was refused: {text}; renew the credentials and run the same command again", shown

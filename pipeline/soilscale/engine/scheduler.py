@@ -1,4 +1,4 @@
-"""Units of a stage on a Dask cluster: few in flight, short ones together in a task, survived when they kill workers."""
+"""Units of a stage on a Dask cluster: few in flight, short ones batched, and survived if they kill workers."""
 
 from __future__ import annotations
 
@@ -125,15 +125,13 @@ def run(
         dead = tally.take(_Stream(connect(), workspace, todo))
         todo = tally.left(todo)
         if todo and dead != "refused":
-            logger.warning("%s: %d units are to be tried again, the first: %s", stage, len(todo), tally.first)
+            logger.warning("%s: %d units will be retried, the first: %s", stage, len(todo), tally.first)
         # A store that refuses will refuse again. Progress before a service went away earns the attempts anew: in a run
         # of days it may be away more than three times.
         attempt = ATTEMPTS if dead == "refused" else 1 if dead and tally.done > before else attempt + 1
     undone = len(units) - tally.done
     if undone:
-        raise ServiceError(
-            f"{undone} of {len(units)} units of stage {stage} could not be done, the first: {tally.first}"
-        )
+        raise ServiceError(f"{undone} of {len(units)} units of stage {stage} failed, the first: {tally.first}")
     return tally.missing
 
 
@@ -268,7 +266,7 @@ class _Stream:
                 yield self._alone(*self.suspects.popleft())
         except (CancelledError, CommClosedError) as error:
             raise IncompleteError(
-                f"the Dask scheduler was lost ({error}); see that it runs, then run the same command again"
+                f"the Dask scheduler was lost ({error}); check that it runs, then run the same command again"
             ) from error
         finally:
             self._end()
@@ -392,7 +390,7 @@ class _Stream:
         if rest:
             self.lost += 1
             self.suspects.append((rest[0], error))
-            logger.warning("%s %s: %s; tried again alone later", rest[0].stage, rest[0].name, error)
+            logger.warning("%s %s: %s; it will be retried alone later", rest[0].stage, rest[0].name, error)
             if self.lost > MOST_KILLED:
                 raise IncompleteError(
                     f"stage {rest[0].stage}: {self.lost} tasks repeatedly crashed their workers, the last: "

@@ -51,9 +51,9 @@ class Task(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a stage takes in all its units together, whatever a machine makes of it.
+    """The workload of a stage, all its units together, independent of the machine.
 
-    A task class tells the cost of its stage by its classmethod `cost`, beside what it does; `soilscale plan` adds up.
+    A task class states the cost of its stage by its classmethod `cost`, beside its code; `soilscale plan` adds them up.
     """
 
     units: int
@@ -170,7 +170,7 @@ def _done(workspace: Workspace, unit: Unit[Task], fence: storage.Fence) -> Recei
             raise
         # A worker with another image: no fault of the input, so no marker says that the unit failed.
         except ImportError as error:
-            return receipt("unreachable", f"{error}; see that workers have the packages that the runner has")
+            return receipt("unreachable", f"{error}; check that workers have the same packages as the runner")
         except Exception as error:
             logger.debug("%s %s", unit.stage, unit.name, exc_info=True)
             made, marker, kept = receipt("failed", str(error) or repr(error)), f"{unit.name}{FAILED}", None

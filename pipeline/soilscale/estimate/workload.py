@@ -1,4 +1,4 @@
-"""What each stage takes: its tasks tell their cost, from the size of the run and the templates alone."""
+"""The workload of each stage, as its tasks state it, from the size of the run and the templates alone."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from soilscale.estimate.assumptions import INDEX_TREES, Outlook
 from soilscale.estimate.fits import drawn, explained, fits
 from soilscale.maps import MONTH, SEASON
 from soilscale.models.selection import FORESTS
+from soilscale.reports.summaries import stride
 from soilscale.schema import APPLICABILITY, COARSE, FINE, PREDICTION, PREDICTION_QUALITY, RESIDUAL
 from soilscale.seasons import ALL, following
-from soilscale.stages import cube_units, harmonise_units, joint_fits, mapping, model_analysis
+from soilscale.stages import cube_units, harmonise_units, joint_fits, mapping, model_analysis, pictures
 from soilscale.tasks import (
     algorithm_maps,
     cube_regions,
@@ -34,6 +35,8 @@ from soilscale.tasks import (
     training_table,
 )
 from soilscale.tasks.costs import AREA, FLOAT, REPORTED, Fit, Scale, Stored, stored
+from soilscale.tasks.map_summaries import SUMMARISE, SummariseTile
+from soilscale.tasks.pictures import PICTURES, DrawAlgorithm
 
 REPORT = "report"
 """The stage that is done by the process of the command itself."""
@@ -41,13 +44,16 @@ REPORT = "report"
 LAID = 0.6
 """Times its size that forests take in which a worker predicts: one while it is read, beside the one before."""
 
+ADDED = 200
+"""Units of `summarise` whose sums take the report as long to add up as to draw its figures."""
+
 LEVELLED = 1 / 4
 """Layers of a unit of the cube that a date takes which is completed from the others of its month."""
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What a stage takes."""
+    """The workload of a stage."""
 
     stage: str
     """Its name, as in `soilscale status`."""
@@ -55,7 +61,7 @@ class Demand:
 
 
 def demands(outlook: Outlook) -> list[Demand]:
-    """What every stage takes, in the order of the stages."""
+    """The workload of every stage, in the order of the stages."""
     size, every_fit = scale(outlook), list(fits(outlook))
     predict = _predict(outlook, size, every_fit)
     return [
@@ -70,8 +76,7 @@ def demands(outlook: Outlook) -> list[Demand]:
         predict,
         *_maps(outlook, size),
         *_judge(outlook, size),
-        _detail(outlook, size, predict.cost),
-        _report(outlook, every_fit),
+        *_closing(outlook, size, every_fit, predict.cost),
     ]
 
 
@@ -318,16 +323,59 @@ def _detail(outlook: Outlook, size: Scale, predict: Cost) -> Demand:
     return Demand(detail_shares.WITHIN, detail_shares.MeasureDetail.cost(size, seasons=seasons, predict=predict))
 
 
-def _report(outlook: Outlook, every_fit: Sequence[Fit]) -> Demand:
-    """Work: cells and months, in millions; done by the process of the command itself.
+def _closing(outlook: Outlook, size: Scale, every_fit: Sequence[Fit], predict: Cost) -> Iterator[Demand]:
+    """The units that the report is made of, and the report."""
+    summaries = _summarise(outlook, size)
+    yield _detail(outlook, size, predict)
+    yield Demand(SUMMARISE, summaries)
+    yield Demand(PICTURES, _pictures(outlook, size, predict))
+    yield Demand(REPORT, _report(outlook, size, every_fit, summaries))
 
-    It holds a chunk of the maps, the coarse observation, the predictions of the models with their words as codes, and
-    the blocks of the training table.
-    """
-    cells = outlook.cells * len(outlook.months)
-    rows = sum(fit.held_out for fit in every_fit)
-    coarse = 4.0 * math.prod(outlook.grid.shape) * len(outlook.months)
-    load = outlook.tile_cells * 8.0 * FLOAT + coarse * 4 + rows * REPORTED
-    return Demand(
-        REPORT, Cost(units=1, read=6.0 * 4 * cells, written=0, objects=30, work=cells / 1e6, load=load, grows=AREA)
+
+def _shown(outlook: Outlook) -> float:
+    """Cells that a thinned map shows."""
+    return outlook.cells / stride(outlook.grid.fine.shape) ** 2
+
+
+def _summarise(outlook: Outlook, size: Scale) -> Cost:
+    return SummariseTile.cost(
+        size,
+        layers=list(map(str, outlook.maps[MONTH].data_vars)),
+        seasons=len(outlook.config.season_scheme.names),
+        shown=_shown(outlook),
+        truth=outlook.config.validation.truth is not None,
     )
+
+
+def _pictures(outlook: Outlook, size: Scale, predict: Cost) -> Cost:
+    algorithms, scheme, grid = outlook.config.models.algorithms, outlook.config.season_scheme, outlook.grid
+    drawn = min(len(algorithms), pictures.MOST_ALGORITHMS)
+    # A period of each season: a whole one if there is any, else a month of those that there are.
+    whole = {scheme.name(start): len(scheme.members(start)) for start in outlook.starts}
+    periods = whole or dict.fromkeys(map(scheme.name, outlook.months), 1)
+    sampled = min(grid.ratio, max(2, pictures.CELLS // max(grid.shape)))
+    sources = [source_input.source for source_input in outlook.inputs]
+    features = any(source.derive or source.kind == "categorical" for source in sources)
+    return DrawAlgorithm.cost(
+        size,
+        units=outlook.tiles * features + drawn * len(periods),
+        count=drawn * sum(periods.values()),
+        drawn=size.coarse * sampled**2,
+        trees=max(outlook.trees(algorithm) for algorithm in algorithms),
+        predict=predict,
+    )
+
+
+def _report(outlook: Outlook, size: Scale, every_fit: Sequence[Fit], summaries: Cost) -> Cost:
+    """Work: the figures of one page, and the summaries that are added up, of which `ADDED` take about as long.
+
+    Done by the process of the command itself, which holds the coarse observation, the predictions of the models with
+    their words as codes, the blocks of the training table, and pictures.
+    """
+    rows = sum(fit.held_out for fit in every_fit)
+    coarse = 4.0 * size.coarse * size.months
+    # Sums of the RMSE maps, and a picture, of each season.
+    drawn = _shown(outlook) * len(outlook.config.season_scheme.names) * 4 * FLOAT
+    read, load = summaries.written + coarse + rows * REPORTED, coarse * 4 + rows * REPORTED + drawn
+    work = 1 + summaries.units / ADDED
+    return Cost(units=1, read=read, written=0, objects=30, work=work, load=load, grows=AREA)

@@ -1,4 +1,4 @@
-"""A remote file as h5py reads it: metadata in blocks that are remembered, data in the ranges that they fill."""
+"""A remote file for h5py: metadata in cached blocks, data in the ranges that are needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The maps in a STAC catalog that says what each was made from."""
+"""STAC items of the maps, with links to everything that each was made from."""
 
 from __future__ import annotations
 

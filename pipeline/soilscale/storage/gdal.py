@@ -1,4 +1,4 @@
-"""What GDAL needs to read assets where they lie, from the store and with the credentials that all else uses."""
+"""GDAL settings to read assets in place, with the store and credentials that everything else uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way to a store: its URL, its options, its credentials, and its failures in a person's words."""
+"""Access to a store: its URL, options, credentials, and its failures in plain words."""
 
 from __future__ import annotations
 
@@ -241,11 +241,11 @@ def explain(error: Exception, url: str, doing: str) -> SoilscaleError:
     text, reply = f"cannot {doing} {shown(url)}: {shown(error)}", code(error)
     # Checked first: it is the same 403 as other refusals, but a rerun cures it.
     if reply in DENIED and access.has_expired(url):
-        return ServiceError(f"{text}; its signature has expired: run the same command again, which signs it anew")
+        return ServiceError(f"{text}; its signature has expired: run the same command again, which renews it")
     if isinstance(error, no_credentials) or reply in DENIED:
         return RefusedError(
-            f"{text}{_named(reply)}; access is denied: renew {_asking(url)}, see that they may {doing} there, then run "
-            "the same command again",
+            f"{text}{_named(reply)}; access is denied: renew {_asking(url)}, check that they may {doing} there, then "
+            "run the same command again",
             url,
         )
     if reply == NO_BUCKET:
@@ -267,7 +267,7 @@ def _asking(url: str) -> str:
     """Where the credentials for a store come from."""
     if not is_s3(url):
         return "the credentials (a signed URL, or a login)"
-    none = ", where there are none" if credentials() is None else ""
+    none = ", of which there are none" if credentials() is None else ""
     return f"the credentials (AWS_* in the environment, or the profile that AWS_PROFILE names{none})"
 
 
