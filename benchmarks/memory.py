@@ -267,11 +267,11 @@ def asked(path: Path) -> dict[str, dict[str, float]]:
     scenes = {source.name: plan.frozen(settings, workspace, source) for source in settings.source_list}
     return {
         demand.stage: {
-            "units": demand.units,
-            "work": demand.work,
-            "load_mib": demand.load / 2**20,
-            "asked_read_mib": demand.read / 2**20,
-            "asked_written_mib": demand.written / 2**20,
+            "units": demand.cost.units,
+            "work": demand.cost.work,
+            "load_mib": demand.cost.load / 2**20,
+            "asked_read_mib": demand.cost.read / 2**20,
+            "asked_written_mib": demand.cost.written / 2**20,
         }
         for demand in demands(Outlook(settings, scenes))
     }

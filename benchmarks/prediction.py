@@ -8,6 +8,9 @@ run. What is predicted is a month of each season, every cell of the tile, as the
 order. Both predict with all the threads, and both with one. Beside the ratio of the seconds that pass stands that of
 the processors' seconds, which other work on the machine disturbs less. Beside them stands how many pixels
 a minute and core have their dissimilarity index told, from as many training rows.
+
+With ``--others`` treelite (`pip install treelite`) and ONNX Runtime (`pip install onnxruntime skl2onnx`) predict the
+same rows with one thread, each where it is installed; conversion of a large forest to ONNX takes minutes.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +32,7 @@ import pandas as pd
 import xarray as xr
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestRegressor
 
 from soilscale import models, synthetic
 from soilscale.models import applicability
@@ -106,6 +111,56 @@ def compare(forest: Any, X: Array, threads: int, rounds: int) -> tuple[dict[str,
     return warm, float(np.abs(found["soilscale"] - found["scikit-learn"]).max())
 
 
+def others(forest: Any, X: Array) -> Iterator[tuple[str, Callable[[], Array]]]:
+    """Other libraries' predictions of the same rows with one thread, of those that are installed."""
+    try:
+        import treelite  # noqa: PLC0415 - not a dependency
+    except ImportError:
+        sys.stdout.write("treelite is not installed, and is left out\n")
+    else:
+        # Estimators of our own are forests of scikit-learn's, whose class treelite asks for by name.
+        plain = RandomForestRegressor()
+        plain.__dict__.update(forest.__dict__)
+        model = treelite.sklearn.import_model(plain)
+        yield "treelite", lambda: treelite.gtil.predict(model, X, nthread=1).ravel()
+    try:
+        import onnxruntime  # noqa: PLC0415 - likewise
+        import skl2onnx  # noqa: PLC0415 - likewise
+    except ImportError:
+        sys.stdout.write("onnxruntime or skl2onnx is not installed, and is left out\n")
+        return
+    plain = RandomForestRegressor()
+    plain.__dict__.update(forest.__dict__)
+    converted = skl2onnx.to_onnx(plain, X[:1]).SerializeToString()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(converted, options)
+    yield "onnxruntime", partial(_onnx, session, X)
+
+
+def _onnx(session: Any, X: Array) -> Array:
+    return session.run(None, {"X": X})[0].ravel()
+
+
+def beside(forest: Any, X: Array, rounds: int) -> None:
+    """Print processors' seconds of other libraries beside those of soilscale, by turns, with one thread each."""
+    predictor = models.ready(forest, 1)
+    calls = {"soilscale": lambda: predictor.predict(X), **dict(others(forest, X))}
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    found: dict[str, Array] = {}
+    for _ in range(rounds + 1):
+        for name, call in calls.items():
+            _, seconds, found[name] = timed(call)
+            taken[name].append(seconds)
+    medians = {name: float(np.median(seconds[1:])) for name, seconds in taken.items()}
+    for name, seconds in medians.items():
+        ratio, difference = seconds / medians["soilscale"], np.abs(found[name] - found["soilscale"]).max()
+        text = (
+            f"    {name:12} {seconds:.3f} s of a processor, {ratio:.2f} times soilscale's, difference {difference:.1g}"
+        )
+        sys.stdout.write(f"{text}\n")
+
+
 def dissimilar(forest: Any, learned: Array, X: Array, rounds: int) -> float:
     """Pixels a minute and core whose dissimilarity index is told, in millions; the median of some rounds."""
     known = applicability.measure(models.ready(forest), learned, np.arange(len(learned)) * 5 // len(learned))
@@ -140,6 +195,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, default=Path("prediction.csv"))
     for name, default in (("rows", 9600), ("trees", 500), ("threads", os.cpu_count() or 1), ("rounds", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--others", action="store_true", help="compare with treelite and ONNX Runtime too")
     parser.add_argument("--seasons", nargs="+", choices=MONTHS, default=["winter", "summer"])
     sizes = parser.parse_args()
     cube = xr.open_zarr(world(sizes.world) / "cube.zarr", group="fine", consolidated=False)
@@ -156,6 +212,8 @@ def main() -> None:
         for order, rows in tiles(cube, names, season):
             rate = dissimilar(forest, X, rows, sizes.rounds)
             sys.stdout.write(f"{season}, {order}: index of {rate:.1f} M pixels a minute and core, {len(X)} rows\n")
+            if sizes.others:
+                beside(forest, rows, sizes.rounds)
             for threads in sorted({1, sizes.threads}):
                 name = f"{season}, {order}, {threads} thread{'s' * (threads > 1)}"
                 text, row = line(name, len(rows), *compare(forest, rows, threads, sizes.rounds))

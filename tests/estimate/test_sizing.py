@@ -17,7 +17,7 @@ from checkout import ROOT
 from commands import Ended, counts, edit, files, invoke, sparse_world
 from soilscale import config
 from soilscale.config import Config
-from soilscale.estimate import resources, workload
+from soilscale.estimate import fits, resources, workload
 from soilscale.estimate.assumptions import Outlook
 from soilscale.estimate.resources import LIMIT, Sizing
 
@@ -95,7 +95,7 @@ def test_what_grows_with_the_rows_of_a_nation_is_told_with_what_to_change() -> N
 def test_a_model_goes_with_what_its_trees_draw() -> None:
     def nodes(rows: float, **parameters: Any) -> float:
         outlook = Outlook(nation(models={"parameters": {"random_forest": parameters}}), {})
-        return workload.model_bytes(outlook, "random_forest", rows) / 500 / workload.NODE
+        return fits.model_bytes(outlook, "random_forest", rows) / 500 / fits.NODE
 
     # of 300 rows that are drawn, 300 (1 - 1/e) differ; a leaf has three of them, and there are twice as many nodes
     assert nodes(300) == pytest.approx(300 * (1 - np.exp(-1)) * 2 / 3)

@@ -49,6 +49,28 @@ class Task(ABC):
         return {}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """The workload of a stage, all its units together, independent of the machine.
+
+    A task class states the cost of its stage by its classmethod `cost`, beside its code; `soilscale plan` adds them up.
+    """
+
+    units: int
+    read: float
+    """Bytes that are read, before compression."""
+    written: float
+    """Bytes that are written, likewise."""
+    objects: int
+    """Objects that are written, the units' markers among them."""
+    work: float
+    """Amount of the stage's own kind of work; `cost` says which."""
+    load: float
+    """Bytes that the largest unit holds at once, as far as they can be known."""
+    grows: str = ""
+    """What the load goes with, where that is not the tile."""
+
+
 T_co = TypeVar("T_co", bound=Task, covariant=True)
 
 

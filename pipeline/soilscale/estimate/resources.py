@@ -16,8 +16,9 @@ from soilscale.config import Config
 from soilscale.engine.output import Workspace
 from soilscale.errors import DataError
 from soilscale.estimate.assumptions import Outlook
-from soilscale.estimate.workload import AREA, MODELS, REPORT, Demand, demands
+from soilscale.estimate.workload import REPORT, Demand, demands
 from soilscale.stages import plan
+from soilscale.tasks.costs import AREA, MODELS
 
 MIB = 2**20
 
@@ -165,24 +166,24 @@ def size(config: Config, scenes: Mapping[str, Sequence[Scene]], limit: float = L
 
 def measured(demand: Demand, known: Rates) -> Size:
     """What a stage will take by what was measured."""
-    rate = known.stages[demand.stage]
+    rate, cost = known.stages[demand.stage], demand.cost
     return Size(
         demand.stage,
-        demand.units,
-        demand.read * rate.read,
-        demand.written * rate.written,
-        demand.objects,
-        demand.units * known.unit + demand.work * rate.seconds,
-        rate.base + demand.load * rate.memory,
+        cost.units,
+        cost.read * rate.read,
+        cost.written * rate.written,
+        cost.objects,
+        cost.units * known.unit + cost.work * rate.seconds,
+        rate.base + cost.load * rate.memory,
     )
 
 
 def _advice(outlook: Outlook, demand: Demand, need: Size, limit: float) -> str:
     """What to change so that a stage has memory enough."""
     advice = f"memory: {demand.stage} needs {_mib(need.memory)} in a worker, more than {_mib(limit)}; "
-    if demand.grows == AREA:
+    if demand.cost.grows == AREA:
         return advice + "it grows with the area: give workers that much, or divide the area"
-    if demand.grows == MODELS:
+    if demand.cost.grows == MODELS:
         return advice + _smaller_models(outlook, demand.stage, limit)
     base = rates().stages[demand.stage].base
     share = max(limit - base, 0) / (need.memory - base)

@@ -6,7 +6,7 @@ from soilscale.engine.output import digest
 from soilscale.engine.units import Unit
 from soilscale.stages.cube_state import State
 from soilscale.stages.plan import Plan
-from soilscale.tasks.cube_regions import HarmoniseTile, Relate
+from soilscale.tasks.harmonised_target import HarmoniseTile, Relate
 
 RELATE, HARMONISE, MERGE = "relate", "harmonise", "merge"
 """Stages of a target of several parts: their relation over the area, the tiles of the target, and all together."""

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from soilscale import kernels, reports, storage
 from soilscale.engine.output import Workspace
-from soilscale.engine.units import Task
+from soilscale.engine.units import Cost, Task
 from soilscale.maps import MONTH
 from soilscale.reports.tables import field
 from soilscale.schema import COARSE, MAP
+from soilscale.tasks.costs import AREA, Scale
 from soilscale.tasks.map_making import Chosen, Recipe, Slot, whole
 from soilscale.tasks.reference_data import on_grid, truth
 
@@ -57,6 +58,21 @@ class JudgeMap(Task):
     recipe: Recipe
     slot: Slot
     entry: Entry
+
+    @classmethod
+    def cost(cls, scale: Scale, *, algorithms: int, trees: int, truth: bool) -> Cost:
+        """Cost of a map of every month by so many algorithms. Work: as that of prediction."""
+        units = scale.months * algorithms
+        cells = units * scale.cells
+        return Cost(
+            units=units,
+            read=cells * 4 * scale.features,
+            written=0,
+            objects=2 * units,
+            work=cells * trees / 1e6,
+            load=scale.cells * 4.0 * (8 if truth else 1),
+            grows=AREA,
+        )
 
     def run(self, workspace: Workspace) -> None:
         """Write what was found below `state/`."""

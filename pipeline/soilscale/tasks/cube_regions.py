@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,21 +12,25 @@ from typing import Any
 
 import numpy as np
 
-from soilscale import cube, harmonisation, kernels, storage
+from soilscale import cube, kernels, storage
 from soilscale.catalog import Scene
 from soilscale.cube import FRACTION, Reading
 from soilscale.engine import payloads
 from soilscale.engine.output import Workspace
 from soilscale.engine.payloads import Arrays
-from soilscale.engine.units import Task
-from soilscale.errors import DataError, IncompleteError, ServiceError
+from soilscale.engine.units import Cost, Task
+from soilscale.errors import IncompleteError, ServiceError
 from soilscale.grid import Grid, Tile
 from soilscale.schema import COARSE, FINE, VALID_FRACTION
 from soilscale.seasons import Months, position
-from soilscale.sources import Harmonise, Source
+from soilscale.sources import Source
+from soilscale.tasks.costs import AREA, Scale, Stored
 
 CUBE, GATHER = "cube", "coarse"
 """Stages of the cube: sources into the fine group, and what they keep into the coarse one."""
+
+PIXEL = 2
+"""Bytes of a pixel of an asset, most of which are integers of 16 bits."""
 
 Place = tuple[int, tuple[int, ...]]
 """Lag, and the index in time, none of a static source."""
@@ -143,6 +148,30 @@ class ReadMonth(FromScenes, MonthRegion):
 class FillMonth(ReadMonth):
     """Fill a tile's month with a source, the months that hold the same values, and those that have them as a lag."""
 
+    @classmethod
+    def cost(cls, scale: Scale, *, units: int, pixels: float, layers: float, stored: Stored) -> Cost:
+        """Cost of reading all sources, also by the other tasks of `CUBE`. Work: fine cells, dates and assets, in 1e6.
+
+        Parameters
+        ----------
+        units
+            Of all sources.
+        pixels
+            Fine cells times dates and assets.
+        layers
+            Most values that a unit holds of a fine cell, beside those of its date.
+        stored
+            What is written into the cube.
+        """
+        return Cost(
+            units=units,
+            read=pixels * PIXEL,
+            written=stored.size,
+            objects=units + stored.objects,
+            work=pixels / 1e6,
+            load=scale.tile_cells * 4 * (6 + layers),
+        )
+
     def run(self, workspace: Workspace) -> Arrays:
         """Write the features.
 
@@ -213,6 +242,26 @@ class Gather(Task):
     static: tuple[tuple[str, tuple[payloads.Piece, ...]], ...] | None = None
     """Static predictors, whose shares count beside the months' for `VALID_FRACTION`; None: that is not written."""
 
+    @classmethod
+    def cost(cls, scale: Scale, *, static: bool, stored: Stored) -> Cost:
+        """Cost of what is gathered of the predictors. Work: bytes that are written, in millions."""
+        # Static features are one unit more, in a chunk of their own.
+        units = math.ceil(scale.months / cube.TOGETHER) + static
+        load = stored.size * min(cube.TOGETHER / scale.months, 1.0)
+        written, objects = stored.size, units + stored.objects
+        return Cost(
+            units=units, read=written, written=written, objects=objects, work=written / 1e6, load=load, grows=AREA
+        )
+
+    @classmethod
+    def merging_cost(cls, scale: Scale, stored: Stored) -> Cost:
+        """Cost of gathering a harmonised target. Work: coarse cells and months, in half millions."""
+        units, half = math.ceil(scale.months / cube.TOGETHER), scale.series / 2
+        objects = units + stored.objects
+        return Cost(
+            units=units, read=half, written=half, objects=objects, work=half / 1e6, load=scale.series, grows=AREA
+        )
+
     def run(self, workspace: Workspace) -> None:
         """Write whole chunks; what no marker holds is missing, and its valid share nothing."""
         coarse = {name: np.full(self.shape, np.nan, "float32") for name in self.coarse}
@@ -258,68 +307,6 @@ def _static_share(
     for piece, kept in payloads.read(workspace, [piece for _, pieces in sources for piece in pieces]):
         shares[piece.source][piece.rows, piece.columns] = kept[SHARE]
     return reduce(np.minimum, shares.values(), np.ones(shape, "float32"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Relate(Task):
-    """Relate the parts of a target to their reference over the whole area."""
-
-    name: str
-    """Of the target."""
-    how: Harmonise
-    months: Months
-
-    def run(self, workspace: Workspace) -> None:
-        """Write the relations below `state/`."""
-        how = self.how
-        series = _series(workspace, how, (slice(None), slice(None), slice(None)))
-        relations = {}
-        for part in how.order[1:]:
-            try:
-                relations[part] = harmonisation.pool(_trio(how, series, part, self.months), how.matching).plain()
-            except ValueError as error:
-                raise DataError(
-                    f"{part} cannot be matched to {how.reference}: {error}; choose a longer period, set `through` to "
-                    "a source that covers both, or set harmonise: none"
-                ) from error
-        storage.write_json(_relations(workspace, self.name), relations)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HarmoniseTile(Task):
-    """Keep all months of a tile of a target's parts, brought to one level; the first in their order counts."""
-
-    name: str
-    """Of the target."""
-    how: Harmonise
-    months: Months
-    tile: Tile
-
-    def run(self, workspace: Workspace) -> Arrays:
-        """Keep the series of the tile."""
-        how = self.how
-        series = _series(workspace, how, (slice(0, len(self.months)), *self.tile.coarse))
-        if how.method != "none":
-            areas = storage.read_json(_relations(workspace, self.name))
-            for part in how.order[1:]:
-                area = harmonisation.Area.of(areas[part])
-                series[part], _ = harmonisation.adjust(_trio(how, series, part, self.months), how.matching, area)
-        # Merged only after all are at one level, or the change of sensors would show as a step.
-        return {self.name: harmonisation.merge([series[part] for part in how.order]).astype("float32")}
-
-
-def _relations(workspace: Workspace, name: str) -> str:
-    return workspace.state("relate", f"{name}.relations.json")
-
-
-def _series(workspace: Workspace, how: Harmonise, region: tuple[slice, ...]) -> dict[str, np.ndarray[Any, Any]]:
-    return {name: storage.read_region(workspace.cube, COARSE, name, region) for name in how.needs}
-
-
-def _trio(how: Harmonise, series: Features, part: str, months: Months) -> harmonisation.Trio:
-    through = series[how.through] if how.through else None
-    calendar = months.astype(int) % harmonisation.YEAR + 1
-    return harmonisation.Trio(series[part], series[how.reference], calendar, through, how.valid_range)
 
 
 def reach(source: Source, months: Months, month: np.datetime64) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,18 +13,25 @@ from soilscale.cube import BEFORE, EARLIER, memory
 from soilscale.engine import payloads
 from soilscale.engine.output import Workspace
 from soilscale.engine.payloads import Arrays, Piece
-from soilscale.engine.units import Task
+from soilscale.engine.units import Cost, Task
 from soilscale.grid import Grid, Tile
 from soilscale.schema import FINE
 from soilscale.seasons import position
 from soilscale.sources import Derivation, Source
 from soilscale.tasks import cube_regions
+from soilscale.tasks.costs import Scale, Stored
 from soilscale.tasks.cube_regions import MonthRegion
 
 SCATTER, EDGES, DERIVE = "scatter", "edges", "derive"
 """Stages, in their order, after gaps are filled. The edges of a dryness index are those of a month over the whole area,
 so that tiles and scales agree on them: tiles count, one unit a month draws the lines."""
 
+
+DERIVED_HELD = 40.0
+"""Bytes that a fine cell takes while a predictor is derived from others: two or three of them in double precision."""
+
+SCATTERED = 4.0 * memory.GREENNESS * (memory.HIGHEST - memory.LOWEST) / memory.STEP
+"""Bytes of the scatter of temperature and vegetation that a tile's month keeps."""
 
 COUNTS, LINES = "counts", "lines"
 """Names under which a scatter and its edges are kept."""
@@ -48,6 +56,14 @@ class CountScatter(Task):
     index: int
     """Of the month in the cube."""
 
+    @classmethod
+    def cost(cls, scale: Scale, indices: int) -> Cost:
+        """Cost for so many dryness indices. Work: fine cells and months that are read, in millions."""
+        edges = scale.months * indices
+        units, read = scale.tiles * edges, 2.0 * scale.cells * edges
+        load = scale.tile_cells * DERIVED_HELD
+        return Cost(units=units, read=4 * read, written=units * SCATTERED, objects=units, work=read / 1e6, load=load)
+
     def run(self, workspace: Workspace) -> Arrays:
         """Keep the counts."""
         surface, greenness = _pair(workspace, self.made, self.tile, self.index)
@@ -60,6 +76,20 @@ class DrawEdges(Task):
 
     pieces: tuple[Piece, ...]
     """Counts of the tiles."""
+
+    @classmethod
+    def cost(cls, scale: Scale, indices: int) -> Cost:
+        """Cost for so many dryness indices. Work: scatters that are added up, in thousands."""
+        edges = scale.months * indices
+        scatters = scale.tiles * edges
+        return Cost(
+            units=edges,
+            read=scatters * SCATTERED,
+            written=16.0 * edges,
+            objects=edges,
+            work=scatters / 1e3,
+            load=4 * SCATTERED,
+        )
 
     def run(self, workspace: Workspace) -> Arrays:
         """Keep the edges."""
@@ -81,6 +111,20 @@ class Derive(MonthRegion):
     def source(self) -> Source:
         """The predictor."""
         return self.made.source
+
+    @classmethod
+    def cost(cls, scale: Scale, derivations: Sequence[Derivation], stored: Stored) -> Cost:
+        """Cost of predictors that are made from others. Work: fine cells and months that are read, in millions."""
+        read = float(scale.cells) * scale.months * sum(len(how.of) + how.months for how in derivations)
+        units = scale.tiles * scale.months * len(derivations)
+        return Cost(
+            units=units,
+            read=4 * read,
+            written=stored.size,
+            objects=units + stored.objects,
+            work=read / 1e6,
+            load=scale.tile_cells * DERIVED_HELD,
+        )
 
     def run(self, workspace: Workspace) -> Arrays:
         """Write the month; what is kept is as `FillMonth` keeps it."""

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from soilscale import models
 from soilscale.engine.output import Workspace
-from soilscale.engine.units import Task
+from soilscale.engine.units import Cost, Task
 from soilscale.grid import Tile
 from soilscale.models import basis
 from soilscale.storage import tables
 from soilscale.tasks import map_making, model_store, training_table
+from soilscale.tasks.costs import COPIES, MODELS, Scale
 from soilscale.tasks.map_making import Chosen, Recipe, Slot
 
 WITHIN = "within"
@@ -42,6 +43,25 @@ class MeasureDetail(Task):
     """Feature -> the group under which a reader knows it."""
     within: Mapping[str, float]
     """Feature -> its standard deviation within coarse cells."""
+
+    @classmethod
+    def cost(cls, scale: Scale, *, seasons: int, predict: Cost) -> Cost:
+        """Cost of so many seasons, after that of prediction. Work: as that of it, once for each feature."""
+        pixels = TILES * CELLS * basis.PIXELS**2 * (scale.features + 1)
+        trees = predict.work * 1e6 / max(predict.units, 1) / scale.tile_cells
+        table = COPIES * scale.row * scale.rows / seasons
+        # Largest of two moments of the unit, which do not come together: prediction of a tile, and the table of its
+        # season.
+        load, grows = max((predict.load, predict.grows), (table, MODELS))
+        return Cost(
+            units=seasons,
+            read=seasons * TILES * scale.tile_cells * scale.features * 4.0 + scale.table,
+            written=0,
+            objects=2 * seasons,
+            work=seasons * pixels * trees / 1e6,
+            load=load,
+            grows=grows,
+        )
 
     def run(self, workspace: Workspace) -> None:
         """Write the shares below `state/`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -16,9 +17,10 @@ from soilscale.cube import CYCLE, FILLED, HARMONICS, LEVEL, OBSERVED, gaps, nois
 from soilscale.engine import payloads
 from soilscale.engine.output import Workspace
 from soilscale.engine.payloads import Arrays, Piece
-from soilscale.engine.units import Task
+from soilscale.engine.units import Cost, Task
 from soilscale.grid import Grid, Tile
 from soilscale.tasks import cube_regions
+from soilscale.tasks.costs import AREA, Scale, Stored
 from soilscale.tasks.cube_regions import CUBE, ReadMonth
 
 LEVELS, CYCLES, GAPS = "levels", "cycles", "gaps"
@@ -33,6 +35,9 @@ WINDOWS, SIDE, YEAR = 24, 256, 12
 """Pairs of months by which the noise of a source is measured, each in a window of so many fine cells along its side,
 and months between the two of a pair: of the same part of the year they differ by what is new and by noise alone."""
 
+
+CYCLE_HELD, CLOSED_HELD = 160.0, 56.0
+"""Bytes that a fine cell takes while its annual cycle is learned, and while its gap is filled."""
 
 Array = NDArray[Any]
 
@@ -52,6 +57,22 @@ class FindLevels(Task):
     """Indices of the months of which nothing was read."""
     shape: tuple[int, int, int]
     """Months, coarse rows and columns."""
+
+    @classmethod
+    def cost(cls, scale: Scale, sources: int) -> Cost:
+        """Cost of finding the levels of so many sources. Work: coarse cells and months, in millions."""
+        coarse = scale.coarse * scale.months
+        level, chunks = 4.0 * coarse * sources, math.ceil((scale.months + cube.BEFORE) / cube.TOGETHER)
+        noise = 4.0 * sources * 2 * min(WINDOWS, scale.months) * min(SIDE**2, scale.cells)
+        return Cost(
+            units=sources,
+            read=2 * level + noise,
+            written=level,
+            objects=sources * (2 + chunks),
+            work=coarse * sources / 1e6,
+            load=40.0 * coarse,
+            grows=AREA,
+        )
 
     def run(self, workspace: Workspace) -> None:
         """Write whole chunks of levels; noise is measured by the same windows in months a year apart."""
@@ -125,6 +146,19 @@ class LearnCycles(Task):
     months: tuple[tuple[int, float], ...]
     """Index and phase of each month that is learned from."""
 
+    @classmethod
+    def cost(cls, scale: Scale, sources: int) -> Cost:
+        """Cost of learning the cycles of so many sources. Work: fine cells and months, in millions."""
+        learned, waves, units = scale.cells * scale.learned * sources, len(HARMONICS), scale.tiles * sources
+        return Cost(
+            units=units,
+            read=4.0 * learned,
+            written=4.0 * waves * scale.cells * sources,
+            objects=units * (1 + waves),
+            work=learned / 1e6,
+            load=scale.tile_cells * CYCLE_HELD,
+        )
+
     def run(self, workspace: Workspace) -> None:
         """Write the harmonics of the tile."""
 
@@ -149,6 +183,20 @@ class CloseGaps(ReadMonth):
 
     marker: str
     """Of the unit that has read the month; empty if none has."""
+
+    @classmethod
+    def cost(cls, scale: Scale, *, units: int, stored: Stored) -> Cost:
+        """Cost of filling the gaps of so many units. Work: fine cells and months, in millions."""
+        done = units * scale.cells / scale.tiles
+        return Cost(
+            units=units,
+            read=4.0 * done * (1 + len(HARMONICS)),
+            # Beside each value of four bytes a byte says how it was filled.
+            written=5 / 4 * stored.size,
+            objects=units + 2 * stored.objects,
+            work=done / 1e6,
+            load=scale.tile_cells * CLOSED_HELD,
+        )
 
     def run(self, workspace: Workspace) -> Arrays:
         """Write the month with the share that is filled; the block means are kept."""

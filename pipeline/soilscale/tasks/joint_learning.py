@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from soilscale import kernels, models, storage
 from soilscale.engine.output import Workspace
-from soilscale.engine.units import Task
+from soilscale.engine.units import Cost, Task
 from soilscale.grid import Tile
 from soilscale.models import Job, basis
 from soilscale.models.basis import Basis, measure
@@ -20,6 +20,7 @@ from soilscale.schema import COARSE, FINE
 from soilscale.seasons import ALL, Months
 from soilscale.storage import tables
 from soilscale.tasks import model_store, training_table
+from soilscale.tasks.costs import COPIES, MODELS, Scale
 
 KNOTS, BASIS, VARIANCES = "knots", "basis", "variances"
 """Stages before the fits, in their order: the first measures the fine features, for every run."""
@@ -76,6 +77,13 @@ class MeasureKnots(Task):
     ratio: int
     size: int
     """Knots of a curve."""
+
+    @classmethod
+    def cost(cls, scale: Scale) -> Cost:
+        """Cost of some chunks that are looked at. Work: fine values that are read, in millions."""
+        tile, chunks = scale.tile_cells * scale.features, min(CHUNKS, scale.learned)
+        read, work = chunks * tile * 4, chunks * tile / 1e6
+        return Cost(units=1, read=read, written=0, objects=2, work=work, load=tile * 4.0 * 2)
 
     def run(self, workspace: Workspace) -> None:
         """Write them below `state/`."""
@@ -180,6 +188,20 @@ class WriteBasis(Task):
     """First and last index in time, the last exclusive."""
     ratio: int
 
+    @classmethod
+    def cost(cls, scale: Scale) -> Cost:
+        """Cost of the basis of all rows. Work: fine values that are read, in millions."""
+        values = scale.cells * scale.learned * scale.features
+        units = len(training_table.months_in_batches(scale.learned)) * scale.tiles
+        return Cost(
+            units=units,
+            read=values * 4,
+            written=scale.basis,
+            objects=2 * units,
+            work=values / 1e6,
+            load=scale.tile_cells * scale.features * 4.0 * 2 + scale.basis / units * 4,
+        )
+
     def run(self, workspace: Workspace) -> None:
         """Write the table below `state/`."""
         ground, axes = read_knots(workspace), storage.open_group(workspace.cube, COARSE)
@@ -258,6 +280,19 @@ class EstimateVariances(Task):
     rows: JointRows
     parameters: Mapping[str, Any]
     seed: int
+
+    @classmethod
+    def cost(cls, scale: Scale, *, algorithms: int, share: float) -> Cost:
+        """Cost of so many algorithms, which draw a share of the rows at most. Work: algorithms."""
+        return Cost(
+            units=algorithms,
+            read=algorithms * (scale.basis + scale.table),
+            written=0,
+            objects=2 * algorithms,
+            work=algorithms,
+            load=max(2 * scale.basis * share + HELD, COPIES * scale.row * scale.rows),
+            grows=MODELS,
+        )
 
     def run(self, workspace: Workspace) -> None:
         """Write the variances, and the bands of its curves, below `state/`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,18 +14,34 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from soilscale import storage
+from soilscale.cube import TOGETHER
 from soilscale.engine.output import Workspace
-from soilscale.engine.units import Task
+from soilscale.engine.units import Cost, Task
 from soilscale.grid import Grid, Tile
 from soilscale.maps import ENDS, MONTH
 from soilscale.reports import summaries
-from soilscale.schema import APPLICABILITY, COARSE, LOWER, MAP, QUALITY, UPPER
+from soilscale.schema import (
+    APPLICABILITY,
+    COARSE,
+    LOWER,
+    MAP,
+    PREDICTION,
+    PREDICTION_QUALITY,
+    QUALITY,
+    RESIDUAL,
+    UPPER,
+)
 from soilscale.tasks import reference_data
+from soilscale.tasks.costs import FLOAT, Scale
+from soilscale.tasks.training_table import months_in_batches
 
 SUMMARISE = "summarise"
 
 AT_STATIONS = (MAP, LOWER, UPPER, QUALITY)
 """Layers whose values at stations are kept, in this order."""
+
+UNREAD = {PREDICTION, PREDICTION_QUALITY, RESIDUAL}
+"""Layers of the maps that are not summarised."""
 
 PART = "part_"
 """How names of arrays begin that hold a part of each month's `summaries.Summary`."""
@@ -66,6 +82,31 @@ class SummariseTile(Task):
     """Indices of the months to be drawn."""
     step: int
     """Rows and columns from one that is drawn to the next."""
+
+    @classmethod
+    def cost(cls, scale: Scale, *, layers: Sequence[str], seasons: int, shown: float, truth: bool) -> Cost:
+        """Cost of summarising all maps. Work: cells and months, in millions; twice as many with a known truth.
+
+        Parameters
+        ----------
+        layers
+            Those of the maps.
+        shown
+            Cells that a thinned map shows.
+        """
+        batches, cells = len(months_in_batches(scale.months)), scale.cells * scale.months
+        # The ends of intervals are set beside the truth, and beside stations, which few tiles have.
+        read = [name for name in layers if name not in UNREAD and (truth or name not in ENDS)]
+        units = scale.tiles * batches
+        return Cost(
+            units=units,
+            read=cells * (sum(1 if name == QUALITY else 4 for name in read) + 4.0 * truth),
+            # Of each batch a bit a cell, and sums of the cells that are drawn, season by season.
+            written=batches * (scale.cells / 8 + shown * seasons * (FLOAT + 4)),
+            objects=2 * units,
+            work=cells * (1 + truth) / 1e6,
+            load=scale.tile_cells * FLOAT * 8.0 + 4.0 * scale.coarse * min(scale.months, TOGETHER),
+        )
 
     def run(self, workspace: Workspace) -> None:
         """Write the summary below `state/`."""

@@ -14,7 +14,7 @@ from soilscale import grid, kernels, maps, publish, storage
 from soilscale.engine import payloads
 from soilscale.engine.output import Workspace
 from soilscale.engine.payloads import Arrays, Piece
-from soilscale.engine.units import Task
+from soilscale.engine.units import Cost, Task
 from soilscale.grid import Grid, Tile
 from soilscale.maps import MONTH, SEASON
 from soilscale.schema import (
@@ -27,6 +27,7 @@ from soilscale.schema import (
     Quality,
 )
 from soilscale.tasks import applicability_index, model_store
+from soilscale.tasks.costs import FLOAT, MODELS, Scale, Stored
 from soilscale.tasks.map_making import Array, Recipe, Slot, conserved, estimate, observation
 
 
@@ -41,6 +42,33 @@ class PredictTile(Task):
     """Its folder and version."""
     known: applicability_index.Measured | None
     """Where it was measured how dissimilar features are to those of training."""
+
+    @classmethod
+    def cost(cls, scale: Scale, *, count: int, folded: int, trees: int, model: float, stored: Stored) -> Cost:
+        """Cost of predicting so many maps. Work: predicted cells times trees, in millions.
+
+        Parameters
+        ----------
+        folded
+            Months whose features a unit holds at once.
+        trees
+            Trees that take as long as all that is done for a cell.
+        model
+            Bytes of the models that a worker holds.
+        stored
+            What is written into the store, and its metadata.
+        """
+        units, features = scale.tiles * count, scale.features * 4
+        held = scale.tile_cells * (features * 5 * folded + 5 * FLOAT)
+        return Cost(
+            units=units,
+            read=scale.cells * count * features * folded,
+            written=stored.size,
+            objects=units + stored.objects,
+            work=scale.cells * count * trees / 1e6,
+            load=held + model,
+            grows=MODELS if model > held else "",
+        )
 
     def run(self, workspace: Workspace) -> Arrays:
         """Write prediction, flags and, where it is known, the dissimilarity; block means are kept."""
@@ -72,6 +100,18 @@ class SolveResidual(Task):
     pieces: tuple[Piece, ...]
     """Block means of the tiles."""
 
+    @classmethod
+    def cost(cls, scale: Scale, *, count: int, stored: Stored) -> Cost:
+        """Cost of the surfaces of so many maps. Work: coarse cells, in millions."""
+        return Cost(
+            units=count,
+            read=count * 2 * 4 * scale.coarse,
+            written=stored.size,
+            objects=count + stored.objects,
+            work=count * scale.coarse / 1e6,
+            load=scale.coarse * FLOAT * 12.0,
+        )
+
     def run(self, workspace: Workspace) -> None:
         """Write the nodes of the surface."""
         means = np.full(self.recipe.grid.shape, np.nan, "float32")
@@ -88,6 +128,19 @@ class ConserveTile(Task):
     recipe: Recipe
     tile: Tile
     slot: Slot
+
+    @classmethod
+    def cost(cls, scale: Scale, *, count: int, stored: Stored) -> Cost:
+        """Cost of conserving so many maps. Work: fine cells, in millions."""
+        units = scale.tiles * count
+        return Cost(
+            units=units,
+            read=count * scale.cells * 5 + units * FLOAT * scale.coarse,
+            written=stored.size,
+            objects=units + stored.objects,
+            work=count * scale.cells / 1e6,
+            load=scale.tile_cells * FLOAT * 8 + FLOAT * scale.coarse,
+        )
 
     def run(self, workspace: Workspace) -> None:
         """Write the map, its quality and its further layers."""
@@ -118,6 +171,20 @@ class FoldSeason(Task):
     """Indices of its months."""
     optional: tuple[str, ...]
     """Further layers."""
+
+    @classmethod
+    def cost(cls, scale: Scale, *, count: int, longest: int, stored: Stored) -> Cost:
+        """Cost of so many seasonal maps, the longest of so many months. Work: fine cells, in millions."""
+        units = scale.tiles * count
+        return Cost(
+            units=units,
+            read=stored.size * min(scale.months / max(count, 1), longest),
+            written=stored.size,
+            objects=units + stored.objects,
+            work=scale.cells * count / 1e6,
+            # Seasons may differ in length, and the longest one sets the memory.
+            load=scale.tile_cells * FLOAT * 2 * longest,
+        )
 
     def run(self, workspace: Workspace) -> None:
         """Write the seasonal map."""
@@ -167,6 +234,13 @@ class PublishMap(Task):
     edition: Edition
     index: int
     """Of the map in the store."""
+
+    @classmethod
+    def cost(cls, scale: Scale, *, count: int, layers: Sequence[str], kinds: int) -> Cost:
+        """Cost of publishing so many maps of these layers, of one kind or two. Work: bytes, in millions."""
+        size = count * scale.cells * sum(1 if name == QUALITY else 4 for name in layers)
+        objects, load = count * (2 + len(layers)) + 1 + kinds, scale.tile_cells * 4.0 * 8
+        return Cost(units=count, read=size, written=size, objects=objects, work=size / 1e6, load=load)
 
     def run(self, workspace: Workspace) -> None:
         """Write the files below the published maps."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from soilscale import models, storage
 from soilscale.engine.output import Workspace
-from soilscale.engine.units import Task
+from soilscale.engine.units import Cost, Task
 from soilscale.models import Job, selection
-from soilscale.models.selection import Setup
+from soilscale.models.selection import FORESTS, TREES, Setup
 from soilscale.schema import MAP
 from soilscale.storage import tables
 from soilscale.tasks import single_fits, training_table
+from soilscale.tasks.costs import MODELS, Fit, Scale, fit_load
 
 SELECT, TUNE, IMPORTANCE, ABLATION = "select", "tune", "importance", "ablation"
 """Stages: the first two come before the fits, the others after them."""
@@ -73,6 +75,21 @@ class MeasureImportance(Task):
     seed: int
     folds: int
 
+    @classmethod
+    def cost(cls, scale: Scale, fits: Sequence[Fit]) -> Cost:
+        """Cost for the stored models of these fits. Work: rows out of bag times trees and features, in millions."""
+        # Each row is left out of all draws of a tree with this probability.
+        out_of_bag = sum(fit.rows * math.exp(-fit.drawn / fit.rows) * fit.trees for fit in fits) / 1e6
+        return Cost(
+            units=len(fits),
+            read=len(fits) * scale.table,
+            written=0,
+            objects=2 * len(fits),
+            work=out_of_bag * scale.features,
+            load=fit_load(scale, fits),
+            grows=MODELS,
+        )
+
     def run(self, workspace: Workspace) -> None:
         """Write the table below `state/`."""
         rows = single_fits.all_rows(workspace, self.job, self.seed, self.folds)
@@ -96,8 +113,29 @@ class LeaveOut(Task):
     left_out: str
     task: Setup
 
+    @classmethod
+    def cost(cls, scale: Scale, fits: Sequence[Fit], groups: int) -> Cost:
+        """Cost of leaving out each of so many groups in these fits. Work: as that of fits, by smaller forests."""
+        smaller = [_smaller(fit) for fit in fits]
+        units = len({fit.job.season for fit in fits}) * (1 + groups)
+        return Cost(
+            units=units,
+            read=units * scale.table,
+            written=0,
+            objects=2 * units,
+            work=(1 + groups) * sum(fit.work * fit.trees for fit in smaller) / 1e6,
+            load=fit_load(scale, smaller),
+            grows=MODELS,
+        )
+
     def run(self, workspace: Workspace) -> None:
         """Write the predictions below `state/`."""
         predictions = selection.without(_rows(workspace, self.task), self.groups, self.left_out, self.task)
         predictions = predictions.assign(season=self.task.season, without=self.left_out)
         tables.write_table(workspace.state(ABLATION, f"{self.name}.parquet"), predictions)
+
+
+def _smaller(fit: Fit) -> Fit:
+    """Fit by a forest of as many trees as ablation takes at most."""
+    trees = min(fit.trees, TREES) if fit.job.algorithm in FORESTS else fit.trees
+    return replace(fit, trees=trees, size=fit.size * trees / fit.trees)

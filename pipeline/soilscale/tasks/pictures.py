@@ -8,10 +8,11 @@ import numpy as np
 
 from soilscale import storage
 from soilscale.engine.output import Workspace
-from soilscale.engine.units import Task
+from soilscale.engine.units import Cost, Task
 from soilscale.grid import Tile
 from soilscale.reports import summaries
 from soilscale.schema import FINE
+from soilscale.tasks.costs import FLOAT, Scale
 from soilscale.tasks.map_making import Chosen, Recipe, Slot, whole
 from soilscale.tasks.map_summaries import write
 
@@ -51,6 +52,33 @@ class DrawAlgorithm(Task):
     model: Chosen
     slots: tuple[Slot, ...]
     """Maps whose mean is drawn: one, or the months of a season."""
+
+    @classmethod
+    def cost(cls, scale: Scale, *, units: int, count: int, drawn: int, trees: int, predict: Cost) -> Cost:
+        """Cost of drawing so many maps; beside it, thinning features is little. Work: as that of prediction.
+
+        Parameters
+        ----------
+        units
+            Those that thin features among them.
+        count
+            Maps, the months of a season counted one by one.
+        drawn
+            Cells of a map that are predicted.
+        trees
+            Trees that take as long as all that is done for a cell.
+        predict
+            Cost of prediction.
+        """
+        return Cost(
+            units=units,
+            read=4.0 * count * scale.cells * scale.features,
+            written=0,
+            objects=2 * units,
+            work=count * (drawn * trees + scale.cells * scale.features) / 1e6,
+            load=predict.load + 3.0 * FLOAT * drawn,
+            grows=predict.grows,
+        )
 
     def run(self, workspace: Workspace) -> None:
         """Write `DRAWN` (Y, X), m3 m-3, below `state/`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,10 @@ import pandas as pd
 
 from soilscale import models
 from soilscale.engine.output import Workspace
-from soilscale.engine.units import Task
+from soilscale.engine.units import Cost, Task
 from soilscale.models import Job
 from soilscale.storage.tables import give_back, parquet_file, row_groups, write_table
+from soilscale.tasks.costs import MODELS, Fit, Scale, fit_load
 from soilscale.tasks.model_store import store
 from soilscale.tasks.training_table import table
 
@@ -31,6 +32,20 @@ class FitSingle(Task):
     parameters: Mapping[str, Any]
     seed: int
     folds: int
+
+    @classmethod
+    def cost(cls, scale: Scale, fits: Sequence[Fit]) -> Cost:
+        """Cost of all fits, joint ones too. Work: rows times trees that learn from them, in millions."""
+        kept = [fit for fit in fits if fit.job.split == "random" and not fit.joint]
+        return Cost(
+            units=len(fits),
+            read=len(fits) * scale.table,
+            written=sum(fit.size for fit in kept) + scale.table,
+            objects=2 * len(fits) + 3 * len(kept) + 2,
+            work=sum(fit.work * fit.trees for fit in fits) / 1e6,
+            load=fit_load(scale, fits),
+            grows=MODELS,
+        )
 
     def run(self, workspace: Workspace) -> None:
         """Keep its predictions and, of a random one, the model and its description."""

@@ -9,11 +9,12 @@ import pandas as pd
 
 from soilscale import models, storage
 from soilscale.engine.output import Workspace
-from soilscale.engine.units import Task
+from soilscale.engine.units import Cost, Task
 from soilscale.models import FOLD, Job
 from soilscale.seasons import ALL
 from soilscale.storage import tables as tables_storage
 from soilscale.tasks import model_store, single_fits
+from soilscale.tasks.costs import MODELS, REPORTED, Scale
 
 STACK = "stack"
 """Stage that comes after the fits."""
@@ -39,6 +40,19 @@ class WeighMembers(Task):
     """How members are weighed, see `models.stack.Stack`."""
     seed: int
     folds: int
+
+    @classmethod
+    def cost(cls, scale: Scale, *, seasons: int, rows: float) -> Cost:
+        """Cost of a stack, which holds all rows that its members predicted. Work: these, in millions."""
+        return Cost(
+            units=1,
+            read=rows * REPORTED + seasons * scale.table,
+            written=rows * REPORTED,
+            objects=2 + 3 * seasons,
+            work=rows / 1e6,
+            load=3 * rows * REPORTED + scale.row * scale.rows,
+            grows=MODELS,
+        )
 
     def run(self, workspace: Workspace) -> None:
         """Keep the predictions, and of each model its members, weights and description."""

@@ -10,10 +10,11 @@ import pyarrow.compute as pc
 
 from soilscale import models, samples, storage
 from soilscale.engine.output import Workspace
-from soilscale.engine.units import Task
+from soilscale.engine.units import Cost, Task
 from soilscale.schema import COARSE
 from soilscale.seasons import ALL, Seasons
 from soilscale.storage.tables import give_back, parquet_file, write_table
+from soilscale.tasks.costs import AREA, Scale, Stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,20 @@ class DrawRows(Task):
     seed: int
     block: int
     """Coarse cells along the side of a block."""
+
+    @classmethod
+    def cost(cls, scale: Scale, coarse: Stored) -> Cost:
+        """Cost of drawing rows from the coarse group. Work: bytes of the training table, in millions."""
+        batches = months_in_batches(scale.learned)
+        return Cost(
+            units=len(batches),
+            read=scale.learned / scale.months * coarse.size,
+            written=2 * scale.table,
+            objects=2 * len(batches) + 2,
+            work=scale.table / 1e6,
+            load=max(last - first for first, last in batches) / scale.learned * scale.table,
+            grows=AREA,
+        )
 
     def run(self, workspace: Workspace) -> None:
         """Write the rows below `state/`."""
