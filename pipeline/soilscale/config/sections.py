@@ -247,6 +247,13 @@ class SamplesSection(Section):
     """Coarse cells along the side of a block of the blocked split."""
 
 
+class Limits(Section):
+    """From when on a stage does not go on."""
+
+    missing: Fraction = 0.05
+    """Share of a stage's units that may be missing where a stage tolerates missing units (``--missing tolerate``)."""
+
+
 class Validation(Section):
     """Independent data to judge the maps by."""
 
@@ -290,6 +297,7 @@ class Config(Section):
     models: Models = Models()
     maps: Maps = Maps()
     validation: Validation = Validation()
+    limits: Limits = Limits()
 
     @model_validator(mode="before")
     @classmethod

@@ -22,7 +22,7 @@ from distributed.scheduler import KilledWorker
 
 from soilscale import storage
 from soilscale.engine import metrics, shutdown
-from soilscale.engine.causes import kind
+from soilscale.engine.causes import kind, more_memory
 from soilscale.engine.deaths import Deaths, LostError
 from soilscale.engine.output import Workspace
 from soilscale.engine.units import (
@@ -71,15 +71,20 @@ DEATHS_ALONE = 1
 MOST_KILLED = 20
 """Tasks of a stage that may lose their workers again and again before the stage is given up."""
 
-MEMORY = "give the workers more memory or choose a smaller grid.tile, then run the same command again"
-"""What to do about units that kill their workers."""
+Remedy = Callable[[str, float], str]
+"""Gives what to do about units of a stage that kill workers of so many bytes; 0: of no known limit."""
 
 
 _importing = threading.Lock()
 
 
 def run(
-    connect: Callable[[], Client], workspace: Workspace, units: Sequence[Unit[Task]], progress: Progress, doing: str
+    connect: Callable[[], Client],
+    workspace: Workspace,
+    units: Sequence[Unit[Task]],
+    progress: Progress,
+    doing: str,
+    remedy: Remedy = more_memory,
 ) -> list[Receipt]:
     """Do every unit of one stage that is not complete.
 
@@ -91,6 +96,8 @@ def run(
         All units of the stage, complete ones too.
     doing
         What the stage does, for the progress bar.
+    remedy
+        Gives what to do about units that kill their workers.
 
     Returns
     -------
@@ -122,7 +129,7 @@ def run(
         # 0, 1, 3 s: a store that throttles needs a pause, the first try none.
         time.sleep(2**attempt - 1)
         before = tally.done
-        dead = tally.take(_Stream(connect(), workspace, todo))
+        dead = tally.take(_Stream(connect(), workspace, todo, remedy))
         todo = tally.left(todo)
         if todo and dead != "refused":
             logger.warning("%s: %d units are to be tried again, the first: %s", stage, len(todo), tally.first)
@@ -224,6 +231,7 @@ class _Stream:
     client: Client
     workspace: Workspace
     units: Sequence[Unit[Task]]
+    remedy: Remedy = more_memory
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     """By which workers know what it sent."""
     taken: int = 0
@@ -392,11 +400,13 @@ class _Stream:
         if rest:
             self.lost += 1
             self.suspects.append((rest[0], error))
-            logger.warning("%s %s: %s; tried again alone later", rest[0].stage, rest[0].name, error)
+            logger.warning(
+                "%s %s: %s; tried again alone later; %s", rest[0].stage, rest[0].name, *self._explained(rest[0], error)
+            )
             if self.lost > MOST_KILLED:
                 raise IncompleteError(
                     f"stage {rest[0].stage}: {self.lost} tasks repeatedly crashed their workers, the last: "
-                    f"{rest[0].name} ({error}); {MEMORY}"
+                    f"{rest[0].name} ({'); '.join(self._explained(rest[0], error))}"
                 ) from error
         if rest[1:]:
             self._submit(rest[1:])
@@ -411,9 +421,15 @@ class _Stream:
                 receipts = self._take(self._next())
         except LostError as error:
             every = LostError([*before.workers, *error.workers])
-            receipts = [give_up(self.workspace, unit, f"{every}; {MEMORY}")]
+            receipts = [give_up(self.workspace, unit, "; ".join(self._explained(unit, every)))]
             enter(self.workspace, receipts)
         return receipts[0]
+
+    def _explained(self, unit: Unit[Task], error: LostError) -> tuple[str, str]:
+        """How often a unit has lost its worker, with the memory of the last one, and what to do."""
+        used, limit = self.workers.memory.get(error.workers[-1], (0, 0))
+        size = f", which was seen with {used / 2**20:,.0f} of its {limit / 2**20:,.0f} MiB in use" if limit else ""
+        return f"{error}{size}", self.remedy(unit.stage, limit)
 
 
 def _perform(packed: bytes) -> list[Receipt]:
