@@ -124,13 +124,8 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* What keeps autoscalers of nodes from moving a pod that cannot be moved without loss of time. */}}
+{{/* What keeps autoscalers of nodes from moving a pod that cannot be moved without loss of time; `podAnnotations` win. */}}
 {{- define "soilscale.annotations" -}}
-{{- $stay := dict -}}
-{{- if .root.Values.podDisruptionBudget.enabled -}}
-{{- $stay = dict "cluster-autoscaler.kubernetes.io/safe-to-evict" "false" "karpenter.sh/do-not-disrupt" "true" -}}
-{{- end -}}
-{{- with merge dict ((index .root.Values .of).podAnnotations | default dict) $stay -}}
-{{- toYaml . -}}
-{{- end -}}
+{{- $stay := dict "cluster-autoscaler.kubernetes.io/safe-to-evict" "false" "karpenter.sh/do-not-disrupt" "true" -}}
+{{- merge dict ((index .root.Values .of).podAnnotations | default dict) $stay | toYaml -}}
 {{- end -}}
