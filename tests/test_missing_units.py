@@ -83,7 +83,7 @@ def test_the_rendered_stages_pass_a_bad_scene_and_the_last_one_tells_of_it(
     }
     rendered = charts.render(values=values)
     pod = charts.one(rendered, "Job")["spec"]["template"]["spec"]
-    (files,) = charts.kind(rendered, "ConfigMap")
+    files, _ = charts.kind(rendered, "ConfigMap")
     config = tmp_path / "config.yaml"
     config.write_text(files["data"]["config.yaml"].replace("/data/run", str(tmp_path / "run")))
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster)

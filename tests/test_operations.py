@@ -126,7 +126,7 @@ def test_names_in_it_are_those_that_the_chart_gives() -> None:
 
 
 def test_every_alert_of_the_chart_is_told_and_no_other() -> None:
-    rule = charts.one(charts.render(NATION), "PrometheusRule")
+    rule = charts.one(charts.render(NATION, {"metrics": {"prometheusRule": {"enabled": True}}}), "PrometheusRule")
     (group,) = rule["spec"]["groups"]
     told = list(rows("Alerts"))
     assert [name.strip("`") for name, *_ in told] == [one["alert"] for one in group["rules"]]

@@ -372,8 +372,17 @@ def status(path: ConfigPath, output: Output = None, override: Overrides = None, 
 
 
 @app.command(epilog="Example: soilscale check moselle.yaml")
-def check(path: ConfigPath, output: Output = None, override: Overrides = None, log_level: Level = "info") -> None:
-    """Validate the configuration, contact every catalog and the output, open assets of every source; change nothing."""
+def check(
+    path: ConfigPath,
+    output: Output = None,
+    override: Overrides = None,
+    cluster_file: ClusterFile = None,
+    log_level: Level = "info",
+) -> None:
+    """Validate the configuration, contact every catalog and the output, open assets of every source; change nothing.
+
+    With --cluster, see too whether Kubernetes would make the Dask cluster: definitions, rights, quota and operator.
+    """
     from soilscale.runs.status import check as check_of
 
     with _statuses(log_level):
@@ -387,13 +396,27 @@ def check(path: ConfigPath, output: Output = None, override: Overrides = None, l
         inputs = _table("source", "file", "stored values", "unit", "values: least .. median .. greatest")
         for entry in told.inputs:
             inputs.add_row(*entry)
-        _print(inputs, [*lines, *told.lines])
+        notes, kubernetes_error = _preflight(cluster_file)
+        _print(inputs, [*lines, *told.lines, *notes])
         _tell_sizing(told.sizing)
+        if kubernetes_error is not None:
+            err.print(f"soilscale: {kubernetes_error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
         if told.error is not None and held.differences:
             err.print(f"soilscale: {told.error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
         held.check()
         if told.error is not None:
             raise told.error
+        if kubernetes_error is not None:
+            raise typer.Exit(kubernetes_error.status)
+
+
+def _preflight(file: Path | None) -> tuple[list[str], SoilscaleError | None]:
+    """Whether Kubernetes would make the Dask cluster of a file, and what it would not."""
+    if file is None:
+        return [], None
+    from soilscale import preflight
+
+    return preflight.outcome(file)
 
 
 @app.command(epilog="Example: soilscale plan moselle.yaml --memory 4096")

@@ -22,6 +22,9 @@ spec:
   terminationGracePeriodSeconds: {{ int $values.runner.gracePeriod }}
   securityContext:
     {{- include "soilscale.podSecurity" $root | nindent 4 }}
+    {{- with include "soilscale.groupPolicy" (dict "root" $root "of" "runner") | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
   {{- with include "soilscale.placement" (dict "root" $root "of" "runner") | trim }}
   {{- . | nindent 2 }}
   {{- end }}
@@ -38,6 +41,9 @@ spec:
   {{- end }}
   volumes:
     {{- include "soilscale.volumes" (dict "root" $root "scratch" $values.runner.resources.scratch) | nindent 4 }}
+    {{- with include "soilscale.moreVolumes" (dict "root" $root "of" "runner") | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- if $operator }}
     - name: cluster
       configMap:
@@ -65,6 +71,9 @@ once for each that does, and the stages, which run one after another, share it.
     {{- include "soilscale.arguments" . | nindent 4 }}
   env:
     {{- include "soilscale.environment" .root | nindent 4 }}
+    {{- with include "soilscale.moreEnvironment" (dict "root" .root "of" "runner") | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- if eq $values.mode "external" }}
     - {name: DASK_SCHEDULER_ADDRESS, value: {{ $values.external.scheduler | quote }}}
     {{- end }}
@@ -98,6 +107,9 @@ once for each that does, and the stages, which run one after another, share it.
   terminationMessagePolicy: FallbackToLogsOnError
   volumeMounts:
     {{- include "soilscale.mounts" .root | nindent 4 }}
+    {{- with include "soilscale.moreMounts" (dict "root" .root "of" "runner") | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- if eq $values.mode "operator" }}
     - {name: cluster, mountPath: /etc/soilscale/cluster, readOnly: true}
     {{- end }}
