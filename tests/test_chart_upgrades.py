@@ -265,3 +265,12 @@ def test_the_guide_s_resources_of_gitops_hold_what_a_run_of_days_needs() -> None
         config = yaml.safe_load(MOSELLE.read_text(encoding="utf-8"))["config"]
         spec = job(charts.render(values=values | {"config": config | values["config"]}))["spec"]
         assert "ttlSecondsAfterFinished" not in spec
+
+
+@pytest.mark.parametrize(("preset", "place"), [("province", "province"), ("national", "nation")])
+def test_the_values_to_start_from_need_no_prometheus_operator(preset: str, place: str) -> None:
+    paths = [CHART / "presets" / f"{preset}.yaml", CHART.parents[1] / "deploy" / f"values-{place}.yaml"]
+    groups = {document["apiVersion"].partition("/")[0] for document in charts.render(paths)}
+    assert groups == {"v1", "batch", "networking.k8s.io", "policy"} | (
+        {"rbac.authorization.k8s.io"} if place == "nation" else set()
+    )
