@@ -24,7 +24,8 @@ from soilscale.dask_operator import DaskCluster
 from soilscale.errors import ConfigurationError, ServiceError
 from soilscale.kube_errors import asking
 
-pytestmark = pytest.mark.server
+# The client leaves the connection of a refused request open.
+pytestmark = [pytest.mark.server, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 POD = {
     "SOILSCALE_JOB_NAME": "moselle-soilscale-check",
@@ -83,7 +84,7 @@ def reach(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         for cluster in made:
             as_sync_func(cluster.api._session.aclose)()  # type: ignore[union-attr] # noqa: SLF001 - it closes none
     with warnings.catch_warnings(action="ignore", category=ResourceWarning):
-        gc.collect()  # the client leaves the connection of a refused request open
+        gc.collect()  # here, lest a later test finds what is left
 
 
 def quota(**hard: str) -> Document:

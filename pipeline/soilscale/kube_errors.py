@@ -33,8 +33,8 @@ def asking(what: str) -> Iterator[None]:
 
 def _explained(what: str, status: int, said: str) -> ConfigurationError | ServiceError:
     """Error for an answer of Kubernetes that is none of success."""
-    # An exceeded quota is also a 403, but it passes by itself.
-    if status == FORBIDDEN and "quota" not in said:
+    # An exceeded quota is also a 403, but it passes by itself; so is who may not list resourcequotas, which does not.
+    if status == FORBIDDEN and " quota" not in said:
         return ConfigurationError(
             f"cannot {what}: Kubernetes forbids it ({said}); give the runner's service account the chart's Role "
             "(rbac.create)"
