@@ -267,7 +267,11 @@ def leaves(documents: list[Document], of: str, to: Document, port: int, protocol
         if "Egress" not in policy["policyTypes"]:
             return True
         for rule in policy["egress"]:
-            there = any(to and matches(peer["podSelector"], to) for peer in rule["to"]) if "to" in rule else True
+            there = (
+                any("podSelector" in peer and to and matches(peer["podSelector"], to) for peer in rule["to"])
+                if "to" in rule
+                else True
+            )
             ports = {(one["port"], one["protocol"]) for one in rule.get("ports", [])}
             if there and (not ports or (port, protocol) in ports):
                 return True
