@@ -286,7 +286,7 @@ def test_times_of_leases_are_of_clocks_that_nobody_sets() -> None:
 def test_a_lease_is_plain_json(workspace: Workspace) -> None:
     with lease.held(workspace):
         told = json.loads(Path(workspace.state("lease", "000001.json")).read_text())
-    assert set(told) == {"host", "boot", "namespace", "pid", "born", "since", "identity", "renewals"}
+    assert set(told) == {"host", "boot", "namespace", "pid", "born", "since", "identity", "renewals", "sequence"}
 
 
 @pytest.mark.usefixtures("brief")
