@@ -1,4 +1,4 @@
-"""How a command comes to write to its output: options of the command line, and what they say."""
+"""How a command gets access to its output: command-line options and messages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Access:
     sequence: str = ""
     """Sequence of stages, such as a Job's, that a stage belongs to; the lease is kept between them."""
     missing: Missing = "fail"
-    """What missing units mean for the exit status of a stage."""
+    """Effect of missing units on the exit status of a stage."""
 
 
 def as_seconds(text: str | float) -> float:
@@ -51,8 +51,8 @@ MissingUnits = Annotated[
     Missing,
     typer.Option(
         "--missing",
-        help="What units that could not be made mean: fail ends with 65 or 75; tolerate ends with 0, so that the next "
-        "stage follows, unless their share is above limits.missing. The last stage, report, is to fail.",
+        help="Status if units are missing: fail ends with 65 or 75; tolerate ends with 0, so that the next stage "
+        "follows, unless their share is above limits.missing. Run the last stage, report, with fail.",
     ),
 ]
 Replace = Annotated[
@@ -60,7 +60,7 @@ Replace = Annotated[
     typer.Option(
         "--replace",
         help="Delete the output's product if its name, area, grid or first month differ, or if it has later months; "
-        "without this option the command then ends with 78.",
+        "without this option the command ends with 78 in these cases.",
     ),
 ]
 Wait = Annotated[

@@ -1,4 +1,4 @@
-"""Dask clusters in Kubernetes that the Dask operator makes, each for one Job and gone with it."""
+"""Dask clusters made by the Dask operator in Kubernetes, each for one Job and removed with it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from soilscale import retry
 from soilscale.errors import ConfigurationError, IncompleteError, ServiceError
 from soilscale.kube_errors import asking, denied
 from soilscale.manifests import TEMPLATE, VERSION, Document, Job, documents
@@ -43,19 +44,16 @@ GOING = 60.0
 """Seconds after which a cluster that was removed is waited for no longer; a Job's end takes it along."""
 
 GOES_FIRST = 20.0
-"""Seconds for which the autoscaler is waited for before its cluster is removed."""
+"""Seconds to wait until the autoscaler is gone, before its cluster is removed."""
 
 LOOK_GOING = 0.5
 """Seconds between two looks at what was removed."""
 
 SHRINK_AFTER = 300.0
-"""Seconds for which fewer workers must do before fewer are asked for: a stage that ends is followed by another."""
+"""Seconds for which fewer workers must be enough before fewer are requested: after a stage another one follows."""
 
 RETIREMENT = 15.0
 """Seconds that workers have for ending what they do."""
-
-ATTEMPTS = 3
-"""How often the removal of a cluster is tried."""
 
 STARTING = ("ContainerCreating", "PodInitializing")
 """Reasons for which a container waits that pass by themselves."""
@@ -85,7 +83,7 @@ class DaskCluster:
     scaled: float = float("-inf")
     """When that was."""
     fewer: float | None = None
-    """Since when fewer would do."""
+    """Since when fewer would be enough."""
 
     def __post_init__(self) -> None:
         self.minimum = self.autoscaler["spec"]["minimum"]
@@ -111,8 +109,8 @@ class DaskCluster:
                 "a pod whose token is mounted (automountServiceAccountToken), or set KUBECONFIG"
             ) from error
         for warning in caught:
-            # Of the newest Kubernetes, as a rule, whose few calls that are made here are those of years ago.
-            logger.info("client of Kubernetes: %s", warning.message)
+            # Usually that Kubernetes is newer than the client; the few calls made here have not changed for years.
+            logger.info("Kubernetes client: %s", warning.message)
         return api
 
     def _object(self, document: Document) -> APIObject:
@@ -148,10 +146,10 @@ class DaskCluster:
         """
         with asking(f"make the Dask cluster {self.name}"):
             if self._standing():
-                logger.info("the Dask cluster %s stands from an earlier try of this Job; it is used again", self.name)
+                logger.info("reusing the Dask cluster %s of an earlier attempt of this Job", self.name)
             else:
                 self._object(self.cluster).create()
-                logger.info("asked the Dask operator for the cluster %s", self.name)
+                logger.info("requested the cluster %s from the Dask operator", self.name)
             self.stands = True
             if not scaled:
                 return
@@ -178,15 +176,15 @@ class DaskCluster:
                 self._object(self.cluster).delete(propagation_policy="Foreground")
             if time.monotonic() > end:
                 raise IncompleteError(
-                    f"the Dask cluster {self.name} of an earlier try is still going after {GOING:.0f} s; see "
-                    f"that the Dask operator runs, and `kubectl describe daskcluster {self.name}`, then run the same "
-                    "command again"
+                    f"the Dask cluster {self.name} of an earlier attempt is still being removed after {GOING:.0f} s; "
+                    f"check that the Dask operator runs, and `kubectl describe daskcluster {self.name}`, then run the "
+                    "same command again"
                 )
             time.sleep(LOOK_EVERY)
 
     def phase(self) -> str:
-        """What the operator has come to with the cluster; empty if it has taken no notice of it."""
-        with asking("look at the Dask cluster"):
+        """Phase that the operator gives the cluster; empty if the operator has not noticed it."""
+        with asking("inspect the Dask cluster"):
             return str(((self._found(self.cluster) or {}).get("status") or {}).get("phase") or "")
 
     def client(self) -> Client:
@@ -220,7 +218,7 @@ class DaskCluster:
         if client is not None:
             client.close()
         raise ServiceError(
-            f"the Dask cluster {self.name} has no worker after {self.deadline:.0f} s: {last_said}; mend that, or set "
+            f"the Dask cluster {self.name} has no worker after {self.deadline:.0f} s: {last_said}; fix this, or set "
             "SOILSCALE_WORKERS_DEADLINE, then run the same command again"
         )
 
@@ -232,12 +230,14 @@ class DaskCluster:
     def said(self) -> list[str]:
         """What the operator, the pods and the events of the cluster say is the matter; never an error."""
         try:
-            with asking("look at the Dask cluster"):
+            with asking("inspect the Dask cluster"):
                 cluster = self._found(self.cluster)
                 if cluster is None:
-                    return ["it is gone: someone or its idleTimeout has removed it"]
+                    return ["it no longer exists: someone or its idleTimeout has removed it"]
                 if not cluster.get("status", {}).get("phase"):
-                    return ["the Dask operator has not taken notice of it: see that it runs and watches this namespace"]
+                    return [
+                        "the Dask operator has not noticed it: check that the operator runs and watches this namespace"
+                    ]
                 made = _instant(cluster["metadata"].get("creationTimestamp"))
                 return [*self._pods(), *self._events(made)][:TOLD]
         except (ConfigurationError, ServiceError) as error:
@@ -293,9 +293,9 @@ class DaskCluster:
                 # The autoscaler only sees the few tasks submitted at a time, so its minimum is raised instead.
                 self._object(self.autoscaler).patch({"spec": {"minimum": workers}})
         except (ConfigurationError, ServiceError) as error:
-            logger.warning("%s; the run goes on with the workers that are there", error)
+            logger.warning("%s; the run continues with its current workers", error)
             return
-        logger.info("%d units are left: at least %d workers are wanted, were %d", left, workers, self.minimum)
+        logger.info("%d units left: requesting at least %d workers instead of %d", left, workers, self.minimum)
         self.minimum = workers
 
     def retire(self, client: Client) -> None:
@@ -309,33 +309,36 @@ class DaskCluster:
 
     def remove(self) -> None:
         """Remove the cluster and wait until it is gone; that it stays is told, and its Job's end takes it along."""
-        for attempt in range(ATTEMPTS):
-            # 0, 1, 3 s: no pause before the first try.
-            time.sleep(2**attempt - 1)
-            try:
-                with asking(f"remove the Dask cluster {self.name}"):
-                    # The operator asks the cluster for its autoscaler, and holds that for a minute if it finds none.
-                    self._let_go(self.autoscaler, GOES_FIRST)
-                    self._let_go(self.cluster, GOING)
-            except (ConfigurationError, ServiceError) as error:
-                if denied(error) or not self.stands:
-                    logger.info("the Dask cluster %s, if there is one, is left to the end of its Job", self.name)
-                    logger.debug("%s", error)
-                    return
-                logger.warning("%s", error)
+
+        def request() -> None:
+            with asking(f"remove the Dask cluster {self.name}"):
+                # The operator asks the cluster for its autoscaler, and holds that for a minute if it finds none.
+                self._let_go(self.autoscaler, GOES_FIRST)
+                self._let_go(self.cluster, GOING)
+
+        try:
+            retry.call(
+                request,
+                lambda error: isinstance(error, ServiceError) and self.stands and not denied(error),
+                retry.ROUND,
+                before=lambda error: logger.warning("%s", error),
+            )
+        except (ConfigurationError, ServiceError) as error:
+            if self.stands and not denied(error):
+                logger.warning("%s; it stays until its Job %s is removed", error, self.job.name)
             else:
-                return
-        logger.warning("the Dask cluster %s stays until its Job %s is removed", self.name, self.job.name)
+                logger.info("the Dask cluster %s, if there is one, will be removed with its Job", self.name)
+                logger.debug("%s", error)
 
     def _let_go(self, document: Document, patience: float) -> None:
-        """Remove a resource, if it stands, and wait until it is gone."""
+        """Remove a resource, if it exists, and wait until it is gone."""
         if self._found(document) is None:
             return
         self._object(document).delete(propagation_policy="Foreground")
         end = time.monotonic() + patience
         while self._found(document) is not None:
             if time.monotonic() > end:
-                logger.warning("the %s %s is still going after %.0f s", document["kind"], self.name, patience)
+                logger.warning("the %s %s is still being removed after %.0f s", document["kind"], self.name, patience)
                 return
             time.sleep(LOOK_GOING)
 
@@ -369,9 +372,7 @@ def asked(file: Path, most: int | None) -> DaskCluster:
     try:
         import kr8s  # noqa: F401 - an extra that may be missing
     except ImportError as error:
-        raise ConfigurationError(
-            "--cluster needs the client of Kubernetes: pip install soilscale[kubernetes]"
-        ) from error
+        raise ConfigurationError("--cluster needs the Kubernetes client: pip install soilscale[kubernetes]") from error
     job = Job.of(os.environ)
     seconds = os.environ.get("SOILSCALE_WORKERS_DEADLINE") or str(DEADLINE)
     try:

@@ -1,4 +1,4 @@
-"""What Kubernetes says no to, in our words, as errors with a status."""
+"""Errors of Kubernetes, in plain words and with a status."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CLIENT, SERVER = 401, 403, 404, 400, 500
 
 @contextmanager
 def asking(what: str) -> Iterator[None]:
-    """Tell in our words what Kubernetes says no to."""
+    """Raise what Kubernetes refuses as an error of this package."""
     import httpx
     import kr8s
 
@@ -28,12 +28,12 @@ def asking(what: str) -> Iterator[None]:
         raise _explained(what, status, _message(error)) from error
     except (kr8s.APITimeoutError, kr8s.ConnectionClosedError, httpx.HTTPError, OSError) as error:
         reason = str(error) or type(error).__name__
-        raise ServiceError(f"cannot {what}: the API of Kubernetes does not answer ({reason})") from error
+        raise ServiceError(f"cannot {what}: the Kubernetes API does not respond ({reason})") from error
 
 
 def _explained(what: str, status: int, said: str) -> ConfigurationError | ServiceError:
     """Error for an answer of Kubernetes that is none of success."""
-    # An exceeded quota is also a 403, but it passes by itself; so is who may not list resourcequotas, which does not.
+    # An exceeded quota is also a 403, but it passes by itself; a missing right to list resourcequotas does not.
     if status == FORBIDDEN and " quota" not in said:
         return ConfigurationError(
             f"cannot {what}: Kubernetes forbids it ({said}); give the runner's service account the chart's Role "
@@ -42,15 +42,15 @@ def _explained(what: str, status: int, said: str) -> ConfigurationError | Servic
     if status == NOT_FOUND:
         return ServiceError(
             f"cannot {what}: Kubernetes knows no such resource ({said}); install the Dask operator, whose definitions "
-            f"({VERSION}) are missing, and see that the namespace is right"
+            f"({VERSION}) are missing, and check the namespace"
         )
     if CLIENT <= status < SERVER and status not in (FORBIDDEN, UNAUTHORIZED, 409, 429):
-        return ConfigurationError(f"cannot {what}: Kubernetes refuses it ({said}); mend the file of --cluster")
-    return ServiceError(f"cannot {what}: Kubernetes says {status} ({said}); the same command tries it again")
+        return ConfigurationError(f"cannot {what}: Kubernetes refuses it ({said}); correct the file of --cluster")
+    return ServiceError(f"cannot {what}: Kubernetes says {status} ({said}); the same command retries it")
 
 
 def _message(error: kr8s.ServerError) -> str:
-    """What the server said; without a message its status alone, where kr8s links to a browser's handbook."""
+    """Message of the server; its status if it sent none, for which kr8s would link to a handbook of browsers."""
     response = error.response
     try:
         content = None if response is None else response.json()
@@ -62,6 +62,6 @@ def _message(error: kr8s.ServerError) -> str:
 
 
 def denied(error: Exception) -> bool:
-    """Whether Kubernetes no longer knows who asks, or does not let him."""
+    """Whether Kubernetes refuses the identity of this process, or denies it the right."""
     response = getattr(error.__cause__, "response", None)
     return response is not None and response.status_code in {UNAUTHORIZED, FORBIDDEN}

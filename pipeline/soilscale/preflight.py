@@ -1,4 +1,4 @@
-"""Whether a Dask cluster could be made here: definitions, rights, room in the quota, and an operator that is alive."""
+"""Check whether Kubernetes would create a Dask cluster: definitions, rights, room in the quota, a live operator."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ RIGHTS = (
     ),
     *(("", kind, "list") for kind in ("pods", "events")),
 )
-"""Group, resource and verb of all that a runner does."""
+"""Group, resource and verb of all requests of a runner."""
 
 NOTICE = 60.0
-"""Seconds in which an operator that is alive takes notice of a cluster."""
+"""Seconds within which a live operator notices a cluster."""
 
 SUFFIXES = {"m": "0.001", "": "1", "k": "1e3", "M": "1e6", "G": "1e9", "T": "1e12"} | {
     f"{letter}i": str(1024**power) for power, letter in enumerate("KMGT", 1)
@@ -39,21 +39,21 @@ SUFFIXES = {"m": "0.001", "": "1", "k": "1e3", "M": "1e6", "G": "1e9", "T": "1e1
 
 
 def check(file: Path) -> list[str]:
-    """See whether a runner could have the Dask cluster of a file; leaves nothing behind.
+    """Check whether a runner could have the Dask cluster of a file; leave nothing behind.
 
-    An empty cluster is made and removed, for only its notice of one shows that the operator is alive and watches here.
+    An empty cluster is created and removed: only if the operator notices it, it is alive and watches this namespace.
 
     Returns
     -------
     list of str
-        What is as it should be.
+        Lines that report what is in order.
 
     Raises
     ------
     ConfigurationError
         If a right is missing, or Kubernetes refuses the cluster.
     ServiceError
-        If the definitions or the operator are missing, there is no room in the quota, or Kubernetes does not answer.
+        If the definitions or the operator are missing, there is no room in the quota, or Kubernetes does not respond.
     """
     cluster = dask_operator.asked(file, None)
     missing = _missing_rights(cluster)
@@ -69,12 +69,12 @@ def check(file: Path) -> list[str]:
             f"workers: {'; '.join(lacks)}; raise it, or lower worker.resources or workers.minimum"
         )
     workers, waited = _workers(cluster), math.ceil(_noticed(cluster))
-    good = f"definitions and rights are there, the quota has room for {workers} workers"
-    return [f"Kubernetes: {good}, and the Dask operator took notice of a cluster within {waited} s"]
+    good = f"definitions and rights are in place, the quota has room for {workers} workers"
+    return [f"Kubernetes: {good}, and the Dask operator noticed a cluster within {waited} s"]
 
 
 def _missing_rights(cluster: DaskCluster) -> list[str]:
-    """Rights that the runner's account lacks, by the server's own word."""
+    """Rights that the runner's account lacks, according to the server."""
     from kr8s.objects import new_class
 
     review = new_class("SelfSubjectAccessReview", "authorization.k8s.io/v1", namespaced=False, asyncio=False)
@@ -94,7 +94,7 @@ def _workers(cluster: DaskCluster) -> int:
 
 
 def _lacks(cluster: DaskCluster) -> list[str]:
-    """What of the namespace's quotas does not suffice for the scheduler and the fewest workers."""
+    """Quotas of the namespace without room for the scheduler and the minimum of workers."""
     from kr8s.objects import ResourceQuota
 
     need = demand(cluster.cluster)
@@ -103,13 +103,13 @@ def _lacks(cluster: DaskCluster) -> list[str]:
             found: Iterator[Any] = cluster.api.get(ResourceQuota, namespace=cluster.job.namespace, raw=True)
             return [line for quota in found for line in short(quota, need)]
     except ConfigurationError as error:
-        # A Role of one's own may lack this right, which a run does not need.
-        logger.warning("%s; whether there is room is not known", error)
+        # Your own Role may lack this right, which a run does not need.
+        logger.warning("%s; cannot check whether there is room", error)
         return []
 
 
 def demand(cluster: Document) -> dict[str, Decimal]:
-    """Pods and resources that a Dask cluster takes with its fewest workers, by the names of quotas."""
+    """Pods and resources that a Dask cluster needs with its minimum of workers, by the names of quotas."""
     need: dict[str, Decimal] = defaultdict(Decimal)
     for part, count in (("scheduler", 1), ("worker", int(cluster["spec"]["worker"]["replicas"]))):
         need["pods"] += count
@@ -124,7 +124,7 @@ def demand(cluster: Document) -> dict[str, Decimal]:
 
 
 def short(quota: Document, need: Mapping[str, Decimal]) -> Iterator[str]:
-    """What a quota has too little of; one of a scope is passed over, for it may not hold for these pods."""
+    """Resources of which a quota has too little; one with a scope is skipped, as it may not apply to these pods."""
     if quota["spec"].get("scopes") or quota["spec"].get("scopeSelector"):
         return
     status = quota.get("status", {})
@@ -147,7 +147,7 @@ def quantity(text: str) -> Decimal:
 
 
 def _noticed(cluster: DaskCluster) -> float:
-    """Make an empty cluster, wait until the operator takes notice of it, and remove it; seconds that it took."""
+    """Create an empty cluster, wait until the operator notices it, and remove it; return the seconds that it took."""
     cluster.cluster["spec"]["worker"]["replicas"] = 0
     begin = time.monotonic()
     try:
@@ -155,8 +155,8 @@ def _noticed(cluster: DaskCluster) -> float:
         while not cluster.phase():
             if time.monotonic() - begin > NOTICE:
                 raise ServiceError(
-                    f"no Dask operator took notice of a cluster in namespace {cluster.job.namespace} within "
-                    f"{NOTICE:.0f} s: see that it runs and watches this namespace"
+                    f"no Dask operator noticed a cluster in namespace {cluster.job.namespace} within {NOTICE:.0f} s: "
+                    "check that the operator runs and watches this namespace"
                 )
             time.sleep(dask_operator.LOOK_GOING)
         return time.monotonic() - begin
@@ -165,7 +165,7 @@ def _noticed(cluster: DaskCluster) -> float:
 
 
 def outcome(file: Path) -> tuple[list[str], SoilscaleError | None]:
-    """What `check` says of a file, or its error."""
+    """Lines that `check` returns for a file, or its error."""
     try:
         return check(file), None
     except SoilscaleError as error:

@@ -1,4 +1,4 @@
-"""Failures by source and cause: what is wrong with many units is told once, with how many inputs it concerns."""
+"""Failures by source and cause: a cause that affects many units is reported once, with the number of inputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SOURCE = re.compile(r"([^/:]+)[/:]")
 
 
 def more_memory(_stage: str, _limit: float) -> str:
-    """Say what to do about units that kill their workers, where it is not known how much memory they need."""
+    """Give the remedy for units that kill their workers, if the memory they need is unknown."""
     return "give the workers more memory or choose a smaller grid.tile, then run the same command again"
 
 

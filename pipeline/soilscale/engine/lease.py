@@ -1,4 +1,4 @@
-"""One run writes to an output at a time: a lease below `state/` that its holder renews, and that a dead one loses.
+"""One run writes to an output at a time: a lease below `state/` that its holder renews and a dead run loses.
 
 Every change of hands is an object of its own, a term, with the next number: a run takes the lease by creating one, and
 gives it back by creating an empty one. Numbers only rise, and the last object is never removed. So of those who would
@@ -84,7 +84,7 @@ class Lease:
         return f"process {self.pid} on {self.host}, since {self.since}{kept}"
 
 
-UNREADABLE = Lease("a host that its lease does not tell, for it is damaged", "", "", 0, 0.0, "an unknown time", "")
+UNREADABLE = Lease("an unknown host, since the lease is damaged", "", "", 0, 0.0, "an unknown time", "")
 """Stands for a lease that cannot be read; a holder that is alive writes it anew."""
 
 _PROVEN: dict[Workspace, float] = {}
@@ -158,8 +158,8 @@ def _overtaken(workspace: Workspace) -> str:
     now = holder(workspace)
     by = "has ended, or another run has taken over and ended" if now is None else f"was taken over by {now}"
     return (
-        f"{workspace.output}: the lease of this run (term {workspace.term}) {by}; nothing more is written; wait until "
-        "no other run writes there, then run the same command again"
+        f"{workspace.output}: the lease of this run (term {workspace.term}) {by}; stopped writing; wait until no "
+        "other run writes there, then run the same command again"
     )
 
 
@@ -207,9 +207,9 @@ def held(workspace: Workspace, patience: float = 0.0, sequence: str = "", *, las
         Seconds to wait for another run that holds it.
     sequence
         Sequence of stages that this one belongs to; empty: none. Between two of its stages no other run takes the
-        lease, unless none comes for `EXPIRY`: it would search anew what the later stages go on from.
+        lease, unless none starts within `EXPIRY`: it would repeat the search on which the later stages depend.
     last
-        Whether no stage of the sequence follows. One that fails gives the lease back as the last one does.
+        Whether no stage of the sequence follows. A stage that fails releases the lease, as the last one does.
 
     Raises
     ------
@@ -314,7 +314,7 @@ def _outlive(workspace: Workspace, previous: Lease) -> None:
             return
         if state == "alive":
             raise _refusal(workspace, previous)
-    logger.warning("%s is held by %s; waiting up to %g s for a sign of life", workspace.output, previous, EXPIRY)
+    logger.warning("%s is held by %s; waiting up to %g s for a heartbeat", workspace.output, previous, EXPIRY)
     until = boot_clock() + EXPIRY
     while boot_clock() < until:
         time.sleep(LOOK)
@@ -392,8 +392,8 @@ class _Keeper(threading.Thread):
         silent = boot_clock() - self.renewed
         if silent > EXPIRY:
             raise IncompleteError(
-                f"{self.workspace.output}: this run was suspended, or did not reach the store, for {silent:.0f} s, and "
-                f"could not renew its lease, which is void after {EXPIRY:g} s; nothing more is written; run the same "
+                f"{self.workspace.output}: this run was suspended, or could not reach the store, for {silent:.0f} s, "
+                f"so its lease, which expires after {EXPIRY:g} s, could not be renewed; stopped writing; run the same "
                 "command again"
             )
         prove(self.workspace, afresh)
@@ -419,4 +419,4 @@ class _Keeper(threading.Thread):
                 storage.write_new(_url(self.workspace, term), _content(kept))
                 _sweep(self.workspace, term)
         except SoilscaleError as error:
-            logger.warning("the lease could not be given back: %s", error)
+            logger.warning("the lease could not be released: %s", error)

@@ -1,4 +1,4 @@
-"""Units of a stage on a Dask cluster: few in flight, short ones together in a task, survived when they kill workers."""
+"""Units of a stage on a Dask cluster: few in flight, short ones batched, and survived if they kill workers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from distributed import Client, Future
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
-from soilscale import storage
+from soilscale import retry, storage
 from soilscale.engine import metrics, shutdown
 from soilscale.engine.causes import kind, more_memory
 from soilscale.engine.deaths import Deaths, LostError
@@ -56,7 +56,7 @@ MOST_UNITS = 256
 MOST_TOGETHER = 6
 """Units that share what they read, such as neighbouring months, that a task carries at most."""
 
-ATTEMPTS = 3
+ATTEMPTS = 1 + len(retry.ROUND)
 """How often a unit is tried whose failure may pass."""
 
 MOST_AWAY = 8
@@ -72,7 +72,7 @@ MOST_KILLED = 20
 """Tasks of a stage that may lose their workers again and again before the stage is given up."""
 
 Remedy = Callable[[str, float], str]
-"""Gives what to do about units of a stage that kill workers of so many bytes; 0: of no known limit."""
+"""Gives the remedy for units of a stage that kill workers with so many bytes of memory; 0: no known limit."""
 
 
 _importing = threading.Lock()
@@ -97,7 +97,7 @@ def run(
     doing
         What the stage does, for the progress bar.
     remedy
-        Gives what to do about units that kill their workers.
+        Gives the remedy for units that kill their workers.
 
     Returns
     -------
@@ -126,21 +126,19 @@ def run(
     tally = _Tally(lambda count: progress(doing, count, len(units)), done)
     attempt = 0
     while todo and attempt < ATTEMPTS:
-        # 0, 1, 3 s: a store that throttles needs a pause, the first try none.
-        time.sleep(2**attempt - 1)
+        # A store that throttles needs a pause, the first try none.
+        retry.pause(retry.ROUND, attempt)
         before = tally.done
         dead = tally.take(_Stream(connect(), workspace, todo, remedy))
         todo = tally.left(todo)
         if todo and dead != "refused":
-            logger.warning("%s: %d units are to be tried again, the first: %s", stage, len(todo), tally.first)
+            logger.warning("%s: %d units will be retried, the first: %s", stage, len(todo), tally.first)
         # A store that refuses will refuse again. Progress before a service went away earns the attempts anew: in a run
         # of days it may be away more than three times.
         attempt = ATTEMPTS if dead == "refused" else 1 if dead and tally.done > before else attempt + 1
     undone = len(units) - tally.done
     if undone:
-        raise ServiceError(
-            f"{undone} of {len(units)} units of stage {stage} could not be done, the first: {tally.first}"
-        )
+        raise ServiceError(f"{undone} of {len(units)} units of stage {stage} failed, the first: {tally.first}")
     return tally.missing
 
 
@@ -276,7 +274,7 @@ class _Stream:
                 yield self._alone(*self.suspects.popleft())
         except (CancelledError, CommClosedError) as error:
             raise IncompleteError(
-                f"the Dask scheduler was lost ({error}); see that it runs, then run the same command again"
+                f"the Dask scheduler was lost ({error}); check that it runs, then run the same command again"
             ) from error
         finally:
             self._end()
@@ -400,13 +398,12 @@ class _Stream:
         if rest:
             self.lost += 1
             self.suspects.append((rest[0], error))
-            logger.warning(
-                "%s %s: %s; tried again alone later; %s", rest[0].stage, rest[0].name, *self._explained(rest[0], error)
-            )
+            explained = self._explained(rest[0], error)
+            logger.warning("%s %s: %s; it will be retried alone later; %s", rest[0].stage, rest[0].name, *explained)
             if self.lost > MOST_KILLED:
                 raise IncompleteError(
                     f"stage {rest[0].stage}: {self.lost} tasks repeatedly crashed their workers, the last: "
-                    f"{rest[0].name} ({'); '.join(self._explained(rest[0], error))}"
+                    f"{rest[0].name} ({'); '.join(explained)}"
                 ) from error
         if rest[1:]:
             self._submit(rest[1:])
@@ -426,9 +423,9 @@ class _Stream:
         return receipts[0]
 
     def _explained(self, unit: Unit[Task], error: LostError) -> tuple[str, str]:
-        """How often a unit has lost its worker, with the memory of the last one, and what to do."""
+        """How often a unit has lost its worker, with the memory of the last one, and the remedy."""
         used, limit = self.workers.memory.get(error.workers[-1], (0, 0))
-        size = f", which was seen with {used / 2**20:,.0f} of its {limit / 2**20:,.0f} MiB in use" if limit else ""
+        size = f", which used at least {used / 2**20:,.0f} of its {limit / 2**20:,.0f} MiB" if limit else ""
         return f"{error}{size}", self.remedy(unit.stage, limit)
 
 

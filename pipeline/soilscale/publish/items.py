@@ -1,19 +1,19 @@
-"""The maps in a STAC catalog that says what each was made from."""
+"""STAC items of the maps, with links to everything that each was made from."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import antimeridian
 import numpy as np
 import shapely
 from odc.geo.geobox import GeoBox
-from shapely.affinity import translate
-from shapely.geometry import Polygon, box
+from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
+from soilscale import extents
 from soilscale.grid import LONLAT, project
 from soilscale.publish.rasters import Band, reference
 
@@ -22,7 +22,6 @@ MEDIA_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 COLORMAP = "viridis_r"
 """Dry is bright, wet is dark; told to viewers as a hint."""
 
-FULL_TURN = 360.0
 DEGREE_STEP = 1e-7
 """Step to which footprints are rounded, in degrees: about a centimetre on the ground."""
 
@@ -97,41 +96,24 @@ def footprint(geobox: GeoBox) -> tuple[BaseGeometry, list[float]]:
     shape, bbox
         Polygon or MultiPolygon, and west, south, east, north; degrees.
     """
-    whole = _unwrapped(geobox)
-    west, south, east, north = whole.bounds
-    first, after = (round_((end + 180) / FULL_TURN) for round_, end in ((math.floor, west), (math.ceil, east)))
-    parts = [
-        translate(shapely.intersection(whole, box(turn - 180, -90, turn + 180, 90)), -turn)
-        for turn in (FULL_TURN * index for index in range(first, after))
-    ]
-    shape = shapely.orient_polygons(shapely.union_all(parts, grid_size=DEGREE_STEP))
-    west, east = _wrapped(west, east)
-    return shape, [round(degrees, 7) for degrees in (west, south, east, north)]
+    bounds, crs = geobox.boundingbox, str(geobox.crs)
+    ring = project(box(bounds.left, bounds.bottom, bounds.right, bounds.top), crs, LONLAT)
+    around_earth = extents.turn(crs)
+    if around_earth is not None and bounds.right - bounds.left >= around_earth * (1 - DEGREE_STEP):
+        # A band all around the Earth has no end to cut at; antimeridian would let it overlap itself.
+        _, south, _, north = ring.bounds
+        shape: BaseGeometry = box(-180.0, south, 180.0, north)
+    else:
+        # Edges are dense, hence straight in degrees from one vertex to the next.
+        shape = antimeridian.fix_polygon(ring, fix_winding=True, great_circle=False)
+    west, south, east, north = antimeridian.bbox(shape)
+    side = min(extents.width((west, south, east, north)), north - south)
+    outline = shapely.set_precision(shapely.simplify(shape, side / 1000), DEGREE_STEP)
+    return shapely.orient_polygons(outline), _rounded((west, south, east, north))
 
 
-def _unwrapped(geobox: GeoBox) -> Polygon:
-    """Outline of a grid whose longitudes go on beyond 180 degrees instead of jumping there."""
-    bounds = geobox.boundingbox
-    ring = project(box(bounds.left, bounds.bottom, bounds.right, bounds.top), str(geobox.crs), LONLAT)
-    lon, lat = shapely.get_coordinates(ring).T
-    lon = np.unwrap(lon, period=FULL_TURN)
-    turned = lon[-1] - lon[0]
-    if abs(turned) > FULL_TURN / 2:
-        # A counterclockwise ring has the pole it runs around on its left: eastward the North Pole, westward the South.
-        lon = np.append(lon, [lon[-1], lon[0]])
-        lat = np.append(lat, np.full(2, math.copysign(90, turned)))
-    shape = Polygon(np.column_stack([lon, lat]).round(7))
-    west, south, east, north = shape.bounds
-    return shapely.simplify(shape, min(east - west, north - south) / 1000)
-
-
-def _wrapped(west: float, east: float) -> tuple[float, float]:
-    """West and east of a box within -180..180 degrees; west > east across the antimeridian."""
-    if east - west > FULL_TURN - DEGREE_STEP:
-        return -180.0, 180.0
-    turns = FULL_TURN * math.floor((west + 180) / FULL_TURN)
-    east -= turns
-    return west - turns, east - FULL_TURN if east > FULL_TURN / 2 else east
+def _rounded(bounds: Sequence[float]) -> list[float]:
+    return [round(degrees, 7) for degrees in bounds]
 
 
 def _projection(geobox: GeoBox) -> dict[str, Any]:
@@ -184,7 +166,7 @@ def collection(name: str, description: str, items: Mapping[str, Mapping[str, Any
         "description": description,
         "license": "other",
         "extent": {
-            "spatial": {"bbox": [_around([item["bbox"] for item in items.values()])]},
+            "spatial": {"bbox": [_rounded(extents.around_boxes([item["bbox"] for item in items.values()]))]},
             "temporal": {"interval": [[starts[0], ends[-1]]]},
         },
         "links": [
@@ -193,19 +175,6 @@ def collection(name: str, description: str, items: Mapping[str, Mapping[str, Any
             *({"rel": "item", "href": href, "type": "application/geo+json"} for href in items),
         ],
     }
-
-
-def _around(boxes: Sequence[Sequence[float]]) -> list[float]:
-    """Bounding box of bounding boxes; one whose west > east crosses the antimeridian."""
-    west, south, east, north = np.array(boxes, dtype="float64").T
-    crossing = west > east
-    if crossing.any():
-        # Once one box crosses, all are counted 0..360; otherwise some would lie a full turn away.
-        width = east - west + np.where(crossing, FULL_TURN, 0)
-        west = west % FULL_TURN
-        east = west + width
-    left, right = _wrapped(float(west.min()), float(east.max()))
-    return [left, float(south.min()), right, float(north.max())]
 
 
 def catalog(

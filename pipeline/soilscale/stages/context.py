@@ -1,4 +1,4 @@
-"""A configuration on a cluster: what every stage takes.
+"""A configuration on a cluster: the context of every stage.
 
 Dask is imported at its first use: a command that finds nothing to do does not need it.
 """
@@ -68,21 +68,21 @@ class Outcome:
 
 
 def check_share(missing: Sequence[Receipt], total: int, limit: float | None) -> None:
-    """Stop a stage of whose units too many are missing.
+    """Stop a stage if too many of its units are missing.
 
     Parameters
     ----------
     total
         Units of the stage.
     limit
-        Share of them that may be missing; None: all.
+        Share of them that may be missing; None: all of them.
 
     Raises
     ------
     DataError
-        If more are, for their input could not be used.
+        If more are missing because their input could not be used.
     IncompleteError
-        If more are, and some of them killed their workers.
+        If more are missing, and some of them killed their workers.
     """
     if limit is None or len(missing) <= limit * total:
         return
@@ -90,7 +90,7 @@ def check_share(missing: Sequence[Receipt], total: int, limit: float | None) -> 
     first = causes_engine.causes(missing)[0]
     raise (IncompleteError if killed else DataError)(
         f"{len(missing)} of {total} units of stage {first.first.stage} are missing, {len(missing) / total:.1%}, more "
-        f"than limits.missing ({limit:.1%}), so no stage follows; {first.unit}: {first.first.message}; mend this, or "
+        f"than limits.missing ({limit:.1%}), so no stage follows; {first.unit}: {first.first.message}; fix this, or "
         "raise limits.missing, then run the same command again"
     )
 
@@ -108,9 +108,9 @@ class Run:
     term: int | None = None
     """Term of the output's lease by which this run writes."""
     limit: float | None = None
-    """Share of a stage's units that may be missing; None: a stage goes on whatever is missing."""
+    """Share of a stage's units that may be missing; None: a stage continues past any number."""
     remedy: Callable[[Config, str, float], str] | None = None
-    """Gives what to do about units of a stage that kill workers of so many bytes."""
+    """Remedy for units of a stage that kill workers with so many bytes of memory."""
     reads: bool = False
     """Whether it only reads, as `status` does: the store is then listed once, and what stands is worked out once."""
 
@@ -125,7 +125,7 @@ class Run:
         """Hash of the resolved configuration, whatever the place of its output."""
         content = config.dump(self.config)
         # Else the same output under another path would have its report made again, which hangs on this hash.
-        # Nor do the limits change what is in a product.
+        # Nor do the limits change a product.
         del content["output"], content["limits"]
         return digest(content)
 
