@@ -30,6 +30,7 @@ SECTIONS = {
     "models": sections.Models,
     "maps": sections.Maps,
     "validation": sections.Validation,
+    "limits": sections.Limits,
 }
 """Definition in the chart's schema -> the section of a configuration that it describes."""
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from soilscale import __version__, clusters, config, console
-from soilscale.access import Access, Replace, Wait
+from soilscale.access import Access, MissingUnits, Replace, SequenceName, Wait
 from soilscale.errors import ConfigurationError, IncompleteError, SoilscaleError
 
 if TYPE_CHECKING:
@@ -95,7 +95,10 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("-o", metavar="KEY=VALUE", help="Sets any configuration key, such as -o models.seed=1; repeatable."),
 ]
-Form = Annotated[console.LogFormat, typer.Option("--log-format", help="Log format; json: one object per line.")]
+Form = Annotated[
+    console.LogFormat,
+    typer.Option("--log-format", envvar="SOILSCALE_LOG_FORMAT", help="Log format; json: one object per line."),
+]
 Metrics = Annotated[
     int | None,
     typer.Option(
@@ -110,7 +113,9 @@ MetricsAddress = Annotated[
         help="Address to serve them on; 0.0.0.0 makes them reachable from other machines.",
     ),
 ]
-Level = Annotated[LogLevel, typer.Option("--log-level", help="Log level; debug also shows tracebacks.")]
+Level = Annotated[
+    LogLevel, typer.Option("--log-level", envvar="SOILSCALE_LOG_LEVEL", help="Log level; debug also shows tracebacks.")
+]
 
 
 def main() -> None:
@@ -188,7 +193,7 @@ def _execute(
         if port is not None:
             stack.callback(_serve(address, port))
         outcome = _work(work, settings, choice, day, form, access)
-        _conclude(outcome)
+        _conclude(outcome, tolerate=access.missing == "tolerate")
 
 
 def _serve(address: str, port: int) -> Callable[[], None]:
@@ -230,12 +235,22 @@ def _work(
     if not access.destroy:
         owner.claim(settings, day, afresh=afresh).check()
     with (
-        lease.held(Workspace(settings.output), access.patience) as held,
+        lease.held(
+            Workspace(settings.output), access.patience, access.sequence, last=work in ("run", "report")
+        ) as held,
         clusters.chosen(choice) as dask,
         console.progress(err, form) as progress,
     ):
-        run = Run(settings, dask.connect, dask.followed(progress), term=held.term)
+        limit = settings.limits.missing if access.missing == "tolerate" else None
+        run = Run(settings, dask.connect, dask.followed(progress), term=held.term, limit=limit, remedy=_remedy)
         return up_to_date.do(work, owner.settled(run, day, afresh=afresh, destroy=access.destroy))
+
+
+def _remedy(settings: config.Config, stage: str, limit: float) -> str:
+    """Say how much memory a stage needs; the estimate is imported only if units kill their workers."""
+    from soilscale.estimate.resources import remedy
+
+    return remedy(settings, stage, limit)
 
 
 def _settled(path: str, output: str | None, overrides: list[str] | None, *, afresh: bool) -> tuple[Claim, list[str]]:
@@ -246,7 +261,8 @@ def _settled(path: str, output: str | None, overrides: list[str] | None, *, afre
     return held, [] if held.renewal is None else [period.describe(held.settings, held.renewal)]
 
 
-def _conclude(outcome: Outcome) -> None:
+def _conclude(outcome: Outcome, *, tolerate: bool = False) -> None:
+    """Print how a command ended, and exit with its status; tolerated missing units do not count."""
     for line in outcome.lines:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     for cause in outcome.causes:
@@ -255,7 +271,9 @@ def _conclude(outcome: Outcome) -> None:
         count = sum(failure.outcome == kind for failure in outcome.failures)
         if count:
             err.print(f"soilscale: {count} units are missing because {reason}", style="bold red")
-    if outcome.status:
+    if outcome.status and tolerate:
+        err.print("soilscale: tolerated; the next stage follows, and `report` ends with the status of missing units")
+    elif outcome.status:
         raise typer.Exit(outcome.status)
 
 
@@ -273,15 +291,21 @@ def _command(name: str, work: str, text: str, example: str) -> None:
         metrics_address: MetricsAddress = "127.0.0.1",
         wait: Wait = 0.0,
         destroy: Replace = False,
+        missing: MissingUnits = "fail",
+        sequence: SequenceName = "",
     ) -> None:
         metrics = metrics_address, metrics_port
         choice = clusters.Choice(scheduler, cluster_file, workers)
-        _execute(work, path, output, choice, override, log_level, log_format, metrics, Access(wait, destroy))
+        access = Access(wait, destroy, sequence, missing)
+        _execute(work, path, output, choice, override, log_level, log_format, metrics, access)
 
-    if work not in ASKING:  # what is left of another configuration's product is nothing that they could go on from
-        options = signature(command, eval_str=True)
-        kept = [option for name, option in options.parameters.items() if name != "destroy"]
-        vars(command)["__signature__"] = options.replace(parameters=kept)
+    # Later stages cannot continue from what is left of another configuration's product. All stages together continue
+    # past missing units anyway, and end with their status.
+    takes = {"destroy": work in ASKING, "missing": work != "run", "sequence": work != "run"}
+    absent = {name for name, stands in takes.items() if not stands}
+    options = signature(command, eval_str=True)
+    kept = [option for name, option in options.parameters.items() if name not in absent]
+    vars(command)["__signature__"] = options.replace(parameters=kept)
     app.command(name, help=text, epilog=f"Example: soilscale {name} {example}")(command)
 
 
@@ -349,8 +373,17 @@ def status(path: ConfigPath, output: Output = None, override: Overrides = None, 
 
 
 @app.command(epilog="Example: soilscale check moselle.yaml")
-def check(path: ConfigPath, output: Output = None, override: Overrides = None, log_level: Level = "info") -> None:
-    """Validate the configuration, contact every catalog and the output, open assets of every source; change nothing."""
+def check(
+    path: ConfigPath,
+    output: Output = None,
+    override: Overrides = None,
+    cluster_file: ClusterFile = None,
+    log_level: Level = "info",
+) -> None:
+    """Validate the configuration, contact every catalog and the output, open assets of every source; change nothing.
+
+    With --cluster, also check whether Kubernetes would create the Dask cluster: definitions, rights, quota, operator.
+    """
     from soilscale.runs.status import check as check_of
 
     with _statuses(log_level):
@@ -364,13 +397,27 @@ def check(path: ConfigPath, output: Output = None, override: Overrides = None, l
         inputs = _table("source", "file", "stored values", "unit", "values: minimum .. median .. maximum")
         for entry in told.inputs:
             inputs.add_row(*entry)
-        _print(inputs, [*lines, *told.lines])
+        notes, kubernetes_error = _preflight(cluster_file)
+        _print(inputs, [*lines, *told.lines, *notes])
         _tell_sizing(told.sizing)
+        if kubernetes_error is not None:
+            err.print(f"soilscale: {kubernetes_error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
         if told.error is not None and held.differences:
             err.print(f"soilscale: {told.error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
         held.check()
         if told.error is not None:
             raise told.error
+        if kubernetes_error is not None:
+            raise typer.Exit(kubernetes_error.status)
+
+
+def _preflight(file: Path | None) -> tuple[list[str], SoilscaleError | None]:
+    """Lines of a check whether Kubernetes would create the Dask cluster of a file, or its error."""
+    if file is None:
+        return [], None
+    from soilscale import preflight
+
+    return preflight.outcome(file)
 
 
 @app.command(epilog="Example: soilscale plan moselle.yaml --memory 4096")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import socket
 import time
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +20,7 @@ from urllib.parse import urlsplit
 
 from soilscale import retry
 from soilscale.errors import ConfigurationError, IncompleteError, ServiceError
+from soilscale.kube_errors import asking, denied
 from soilscale.manifests import TEMPLATE, VERSION, Document, Job, documents
 
 if TYPE_CHECKING:
@@ -39,6 +43,15 @@ UNITS_FOR_A_WORKER = 4
 GOING = 60.0
 """Seconds after which a cluster that was removed is waited for no longer; a Job's end takes it along."""
 
+GOES_FIRST = 20.0
+"""Seconds to wait until the autoscaler is gone, before its cluster is removed."""
+
+LOOK_GOING = 0.5
+"""Seconds between two looks at what was removed."""
+
+SHRINK_AFTER = 300.0
+"""Seconds for which fewer workers must be enough before fewer are requested: after a stage another one follows."""
+
 RETIREMENT = 15.0
 """Seconds that workers have for ending what they do."""
 
@@ -47,8 +60,6 @@ STARTING = ("ContainerCreating", "PodInitializing")
 
 TOLD = 5
 """Things that Kubernetes said which a message repeats at most."""
-
-FORBIDDEN, NOT_FOUND, CLIENT, SERVER = 403, 404, 400, 500
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +82,8 @@ class DaskCluster:
     """Workers that the autoscaler was last told to keep."""
     scaled: float = float("-inf")
     """When that was."""
+    fewer: float | None = None
+    """Since when fewer would be enough."""
 
     def __post_init__(self) -> None:
         self.minimum = self.autoscaler["spec"]["minimum"]
@@ -87,12 +100,18 @@ class DaskCluster:
         import kr8s
 
         try:
-            return kr8s.api(namespace=self.job.namespace)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                api = kr8s.api(namespace=self.job.namespace)
         except ValueError as error:
             raise ConfigurationError(
                 "--cluster: found neither a service account token nor a kubeconfig; run in "
                 "a pod whose token is mounted (automountServiceAccountToken), or set KUBECONFIG"
             ) from error
+        for warning in caught:
+            # Usually that Kubernetes is newer than the client; the few calls made here have not changed for years.
+            logger.info("Kubernetes client: %s", warning.message)
+        return api
 
     def _object(self, document: Document) -> APIObject:
         from kr8s.objects import new_class
@@ -110,8 +129,13 @@ class DaskCluster:
             return None
         return dict(resource.raw)
 
-    def start(self) -> None:
+    def start(self, *, scaled: bool = True) -> None:
         """Make the cluster, or take over the one that an earlier pod of the same Job has left.
+
+        Parameters
+        ----------
+        scaled
+            Whether it gets its autoscaler.
 
         Raises
         ------
@@ -120,13 +144,15 @@ class DaskCluster:
         ServiceError
             If Kubernetes does not answer, knows no such resource, or has no room for it.
         """
-        with _asking(f"make the Dask cluster {self.name}"):
+        with asking(f"make the Dask cluster {self.name}"):
             if self._standing():
                 logger.info("reusing the Dask cluster %s of an earlier attempt of this Job", self.name)
             else:
                 self._object(self.cluster).create()
                 logger.info("requested the cluster %s from the Dask operator", self.name)
             self.stands = True
+            if not scaled:
+                return
             autoscaler = self._object(self.autoscaler)
             # An earlier try may have left it scaled.
             if autoscaler.exists():
@@ -155,6 +181,11 @@ class DaskCluster:
                     "same command again"
                 )
             time.sleep(LOOK_EVERY)
+
+    def phase(self) -> str:
+        """Phase that the operator gives the cluster; empty if the operator has not noticed it."""
+        with asking("inspect the Dask cluster"):
+            return str(((self._found(self.cluster) or {}).get("status") or {}).get("phase") or "")
 
     def client(self) -> Client:
         """Client of the scheduler, once it has a worker.
@@ -199,7 +230,7 @@ class DaskCluster:
     def said(self) -> list[str]:
         """What the operator, the pods and the events of the cluster say is the matter; never an error."""
         try:
-            with _asking("inspect the Dask cluster"):
+            with asking("inspect the Dask cluster"):
                 cluster = self._found(self.cluster)
                 if cluster is None:
                     return ["it no longer exists: someone or its idleTimeout has removed it"]
@@ -207,7 +238,8 @@ class DaskCluster:
                     return [
                         "the Dask operator has not noticed it: check that the operator runs and watches this namespace"
                     ]
-                return [*self._pods(), *self._events()][:TOLD]
+                made = _instant(cluster["metadata"].get("creationTimestamp"))
+                return [*self._pods(), *self._events(made)][:TOLD]
         except (ConfigurationError, ServiceError) as error:
             return [str(error)]
 
@@ -227,25 +259,37 @@ class DaskCluster:
                 if waiting and waiting.get("reason") not in STARTING:
                     yield f"pod {name}: {waiting.get('reason')}: {waiting.get('message', '')}".rstrip(": ")
 
-    def _events(self) -> Iterator[str]:
-        """Warnings about the cluster and what belongs to it, each once."""
+    def _events(self, since: datetime) -> list[str]:
+        """Warnings since a moment about the cluster and what belongs to it, the newest first, one for each cause."""
         from kr8s.objects import Event
 
         chosen = {"type": "Warning"}
         events: Iterator[Any] = self.api.get(Event, namespace=self.job.namespace, field_selector=chosen, raw=True)
         about = [event for event in events if event.get("involvedObject", {}).get("name", "").startswith(self.name)]
-        yield from dict.fromkeys(f"{event.get('reason')}: {event.get('message')}" for event in about)
+        # An earlier try of the Job had a cluster of the same name, and its warnings stay for an hour.
+        dated = sorted(((_happened(event), event) for event in about), key=lambda pair: pair[0], reverse=True)
+        told: dict[str, str] = {}
+        for happened, event in dated:
+            if happened >= since:
+                said = f"{event.get('reason')}: {event.get('message')}"
+                told.setdefault(_without_names(said), said)
+        return list(told.values())
 
     def need(self, left: int) -> None:
         """Ask for as many workers as the units that are left can use; at most every `SCALE_EVERY` seconds."""
         self.left = left
         now, spec = time.monotonic(), self.autoscaler["spec"]
         workers = min(max(math.ceil(left / UNITS_FOR_A_WORKER), spec["minimum"]), spec["maximum"])
-        if not self.stands or workers == self.minimum or now - self.scaled < SCALE_EVERY:
+        if workers >= self.minimum:
+            self.fewer = None
+        elif self.fewer is None:
+            self.fewer = now
+        lasts = self.fewer is None or now - self.fewer >= SHRINK_AFTER
+        if not self.stands or workers == self.minimum or not lasts or now - self.scaled < SCALE_EVERY:
             return
         self.scaled = now
         try:
-            with _asking("scale the Dask cluster"):
+            with asking("scale the Dask cluster"):
                 # The autoscaler only sees the few tasks submitted at a time, so its minimum is raised instead.
                 self._object(self.autoscaler).patch({"spec": {"minimum": workers}})
         except (ConfigurationError, ServiceError) as error:
@@ -267,29 +311,54 @@ class DaskCluster:
         """Remove the cluster and wait until it is gone; that it stays is told, and its Job's end takes it along."""
 
         def request() -> None:
-            with _asking(f"remove the Dask cluster {self.name}"):
-                for document in (self.autoscaler, self.cluster):
-                    if self._found(document) is not None:
-                        self._object(document).delete(propagation_policy="Foreground")
-                self._gone()
+            with asking(f"remove the Dask cluster {self.name}"):
+                # The operator asks the cluster for its autoscaler, and holds that for a minute if it finds none.
+                self._let_go(self.autoscaler, GOES_FIRST)
+                self._let_go(self.cluster, GOING)
 
         try:
             retry.call(
                 request,
-                lambda error: isinstance(error, ServiceError),
+                lambda error: isinstance(error, ServiceError) and self.stands and not denied(error),
                 retry.ROUND,
                 before=lambda error: logger.warning("%s", error),
             )
         except (ConfigurationError, ServiceError) as error:
-            logger.warning("%s; it stays until its Job %s is removed", error, self.job.name)
+            if self.stands and not denied(error):
+                logger.warning("%s; it stays until its Job %s is removed", error, self.job.name)
+            else:
+                logger.info("the Dask cluster %s, if there is one, will be removed with its Job", self.name)
+                logger.debug("%s", error)
 
-    def _gone(self) -> None:
-        end = time.monotonic() + GOING
-        while self._found(self.cluster) is not None:
+    def _let_go(self, document: Document, patience: float) -> None:
+        """Remove a resource, if it exists, and wait until it is gone."""
+        if self._found(document) is None:
+            return
+        self._object(document).delete(propagation_policy="Foreground")
+        end = time.monotonic() + patience
+        while self._found(document) is not None:
             if time.monotonic() > end:
-                logger.warning("the Dask cluster %s is still being removed after %.0f s", self.name, GOING)
+                logger.warning("the %s %s is still being removed after %.0f s", document["kind"], self.name, patience)
                 return
-            time.sleep(LOOK_EVERY)
+            time.sleep(LOOK_GOING)
+
+
+def _instant(text: str | None) -> datetime:
+    """Moment of a timestamp of Kubernetes; the beginning of time where there is none."""
+    return datetime.fromisoformat(text) if text else datetime.min.replace(tzinfo=UTC)
+
+
+def _happened(event: Document) -> datetime:
+    """When an event was last seen."""
+    last = event.get("series") or {}
+    times = (last.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return _instant(next((text for text in times if text), event["metadata"].get("creationTimestamp")))
+
+
+def _without_names(said: str) -> str:
+    """What events of one cause have in common: their words without names of pods and without numbers."""
+    plain = re.sub(r"\"[^\"]*\"|'[^']*'", "", said)
+    return " ".join(word for word in plain.split() if not re.search(r"\d", word))
 
 
 def asked(file: Path, most: int | None) -> DaskCluster:
@@ -324,37 +393,3 @@ def _place(address: str) -> tuple[str, int]:
         if parts.hostname and parts.port:
             return parts.hostname, parts.port
     raise ConfigurationError(f"SOILSCALE_SCHEDULER_ADDRESS: got {address!r}, expected tcp://HOST:PORT")
-
-
-@contextmanager
-def _asking(what: str) -> Iterator[None]:
-    """Tell in our words what Kubernetes says no to."""
-    import httpx
-    import kr8s
-
-    try:
-        yield
-    except kr8s.ServerError as error:
-        status = SERVER if error.response is None else error.response.status_code
-        raise _explained(what, status, str(error)) from error
-    except (kr8s.APITimeoutError, kr8s.ConnectionClosedError, httpx.HTTPError, OSError) as error:
-        reason = str(error) or type(error).__name__
-        raise ServiceError(f"cannot {what}: the Kubernetes API does not respond ({reason})") from error
-
-
-def _explained(what: str, status: int, said: str) -> ConfigurationError | ServiceError:
-    """Error for an answer of Kubernetes that is none of success."""
-    # An exceeded quota is also a 403, but it passes by itself.
-    if status == FORBIDDEN and "quota" not in said:
-        return ConfigurationError(
-            f"cannot {what}: Kubernetes forbids it ({said}); give the runner's service account the chart's Role "
-            "(rbac.create)"
-        )
-    if status == NOT_FOUND:
-        return ServiceError(
-            f"cannot {what}: Kubernetes knows no such resource ({said}); install the Dask operator, whose definitions "
-            f"({VERSION}) are missing, and check the namespace"
-        )
-    if CLIENT <= status < SERVER and status not in (FORBIDDEN, 401, 409, 429):
-        return ConfigurationError(f"cannot {what}: Kubernetes refuses it ({said}); correct the file of --cluster")
-    return ServiceError(f"cannot {what}: Kubernetes says {status} ({said}); the same command retries it")

@@ -19,6 +19,9 @@ VERSION = "kubernetes.dask.org/v1"
 TEMPLATE = "soilscale/template"
 """Annotation that tells what a cluster was made from; no label: the operator makes selectors of those."""
 
+APIS = {"Job": "batch/v1", "Pod": "v1"}
+"""Kind of the owner of a Dask cluster -> its API."""
+
 PREFIX = 42
 """Characters that a name keeps of the template's; the operator takes 53 at most."""
 
@@ -27,11 +30,12 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Job:
-    """Kubernetes Job that a command runs in, as its pod was told."""
+    """Kubernetes Job that a command runs in, as its pod was told; of `helm test`, the pod itself."""
 
     name: str
     uid: str
     namespace: str
+    kind: str = "Job"
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Job:
@@ -49,7 +53,10 @@ class Job:
                 f"--cluster: {', '.join(missing)} is not set; a Dask cluster belongs to the Job that creates it: run "
                 "in a Job, with these variables from the downward API, as set by the chart"
             )
-        return cls(**{key: environment[name] for key, name in names.items()})
+        kind = environment.get("SOILSCALE_OWNER_KIND") or cls.kind
+        if kind not in APIS:
+            raise ConfigurationError(f"SOILSCALE_OWNER_KIND: got {kind!r}, expected {' or '.join(APIS)}")
+        return cls(**{key: environment[name] for key, name in names.items()}, kind=kind)
 
 
 def documents(file: Path, job: Job, most: int | None = None) -> tuple[Document, Document]:
@@ -90,7 +97,7 @@ def _owned(cluster: Document, autoscaler: Document, job: Job, most: int | None) 
     suffix = hashlib.sha256(f"{first} {job.uid}".encode()).hexdigest()[:8]
     name = f"{first[:PREFIX].rstrip('-')}-{suffix}"
     template = hashlib.sha256(json.dumps([cluster, most], sort_keys=True).encode()).hexdigest()[:16]
-    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job.name, "uid": job.uid}
+    owner = {"apiVersion": APIS[job.kind], "kind": job.kind, "name": job.name, "uid": job.uid}
     for document in (cluster, autoscaler):
         metadata = document["metadata"]
         metadata |= {"name": name, "namespace": job.namespace}

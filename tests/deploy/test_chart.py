@@ -129,32 +129,6 @@ def test_two_releases_with_long_names_have_names_of_their_own() -> None:
     assert not first & second
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"config": {"models": {"seed": 1}}},
-        {"files": {"stations.csv": "station,longitude,latitude,time,value\n"}},
-        {"image": {"tag": "0.2.0"}},
-        {"runner": {"resources": {"memory": "7Gi"}}},
-        {"workers": {"maximum": 9}},
-        {"worker": {"resources": {"memory": "9Gi"}}},
-        {"job": {"backoffLimit": 1}},
-    ],
-    ids=str,
-)
-def test_a_job_that_runs_something_else_is_another_job(change: dict[str, Any]) -> None:
-    def name(values: dict[str, Any]) -> str:
-        return charts.one(charts.render([MOSELLE], {"mode": "operator"} | values), "Job")["metadata"]["name"]
-
-    assert name(change) != name({}) == name({})
-
-
-@pytest.mark.parametrize("change", [{"schedules": []}, {"networkPolicy": {"enabled": False}}], ids=str)
-def test_a_job_stays_when_what_it_runs_stays(change: dict[str, Any]) -> None:
-    before, after = (charts.one(charts.render([MOSELLE], values), "Job") for values in ({}, change))
-    assert before == after
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_the_job_and_every_schedule_share_one_pod_template(mode: str) -> None:
     found = charts.render([MOSELLE], MODES[mode] | {"schedules": [{"name": "monthly", "cron": "@monthly"}]})
@@ -174,7 +148,7 @@ def test_failures_are_told_apart_by_the_exit_status(mode: str) -> None:
         assert disrupted == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
         assert final == {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [64, 65, 78]}}
         assert job["template"]["spec"]["restartPolicy"] == "Never"
-        assert min(job["activeDeadlineSeconds"], job["backoffLimit"], job["ttlSecondsAfterFinished"]) > 0
+        assert min(job["activeDeadlineSeconds"], job["backoffLimit"]) > 0
 
 
 def test_schedules_do_not_overlap_and_pass_their_period_and_configuration() -> None:

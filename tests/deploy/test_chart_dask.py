@@ -120,6 +120,16 @@ def test_the_operator_finds_the_api_that_it_asks_and_workers_hand_over_before_th
         assert {key: len(places) for key, places in client.who_has(kept).items()} == {future.key: 1 for future in kept}
 
 
+def test_a_worker_whose_scheduler_is_gone_stops_without_a_failure(cluster: Document) -> None:
+    (port,) = free_ports(1)
+    own = container(cluster, "worker")
+    variables = environment(own, DASK_WORKER_NAME="one", DASK_SCHEDULER_ADDRESS=f"tcp://127.0.0.1:{port}")
+    words = own["lifecycle"]["preStop"]["exec"]["command"]
+    stop = [word.replace(IMAGE, str(BIN)) for word in words]
+    done = subprocess.run(stop, env=variables, check=False, capture_output=True, text=True, timeout=90)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_worker_without_a_scheduler_ends(cluster: Document, tmp_path: Path) -> None:
     (port,) = free_ports(1)
     own = container(cluster, "worker")

@@ -74,7 +74,7 @@ def test_the_shown_values_are_accepted_by_chart_and_package(tmp_path: Path) -> N
     values = tmp_path / "moselle-values.yaml"
     values.write_text(BLOCKS["yaml"], encoding="utf-8")
     found = charts.render([CHART / "presets" / "province.yaml", values])
-    data = charts.one(found, "ConfigMap")["data"]
+    data = charts.kind(found, "ConfigMap")[0]["data"]
     assert config.validate(yaml.safe_load(data["config.yaml"])).name == "moselle"
     assert charts.one(found, "CronJob")["spec"]["timeZone"] == "Europe/Paris"
 
@@ -83,7 +83,9 @@ def test_a_file_is_given_as_the_table_tells(tmp_path: Path) -> None:
     area = tmp_path / "province.geojson"
     area.write_text('{"type": "Polygon"}', encoding="utf-8")
     told = charts.call("template", "moselle", CHART, "--set-file", rf"files.province\.geojson={area}")
-    assert charts.one(charts.documents(told.stdout), "ConfigMap")["data"] == {"province.geojson": '{"type": "Polygon"}'}
+    assert charts.kind(charts.documents(told.stdout), "ConfigMap")[0]["data"] == {
+        "province.geojson": '{"type": "Polygon"}'
+    }
 
 
 def test_a_platform_may_choose_the_user() -> None:

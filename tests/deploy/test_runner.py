@@ -363,12 +363,21 @@ def test_what_pods_and_events_say_is_told(asking: Callable[..., DaskCluster], ru
     served.resources["daskclusters", asked.name]["status"] = {"phase": "Pending"}
     served.pods.append(POD | {"metadata": {"name": "w", "labels": {"dask.org/cluster-name": asked.name}}})
     served.pods.append(POD | {"metadata": {"name": "other", "labels": {}}})
-    served.events.append(EVENT | {"involvedObject": {"kind": "ReplicaSet", "name": f"{asked.name}-scheduler-7b"}})
+    cluster = {"involvedObject": {"kind": "ReplicaSet", "name": f"{asked.name}-scheduler-7b"}}
+    for pod, when in (("a1", "2999-01-01T00:00:00Z"), ("b2", "2999-01-01T00:00:02Z"), ("old", "2020-01-01T00:00:00Z")):
+        message = f'pods "{pod}" is forbidden: {QUOTA.replace("used: 4", f"used: {len(pod)}")}'
+        served.events.append(EVENT | cluster | {"message": message, "lastTimestamp": when})
+    late = {"reason": "Later", "message": "said", "eventTime": "2999-01-01T00:00:03.000001Z"}
+    served.events.append(EVENT | cluster | late)
+    served.events.append(
+        EVENT | cluster | {"reason": "Earlier", "message": "said", "eventTime": "2020-01-01T00:00:00Z"}
+    )
     served.events.append(EVENT | {"message": "of another"})
     assert asked.said() == [
         "pod w: Unschedulable: 0/3 nodes",
         'pod w: ImagePullBackOff: Back-off pulling image "soilscale:9"',
-        f"FailedCreate: {QUOTA}",
+        "Later: said",
+        f'FailedCreate: pods "b2" is forbidden: {QUOTA.replace("used: 4", "used: 2")}',
     ]
     asked.remove()
     assert not served.resources
@@ -408,12 +417,13 @@ def test_a_cluster_that_does_not_go_is_told_and_not_waited_for_forever(
 ) -> None:
     """The Dask operator holds it by a finalizer, and is away."""
     monkeypatch.setattr(dask_operator, "GOING", 0.1)
+    monkeypatch.setattr(dask_operator, "GOES_FIRST", 0.1)
     monkeypatch.setattr(dask_operator, "LOOK_EVERY", 0.05)
     served = Kubernetes(rules, stuck=True)
     first = asking(served)
     first.start()
     first.remove()
-    assert f"the Dask cluster {first.name} is still being removed" in caplog.text
+    assert f"the DaskCluster {first.name} is still being removed" in caplog.text
     assert served.resources["daskclusters", first.name]["metadata"]["deletionTimestamp"]
     with pytest.raises(IncompleteError, match=r"still being removed after .* that the Dask operator runs"):
         asking(served).start()
@@ -441,6 +451,10 @@ def test_workers_follow_the_units_that_are_left(
     asked.need(1000)
     assert not served.asked, "there is nothing to scale before it is made"
     asked.start()
-    for left in (1000, 999, 101, 3, 0):
+    for left in (1000, 999, 101, 3, 0, 1000):
         asked.need(left)
-    assert minima(served) == [50, 26, 1]
+    assert minima(served) == [50], "the end of a stage is no reason to let workers go: the next one follows"
+    monkeypatch.setattr(dask_operator, "SHRINK_AFTER", 0)
+    for left in (101, 3, 0, 101):
+        asked.need(left)
+    assert minima(served) == [50, 26, 1, 26]

@@ -49,6 +49,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`models`": sections.Models,
     "`maps`": sections.Maps,
     "`validation`": sections.Validation,
+    "`limits`": sections.Limits,
 }
 """Heading in docs/configuration.md -> the section of the configuration that it describes."""
 

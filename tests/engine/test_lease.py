@@ -286,4 +286,36 @@ def test_times_of_leases_are_of_clocks_that_nobody_sets() -> None:
 def test_a_lease_is_plain_json(workspace: Workspace) -> None:
     with lease.held(workspace):
         told = json.loads(Path(workspace.state("lease", "000001.json")).read_text())
-    assert set(told) == {"host", "boot", "namespace", "pid", "born", "since", "identity", "renewals"}
+    assert set(told) == {"host", "boot", "namespace", "pid", "born", "since", "identity", "renewals", "sequence"}
+
+
+@pytest.mark.usefixtures("brief")
+def test_between_stages_of_a_sequence_no_other_run_takes_the_output(workspace: Workspace) -> None:
+    with lease.held(workspace, sequence="a", last=False) as first:
+        pass
+    kept = lease.holder(workspace)
+    assert kept is not None
+    assert "keeps it for the next stage" in str(kept)
+    with pytest.raises(IncompleteError, match="was taken over"):
+        lease.prove(first, afresh=True)
+    # Of another sequence: it looks for a sign of life, and the next stage gives one.
+    other = ThreadPoolExecutor(1)
+    waits = other.submit(_held, workspace, 0.0)
+    with lease.held(workspace, sequence="a", last=True), pytest.raises(lease.HeldError):
+        waits.result()
+    assert lease.holder(workspace) is None, "the last stage gives it back"
+    other.shutdown()
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_sequence_that_does_not_go_on_is_outlived(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    with lease.held(workspace, sequence="a", last=False):
+        pass
+    with lease.held(workspace):
+        assert "waiting up to 0.5 s for a sign of life" in caplog.text
+
+
+def test_a_stage_that_fails_gives_the_output_back(workspace: Workspace) -> None:
+    with pytest.raises(ValueError, match="bad"), lease.held(workspace, sequence="a", last=False):
+        raise ValueError("bad")
+    assert lease.holder(workspace) is None

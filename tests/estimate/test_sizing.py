@@ -273,3 +273,20 @@ def test_workers_take_no_more_for_a_larger_area_and_no_more_than_is_told(tmp_pat
             told = rate.base / 2**20 + rate.memory * float(row["load_mib"]) + libraries
             assert peak <= 1.1 * told <= 2.2 * peak, row["stage"]
             assert peak < LIMIT / 2**20
+
+
+@pytest.mark.parametrize(("limit", "at_least"), [(512, 768), (4096, 8192), (0, 768)])
+def test_what_kills_workers_is_told_with_the_memory_that_would_do(limit: int, at_least: int) -> None:
+    """By the estimate where that is more than the workers had, else twice what they had."""
+    said = resources.remedy(nation(), "cube", limit * resources.MIB)
+    (proposed, expected) = (int(one.replace(",", "")) for one in re.findall(r"([\d,]+) MiB", said))
+    assert expected == round(by_stage(resources.size(nation(), {}))["cube"].memory / resources.MIB)
+    assert proposed >= at_least
+    assert proposed > max(expected, limit)
+    assert proposed % 256 == 0
+    assert "smaller grid.tile" in said
+
+
+def test_a_stage_that_no_estimate_knows_is_told_twice_the_memory() -> None:
+    assert "at least 2,048 MiB, or" in resources.remedy(nation(), "other", 1024 * resources.MIB)
+    assert resources.remedy(nation(), "other", 0).startswith("give the workers more memory")

@@ -32,7 +32,7 @@ KINDS = {"daskclusters": "DaskCluster", "daskautoscalers": "DaskAutoscaler"}
 VERBS = {"POST": "create", "GET": "get", "PATCH": "patch", "DELETE": "delete"}
 REASONS = {403: "Forbidden", 404: "NotFound", 409: "AlreadyExists", 422: "Invalid", 401: "Unauthorized"}
 OWN = ("namespace", "ownerReferences", "annotations")
-SERVERS = ("uid", "resourceVersion", "deletionTimestamp", "finalizers")
+SERVERS = ("uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "finalizers")
 """Metadata that the server and the operator write."""
 
 FINALIZER = "kopf.zalando.org/KopfFinalizerMarker"
@@ -96,6 +96,11 @@ class Kubernetes:
     """Message with which no more resources are taken."""
     pods: list[Document] = field(default_factory=list)
     events: list[Document] = field(default_factory=list)
+    resourcequotas: list[Document] = field(default_factory=list)
+    minor: str = "34"
+    """Of the version."""
+    raced: bool = False
+    """Whether a cluster was removed while its autoscaler was there: the operator would hold that for a minute."""
     resources: dict[tuple[str, str], Document] = field(default_factory=dict)
     """Plural and name -> resource."""
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
@@ -115,10 +120,12 @@ class Kubernetes:
         with self.lock:
             self.asked.append((method, where.path, body))
             if where.path.strip("/") == "version":
-                return {"major": "1", "minor": "34", "gitVersion": "v1.34.0"}
+                return {"major": "1", "minor": self.minor, "gitVersion": f"v1.{self.minor}.0"}
+            if where.path.endswith("/selfsubjectaccessreviews"):
+                return body | {"status": {"allowed": self._may(body["spec"]["resourceAttributes"])}}
             group, namespace, plural, name = parts(where.path)
             self._allow(VERBS[method] if name or method == "POST" else "list", group, plural)
-            if plural in {"pods", "events"}:
+            if plural in {"pods", "events", "resourcequotas"}:
                 return self._listed(getattr(self, plural), parse_qs(where.query))
             if not self.defined or plural not in KINDS:
                 raise RefusedError(404, "the server could not find the requested resource")
@@ -134,10 +141,18 @@ class Kubernetes:
                 self._delete(key)
             return found
 
+    def _may(self, wish: Document) -> bool:
+        """Whether the Role has a right."""
+        return any(
+            wish["group"] in rule["apiGroups"]
+            and wish["resource"] in rule["resources"]
+            and wish["verb"] in rule["verbs"]
+            for rule in self.rules
+        )
+
     def _allow(self, verb: str, group: str, plural: str) -> None:
-        for rule in self.rules:
-            if group in rule["apiGroups"] and plural in rule["resources"] and verb in rule["verbs"]:
-                return
+        if self._may({"verb": verb, "group": group, "resource": plural}):
+            return
         raise RefusedError(403, f'{plural} is forbidden: User "runner" cannot {verb} resource "{plural}"')
 
     def _listed(self, found: Sequence[Document], query: Mapping[str, list[str]]) -> Document:
@@ -161,7 +176,8 @@ class Kubernetes:
         if body["metadata"].get("namespace") != namespace:
             raise RefusedError(400, "the namespace of the object does not match the namespace of the request")
         self.version += 1
-        own = {"uid": f"uid-{len(self.asked)}", "resourceVersion": str(self.version)}
+        own: Document = {"uid": f"uid-{len(self.asked)}", "resourceVersion": str(self.version)}
+        own["creationTimestamp"] = datetime.now(UTC).isoformat(timespec="seconds")
         if self.operator is not None or self.stuck:
             own["finalizers"] = [FINALIZER]
         made: Document = body | {"metadata": body["metadata"] | own}
@@ -199,6 +215,7 @@ class Kubernetes:
     def _delete(self, key: tuple[str, str]) -> None:
         """Mark what shall go; it goes at once if nothing holds it, else when the operator has done its part."""
         metadata = self.resources[key]["metadata"]
+        self.raced |= key[0] == "daskclusters" and ("daskautoscalers", key[1]) in self.resources
         metadata.setdefault("deletionTimestamp", datetime.now(UTC).isoformat())
         if "finalizers" not in metadata:
             self.collect(metadata["uid"])

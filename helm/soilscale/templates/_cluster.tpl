@@ -85,6 +85,9 @@ automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
   {{- include "soilscale.podSecurity" . | nindent 2 }}
+    {{- with include "soilscale.groupPolicy" (dict "root" . "of" "scheduler") | trim }}
+    {{- . | nindent 2 }}
+    {{- end }}
 {{- with include "soilscale.placement" (dict "root" . "of" "scheduler") | trim }}
 {{- . | nindent 0 }}
 {{- end }}
@@ -99,6 +102,9 @@ containers:
         value: '["distributed.http.scheduler.api", "distributed.http.scheduler.prometheus", "distributed.http.scheduler.info", "distributed.http.scheduler.json", "distributed.http.health", "distributed.http.proxy", "distributed.http.statics"]'
       - {name: DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES, value: {{ int .Values.scheduler.allowedFailures | quote }}}
       - {name: DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT, value: {{ .Values.scheduler.noWorkersTimeout | quote }}}
+    {{- with include "soilscale.moreEnvironment" (dict "root" . "of" "scheduler") | trim }}
+    {{- . | nindent 6 }}
+    {{- end }}
     ports:
       - {name: tcp-comm, containerPort: 8786, protocol: TCP}
       - {name: http-dashboard, containerPort: 8787, protocol: TCP}
@@ -112,10 +118,16 @@ containers:
       {{- include "soilscale.containerSecurity" . | nindent 6 }}
     volumeMounts:
       - {name: tmp, mountPath: /tmp}
+    {{- with include "soilscale.moreMounts" (dict "root" . "of" "scheduler") | trim }}
+    {{- . | nindent 6 }}
+    {{- end }}
 volumes:
   - name: tmp
     emptyDir:
       sizeLimit: {{ .Values.scheduler.resources.scratch }}
+    {{- with include "soilscale.moreVolumes" (dict "root" . "of" "scheduler") | trim }}
+    {{- . | nindent 2 }}
+    {{- end }}
 {{- end -}}
 
 {{/* One thread a worker. Before it is stopped it hands over what it holds; the operator's definitions know no other preStop than exec. */}}
@@ -128,6 +140,9 @@ enableServiceLinks: false
 terminationGracePeriodSeconds: {{ int $values.worker.gracePeriod }}
 securityContext:
   {{- include "soilscale.podSecurity" $root | nindent 2 }}
+    {{- with include "soilscale.groupPolicy" (dict "root" $root "of" "worker") | trim }}
+    {{- . | nindent 2 }}
+    {{- end }}
 {{- with include "soilscale.placement" (dict "root" $root "of" "worker") | trim }}
 {{- . | nindent 0 }}
 {{- end }}
@@ -157,6 +172,9 @@ containers:
       - ":8788"
     env:
       {{- include "soilscale.environment" $root | nindent 6 }}
+    {{- with include "soilscale.moreEnvironment" (dict "root" $root "of" "worker") | trim }}
+    {{- . | nindent 6 }}
+    {{- end }}
     {{- with include "soilscale.secretEnvironment" $root | trim }}
     {{- . | nindent 4 }}
     {{- end }}
@@ -167,12 +185,13 @@ containers:
             - /opt/soilscale/bin/python
             - -c
             - |
-              import asyncio, os
+              import asyncio, contextlib, os
               from distributed import rpc
               async def retire():
-                  async with rpc(os.environ["DASK_SCHEDULER_ADDRESS"]) as scheduler:
+                  async with rpc(os.environ["DASK_SCHEDULER_ADDRESS"], timeout=5) as scheduler:
                       await scheduler.retire_workers(names=[os.environ["DASK_WORKER_NAME"]])
-              asyncio.run(asyncio.wait_for(retire(), {{ sub (int $values.worker.gracePeriod) 10 }}))
+              with contextlib.suppress(OSError, TimeoutError):
+                  asyncio.run(asyncio.wait_for(retire(), {{ sub (int $values.worker.gracePeriod) 10 }}))
     ports:
       - {name: http-dashboard, containerPort: 8788, protocol: TCP}
       - {name: tcp-worker, containerPort: 8789, protocol: TCP}
@@ -183,6 +202,12 @@ containers:
       {{- include "soilscale.containerSecurity" $root | nindent 6 }}
     volumeMounts:
       {{- include "soilscale.mounts" $root | nindent 6 }}
+    {{- with include "soilscale.moreMounts" (dict "root" $root "of" "worker") | trim }}
+    {{- . | nindent 6 }}
+    {{- end }}
 volumes:
   {{- include "soilscale.volumes" (dict "root" $root "scratch" .resources.scratch) | nindent 2 }}
+    {{- with include "soilscale.moreVolumes" (dict "root" $root "of" "worker") | trim }}
+    {{- . | nindent 2 }}
+    {{- end }}
 {{- end -}}

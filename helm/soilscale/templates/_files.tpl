@@ -37,7 +37,4 @@
 {{- define "soilscale.runFiles" -}}
 {{- toYaml .root.Values.files -}}
 {{- get (include "soilscale.files" .root | fromYaml) .file -}}
-{{- if eq .root.Values.mode "operator" -}}
-{{- include "soilscale.clusterFiles" .root -}}
-{{- end -}}
 {{- end -}}

@@ -11,6 +11,31 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
+{{- define "soilscale.groupPolicy" -}}
+{{- with ((index .root.Values .of).pod | default dict).fsGroupChangePolicy }}
+fsGroupChangePolicy: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* Of the `pod` of `.of`, what its containers have more: variables, mounts, and the volumes for them. */}}
+{{- define "soilscale.moreEnvironment" -}}
+{{- with ((index .root.Values .of).pod | default dict).env }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "soilscale.moreMounts" -}}
+{{- with ((index .root.Values .of).pod | default dict).volumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "soilscale.moreVolumes" -}}
+{{- with ((index .root.Values .of).pod | default dict).volumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{- define "soilscale.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -85,14 +110,30 @@ envFrom:
 {{- get $marks .Values.worker.spot | default dict | toYaml -}}
 {{- end -}}
 
-{{/* Where the pods of `.of` may run: runner and scheduler keep off the nodes that may be taken away, workers look for them. */}}
+{{/*
+Where the pods of `.of` may run, and the rest of its `pod` that is of the whole pod: runner and scheduler keep off the nodes that may be
+taken away, workers look for them.
+*/}}
 {{- define "soilscale.placement" -}}
 {{- $values := index .root.Values .of -}}
 {{- $spot := include "soilscale.spot" .root | fromYaml -}}
 {{- $selector := $values.nodeSelector | default dict -}}
 {{- $tolerations := $values.tolerations | default list -}}
+{{- $pod := $values.pod | default dict -}}
+{{- $affinity := dict -}}
+{{- if $spot -}}
+{{- $operator := eq .of "worker" | ternary "In" "NotIn" -}}
+{{- $nodes := dict "matchExpressions" (list (dict "key" $spot.key "operator" $operator "values" (list $spot.value))) -}}
+{{- if ne .of "worker" -}}
+{{- $affinity = dict "nodeAffinity" (dict "requiredDuringSchedulingIgnoredDuringExecution" (dict "nodeSelectorTerms" (list $nodes))) -}}
+{{- else if $values.spotFallback -}}
+{{- $affinity = dict "nodeAffinity" (dict "preferredDuringSchedulingIgnoredDuringExecution" (list (dict "weight" 100 "preference" $nodes))) -}}
+{{- end -}}
+{{- end -}}
 {{- if and $spot (eq .of "worker") -}}
+{{- if not $values.spotFallback -}}
 {{- $selector = merge (dict $spot.key $spot.value) $selector -}}
+{{- end -}}
 {{- if $spot.tainted -}}
 {{- $tolerations = append $tolerations (dict "key" $spot.key "operator" "Equal" "value" $spot.value "effect" "NoSchedule") -}}
 {{- end -}}
@@ -105,13 +146,15 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- if and $spot (ne .of "worker") }}
+{{- with mergeOverwrite $affinity (deepCopy ($pod.affinity | default dict)) }}
 affinity:
-  nodeAffinity:
-    requiredDuringSchedulingIgnoredDuringExecution:
-      nodeSelectorTerms:
-        - matchExpressions:
-            - {key: {{ $spot.key }}, operator: NotIn, values: [{{ $spot.value | quote }}]}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- range $key := list "topologySpreadConstraints" "schedulerName" "runtimeClassName" "dnsPolicy" "dnsConfig" "hostAliases" }}
+{{- with get $pod $key }}
+{{ $key }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 {{- with $values.priorityClassName }}
 priorityClassName: {{ . | quote }}
@@ -124,13 +167,8 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* What keeps autoscalers of nodes from moving a pod that cannot be moved without loss of time. */}}
+{{/* What keeps autoscalers of nodes from moving a pod that cannot be moved without loss of time; `podAnnotations` win. */}}
 {{- define "soilscale.annotations" -}}
-{{- $stay := dict -}}
-{{- if .root.Values.podDisruptionBudget.enabled -}}
-{{- $stay = dict "cluster-autoscaler.kubernetes.io/safe-to-evict" "false" "karpenter.sh/do-not-disrupt" "true" -}}
-{{- end -}}
-{{- with merge dict ((index .root.Values .of).podAnnotations | default dict) $stay -}}
-{{- toYaml . -}}
-{{- end -}}
+{{- $stay := dict "cluster-autoscaler.kubernetes.io/safe-to-evict" "false" "karpenter.sh/do-not-disrupt" "true" -}}
+{{- merge dict ((index .root.Values .of).podAnnotations | default dict) $stay | toYaml -}}
 {{- end -}}

@@ -22,6 +22,9 @@ spec:
   terminationGracePeriodSeconds: {{ int $values.runner.gracePeriod }}
   securityContext:
     {{- include "soilscale.podSecurity" $root | nindent 4 }}
+    {{- with include "soilscale.groupPolicy" (dict "root" $root "of" "runner") | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
   {{- with include "soilscale.placement" (dict "root" $root "of" "runner") | trim }}
   {{- . | nindent 2 }}
   {{- end }}
@@ -38,6 +41,9 @@ spec:
   {{- end }}
   volumes:
     {{- include "soilscale.volumes" (dict "root" $root "scratch" $values.runner.resources.scratch) | nindent 4 }}
+    {{- with include "soilscale.moreVolumes" (dict "root" $root "of" "runner") | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- if $operator }}
     - name: cluster
       configMap:
@@ -65,8 +71,15 @@ once for each that does, and the stages, which run one after another, share it.
     {{- include "soilscale.arguments" . | nindent 4 }}
   env:
     {{- include "soilscale.environment" .root | nindent 4 }}
+    {{- with include "soilscale.moreEnvironment" (dict "root" .root "of" "runner") | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- if eq $values.mode "external" }}
     - {name: DASK_SCHEDULER_ADDRESS, value: {{ $values.external.scheduler | quote }}}
+    {{- end }}
+    {{- if $values.stages.separate }}
+    - name: SOILSCALE_SEQUENCE
+      valueFrom: {fieldRef: {fieldPath: "metadata.labels['batch.kubernetes.io/controller-uid']"}}
     {{- end }}
     {{- if eq $values.mode "operator" }}
     - {name: SOILSCALE_WORKERS_DEADLINE, value: {{ int $values.operator.deadline | quote }}}
@@ -76,9 +89,13 @@ once for each that does, and the stages, which run one after another, share it.
     - name: SOILSCALE_JOB_UID
       valueFrom: {fieldRef: {fieldPath: "metadata.labels['batch.kubernetes.io/controller-uid']"}}
     {{- end }}
-  {{- with include "soilscale.secretEnvironment" .root | trim }}
-  {{- . | nindent 2 }}
-  {{- end }}
+  envFrom:
+    - configMapRef:
+        name: {{ include "soilscale.fullname" .root }}-settings
+    {{- with $values.credentials.existingSecret }}
+    - secretRef:
+        name: {{ . | quote }}
+    {{- end }}
   {{- if and $values.metrics.enabled $values.config (has .stage (list "run" "report")) }}
   ports:
     - {name: metrics, containerPort: {{ int $values.metrics.port }}, protocol: TCP}
@@ -90,24 +107,32 @@ once for each that does, and the stages, which run one after another, share it.
   terminationMessagePolicy: FallbackToLogsOnError
   volumeMounts:
     {{- include "soilscale.mounts" .root | nindent 4 }}
+    {{- with include "soilscale.moreMounts" (dict "root" .root "of" "runner") | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- if eq $values.mode "operator" }}
     - {name: cluster, mountPath: /etc/soilscale/cluster, readOnly: true}
     {{- end }}
 {{- end -}}
 
-{{/* The command line, as a list. */}}
+{{/* The command line, as a list. A stage before the last one goes on past missing units: one bad file must not stop a nation. */}}
 {{- define "soilscale.arguments" -}}
 {{- $values := .root.Values -}}
 {{- $override := get ($values.stages.overrides | default dict) .stage | default dict -}}
 {{- $workers := merge dict ($override.workers | default dict) $values.workers -}}
 {{- $arguments := list .stage (printf "/etc/soilscale/config/%s" .file) -}}
 {{- if not $values.config -}}
-{{- $arguments = list "demo" "/tmp/demo" "--log-level" $values.runner.logLevel -}}
+{{- $arguments = list "demo" "/tmp/demo" -}}
 {{- else -}}
 {{- with .period -}}
 {{- $arguments = concat $arguments (list "-o" (printf "period=%s" (kindIs "string" . | ternary . (toJson .)))) -}}
 {{- end -}}
-{{- $arguments = concat $arguments (list "--log-level" $values.runner.logLevel "--log-format" $values.runner.logFormat) -}}
+{{- if not (has .stage (list "run" "report")) -}}
+{{- $arguments = concat $arguments (list "--missing" "tolerate") -}}
+{{- end -}}
+{{- with int $values.job.waitForLeaseSeconds -}}
+{{- $arguments = concat $arguments (list "--wait-for-lease" (printf "%ds" .)) -}}
+{{- end -}}
 {{- if $values.metrics.enabled -}}
 {{- $arguments = concat $arguments (list "--metrics-port" (int $values.metrics.port | toString) "--metrics-address" "0.0.0.0") -}}
 {{- end -}}
@@ -120,12 +145,39 @@ once for each that does, and the stages, which run one after another, share it.
 {{- toYaml $arguments -}}
 {{- end -}}
 
+{{/*
+What a run is: its configuration, its files, its image. The Job's name is made of it, so what else is changed is no other Job and does
+not end a run of days.
+*/}}
+{{- define "soilscale.jobName" -}}
+{{- $identity := list (include "soilscale.runFiles" (dict "root" . "file" "config.yaml")) (include "soilscale.image" .) | toJson -}}
+{{- printf "%s-%s" (include "soilscale.fullname" .) ($identity | sha256sum | trunc 10) -}}
+{{- end -}}
+
+{{/*
+The pod template of the Job that installing starts. One that is there keeps its own, without what the server has added to it: Kubernetes
+refuses another one, and with it the whole upgrade.
+*/}}
+{{- define "soilscale.keptTemplate" -}}
+{{- $live := lookup "batch/v1" "Job" .root.Release.Namespace (include "soilscale.jobName" .root) | default dict -}}
+{{- if $live -}}
+{{- $template := $live.spec.template -}}
+{{- $labels := omit $template.metadata.labels "batch.kubernetes.io/controller-uid" "batch.kubernetes.io/job-name" "controller-uid" "job-name" -}}
+{{- $metadata := set (omit $template.metadata "creationTimestamp") "labels" $labels -}}
+{{- toYaml (dict "metadata" $metadata "spec" $template.spec) -}}
+{{- else -}}
+{{- include "soilscale.podTemplate" . -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Of a Job, and of the Jobs of a CronJob. */}}
 {{- define "soilscale.jobSpec" -}}
 {{- with .root.Values.job -}}
 backoffLimit: {{ int .backoffLimit }}
-activeDeadlineSeconds: {{ int .activeDeadlineSeconds }}
+activeDeadlineSeconds: {{ add (int .activeDeadlineSeconds) (int .waitForLeaseSeconds) }}
+{{- if not (kindIs "invalid" .ttlSecondsAfterFinished) }}
 ttlSecondsAfterFinished: {{ int .ttlSecondsAfterFinished }}
+{{- end }}
 {{- end }}
 podReplacementPolicy: Failed
 podFailurePolicy:
@@ -136,5 +188,5 @@ podFailurePolicy:
     - action: FailJob
       onExitCodes: {operator: In, values: [64, 65, 78]}
 template:
-  {{- include "soilscale.podTemplate" . | nindent 2 }}
+  {{- include (eq .run "once" | ternary "soilscale.keptTemplate" "soilscale.podTemplate") . | nindent 2 }}
 {{- end -}}

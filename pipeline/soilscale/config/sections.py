@@ -249,6 +249,13 @@ class SamplesSection(Section):
     """Coarse cells along the side of a block of the blocked split."""
 
 
+class Limits(Section):
+    """When a stage stops although it tolerates missing units."""
+
+    missing: Fraction = 0.05
+    """Largest share of a stage's units that may be missing with ``--missing tolerate``."""
+
+
 class Validation(Section):
     """Independent data to judge the maps by."""
 
@@ -292,6 +299,7 @@ class Config(Section):
     models: Models = Models()
     maps: Maps = Maps()
     validation: Validation = Validation()
+    limits: Limits = Limits()
 
     @model_validator(mode="before")
     @classmethod

@@ -16,6 +16,11 @@ SOURCE = re.compile(r"([^/:]+)[/:]")
 """Beginning of a unit's name, where it belongs to a source."""
 
 
+def more_memory(_stage: str, _limit: float) -> str:
+    """Give the remedy for units that kill their workers, if the memory they need is unknown."""
+    return "give the workers more memory or choose a smaller grid.tile, then run the same command again"
+
+
 @dataclass(frozen=True)
 class Cause:
     """Units of one stage, and of one source if it has any, that failed in the same way."""

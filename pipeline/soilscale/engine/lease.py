@@ -75,10 +75,13 @@ class Lease:
     """When the lease was taken, UTC."""
     identity: str = field(default_factory=lambda: uuid.uuid4().hex)
     renewals: int = 0
+    sequence: str = ""
+    """Sequence of stages, such as a Job's, whose next stage follows at once; its holder has ended. Empty: held."""
 
     def __str__(self) -> str:
         """Give host, process and time, as messages do."""
-        return f"process {self.pid} on {self.host}, since {self.since}"
+        kept = ", which has ended and keeps it for the next stage" if self.sequence else ""
+        return f"process {self.pid} on {self.host}, since {self.since}{kept}"
 
 
 UNREADABLE = Lease("an unknown host, since the lease is damaged", "", "", 0, 0.0, "an unknown time", "")
@@ -190,7 +193,7 @@ class HeldError(IncompleteError):
 
 
 @contextmanager
-def held(workspace: Workspace, patience: float = 0.0) -> Iterator[Workspace]:
+def held(workspace: Workspace, patience: float = 0.0, sequence: str = "", *, last: bool = True) -> Iterator[Workspace]:
     """Hold the lease of an output, and write there by it alone: all that this context writes is fenced.
 
     Yields
@@ -202,6 +205,11 @@ def held(workspace: Workspace, patience: float = 0.0) -> Iterator[Workspace]:
     ----------
     patience
         Seconds to wait for another run that holds it.
+    sequence
+        Sequence of stages that this one belongs to; empty: none. Between two of its stages no other run takes the
+        lease, unless none starts within `EXPIRY`: it would repeat the search on which the later stages depend.
+    last
+        Whether no stage of the sequence follows. A stage that fails releases the lease, as the last one does.
 
     Raises
     ------
@@ -214,16 +222,18 @@ def held(workspace: Workspace, patience: float = 0.0) -> Iterator[Workspace]:
     # Before it is taken: a run of this very process that looks meanwhile must see it alive.
     _HELD.add(lease.identity)
     try:
-        with _kept(workspace, lease, patience) as keeper, storage.fenced(keeper.prove):
+        with _kept(workspace, lease, patience, sequence) as keeper, storage.fenced(keeper.prove):
             yield keeper.workspace
+            if not last:
+                keeper.sequence = sequence
     finally:
         _HELD.remove(lease.identity)
 
 
 @contextmanager
-def _kept(workspace: Workspace, lease: Lease, patience: float) -> Iterator[_Keeper]:
+def _kept(workspace: Workspace, lease: Lease, patience: float, sequence: str) -> Iterator[_Keeper]:
     """Take a lease, renew it, and give it back."""
-    keeper = _Keeper(workspace, _take_in_time(workspace, lease, patience), lease)
+    keeper = _Keeper(workspace, _take_in_time(workspace, lease, patience, sequence), lease)
     keeper.start()
     try:
         try:
@@ -248,12 +258,12 @@ def _content(lease: Lease | None) -> bytes:
     return json.dumps(asdict(lease) if lease is not None else {}, indent=1).encode()
 
 
-def _take_in_time(workspace: Workspace, lease: Lease, patience: float) -> int:
+def _take_in_time(workspace: Workspace, lease: Lease, patience: float, sequence: str) -> int:
     """Begin the next term, as soon as whoever holds the output has ended, and return its number."""
     until, waits = time.monotonic() + patience, False
     while True:
         try:
-            return _take(workspace, lease)
+            return _take(workspace, lease, sequence)
         except HeldError as error:
             if time.monotonic() >= until:
                 raise
@@ -263,10 +273,10 @@ def _take_in_time(workspace: Workspace, lease: Lease, patience: float) -> int:
         time.sleep(LOOK)
 
 
-def _take(workspace: Workspace, lease: Lease) -> int:
+def _take(workspace: Workspace, lease: Lease, sequence: str) -> int:
     """Begin the next term, behind one that was given back or whose holder is dead, and return its number."""
     term, previous = _last(workspace)
-    if previous is not None:
+    if previous is not None and not (sequence and previous.sequence == sequence):
         _outlive(workspace, previous)
         logger.warning("%s: the previous run (%s) has died; resuming", workspace.output, previous)
     # A new object each term, never the old one overwritten: of two runs that begin at once one gets the number.
@@ -298,7 +308,7 @@ def _outlive(workspace: Workspace, previous: Lease) -> None:
     host that is alive is not waited for, unless it is suspended.
     """
     # A process number says nothing about another host, nor about another container of this one.
-    if _is_near(previous):
+    if _is_near(previous) and not previous.sequence:
         state = _process(previous)
         if state == "gone":
             return
@@ -351,6 +361,8 @@ class _Keeper(threading.Thread):
         self.lease = lease
         self.lost = ""
         """Why this run may write no more."""
+        self.sequence = ""
+        """Sequence for whose next stage the lease is kept; empty: it is given back."""
         self.renewed = boot_clock()
         """When the last renewal that succeeded was begun."""
         self._end = threading.Event()
@@ -394,7 +406,7 @@ class _Keeper(threading.Thread):
         self.renewed = now
 
     def stop(self) -> None:
-        """End, and give the lease back, by an empty term, if it is still this run's."""
+        """End, and give the lease back, by an empty term, or keep it for the next stage, if it is still this run's."""
         self._end.set()
         self.join()
         if self.lost:
@@ -403,7 +415,8 @@ class _Keeper(threading.Thread):
             term = (self.workspace.term or 0) + 1
             # Not ours to end if another run has begun a later term.
             if max(_terms(self.workspace), default=0) < term:
-                storage.write_new(_url(self.workspace, term), _content(None))
+                kept = replace(self.lease, sequence=self.sequence) if self.sequence else None
+                storage.write_new(_url(self.workspace, term), _content(kept))
                 _sweep(self.workspace, term)
         except SoilscaleError as error:
             logger.warning("the lease could not be released: %s", error)

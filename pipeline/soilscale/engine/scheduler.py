@@ -22,7 +22,7 @@ from distributed.scheduler import KilledWorker
 
 from soilscale import retry, storage
 from soilscale.engine import metrics, shutdown
-from soilscale.engine.causes import kind
+from soilscale.engine.causes import kind, more_memory
 from soilscale.engine.deaths import Deaths, LostError
 from soilscale.engine.output import Workspace
 from soilscale.engine.units import (
@@ -71,15 +71,20 @@ DEATHS_ALONE = 1
 MOST_KILLED = 20
 """Tasks of a stage that may lose their workers again and again before the stage is given up."""
 
-MEMORY = "give the workers more memory or choose a smaller grid.tile, then run the same command again"
-"""What to do about units that kill their workers."""
+Remedy = Callable[[str, float], str]
+"""Gives the remedy for units of a stage that kill workers with so many bytes of memory; 0: no known limit."""
 
 
 _importing = threading.Lock()
 
 
 def run(
-    connect: Callable[[], Client], workspace: Workspace, units: Sequence[Unit[Task]], progress: Progress, doing: str
+    connect: Callable[[], Client],
+    workspace: Workspace,
+    units: Sequence[Unit[Task]],
+    progress: Progress,
+    doing: str,
+    remedy: Remedy = more_memory,
 ) -> list[Receipt]:
     """Do every unit of one stage that is not complete.
 
@@ -91,6 +96,8 @@ def run(
         All units of the stage, complete ones too.
     doing
         What the stage does, for the progress bar.
+    remedy
+        Gives the remedy for units that kill their workers.
 
     Returns
     -------
@@ -122,7 +129,7 @@ def run(
         # A store that throttles needs a pause, the first try none.
         retry.pause(retry.ROUND, attempt)
         before = tally.done
-        dead = tally.take(_Stream(connect(), workspace, todo))
+        dead = tally.take(_Stream(connect(), workspace, todo, remedy))
         todo = tally.left(todo)
         if todo and dead != "refused":
             logger.warning("%s: %d units will be retried, the first: %s", stage, len(todo), tally.first)
@@ -222,6 +229,7 @@ class _Stream:
     client: Client
     workspace: Workspace
     units: Sequence[Unit[Task]]
+    remedy: Remedy = more_memory
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     """By which workers know what it sent."""
     taken: int = 0
@@ -390,11 +398,12 @@ class _Stream:
         if rest:
             self.lost += 1
             self.suspects.append((rest[0], error))
-            logger.warning("%s %s: %s; it will be retried alone later", rest[0].stage, rest[0].name, error)
+            explained = self._explained(rest[0], error)
+            logger.warning("%s %s: %s; it will be retried alone later; %s", rest[0].stage, rest[0].name, *explained)
             if self.lost > MOST_KILLED:
                 raise IncompleteError(
                     f"stage {rest[0].stage}: {self.lost} tasks repeatedly crashed their workers, the last: "
-                    f"{rest[0].name} ({error}); {MEMORY}"
+                    f"{rest[0].name} ({'); '.join(explained)}"
                 ) from error
         if rest[1:]:
             self._submit(rest[1:])
@@ -409,9 +418,15 @@ class _Stream:
                 receipts = self._take(self._next())
         except LostError as error:
             every = LostError([*before.workers, *error.workers])
-            receipts = [give_up(self.workspace, unit, f"{every}; {MEMORY}")]
+            receipts = [give_up(self.workspace, unit, "; ".join(self._explained(unit, every)))]
             enter(self.workspace, receipts)
         return receipts[0]
+
+    def _explained(self, unit: Unit[Task], error: LostError) -> tuple[str, str]:
+        """How often a unit has lost its worker, with the memory of the last one, and the remedy."""
+        used, limit = self.workers.memory.get(error.workers[-1], (0, 0))
+        size = f", which used at least {used / 2**20:,.0f} of its {limit / 2**20:,.0f} MiB" if limit else ""
+        return f"{error}{size}", self.remedy(unit.stage, limit)
 
 
 def _perform(packed: bytes) -> list[Receipt]:

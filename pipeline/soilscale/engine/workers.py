@@ -70,6 +70,8 @@ class Workers:
     told: frozenset[str] | None = None
     """Workers of which it was told that they take no units; None if that all do."""
     reminded: float = float("-inf")
+    memory: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Worker, even a dead one -> the most bytes that it was seen to use, and its limit."""
 
     def look(self) -> bool:
         """Ask the scheduler, and tell what has changed.
@@ -93,6 +95,9 @@ class Workers:
             raise CommClosedError("it no longer responds")
         if workers is None:
             return False
+        for address, worker in workers.items():
+            used, before = worker["metrics"].get("memory", 0), self.memory.get(address, (0, 0))
+            self.memory[address] = max(used, before[0]), worker["memory_limit"] or 0
         ails = {address: said for address, worker in workers.items() if (said := self._ailment(address, worker, now))}
         self.threads = max(sum(worker["nthreads"] for name, worker in workers.items() if name not in ails), 1)
         idle = frozenset(address for address, worker in workers.items() if _paused(worker) and not _runs(worker))

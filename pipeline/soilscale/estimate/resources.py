@@ -13,8 +13,9 @@ from typing import Any
 from soilscale import storage
 from soilscale.catalog import Scene
 from soilscale.config import Config
+from soilscale.engine import causes
 from soilscale.engine.output import Workspace
-from soilscale.errors import DataError
+from soilscale.errors import DataError, SoilscaleError
 from soilscale.estimate.assumptions import Outlook
 from soilscale.estimate.workload import REPORT, Demand, demands
 from soilscale.stages import plan
@@ -24,6 +25,12 @@ MIB = 2**20
 
 LIMIT = 2048 * MIB
 """Bytes that a worker may take by default."""
+
+ROOM = 1.1
+"""Factor from an estimate to the memory that a worker should have."""
+
+STEP = 256 * MIB
+"""A proposed limit is rounded up to a multiple of these bytes."""
 
 DRAWS = (20_000, 10_000, 5000, 2000, 1000)
 """Most rows of a tree that are proposed where models are too large."""
@@ -175,6 +182,32 @@ def measured(demand: Demand, known: Rates) -> Size:
         cost.objects,
         cost.units * known.unit + cost.work * rate.seconds,
         rate.base + cost.load * rate.memory,
+    )
+
+
+def remedy(config: Config, stage: str, limit: float) -> str:
+    """Say how much memory a stage needs whose units kill their workers.
+
+    Parameters
+    ----------
+    stage
+        Stage as `Size` names it.
+    limit
+        Bytes of memory that the workers had; 0 if they have no known limit.
+    """
+    try:
+        size = next((size for size in foresee(config, limit or LIMIT).sizes if size.stage == stage), None)
+    except SoilscaleError:
+        size = None
+    if size is None and not limit:
+        return causes.more_memory(stage, limit)
+    # If the estimate is below a limit that was not enough, it was wrong for this unit: propose twice the limit.
+    need = size.memory * ROOM if size is not None and size.memory * ROOM > limit else 2 * limit
+    enough = math.ceil(need / STEP) * STEP
+    expected = f" (`soilscale plan` expects {_mib(size.memory)} for stage {stage})" if size is not None else ""
+    return (
+        f"give each worker a memory limit of at least {_mib(enough)}{expected}, or choose a smaller grid.tile, then "
+        "run the same command again"
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -67,6 +67,34 @@ class Outcome:
         return DataError.status if self.failures else 0
 
 
+def check_share(missing: Sequence[Receipt], total: int, limit: float | None) -> None:
+    """Stop a stage if too many of its units are missing.
+
+    Parameters
+    ----------
+    total
+        Units of the stage.
+    limit
+        Share of them that may be missing; None: all of them.
+
+    Raises
+    ------
+    DataError
+        If more are missing because their input could not be used.
+    IncompleteError
+        If more are missing, and some of them killed their workers.
+    """
+    if limit is None or len(missing) <= limit * total:
+        return
+    killed = any(receipt.outcome == "killed" for receipt in missing)
+    first = causes_engine.causes(missing)[0]
+    raise (IncompleteError if killed else DataError)(
+        f"{len(missing)} of {total} units of stage {first.first.stage} are missing, {len(missing) / total:.1%}, more "
+        f"than limits.missing ({limit:.1%}), so no stage follows; {first.unit}: {first.first.message}; fix this, or "
+        "raise limits.missing, then run the same command again"
+    )
+
+
 @dataclass(frozen=True)
 class Run:
     """A configuration on a cluster."""
@@ -79,6 +107,10 @@ class Run:
     """How the months of a relative period were found."""
     term: int | None = None
     """Term of the output's lease by which this run writes."""
+    limit: float | None = None
+    """Share of a stage's units that may be missing; None: a stage continues past any number."""
+    remedy: Callable[[Config, str, float], str] | None = None
+    """Remedy for units of a stage that kill workers with so many bytes of memory."""
     reads: bool = False
     """Whether it only reads, as `status` does: the store is then listed once, and what stands is worked out once."""
 
@@ -93,7 +125,8 @@ class Run:
         """Hash of the resolved configuration, whatever the place of its output."""
         content = config.dump(self.config)
         # Else the same output under another path would have its report made again, which hangs on this hash.
-        del content["output"]
+        # Nor do the limits change a product.
+        del content["output"], content["limits"]
         return digest(content)
 
     def do(self, work: Sequence[Unit[Task]], doing: str) -> list[Receipt]:
@@ -102,7 +135,10 @@ class Run:
             return []
         from soilscale.engine import scheduler
 
-        return scheduler.run(self.connect, self.workspace, work, self.progress, doing)
+        remedy = causes_engine.more_memory if self.remedy is None else partial(self.remedy, self.config)
+        missing = scheduler.run(self.connect, self.workspace, work, self.progress, doing, remedy)
+        check_share(missing, len(work), self.limit)
+        return missing
 
     @property
     def versions(self) -> dict[str, str]:
