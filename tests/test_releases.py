@@ -22,7 +22,7 @@ from soilscale.engine.units import Unit
 from soilscale.errors import IncompleteError
 from soilscale.stages import releases
 from soilscale.stages.releases import Release
-from soilscale.tasks.map_tiles import PublishMap
+from soilscale.tasks.published_maps import PublishMap
 
 pytestmark = pytest.mark.slow
 

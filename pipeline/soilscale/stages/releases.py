@@ -21,7 +21,10 @@ from soilscale.engine.output import Workspace, digest
 from soilscale.engine.units import Unit, markers
 from soilscale.errors import IncompleteError
 from soilscale.stages import inventory
-from soilscale.tasks.map_tiles import PublishMap
+from soilscale.tasks.published_maps import PublishMap
+
+FORMAT = 2
+"""Version of how the documents of a release are written; a change makes a new release."""
 
 RELEASES = "releases"
 """Folder of the releases below the published maps, and of their records below `state/`."""
@@ -73,7 +76,14 @@ def _record(workspace: Workspace, number: int) -> str:
     return workspace.state(RELEASES, f"{number}.json")
 
 
-def release(workspace: Workspace, name: str, config: str, work: Sequence[Unit[PublishMap]], keep: int | None) -> None:
+def release(
+    workspace: Workspace,
+    name: str,
+    config: str,
+    work: Sequence[Unit[PublishMap]],
+    keep: int | None,
+    about: publish.About | None = None,
+) -> None:
     """Make a release of the maps that stand, unless the newest release is of these very maps.
 
     What no release that is kept refers to is removed.
@@ -88,10 +98,13 @@ def release(workspace: Workspace, name: str, config: str, work: Sequence[Unit[Pu
         Units that publish the maps.
     keep
         Releases that are kept, the newest; None keeps all.
+    about
+        Whose the maps are, and what they are made from.
     """
+    about = publish.About() if about is None else about
     complete = markers(workspace, work[0].stage) if work else set()
     standing = [unit for unit in work if unit.marker in complete]
-    made_from = digest(name, [unit.marker for unit in standing])
+    made_from = digest(FORMAT, name, [unit.marker for unit in standing], about)
     last, kept = newest(workspace), numbers(workspace)
     stands = last is not None and last.made_from == made_from
     published = set(storage.names_below(workspace.published()))
@@ -106,14 +119,14 @@ def release(workspace: Workspace, name: str, config: str, work: Sequence[Unit[Pu
     whole = [number for number in kept if number < last.number and (now is None or number <= now)]
     kept = [*whole, last.number][-(keep or len(whole) + 1) :]
     # The release's own folder first: whoever is killed here has changed nothing that readers open.
-    _write(workspace, (RELEASES, str(last.number)), name, last, items, ())
+    _write(workspace, (RELEASES, str(last.number)), name, last, items, (), about)
     if numbers(workspace)[-1] != last.number:
         raise IncompleteError(
             f"{workspace.output}: another run has made a release after number {last.number} meanwhile, and "
             "maps/catalog.json leads to it; see which of the two is to write there, and stop the other"
         )
     # What readers open goes over to the release only now that its number is known to be the newest.
-    _write(workspace, (), name, last, items, kept[-2:-1])
+    _write(workspace, (), name, last, items, kept[-2:-1], about)
     withdrawn = [number for number in numbers(workspace) if number < last.number and number not in kept]
     storage.remove(workspace.state(RELEASES), [f"{number}.json" for number in withdrawn])
     _sweep(workspace, last, kept)
@@ -177,20 +190,23 @@ def _described(made_from: str, config: str, items: Items) -> Release:
 
 
 def _write(
-    workspace: Workspace, below: tuple[str, ...], name: str, numbered: Release, items: Items, before: Sequence[int]
+    workspace: Workspace,
+    below: tuple[str, ...],
+    name: str,
+    numbered: Release,
+    items: Items,
+    before: Sequence[int],
+    about: publish.About,
 ) -> None:
     """Write a collection for each kind of map, and the catalog that leads to them last."""
     up = "../" * (len(below) + 1)
-    for kind, kind_items in items.items():
-        document = publish.collection(
-            f"{name}-{kind}",
-            f"Soil moisture of {name}, one map for each {kind}",
-            {f"{up}{path}": item for path, item in kind_items.items()},
-        )
-        storage.write_json(workspace.published(*below, kind, "collection.json"), document)
     earlier = f"./{RELEASES}/{before[0]}/catalog.json" if before else None
-    document = publish.catalog(name, f"Fine maps of soil moisture, {name}", list(items), str(numbered.number), earlier)
-    storage.write_json(workspace.published(*below, "catalog.json"), document)
+    version = publish.CatalogVersion(str(numbered.number), numbered.time.replace("+00:00", "Z"), below, earlier)
+    for kind, kind_items in items.items():
+        by_href = {f"{up}{path}": item for path, item in kind_items.items()}
+        document = publish.collection(kind, name, by_href, about, version)
+        storage.write_json(workspace.published(*below, kind, "collection.json"), document)
+    storage.write_json(workspace.published(*below, "catalog.json"), publish.catalog(name, list(items), about, version))
 
 
 def _sweep(workspace: Workspace, last: Release, kept: Sequence[int]) -> None:
