@@ -103,7 +103,9 @@ def quality_bits() -> list[dict[str, Any]]:
             "length": 1,
             "name": str(bit.name).lower(),
             "description": BITS[bit],
-            "classes": [{"value": 0, "name": "no"}, {"value": 1, "name": "yes"}],
+            "classes": [
+                {"value": value, "name": name, "description": name} for value, name in enumerate(("no", "yes"))
+            ],
         }
         for bit in Quality
     ]
