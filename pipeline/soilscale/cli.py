@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from soilscale import __version__, clusters, config, console
+from soilscale import __version__, clusters, config, console, storage
 from soilscale.access import Access, Replace, Wait
 from soilscale.errors import ConfigurationError, IncompleteError, SoilscaleError
 
@@ -478,6 +478,21 @@ def write_catalog(
         if written.odd:
             logger.warning("%d files fit no product and are left out, such as %s", len(written.odd), written.odd[0])
         out.print(f"written to {written.path}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: soilscale export runs/moselle --netcdf moselle.nc")
+def export(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of a run's output.")],
+    netcdf: Annotated[Path, typer.Option("--netcdf", metavar="FILE", help="NetCDF-4 file to write.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    log_level: Level = "info",
+) -> None:
+    """Write the maps into one NetCDF file by the CF conventions: months at its root, seasons in the group `seasons`."""
+    from soilscale import exports
+
+    with _statuses(log_level):
+        lines = exports.write_netcdf(storage.resolve(output, str(Path.cwd())), netcdf, overwrite=overwrite)
+        out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: soilscale demo demo-run --seed 1")

@@ -15,7 +15,16 @@ from soilscale.engine.units import Receipt, Task, Unit, raise_failed
 from soilscale.engine.zarr_layout import Layout, lay
 from soilscale.schema import APPLICABILITY, RESIDUAL
 from soilscale.seasons import ALL, Months
-from soilscale.stages import applicability, inventory, joint_fits, publication, releases, stacking, uncertainty
+from soilscale.stages import (
+    applicability,
+    inventory,
+    joint_fits,
+    publication,
+    releases,
+    stacking,
+    store_metadata,
+    uncertainty,
+)
 from soilscale.stages.cube_state import State
 from soilscale.stages.project import Project
 from soilscale.stages.samples import samples_digest
@@ -76,6 +85,7 @@ def draw_maps(run: Project) -> None:
         settings.season_scheme,
         predict_seasons=settings.maps.seasonal == PREDICTORS,
         optional=optional(settings),
+        valid_range=settings.maps.valid_range,
     )
     # All but the last month: when the period goes on, the store grows and keeps the maps that it has.
     layout = Layout(
@@ -102,6 +112,7 @@ def draw_maps(run: Project) -> None:
         whole = [unit for unit in units if broken.isdisjoint(_needs(run, unit))]
         broken |= _broken(whole, run.do(whole, doing))
     run.do([unit for unit in work.publish if broken.isdisjoint(_needs(run, unit))], "map: COGs and items")
+    store_metadata.describe_maps(run, templates)
     releases.release(
         run.workspace, settings.name, run.config_hash, work.publish, settings.maps.releases, publication.about(run)
     )
