@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from typer.core import TyperCommand, TyperGroup
 
 from soilscale import cli, config, errors, models, reports, schema, seasons, sources
-from soilscale.config import inputs, sections
+from soilscale.config import inputs, publication, sections
 from soilscale.models.algorithms import ALGORITHMS, RESERVED
 from soilscale.schema import Quality
 
@@ -44,6 +44,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`models`": sections.Models,
     "`maps`": sections.Maps,
     "`validation`": sections.Validation,
+    "`publication`": publication.Publication,
+    "`publication.providers`": publication.Provider,
 }
 """Heading in docs/configuration.md -> the section of the configuration that it describes."""
 

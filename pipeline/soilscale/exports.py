@@ -1,4 +1,4 @@
-"""The maps in one NetCDF file, for tools that read neither Zarr nor COGs: months at its root, seasons in the group ``seasons``."""
+"""The maps in one NetCDF file, for tools that read neither Zarr nor COGs: months at its root, seasons in a group."""
 
 from __future__ import annotations
 
@@ -85,15 +85,18 @@ def _group(output: str, group: str) -> xr.Dataset:
     """Maps of a group as CF has them in a NetCDF file; lazy."""
     url = Workspace(output).maps
     try:
-        maps = storage.open_group(url, group)
+        # What a run could not make is missing in its store, and so in the file.
+        maps = storage.open_group(url, group, gaps=True)
     except FileNotFoundError as error:
         raise DataError(f"{output} has no maps ({url} is missing); run `soilscale map` or `soilscale run`") from error
-    kept = maps[[name for name in LAYERS if name in maps]]
+    # Bounds of a coordinate have a dimension that no layer has, and would be left behind.
+    kept = maps[[name for name in LAYERS if name in maps]].assign_coords(time_bounds=maps["time_bounds"])
     for name, variable in kept.variables.items():
         stored = {key: np.asarray(variable.attrs[key], variable.dtype) for key in TYPED if key in variable.attrs}
         kept[name].attrs |= stored
         if name in kept.data_vars:
             kept[name].attrs["grid_mapping"] = SPATIAL_REF
+    kept["time"].attrs["units_metadata"] = "leap_seconds: utc"
     kept.attrs = {key: value for key, value in kept.attrs.items() if key != "README"}
     return kept
 
@@ -110,4 +113,6 @@ def _encoding(maps: xr.Dataset) -> dict[str, dict[str, Any]]:
         }
         for name, values in maps.data_vars.items()
     }
-    return layers | ({"season": {"dtype": "S1"}} if "season" in maps.variables else {})
+    # CF allows coordinates no missing values, which xarray would declare.
+    axes = {axis: {"_FillValue": None} for axis in ("y", "x")}
+    return layers | axes | ({"season": {"dtype": "S1"}} if "season" in maps.variables else {})

@@ -404,6 +404,7 @@ PROVENANCE = Section(
             "Items of the catalog and those left out; format, unit in the cube, and the least and greatest of sampled "
             "values of the items that were opened, with the share missing by cause.",
         ),
+        Table("licences", "Licences and citations of the inputs", "What is made from them may have to name them."),
         Table("versions", "Software", folded=True),
     ),
 )

@@ -50,9 +50,34 @@ def about(run: Project) -> publish.About:
     )
 
 
+def lacks(config: Config) -> list[str]:
+    """What whoever publishes the maps of a configuration should know beforehand, a line for each."""
+    if config.publication is None:
+        return ["publication: the configuration has no such section, so the maps carry no licence, maker or citation"]
+    lines = [f"publication lacks {key}" for key in config.publication.lacks()]
+    unknown = [entry.name for entry in inputs(config) if entry.license is None]
+    if unknown:
+        names = ", ".join(unknown)
+        lines.append(f"publication: no licence is known of {names}; see that you may publish what is made from it")
+    return lines
+
+
 def inputs(config: Config) -> tuple[publish.Input, ...]:
     """Products that the maps of a configuration are made from, with licence and citation where they are known."""
     return tuple(_input(config, source) for source in config.source_list)
+
+
+def credits_of(config: Config) -> list[dict[str, str]]:
+    """Licence and citation of every input, as the page tells them."""
+    return [
+        {
+            "source": entry.name,
+            "product": entry.product,
+            "license": entry.license or "unknown",
+            "citation": entry.citation or "",
+        }
+        for entry in inputs(config)
+    ]
 
 
 def _input(config: Config, source: Source) -> publish.Input:

@@ -29,6 +29,7 @@ from soilscale.stages import (
     input_audit,
     inventory,
     model_analysis,
+    publication,
     releases,
     report_figures,
     samples,
@@ -263,6 +264,7 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
         masked=_masked(material),
         items=run.items,
         collections={source.name: source.collection for source in settings.source_list},
+        licences=pd.DataFrame(publication.credits_of(settings)),
         versions=run.versions,
     )
 
