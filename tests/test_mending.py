@@ -147,7 +147,7 @@ def test_a_lost_chunk_is_named_and_made_again(
 
 
 ALTERED = {
-    "a COG": ("maps/month/*2004-07/*/soil_moisture.tif", {"publish/month-2004-07"}),
+    "a COG": ("maps/month/*2004-07/*/*_soil_moisture.tif", {"publish/month-2004-07"}),
     "an item": ("maps/season/*2004-04/*/*.json", {"publish/season-2004-04"}),
     "the catalog": ("maps/catalog.json", set()),
     "a collection": ("maps/month/collection.json", set()),

@@ -11,6 +11,7 @@ import numpy as np
 import odc.stac
 import pystac
 import pystac.validation
+import pystac_client
 import pytest
 import rasterio
 import stackstac
@@ -19,6 +20,7 @@ from rio_cogeo.cogeo import cog_validate
 
 from schemas import published as schemas
 from servers.seaweed import BUCKET, Seaweed
+from servers.stac_api import UnavailableError, stac_api
 from small_release import ABOUT, MONTHS, grid, release
 from soilscale import publish, storage
 from soilscale.engine.output import Workspace
@@ -175,4 +177,22 @@ def test_the_maps_load_from_a_bucket(bucket: str, weed: Seaweed, monkeypatch: py
     for name, value in {"AWS_S3_ENDPOINT": address, "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}.items():
         monkeypatch.setenv(name, value)
     np.testing.assert_array_equal(odc.stac.load(found)[MAP], values[MAP])
+    np.testing.assert_array_equal(stackstac.stack(found).sel(band=MAP), values[MAP])
+
+
+@pytest.mark.server
+def test_the_maps_load_from_an_api(tmp_path: Path) -> None:
+    fine, root = grid("EPSG:4326"), tmp_path.as_uri()
+    values = release(str(tmp_path), fine, root)
+    collection = json.loads((tmp_path / "maps" / "month" / "collection.json").read_text())
+    documents = [json.loads(file.read_text()) for file in (tmp_path / "maps" / "month").rglob("lab-*.json")]
+    try:
+        with stac_api([collection], documents) as url:
+            client = pystac_client.Client.open(url)
+            found = client.search(collections=["lab-month"], datetime="2004-12/2005-02").item_collection()
+            served = client.get_collection("lab-month").to_dict()
+    except UnavailableError as error:
+        pytest.skip(str(error))
+    assert served["sci:doi"] == collection["sci:doi"]
+    np.testing.assert_array_equal(odc.stac.load(found).sortby("time")[MAP], values[MAP])
     np.testing.assert_array_equal(stackstac.stack(found).sel(band=MAP), values[MAP])
