@@ -15,6 +15,7 @@ from soilscale.estimate.assumptions import INDEX_TREES, Outlook
 from soilscale.maps import MONTH, SEASON
 from soilscale.models import basis
 from soilscale.models.selection import FORESTS, TREES
+from soilscale.publish import SIDES
 from soilscale.schema import APPLICABILITY, COARSE, FINE, PREDICTION, PREDICTION_QUALITY, QUALITY, RESIDUAL
 from soilscale.seasons import ALL, following
 from soilscale.stages import cube_units, harmonise_units, joint_fits, mapping, model_analysis
@@ -523,7 +524,7 @@ def _publish(outlook: Outlook, layers: Sequence[str]) -> Demand:
     every = outlook.config.maps.every
     count = len(outlook.months) * (MONTH in every) + len(outlook.starts) * (SEASON in every)
     size = count * outlook.cells * sum(1 if name == QUALITY else 4 for name in layers)
-    objects = count * (2 + len(layers)) + 1 + len(every)
+    objects = count * (2 + len(SIDES) + len(layers)) + 1 + len(every)
     return Demand(mapping.MAPS, count, size, size, objects, size / 1e6, outlook.tile_cells * 4.0 * 8)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from soilscale.storage.damage import DamagedError
 from soilscale.storage.objects import as_json, read_many, write_bytes
 
 METADATA = "zarr.json"
@@ -33,16 +34,23 @@ def describe(url: str, templates: Mapping[str, xr.Dataset], attributes: Mapping[
         Group -> its template, whose variables are those of the store.
     attributes
         What the root and every group say beside what they say already.
+
+    Raises
+    ------
+    DamagedError
+        If metadata of the store are lost.
     """
     arrays = [f"{group}/{name}" for group, template in templates.items() for name in template.variables]
     names = {node: _object(node) for node in ("", *templates, *arrays)}
     contents = read_many(url, list(names.values()))
-    nodes: dict[str, Any] = {node: json.loads(contents[name]) for node, name in names.items() if name in contents}
+    for lost in set(names.values()) - contents.keys():
+        raise DamagedError(f"{url}/{lost} is lost: it was written, and is not there", url, lost)
+    nodes: dict[str, Any] = {node: json.loads(contents[name]) for node, name in names.items()}
     before = json.loads(json.dumps(nodes))
     for group, template in templates.items():
         for name, variable in template.variables.items():
-            if (node := nodes.get(f"{group}/{name}")) is not None:
-                node["attributes"] |= {str(key): _plain(value) for key, value in variable.attrs.items()}
+            stated = {str(key): _plain(value) for key, value in variable.attrs.items()}
+            nodes[f"{group}/{name}"]["attributes"] |= stated
     for group in ("", *templates):
         kept = {KEPT: nodes[group]["attributes"][KEPT]} if KEPT in nodes[group].get("attributes", {}) else {}
         nodes[group]["attributes"] = nodes[group].get("attributes", {}) | dict(attributes) | kept
@@ -53,7 +61,7 @@ def describe(url: str, templates: Mapping[str, xr.Dataset], attributes: Mapping[
         nodes[group] = nodes[group] | {CONSOLIDATED: _consolidated(inside)}
     nodes[""] |= {CONSOLIDATED: whole}
     for node in (*arrays, *templates, ""):
-        if node in nodes and nodes[node] != before[node]:
+        if nodes[node] != before[node]:
             write_bytes(f"{url}/{names[node]}", as_json(nodes[node]))
 
 
