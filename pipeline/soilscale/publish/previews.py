@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, Resampling
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
 COLORMAP = "viridis_r"
@@ -39,8 +41,8 @@ def preview(path: Path, side: int, scale: Scale) -> bytes:
         share = min(1.0, side / max(rows, columns))
         shape = max(1, round(rows * share)), max(1, round(columns * share))
         values = file.read(1, out_shape=shape, resampling=Resampling.average)
-    # `driver=MEM` has no geotransform: a picture lies nowhere, and rasterio warns of that.
-    with MemoryFile() as memory:
+    # A picture lies nowhere on the Earth, and rasterio warns of that.
+    with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning), MemoryFile() as memory:
         with memory.open(driver="PNG", width=shape[1], height=shape[0], count=1, dtype="uint8", nodata=0) as picture:
             picture.write(_shades(values, scale), 1)
             picture.write_colormap(1, _colours())
