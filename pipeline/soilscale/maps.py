@@ -127,6 +127,7 @@ def _dataset(
         # Flags have no fill value: xarray would read them as floats for its sake.
         encoding = {"chunks": chunks} | ({} if flag else {"_FillValue": empty})
         attributes = dict(attrs) | {"grid_mapping": schema.SPATIAL_REF}
+        attributes["coverage_content_type"] = "qualityInformation" if flag else "modelResult"
         if not flag and scale == FINE:
             attributes["ancillary_variables"] = QUALITY
         variables[name] = xr.Variable(schema.DIMS, values, attributes, encoding)

@@ -13,7 +13,7 @@ from soilscale.schema import CONVENTIONS
 
 CONVENTIONS_BOTH = f"{CONVENTIONS}, ACDD-1.3"
 
-VOCABULARY = "CF Standard Name Table"
+VOCABULARY = "CF Standard Name Table v88"
 
 
 def attributes(about: About, title: str, summary: str) -> dict[str, Any]:
