@@ -196,7 +196,7 @@ def test_every_key_is_described_where_it_belongs_and_no_other(heading: str) -> N
 
 
 def test_every_section_of_the_configuration_has_a_chapter() -> None:
-    everything = (vars(sections) | vars(inputs)).values()
+    everything = (vars(sections) | vars(inputs) | vars(publication)).values()
     known = {one for one in everything if isinstance(one, type) and issubclass(one, sections.Section)}
     assert known - {sections.Section} == set(SECTIONS.values())
 

@@ -96,7 +96,7 @@ def _group(output: str, group: str) -> xr.Dataset:
         kept[name].attrs |= stored
         if name in kept.data_vars:
             kept[name].attrs["grid_mapping"] = SPATIAL_REF
-    kept["time"].attrs["units_metadata"] = "leap_seconds: utc"
+    kept["time"].attrs |= {"long_name": "start of the period", "units_metadata": "leap_seconds: utc"}
     kept.attrs = {key: value for key, value in kept.attrs.items() if key != "README"}
     return kept
 
