@@ -5,16 +5,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-INSTALLED_DOCS := $(VENV)/.installed-docs
-PROCESSES ?= 2
-DEPLOYED := chart* image* compose deploy* operations runner
+# One more than a small machine has cores: tests wait for servers and other processes a quarter of their time.
+PROCESSES ?= 3
 
 # Where it is set, every process of every test compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test test-long test-deploy profiles modules chart browser docs clean
+.PHONY: help setup demo check test test-long test-deploy profiles modules schema chart pictures viewer browser docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -42,7 +41,7 @@ test-long: check ## the proofs that `make test` does with one seed, with others
 	$(BIN)/pytest -m long -n $(PROCESSES)
 
 test-deploy: check ## every proof of image and chart, the longer ones and those in containers too
-	$(BIN)/pytest -m "" -n $(PROCESSES) --dist loadfile $(wildcard $(DEPLOYED:%=tests/test_%.py))
+	$(BIN)/pytest -m "" -n $(PROCESSES) --dist loadfile tests/deploy
 
 profiles: $(INSTALLED) ## renew docs/profiles.md, which is made from the product profiles
 	$(BIN)/python -c "from pathlib import Path; from soilscale import listing; Path('docs/profiles.md').write_text(listing.page(), 'utf-8')"
@@ -50,21 +49,32 @@ profiles: $(INSTALLED) ## renew docs/profiles.md, which is made from the product
 modules: $(INSTALLED) ## renew docs/modules.md, the map of the modules
 	$(BIN)/python tests/modules.py
 
+schema: $(INSTALLED) ## renew docs/soilscale.schema.json, the JSON Schema of the configuration
+	$(BIN)/python -c "import json, soilscale; print(json.dumps(soilscale.config_schema(), indent=1, ensure_ascii=False))" > docs/soilscale.schema.json
+
 chart: $(INSTALLED) ## renew what is made from the chart: the table in its README and the golden renders of the tests
 	$(BIN)/python helm/document.py
 	$(BIN)/python tests/charts.py
+
+pictures: $(INSTALLED) ## renew the pictures of the documentation from demo-run/, which `make demo` writes
+	$(BIN)/python docs/pictures.py demo-run
+
+# npm clean-install takes the versions of package-lock.json alone, and esbuild the same bytes from them.
+viewer: ## renew the page of the viewer, which is built from viewer/ and lies in the package; needs npm
+	npm --prefix viewer clean-install --ignore-scripts --silent
+	npm --prefix viewer run --silent build
 
 browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq chromium >/dev/null; } || \
 	  echo "there is no chromium, so the tests that open the report in a browser are skipped: apt-get install chromium" >&2
 
-docs: $(INSTALLED_DOCS) ## build the documentation into site/
-	$(BIN)/properdocs build --strict --quiet
-	@echo "site/index.html"
+docs: $(INSTALLED) ## build the documentation into site/
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html -d site/doctrees docs site/html
+	@echo "site/html/index.html"
 
 clean: ## remove the environment, caches and site/; never the products of a run
-	rm -rf $(VENV) site dist build .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .servers .tools
+	rm -rf viewer/node_modules $(VENV) site dist build .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .servers .tools
 	find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml
@@ -76,8 +86,4 @@ $(INSTALLED): pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable . --group dev
-	@touch $@
-
-$(INSTALLED_DOCS): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --group docs
 	@touch $@

@@ -68,7 +68,7 @@ def settings(told: str, output: Path) -> config.Config:
 
 def warm() -> None:
     """Import on a worker what maps need, as the stages before have, and have the forest's prediction compiled."""
-    for module, name in (("tasks.map_tiles", "predict"), ("publish", "write_cog")):
+    for module, name in (("tasks.map_tiles", "PredictTile"), ("publish", "write_cog")):
         getattr(importlib.import_module(f"soilscale.{module}"), name)  # what it is made of is imported with it
     table = np.random.default_rng(0).random((50, 2), dtype="float32")
     forest: Any = models.algorithms.ALGORITHMS["random_forest"].make({"n_estimators": 2}, 2, 0)

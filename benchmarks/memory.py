@@ -277,11 +277,11 @@ def asked(path: Path) -> dict[str, dict[str, float]]:
     }
 
 
-def case(folder: Path, area: int, repetition: int, tile: int, trees: int, rows_drawn: int) -> list[dict[str, Any]]:
-    """Make a world and run every command on it, each in a process of its own."""
+def case(folder: Path, area: int, repetition: int, tile: int, sizes: argparse.Namespace) -> list[dict[str, Any]]:
+    """Make a world and run the commands on it, each in a process of its own."""
     folder.mkdir()
-    path, rows = world(folder, area, tile, trees, rows=rows_drawn), []
-    for command in COMMANDS:
+    path, rows = world(folder, area, tile, sizes.trees, rows=sizes.rows), []
+    for command in sizes.commands:
         told = subprocess.run(  # noqa: S603 - this file
             [sys.executable, __file__, "--case", command, str(path)], check=True, stdout=subprocess.PIPE, text=True
         )
@@ -390,6 +390,7 @@ def main() -> None:
     )
     parser.add_argument("--trees", type=int, default=50)
     parser.add_argument("--rows", type=int, default=300, help="most rows that a tree draws")
+    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=COMMANDS, help="those to measure, in order")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--scratch", help="folder for the worlds; default: the system's")
     parser.add_argument("--csv", default="memory.csv")
@@ -404,7 +405,7 @@ def main() -> None:
     for repetition in range(sizes.rounds):
         for area, tile in sorted(cases, key=lambda case: (case[0] * case[1] ** 2, case)):
             with tempfile.TemporaryDirectory(dir=sizes.scratch) as folder:
-                rows += case(Path(folder) / "world", area, repetition, tile, sizes.trees, sizes.rows)
+                rows += case(Path(folder) / "world", area, repetition, tile, sizes)
             save(rows, sizes)
     grown = report(rows)
     sys.stdout.write(f"{machine()}; grow with the area: {', '.join(grown) or 'none'}\n")

@@ -22,10 +22,9 @@ FIGURE = ROOT / "docs" / "performance.svg"
 
 INTRODUCTION = """# Performance
 
-What is measured here is measured side by side: ours and its rival take turns in one run, so that what else a machine
-does disturbs both. A figure is the median, with the least and the greatest in brackets. Seconds of processors (CPU) are
-steadier than seconds that pass. `python benchmarks/page.py` writes this page from the CSV files in
-`benchmarks/results`.
+All measurements are side by side: soilscale and its rival take turns in one run, so that other load on the machine
+affects both. A figure is the median, with minimum and maximum in brackets. CPU seconds are steadier than wall-clock
+seconds. `python benchmarks/page.py` writes this page from the CSV files in `benchmarks/results`.
 
 {machine}
 
@@ -34,7 +33,7 @@ steadier than seconds that pass. `python benchmarks/page.py` writes this page fr
 
 
 def spread(values: pd.Series[float], form: str = ".3g") -> str:
-    """Median, least and greatest."""
+    """Median, minimum and maximum."""
     told = [f"{value:{form}}" for value in (values.median(), values.min(), values.max())]
     return told[0] if len(set(told)) == 1 else f"{told[0]} ({told[1]} to {told[2]})"
 
@@ -55,7 +54,7 @@ def prediction(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
             "soilscale, s": found["soilscale s"].map("{:.3f}".format),
             "ratio": found["ratio"].map("{:.1f}".format),
             "ratio of CPU": found["ratio of processors"].map("{:.1f}".format),
-            "greatest difference": found["greatest difference"].map("{:.1g}".format),
+            "largest difference": found["greatest difference"].map("{:.1g}".format),
         }
     )
     tiles = found[found["case"].str.contains("tile")]
@@ -70,7 +69,7 @@ def ways(found: pd.DataFrame) -> str:
             "workers": part["workers"].iloc[0],
             "wall, s": spread(part["wall_s"]),
             "CPU, s": spread(part["cpu_s"]),
-            "greatest difference": f"{part['difference'].max():.1g}",
+            "largest difference": f"{part['difference'].max():.1g}",
         }
         for way, part in found.groupby("way", sort=False)
     ]
@@ -93,7 +92,7 @@ def efficiency(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
 
 
 def second_worker(found: pd.DataFrame) -> str:
-    """What a second worker adds."""
+    """Efficiency of a second worker."""
     wall = found.pivot_table(index="repetition", columns="way", values="wall_s")
     share = wall["soilscale, 1 worker"] / (2 * wall["soilscale"])
     return f"Efficiency of the second worker: {spread(share, '.2f')}."
@@ -107,13 +106,31 @@ def cube(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
 
 
 def memory(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
-    """Greatest memory of a process by stage and area."""
+    """Peak memory of a process by stage and area."""
     first = found[found["tile"] == found["tile"].iloc[0]]
     peaks = first.pivot_table("peak_mib", "stage", "area", "median", sort=False)
     rows = peaks.map("{:.0f}".format)
     rows.columns = [f"{area} tiles, MiB" for area in peaks.columns]
     rows["growth"] = (peaks.iloc[:, -1] / peaks.iloc[:, 0]).map("{:.2f}".format)
     return table(rows.reset_index()), {}
+
+
+def report(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
+    """What the report reads of the maps."""
+    millions = found["cells"] / 1e6
+    rows = [
+        {
+            "way": way,
+            "tiles": tiles,
+            "million cells and months": f"{millions[part.index].iloc[0]:.1f}",
+            "CPU, s": spread(part["cpu_s"]),
+            "memory, MiB": spread(part["mib"]),
+        }
+        for (way, tiles), part in found.groupby(["way", "tiles"], sort=False)
+    ]
+    seconds = found.pivot_table(index=["tiles", "repetition"], columns="way", values="cpu_s")
+    shares = seconds["passes"] / seconds["collect"]
+    return f"{table(pd.DataFrame(rows))}\n\nThe runner takes {spread(shares)} times less CPU than before.", {}
 
 
 def fits(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
@@ -150,13 +167,13 @@ def scheduling(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
 
 
 def resume(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
-    """Runs that go on from what stands."""
+    """Runs that resume."""
     rows = pd.DataFrame(
         [
             {
                 "case": case,
                 "wall, s": spread(part["wall_s"]),
-                "anew, s": spread(part["fresh_s"]),
+                "fresh run, s": spread(part["fresh_s"]),
                 "share": spread(100 * part["share"]) + " %",
                 "units redone": f"{part['redone'].iloc[0]} of {part['units'].iloc[0]}",
             }
@@ -164,7 +181,7 @@ def resume(found: pd.DataFrame) -> tuple[str, dict[str, float]]:
         ]
     )
     whole = found[found["case"] == "complete"]
-    return table(rows), {"a complete run again: anew": (1 / whole["share"]).median()}
+    return table(rows), {"a complete run again: fresh run": (1 / whole["share"]).median()}
 
 
 Section = Callable[[pd.DataFrame], tuple[str, dict[str, float]]]
@@ -172,12 +189,16 @@ Section = Callable[[pd.DataFrame], tuple[str, dict[str, float]]]
 SECTIONS: Mapping[str, tuple[str, Section]] = {
     "prediction": ("Forest prediction: a month's tile, every cell, by a forest of 500 trees", prediction),
     "maps": ("Map stage: predict, conserve, fold into seasons, write Zarr and COGs", maps),
-    "efficiency": ("Map stage of eight years: what planning and the ends of stages take weighs less", efficiency),
-    "cube": ("Cube: months of a source on a tile, from COGs on a disk and behind a server that waits", cube),
-    "memory": ("Memory: greatest resident memory of a worker in a stage, and of each command's process", memory),
-    "fits": ("Fits of a nation's table, 500 trees, each in a process of its own", fits),
-    "scheduling": ("Scheduling: units of the plan of a nation's cube, which sleep and leave their markers", scheduling),
-    "resume": ("Going on: the same command again, beside one that begins anew", resume),
+    "efficiency": ("Map stage of eight years: planning and the ends of stages weigh less", efficiency),
+    "cube": ("Cube: months of a source on a tile, from COGs on a disk and behind a slow server", cube),
+    "memory": ("Memory: peak resident memory of a worker in a stage, and of each command's process", memory),
+    "fits": ("Fits of a nation's table, 500 trees, each in a separate process", fits),
+    "report": ("Report: summaries of the maps, compared with a runner that reads every map for each figure", report),
+    "scheduling": (
+        "Scheduling: units of the plan of a nation's cube, which only sleep and write their markers",
+        scheduling,
+    ),
+    "resume": ("Resuming: the same command again, compared with a fresh run", resume),
 }
 """Results -> what they measure, and what makes a table and bars of them."""
 

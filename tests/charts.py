@@ -12,10 +12,11 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, FormatChecker
 
+from checkout import ROOT, TESTS
 from tools import definitions, helm
 
-CHART = Path(__file__).parents[1] / "helm" / "soilscale"
-DATA = Path(__file__).parent / "data" / "chart"
+CHART = ROOT / "helm" / "soilscale"
+DATA = TESTS / "data" / "chart"
 MOSELLE = DATA / "moselle.yaml"
 PRESETS = tuple(sorted(path.stem for path in (CHART / "presets").glob("*.yaml")))
 VERSIONS = ("1.31", "1.34", "1.37")

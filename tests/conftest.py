@@ -57,10 +57,12 @@ def _shared(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def drawings() -> Iterator[None]:
+def drawings(_shared: None) -> Iterator[None]:
     """Draw no figure of a run again of the same data: drawing takes more than half of a small run's time."""
+    folder = Path(os.environ[SHARED]) / "drawings"
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("soilscale.stages.report_figures.figures", Drawings())
+        patch.setattr("soilscale.stages.report_figures.figures", Drawings(folder))
         yield
 
 
@@ -71,12 +73,18 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     A test that harms its cluster, or needs another environment, starts its own.
     """
     with dask_cluster(tmp_path_factory.mktemp("cluster")) as address:
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            _undisturbed(address)  # what it compiles is kept on disk, and compiled by no other process
         yield address
 
 
 @pytest.fixture(scope="session")
 def undisturbed(cluster: str) -> Path:
     """Configuration of a sparse world with the products of a run that nothing disturbed; both are only read."""
+    return _undisturbed(cluster)
+
+
+def _undisturbed(cluster: str) -> Path:
     with shared("undisturbed") as folder:
         path = folder / "world.yaml"
         if not (folder / "whole").exists():

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from checkout import ROOT
 from commands import wait_until
 from servers.stac_api import UnavailableError
 
-ROOT = Path(__file__).parents[1]
 HOME = ROOT / ".tools" / "containers"
 """Ignored by git, removed by `make clean`."""
 

@@ -1,13 +1,15 @@
-"""Figures that a process of tests draws once: `test_reports_figures` proves that the same data give the same image."""
+"""Figures that a session of tests draws once: `test_figures` proves that the same data give the same image."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
@@ -30,19 +32,21 @@ class _Values(pickle.Pickler):
 class Drawings:
     """The module of figures, whose functions give again what they have drawn of the same data."""
 
-    def __init__(self) -> None:
-        self.images: dict[bytes, bytes] = {}
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def __getattr__(self, name: str) -> Any:
         draw: Callable[..., Any] = getattr(figures, name)
-        return draw if name in {"Area", "representative"} else partial(self._image, draw, name)
+        return draw if name == "Area" else partial(self._image, draw, name)
 
     def _image(self, draw: Callable[..., bytes], name: str, *data: Any, **options: Any) -> bytes:
         content = io.BytesIO()
         pickler = _Values(content)
         pickler.fast = True  # equal words are written alike, be they one object or two
         pickler.dump((name, data, options))
-        digest = hashlib.sha256(content.getbuffer()).digest()
-        if digest not in self.images:
-            self.images[digest] = draw(*data, **options)
-        return self.images[digest]
+        path = self.folder / hashlib.sha256(content.getbuffer()).hexdigest()
+        if not path.exists():
+            draft = path.with_suffix(f".{os.getpid()}")
+            draft.write_bytes(draw(*data, **options))
+            draft.rename(path)
+        return path.read_bytes()

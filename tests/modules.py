@@ -5,14 +5,15 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from checkout import ROOT
+
 PACKAGE = ROOT / "pipeline" / "soilscale"
 PAGE = ROOT / "docs" / "modules.md"
 
 HEAD = """# Module map
 
 Every module of the package in `pipeline/soilscale`, with the first line of its docstring. ARCHITECTURE.md in the
-checkout says how they hang together. `make modules` renews this page.
+checkout explains how they work together. `make modules` renews this page.
 """
 
 
@@ -29,7 +30,7 @@ def page() -> str:
     for folder in folders:
         name = "soilscale" + "".join(f".{part}" for part in folder.relative_to(PACKAGE).parts)
         modules = sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
-        rows = ["| module | what it is for |", "|---|---|", *(f"| `{path.stem}` | {about(path)} |" for path in modules)]
+        rows = ["| module | purpose |", "|---|---|", *(f"| `{path.stem}` | {about(path)} |" for path in modules)]
         parts.append("\n".join([f"## `{name}`", "", about(folder / "__init__.py"), "", *rows, ""]))
     return "\n".join(parts)
 

@@ -10,10 +10,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+import summing
 from soilscale import kernels, reports
 from soilscale.reports import figures
+from soilscale.reports.tables import representative
 from soilscale.schema import Quality
 from soilscale.seasons import METEOROLOGICAL, Seasons
+from summing import season_rmse, summed
 
 SEASONS = Seasons(METEOROLOGICAL)
 RATIO, CRS = 4, "EPSG:3035"
@@ -75,13 +78,18 @@ def predictions(coarse: xr.DataArray) -> pd.DataFrame:
 
 
 def importance() -> pd.DataFrame:
-    features = [("sand", "texture"), ("clay", "texture"), ("texture", "texture"), ("ndvi", "ndvi")]
-    rows = [
-        (season, feature, group, 10.0 * (place + 1) - 5 * shift, 0.1, 4 - place, "random_forest")
-        for shift, season in enumerate((*SEASONS.names, "all"))
-        for place, (feature, group) in enumerate(features)
+    features = [
+        ("sand", "texture", "feature"),
+        ("clay", "texture", "feature"),
+        ("texture", "texture", "group"),
+        ("ndvi", "ndvi", "feature"),
     ]
-    columns = ["season", "feature", "group", "inc_mse", "inc_node_purity", "rank", "algorithm"]
+    rows = [
+        (season, feature, group, 10.0 * (place + 1) - 5 * shift, 0.1, 4 - place, kind, "random_forest")
+        for shift, season in enumerate((*SEASONS.names, "all"))
+        for place, (feature, group, kind) in enumerate(features)
+    ]
+    columns = ["season", "feature", "group", "inc_mse", "inc_node_purity", "rank", "kind", "algorithm"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -140,14 +148,14 @@ def sensors() -> pd.DataFrame:
 def tables(made: World) -> dict[str, pd.DataFrame]:
     """Every table."""
     accuracy = reports.accuracy(made.predictions, SEASONS.names)
-    months = xr.Dataset({"soil_moisture": made.fine})
-    truth = reports.truth({"svm": made.fine}, made.known, made.coarse, RATIO, SEASONS)
+    months = summed(made.fine, made.coarse, RATIO, made.known, tile=2)
+    truth = reports.truth(summing.methods(months, "svm"), SEASONS)
     upscaled = reports.upscaled(made.coarse, made.predictions, SEASONS)
-    means = reports.area_means(made.fine, made.coarse, CRS, made.fine * 100)
+    means = reports.area_means(summing.sums(months), made.coarse, CRS, made.coarse * 100)
     rows = [("all", p, m, 0.5, 9) for p in ("coarse", "fine") for m in ("rmse", "r")]
     return {
         "accuracy": accuracy,
-        "consistency": reports.consistency(months, made.coarse, RATIO, SEASONS, "svm"),
+        "consistency": reports.consistency(*summing.pairs(months), SEASONS, "svm"),
         "baselines": reports.baselines({"truth": truth, "upscaled": upscaled}),
         "truth": truth,
         "stations": pd.DataFrame(rows, columns=["season", "product", "metric", "value", "n"]),
@@ -206,12 +214,13 @@ def drawn(made: World) -> dict[str, bytes]:
     """Every figure."""
     found = tables(made)
     maps = {"coarse product": made.coarse, "fine map": made.fine}
-    dates = figures.representative(made.coarse, SEASONS)
+    dates = representative(made.coarse, SEASONS)
     return {
         "study_area": figures.study_area(area(made)),
+        "overview": figures.maps_side_by_side(maps, dates[:1], SEASONS, CRS),
         "maps": figures.maps_side_by_side(maps, dates, SEASONS, CRS),
         "algorithms": figures.maps_side_by_side(maps | {"svm": made.known}, dates[:1], SEASONS, CRS),
-        "rmse_maps": figures.rmse_maps(made.fine, made.coarse, RATIO, SEASONS, CRS),
+        "rmse_maps": figures.rmse_maps(season_rmse(made.fine, made.coarse, RATIO, SEASONS), CRS),
         "time_series": figures.time_series(found["time_series"]),
         "accuracy": figures.accuracy_bars(found["accuracy"]),
         "scatter": figures.scatter(made.predictions, "svm", SEASONS.names),

@@ -237,7 +237,7 @@ def test_nothing_in_common_is_refused_with_the_count(method: Method) -> None:
 def test_a_third_series_that_does_not_vary_is_refused() -> None:
     truth = moisture((2,))
     trio = Trio(seen(truth, OLD), seen(truth, NEW), CALENDAR, np.ones(truth.shape))
-    with pytest.raises(ValueError, match="too little is known"):
+    with pytest.raises(ValueError, match="the spread of the bridge series"):
         pool(trio, "linear")
 
 

@@ -185,7 +185,7 @@ def test_a_grid_across_180_degrees_has_the_cells_of_its_area(crs: str, side: flo
 
 
 def test_a_map_that_an_area_would_tear_apart_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"crosses the edge of the map of \+proj=sinu.* choose a CRS"):
+    with pytest.raises(ValueError, match=r"crosses the edge of the map in \+proj=sinu.* choose a CRS"):
         grid.cover(FIJI_IN_TWO, "+proj=sinu +R=6371007.181", 25_000, 25)
 
 

@@ -18,6 +18,7 @@ from pyproj import Transformer
 from rasterio.enums import Resampling
 from rasterio.warp import reproject, transform_bounds
 
+from checkout import REAL
 from soilscale import catalog, sources
 from soilscale.catalog import Scene
 from soilscale.config import SourceSection
@@ -26,7 +27,7 @@ from soilscale.sources import Source
 from worlds import MODIS_1KM, NOTHING, SINUSOIDAL, Array, around, box, finer, scene, write
 
 PROFILES = sources.profiles()
-MODIS = Path(__file__).parents[1] / ".." / "shared" / "data" / "modis"
+MODIS = REAL / "modis"
 LST = MODIS / "modis_lst_istria_2008_8day_1km.tif"
 NDVI = MODIS / "mod13q1-sinop" / "TERRA_MODIS_012010_NDVI_2013-09-14.jp2"
 

@@ -270,7 +270,7 @@ def test_a_feature_named_as_a_column_of_the_table_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ssm", "valid_fraction", "precipitation"])
 def test_a_variable_that_the_cube_lacks_is_named(name: str) -> None:
-    with pytest.raises(DataError, match=f"no variable '{name}'; it has .*build the cube anew"):
+    with pytest.raises(DataError, match=f"no variable '{name}'; it has .*rebuild the cube"):
         draw(world().drop_vars(name))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 
+from checkout import ROOT
 from soilscale import listing, sources
 from soilscale.config import SourceSection
 from soilscale.config.inputs import FaultError, placed
@@ -32,7 +32,7 @@ QUANTITIES = {
     "elevation",
     "texture",
 }
-PAPER = (Path(__file__).parents[1] / "docs" / "profiles.md").read_text(encoding="utf-8")
+PAPER = (ROOT / "docs" / "profiles.md").read_text(encoding="utf-8")
 
 
 def source(profile: str, **keys: Any) -> Source:
@@ -176,5 +176,5 @@ def test_a_source_reads_its_quality_asset_only_if_it_has_one() -> None:
 
 @pytest.mark.parametrize("aggregate", ["sum", "rate"])
 def test_classes_are_not_summed(aggregate: str) -> None:
-    with pytest.raises(ValueError, match="a categorical source cannot be summed"):
+    with pytest.raises(ValueError, match="a categorical source cannot be the target"):
         source("MCD12Q1", aggregate=aggregate)

@@ -1,4 +1,4 @@
-"""How a command comes to write to its output: options of the command line, and what they say."""
+"""How a command gets access to its output: command-line options and messages."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Replace = Annotated[
     typer.Option(
         "--replace",
         help="Delete the output's product if its name, area, grid or first month differ, or if it has later months; "
-        "without this option the command then ends with 78.",
+        "without this option the command ends with 78 in these cases.",
     ),
 ]
 Wait = Annotated[

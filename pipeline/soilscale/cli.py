@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from inspect import signature
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -35,7 +35,7 @@ ASKING = ("run", "search")
 
 MISSING = {
     "failed": "their input could not be used",
-    "killed": "they killed their workers; the same command tries them again",
+    "killed": "they killed their workers; the same command retries them",
 }
 """Outcome of a unit -> why it is missing."""
 
@@ -54,7 +54,7 @@ app = typer.Typer(
     epilog="Exit status: 0 complete; 64 wrong usage; 65 unusable input data; 69 a service is unreachable; "
     "75 stopped before complete, run again; 78 wrong configuration.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
 )
 out = Console(width=None if sys.stdout.isatty() else WIDE)
@@ -87,7 +87,8 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         min=1,
-        help="Worker processes of the local cluster (default: one per core); with --cluster: maximum of workers.",
+        help="Worker processes of the local cluster (default: one per core); with --cluster: maximum number of "
+        "workers.",
     ),
 ]
 Overrides = Annotated[
@@ -181,7 +182,7 @@ def _execute(
     with _statuses(level, form), ExitStack() as stack:
         from soilscale.runs.up_to_date import is_sealed
 
-        proven = {"proven": is_sealed} if work == "run" else {}
+        proven: dict[str, Any] = {"proven": is_sealed} if work == "run" else {}
         day, settings = today(), config.load(path, overrides or (), output, **proven)
         address, port = metrics
         if port is not None:
@@ -242,7 +243,7 @@ def _settled(path: str, output: str | None, overrides: list[str] | None, *, afre
     from soilscale.runs import owner, period
 
     held = owner.claim(config.load(path, overrides or (), output), today(), afresh=afresh)
-    return held, [] if held.renewal is None else [period.told(held.settings, held.renewal)]
+    return held, [] if held.renewal is None else [period.describe(held.settings, held.renewal)]
 
 
 def _conclude(outcome: Outcome) -> None:
@@ -308,7 +309,7 @@ _command(
 _command(
     "train",
     "train",
-    "Fit a model per season and algorithm, and judge it by random and blocked splits.",
+    "Fit a model per season and algorithm, and evaluate it by random and blocked splits.",
     "moselle.yaml -o models.seed=1",
 )
 _command("map", "make_maps", "Make the fine maps: Zarr, COGs and STAC items.", "moselle.yaml -o maps.algorithm=best")
@@ -360,7 +361,7 @@ def check(path: ConfigPath, output: Output = None, override: Overrides = None, l
         for row in told.sources:
             table.add_row(row.name, str(row.items), row.covered, row.missing, row.state)
         out.print(table)
-        inputs = _table("source", "file", "stored values", "unit", "values: least .. median .. greatest")
+        inputs = _table("source", "file", "stored values", "unit", "values: minimum .. median .. maximum")
         for entry in told.inputs:
             inputs.add_row(*entry)
         _print(inputs, [*lines, *told.lines])
@@ -476,7 +477,7 @@ def write_catalog(
         for name, count in written.collections.items():
             out.print(f"{name}: {count} items", markup=False, highlight=False, soft_wrap=True)
         if written.odd:
-            logger.warning("%d files fit no product and are left out, such as %s", len(written.odd), written.odd[0])
+            logger.warning("%d files match no product and are left out, such as %s", len(written.odd), written.odd[0])
         out.print(f"written to {written.path}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -493,6 +494,27 @@ def export(
     with _statuses(log_level):
         lines = exports.write_netcdf(storage.resolve(output, str(Path.cwd())), netcdf, overwrite=overwrite)
         out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: soilscale view s3://bucket/moselle --no-browser")
+def view(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Output of a run: a folder or s3://bucket/prefix.")],
+    port: Annotated[
+        int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="Port to serve on; 0 takes a free one.")
+    ] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the viewer in a browser.")] = True,
+    log_level: Level = "info",
+) -> None:
+    """Show the maps of an output in a browser, served on this machine alone until Ctrl-C."""
+    from soilscale.viewer import server
+
+    def ready(url: str) -> None:
+        out.print(
+            f"{url}\nserving {storage.shown(output)}; Ctrl-C ends it", markup=False, highlight=False, soft_wrap=True
+        )
+
+    with _statuses(log_level):
+        server.serve(storage.resolve(output, str(Path.cwd())), port, browser=browser, ready=ready)
 
 
 @app.command(epilog="Example: soilscale demo demo-run --seed 1")
@@ -515,3 +537,33 @@ def demo(
         _conclude(
             _work("run", config.load(str(path)), clusters.Choice(scheduler, workers=workers), today(), "text", Access())
         )
+
+
+@app.command(epilog="Example: soilscale extract runs/moselle --polygons basins.geojson --csv basins.csv")
+def extract(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Output of a run: a folder or s3://bucket/prefix.")],
+    points: Annotated[
+        str | None, typer.Option("--points", metavar="CSV", help="Points: columns name, lon and lat, in degrees.")
+    ] = None,
+    polygons: Annotated[
+        str | None, typer.Option("--polygons", metavar="GEOJSON", help="Polygons, averaged by area.")
+    ] = None,
+    csv: Annotated[
+        str | None, typer.Option("--csv", metavar="FILE", help="Write CSV; without --csv and --parquet it is printed.")
+    ] = None,
+    parquet: Annotated[str | None, typer.Option("--parquet", metavar="FILE", help="Write Parquet.")] = None,
+    min_years: Annotated[
+        int, typer.Option("--min-years", min=2, help="Fewest years for an anomaly and a percentile.")
+    ] = 3,
+    log_level: Level = "info",
+) -> None:
+    """Extract series of points or polygons from the maps: values, intervals, shares, anomalies and percentiles."""
+    if (points is None) == (polygons is None):
+        raise typer.BadParameter("expected either --points or --polygons")
+    with _statuses(log_level):
+        from soilscale import extraction, outputs
+
+        table = outputs.open(output).extract(points, polygons, min_years=min_years)
+        extraction.write(table, csv, parquet)
+        if csv is None and parquet is None:
+            out.file.write(extraction.as_csv(table))

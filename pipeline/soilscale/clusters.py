@@ -1,4 +1,4 @@
-"""Dask cluster that a command runs on: one that stands, one that the Dask operator makes, or processes started here."""
+"""The Dask cluster of a command: an existing one, one from the Dask operator, or local processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operator sees of a run: progress with rate and time left, and logs as text or JSON."""
+"""Output for operators: progress with rate and time left, and logs as text or JSON."""
 
 from __future__ import annotations
 

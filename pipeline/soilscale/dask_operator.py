@@ -1,4 +1,4 @@
-"""Dask clusters in Kubernetes that the Dask operator makes, each for one Job and gone with it."""
+"""Dask clusters made by the Dask operator in Kubernetes, each for one Job and removed with it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from soilscale import retry
 from soilscale.errors import ConfigurationError, IncompleteError, ServiceError
 from soilscale.manifests import TEMPLATE, VERSION, Document, Job, documents
 
@@ -40,9 +41,6 @@ GOING = 60.0
 
 RETIREMENT = 15.0
 """Seconds that workers have for ending what they do."""
-
-ATTEMPTS = 3
-"""How often the removal of a cluster is tried."""
 
 STARTING = ("ContainerCreating", "PodInitializing")
 """Reasons for which a container waits that pass by themselves."""
@@ -124,10 +122,10 @@ class DaskCluster:
         """
         with _asking(f"make the Dask cluster {self.name}"):
             if self._standing():
-                logger.info("the Dask cluster %s stands from an earlier try of this Job; it is used again", self.name)
+                logger.info("reusing the Dask cluster %s of an earlier attempt of this Job", self.name)
             else:
                 self._object(self.cluster).create()
-                logger.info("asked the Dask operator for the cluster %s", self.name)
+                logger.info("requested the cluster %s from the Dask operator", self.name)
             self.stands = True
             autoscaler = self._object(self.autoscaler)
             # An earlier try may have left it scaled.
@@ -152,9 +150,9 @@ class DaskCluster:
                 self._object(self.cluster).delete(propagation_policy="Foreground")
             if time.monotonic() > end:
                 raise IncompleteError(
-                    f"the Dask cluster {self.name} of an earlier try is still going after {GOING:.0f} s; see "
-                    f"that the Dask operator runs, and `kubectl describe daskcluster {self.name}`, then run the same "
-                    "command again"
+                    f"the Dask cluster {self.name} of an earlier attempt is still being removed after {GOING:.0f} s; "
+                    f"check that the Dask operator runs, and `kubectl describe daskcluster {self.name}`, then run the "
+                    "same command again"
                 )
             time.sleep(LOOK_EVERY)
 
@@ -189,7 +187,7 @@ class DaskCluster:
         if client is not None:
             client.close()
         raise ServiceError(
-            f"the Dask cluster {self.name} has no worker after {self.deadline:.0f} s: {last_said}; mend that, or set "
+            f"the Dask cluster {self.name} has no worker after {self.deadline:.0f} s: {last_said}; fix this, or set "
             "SOILSCALE_WORKERS_DEADLINE, then run the same command again"
         )
 
@@ -201,12 +199,14 @@ class DaskCluster:
     def said(self) -> list[str]:
         """What the operator, the pods and the events of the cluster say is the matter; never an error."""
         try:
-            with _asking("look at the Dask cluster"):
+            with _asking("inspect the Dask cluster"):
                 cluster = self._found(self.cluster)
                 if cluster is None:
-                    return ["it is gone: someone or its idleTimeout has removed it"]
+                    return ["it no longer exists: someone or its idleTimeout has removed it"]
                 if not cluster.get("status", {}).get("phase"):
-                    return ["the Dask operator has not taken notice of it: see that it runs and watches this namespace"]
+                    return [
+                        "the Dask operator has not noticed it: check that the operator runs and watches this namespace"
+                    ]
                 return [*self._pods(), *self._events()][:TOLD]
         except (ConfigurationError, ServiceError) as error:
             return [str(error)]
@@ -249,9 +249,9 @@ class DaskCluster:
                 # The autoscaler only sees the few tasks submitted at a time, so its minimum is raised instead.
                 self._object(self.autoscaler).patch({"spec": {"minimum": workers}})
         except (ConfigurationError, ServiceError) as error:
-            logger.warning("%s; the run goes on with the workers that are there", error)
+            logger.warning("%s; the run continues with its current workers", error)
             return
-        logger.info("%d units are left: at least %d workers are wanted, were %d", left, workers, self.minimum)
+        logger.info("%d units left: requesting at least %d workers instead of %d", left, workers, self.minimum)
         self.minimum = workers
 
     def retire(self, client: Client) -> None:
@@ -265,26 +265,29 @@ class DaskCluster:
 
     def remove(self) -> None:
         """Remove the cluster and wait until it is gone; that it stays is told, and its Job's end takes it along."""
-        for attempt in range(ATTEMPTS):
-            # 0, 1, 3 s: no pause before the first try.
-            time.sleep(2**attempt - 1)
-            try:
-                with _asking(f"remove the Dask cluster {self.name}"):
-                    for document in (self.autoscaler, self.cluster):
-                        if self._found(document) is not None:
-                            self._object(document).delete(propagation_policy="Foreground")
-                    self._gone()
-            except (ConfigurationError, ServiceError) as error:
-                logger.warning("%s", error)
-            else:
-                return
-        logger.warning("the Dask cluster %s stays until its Job %s is removed", self.name, self.job.name)
+
+        def request() -> None:
+            with _asking(f"remove the Dask cluster {self.name}"):
+                for document in (self.autoscaler, self.cluster):
+                    if self._found(document) is not None:
+                        self._object(document).delete(propagation_policy="Foreground")
+                self._gone()
+
+        try:
+            retry.call(
+                request,
+                lambda error: isinstance(error, ServiceError),
+                retry.ROUND,
+                before=lambda error: logger.warning("%s", error),
+            )
+        except (ConfigurationError, ServiceError) as error:
+            logger.warning("%s; it stays until its Job %s is removed", error, self.job.name)
 
     def _gone(self) -> None:
         end = time.monotonic() + GOING
         while self._found(self.cluster) is not None:
             if time.monotonic() > end:
-                logger.warning("the Dask cluster %s is still going after %.0f s", self.name, GOING)
+                logger.warning("the Dask cluster %s is still being removed after %.0f s", self.name, GOING)
                 return
             time.sleep(LOOK_EVERY)
 
@@ -300,9 +303,7 @@ def asked(file: Path, most: int | None) -> DaskCluster:
     try:
         import kr8s  # noqa: F401 - an extra that may be missing
     except ImportError as error:
-        raise ConfigurationError(
-            "--cluster needs the client of Kubernetes: pip install soilscale[kubernetes]"
-        ) from error
+        raise ConfigurationError("--cluster needs the Kubernetes client: pip install soilscale[kubernetes]") from error
     job = Job.of(os.environ)
     seconds = os.environ.get("SOILSCALE_WORKERS_DEADLINE") or str(DEADLINE)
     try:
@@ -338,7 +339,7 @@ def _asking(what: str) -> Iterator[None]:
         raise _explained(what, status, str(error)) from error
     except (kr8s.APITimeoutError, kr8s.ConnectionClosedError, httpx.HTTPError, OSError) as error:
         reason = str(error) or type(error).__name__
-        raise ServiceError(f"cannot {what}: the API of Kubernetes does not answer ({reason})") from error
+        raise ServiceError(f"cannot {what}: the Kubernetes API does not respond ({reason})") from error
 
 
 def _explained(what: str, status: int, said: str) -> ConfigurationError | ServiceError:
@@ -352,8 +353,8 @@ def _explained(what: str, status: int, said: str) -> ConfigurationError | Servic
     if status == NOT_FOUND:
         return ServiceError(
             f"cannot {what}: Kubernetes knows no such resource ({said}); install the Dask operator, whose definitions "
-            f"({VERSION}) are missing, and see that the namespace is right"
+            f"({VERSION}) are missing, and check the namespace"
         )
     if CLIENT <= status < SERVER and status not in (FORBIDDEN, 401, 409, 429):
-        return ConfigurationError(f"cannot {what}: Kubernetes refuses it ({said}); mend the file of --cluster")
-    return ServiceError(f"cannot {what}: Kubernetes says {status} ({said}); the same command tries it again")
+        return ConfigurationError(f"cannot {what}: Kubernetes refuses it ({said}); correct the file of --cluster")
+    return ServiceError(f"cannot {what}: Kubernetes says {status} ({said}); the same command retries it")

@@ -1,4 +1,4 @@
-"""The four ways in which a run can fail, each with the exit status that an operator's scripts branch on."""
+"""The four ways in which a run can fail, each with the exit status that scripts branch on."""
 
 from __future__ import annotations
 

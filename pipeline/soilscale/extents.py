@@ -152,7 +152,24 @@ def around(longitudes: NDArray[np.floating], latitudes: NDArray[np.floating]) ->
     """
     south, north = float(latitudes.min()), float(latitudes.max())
     west, across = _narrowest([(float(longitude), 0.0) for longitude in np.unique(longitudes)])
-    if across > TURN - SPARSE:
+    return _wrapped(west, south, across if across <= TURN - SPARSE else TURN, north)
+
+
+def around_boxes(boxes: Sequence[Sequence[float]]) -> Box:
+    """Smallest box that holds boxes; west > east where it crosses the antimeridian.
+
+    Examples
+    --------
+    >>> around_boxes([(179.0, -18.0, -179.0, -17.0), (175.0, -20.0, 178.0, -17.5)])
+    (175.0, -20.0, -179.0, -17.0)
+    """
+    west, across = _narrowest([(west, width((west, south, east, north))) for west, south, east, north in boxes])
+    return _wrapped(west, min(south for _, south, _, _ in boxes), across, max(north for _, _, _, north in boxes))
+
+
+def _wrapped(west: float, south: float, across: float, north: float) -> Box:
+    """Box of a width, its longitudes within -180..180."""
+    if across >= TURN - 1e-7:
         return -180.0, south, 180.0, north
     east = west + across
     return west, south, east if east <= TURN / 2 else east - TURN, north

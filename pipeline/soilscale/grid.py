@@ -105,6 +105,13 @@ class Grid:
         """Geometry of the fine grid: `ratio` times the rows and columns of the coarse one."""
         return self._geobox(self.ratio)
 
+    @property
+    def fine_axes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Centres of the fine rows, from the north, and columns."""
+        # The names of a geobox's axes are latitude and longitude on a grid in degrees, else y and x.
+        y, x = (self.fine.coords[axis].values for axis in self.fine.dims)
+        return y, x
+
     def _geobox(self, factor: int) -> GeoBox:
         from odc.geo.geobox import GeoBox
 
@@ -239,8 +246,8 @@ def on_map(area: BaseGeometry, crs: str) -> BaseGeometry:
     if width is None:
         if _torn(shape):
             raise ValueError(
-                f"the area, longitudes {whole.bounds[0]:.6g} to {whole.bounds[2]:.6g}, crosses the edge of the map of "
-                f"{crs}, which tears it apart; choose a CRS whose edge lies elsewhere, such as EPSG:4326 or EPSG:6933"
+                f"the area, longitudes {whole.bounds[0]:.6g} to {whole.bounds[2]:.6g}, crosses the edge of the map in "
+                f"{crs}, which splits it; choose a CRS whose edge is elsewhere, such as EPSG:4326 or EPSG:6933"
             )
         return shape
     middle = (whole.bounds[0] + whole.bounds[2]) / 2
@@ -282,7 +289,7 @@ def lonlat_bounds(bounds: Bounds, crs: str) -> extents.Box:
     points = np.stack(to_lonlat.transform(left + across * (right - left), bottom + along * (top - bottom)))
     points = points[:, np.isfinite(points).all(axis=0)]
     if not points.size:
-        raise ValueError(f"no place within {bounds} of {crs} has a longitude and latitude")
+        raise ValueError(f"no point within {bounds} of {crs} has a longitude and latitude")
     west, south, east, north = extents.around(*points)
     poles = [pole for pole in (-90.0, 90.0) if _holds_pole(bounds, crs, pole)]
     if poles:

@@ -1,4 +1,4 @@
-"""Several sensors brought to one level: by calendar month or by their distributions; NumPy alone.
+"""Harmonisation of several sensors: by calendar month or by their distributions; NumPy alone.
 
 A sensor (the part) is brought to the level of another (the reference) by a relation between samples of the two:
 
@@ -124,7 +124,7 @@ class Trio:
         if basis == "overlap":
             return [_paired(part, reference)]
         if self.through is None:
-            raise ValueError("there is no third series to go through")
+            raise ValueError("there is no bridge series")
         return [_paired(part, self.through), _paired(self.through, reference)]
 
     def basis(self) -> Basis:
@@ -165,7 +165,7 @@ def pool(trio: Trio, method: Method) -> Area:
     fit = _area_line if method == "linear" else _area_curve
     relations = [fit(*pair, trio.calendar) for pair in trio.samples(basis)]
     if basis == "through" and any(np.isnan(relation.slope) for relation in relations):
-        raise ValueError("too little is known of how the third series and a sensor vary")
+        raise ValueError("the spread of the bridge series or of a sensor cannot be measured")
     # Where the spreads are not known, a slope of 1 shifts the level and keeps the part's own variation.
     return Area(basis, tuple(replace(relation, slope=np.nan_to_num(relation.slope, nan=1.0)) for relation in relations))
 
@@ -403,5 +403,5 @@ def _along(source: Float64s, target: Float64s, slope: float, values: Float64s) -
 def _need(count: float) -> None:
     if count < POOLED:
         raise ValueError(
-            f"the two have {int(count)} values in cells and calendar months that both have, of the {POOLED} needed"
+            f"the two have {int(count)} values in common cells and calendar months, of the {POOLED} needed"
         )

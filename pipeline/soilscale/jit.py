@@ -1,4 +1,4 @@
-"""Functions compiled by Numba, kept for later processes."""
+"""Functions compiled by Numba and cached for later processes."""
 
 from __future__ import annotations
 
@@ -41,4 +41,4 @@ def _keep(save: Callable[..., None], *code: Any) -> None:
     try:
         save(*code)
     except OSError as error:
-        logger.warning("compiled code cannot be kept: %s; free space, or set NUMBA_CACHE_DIR", error)
+        logger.warning("compiled code cannot be cached: %s; free space, or set NUMBA_CACHE_DIR", error)

@@ -1,4 +1,4 @@
-"""Profiles and presets as a person reads them: what each product needs, and the page of the documentation."""
+"""Profiles and presets as readable lists: what each product needs, and the page of the documentation."""
 
 from __future__ import annotations
 

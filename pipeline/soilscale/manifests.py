@@ -1,4 +1,4 @@
-"""Resources of the Dask operator as a chart renders them, made the own of a Kubernetes Job."""
+"""Resources of the Dask operator as a chart renders them, made to belong to a Kubernetes Job."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Job:
         missing = [name for name in names.values() if not environment.get(name)]
         if missing:
             raise ConfigurationError(
-                f"--cluster: {', '.join(missing)} is not set; a Dask cluster belongs to the Job that asks for it: run "
-                "in a Job, with these variables from the downward API as the chart sets them"
+                f"--cluster: {', '.join(missing)} is not set; a Dask cluster belongs to the Job that creates it: run "
+                "in a Job, with these variables from the downward API, as set by the chart"
             )
         return cls(**{key: environment[name] for key, name in names.items()})
 
@@ -71,7 +71,7 @@ def documents(file: Path, job: Job, most: int | None = None) -> tuple[Document, 
         resources = [document for document in yaml.safe_load_all(file.read_text(encoding="utf-8")) if document]
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigurationError(f"--cluster {file}: {reason}; expected YAML of a DaskCluster") from error
+        raise ConfigurationError(f"--cluster {file}: {reason}; expected the YAML of a DaskCluster") from error
     kinds = [document.get("kind") if isinstance(document, dict) else type(document).__name__ for document in resources]
     if sorted(map(str, kinds)) != ["DaskAutoscaler", "DaskCluster"]:
         raise ConfigurationError(

@@ -159,6 +159,27 @@ def check_counts(table: pd.DataFrame, seasons: Seasons, minimum: int = MIN_ROWS)
     return {name: int(counts.get(name, 0)) for name in seasons.names if counts.get(name, 0) < minimum}
 
 
+def refuse_too_few(few: Mapping[str, int], seasons: Seasons) -> None:
+    """Refuse a table that is enough for no season.
+
+    Parameters
+    ----------
+    few
+        Of `check_counts`.
+
+    Raises
+    ------
+    DataError
+        Naming the rows of each season.
+    """
+    if len(few) == len(seasons.names):
+        counts = ", ".join(f"{name} {count}" for name, count in few.items())
+        raise DataError(
+            f"no season has the {MIN_ROWS} training rows that a model needs (got {counts}); choose a longer "
+            "period or training, a larger area or a lower samples.min_valid_fraction, or join seasons"
+        )
+
+
 Rows = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
 """Index of the month, the row and the column of each sample, month by month, row by row."""
 
@@ -167,8 +188,8 @@ def _check(coarse: xr.Dataset, target: str, features: Sequence[str]) -> None:
     reserved = (*KEYS, MAP)
     if taken := [name for name in features if name in reserved]:
         raise ConfigurationError(
-            f"the feature {taken[0]!r} has the name of a column of the training table; name its source otherwise "
-            f"than {', '.join(reserved)}"
+            f"the feature {taken[0]!r} has the name of a column of the training table; rename its source, which must "
+            f"not be {', '.join(reserved)}"
         )
     expected: Mapping[str, Any] = {
         target: (DIMS,),
@@ -178,8 +199,8 @@ def _check(coarse: xr.Dataset, target: str, features: Sequence[str]) -> None:
     for name, dims in expected.items():
         if name not in coarse:
             raise DataError(
-                f"the coarse cube has no variable {name!r}; it has {sorted(map(str, coarse.data_vars))}: build the "
-                "cube anew with this configuration"
+                f"the coarse cube has no variable {name!r}; it has {sorted(map(str, coarse.data_vars))}: rebuild the "
+                "cube with this configuration"
             )
         if coarse[name].dims not in dims:
             raise DataError(f"the coarse cube's {name!r} has dimensions {coarse[name].dims}, not {dims[0]}")

@@ -77,7 +77,7 @@ class Seasons:
         if empty := [name for name, months in self.months.items() if not months]:
             raise ValueError(f"seasons must hold at least one month each; empty: {', '.join(empty)}")
         if ALL in self.months:
-            raise ValueError(f"a season cannot be named {ALL!r}: that is the comprehensive model's name")
+            raise ValueError(f"a season cannot be named {ALL!r}: this is the comprehensive model's name")
 
     @property
     def names(self) -> tuple[str, ...]:

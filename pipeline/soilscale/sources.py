@@ -1,4 +1,4 @@
-"""What a source of data is, and the product profiles: scale, fill codes, valid range, quality bits and period."""
+"""Sources of data and product profiles: scale, fill codes, valid range, quality bits and period."""
 
 from __future__ import annotations
 

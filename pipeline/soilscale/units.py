@@ -1,4 +1,4 @@
-"""Units as quantities with a dimension: as catalogs, files and people write them, and the way from one to another.
+"""Units as quantities with a dimension: as catalogs, files and people write them, and conversion between them.
 
 Pint knows the units and is loaded when a text has to be understood; equal texts and the names below need none of it.
 """

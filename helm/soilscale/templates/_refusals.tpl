@@ -1,4 +1,4 @@
-{{/* What values.schema.json cannot see, since it hangs on several keys. */}}
+{{/* Checks that depend on several keys, which values.schema.json cannot express. */}}
 {{- define "soilscale.refuse" -}}
 {{- $values := .Values -}}
 {{- if gt (int $values.workers.minimum) (int $values.workers.maximum) -}}
@@ -20,7 +20,7 @@
 {{- fail "schedules: the name \"once\" is that of the Job that installing starts: choose another" -}}
 {{- end -}}
 {{- if has .name $names -}}
-{{- fail (printf "schedules: the name %q stands twice: each schedule is a CronJob of its own name" .name) -}}
+{{- fail (printf "schedules: the name %q occurs twice: each schedule is a CronJob and needs its own name" .name) -}}
 {{- end -}}
 {{- $names = append $names .name -}}
 {{- include "soilscale.refuseOutput" (dict "root" $ "output" ((.config | default dict).output | default $values.config.output) "key" (printf "schedules, %s: config.output" .name)) -}}
@@ -40,9 +40,9 @@
 {{- if not $data.existingClaim -}}
 {{- fail (printf "%s: %s is a folder of the pod and would be lost with it: write to s3://bucket/prefix, or name a volume in data.existingClaim" .key .output) -}}
 {{- else if not (hasPrefix (printf "%s/" (trimSuffix "/" $data.mountPath)) .output) -}}
-{{- fail (printf "%s: %s does not lie on the volume: write below data.mountPath %s" .key .output $data.mountPath) -}}
+{{- fail (printf "%s: %s is not on the volume: write below data.mountPath %s" .key .output $data.mountPath) -}}
 {{- else if $data.readOnly -}}
-{{- fail (printf "%s: %s lies on a volume that data.readOnly mounts for reading only: write elsewhere, or set it false" .key .output) -}}
+{{- fail (printf "%s: %s is on a volume that data.readOnly mounts read-only: write elsewhere, or set it to false" .key .output) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

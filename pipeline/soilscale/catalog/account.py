@@ -1,4 +1,4 @@
-"""What is said of a source whose items are not all alike: which count, which give way, and how to choose otherwise."""
+"""Messages about sources whose items differ: which count, which are left out, and how to change the choice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from soilscale.errors import DataError
 from soilscale.sources import Source
 
 REASONS: dict[Standing, str] = {
-    "lacks an asset": "without an asset that another of the same place and time has",
+    "lacks an asset": "lacking an asset that another of the same place and time has",
     "duplicate": "holding the same file as another of the same place and time",
     "older version": "older than another of the same place and time",
     "longer interval": "longer than a month, with shorter ones of the same place within",
@@ -56,8 +56,8 @@ def _lines(source: Source, relations: Relations) -> Iterator[str]:
     if len(relations.platforms) > 1:
         listed = [f"{name or 'unknown'} ({_items(count)})" for name, count in sorted(relations.platforms.items())]
         yield (
-            f"items of {len(listed)} platforms, {', '.join(listed)}; a month is the mean of them; "
-            f"sources.{source.name}.platform takes one"
+            f"items of {len(listed)} platforms, {', '.join(listed)}; a month is their mean; to choose one, set "
+            f"sources.{source.name}.platform"
         )
     for standing, reason in REASONS.items():
         left = relations.having(standing)
@@ -72,8 +72,8 @@ def _lines(source: Source, relations: Relations) -> Iterator[str]:
     if relations.overlap is not None:
         longer, shorter = relations.overlap
         yield (
-            f"intervals of different length overlap, such as those of {longer!r} and {shorter!r}; in a month, each "
-            "place takes the longest that are no longer than a month"
+            f"intervals of different length overlap, such as those of {longer!r} and {shorter!r}; in each place, a "
+            "month takes the longest that are no longer than a month"
         )
 
 
@@ -82,8 +82,8 @@ def _unclear(source: Source, unclear: Sequence[tuple[Verdict, Span]]) -> Iterato
         first, _ = unclear[0]
         yield (
             f"{_items(len(unclear))} cover the same place and time as another, and neither version, date nor platform "
-            f"says which counts: in {_months(unclear)}, such as {first.item!r} and {first.beside!r}; the mean of them "
-            f"is taken; choose with sources.{source.name}.query if that is wrong"
+            f"says which counts: in {_months(unclear)}, such as {first.item!r} and {first.beside!r}; their mean is "
+            f"used; choose with sources.{source.name}.query if that is wrong"
         )
 
 

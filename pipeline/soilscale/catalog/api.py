@@ -1,4 +1,4 @@
-"""A STAC API with item search: its pages, and what it says it has."""
+"""A STAC API with item search: its pages and the counts it states."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from soilscale import storage
+from soilscale import retry, storage
 from soilscale.catalog import documents, paging
 from soilscale.catalog.items import add, refuse, skip
 from soilscale.catalog.query import Broken, Found, Progress, Query, Span, links, portable
@@ -113,8 +113,8 @@ def _search(
         findings.matched = (findings.matched or 0) + total
         if len(ids) < total:
             logger.warning(
-                "%s: %s says that it has %d items of %r here, but sent %d; what is missing is not mapped: search "
-                "again, and ask its operator if it stays so",
+                "%s: %s says that it has %d items of %r here, but sent %d; missing items are not mapped: search "
+                "again, and ask its operator if this persists",
                 query.where,
                 storage.shown(url),
                 total,
@@ -162,17 +162,9 @@ def _pages(
     from pystac_client import ItemSearch
     from pystac_client.exceptions import APIError
     from pystac_client.stac_api_io import StacApiIO
-    from urllib3.util.retry import Retry
 
     href, method = _endpoint(url, landing)
-    retry = Retry(
-        total=len(documents.DELAYS),
-        backoff_factor=documents.DELAYS[0],
-        status_forcelist=(429, 500, 502, 503, 504),
-        allowed_methods=None,
-        raise_on_status=False,
-    )
-    io = StacApiIO(timeout=storage.TIMEOUT, max_retries=retry)
+    io = StacApiIO(timeout=storage.TIMEOUT, max_retries=retry.http())
 
     def request(conditions: dict[str, Any] | None) -> paging.Request:
         search = ItemSearch(
@@ -196,15 +188,15 @@ def _pages(
             if conditions is None or getattr(error, "status_code", None) not in _UNKNOWN:
                 raise
             logger.warning(
-                "%s: %s refuses a query; all items are read and held to it", query.where, storage.shown(href)
+                "%s: %s refuses a query; all items are read and filtered locally", query.where, storage.shown(href)
             )
             yield from paging.pages(io, request(None), query.where)
     except APIError as error:
         raise _failure(error, query, href) from None
     except ValueError as error:
         raise ServiceError(
-            f"{query.where}: {storage.shown(href)} answered something that is not JSON ({error}); "
-            "check that the URL is the API's landing page, then run again"
+            f"{query.where}: {storage.shown(href)} returned something that is not JSON ({error}); check that the URL "
+            "is the API's landing page, then run again"
         ) from None
 
 

@@ -1,17 +1,13 @@
-"""JSON documents of a catalog, wherever they lie: retries, relative links, and messages that hide what is secret."""
+"""JSON documents of a catalog, wherever they are: retries, relative links, and messages without secrets."""
 
 from __future__ import annotations
 
 import json
 import os
-import time
 from typing import Any
 
-from soilscale import storage
+from soilscale import retry, storage
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
-
-DELAYS = (0.5, 1.0, 2.0)
-"""Seconds to wait before each further try of a request that failed in a way that may pass."""
 
 _DENIED, _GONE, _WAIT, _ERROR = (401, 403), (404, 410), (408, 425, 429), 500
 
@@ -74,31 +70,25 @@ def read(url: str, where: str) -> dict[str, Any]:
 
 
 def _fetch(url: str, where: str) -> bytes:
-    for delay in (*DELAYS, None):
-        answer = _attempt(url, where, last=delay is None)
-        if isinstance(answer, bytes):
-            return answer
-        if delay is None:
-            raise answer
-        time.sleep(delay)
-    # Never reached: the last try has no delay, and either returns or raises.
-    raise AssertionError
-
-
-def _attempt(url: str, where: str, *, last: bool) -> bytes | SoilscaleError:
-    """Content of a document, or the error that stands if no further try mends it."""
-    try:
+    def request() -> bytes:
         store, path = storage.filesystem(url)
         return bytes(store.cat_file(path))
+
+    failures = storage.failures()
+    # A store on S3 has tried again by itself.
+    patient = not storage.is_s3(url)
+    try:
+        return retry.call(
+            request,
+            lambda error: patient and isinstance(error, failures) and _may_pass(error),
+            retry.SERVICE,
+        )
     except (ValueError, ImportError) as error:
         raise ConfigurationError(
             f"{where}: {storage.shown(url)} cannot be opened ({storage.shown(error)}); give an http, s3 or file URL"
         ) from None
-    except storage.failures() as error:
-        failure = _failure(error, url, where)
-        if last or storage.is_s3(url) or not _may_pass(error):  # a store on S3 has tried again by itself
-            raise failure from None
-        return failure
+    except failures as error:
+        raise _failure(error, url, where) from None
 
 
 def _status(error: BaseException) -> int | None:
@@ -108,6 +98,9 @@ def _status(error: BaseException) -> int | None:
 
 def _may_pass(error: BaseException) -> bool:
     """Whether trying again may help."""
+    # What is no URL at all stays none; aiohttp's InvalidURL is a ValueError and a ClientError.
+    if isinstance(error, ValueError):
+        return False
     status = _status(error)
     if status is not None:
         return status in _WAIT or status >= _ERROR
@@ -125,13 +118,13 @@ def _failure(error: Exception, url: str, where: str) -> SoilscaleError:
     if status in _DENIED or isinstance(error, PermissionError):
         return denied(where, url, status)
     if isinstance(error, FileNotFoundError) or status in _GONE:
-        return DataError(f"{at} is not there; check the URL and the links that lead to it")
+        return DataError(f"{at} does not exist; check the URL and the links to it")
     if isinstance(error, (IsADirectoryError, NotADirectoryError)):
         return DataError(f"{at} is a folder, not a JSON document; name the file, for example catalog.json in it")
     if status is not None and not _may_pass(error):
-        return DataError(f"{at} was refused with HTTP status {status}; check the URL")
+        return DataError(f"{at} failed with HTTP status {status}; check the URL")
     reason = f"HTTP status {status}" if status else storage.shown(f"{type(error).__name__}: {error}".strip(": "))
-    return unreachable(where, url, f"{reason}, {len(DELAYS) + 1} tries")
+    return unreachable(where, url, f"{reason}, {len(retry.SERVICE) + 1} tries")
 
 
 def denied(where: str, url: str, status: int | None = None) -> ServiceError:

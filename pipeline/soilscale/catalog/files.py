@@ -91,14 +91,14 @@ def gather(query: Query, *_: object, progress: Progress, broken: Broken, **__: o
     here = query.shared.once(f"files {place}", partial(listed, place))
     if not here:
         raise ConfigurationError(
-            f"{query.where}: there is no file in {storage.shown(place)}; correct catalogs.{query.catalog.name}.files"
+            f"{query.where}: there are no files in {storage.shown(place)}; correct catalogs.{query.catalog.name}.files"
         )
     profile = profiles().get(source.profile or "", {})
     fitting = fit(here, profile, source.asset, static=bool(source.static))
     findings.collections.add(source.collection)
     if not fitting.items:
         raise DataError(
-            f"{query.where}: of {len(here)} files in {storage.shown(place)} the name of none fits "
+            f"{query.where}: of {len(here)} files in {storage.shown(place)} no name matches "
             f"{source.profile or 'the source'}; the first is {posixpath.basename(next(iter(here)))!r}, expected such "
             f"as {_expected(profile)}"
         )
@@ -107,7 +107,7 @@ def gather(query: Query, *_: object, progress: Progress, broken: Broken, **__: o
     if odd:
         names = ", ".join(repr(posixpath.basename(url)) for url in odd[:SHOWN]) + (", ..." if len(odd) > SHOWN else "")
         logger.warning(
-            "%s: %d of %d files do not fit the names of any product and are left out: %s; expected such as %s",
+            "%s: %d of %d file names match no product and are left out: %s; expected such as %s",
             query.where,
             len(odd),
             len(here),
@@ -124,7 +124,7 @@ def gather(query: Query, *_: object, progress: Progress, broken: Broken, **__: o
             add(findings, item, href, query, inside=True)
         except DataError as error:
             skip(findings, query, href, str(error), broken)
-        progress(f"{source.name}: looking at files", done, len(fitting.items))
+        progress(f"{source.name}: listing files", done, len(fitting.items))
     return findings
 
 
@@ -236,8 +236,8 @@ def dates(href: str, within: tuple[str | None, str]) -> dict[str, str | None]:
             steps = layer.steps()
     if not steps:
         raise DataError(
-            f"neither the name of {storage.shown(href)} nor the file says its date; name the profile of the product, "
-            "or write static: true where it holds for all time"
+            f"neither the name of {storage.shown(href)} nor the file states its date; name the profile of the "
+            "product, or write static: true if it applies to all times"
         )
     # Ends of items are inclusive in STAC; the day after would belong to two of them.
     last = steps[-1].end - np.timedelta64(1, "s")

@@ -1,4 +1,4 @@
-"""STAC items as they are frozen: plain, absolute, and no more than what is read."""
+"""STAC items as they are frozen: plain, with absolute hrefs, and only with what is read."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def freeze(raw: Mapping[str, Any], url: str, assets: Iterable[str]) -> Item:
         If it is no STAC item, or names no time.
     """
     if not isinstance(raw.get("id"), str) or not isinstance(raw.get("assets"), dict):
-        raise DataError(f"{shown(url)} holds a feature that is no STAC item: it has no id or no assets")
+        raise DataError(f"{shown(url)} contains a feature that is not a STAC item: it has no id or no assets")
     properties = dict(raw.get("properties") or {})
     if start(properties) is None:
         raise DataError(
-            f"item {raw['id']!r} in {shown(url)} has neither datetime nor start_datetime; correct it, or take it out"
+            f"item {raw['id']!r} in {shown(url)} has neither datetime nor start_datetime; correct it, or remove it"
         )
     item: Item = {"type": "Feature"} | {key: raw[key] for key in _KEPT if key in raw}
     area = box(raw.get("bbox")) or geometry_box(raw.get("geometry"))
@@ -86,7 +86,7 @@ def add(findings: Found, raw: Any, url: str, query: Query, *, inside: bool) -> N
         If it is no STAC item, or names no time.
     """
     if not isinstance(raw, Mapping) or raw.get("type", "Feature") != "Feature":
-        raise DataError(f"{shown(url)} holds something that is no GeoJSON feature")
+        raise DataError(f"{shown(url)} contains something that is not a GeoJSON feature")
     collection = raw.get("collection")
     # Within a collection, what an item calls it does not matter: the link that led there does.
     if isinstance(collection, str) and not inside:
@@ -121,7 +121,7 @@ def refuse(findings: Found, properties: Mapping[str, Any], query: Query) -> None
 
 def skip(findings: Found, query: Query, url: str, reason: str, broken: Broken) -> None:
     """Go on without a document or item that cannot be used, and say so."""
-    logger.warning("%s: going on without %s: %s", query.where, shown(url), reason)
+    logger.warning("%s: continuing without %s: %s", query.where, shown(url), reason)
     findings.broken.append(reason)
     broken(shown(url), reason)
 

@@ -1,4 +1,4 @@
-"""What the name of a product's file says: its date, tile and variable."""
+"""The date, tile and variable in the name of a product's file."""
 
 from __future__ import annotations
 

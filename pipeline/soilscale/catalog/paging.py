@@ -1,4 +1,4 @@
-"""Pages of a search, as servers really give them: small ones, empty ones, the same ones again."""
+"""Pages of a search as real servers return them: small, empty or repeated."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def pages(io: StacApiIO, first: Request, where: str) -> Iterator[dict[str, Any]]
         if circle and features and (count is None or len(ids) < count):
             raise DataError(
                 f"{where}: the pages of {storage.shown(first.url)} go in circles: the next one after {len(ids)} items "
-                f"is one that came before; its operator must mend it, meanwhile ask for a shorter period, or give a "
-                "file of items"
+                "is a repeated one; ask its operator to fix this, and meanwhile use a shorter period, or a file of "
+                "items"
             )
         if circle:  # some servers name a next page for ever
             return

@@ -1,4 +1,4 @@
-"""What an item states of the place of a file: its CRS, and where its pixels lie in it (projection extension)."""
+"""An item's georeference: the CRS of a file and the location of its pixels (projection extension)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where items lie, and which of them lie in one place: their boxes nearly agree."""
+"""Locations of items, and which items are of one place: their boxes nearly agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which satellite an item is from, by whatever name it goes."""
+"""The satellite of an item, whatever its name."""
 
 from __future__ import annotations
 

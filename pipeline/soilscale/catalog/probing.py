@@ -1,4 +1,4 @@
-"""Whether folders named like dates hold what their names say: numbered tiles, 1905 and 2005, look like years too."""
+"""Whether folders named like dates contain those dates: numbered tiles, 1905 and 2005, look like years too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which parts of a static catalog need not be read: judged by extents and by the names of folders and files."""
+"""Parts of a static catalog that need not be read, judged by extents and by names of folders and files."""
 
 from __future__ import annotations
 

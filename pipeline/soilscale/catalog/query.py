@@ -1,4 +1,4 @@
-"""What is asked of a catalog, and what was found there."""
+"""A query of a catalog and its result."""
 
 from __future__ import annotations
 

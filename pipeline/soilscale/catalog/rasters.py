@@ -1,4 +1,4 @@
-"""Headers of rasters, as far as a search needs them: where they lie, and how fine they are."""
+"""Headers of rasters for the search: location and pixel size."""
 
 from __future__ import annotations
 
@@ -53,6 +53,6 @@ def bounds(href: str) -> Box:
     """
     with opened(href) as file:
         if file.crs is None:
-            raise DataError(f"{storage.shown(href)} says nothing of where it lies; give it a CRS and a transform")
+            raise DataError(f"{storage.shown(href)} is not georeferenced; give it a CRS and a transform")
         west, south, east, north = transform_bounds(file.crs, CRS.from_epsg(4326), *file.bounds)
     return west, south, east, north

@@ -1,4 +1,4 @@
-"""What the items of a source are to each other: tiles, versions, platforms, duplicates, or more than can be told.
+"""How the items of a source relate: tiles, versions, platforms, duplicates, or undecided.
 
 Decided by place, interval and properties, never by the order of ids; `docs/months.md` states the rules. Two items are
 of one place if the edges of their boxes differ by less than a tenth of a side, so that tiles that overlap by some

@@ -1,4 +1,4 @@
-"""Frozen items brought up to date from some instant on, and left as they are before it."""
+"""Frozen items updated from a given instant on, and unchanged before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenes: of a frozen item, what a worker needs to read it, and no more."""
+"""Scenes: the part of a frozen item that a worker needs to read it."""
 
 from __future__ import annotations
 

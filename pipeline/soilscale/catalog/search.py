@@ -1,4 +1,4 @@
-"""The search: whatever a catalog is, the items that a source needs, written down so that no one asks again."""
+"""The search: the items that a source needs, from any kind of catalog, frozen so that no one searches again."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _root(query: Query, url: str) -> dict[str, Any]:
     if not (api.is_api(root) or walk.is_static(root)):
         raise ConfigurationError(
             f"{query.where}: {storage.shown(url)} is JSON but not STAC (its keys are {_list(root)}); "
-            f"catalogs.{query.catalog.name}.url must lead to an API, a catalog, a collection or a file of items"
+            f"catalogs.{query.catalog.name}.url must be the URL of an API, a catalog, a collection or a file of items"
         )
     return root
 
@@ -148,8 +148,8 @@ def _again(query: Query, gather: Gather, first: Found) -> tuple[Found, list[Item
     if items and findings is not first:
         part = first.pruned[0]
         logger.warning(
-            "%s: %d items were found where extents or names say that there are none, such as %s: %s; the catalog "
-            "should be corrected",
+            "%s: %d items were found where extents or names exclude them, such as %s: %s; the catalog should be "
+            "corrected",
             query.where,
             len(items),
             part.url,
@@ -217,7 +217,8 @@ def _check_times(query: Query, items: Sequence[Item]) -> None:
     source = query.source
     if wrong := [item["id"] for item in items if time_coverage.backwards(item["properties"])]:
         logger.warning(
-            "%s: %d of the items end before they start; what they cover is inferred from their start; the first is %r",
+            "%s: %d of the items end before they start; their intervals are inferred from their starts; the first is "
+            "%r",
             query.where,
             len(wrong),
             wrong[0],
@@ -225,8 +226,8 @@ def _check_times(query: Query, items: Sequence[Item]) -> None:
     away = time_coverage.before_months(time_coverage.starts(items)) if items else None
     if away is not None:
         logger.info(
-            "%s: all items start %g hours before a month, as local midnights do that are written in UTC, and count as "
-            "that month; the first is %r",
+            "%s: all items start %g hours before a month, like local midnights written in UTC, and count as that "
+            "month; the first is %r",
             query.where,
             away / np.timedelta64(1, "h"),
             items[0]["id"],
@@ -255,7 +256,7 @@ def _warn_of_no_place(query: Query, items: Sequence[Item]) -> None:
     nowhere = [item["id"] for item in items if "bbox" not in item]
     if nowhere:
         logger.warning(
-            "%s: %d items have neither bbox nor geometry and are read as if they covered the world; the first is %r",
+            "%s: %d items have neither bbox nor geometry and are treated as covering the world; the first is %r",
             query.where,
             len(nowhere),
             nowhere[0],

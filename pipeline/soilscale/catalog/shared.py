@@ -1,4 +1,4 @@
-"""What searches of several sources have in common: catalogs' documents and folders' listings, each asked for once."""
+"""State shared by searches of several sources: documents and listings, each requested once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was signed, kept for as long as it holds: in this process, and for all processes of this machine."""
+"""Signatures cached while they are valid: in this process, and for all processes of this machine."""
 
 from __future__ import annotations
 

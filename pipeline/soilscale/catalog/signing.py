@@ -1,4 +1,4 @@
-"""Signing: the short-lived URL under which a protected asset can be read, asked for when it is opened."""
+"""Signing: the short-lived URL of a protected asset, requested when the asset is opened."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.util.retry import Retry
 
-from soilscale import storage
+from soilscale import retry, storage
 from soilscale.catalog import documents
 from soilscale.catalog.signatures import Signature, Signatures, renewal
 from soilscale.errors import DataError, RefusedError
@@ -30,9 +29,9 @@ DOMAIN = "nasa.gov"
 """Domain whose hosts an Earthdata token is sent to, beside this machine."""
 
 ACCOUNT = (
-    f"the file needs an Earthdata login, which is free at https://{LOGIN}: set {TOKEN} to a token of it that is still "
-    f"valid, or write the login for {LOGIN} into ~/.netrc; for files of GES DISC also approve the application NASA "
-    "GESDISC DATA ARCHIVE in the login's profile"
+    f"the file needs an Earthdata login, which is free at https://{LOGIN}: set {TOKEN} to a valid token, or write the "
+    f"login for {LOGIN} into ~/.netrc; for files of GES DISC also approve the application NASA GESDISC DATA ARCHIVE "
+    "in the login's profile"
 )
 """What is missing where Earthdata denies access."""
 
@@ -97,7 +96,7 @@ def _token(href: str, account: str, container: str) -> Signature:
     sas = _sas()
     sas.TOKEN_CACHE.clear()  # it would return a token until a minute before its end, however short that lives
     try:
-        token = sas.get_token(account, container, retry_total=len(documents.DELAYS))
+        token = sas.get_token(account, container, retry_total=len(retry.SERVICE))
     except (requests.RequestException, ValueError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 403):
@@ -124,14 +123,8 @@ def _service() -> str:
 @cache
 def _session() -> requests.Session:
     session = requests.Session()
-    retry = Retry(
-        total=len(documents.DELAYS),
-        backoff_factor=documents.DELAYS[0],
-        status_forcelist=(429, 500, 502, 503, 504),
-        raise_on_status=False,
-    )
     for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(max_retries=retry))
+        session.mount(scheme, HTTPAdapter(max_retries=retry.http()))
     return session
 
 
@@ -152,7 +145,7 @@ def _earthdata(href: str) -> Signature:
     if status in (401, 403) or urlsplit(final).hostname == LOGIN or form:
         raise RefusedError(f"{where}: access to {storage.shown(href)} is denied; {ACCOUNT}", storage.shown(href))
     if status in (404, 410):
-        raise DataError(f"{where}: {storage.shown(href)} is not there")
+        raise DataError(f"{where}: {storage.shown(href)} does not exist")
     if status >= requests.codes.bad_request:
         raise documents.unreachable(where, href, f"HTTP status {status}")
     end = storage.expiry(final)

@@ -1,4 +1,4 @@
-"""What time an item covers: its own interval, or one inferred from the dates of the whole source.
+"""The time that an item covers: its own interval, or one inferred from the dates of the whole source.
 
 The rules, in order; intervals are half open, ``[start, end)``, to the second, by the clock that the item is written
 in: the month of ``2005-01-01T00:00:00+08:00`` is January. Where all starts of a source lie one a month, or one a year,

@@ -73,7 +73,7 @@ class _Walk:
         elif kind == "Catalog":
             self._follow(page, document, "child", "item", "items")
         else:
-            raise DataError(f"{storage.shown(page.url)} is no STAC catalog, collection or item")
+            raise DataError(f"{storage.shown(page.url)} is not a STAC catalog, collection or item")
 
     def fail(self, url: str, reason: str) -> None:
         """Go on without a document that cannot be used."""
@@ -85,8 +85,7 @@ class _Walk:
             more = self.below[: max(FOREIGN - self.foreign, 0)]
             if len(more) < len(self.below):
                 logger.warning(
-                    "%s: collections below other collections were looked for in %d documents only; give the URL of the "
-                    "collection itself",
+                    "%s: searched only %d documents for nested collections; give the URL of the collection itself",
                     self.query.where,
                     self.foreign,
                 )

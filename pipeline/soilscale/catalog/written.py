@@ -1,4 +1,4 @@
-"""A static STAC catalog of the files in a folder, for this pipeline and for whatever else reads STAC."""
+"""A static STAC catalog of the files in a folder, for this pipeline and other STAC clients."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def write(folder: Path, name: str | None = None) -> Writing:
             collections[product] = dated
     if not collections:
         raise DataError(
-            f"of {len(here)} files in {folder} the name of none fits {name or 'a profile'}; the first is "
+            f"of {len(here)} files in {folder} no name matches {name or 'a profile'}; the first is "
             f"{Path(next(iter(here))).name!r}; `soilscale profiles NAME` shows the names of a product's files"
         )
     _save(folder, collections)
@@ -95,7 +95,7 @@ def _into(broken: list[str]) -> Broken:
 def _check_free(path: Path) -> None:
     """Refuse to overwrite what somebody else has written."""
     if path.exists() and MARK not in json.loads(path.read_text(encoding="utf-8")):
-        raise ConfigurationError(f"{path} is the catalog of somebody else; move it, or name another folder")
+        raise ConfigurationError(f"{path} is a catalog that soilscale did not write; move it, or name another folder")
 
 
 def _save(folder: Path, collections: Mapping[str, Sequence[Item]]) -> None:
@@ -113,7 +113,7 @@ def _collection(product: str, items: Sequence[pystac.Item]) -> pystac.Collection
     license_ = str(profile["license"]).partition(";")[0]
     collection = pystac.Collection(
         product,
-        f"{profile['about']}. To be cited as: {profile['citation']}",
+        f"{profile['about']}. Citation: {profile['citation']}",
         pystac.Extent.from_items(items),
         title=product,
         # STAC takes identifiers of SPDX only; any other text has to be called other.

@@ -1,4 +1,4 @@
-"""What a person writes: the configuration, checked key by key; nothing below `stages` sees it."""
+"""The configuration file, checked key by key; nothing below `stages` sees it."""
 
 import lazy_loader as lazy
 

@@ -1,7 +1,19 @@
 from . import period
-from .geojson import polygon
+from .geojson import polygon, polygons
 from .inputs import SourceSection
 from .reading import SOUTHERN, dump, load, validate
+from .schema import json_schema
 from .sections import Config
 
-__all__ = ["SOUTHERN", "Config", "SourceSection", "dump", "load", "period", "polygon", "validate"]
+__all__ = [
+    "SOUTHERN",
+    "Config",
+    "SourceSection",
+    "dump",
+    "json_schema",
+    "load",
+    "period",
+    "polygon",
+    "polygons",
+    "validate",
+]

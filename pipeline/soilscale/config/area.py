@@ -1,4 +1,4 @@
-"""Where: the area of a configuration."""
+"""The area of a configuration."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def _box_fault(west: float, south: float, east: float, north: float) -> str | No
     if not (abs(west) <= TURN and abs(east) <= TURN and -QUARTER <= south < north <= QUARTER):
         fault = "is not [west, south, east, north] in degrees, south < north"
         fits = max(abs(west), abs(east)) <= QUARTER and max(abs(south), abs(north)) <= TURN
-        swapped = f"; are latitude and longitude exchanged? Then write {[south, west, north, east]}"
+        swapped = f"; if latitude and longitude are swapped, write {[south, west, north, east]}"
         return fault + (swapped if fits and max(abs(south), abs(north)) > QUARTER else "")
     if west == east or east - west > TURN:
         return "is not [west, south, east, north] in degrees: it is 0 or more than 360 degrees wide"
     if west > east and width((west, south, east, north)) > TURN / 2:
         across, other, meant = east - west + TURN, [east, south, west, north], [west, south, east + TURN, north]
         return (
-            "is not [west, south, east, north] in degrees: west > east, so that it crosses the antimeridian and is "
-            f"{across:g} degrees wide; write {other} if west and east are exchanged, {meant} if it is meant so"
+            "is not [west, south, east, north] in degrees: west > east, so it crosses the antimeridian and is "
+            f"{across:g} degrees wide; write {other} if west and east are swapped, {meant} if it is intended"
         )
     return None

@@ -1,4 +1,4 @@
-"""YAML as a person writes it: what is wrong with the text itself is told by its line and column."""
+"""The YAML text of a configuration: syntax errors are reported with line and column."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from soilscale.errors import ConfigurationError
 
 REMEDIES: Mapping[str, str] = {
     r"found character '\t'": "a tab, which YAML does not allow; indent with spaces",
-    "mapping values are not allowed": "a key where none can stand; indent the keys of one section alike, and quote a "
-    "value that holds a colon and a blank",
+    "mapping values are not allowed": (
+        "a key where none is allowed; indent the keys of one section alike, "
+        "and quote a value that contains a colon and a space"
+    ),
     "expected ',' or": "a bracket that is not closed, or a comma that is missing",
     "expected the node content": "a bracket that is not closed, or a value that is missing",
-    "expected <block end>": "a line that is indented otherwise than those above it",
-    "could not find expected ':'": "a key without a colon, or a text over several lines that is not quoted",
-    "found undefined alias": "a text that begins with *, which names an anchor in YAML; quote it",
+    "expected <block end>": "a line that is indented differently from those above it",
+    "could not find expected ':'": "a key without a colon, or an unquoted text over several lines",
+    "found undefined alias": "a text that begins with *, which denotes an alias in YAML; quote it",
     "found unexpected end of stream": "a quote that is not closed",
     "while scanning a quoted scalar": "a quote that is not closed",
 }
@@ -35,7 +37,7 @@ class _Loader(yaml.SafeLoader):
                 continue
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key.value!r} a second time; it stands in line {seen[key.value]} already",
+                    problem=f"the key {key.value!r} a second time; it is already in line {seen[key.value]}",
                     problem_mark=key.start_mark,
                 )
             seen[key.value] = key.start_mark.line + 1

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in words of our own: the key, what stands there, and what should."""
+"""Errors of a configuration in plain words: the key, its value, and the expected value."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ EXPECTED: Mapping[str, str] = {
     "sources.*.antecedent": "months and decay of an antecedent precipitation index: {months: 3, decay: 0.5}",
     "sources.*.night": "the name of the source of the night's temperature",
     "sources.*.tvdi": "the name of the source of a vegetation index",
-    "sources.*.valid_range": "two numbers, [least, greatest] as they are stored",
+    "sources.*.valid_range": "two numbers, [minimum, maximum] as stored",
     "sources.*.quality.bits": "two whole numbers, [first, last]",
     "sources.*.quality.*.bits": "two whole numbers, [first, last]",
     "sources.*.quality.accept": "a list of the values that the bits may hold, such as [0, 1]",
@@ -88,13 +88,13 @@ EXPECTED: Mapping[str, str] = {
     "sources.*.place.*.transform": "six numbers, [width, 0, left, 0, height, top]",
     "sources.*.place.shape": "two whole numbers, [rows, columns]",
     "sources.*.place.*.shape": "two whole numbers, [rows, columns]",
-    "sources.*.place": "the keys crs and transform, or a list of such with their shape",
+    "sources.*.place": "the keys crs and transform, or a list of these with their shape",
     "sources.*.place.*": "the keys crs, transform and shape",
     "sources.*.lags": "a list of months back, such as [1, 2]",
     "models.algorithms": "a list of one name or more, such as [random_forest]",
     "models.ablation": "true, false or a list of features and groups",
     "maps.every": "a list of month, season or both, such as [month, season]",
-    "maps.valid_range": "two numbers in m3 m-3, [least, greatest], such as [0, 0.6]",
+    "maps.valid_range": "two numbers in m3 m-3, [minimum, maximum], such as [0, 0.6]",
     "maps.interval": "a share between 0 and 1, such as 0.9",
     "samples.min_valid_fraction": "a share from 0 to 1, such as 0.5",
     "validation.min_valid_fraction": "a share from 0 to 1, such as 0.5",
@@ -148,7 +148,7 @@ def _lines(fault: ErrorDetails) -> Iterator[str]:
         for key, message in cause.faults:
             yield f"{_joined([*place, *([key] if key else [])])}: {message}"
     elif place and place[-1] == KEY:
-        yield f"{_joined(place[:-2])}: {_shown(place[-2])} cannot be a name; expected {WORD}"
+        yield f"{_joined(place[:-2])}: {_shown(place[-2])} is not a valid name; expected {WORD}"
     elif fault["type"] == "extra_forbidden":
         yield f"{_joined(place)}: unknown key{nearest(str(place[-1]), _keys(fault['loc'][:-1]))}"
     elif fault["type"] == "missing" and isinstance(place[-1], int):

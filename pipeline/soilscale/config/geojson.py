@@ -1,10 +1,10 @@
-"""Polygons of an area from GeoJSON as GIS programs write it: with a CRS, features without geometry, loops in rings."""
+"""Polygons of an area from GeoJSON as GIS programs write it: with a CRS, empty features, self-intersections."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -56,23 +56,55 @@ def polygon(url: str) -> BaseGeometry:
         If the file is not there, is no GeoJSON, or holds no polygon in a known CRS; the message names the feature.
     """
     where = f"area.geometry: {storage.shown(url)}"
-    documents = _read(url, where)
-    parts, passed = [], []
+    parts = [part for _, shapes in _shapes(_read(url, where), where) for part in shapes]
+    return joined(shapely.union_all([joined(part) for part in parts]))
+
+
+def polygons(source: str | Mapping[str, Any]) -> list[tuple[str, BaseGeometry]]:
+    """Polygons of a GeoJSON, a geometry for each feature, with what it calls itself.
+
+    Parameters
+    ----------
+    source
+        As `polygon` takes it, or the content of such a file.
+
+    Returns
+    -------
+    list
+        Property ``name``, or ``id``, or ``feature 3`` of what has neither; polygon, degrees, as of `extents.joined`.
+
+    Raises
+    ------
+    ConfigurationError
+        As of `polygon`.
+    """
+    where = f"polygons: {storage.shown(source)}" if isinstance(source, str) else "polygons"
+    documents = _read(source, where) if isinstance(source, str) else [source]
+    return [
+        (name, joined(shapely.union_all([joined(part) for part in shapes])))
+        for name, shapes in _shapes(documents, where)
+    ]
+
+
+def _shapes(documents: Iterable[Any], where: str) -> list[tuple[str, list[BaseGeometry]]]:
+    """Features that are polygons: the name of each, and its parts."""
+    shapes, passed = [], []
     for document in documents:
-        for name, geometry, crs in _geometries(document, where):
+        for name, called, geometry, crs in _geometries(document, where):
             kind = geometry.get("type")
             if kind in OTHERS:
                 passed.append(f"{name} is a {kind}")
                 continue
-            parts += _polygons(geometry, crs, f"{where}, {name}")
-    if not parts:
+            if parts := _polygons(geometry, crs, f"{where}, {name}"):
+                shapes.append((called, parts))
+    if not shapes:
         raise ConfigurationError(
             f"{where} holds no polygon{': ' + '; '.join(passed[:3]) if passed else ''}; expected a Polygon or "
             "MultiPolygon that encloses the area"
         )
     if passed:
-        logger.warning("%s: passed over what is no polygon: %s", where, "; ".join(passed[:3]))
-    return joined(shapely.union_all([joined(part) for part in parts]))
+        logger.warning("%s: ignored features that are not polygons: %s", where, "; ".join(passed[:3]))
+    return shapes
 
 
 def _read(url: str, where: str) -> list[Any]:
@@ -80,7 +112,7 @@ def _read(url: str, where: str) -> list[Any]:
     try:
         data = storage.read_bytes(url)
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise ConfigurationError(f"{where} is not a GeoJSON file: it is not there, or a folder") from error
+        raise ConfigurationError(f"{where} is not a GeoJSON file: it does not exist, or is a folder") from error
     try:
         text = data.decode(json.detect_encoding(data))
     except UnicodeDecodeError:
@@ -102,8 +134,8 @@ def _read(url: str, where: str) -> list[Any]:
         return documents
 
 
-def _geometries(document: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any], CRS]]:
-    """Name of each feature, its geometry, and the CRS that it is in."""
+def _geometries(document: Any, where: str) -> Iterator[tuple[str, str, Mapping[str, Any], CRS]]:
+    """Label of each feature, what it calls itself, its geometry, and the CRS that it is in."""
     kind = document.get("type") if isinstance(document, dict) else type(document).__name__
     if kind not in ("FeatureCollection", "Feature", COLLECTION, *POLYGONS, *OTHERS):
         raise ConfigurationError(
@@ -113,31 +145,31 @@ def _geometries(document: Any, where: str) -> Iterator[tuple[str, Mapping[str, A
     if kind == "FeatureCollection":
         features = document.get("features")
         if not isinstance(features, list) or not features:
-            raise ConfigurationError(f"{where} holds no feature; expected a polygon that encloses the area")
+            raise ConfigurationError(f"{where} contains no feature; expected a polygon that encloses the area")
     else:
         features = [document]
     for number, feature in enumerate(features):
-        name = _name(feature, number)
+        label, called = f"feature {number + 1}", _called(feature)
+        name = label if called is None else f"{label} ({called!r})"
         if not isinstance(feature, dict):
-            raise ConfigurationError(f"{where}, {name} is no feature but {type(feature).__name__}")
+            raise ConfigurationError(f"{where}, {name} is not a feature but {type(feature).__name__}")
         geometry = feature.get("geometry") if feature.get("type") == "Feature" else feature
         if geometry is None:
             continue
         if not isinstance(geometry, dict):
             raise ConfigurationError(f"{where}, {name} has a geometry that is {geometry!r}; expected a Polygon")
         stated = geometry.get("crs") or feature.get("crs") or document.get("crs")
-        yield name, geometry, _crs(stated, f"{where}, {name}")
+        yield name, label if called is None else str(called), geometry, _crs(stated, f"{where}, {name}")
 
 
-def _name(feature: Any, number: int) -> str:
-    """Name of a feature, as its number and what it calls itself."""
-    label = f"feature {number + 1}"
+def _called(feature: Any) -> Any:
+    """What a feature calls itself, if anything."""
     if not isinstance(feature, dict):
-        return label
+        return None
     properties = feature.get("properties") or {}
     calls = {str(key).lower(): value for key, value in properties.items()} if isinstance(properties, dict) else {}
     known = [value for value in (calls.get("name"), feature.get("id"), calls.get("id"), calls.get("fid")) if value]
-    return f"{label} ({known[0]!r})" if known else label
+    return known[0] if known else None
 
 
 def _crs(stated: Any, where: str) -> CRS:
@@ -170,7 +202,7 @@ def _polygons(geometry: Mapping[str, Any], crs: CRS, where: str) -> list[BaseGeo
     if not shape.is_valid:
         reason = shapely.is_valid_reason(shape)
         shape = shapely.make_valid(shape)
-        logger.warning("%s: the polygon is not valid (%s) and was repaired; see whether it is right", where, reason)
+        logger.warning("%s: the polygon is not valid (%s) and was repaired; check the result", where, reason)
     parts = [part for part in _parts(shape) if part.geom_type == "Polygon" and part.area > 0]
     if not parts:
         raise ConfigurationError(f"{where} encloses nothing; draw it again")
@@ -186,8 +218,8 @@ def _check_jump(part: BaseGeometry, where: str) -> None:
         longest = float(np.abs(np.diff(shapely.get_coordinates(ring)[:, 0])).max())
         if TURN / 2 < longest < TURN - LEAP:
             raise ConfigurationError(
-                f"{where} has an edge that is {longest:g} degrees long; where the polygon crosses 180 degrees, cut it "
-                "there in two, or count its longitudes on beyond 180; if it is meant so, set points on the edge"
+                f"{where} has an edge that is {longest:g} degrees long; if the polygon crosses 180 degrees, split it "
+                "there, or continue its longitudes beyond 180; if the edge is intended, add points along it"
             )
 
 
@@ -203,7 +235,7 @@ def _check_unit(shape: BaseGeometry, crs: CRS, where: str) -> None:
     """Refuse coordinates that cannot be in the CRS: metres for degrees, degrees for metres, latitude first."""
     points = shapely.get_coordinates(shape)
     if not np.isfinite(points).all():
-        raise ConfigurationError(f"{where} has coordinates that are no numbers; draw it again")
+        raise ConfigurationError(f"{where} has coordinates that are not numbers; draw it again")
     x, y = np.abs(points).max(axis=0)
     first = ", ".join(f"{value:g}" for value in points[0])
     if crs.is_projected and x <= TURN / 2 and y <= QUARTER:
@@ -216,11 +248,12 @@ def _check_unit(shape: BaseGeometry, crs: CRS, where: str) -> None:
         stated = "the file names no crs" if crs == LONLAT else f"its crs is {crs.name}"
         raise ConfigurationError(
             f"{where}: the coordinates, such as {first}, look like metres, but {stated}; expected longitude and "
-            f"latitude in degrees, or a member crs that names another CRS; {CONVERT}, and -s_srs where it must be named"
+            f"latitude in degrees, or a member crs that names the CRS; {CONVERT}, and add -s_srs if the CRS must be "
+            "named"
         )
-    swapped = "; latitude and longitude are exchanged" if x <= QUARTER else ""
+    swapped = "; latitude and longitude are swapped" if x <= QUARTER else ""
     raise ConfigurationError(
-        f"{where}: the coordinates, such as {first}, are no longitude and latitude in degrees{swapped}; write "
+        f"{where}: the coordinates, such as {first}, are not longitude and latitude in degrees{swapped}; write "
         "longitude first"
     )
 

@@ -1,4 +1,4 @@
-"""Inputs as a person writes them: one source, or a target of several parts; and what may be wrong between them."""
+"""Sources in a configuration: a single source or a target of several parts, and conflicts between them."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def as_scheme(value: Any) -> Any:
     for name, months in value.items():
         if not isinstance(name, str) or not WORD.fullmatch(name):
             raise FaultError(
-                ("", f"{name!r} cannot be a season's name; expected letters, digits and _, a letter first")
+                ("", f"{name!r} is not a valid season name; expected letters, digits and _, a letter first")
             )
         # By type: to isinstance `true` is a number, and would be January.
         if not isinstance(months, (list, tuple)) or not all(type(month) is int for month in months):
@@ -174,7 +174,7 @@ class PlaceSection(Section):
         width, sheared, _, turned, height, _ = self.transform
         if width <= 0 or sheared or turned or not height:
             fault = f"got {list(self.transform)}; expected [width, 0, left, 0, height, top], width positive, and "
-            raise FaultError(("transform", f"{fault}height negative where the first row lies in the north"))
+            raise FaultError(("transform", f"{fault}height negative if the first row is the northernmost"))
         return self
 
 
@@ -252,14 +252,14 @@ class SourceSection(Section):
     @model_validator(mode="after")
     def _sensible(self) -> SourceSection:
         if self.kind == "categorical" and (self.aggregate != "mean" or self.derive or self.role != "predictor"):
-            raise FaultError(("kind", "a categorical source cannot be summed, derived from or the target"))
+            raise FaultError(("kind", "a categorical source cannot be the target, be summed or have derive"))
         if self.role != "predictor" and (self.lags or self.derive or self.static):
             raise FaultError(("role", f"the {self.role} has neither lags nor derive, and is not static"))
         if self.static and self.lags:
             raise FaultError(("lags", "a static source has no lags"))
         for key in DERIVATIONS:
             if getattr(self, key) and (self.role != "predictor" or self.kind != "continuous" or self.static):
-                raise FaultError((key, "expected only on a continuous predictor that changes from month to month"))
+                raise FaultError((key, "only allowed for a continuous predictor that changes from month to month"))
         ascending("valid_range", self.valid_range)
         return self
 
@@ -415,7 +415,7 @@ def derived_faults(sources: Sequence[Source], derived: Sequence[Source]) -> Iter
 
 def _part_faults(target: HarmonisedSection, known: Mapping[str, Source]) -> Iterator[str]:
     if len(set(target.parts)) < len(target.parts):
-        yield f"{list(target.parts)} names a source twice"
+        yield f"{list(target.parts)} lists a source twice"
     for part in target.parts:
         if part not in known:
             yield f"there is no source {part!r}{nearest(part, known)}"

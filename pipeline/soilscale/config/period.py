@@ -1,4 +1,4 @@
-"""Periods as a person writes them: two months, or a word that counts from a run's date or the last release."""
+"""Periods in a configuration: two months, or a word relative to a run's date or the last release."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The section ``publication``: whose the maps are, how they may be used and cited, and where the public finds them."""
+"""The section ``publication``: who made the maps, how they may be used and cited, and their public address."""
 
 from __future__ import annotations
 

@@ -35,6 +35,7 @@ def load(
     overrides: Sequence[str] = (),
     output: str | None = None,
     proven: Callable[[str], bool] = lambda _output: False,
+    keys: Mapping[str, Any] | None = None,
 ) -> Config:
     """Read and check a configuration.
 
@@ -49,6 +50,9 @@ def load(
     proven
         Says of an output whether a run of it is complete, perhaps of this configuration: then the parameters of models
         are not checked, and `validate` is to be called with `dump` if it turns out to be another.
+    keys
+        Values by key, keys with dots; a mapping is laid over the mapping of the file. Paths are resolved as those of
+        `overrides`.
 
     Raises
     ------
@@ -60,23 +64,25 @@ def load(
     try:
         data = storage.read_bytes(url)
     except FileNotFoundError as error:
-        raise ConfigurationError(f"there is no configuration at {path}") from error
+        raise ConfigurationError(f"no configuration at {path}") from error
     content = document.parse(data, path)
     if not isinstance(content, dict):
-        what = "is empty" if content is None else f"holds no mapping of keys, but {type(content).__name__}"
+        what = "is empty" if content is None else f"is not a mapping of keys, but {type(content).__name__}"
         raise ConfigurationError(f"{path} {what}; expected keys with their values, such as name: moselle")
     _place(content, url.rpartition("/")[0])
     written = [_override(text) for text in overrides]
-    for keys, value in written:
-        _set(content, keys, value)
-    for keys, _ in written:
+    for name, value in (keys or {}).items():
+        written += _leaves(content, tuple(name.split(".")), value)
+    for place, value in written:
+        _set(content, place, value)
+    for place, _ in written:
         # An override may set a whole section, so each path below it is resolved against where the command was given.
-        for place in _paths(content):
-            if place[: len(keys)] == keys:
-                _place_one(content, place, here)
+        for path_keys in _paths(content):
+            if path_keys[: len(place)] == place:
+                _place_one(content, path_keys, here)
     if output is not None:
         content["output"] = storage.resolve(output, here)
-    options = "".join(f" -o {'.'.join(keys)}" for keys, _ in written)
+    options = "".join(f" -o {'.'.join(place)}" for place, _ in written)
     settings = validate(
         content,
         f"{path} with{options}" if options else path,
@@ -108,8 +114,9 @@ def names_of_the_north(settings: Config) -> str | None:
         return None
     written = ", ".join(f"{name}: {list(months)}" for name, months in SOUTHERN.items())
     return (
-        "the area lies in the southern hemisphere, but the season called summer is June to August there too: the names "
-        f"are those of the north, the maps are not touched by it; for the south's write seasons: {{{written}}}"
+        "the area is in the southern hemisphere, but the season called summer is June to August there too. The names "
+        "are those of the northern hemisphere; the maps are not affected. For southern names write seasons: "
+        f"{{{written}}}"
     )
 
 
@@ -141,6 +148,26 @@ def _place_one(content: dict[str, Any], keys: tuple[str, ...], base: str) -> Non
         node = node.get(key) if isinstance(node, dict) else None
     if isinstance(node, dict) and isinstance(node.get(last), str):
         node[last] = storage.resolve(node[last], base)
+
+
+def _leaves(content: Mapping[str, Any], keys: tuple[str, ...], value: Any) -> list[tuple[tuple[str, ...], Any]]:
+    """Keys and values by which a value is laid over what a configuration has under a key."""
+    node: Any = content
+    for key in keys:
+        node = node.get(key) if isinstance(node, dict) else None
+    # A season scheme is one value: laid over another it would be no partition of the year.
+    if not isinstance(value, Mapping) or not isinstance(node, dict) or keys == ("seasons",):
+        return [(keys, _as_written(value))]
+    return [leaf for key, inner in value.items() for leaf in _leaves(content, (*keys, str(key)), inner)]
+
+
+def _as_written(value: Any) -> Any:
+    """Value as a file would hold it."""
+    if isinstance(value, Mapping):
+        return {key: _as_written(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_written(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _override(text: str) -> tuple[tuple[str, ...], Any]:

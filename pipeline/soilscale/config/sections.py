@@ -1,4 +1,4 @@
-"""What a person writes: the configuration, checked key by key; nothing below `stages` sees it."""
+"""The sections of a configuration, checked key by key; nothing below `stages` sees them."""
 
 from __future__ import annotations
 
@@ -101,7 +101,9 @@ class CatalogSection(Section):
         if not self.url and not self.files:
             raise FaultError(("url", f"this key is missing; expected a {PLACES}"))
         if self.url and self.files:
-            raise FaultError(("files", f"a catalog has one place, not files beside a url or preset; keep a {PLACES}"))
+            raise FaultError(
+                ("files", f"a catalog has one location, not files as well as a url or preset; keep a {PLACES}")
+            )
         return self
 
 
@@ -155,7 +157,7 @@ class Models(Section):
                 remedy = f"{name} is one fit of all seasons; set models.parameters.{name} instead"
                 yield f"season_parameters.{season}.{name}", remedy
         for name in whole.keys() & self.tune.keys():
-            remedy = f"{name} learns its variances by likelihood, so nothing is left to tune; leave it out"
+            remedy = f"{name} learns its variances by likelihood, so there is nothing to tune; leave it out"
             if whole[name].members:
                 remedy = f"{name} is a mean of {', '.join(whole[name].members)}; tune those instead"
             yield f"tune.{name}", remedy
@@ -178,7 +180,7 @@ class Models(Section):
     def _try(self, name: str, values: dict[str, Any], where: str) -> None:
         """Refuse an algorithm or a parameter that does not exist."""
         if name not in models.ALGORITHMS:
-            raise FaultError((where, f"there is no algorithm {name!r}{nearest(name, models.ALGORITHMS)}"))
+            raise FaultError((where, f"unknown algorithm {name!r}{nearest(name, models.ALGORITHMS)}"))
         if not values:
             return
         try:
@@ -324,11 +326,11 @@ class Config(Section):
         if len(targets) != 1:
             yield "sources", f"exactly one source has role: target; here {', '.join(targets) or 'none'}"
         elif not self.predictors:
-            yield "sources", "the target alone cannot be downscaled; add predictors"
+            yield "sources", "the target cannot be downscaled without predictors; add some"
         yield from faults(self._harmonised, self.source_list)
         yield from derived_faults(self.source_list, self.derived_list)
         if taken := self._taken_names():
-            yield "sources", f"more than one variable would be called {', '.join(taken)}; name the sources otherwise"
+            yield "sources", f"more than one variable would be called {', '.join(taken)}; rename the sources"
         yield from self._group_faults()
         yield from self._ablation_faults()
         makers = ("best", *self.models.algorithms)
@@ -347,7 +349,7 @@ class Config(Section):
         for name, group in features.items():
             several = sum(other == name for other in features.values()) > 1
             if several or (name in features.values() and group != name):
-                yield "sources", f"the group {name!r} has the name of a feature; name it otherwise"
+                yield "sources", f"the group {name!r} has the name of a feature; rename it"
 
     def _ablation_faults(self) -> Iterator[Fault]:
         """Features and groups to be left out that no source has; classes that are not named are found in the data."""

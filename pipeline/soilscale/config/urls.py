@@ -1,4 +1,4 @@
-"""Paths and URLs of a configuration: none holds a password, and products go to a folder or a bucket."""
+"""Paths and URLs of a configuration: no passwords, and products go to a folder or a bucket."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _without_password(url: str) -> str:
     """Refuse a URL that holds a password; the message does not repeat it."""
     if _has_password(url):
         raise ValueError(
-            "the URL holds a password, which would be written into the products; leave it out, and give the "
+            "the URL contains a password, which would be written into the products; remove it, and put the "
             "credentials in the environment (AWS_* for s3) or in ~/.netrc (http)"
         )
     return url

@@ -1,4 +1,4 @@
-"""What the headers of assets say, and the rasters in them."""
+"""Headers of assets and the rasters in them."""
 
 from __future__ import annotations
 
@@ -225,16 +225,18 @@ def _layer_header(href: str, kind: str, band: int, placement: Placement | None, 
     """Header of a layer, of a file that holds variables."""
     shown = href.partition("?")[0]
     if band != 1:
-        raise DataError(f"{shown} holds variables, no bands; leave the key `band` out and name one by the key `layer`")
+        raise DataError(
+            f"{shown} contains variables, not bands; remove the key `band` and name a variable with the key `layer`"
+        )
     with formats.layer(href, kind, within.layer, within.usual) as layer:
         step = within.step or 0
         if layer.count <= step or (within.step is None and layer.count > 1):
             which = "all of them" if within.step is None else f"number {step + 1}"
             if not layer.steps():
-                raise DataError(f"{shown} has {layer.count} steps of time, and does not say when they are")
+                raise DataError(f"{shown} has {layer.count} time steps, but does not state their dates")
             raise DataError(
-                f"{shown} has {layer.count} dates, and its item stands for {which}; run `soilscale search` again, "
-                "which makes an item of each date, if the files of a source all hold several"
+                f"{shown} has {layer.count} dates, but its item covers {which}; run `soilscale search` again, which "
+                "makes an item of each date if all files of a source hold several"
             )
         crs = None if layer.place.crs is None else CRS.from_user_input(layer.place.crs)
         place = georeference.settle(crs, layer.place.transform, layer.shape, shown, placement, within.grids)
@@ -359,12 +361,12 @@ def _check_band(file: rasterio.DatasetReader, shown: str, band: int) -> None:
     if file.count == 0 and file.subdatasets:
         names = [name.rsplit(":", 1)[-1].lstrip("/") for name in file.subdatasets]
         raise DataError(
-            f"{shown} holds {len(names)} variables, {', '.join(names)}, in a format of which a source reads files of "
-            f"one; write the one that you need to a file of its own, as by `gdal_translate {file.subdatasets[0]} "
-            f"{names[0]}.tif`, and let the item's asset name that"
+            f"{shown} holds {len(names)} variables, {', '.join(names)}, in a format that a source can read only with "
+            "one variable per file; write the one that you need to a separate file, such as with `gdal_translate "
+            f"{file.subdatasets[0]} {names[0]}.tif`, and let the item's asset refer to it"
         )
     if not 1 <= band <= file.count:
-        raise DataError(f"{shown} has {file.count} bands, but band {band} was asked for; check the key `band`")
+        raise DataError(f"{shown} has {file.count} bands, but band {band} was requested; check the key `band`")
 
 
 def snap(header: Header, bounds: Bounds, margin: int = 3) -> Bounds:

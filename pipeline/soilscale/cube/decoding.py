@@ -1,4 +1,4 @@
-"""How stored values become physical ones, where configuration, profile, item and file each state a part of it.
+"""How stored values become physical ones if configuration, profile, item and file each state a part.
 
 `resolve` is the one rule for all readers: it is pure, and opens nothing. The cube decodes by what it returns; whoever
 checks inputs without reading them all shows its contradictions. The rules stand in docs/inputs.md.
@@ -224,8 +224,8 @@ class _Case:
             way = AS_IT_IS  # The scale is the conversion, as 24 is from mm/h to mm a day.
         if source.scale is not None and way != AS_IT_IS:
             both = {self._who("scale"): f"scale {scale:g} but no unit", who: f"unit {text!r}"}
-            how = f"whether scaled values are in {text!r} or in {self.unit!r} is not known"
-            wrong = [self._problem("unit", both, how, f"write unit beside scale under sources.{source.name}")]
+            how = f"it is unknown whether scaled values are in {text!r} or in {self.unit!r} is not known"
+            wrong = [self._problem("unit", both, how, f"write unit in addition to scale under sources.{source.name}")]
         return scale, offset, way, [*problems, *wrong]
 
     def read(self) -> Answer:
@@ -279,7 +279,7 @@ class _Case:
         """Between the scales of item and file: what generators write by default gives way to what a file states."""
         texts = {who: self.stated[who] for who in factors}
         if _close(self.stated["item"].factors(), (1.0, 0.0)):
-            how = "the file's is used, since 1 and 0 are what generators of items write by default"
+            how = "the file's is used, since item generators write 1 and 0 by default"
             return "file", self._problem("scale and offset", texts, how, grave=False)
         return "item", self._problem("scale and offset", texts, "its values are not known")
 
@@ -363,7 +363,7 @@ def _fills(
     codes = {who: statement.nodata for who, statement in stated.items() if statement.nodata}
     if source.nodata == () and codes:
         texts = (source.states("nodata"), "nodata []"), *((who, f"nodata {list(each)}") for who, each in codes.items())
-        how, remedy = "these codes are read as data", f"to mask them, leave nodata out under sources.{source.name}"
+        how, remedy = "these codes are read as data", f"to mask them, remove nodata under sources.{source.name}"
         return (), (Contradiction(source.name, item, "nodata", texts, how, remedy, grave=False),)
     every = {*(source.nodata or ()), *(code for each in codes.values() for code in each)}
     return tuple(sorted(code for code in every if math.isfinite(code))), ()

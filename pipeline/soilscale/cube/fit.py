@@ -46,16 +46,16 @@ def advice(header: Header, grid: Grid) -> Advice | None:
         named = theirs.to_string() if theirs.to_authority() else theirs.name
         return Advice(
             f"the observation is in {named} with pixels of {pixel}, the grid in {grid.crs}: a coarse cell is "
-            f"{count:.2g} pixels wide and takes parts of several, so what is conserved is their mean; for cells that "
-            f"are observations write grid.crs: {named}, coarse: {width:.9g}, origin: {_origin(header, width)}",
+            f"{count:.2g} pixels wide and mixes parts of several, so the maps conserve their mean; to make cells "
+            f"match observations, write grid.crs: {named}, coarse: {width:.9g}, origin: {_origin(header, width)}",
             misfit=False,
         )
     sides = [grid.side / step for step in header.pixel]
     if any(abs(count - round(count)) > EXACT or round(count) < 1 for count in sides):
         size = max(1, round(sides[0])) * width
         return Advice(
-            f"coarse: {grid.side:.9g} is no multiple of the observation's pixel of {pixel} ({sides[0]:.4g} pixels), so "
-            f"that coarse cells take parts of several observations; coarse: {size:.9g} with origin: "
+            f"coarse: {grid.side:.9g} is not a multiple of the observation's pixel of {pixel} ({sides[0]:.4g} "
+            f"pixels), so coarse cells mix parts of several observations; coarse: {size:.9g} with origin: "
             f"{_origin(header, size)} would fit",
             misfit=True,
         )
@@ -75,8 +75,8 @@ def advice(header: Header, grid: Grid) -> Advice | None:
         return None
     corner = grid.left - off[0] * width, grid.top + off[1] * height
     return Advice(
-        f"the grid's corners lie {abs(off[0]):.2g} and {abs(off[1]):.2g} pixels beside those of the observation, so "
-        f"that a coarse cell takes parts of several observations; origin: {_near_zero(corner, grid.side)} would fit",
+        f"the grid's corners lie {abs(off[0]):.2g} and {abs(off[1]):.2g} pixels away from those of the observation, "
+        f"so a coarse cell mixes parts of several observations; origin: {_near_zero(corner, grid.side)} would fit",
         misfit=True,
     )
 

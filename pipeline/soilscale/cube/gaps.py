@@ -1,4 +1,4 @@
-"""Gaps of what changes in time: levels of dates, the annual cycle of places, and what is left, smoothed in space.
+"""Gap filling over time: levels of dates, annual cycles of places, and a remainder smoothed in space.
 
 A value is taken as the sum of the level of its date, the departure of its place, which has an annual cycle, and a
 remainder that neighbours share. A missing date or month then shifts nothing: what it would have shown is the sum of

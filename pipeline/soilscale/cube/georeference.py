@@ -1,4 +1,4 @@
-"""Where the pixels of a file lie: as the file states it, as what lies beside it does, or as its item does."""
+"""The location of the pixels of a file: as stated by the file, its sidecar files or its item."""
 
 from __future__ import annotations
 
@@ -82,10 +82,10 @@ def settle(
         transform = Affine(*grid.transform) if grid is not None else stated.affine(shape)
     if crs is None or transform is None or transform.is_identity:
         sizes = ", ".join(f"{grid.shape[0]} x {grid.shape[1]}" for grid in grids if grid.shape)
-        others = f"; `place` is of {sizes} pixels, the file has {shape[0]} x {shape[1]}" if sizes else ""
+        others = f"; `place` is for {sizes} pixels, the file has {shape[0]} x {shape[1]}" if sizes else ""
         raise DataError(
-            f"{shown} is not georeferenced: it has no CRS or no transform, and its item states none{others}; give both "
-            "to the file, or to the item, as proj:code and proj:transform, or to the source, as `place`"
+            f"{shown} is not georeferenced: it has no CRS or no transform, and its item states none{others}; add both "
+            "to the file, to the item, as proj:code and proj:transform, or to the source, as `place`"
         )
     transform, flipped = _north_up(transform, shape, shown)
     horizontal, height_unit = _parts(crs.to_wkt())
@@ -142,7 +142,7 @@ def _crs(text: str | None, shown: str) -> CRS | None:
     try:
         return CRS.from_wkt(pyproj.CRS.from_user_input(text).to_wkt())
     except (pyproj.exceptions.CRSError, CRSError) as error:
-        raise DataError(f"{shown} has no CRS, and its item states {text[:80]!r}, which is none: {error}") from error
+        raise DataError(f"{shown} has no CRS, and its item states {text[:80]!r}, which is invalid: {error}") from error
 
 
 def _beside(path: str) -> CRS | None:

@@ -1,4 +1,4 @@
-"""Values between pixels, by the nearest one, bilinear or cubic, with missing pixels left out."""
+"""Interpolation between pixels: nearest, bilinear or cubic, without missing pixels."""
 
 from __future__ import annotations
 

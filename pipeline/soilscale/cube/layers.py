@@ -1,4 +1,4 @@
-"""One date of a source on the grid: the pixels of its scenes brought to cells."""
+"""One date of a source on the grid: the pixels of its scenes resampled to cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictors that are made from others month by month: what soil remembers of rain, and what surfaces show of water.
+"""Predictors derived month by month: what soil remembers of rain, and what surfaces show of water.
 
 NumPy alone; `stages/derived_units.py` reads and writes.
 """

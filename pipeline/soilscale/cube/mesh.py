@@ -1,4 +1,4 @@
-"""Where the cells of a grid lie among a file's pixels: exact at the nodes of a mesh, linear between them."""
+"""Positions of grid cells among a file's pixels: exact at the nodes of a mesh, linear between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A source's months: composites folded by the days they share with a month, and what is derived and reduced."""
+"""A source's months: composites weighted by the days they share with a month, then derived and reduced."""
 
 from __future__ import annotations
 

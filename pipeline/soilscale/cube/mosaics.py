@@ -1,4 +1,4 @@
-"""Scenes of one date laid side by side in the pixels of their files: fill codes and quality masked, then scaled."""
+"""Mosaics of the scenes of one date in native pixels: fill codes and quality masked, then scaled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the features of a source are called, and their units."""
+"""Names and units of the features of a source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Noise of a predictor that neighbouring pixels do not share: how much there is, and how it is smoothed.
+"""Noise of a predictor that neighbouring pixels do not share: its variance and its smoothing.
 
 What changes from year to year shows it: between neighbouring pixels noise differs as between any two, and what is real
 differs the less the nearer they are. So its variance is what the variogram tends to at a distance of none (the nugget;

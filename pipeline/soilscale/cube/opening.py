@@ -1,19 +1,19 @@
-"""Files of assets that GDAL opens: kept open, and asked for again if a store fails."""
+"""Files of assets that GDAL opens: kept open, and reopened if a store fails."""
 
 from __future__ import annotations
 
 import re
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain, repeat
 from typing import TypeVar
 
 import rasterio
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
-from soilscale import formats, storage
+from soilscale import formats, retry, storage
 from soilscale.errors import DataError, RefusedError, ServiceError, SoilscaleError
 
 FRESH = {"CPL_VSIL_CURL_NON_CACHED": "/vsi"}
@@ -22,8 +22,6 @@ FRESH = {"CPL_VSIL_CURL_NON_CACHED": "/vsi"}
 TRANSIENT = re.compile(
     r"HTTP response code: (408|429|5\d\d)|CURL error|timed? ?out|SlowDown|InternalError", re.IGNORECASE
 )
-PAUSES = (0.0, 0.5)
-"""Seconds before each further try of a remote file, whose ranges GDAL itself has asked for again and again."""
 
 ABSENT = re.compile(r"does not exist|No such file|HTTP response code: 404", re.IGNORECASE)
 CREDENTIALS = re.compile(
@@ -129,32 +127,23 @@ def opened(href: str, read: Callable[[rasterio.DatasetReader], T], overview: int
         Number of the overview that is opened in place of the file's own pixels.
     """
     path = storage.gdal_path(href)
+    # Local files are not tried again: what they lack does not come by waiting.
+    remote, failures = path.startswith("/vsi"), (RasterioError, CRSError)
+    settings: Iterator[dict[str, str]] = chain([{}], repeat(FRESH))
 
-    def attempt(options: dict[str, str]) -> T:
+    def request() -> T:
         session = storage.gdal_session(href)
-        options = storage.gdal_options(href) | storage.gdal_beside(path) | options
+        options = storage.gdal_options(href) | storage.gdal_beside(path) | next(settings)
         with rasterio.Env(session, **options), _file(path, overview) as file:
             return read(file)
 
     try:
-        return attempt({})
-    except (RasterioError, CRSError) as error:
-        # Local files are not tried again: what they lack does not come by waiting.
-        if not path.startswith("/vsi"):
-            raise explain(error, href) from error
-        failure = error
-    for pause in PAUSES:
-        time.sleep(pause)
-        try:
-            return attempt(FRESH)
-        except (RasterioError, CRSError) as error:
-            failure = error
-    explained = explain(failure, href)
-    if isinstance(explained, DataError) and storage.answers(href) and ABSENT.search(str(explained)):
-        explained = ServiceError(
-            f"{explained.args[0]}, but its store says that it is there; run the same command again"
-        )
-    raise explained from failure
+        return retry.call(request, lambda error: remote and isinstance(error, failures), retry.REOPENED)
+    except failures as error:
+        explained = explain(error, href)
+        if remote and isinstance(explained, DataError) and storage.answers(href) and ABSENT.search(str(explained)):
+            explained = ServiceError(f"{explained.args[0]}, although its store lists it; run the same command again")
+        raise explained from error
 
 
 def explain(error: BaseException, href: str) -> SoilscaleError:
@@ -166,7 +155,7 @@ def explain(error: BaseException, href: str) -> SoilscaleError:
     reason = text.replace(shown, "")
     # An expired signature looks like refused access, but a rerun mends it and new credentials do not.
     if CREDENTIALS.search(reason) and storage.has_expired(href):
-        return ServiceError(f"the signature of {shown} has expired: run the same command again, which signs it anew")
+        return ServiceError(f"the signature of {shown} has expired: run the same command again, which renews it")
     if CREDENTIALS.search(reason):
         return RefusedError(
             f"access to {shown} was refused: {text}; renew the credentials and run the same command again", shown

@@ -1,4 +1,4 @@
-"""Overviews in place of pixels: whether those of a source's files are averages, and which is fine enough for a grid."""
+"""Overviews instead of pixels: whether a source's are averages, and which is fine enough for a grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading from a distant store: several dates under way at once, and the files of each fetched side by side."""
+"""Reading from a remote store: several dates in flight, and the files of each fetched in parallel."""
 
 from __future__ import annotations
 

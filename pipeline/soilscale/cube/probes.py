@@ -1,4 +1,4 @@
-"""One asset of a source opened before a run: what its file is, and what a window of it decodes to."""
+"""One asset of a source opened before a run: its format, and the decoded values of a window."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Units of sources: in which a source stands in the cube, and the way there from what an item or a file states."""
+"""Units of sources: the unit in the cube, and the conversion from the units of items and files."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def _monthly(source: Source, text: str) -> str:
         return "mm month-1"
     if not units.is_known(text):
         raise ConfigurationError(
-            f"sources.{source.name}.unit: items state {text!r}, which is not understood, and aggregate: "
-            f"{source.aggregate} makes totals of months; write the scale that leads to a known unit, and that unit, "
-            "such as scale: 24 and unit: mm month-1 for rates in mm h-1"
+            f"sources.{source.name}.unit: items state {text!r}, which is an unknown unit, and aggregate: "
+            f"{source.aggregate} makes totals of months; write a scale to a known unit, and that unit, such as scale: "
+            "24 and unit: mm month-1 for rates in mm h-1"
         )
     total = units.canonical(text)
     if source.aggregate == "sum" and not total.endswith(RATES):
@@ -95,8 +95,8 @@ def _fitting(source: Source, unit: str) -> str:
             "soil moisture is mapped in m3 m-3" if required == "m3 m-3" else f"{', '.join(source.derive)} need metres"
         )
         raise ConfigurationError(
-            f"sources.{source.name}.unit: got {source.unit!r}, but {need}; leave unit out, and what items or files "
-            f"state is converted, or write unit: {required} and the scale that leads to it"
+            f"sources.{source.name}.unit: got {source.unit!r}, but {need}; remove unit, so that values are converted "
+            f"from the units of items or files, or write unit: {required} and the scale to it"
         )
     if source.aggregate != "mean" and unit.endswith(RATES):
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""A source and the way to its assets: their headers, how their values decode, and windows of them."""
+"""A source and access to its assets: headers, decoding, and windows of values."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Reading:
         data = self.source.asset
         if data in scene.hrefs and band != self.source.data and self.header(scene, self.source.data).layer is not None:
             return data
-        have = ", ".join(sorted(scene.hrefs)) or "none of those wanted"
+        have = ", ".join(sorted(scene.hrefs)) or "none of the requested ones"
         raise DataError(f"item {scene.item} has no asset {band.asset!r} (it has {have}); {self._remedy(band.asset)}")
 
     def _within(self, scene: Scene, band: Band) -> Within:

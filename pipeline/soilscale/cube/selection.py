@@ -1,4 +1,4 @@
-"""Which scenes of a source make a month, and how many of its days they cover."""
+"""The scenes of a source that make a month, and the days that they cover."""
 
 from __future__ import annotations
 

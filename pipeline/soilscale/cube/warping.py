@@ -1,4 +1,4 @@
-"""From a file's own pixels to a grid: which pixels a grid needs, values between them, and their shares in its cells."""
+"""From a file's own pixels to a grid: the pixels it needs, values between them, and their shares in cells."""
 
 from __future__ import annotations
 

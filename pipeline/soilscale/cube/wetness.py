@@ -1,4 +1,4 @@
-"""The topographic wetness index of the fine cells, from the terrain a bounded way around each.
+"""The topographic wetness index of the fine cells, from the terrain within a bounded distance of each.
 
 NumPy alone. Water is handed from cell to lower cell `STEPS` times, so that the upstream area of a cell counts the cells
 within so many steps: it is the same whatever tile the cell lies in, and a tile needs no more than a margin around it.

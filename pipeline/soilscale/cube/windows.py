@@ -1,4 +1,4 @@
-"""Windows of stored values in the files' own grid, through stackstac: no more blocks than are needed."""
+"""Windows of stored values in the files' own grid, through stackstac: only the blocks that are needed."""
 
 from __future__ import annotations
 

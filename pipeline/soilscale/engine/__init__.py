@@ -1,1 +1,1 @@
-"""Units of work done durably on Dask; knows stores and errors only, and no soil moisture."""
+"""Units of work done durably on Dask; it depends on stores and errors only, without any knowledge of soil moisture."""

@@ -1,4 +1,4 @@
-"""Failures by source and cause: what is wrong with many units is told once, with how many inputs it concerns."""
+"""Failures by source and cause: a cause that affects many units is reported once, with the number of inputs."""
 
 from __future__ import annotations
 

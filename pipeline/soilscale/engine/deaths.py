@@ -1,4 +1,4 @@
-"""How often tasks on a Dask cluster lose their workers, as its scheduler says when it happens.
+"""How often tasks on a Dask cluster lose their workers, as its scheduler reports it.
 
 Dask itself gives a task up after `distributed.scheduler.allowed-failures` deaths, which are the scheduler's to set and
 many where machines are taken back often. A unit that runs out of memory would take as many workers with it.

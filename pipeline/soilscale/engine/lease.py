@@ -1,4 +1,4 @@
-"""One run writes to an output at a time: a lease below `state/` that its holder renews, and that a dead one loses.
+"""One run writes to an output at a time: a lease below `state/` that its holder renews and a dead run loses.
 
 Every change of hands is an object of its own, a term, with the next number: a run takes the lease by creating one, and
 gives it back by creating an empty one. Numbers only rise, and the last object is never removed. So of those who would
@@ -81,7 +81,7 @@ class Lease:
         return f"process {self.pid} on {self.host}, since {self.since}"
 
 
-UNREADABLE = Lease("a host that its lease does not tell, for it is damaged", "", "", 0, 0.0, "an unknown time", "")
+UNREADABLE = Lease("an unknown host, since the lease is damaged", "", "", 0, 0.0, "an unknown time", "")
 """Stands for a lease that cannot be read; a holder that is alive writes it anew."""
 
 _PROVEN: dict[Workspace, float] = {}
@@ -155,8 +155,8 @@ def _overtaken(workspace: Workspace) -> str:
     now = holder(workspace)
     by = "has ended, or another run has taken over and ended" if now is None else f"was taken over by {now}"
     return (
-        f"{workspace.output}: the lease of this run (term {workspace.term}) {by}; nothing more is written; wait until "
-        "no other run writes there, then run the same command again"
+        f"{workspace.output}: the lease of this run (term {workspace.term}) {by}; stopped writing; wait until no "
+        "other run writes there, then run the same command again"
     )
 
 
@@ -304,7 +304,7 @@ def _outlive(workspace: Workspace, previous: Lease) -> None:
             return
         if state == "alive":
             raise _refusal(workspace, previous)
-    logger.warning("%s is held by %s; waiting up to %g s for a sign of life", workspace.output, previous, EXPIRY)
+    logger.warning("%s is held by %s; waiting up to %g s for a heartbeat", workspace.output, previous, EXPIRY)
     until = boot_clock() + EXPIRY
     while boot_clock() < until:
         time.sleep(LOOK)
@@ -380,8 +380,8 @@ class _Keeper(threading.Thread):
         silent = boot_clock() - self.renewed
         if silent > EXPIRY:
             raise IncompleteError(
-                f"{self.workspace.output}: this run was suspended, or did not reach the store, for {silent:.0f} s, and "
-                f"could not renew its lease, which is void after {EXPIRY:g} s; nothing more is written; run the same "
+                f"{self.workspace.output}: this run was suspended, or could not reach the store, for {silent:.0f} s, "
+                f"so its lease, which expires after {EXPIRY:g} s, could not be renewed; stopped writing; run the same "
                 "command again"
             )
         prove(self.workspace, afresh)
@@ -406,4 +406,4 @@ class _Keeper(threading.Thread):
                 storage.write_new(_url(self.workspace, term), _content(None))
                 _sweep(self.workspace, term)
         except SoilscaleError as error:
-            logger.warning("the lease could not be given back: %s", error)
+            logger.warning("the lease could not be released: %s", error)

@@ -1,4 +1,4 @@
-"""What a Prometheus server may know of the runner: units by stage and outcome, how long they take, what is repeated."""
+"""Prometheus metrics of the runner: units by stage and outcome, their duration, and retries."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from soilscale.engine.units import Outcome, Receipt
 
-PLANNED = Gauge("soilscale_units_planned", "Units of a stage, complete ones too.", ["stage"])
-COMPLETE = Gauge("soilscale_units_complete", "Units of a stage that are complete, from earlier runs too.", ["stage"])
-TRIED = Counter("soilscale_units", "Units that came back to this runner.", ["stage", "outcome"])
+PLANNED = Gauge("soilscale_units_planned", "Units of a stage, including complete ones.", ["stage"])
+COMPLETE = Gauge("soilscale_units_complete", "Complete units of a stage, including those of earlier runs.", ["stage"])
+TRIED = Counter("soilscale_units", "Units whose result reached this runner.", ["stage", "outcome"])
 SECONDS = Histogram(
     "soilscale_unit_seconds",
     "Duration of a unit on its worker.",
     ["stage"],
     buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000),
 )
-RETRIES = Counter("soilscale_retries", "Units that are tried again since a service was away.", ["stage"])
+RETRIES = Counter("soilscale_retries", "Units that are retried because a service was down.", ["stage"])
 
 
 def planned(stage: str, complete: int, total: int) -> None:

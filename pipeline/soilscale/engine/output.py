@@ -1,4 +1,4 @@
-"""Where each product lives below the output."""
+"""Paths of the products below the output."""
 
 from __future__ import annotations
 

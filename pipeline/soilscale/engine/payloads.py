@@ -1,4 +1,4 @@
-"""Small arrays that a unit keeps in its marker, to be gathered into chunks that object stores like."""
+"""Small arrays that a unit keeps in its marker, later gathered into chunks of a size that suits object stores."""
 
 from __future__ import annotations
 
@@ -92,4 +92,4 @@ def _kept(workspace: Workspace, name: str, data: bytes | None) -> dict[str, NDAr
 
 
 def _gone(name: str) -> dict[str, NDArray[np.float32]]:
-    raise LookupError(f"{name} was written, and is not there")
+    raise LookupError(f"{name} was written, but is missing")

@@ -1,4 +1,4 @@
-"""Units of a stage on a Dask cluster: few in flight, short ones together in a task, survived when they kill workers."""
+"""Units of a stage on a Dask cluster: few in flight, short ones batched, and survived if they kill workers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from distributed import Client, Future
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
-from soilscale import storage
+from soilscale import retry, storage
 from soilscale.engine import metrics, shutdown
 from soilscale.engine.causes import kind
 from soilscale.engine.deaths import Deaths, LostError
@@ -56,7 +56,7 @@ MOST_UNITS = 256
 MOST_TOGETHER = 6
 """Units that share what they read, such as neighbouring months, that a task carries at most."""
 
-ATTEMPTS = 3
+ATTEMPTS = 1 + len(retry.ROUND)
 """How often a unit is tried whose failure may pass."""
 
 MOST_AWAY = 8
@@ -119,21 +119,19 @@ def run(
     tally = _Tally(lambda count: progress(doing, count, len(units)), done)
     attempt = 0
     while todo and attempt < ATTEMPTS:
-        # 0, 1, 3 s: a store that throttles needs a pause, the first try none.
-        time.sleep(2**attempt - 1)
+        # A store that throttles needs a pause, the first try none.
+        retry.pause(retry.ROUND, attempt)
         before = tally.done
         dead = tally.take(_Stream(connect(), workspace, todo))
         todo = tally.left(todo)
         if todo and dead != "refused":
-            logger.warning("%s: %d units are to be tried again, the first: %s", stage, len(todo), tally.first)
+            logger.warning("%s: %d units will be retried, the first: %s", stage, len(todo), tally.first)
         # A store that refuses will refuse again. Progress before a service went away earns the attempts anew: in a run
         # of days it may be away more than three times.
         attempt = ATTEMPTS if dead == "refused" else 1 if dead and tally.done > before else attempt + 1
     undone = len(units) - tally.done
     if undone:
-        raise ServiceError(
-            f"{undone} of {len(units)} units of stage {stage} could not be done, the first: {tally.first}"
-        )
+        raise ServiceError(f"{undone} of {len(units)} units of stage {stage} failed, the first: {tally.first}")
     return tally.missing
 
 
@@ -268,7 +266,7 @@ class _Stream:
                 yield self._alone(*self.suspects.popleft())
         except (CancelledError, CommClosedError) as error:
             raise IncompleteError(
-                f"the Dask scheduler was lost ({error}); see that it runs, then run the same command again"
+                f"the Dask scheduler was lost ({error}); check that it runs, then run the same command again"
             ) from error
         finally:
             self._end()
@@ -392,7 +390,7 @@ class _Stream:
         if rest:
             self.lost += 1
             self.suspects.append((rest[0], error))
-            logger.warning("%s %s: %s; tried again alone later", rest[0].stage, rest[0].name, error)
+            logger.warning("%s %s: %s; it will be retried alone later", rest[0].stage, rest[0].name, error)
             if self.lost > MOST_KILLED:
                 raise IncompleteError(
                     f"stage {rest[0].stage}: {self.lost} tasks repeatedly crashed their workers, the last: "

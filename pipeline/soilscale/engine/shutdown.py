@@ -1,4 +1,4 @@
-"""The early end of a stage: no unit of it begins any more, and those that run on workers are waited for a while.
+"""Early end of a stage: no further units start, and it waits a while for those that run on workers.
 
 Dask takes back what waits, but cannot stop what runs. Were it not waited for, it would write after the run has given
 its lease back, beside a run of another configuration.

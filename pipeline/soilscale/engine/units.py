@@ -148,7 +148,7 @@ def _done(workspace: Workspace, unit: Unit[Task], fence: storage.Fence) -> Recei
             raise
         # A worker with another image: no fault of the input, so no marker says that the unit failed.
         except ImportError as error:
-            return receipt("unreachable", f"{error}; see that workers have the packages that the runner has")
+            return receipt("unreachable", f"{error}; check that workers have the same packages as the runner")
         except Exception as error:
             logger.debug("%s %s", unit.stage, unit.name, exc_info=True)
             made, marker, kept = receipt("failed", str(error) or repr(error)), f"{unit.name}{FAILED}", None

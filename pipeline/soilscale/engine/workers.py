@@ -1,4 +1,4 @@
-"""Workers of a Dask cluster as a stage sees them: how many threads take units; which workers do not, told with why."""
+"""Workers of a Dask cluster: how many threads accept units, and which workers do not, with the reason."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ NAMED = 3
 """Workers that a message names at most."""
 
 NO_WORKERS = (
-    "the Dask cluster has no workers: start some with dask worker and the address of its scheduler, where no operator "
-    "starts them"
+    "the Dask cluster has no workers: unless an operator starts them, start some with dask worker and the address of "
+    "its scheduler"
 )
 """What to do where a scheduler that the command was given has no workers."""
 
@@ -35,7 +35,7 @@ NO_LOCAL_WORKERS = "all worker processes of this command have ended, and new one
 """What becomes of a cluster that the command started itself."""
 
 PAUSED = (
-    "Dask pauses a worker beyond distributed.worker.memory.pause of its memory limit: start it anew, with more memory "
+    "Dask pauses a worker beyond distributed.worker.memory.pause of its memory limit: restart it with more memory "
     "(dask worker --memory-limit)"
 )
 """What to do about paused workers."""
@@ -90,7 +90,7 @@ class Workers:
         self.looked = now
         workers: Mapping[str, Mapping[str, Any]] | None = self.client.scheduler_info().get("workers")
         if self.client.status in {"closing", "closed"}:
-            raise CommClosedError("it does not answer any more")
+            raise CommClosedError("it no longer responds")
         if workers is None:
             return False
         ails = {address: said for address, worker in workers.items() if (said := self._ailment(address, worker, now))}

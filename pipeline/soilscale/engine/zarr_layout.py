@@ -1,4 +1,4 @@
-"""Stores laid before any value is written, and kept when the period goes on."""
+"""Zarr stores laid out before any value is written, and kept when the period is extended."""
 
 from __future__ import annotations
 

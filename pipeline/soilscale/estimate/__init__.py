@@ -1,1 +1,1 @@
-"""What a run will take: its units, bytes, objects and memory, before it is run."""
+"""Estimated resources of a run: its units, bytes, objects and memory, before it starts."""

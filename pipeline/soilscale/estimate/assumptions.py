@@ -1,4 +1,4 @@
-"""A configuration before it is run: its grid, templates and inputs, as far as items and a guess tell them."""
+"""A configuration before its run: grid, templates and inputs, as far as items are known or can be guessed."""
 
 from __future__ import annotations
 

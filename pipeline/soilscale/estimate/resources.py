@@ -1,4 +1,4 @@
-"""What a run will take, told before it: what its stages ask for, times what a benchmark has measured of each."""
+"""Estimated resources of a run: the amounts of its stages times rates measured by a benchmark."""
 
 from __future__ import annotations
 
@@ -154,11 +154,11 @@ def size(config: Config, scenes: Mapping[str, Sequence[Scene]], limit: float = L
         if size.memory > limit and size.stage != REPORT
     ]
     side = " x ".join(map(str, outlook.grid.tile_shape))
-    good = f"memory: every stage stays below {_mib(limit)} for each worker, with grid.tile of {side} coarse cells"
+    good = f"memory: every stage needs less than {_mib(limit)} per worker, with a grid.tile of {side} coarse cells"
     lines = list(dict.fromkeys(advice)) or [good]
     report_memory = max(size.memory for size in sizes if size.stage == REPORT)
     lines.append(
-        f"memory: the command itself takes up to {_mib(report_memory)}, for the report; it grows with the area"
+        f"memory: the command itself needs up to {_mib(report_memory)}, for the report; it grows with the area"
     )
     return Sizing(sizes, lines + _estimated(outlook), fits=not advice)
 
@@ -181,7 +181,7 @@ def _advice(outlook: Outlook, demand: Demand, need: Size, limit: float) -> str:
     """What to change so that a stage has memory enough."""
     advice = f"memory: {demand.stage} needs {_mib(need.memory)} in a worker, more than {_mib(limit)}; "
     if demand.grows == AREA:
-        return advice + "it grows with the area: give workers as much, or part the area"
+        return advice + "it grows with the area: give workers that much, or divide the area"
     if demand.grows == MODELS:
         return advice + _smaller_models(outlook, demand.stage, limit)
     base = rates().stages[demand.stage].base
@@ -190,7 +190,7 @@ def _advice(outlook: Outlook, demand: Demand, need: Size, limit: float) -> str:
     tile = math.floor(math.sqrt(math.prod(outlook.grid.tile_shape) * share))
     side = f"{outlook.grid.tile_shape[0]} x {outlook.grid.tile_shape[1]}"
     if tile < 1:
-        return advice + f"no grid.tile is small enough (here {side} coarse cells): give workers as much"
+        return advice + f"no grid.tile is small enough (here {side} coarse cells): give workers that much"
     return advice + f"set grid.tile to {tile} or less (here {side} coarse cells)"
 
 
@@ -202,20 +202,20 @@ def _smaller_models(outlook: Outlook, stage: str, limit: float) -> str:
         demand = next(demand for demand in demands(other) if demand.stage == stage)
         if measured(demand, rates()).memory <= limit:
             keys = " and ".join(f"models.parameters.{name}.max_samples" for name in forests)
-            return f"it grows with the training rows: set {keys} to {most} or less, or give workers as much"
-    return "it grows with the training rows: give workers as much, or choose a shorter period or a smaller area"
+            return f"it grows with the training rows: set {keys} to {most} or less, or give workers that much"
+    return "it grows with the training rows: give workers that much, or choose a shorter period or a smaller area"
 
 
 def _estimated(outlook: Outlook) -> list[str]:
     """What is no more than an estimate."""
     unknown = [source.name for source in outlook.config.source_list if not outlook.scenes.get(source.name)]
     measured_by = f"`{rates().command}` measured on {rates().machine}"
-    lines = [f"estimated: core-hours, compressed bytes and memory, from what {measured_by}"]
+    lines = [f"estimated: core-hours, compressed bytes and memory, from rates that {measured_by}"]
     lines += [f"estimated: {rates().note}"] if rates().note else []
     if unknown:
         lines.append(
             f"estimated: units and dates of {', '.join(unknown)}, whose items are not known yet: as many as months or "
-            "composites, one for what derives terrain; `soilscale check` asks the catalogs"
+            "composites, one for terrain; `soilscale check` queries the catalogs"
         )
     settings = outlook.config.models
     left_out = [

@@ -1,4 +1,4 @@
-"""What each stage asks for: units, bytes, objects and amounts of work, from the plan and the templates alone."""
+"""The workload of each stage: units, bytes, objects and amounts of work, from the plan and the templates alone."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from soilscale.maps import MONTH, SEASON
 from soilscale.models import basis
 from soilscale.models.selection import FORESTS, TREES
 from soilscale.publish import SIDES
+from soilscale.reports.summaries import stride
 from soilscale.schema import APPLICABILITY, COARSE, FINE, PREDICTION, PREDICTION_QUALITY, QUALITY, RESIDUAL
 from soilscale.seasons import ALL, following
-from soilscale.stages import cube_units, harmonise_units, joint_fits, mapping, model_analysis
+from soilscale.stages import cube_units, harmonise_units, joint_fits, mapping, model_analysis, pictures
 from soilscale.tasks import (
     algorithm_maps,
     cube_regions,
@@ -30,6 +31,8 @@ from soilscale.tasks import (
     stack_weights,
     training_table,
 )
+from soilscale.tasks.map_summaries import SUMMARISE
+from soilscale.tasks.pictures import PICTURES
 
 AREA, MODELS = "area", "models"
 """What the memory of a stage grows with, where that is not the tile: the whole area, or the rows and the models."""
@@ -70,6 +73,12 @@ DERIVED_HELD = 40.0
 SCATTERED = 4.0 * memory.GREENNESS * (memory.HIGHEST - memory.LOWEST) / memory.STEP
 """Bytes of the scatter of temperature and vegetation that a tile's month keeps."""
 
+ADDED = 200
+"""Units of `summarise` whose sums take the report as long to add up as to draw its figures."""
+
+UNREAD = {PREDICTION, PREDICTION_QUALITY, RESIDUAL}
+"""Layers of the maps that are not summarised."""
+
 SOLVED = 3
 """Times that of `outlook.LIKE_TREES` that a solve takes."""
 
@@ -109,7 +118,12 @@ def demands(outlook: Outlook) -> list[Demand]:
         _samples(outlook),
         *_learn(outlook),
     ]
-    return [*up_to_models, *_maps(outlook), *_judge(outlook), _detail(outlook), _report(outlook)]
+    return [*up_to_models, *_maps(outlook), *_judge(outlook), *_closing(outlook)]
+
+
+def _closing(outlook: Outlook) -> list[Demand]:
+    """What the report is made of, and the report."""
+    return [_detail(outlook), _summarise(outlook), _pictures(outlook), _report(outlook)]
 
 
 def _chunks(template: xr.Dataset, names: Iterable[Hashable]) -> int:
@@ -555,14 +569,53 @@ def _detail(outlook: Outlook) -> Demand:
     return Demand(detail_shares.WITHIN, units, read + outlook.table, 0, 2 * units, work, load, grows)
 
 
-def _report(outlook: Outlook) -> Demand:
-    """Work: cells and months, in millions; done by the process of the command itself.
+def _summarise(outlook: Outlook) -> Demand:
+    """Work: cells and months, in millions; twice as many where there is a known truth, which is compared likewise."""
+    months, known = len(outlook.months), outlook.config.validation.truth is not None
+    batches = len(training_table.months_in_batches(months))
+    units, cells = outlook.tiles * batches, outlook.cells * months
+    layers = [str(name) for name in outlook.maps[MONTH].data_vars if name not in UNREAD]
+    # The ends of intervals are set beside the truth, and beside stations, which few tiles have.
+    read = cells * (sum(1 if name == QUALITY else 4 for name in layers if known or name not in maps.ENDS) + 4.0 * known)
+    shown = outlook.cells / stride(outlook.grid.fine.shape) ** 2
+    # Of each batch a bit a cell, and sums of the cells that are drawn, season by season.
+    seasons = len(outlook.config.season_scheme.names)
+    written = batches * (outlook.cells / 8 + shown * seasons * (FLOAT + 4))
+    load = outlook.tile_cells * FLOAT * 8.0 + 4.0 * math.prod(outlook.grid.shape) * min(months, cube.TOGETHER)
+    return Demand(SUMMARISE, units, read, written, 2 * units, cells * (1 + known) / 1e6, load)
 
-    It holds a chunk of the maps, the coarse observation, the predictions of the models with their words as codes, and
-    the blocks of the training table.
+
+def _pictures(outlook: Outlook) -> Demand:
+    """What the figures show beside the maps. Work: as that of prediction, of a season's months and some cells."""
+    settings, predict = outlook.config, _predict(outlook)
+    drawn = min(len(settings.models.algorithms), pictures.MOST_ALGORITHMS)
+    scheme = settings.season_scheme
+    # A period of each season: a whole one if there is any, else a month of those that there are.
+    whole = {scheme.name(start): len(scheme.members(start)) for start in outlook.starts}
+    periods = whole or dict.fromkeys(map(scheme.name, outlook.months), 1)
+    maps_drawn = drawn * sum(periods.values())
+    sampled = min(outlook.grid.ratio, max(2, pictures.CELLS // max(outlook.grid.shape)))
+    cells = math.prod(outlook.grid.shape) * sampled**2
+    trees = max(outlook.trees(algorithm) for algorithm in settings.models.algorithms)
+    read = 4.0 * maps_drawn * outlook.cells * len(outlook.features)
+    work = maps_drawn * (cells * trees + outlook.cells * len(outlook.features)) / 1e6
+    sources = [source_input.source for source_input in outlook.inputs]
+    features = any(source.derive or source.kind == "categorical" for source in sources)
+    units = outlook.tiles * features + drawn * len(periods)
+    return Demand(PICTURES, units, read, 0, 2 * units, work, predict.load + 3.0 * FLOAT * cells, predict.grows)
+
+
+def _report(outlook: Outlook) -> Demand:
+    """Work: the figures of one page, and the summaries that are added up, of which `ADDED` take about as long.
+
+    Done by the process of the command itself, which holds the coarse observation, the predictions of the models with
+    their words as codes, the blocks of the training table, and pictures.
     """
-    cells = outlook.cells * len(outlook.months)
     rows = sum(fit.held_out for fit in _fits(outlook))
     coarse = 4.0 * math.prod(outlook.grid.shape) * len(outlook.months)
-    load = outlook.tile_cells * 8.0 * FLOAT + coarse * 4 + rows * REPORTED
-    return Demand(REPORT, 1, 6.0 * 4 * cells, 0, 30, cells / 1e6, load, AREA)
+    summaries = _summarise(outlook)
+    shown = outlook.cells / stride(outlook.grid.fine.shape) ** 2
+    # Sums of the RMSE maps, and a picture, of each season.
+    drawn = shown * len(outlook.config.season_scheme.names) * 4 * FLOAT
+    read, load = summaries.written + coarse + rows * REPORTED, coarse * 4 + rows * REPORTED + drawn
+    return Demand(REPORT, 1, read, 0, 30, 1 + summaries.units / ADDED, load, AREA)

@@ -1,4 +1,4 @@
-"""Prediction by a forest: rows that resemble each other go down its trees together, 64 at a time.
+"""Prediction by a forest: similar rows go down its trees together, 64 at a time.
 
 A group of rows stands at a node with a word of 64 bits that says which of its rows are there. One comparison of 64
 lanes tells which of them go left and which right, and where none goes, nothing goes. What is counted is nodes that a

@@ -1,4 +1,4 @@
-"""Files that hold several variables: what is in them, where it lies and what its codes mean; one module a format."""
+"""Files that hold several variables: their contents, location and codes; one module per format."""
 
 import lazy_loader as lazy
 

@@ -1,4 +1,4 @@
-"""What attributes of a variable state of its stored values: fill codes, range, scale, offset and unit.
+"""Attributes of a variable that describe its stored values: fill codes, range, scale, offset and unit.
 
 By the conventions of CF and of NetCDF's users' guide, of HDF4 and HDF-EOS, and as JAXA writes them.
 """

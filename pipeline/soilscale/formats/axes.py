@@ -1,4 +1,4 @@
-"""Which dimensions of a variable are rows, columns and time, and where they lie: CF's rules, and files' own."""
+"""Which dimensions of a variable are rows, columns and time, and their positions: CF's rules, and files' own."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _no_raster(variable: Variable, dimensions: tuple[str, ...]) -> str:
     sizes = " x ".join(
         f"{name.rpartition('/')[2] or 'unnamed'} {size}" for name, size in zip(dimensions, variable.shape, strict=True)
     )
-    expected = "rows and columns, a time axis at most, and other dimensions of length one"
+    expected = "rows and columns, at most a time axis, and other dimensions of length one"
     return f"{sizes or 'a single value'}; expected {expected}"
 
 
@@ -194,7 +194,7 @@ def _even(centres: NDArray[Any], side: Variable, *, is_degrees: bool) -> tuple[f
     """First edge and step of evenly spaced centres, rounding of single precision removed."""
     values = centres.astype("float64")
     if len(values) < 2:  # noqa: PLR2004
-        raise DataError(f"its coordinate {side.name} has one value, so that the size of a pixel is not known")
+        raise DataError(f"its coordinate {side.name} has one value, so the pixel size is unknown")
     # Over the whole length, since a single step of rounded coordinates may be off by some per cent.
     step = (values[-1] - values[0]) / (len(values) - 1)
     if not step or not np.isfinite(values).all() or np.abs(np.diff(values) - step).max() > EVEN * abs(step):

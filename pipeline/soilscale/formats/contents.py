@@ -1,4 +1,4 @@
-"""What every format offers: the variables of an open file, by name, with their dimensions, attributes and values."""
+"""The interface of every format: variables of an open file by name, with dimensions, attributes and values."""
 
 from __future__ import annotations
 

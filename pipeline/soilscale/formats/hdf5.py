@@ -1,4 +1,4 @@
-"""HDF5, NetCDF4 and HDF-EOS5 through h5py: of a remote file, the chunks that are needed and little more."""
+"""HDF5, NetCDF4 and HDF-EOS5 through h5py: from a remote file, little more than the chunks that are needed."""
 
 from __future__ import annotations
 

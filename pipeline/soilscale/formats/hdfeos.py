@@ -1,4 +1,4 @@
-"""Where grids of HDF-EOS lie: the text ``StructMetadata.0`` that both its versions keep."""
+"""Georeference of HDF-EOS grids: the text ``StructMetadata.0``, which both versions have."""
 
 from __future__ import annotations
 

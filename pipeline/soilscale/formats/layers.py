@@ -1,4 +1,4 @@
-"""A variable of a file as a raster: rows from its coordinates' order, columns eastward, a step of time at a time."""
+"""A variable of a file as a raster: rows in the order of its coordinates, columns eastward, one time step at a time."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _only(contents: Contents, usual: str) -> Variable:
     if len(names) != 1:
         raise DataError(
             f"holds {len(names)} variables, {', '.join(names[:SHOWN]) or 'none of them a raster'}, and none is named "
-            f"{usual!r} as its asset is; name the one that you need by the key `layer`"
+            f"{usual!r} like its asset; name the one that you need with the key `layer`"
         )
     variable = contents.variable(names[0])
     if variable is None:

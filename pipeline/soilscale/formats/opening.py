@@ -1,4 +1,4 @@
-"""Files of several variables, opened: what kind a file is, and each open once for all that read it."""
+"""Opening files of several variables: their format, each opened once for all readers."""
 
 from __future__ import annotations
 
@@ -269,9 +269,9 @@ def _explained(error: Exception, entry: _Entry, href: str, known: str) -> Soilsc
         return failure
     name = storage.shown(href.partition("?")[0])
     if isinstance(failure or error, FileNotFoundError):
-        return DataError(f"{name} cannot be read: there is no such file; correct the item, or bring the file there")
+        return DataError(f"{name} cannot be read: the file does not exist; correct the item, or add the file")
     text = storage.shown(error).rstrip(".") or type(error).__name__
     return DataError(
-        f"{name} cannot be read as {known}: {text}; it may be damaged or cut off: replace the file, then run the same "
-        "command again"
+        f"{name} cannot be read as {known}: {text}; it may be damaged or truncated: replace the file, then run the "
+        "same command again"
     )

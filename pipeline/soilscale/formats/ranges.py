@@ -1,15 +1,14 @@
-"""A remote file as h5py reads it: metadata in blocks that are remembered, data in the ranges that they fill."""
+"""A remote file for h5py: metadata in cached blocks, data in the ranges that are needed."""
 
 from __future__ import annotations
 
 import io
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from soilscale import storage
+from soilscale import retry, storage
 from soilscale.errors import RefusedError, ServiceError
 
 BLOCK = 2**13
@@ -23,9 +22,6 @@ KEPT = 1024
 
 NEAR = 2**13
 """Bytes between two ranges up to which they are asked for as one."""
-
-PAUSES = (0.0, 0.5, 2.0)
-"""Seconds before each further try of a request that may pass."""
 
 T = TypeVar("T")
 
@@ -148,12 +144,7 @@ def _merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def patiently(ask: Callable[[], T]) -> T:
     """What a store answers, asked again if it fails in a way that may pass."""
-    for pause in PAUSES:
-        try:
-            return ask()
-        # No is an answer: to ask again only delays the message.
-        except RefusedError:
-            raise
-        except ServiceError:
-            time.sleep(pause)
-    return ask()
+    # No is an answer: to ask again only delays the message.
+    return retry.call(
+        ask, lambda error: isinstance(error, ServiceError) and not isinstance(error, RefusedError), retry.FILE
+    )

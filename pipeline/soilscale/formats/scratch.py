@@ -1,4 +1,4 @@
-"""Copies of remote files that cannot be read in parts: fetched once, few at a time, gone with the process."""
+"""Copies of remote files that cannot be read in parts: fetched once, few at a time, removed with the process."""
 
 from __future__ import annotations
 

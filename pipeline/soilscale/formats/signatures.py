@@ -1,4 +1,4 @@
-"""What a file is that GDAL cannot open, by its first bytes, and what to do about it."""
+"""Files that GDAL cannot open, identified by their first bytes, and the remedy for each."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ CONVERT = "convert it to GeoTIFF, or choose a catalog that offers the product as
 
 SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"\x0e\x03\x13\x01", "it is HDF4", CONVERT),
-    (b"\x89HDF\r\n\x1a\n", "it is HDF5 or netCDF-4 of a kind that GDAL cannot open", CONVERT),
-    (b"CDF", "it is netCDF of a kind that GDAL cannot open", CONVERT),
-    (b"GRIB", "it is GRIB of a kind that GDAL cannot open", CONVERT),
-    (b"BUFR", "it is BUFR, which is no raster", CONVERT),
+    (b"\x89HDF\r\n\x1a\n", "it is a kind of HDF5 or netCDF-4 that GDAL cannot open", CONVERT),
+    (b"CDF", "it is a kind of netCDF that GDAL cannot open", CONVERT),
+    (b"GRIB", "it is a kind of GRIB that GDAL cannot open", CONVERT),
+    (b"BUFR", "it is BUFR, which is not a raster", CONVERT),
     (b"PK\x03\x04", "it is a ZIP archive", "unpack it, and let the item name the raster in it"),
     (b"\x1f\x8b", "it is compressed with gzip", "unpack it, and let the item name the unpacked file"),
     (b"BZh", "it is compressed with bzip2", "unpack it, and let the item name the unpacked file"),
@@ -49,11 +49,11 @@ TEXTS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
     (
         re.compile(rb"<(!doctype )?html", re.IGNORECASE),
         "it is a web page, such as a login form or an error",
-        "replace the file; if it comes from a server, see that its credentials and the catalog's `sign` are right",
+        "replace the file; if it comes from a server, check its credentials and the catalog's `sign`",
     ),
     (
         re.compile(rb"<\?xml|<Error>"),
-        "it is XML, perhaps a server's error",
+        "it is XML, perhaps an error of the server",
         "replace the file, or choose another asset",
     ),
     (re.compile(rb"^\s*[{\[]"), "it is JSON", "choose the asset that holds the raster"),

@@ -1,4 +1,4 @@
-"""Training table -> a fitted predictor per season and algorithm, predictions of rows it never saw, its bytes."""
+"""Training table -> a fitted predictor per season and algorithm, predictions of held-out rows, and its bytes."""
 
 import lazy_loader as lazy
 

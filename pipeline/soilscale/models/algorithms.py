@@ -1,4 +1,4 @@
-"""The algorithms that a model can be, each with its defaults; an entry in `ALGORITHMS` adds one.
+"""The algorithms, each with its defaults; an entry in `ALGORITHMS` adds one.
 
 A configuration is checked against their names, so what they are made of is imported when one is made.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 RESERVED: Mapping[str, str] = {
     "random_state": "set models.seed instead",
-    "n_jobs": "every fit runs on one core and the fits run side by side; set --workers instead",
+    "n_jobs": "every fit runs on one core, and the fits run in parallel; set --workers instead",
     "within": "it is measured on the fine features of the area",
 }
 """Parameters that a person cannot set, and what to do instead."""
@@ -82,7 +82,7 @@ class Algorithm:
                 raise ConfigurationError(f"{where} cannot be set: {RESERVED[name]}")
             if name not in known:
                 choices = [parameter for parameter in known if parameter not in RESERVED]
-                raise ConfigurationError(f"{where}: there is no such parameter{nearest(name, choices)}")
+                raise ConfigurationError(f"{where}: unknown parameter{nearest(name, choices)}")
         seeds = {"random_state": seed} if "random_state" in known else {}
         estimator.set_params(**parameters, **seeds)
         try:
@@ -145,22 +145,22 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         Algorithm(
             "random_forest",
             "Random forest with the defaults of R's randomForest: 500 trees, a third of the features tried at each "
-            "split, nodes of 5 rows or fewer left whole, bootstrap (Breiman 2001, Machine Learning 45, 5-32). A tree "
-            "draws 20,000 rows at most.",
+            "split, nodes of 5 rows or fewer not split, bootstrap (Breiman 2001, Machine Learning 45, 5-32). A tree "
+            "draws at most 20,000 rows.",
             _forest,
         ),
         Algorithm(
             "trend_forest",
             "Linear trend by ridge regression, and a random forest with the same defaults on its residuals: "
-            "extrapolates where a forest alone cannot. A slope is shrunk the more, the less of its feature's fine "
-            "variance lies between cells.",
+            "extrapolates where a forest alone cannot. The less of a feature's fine variance lies between cells, the "
+            "more its slope is shrunk.",
             _trend_forest,
             placed=True,
         ),
         Algorithm(
             "svm",
-            "Support vector regression with the defaults of R's e1071::svm: radial kernel, cost 1, gamma 1/p, epsilon "
-            "0.1, features and target scaled. Learns from 20,000 rows at most.",
+            "Support vector regression with the defaults of R's e1071::svm: radial kernel, cost 1, gamma 1/p, "
+            "epsilon 0.1, features and target scaled. Learns from at most 20,000 rows.",
             _support_vectors,
         ),
         Algorithm(
@@ -207,7 +207,7 @@ def find(name: str) -> Algorithm:
         If there is none.
     """
     if name not in ALGORITHMS:
-        raise ConfigurationError(f"models.algorithms: there is no {name!r}{nearest(name, ALGORITHMS)}")
+        raise ConfigurationError(f"models.algorithms: unknown algorithm {name!r}{nearest(name, ALGORITHMS)}")
     return ALGORITHMS[name]
 
 

@@ -92,10 +92,10 @@ def loads(data: bytes) -> Applicability:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             scale, points, threshold = (archive[name] for name in ("scale", "points", "threshold"))
     except (EOFError, KeyError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"what is known of a model's applicability cannot be read: {error}; run again") from error
+        raise DataError(f"the stored applicability data of a model cannot be read: {error}; run again") from error
     finite = all(np.isfinite(part).all() for part in (scale, points, threshold))
     if not finite or scale.ndim != 1 or points.ndim != 2 or points.shape[1:] != scale.shape or not threshold > 0:  # noqa: PLR2004 - rows and columns
-        raise DataError("what is known of a model's applicability does not fit together; run again")
+        raise DataError("the stored applicability data of a model are inconsistent; run again")
     return Applicability(scale, points, float(threshold))
 
 

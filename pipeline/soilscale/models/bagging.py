@@ -1,4 +1,4 @@
-"""A random forest whose trees each learn from a draw of bounded size, so that it does not grow with the table."""
+"""A random forest whose trees each draw a bounded number of rows, so it does not grow with the table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features as an additive model takes them: standardised, and by hat functions on knots over their fine values."""
+"""Features for an additive model: standardised, and as hat functions on knots over their fine values."""
 
 from __future__ import annotations
 

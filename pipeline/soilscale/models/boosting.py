@@ -230,7 +230,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     # Of two keys alike Python keeps the last; should XGBoost keep the first, it would follow what nobody has checked.
     document = dict(pairs)
     if len(document) != len(pairs):
-        raise ValueError("a key of the booster stands twice")
+        raise ValueError("a key of the booster occurs twice")
     return document
 
 

@@ -1,4 +1,4 @@
-"""What the detail of a map within coarse cells rests on, feature by feature."""
+"""The features behind the detail of a map within coarse cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Estimators that compare a row with those of training by distance: support vectors and nearest neighbours."""
+"""Estimators based on distances to training rows: support vectors and nearest neighbours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Effects of an additive model: what observations say of each, and what they make of cells."""
+"""Effects of an additive model: estimates from observations, and predictions for cells."""
 
 from __future__ import annotations
 
@@ -192,9 +192,9 @@ class Covariance:
             size, before = rest @ near, size
             step = near + size / before * step
         raise DataError(
-            f"gaussian_process: {np.count_nonzero(learned)} rows were not solved in {ITERATIONS} steps, the residual "
+            f"gaussian_process: {np.count_nonzero(learned)} rows did not converge in {ITERATIONS} steps, the residual "
             f"is {np.sqrt(rest @ rest / goal) * TOLERANCE:.1g} of the observations, expected {TOLERANCE:g}; leave out "
-            "features that are sums of others, or learn from fewer months (training)"
+            "features that are linear combinations of others, or learn from fewer months (training)"
         )
 
     def _without_fields(self, learned: NDArray[np.bool_]) -> Callable[[Floats], Floats]:

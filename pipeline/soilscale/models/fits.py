@@ -1,4 +1,4 @@
-"""What is fitted: a model per season and algorithm, the comprehensive one, and the blocked folds that judge them.
+"""The fits: a model per season and algorithm, the comprehensive one, and the blocked folds that evaluate them.
 
 Which rows a fit learns from and which it predicts is decided here; nothing here needs the libraries that fit models, so
 that a command that only plans does not wait for them.

@@ -301,6 +301,6 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
             or min(self.lengths) <= 0
             or self.months_.dtype != np.int64
         ):
-            raise ValueError("a Gaussian process has a side, a length or a place that is none")
+            raise ValueError("a Gaussian process has an invalid side, length or place")
         if self.corner_.shape not in {(0,), (2,)} or months != (len(self.months_),) or len(grid) != 2:  # noqa: PLR2004 - y and x
-            raise ValueError("the grid of a Gaussian process is none")
+            raise ValueError("the grid of a Gaussian process is invalid")

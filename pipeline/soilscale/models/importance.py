@@ -19,8 +19,11 @@ from soilscale.models.trend import TrendForest
 
 Float64s = NDArray[np.float64]
 
-COLUMNS = ("feature", "group", "inc_mse", "inc_node_purity", "rank")
-"""Columns of a table of importance."""
+COLUMNS = ("feature", "group", "inc_mse", "inc_node_purity", "rank", "kind")
+"""Columns of a table of importance; `kind` says which of the two a row is, and with what its rank compares."""
+
+FEATURE, GROUP = "feature", "group"
+"""Kinds of rows: a feature by itself, or all features of a group together."""
 
 Bools = NDArray[np.bool_]
 
@@ -81,8 +84,8 @@ def factors(features: Sequence[str], groups: Mapping[str, str]) -> dict[str, lis
     for name, members in gathered.items():
         if name in features and members != [name]:
             raise ConfigurationError(
-                f"the group {name!r} of {', '.join(members)} has the name of a feature, expected one of its own: give "
-                "`group` another name"
+                f"the group {name!r} of {', '.join(members)} has the name of a feature, expected a unique name: set "
+                "`group` to another name"
             )
     return gathered
 
@@ -132,8 +135,8 @@ def measure(
     pandas.DataFrame
         Columns `COLUMNS`; `inc_mse` has no unit, `inc_node_purity` the target's squared. A row for every feature and
         one, before those of its members, for every group of several, with the group's name in `feature` and `group`;
-        so the first row of each `group` is the factor. `rank` counts from 1, the greatest `inc_mse`: a feature's among
-        features, a group's among factors.
+        so the first row of each `group` is the factor. `rank` counts from 1, the greatest `inc_mse`: among the features
+        where `kind` is `FEATURE`, among the factors where it is `GROUP`.
 
     Raises
     ------
@@ -155,7 +158,7 @@ def measure(
     heads = [name if name in several else members[0] for name, members in gathered.items()]
     rank = _ranks(inc_mse, features, heads)
     rows = [
-        (feature, group, inc_mse[feature], purity[feature], rank[feature])
+        (feature, group, inc_mse[feature], purity[feature], rank[feature], GROUP if feature in several else FEATURE)
         for group, members in gathered.items()
         for feature in ((group, *members) if group in several else members)
     ]
@@ -257,8 +260,8 @@ def _check_rows(forest: RandomForestRegressor, X: NDArray[np.float32], y: Float6
         same = abs(np.average(y, weights=times) - root) <= 1e-6 * (np.ptp(y) + abs(root))
     if not same:
         raise DataError(
-            "importance: the rows are not those that the model was fitted on, or not in their order, so that none is "
-            "known to be out of bag; pass the training rows as the fit had them"
+            "importance: the rows are not those that the model was fitted on, or not in the same order, so the "
+            "out-of-bag rows are unknown; pass the training rows in the order of the fit"
         )
 
 

@@ -1,4 +1,4 @@
-"""Forests as bytes that are laid out for prediction, so that a worker need not build their trees anew."""
+"""Forests as bytes arranged for prediction, so that a worker need not rebuild their trees."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ def unpack(data: bytes) -> Predictor:
         return _with_trend(trees, p, **arrays) if arrays else trees
     except (zipfile.BadZipFile, zlib.error, EOFError, LookupError, OSError, TypeError, ValueError) as error:
         raise DataError(
-            f"the trees of a stored model cannot be read ({type(error).__name__}: {error}); train the model anew"
+            f"the trees of a stored model cannot be read ({type(error).__name__}: {error}); retrain the model"
         ) from error
 
 
 def _with_trend(trees: Trees, p: int, coef_: NDArray[Any], intercept_: NDArray[Any]) -> Predictor:
     if coef_.shape != (p,) or intercept_.shape != () or not np.isfinite([*coef_, intercept_]).all():
-        raise ValueError("the trend does not fit its forest")
+        raise ValueError("the trend does not match its forest")
     model = TrendForest()
     model.coef_, model.intercept_, model.forest_, model.n_features_in_ = coef_, float(intercept_), trees, p
     return model

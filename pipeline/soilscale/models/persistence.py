@@ -91,12 +91,12 @@ def loads(data: bytes) -> Estimator:
     except UntrustedTypesFoundException as error:
         raise DataError(
             f"the stored model was refused: {str(error).splitlines()[0]} Expected only scikit-learn's own types and "
-            f"{', '.join(TRUSTED)}; do not use it, train the model anew"
+            f"{', '.join(TRUSTED)}; do not use it, and retrain the model"
         ) from error
     except UNREADABLE as error:
         raise DataError(
             f"the stored model cannot be read ({type(error).__name__}: {error}); expected a skops archive as this "
-            "version of soilscale writes it: train the model anew"
+            "version of soilscale writes it: retrain the model"
         ) from error
     model: Estimator = estimator
     return model

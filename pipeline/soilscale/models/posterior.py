@@ -1,4 +1,4 @@
-"""How far the pixels of an area-to-point model may be off: posterior variances, scaled by what rows left out say.
+"""Uncertainty of pixels of an area-to-point model: posterior variances, scaled by leave-one-out errors.
 
 The model's variances of terms are estimates, and its form is a guess: a posterior variance alone says too little. The
 rows know better: each, left out, is missed by so many of its own standard deviations, in closed form (Sundararajan and

@@ -1,4 +1,4 @@
-"""Fitted models made ready to predict the cells of whole maps, in bounded memory."""
+"""Fitted models prepared to predict the cells of whole maps in bounded memory."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Trees:
         if X.ndim != 2 or X.shape[1] != self.n_features_in_:  # noqa: PLR2004 - rows and columns
             raise ValueError(f"got features of shape {X.shape}, expected (rows, {self.n_features_in_})")
         if not np.isfinite(X).all():
-            raise ValueError("a feature is missing, or infinite in float32; leave such rows out")
+            raise ValueError("a feature is missing, or infinite in float32; drop such rows")
         return traversal.mean(self._descent, X, self.threads)
 
 

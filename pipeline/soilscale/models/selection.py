@@ -1,4 +1,4 @@
-"""What each factor is worth, and which parameters are: ablation, forward selection and tuning by blocked error."""
+"""The value of each predictor and parameter: ablation, forward selection and tuning by blocked error."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def without(table: pd.DataFrame, groups: Groups, name: str, task: Setup) -> pd.D
     left_out = () if name == NOTHING else members(name, groups)
     rest = [feature for feature in groups if feature not in left_out]
     if not rest:
-        raise ConfigurationError(f"models.ablation: without {name!r} no feature is left; name a smaller group")
+        raise ConfigurationError(f"models.ablation: without {name!r} no feature remains; name a smaller group")
     return blocked(table, rest, task.quick(len(rest)))
 
 

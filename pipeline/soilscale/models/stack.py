@@ -1,4 +1,4 @@
-"""A stack: the weighted mean of what several algorithms predict."""
+"""A stack: the weighted mean of the predictions of several algorithms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A linear trend with a random forest on what it leaves."""
+"""A linear trend with a random forest on its residuals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters chosen by blocked error, from a grid or from a random draw of it, and what the choice gains."""
+"""Tuning: parameters chosen by blocked error, from a grid or a random draw of it, and the gain."""
 
 from __future__ import annotations
 

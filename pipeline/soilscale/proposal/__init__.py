@@ -1,4 +1,4 @@
-"""A name on the map -> a configuration: the area, sources that cover it and the period, a grid that fits, as text."""
+"""A place name -> a configuration: the area, sources that cover it and the period, a grid that fits, as text."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Which products a configuration takes: what covers area and period, from catalogs preferred or without account."""
+"""Products for a configuration: those that cover area and period, from preferred or account-free catalogs."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def observations(names: Sequence[str]) -> list[str]:
     observed = [name for name in profiles() if facts(name)["quantity"] == "soil_moisture"]
     for name in names:
         if name not in observed:
-            raise ConfigurationError(f"--target: {name!r} is no profile of soil moisture{nearest(name, observed)}")
+            raise ConfigurationError(f"--target: {name!r} is not a soil moisture profile{nearest(name, observed)}")
     return observed
 
 
@@ -134,7 +134,7 @@ def target(request: Request, wanted: Sequence[str] = ()) -> Target:
     if single is None:
         raise ConfigurationError(
             f"no catalog has soil moisture of {request.period[0]} to {request.period[1]}; choose another --period, or "
-            "name the product of your own files with --target, such as ESA_CCI_SM"
+            "use --target with a product that you have as files, such as ESA_CCI_SM"
         )
     return Target((single,))
 
@@ -223,4 +223,4 @@ def coverage(profile: str, request: Request) -> float:
 
 def _outside(names: Sequence[str], request: Request) -> str:
     listed = "; ".join(f"{name} has {' to '.join([*facts(name)['period'], 'now'][:2])}" for name in names)
-    return f"nothing of {request.period[0]} to {request.period[1]} in this area; {listed}; choose another --period"
+    return f"nothing from {request.period[0]} to {request.period[1]} in this area; {listed}; choose another --period"

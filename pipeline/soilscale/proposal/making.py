@@ -1,4 +1,4 @@
-"""What `soilscale init` does: the area by any of its names, the choices, the file, and what is left to be done."""
+"""What `soilscale init` does: the area by any of its names, the choices, the file, and the remaining steps."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def make(path: Path, wishes: Wishes, today: date) -> list[str]:
     # Before anything is fetched or written, so that nothing is left half done.
     for file in (path, *([area.outline[0]] if area.outline else [])):
         if file.exists():
-            raise ConfigurationError(f"{file} is there already, and is not overwritten; name another FILE or remove it")
+            raise ConfigurationError(f"{file} exists already, and is not overwritten; name another FILE or remove it")
     for name in wishes.presets:
         if name not in presets():
             raise ConfigurationError(f"--preset: there is no preset {name!r}{nearest(name, presets())}")
@@ -103,17 +103,15 @@ def _put(path: Path, body: str, area: Area) -> None:
             area.outline[0].write_text(area.outline[1], encoding="utf-8")
         path.write_text(body, encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError(
-            f"{path} cannot be written ({error}); choose a folder that you may write to"
-        ) from error
+        raise ConfigurationError(f"{path} cannot be written ({error}); choose a writable folder") from error
 
 
 def _area(path: Path, wishes: Wishes) -> Area:
     ways = [way for way in (wishes.bbox, wishes.geometry, wishes.place) if way is not None]
     if len(ways) != 1:
         raise ConfigurationError(
-            "give the area in one way: --place NAME (a country or province), --bbox WEST SOUTH EAST NORTH in degrees, "
-            "or --geometry FILE (GeoJSON)"
+            "give the area in exactly one way: --place NAME (a country or province), --bbox WEST SOUTH EAST NORTH in "
+            "degrees, or --geometry FILE (GeoJSON)"
         )
     if wishes.bbox is not None:
         return Area(
@@ -175,7 +173,7 @@ def ask(wishes: Wishes, prompt: Callable[[str, str], str], today: date) -> Wishe
         wishes = _with_area(wishes, answer)
     if not wishes.targets:
         answer = prompt(
-            "Soil moisture: a profile, such as AMSR2_L3_SMC or ESA_CCI_SM; empty: what covers the period", ""
+            "Soil moisture: a profile, such as AMSR2_L3_SMC or ESA_CCI_SM; empty: a product that covers the period", ""
         )
         wishes = replace(wishes, targets=tuple(answer.replace(",", " ").split()))
     if wishes.period is None:

@@ -1,4 +1,4 @@
-"""The configuration as a person reads it: YAML with a comment where there is a choice, and the accounts it needs."""
+"""The text of a proposed configuration: YAML with comments on the choices, and the accounts it needs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write(
     return "\n".join(
         [
             f"# Made by {command}.",
-            "# `soilscale check` reaches its catalogs and opens files of every source; `soilscale run` makes the maps.",
+            "# `soilscale check` contacts its catalogs and opens files of every source; `soilscale run` makes maps.",
             *_accounts_comment(target, predictors),
             f"name: {name}",
             f"output: {_scalar(output)}",
@@ -60,7 +60,7 @@ def write(
             "maps:",
             "  every: [month, season]",
             "",
-            "# Stations to judge the maps by: a table of station, longitude, latitude, time and value, or files of the",
+            "# Stations to validate the maps: a table of station, longitude, latitude, time and value, or files of the",
             "# International Soil Moisture Network.",
             "# validation: {stations: stations.csv}",
             "",
@@ -76,7 +76,7 @@ def accounts(choices: Sequence[Choice]) -> list[str]:
         if presets()[preset]["account"]
     ]
     lines += [
-        f"{choice.profile}: no catalog has it; download its files into {folder(choice)} "
+        f"{choice.profile}: no catalog offers it; download its files to {folder(choice)} "
         f"({profiles()[choice.profile]['reference']})"
         for choice in choices
         if choice.preset is None
@@ -115,7 +115,7 @@ def _seasons(request: Request) -> Iterator[str]:
         months = ", ".join(f"{season}: {list(numbers)}" for season, numbers in SOUTHERN.items())
         yield f"seasons: {{{months}}}"
     else:
-        yield "seasons: meteorological              # winter is December to February; or a mapping of your own"
+        yield "seasons: meteorological              # winter is December to February; or your own mapping"
 
 
 def _catalogs(choices: Sequence[Choice]) -> Iterator[str]:
@@ -136,7 +136,7 @@ def _target(target: Target) -> Iterator[str]:
         yield from _source(target.parts[0], {"role": "target"})
         return
     names = ", ".join(part.name for part in target.parts)
-    yield f"  # Sensors one after another, brought to the level of {target.parts[-1].name}."
+    yield f"  # Successive sensors, matched to the level of {target.parts[-1].name}."
     yield f"  soil_moisture: {{role: target, parts: [{names}]}}"
     for part in target.parts:
         yield from _source(part, {"role": "part"})

@@ -1,4 +1,4 @@
-"""The maps as others take them: Cloud Optimized GeoTIFFs, and a STAC catalog that says what each was made from."""
+"""The maps for publication: Cloud Optimized GeoTIFFs, and a STAC catalog that states what each was made from."""
 
 from soilscale.publish.collections import About, CatalogVersion, Input, catalog, collection
 from soilscale.publish.extensions import SCHEMAS

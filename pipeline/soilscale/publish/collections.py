@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from soilscale import extents
 from soilscale.publish.extensions import extensions
-from soilscale.publish.items import FULL_TURN, STAC_VERSION, TITLES, link, wrapped
+from soilscale.publish.items import STAC_VERSION, TITLES, link, rounded
 from soilscale.schema import DIMS, QUALITY
 
 ZARR = "application/vnd.zarr; version=3"
@@ -96,7 +95,7 @@ def collection(
         "version": release.version,
         "updated": release.time,
         "extent": {
-            "spatial": {"bbox": [_around([item["bbox"] for item in items.values()])]},
+            "spatial": {"bbox": [rounded(extents.around_boxes([item["bbox"] for item in items.values()]))]},
             "temporal": {"interval": [list(_interval(items))]},
         },
         "summaries": _summaries(items.values()),
@@ -265,16 +264,3 @@ def _stores(kind: str, about: About) -> dict[str, Any]:
             ("cube", "cube.zarr", "fine", "Predictors that the maps are made from, as a Zarr store, group fine"),
         )
     }
-
-
-def _around(boxes: Sequence[Sequence[float]]) -> list[float]:
-    """Bounding box of bounding boxes; one whose west > east crosses the antimeridian."""
-    west, south, east, north = np.array(boxes, dtype="float64").T
-    crossing = west > east
-    if crossing.any():
-        # Once one box crosses, all are counted 0..360; otherwise some would lie a full turn away.
-        width = east - west + np.where(crossing, FULL_TURN, 0)
-        west = west % FULL_TURN
-        east = west + width
-    left, right = wrapped(float(west.min()), float(east.max()))
-    return [left, float(south.min()), right, float(north.max())]

@@ -1,26 +1,26 @@
-"""The item of a map: what it is, where and when it lies, and what it was made from."""
+"""The item of a map: its content, place and time, with links to everything that it was made from."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import antimeridian
 import numpy as np
 import shapely
 from odc.geo.geobox import GeoBox
-from shapely.affinity import translate
-from shapely.geometry import Polygon, box
+from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
+from soilscale import extents
 from soilscale.grid import LONLAT, project
 from soilscale.publish import previews
 from soilscale.publish.extensions import band_fields, extensions, projection
-from soilscale.publish.previews import COLORMAP, Scale
+from soilscale.publish.previews import COLORMAP, COLORMAPS, Scale
 from soilscale.publish.rasters import MAP_BAND, OPTIONAL_BANDS, Band
 from soilscale.schema import APPLICABILITY, LOWER, MAP, RESIDUAL, UPPER
 
@@ -30,7 +30,6 @@ MEDIA_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 SHA_256 = "1220"
 """Prefix of a multihash: SHA-256, of 32 bytes."""
 
-FULL_TURN = 360.0
 DEGREE_STEP = 1e-7
 """Step to which footprints are rounded, in degrees: about a centimetre on the ground."""
 
@@ -140,45 +139,29 @@ def footprint(geobox: GeoBox) -> tuple[BaseGeometry, list[float]]:
     shape, bbox
         Polygon or MultiPolygon, and west, south, east, north; degrees.
     """
-    whole = _unwrapped(geobox)
-    west, south, east, north = whole.bounds
-    first, after = (round_((end + 180) / FULL_TURN) for round_, end in ((math.floor, west), (math.ceil, east)))
-    parts = [
-        translate(shapely.intersection(whole, box(turn - 180, -90, turn + 180, 90)), -turn)
-        for turn in (FULL_TURN * index for index in range(first, after))
-    ]
-    shape = shapely.orient_polygons(shapely.union_all(parts, grid_size=DEGREE_STEP))
-    west, east = wrapped(west, east)
-    return shape, [round(degrees, 7) for degrees in (west, south, east, north)]
+    bounds, crs = geobox.boundingbox, str(geobox.crs)
+    ring = project(box(bounds.left, bounds.bottom, bounds.right, bounds.top), crs, LONLAT)
+    around_earth = extents.turn(crs)
+    if around_earth is not None and bounds.right - bounds.left >= around_earth * (1 - DEGREE_STEP):
+        # A band all around the Earth has no end to cut at; antimeridian would let it overlap itself.
+        _, south, _, north = ring.bounds
+        shape: BaseGeometry = box(-180.0, south, 180.0, north)
+    else:
+        # Edges are dense, hence straight in degrees from one vertex to the next.
+        shape = antimeridian.fix_polygon(ring, fix_winding=True, great_circle=False)
+    west, south, east, north = antimeridian.bbox(shape)
+    side = min(extents.width((west, south, east, north)), north - south)
+    outline = shapely.set_precision(shapely.simplify(shape, side / 1000), DEGREE_STEP)
+    return shapely.orient_polygons(outline), rounded((west, south, east, north))
 
 
-def _unwrapped(geobox: GeoBox) -> Polygon:
-    """Outline of a grid whose longitudes go on beyond 180 degrees instead of jumping there."""
-    bounds = geobox.boundingbox
-    ring = project(box(bounds.left, bounds.bottom, bounds.right, bounds.top), str(geobox.crs), LONLAT)
-    lon, lat = shapely.get_coordinates(ring).T
-    lon = np.unwrap(lon, period=FULL_TURN)
-    turned = lon[-1] - lon[0]
-    if abs(turned) > FULL_TURN / 2:
-        # A counterclockwise ring has the pole it runs around on its left: eastward the North Pole, westward the South.
-        lon = np.append(lon, [lon[-1], lon[0]])
-        lat = np.append(lat, np.full(2, math.copysign(90, turned)))
-    shape = Polygon(np.column_stack([lon, lat]).round(7))
-    west, south, east, north = shape.bounds
-    return shapely.simplify(shape, min(east - west, north - south) / 1000)
-
-
-def wrapped(west: float, east: float) -> tuple[float, float]:
-    """West and east of a box within -180..180 degrees; west > east across the antimeridian."""
-    if east - west > FULL_TURN - DEGREE_STEP:
-        return -180.0, 180.0
-    turns = FULL_TURN * math.floor((west + 180) / FULL_TURN)
-    east -= turns
-    return west - turns, east - FULL_TURN if east > FULL_TURN / 2 else east
+def rounded(bounds: Sequence[float]) -> list[float]:
+    """Bounding box as documents state it."""
+    return [round(degrees, 7) for degrees in bounds]
 
 
 def renders(layers: Collection[str], scale: Scale) -> dict[str, Any]:
-    """Field of the render extension: how a viewer may show each continuous layer, in every map alike."""
+    """Field of the render extension: how to show each continuous layer; the viewer takes its scales from it."""
     ranges = dict.fromkeys((MAP, LOWER, UPPER), scale) | {APPLICABILITY: (0.0, 2.0), RESIDUAL: (-0.1, 0.1)}
     return {
         name: {
@@ -186,7 +169,7 @@ def renders(layers: Collection[str], scale: Scale) -> dict[str, Any]:
             "assets": [name],
             "rescale": [list(ranges[name])],
             "nodata": "nan",
-            "colormap_name": "rdbu" if name == RESIDUAL else COLORMAP,
+            "colormap_name": COLORMAPS.get(name, COLORMAP).lower(),
         }
         for name, title in TITLES.items()
         if name in layers

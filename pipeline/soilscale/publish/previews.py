@@ -12,8 +12,13 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
+from soilscale.schema import APPLICABILITY, RESIDUAL
+
 COLORMAP = "viridis_r"
 """Dry is bright, wet is dark."""
+
+COLORMAPS = {APPLICABILITY: "PuOr_r", RESIDUAL: "RdBu"}
+"""Layer -> its colours, as Matplotlib names them; all others have those of `COLORMAP`."""
 
 SIDES = {"thumbnail": 256, "overview": 1024}
 """Asset -> pixels along its longer side, at most."""

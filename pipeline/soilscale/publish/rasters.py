@@ -1,4 +1,4 @@
-"""A raster as others take it: a Cloud Optimized GeoTIFF, its colours, and the statistics of its cells."""
+"""A map as a Cloud Optimized GeoTIFF, with its colours and the statistics of its cells."""
 
 from __future__ import annotations
 

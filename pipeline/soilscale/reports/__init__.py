@@ -1,8 +1,8 @@
-"""Tables, figures and the one page that say how good the maps are; data in, data out, nothing is read or written."""
+"""Tables, figures and the page that show how good the maps are; data in, data out, without reading or writing."""
 
 from soilscale.reports import applicability, figures, insitu
 from soilscale.reports.comparison import comparison
-from soilscale.reports.page import Context, page
+from soilscale.reports.page import Context, Link, page
 from soilscale.reports.scores import SCORES
 from soilscale.reports.sensors import level, sensor_series, sensors
 from soilscale.reports.tables import ablation, accuracy, area_means, baselines, beside_truth, consistency, method, truth
@@ -12,6 +12,7 @@ from soilscale.reports.upscaling import upscaled, upscaled_errors
 __all__ = [
     "SCORES",
     "Context",
+    "Link",
     "ablation",
     "accuracy",
     "applicability",

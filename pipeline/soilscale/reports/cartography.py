@@ -1,4 +1,4 @@
-"""What a map needs beside its colours: extent, graticule and scale bar, on any CRS."""
+"""Cartographic elements of a map: extent, graticule and scale bar, on any CRS."""
 
 from __future__ import annotations
 
@@ -20,12 +20,10 @@ from pyproj import CRS, Geod
 from soilscale.extents import TURN, transformer, turned
 from soilscale.grid import LONLAT
 from soilscale.reports.style import INK, MISSING
+from soilscale.reports.summaries import stride
 
 Extent = tuple[float, float, float, float]
 """Left, right, bottom, top, in the CRS's units."""
-
-PIXELS = 1200
-"""Cells along an axis of a drawn map, at most; of a larger map every n-th is drawn."""
 
 POINTS = 60
 """Points along an axis at which longitude and latitude are computed for the graticule."""
@@ -80,14 +78,9 @@ def _occupied(values: NDArray[np.float64], bounds: Extent) -> Extent:
     )
 
 
-def stride(array: xr.DataArray) -> int:
-    """Rows and columns from one that is drawn to the next, of a map that may have too many."""
-    return max(1, -(-max(array.sizes["y"], array.sizes["x"]) // PIXELS))
-
-
 def thinned(array: xr.DataArray) -> xr.DataArray:
     """Every n-th row and column of a map with too many to be drawn."""
-    step = stride(array)
+    step = stride((array.sizes["y"], array.sizes["x"]))
     return array.isel(y=slice(None, None, step), x=slice(None, None, step))
 
 

@@ -1,4 +1,4 @@
-"""Seasonal against comprehensive models (Yan & Bai 2020, Table 4), and whether the difference is more than luck."""
+"""Seasonal against comprehensive models (Yan & Bai 2020, Table 4), and whether the difference is more than chance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables as they stand on the page: metrics side by side, numbers as text beside the value by which they sort."""
+"""Layout of tables on the page: metrics as columns, numbers as text with the value to sort by."""
 
 from __future__ import annotations
 

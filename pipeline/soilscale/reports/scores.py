@@ -1,4 +1,4 @@
-"""Metrics of agreement between what was observed and what was predicted.
+"""Metrics of agreement between observations and predictions.
 
 Every metric is called with two arrays, or, where the values of a season do not fit into memory, is read off the
 `Moments` of parts that were added up: ``rmse(observed, predicted)`` and ``rmse.of(first + second)``. In the
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from functools import update_wrapper
 from types import MappingProxyType
 
@@ -62,6 +62,16 @@ class Moments:
     """Sum of P, floored at `KL_FLOOR`."""
     divergence: float = 0.0
     """Sum of T log(T / P), both floored at `KL_FLOOR`."""
+
+    def row(self) -> NDArray[np.float64]:
+        """All of them as numbers, in their order."""
+        return np.array(astuple(self), dtype=np.float64)
+
+    @classmethod
+    def of(cls, row: NDArray[np.float64]) -> Moments:
+        """Moments of a `row`."""
+        values = dict(zip([each.name for each in fields(cls)], row.tolist(), strict=True))
+        return cls(**values | {name: int(values[name]) for name in ("n", "ratio_pairs")})
 
     @property
     def bias(self) -> float:

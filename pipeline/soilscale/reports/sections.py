@@ -1,7 +1,7 @@
-"""What stands on the page, in its order: sections, and the titles and notes of figures and tables.
+"""The contents of the page in their order: sections, and the titles and notes of figures and tables.
 
-A figure or a table that a run has, and that stands here, appears on the page; one that it has not leaves no gap. A
-table that does not stand here appears at the end under its name. So another table takes one entry here, and no more.
+A figure or table that is listed here appears on the page if the run has it; otherwise it leaves no gap. A table that
+is not listed appears at the end under its name. So a new table needs only one entry here.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Table:
     title: str
     note: str = ""
     keys: tuple[str, ...] = ()
-    """Columns that tell rows apart in a table of the long form, which gets a column for each metric; none: as it is."""
+    """Columns that identify rows of a long table, which gets a column for each metric; none: as it is."""
     folded: bool = False
-    """Whether it opens on a click only."""
+    """Whether it opens only on a click."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,23 @@ STUDY_AREA = Section(
         Figure(
             "study_area",
             "Study area",
-            "(a) The coarse product in the month in which most of its cells are observed, with the stations if there "
-            "are any; (b) elevation, with the borders of the coarse cells; (c) the land cover with the largest share "
-            "of each fine cell. Grey is missing or outside. Meridians and parallels in degrees. The globe shows where "
-            "the area lies (coastline: Natural Earth).",
+            "(a) The coarse product in the month with the most observed cells, with any stations; (b) elevation, "
+            "with the borders of the coarse cells; (c) the land cover with the largest share of each fine cell. Grey "
+            "is missing or outside. Meridians and parallels in degrees. The globe shows where the area lies "
+            "(coastline: Natural Earth).",
             "Three maps of the area side by side: coarse soil moisture with a globe, elevation, dominant land cover.",
         ),
     ),
 )
+
+OVERVIEW = Figure(
+    "overview",
+    "The maps at a glance",
+    "The month in which most coarse cells are observed. Both maps have one scale of colours, from dry (light) to wet "
+    "(dark); grey is missing.",
+    "The coarse product in large squares beside the fine map with detail inside them.",
+)
+"""Figure of the summary."""
 
 MAPS = Section(
     "maps",
@@ -68,32 +77,33 @@ MAPS = Section(
         Figure(
             "maps",
             "Coarse product and fine maps",
-            "One month of each season, the one with most cells observed. Each row has one scale of colours, from dry "
-            "(light) to wet (dark), cut at its 2nd and 98th percentile; grey is missing.",
+            "One month of each season, the one with the most observed cells. Each row has one colour scale, from dry "
+            "(light) to wet (dark), cut at its 2nd and 98th percentiles; grey is missing.",
             "Maps in rows by season: the coarse product in large squares, the fine map with detail inside them.",
         ),
         Figure(
             "algorithms",
-            "The algorithms beside each other",
-            "Seasonal maps by each algorithm trained, of the year in which the season has most cells observed, made as "
-            "the published maps are; of single months where no season is complete. Where the grid is large, every n-th "
-            "cell is drawn, and of more than five algorithms those with the least blocked error.",
+            "Comparison of the algorithms",
+            "Seasonal maps by each trained algorithm, for the year in which the season has the most observed cells, "
+            "made like the published maps; single months if no season is complete. On a large grid, every n-th cell "
+            "is drawn. Of more than five algorithms, those with the smallest blocked error are shown.",
             "Maps in rows by season: the coarse product, then the fine map of each algorithm.",
         ),
         Figure(
             "rmse_maps",
-            "Where the fine maps leave the coarse product",
-            "Root mean square difference between the monthly fine maps and the coarse product laid on their grid as "
-            "nearest, over the months of each season; above each map its value over the area. Of maps that conserve "
-            "the coarse product it is the detail that was added, not an error; of others it is both. Steps between "
-            "coarse cells show as lines.",
+            "Where the fine maps differ from the coarse product",
+            "Root mean square difference between the monthly fine maps and the coarse product resampled to their "
+            "grid by nearest neighbour, over the months of each season; the value over the area is above each map. "
+            "For maps that conserve the coarse product it is the added detail, not an error; for others it is both. "
+            "Steps between coarse cells show as lines.",
             "A map for each season of the difference between the fine maps and the coarse product.",
         ),
         Table(
             "consistency",
             "Fine maps against the coarse product",
-            "The coarse product is laid on the fine grid as nearest. The largest block difference compares the mean of "
-            "a coarse cell's fine values with its observation: maps that conserve it differ by rounding only.",
+            "The coarse product is resampled to the fine grid by nearest neighbour. The largest block difference "
+            "compares the mean of a coarse cell's fine values with its observation: maps that conserve it differ "
+            "only by rounding.",
             ("season", "algorithm"),
             folded=True,
         ),
@@ -107,9 +117,9 @@ SERIES = Section(
     (
         Figure(
             "time_series",
-            "Precipitation and both products through time",
-            "Means over the area, each over the cells that the product has in that month: where the coarse product has "
-            "few, the two may differ though the maps agree with it cell by cell. A month without a value is a gap.",
+            "Precipitation and both products over time",
+            "Means over the area, each over the cells that the product has in that month. If the coarse product has "
+            "few, the two may differ although the maps agree with it cell by cell. A month without a value is a gap.",
             "Bars of monthly precipitation above two lines, the coarse product and the fine maps.",
         ),
         Table("time_series", "Means over the area", folded=True),
@@ -119,30 +129,35 @@ SERIES = Section(
 MODELS = Section(
     "models",
     "Accuracy of the models",
-    "Models are judged at the coarse scale on rows that they have not seen. In the random split, neighbours of a row "
-    "in space and time are among those learned from, so its error is too small. The blocked split holds out whole "
-    "blocks of cells and years: it says what to expect where nothing was observed, and it alone decides which "
-    "algorithm is chosen.",
+    "Models are evaluated at the coarse scale on held-out rows. In the random split, the training rows include "
+    "neighbours of a held-out row in space and time, so its error is too small. The blocked split holds out whole "
+    "blocks of cells and years: it shows what to expect where nothing was observed, and it alone decides the choice "
+    "of algorithm.",
     (
+        Table(
+            "splits",
+            "Accuracy of the models that made the maps",
+            "At the coarse scale, RMSE in m³ m⁻³. Blocked: on held-out blocks of cells and years.",
+        ),
         Figure(
             "accuracy",
             "Error and fit of every algorithm",
-            "On rows that the model has not seen. The tick is the comprehensive model, trained on all seasons "
-            "together. R² below 0 is worse than the mean of the observations.",
-            "Bars of RMSE and R² for each algorithm and season, random beside blocked split.",
+            "On held-out rows. The tick is the comprehensive model, trained on all seasons together. R² below 0 is "
+            "worse than the mean of the observations.",
+            "Bars of RMSE and R² for each algorithm and season, for the random and the blocked split.",
         ),
         Figure(
             "scatter",
             "Predicted against observed",
-            "Blocked split, at the coarse scale, by the seasonal models with which the maps were made. The dashed "
-            "line is equality.",
+            "Blocked split, at the coarse scale, by the seasonal models that made the maps. The dashed line is "
+            "equality.",
             "A panel for each season with predicted over observed soil moisture around a diagonal.",
         ),
         Figure(
             "comparison",
             "Seasonal against comprehensive models",
-            "Difference on the same rows, with 95 % intervals from resampled blocks. An interval that holds 0 says "
-            "that the difference may be luck.",
+            "Difference on the same rows, with 95 % intervals from resampled blocks. If an interval contains 0, the "
+            "difference may be chance.",
             "Points with intervals around zero for each season and algorithm.",
         ),
         Table(
@@ -155,15 +170,15 @@ MODELS = Section(
         Table(
             "comparison",
             "Seasonal against comprehensive models",
-            "Difference is seasonal minus comprehensive; lower and upper are the ends of its 95 % interval.",
+            "Difference is seasonal minus comprehensive; lower and upper are the limits of its 95 % interval.",
             folded=True,
         ),
         Table(
             "tuning",
-            "Parameters that were tried",
-            "Blocked: error on the folds by which the best combination was chosen. Nested: error of the choice on "
-            "folds that had no part in it; untuned: error of the parameters as configured on the same rows. Tuning "
-            "gains the difference of these two.",
+            "Parameters tried",
+            "Blocked: error on the folds that chose the best combination. Nested: error of the choice on folds that "
+            "had no part in it. Untuned: error of the parameters as configured, on the same rows. The difference of "
+            "the last two is the gain from tuning.",
             folded=True,
         ),
     ),
@@ -171,14 +186,14 @@ MODELS = Section(
 
 SKILL = Section(
     "skill",
-    "Beside nearest and bilinear",
-    "Nearest lays each coarse value down on the fine cells; bilinear interpolates between them. A map that does not "
-    "beat them has added nothing. One scale up the truth is always known: the observed coarse field is averaged over "
-    "3 x 3 cells, downscaled back by held-out predictions, and compared with itself.",
+    "Comparison with nearest and bilinear",
+    "Nearest gives each fine cell the value of its coarse cell; bilinear interpolates between coarse cells. A map "
+    "that does not beat them has added nothing. In the upscaling test the truth is always known: the observed coarse "
+    "field is averaged over 3 x 3 cells, downscaled again by held-out predictions, and compared with itself.",
     (
         Figure(
             "upscaled",
-            "One scale up, against the coarse observation",
+            "Upscaling test, against the coarse observation",
             "Error of a downscaling from blocks of 3 x 3 coarse cells back to the observed field.",
             "Bars for each season: error of nearest, bilinear and each algorithm.",
         ),
@@ -206,7 +221,7 @@ SKILL = Section(
         Table(
             "intervals",
             "Prediction intervals against the known truth",
-            "Share of fine cells whose truth lies between lower and upper, beside the level that was asked for.",
+            "Share of fine cells whose truth lies between lower and upper, and the nominal level.",
         ),
     ),
 )
@@ -214,54 +229,54 @@ SKILL = Section(
 IN_SITU = Section(
     "in-situ",
     "Against stations",
-    "Monthly means of stations beside the fine map and the coarse product at their place, on the same pairs. A "
-    "station is a point, a cell is not: part of the error is theirs.",
+    "Monthly means of stations compared with the fine map and the coarse product at their location, on the same "
+    "pairs. A station is a point and a cell is not: part of the error comes from this.",
     (
         Figure(
             "stations",
-            "Stations, beside nearest and bilinear",
-            "Error at stations, or correlation where they measure another quantity.",
+            "Stations, compared with nearest and bilinear",
+            "Error at stations, or correlation if they measure another quantity.",
             "Bars for each season: nearest, bilinear and the fine maps against stations.",
         ),
         Figure(
             "station_scatter",
             "Products against stations",
             "Every pair of station and month that both products have. The dashed line is equality. Stations of "
-            "another quantity than volumetric soil moisture stand in a row of their own, in which both sides are "
-            "brought to 0..1, station by station.",
+            "another quantity than volumetric soil moisture have a separate row, in which both sides are scaled to "
+            "0..1, station by station.",
             "Scatters around a diagonal: coarse product and fine maps over station values, coloured by season.",
         ),
         Figure(
             "station_series",
-            "Stations through time",
-            "The stations with most months. A month without a value is a gap. Where a station measures another "
-            "quantity than volumetric soil moisture, its panel says so, and all three lines are brought to 0..1.",
+            "Time series at stations",
+            "The stations with the most months. A month without a value is a gap. If a station measures another "
+            "quantity than volumetric soil moisture, its panel says so, and all three lines are scaled to 0..1.",
             "Small panels, one for each station, with three lines: station, coarse product and fine maps.",
         ),
         Table(
             "stations",
             "Scores by season",
             "Monthly pairs of all stations that measure volumetric soil moisture, as they are. If others measure "
-            "another quantity, R, K-L and anomaly R of all stations, each brought to 0..1 by itself, stand beside, "
-            "marked 0 to 1; if none measures volumetric moisture, all that is told is of such values. A metric of "
-            "other pairs than the first has their n beside it: anomaly R counts only calendar months with enough "
-            "years. K-L of fewer than 10 pairs is left out.",
+            "another quantity, the columns marked 0 to 1 give R, K-L and anomaly R of all stations, each scaled to "
+            "0..1 separately. If none measures volumetric moisture, all scores are of such values. A metric of other "
+            "pairs than the first has their n beside it: anomaly R counts only calendar months with enough years. "
+            "K-L of fewer than 10 pairs is left out.",
             ("season", "product"),
         ),
         Table(
             "station_intervals",
             "Prediction intervals against stations",
-            "Share of the months of stations of volumetric soil moisture that lie between lower and upper, beside the "
-            "level that was asked for. A station is a point and has errors of its own, of which the intervals know "
-            "nothing: expect it to lie within less often.",
+            "Share of the months of stations of volumetric soil moisture that lie between lower and upper, and the "
+            "nominal level. A station is a point and has its own errors, which the intervals do not include: expect "
+            "a smaller share.",
         ),
         Table("station_seasons", "Scores of seasonal means", "", ("season", "product"), folded=True),
         Table(
             "station_gains",
             "Gain of the fine maps, pooled and at each station",
             "From -1 to 1; above 0 the fine maps are nearer to a perfect score than the coarse product, or than its "
-            "bilinear interpolation. Down is the mean of slope, R and bias. Pooled are the stations that measure "
-            "volumetric soil moisture or, if there are none, all of them, each brought to 0..1.",
+            "bilinear interpolation. Down is the mean of slope, R and bias. Pooled scores use the stations that "
+            "measure volumetric soil moisture or, if there are none, all of them, each scaled to 0..1.",
             ("network", "station", "season", "against"),
             folded=True,
         ),
@@ -270,11 +285,12 @@ IN_SITU = Section(
             "station_collocation",
             "Triple collocation of stations and two sensors",
             "Standard deviation of each product's random error, m³ m⁻³, and its correlation with the unknown truth, "
-            "if the three err independently; each in its own scale, so R compares them, not the errors. A dash "
-            "says that the sample's estimate is below 0: the error is too small for so few months.",
+            "if the three errors are independent; each in its own scale, so compare R, not the errors. A dash means "
+            "that the sample's estimate is below 0: the error is too small for so few months.",
             ("first", "second", "product"),
         ),
-        Table("stations_left_out", "What was left out of the stations' records, and why", folded=True),
+        Table("stations_left_out", "Station data left out, and why", folded=True),
+        Table("station_places", "Where the stations lie; row and column of the fine cell, from 0", folded=True),
         Table("station_pairs", "Every pair", folded=True),
         Table("station_seasonal_pairs", "Every pair of seasonal means", folded=True),
     ),
@@ -283,21 +299,21 @@ IN_SITU = Section(
 SENSORS = Section(
     "target",
     "Sensors of the target",
-    "The regression gives the reference from the sensor as it was read. The step is reference minus sensor, each "
-    "calendar month counting alike; its spread is that between cells. The basis “overlap” compares the months that "
-    "both saw; “climatology”, where they share too few, the mean of each cell in each calendar month, each over its "
-    "sensor's own years, so that a change of climate counts as a step, and is removed like one: the step after is then "
+    "The regression gives the reference from the sensor as it was read. The step is reference minus sensor, with "
+    "equal weight for each calendar month; its spread is that between cells. The basis “overlap” compares the months "
+    "that both saw. If they share too few, “climatology” compares the mean of each cell in each calendar month, over "
+    "each sensor's own years. A change of climate then counts as a step, and is removed like one: the step after is "
     "0 by construction and proves nothing. “Through” takes the step from a third series that covers both sensors, "
-    "brought to the level of the reference. Of sensors that share fewer than 12 "
-    "months, rows with the basis “overlap” tell the step in these alone, as a check that nothing was fitted to.",
+    "matched to the level of the reference. For sensors that share fewer than 12 months, rows with the basis "
+    "“overlap” give the step in these months alone, as an independent check.",
     (
         Figure(
             "sensors",
             "The sensors, before and after",
-            "Means over the area. (a) Each sensor as it was read and at the level of the reference; (b) the reference "
-            "over the others; lines and figures are the regression of all cells that the table tells, which scatter "
-            "more than their means; (c) means of the calendar months, as read (dashed) and adjusted (solid), each over "
-            "its sensor's own months, so that years that differ in weather differ here too.",
+            "Means over the area. (a) Each sensor as it was read and at the level of the reference; (b) the "
+            "reference over the others; lines and figures are the regression over all cells, as in the table, which "
+            "scatter more than their means; (c) means of the calendar months, as read (dashed) and adjusted (solid), "
+            "each over its sensor's own months, so differences in weather between years show here too.",
             "A time series of the sensors above a scatter with regression lines and a yearly cycle.",
         ),
         Table("sensors", "Regression and step between the sensors", "", ("part", "reference", "season", "basis")),
@@ -313,72 +329,73 @@ PREDICTORS = Section(
         Figure(
             "importance",
             "Importance in each season",
-            "Increase of the out-of-bag error when a feature is permuted, over its standard error, as R's randomForest "
-            "gives it (%IncMSE); the number is its rank in the season. The features of a group are permuted together.",
+            "Increase of the out-of-bag error when a feature is permuted, divided by its standard error, as in R's "
+            "randomForest (%IncMSE); the number is its rank in the season. The features of a group are permuted "
+            "together.",
             "Bars for each feature and season, longest for the most important.",
         ),
         Figure(
             "ablation",
-            "What is lost without a factor",
-            "Change of the blocked error when the factor is left out.",
-            "Bars for each factor and season, to the right where the model is worse without it.",
+            "Loss without each predictor",
+            "Change of the blocked error when the predictor is left out.",
+            "Bars for each predictor and season, to the right if the model is worse without it.",
         ),
         Figure(
             "effects",
-            "What the Gaussian process has learned of each predictor",
-            "How much drier or wetter than at its mean soil is estimated to be as one predictor changes and the others "
-            "stay: what its curve adds, without products with other predictors. The band holds the curve with a "
-            "probability of 90 %, if the model is right: where it is wide, or holds 0 throughout, little was learned. "
-            "Where seasons agree, their curves lie on one another. Predictors that act most come first, 16 at most; "
-            "one may stand for another that goes with it.",
+            "What the Gaussian process has learned from each predictor",
+            "How much drier or wetter the soil is estimated to be as one predictor departs from its mean and the "
+            "others stay constant: the contribution of its curve, without products with other predictors. The band "
+            "contains the curve with a probability of 90 %, if the model is right: if it is wide, or contains 0 "
+            "throughout, little was learned. If seasons agree, their curves coincide. The predictors with the "
+            "strongest effects come first, at most 16; one may stand for another that it correlates with.",
             "A panel for each predictor with a curve for each season, and around it a band.",
         ),
         Table("importance", "Importance of each feature and group", folded=True),
-        Table("ablation", "Error without a factor", "", ("season", "without"), folded=True),
+        Table("ablation", "Error without each predictor", "", ("season", "without"), folded=True),
         Table(
             "within",
-            "What the detail within coarse cells rests on",
-            "Share within: of the variance of the map's prediction within coarse cells, that which goes with a feature "
-            "(below 0: it works against the others). Share between: of the feature's own fine variance, that which "
-            "lies between cells, where its effect was learned. Detail that rests on a feature which cells hardly show "
-            "is a guess; the coarse scores cannot see it.",
+            "Features behind the detail within coarse cells",
+            "Share within: a feature's share of the variance of the map's prediction within coarse cells (below 0: "
+            "it works against the others). Share between: the share of the feature's own fine variance that lies "
+            "between cells, where its effect was learned. Detail from a feature that cells hardly show is a guess, "
+            "which the coarse scores cannot detect.",
             folded=True,
         ),
         Table("effects", "Curves of the Gaussian process, at their knots", folded=True),
-        Table("selection", "Factors chosen step by step", folded=True),
+        Table("selection", "Predictors chosen step by step", folded=True),
     ),
 )
 
 MISSING = Section(
     "gaps",
-    "What was masked or missing",
+    "Masked or missing data",
     "",
     (
-        Table("failed", "Units of work that could not be made"),
+        Table("failed", "Failed units of work"),
         Table(
             "findings",
-            "Inputs that contradict each other, or lack something",
-            "As the audit after the search has found them; an error leaves units missing, a warning may change values.",
+            "Conflicting or incomplete inputs",
+            "As found by the audit after the search. An error leaves units missing; a warning may change values.",
         ),
-        Table("without_input", "Months without input", "Without an item, or without a single valid value."),
+        Table("without_input", "Months without input", "Months without an item, or without any valid value."),
         Table(
             "flags",
             "Quality layer of the monthly maps",
-            "Of fine cells and months. Shares of the flags are of those with a value, which may carry several; that of "
-            "those without one is of the area.",
+            "Counts of fine cells and months. Shares of flags are of those with a value, which may carry several; "
+            "the share without a value is of the area.",
         ),
         Table(
             "extrapolation",
             "Maps outside the area of applicability",
-            "The dissimilarity index (Meyer & Pebesma 2021, doi:10.1111/2041-210X.13650) says how unlike those of "
-            "training the predictors of a fine cell are, the more important ones counting more; 1 is its threshold, "
-            "the greatest that training data have to those of other places. Beyond it, what held-out blocks say of "
-            "the error need not hold. Mean index and share beyond 1, of fine cells and months with a value.",
+            "The dissimilarity index (Meyer & Pebesma 2021, doi:10.1111/2041-210X.13650) shows how much the "
+            "predictors of a fine cell differ from those of training, with more weight on the important ones. 1 is "
+            "its threshold, the maximum of training data relative to those of other places. Beyond it, the error on "
+            "held-out blocks need not apply. Mean index and share above 1, for fine cells and months with a value.",
         ),
         Table(
             "masked",
-            "Data of each source that are missing or masked",
-            "Share of the area and months; gaps in time that are short enough are filled in the maps, and flagged.",
+            "Missing or masked data of each source",
+            "Share of the area and months. Short gaps in time are filled in the maps, and flagged.",
         ),
     ),
 )
@@ -386,9 +403,9 @@ MISSING = Section(
 METRICS = Section(
     "reading",
     "How to read the metrics",
-    "The method is that of Yan & Bai (2020, Remote Sensing 12, 2818, doi:10.3390/rs12172818), whose equations "
-    "the numbers name. P is what was predicted, T what was observed, N the number of pairs. K-L is left out where it "
-    "would rest on fewer than 10 pairs: of so few, the divergence of two distributions means nothing.",
+    "The method is that of Yan & Bai (2020, Remote Sensing 12, 2818, doi:10.3390/rs12172818), whose equation numbers "
+    "are given. P is the prediction, T the observation, N the number of pairs. K-L is left out for fewer than 10 "
+    "pairs: the divergence of two distributions of so few values means nothing.",
     (Table("metrics", "Metrics", folded=True),),
 )
 
@@ -400,21 +417,18 @@ PROVENANCE = Section(
         Table("items", "Sources"),
         Table(
             "inputs",
-            "Inputs as they were found",
-            "Items of the catalog and those left out; format, unit in the cube, and the least and greatest of sampled "
-            "values of the items that were opened, with the share missing by cause.",
+            "Inputs as found",
+            "Items of the catalog and those left out; format, unit in the cube, and the minimum and maximum of "
+            "sampled values of the opened items, with the share missing by cause.",
         ),
-        Table("licences", "Licences and citations of the inputs", "What is made from them may have to name them."),
+        Table(
+            "licences",
+            "Licences and citations of the inputs",
+            "Their licences may require that a publication of the maps names them.",
+        ),
         Table("versions", "Software", folded=True),
     ),
 )
 
 SECTIONS = (STUDY_AREA, MAPS, SERIES, MODELS, SKILL, IN_SITU, SENSORS, PREDICTORS, MISSING, METRICS, PROVENANCE)
 """Sections after the summary, in their order."""
-
-SPLITS = Table(
-    "splits",
-    "Accuracy of the models with which the maps were made",
-    "At the coarse scale, RMSE in m³ m⁻³. Blocked: on whole blocks of cells and years that were held out.",
-)
-"""Table of the summary."""

@@ -1,4 +1,4 @@
-"""The sensors of a target beside each other: how one follows from the other, and the step between them."""
+"""Comparison of the sensors of a target: the regression between them, and the step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from soilscale import harmonisation
 from soilscale.harmonisation import YEAR, Support, Trio
-from soilscale.reports.tables import area_means
+from soilscale.reports.tables import field_means, shared_months
 from soilscale.seasons import ALL, Seasons
 from soilscale.sources import Harmonise
 
@@ -154,11 +154,12 @@ def sensor_series(levelled: Mapping[str, Levelled], coarse: xr.DataArray, crs: s
     DataFrame
         time, part, before, after; m3 m-3, NaN in months that the sensor does not have.
     """
-    parts = []
+    months, parts = shared_months(coarse), []
     for name, sensor in levelled.items():
-        means = area_means(coarse.copy(data=sensor.after), coarse.copy(data=sensor.before), crs)
-        parts.append(means.rename(columns={"coarse": "before", "fine": "after"}).assign(part=name))
-    return pd.concat(parts, ignore_index=True)[["time", "part", "before", "after"]]
+        fields = {"before": sensor.before, "after": sensor.after}
+        means = {when: field_means(coarse.copy(data=values), months, crs) for when, values in fields.items()}
+        parts.append(pd.DataFrame({"time": np.array(months, "datetime64[ns]"), "part": name, **means}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _regression(sensor: Levelled, basis: str, months: NDArray[np.int_]) -> Iterator[tuple[str, float, int]]:

@@ -1,4 +1,4 @@
-"""The one style of all figures: size, type and colours that the colour-blind tell apart; drawn to PNG, always alike."""
+"""The style of all figures: size, type and colour-blind safe colours; drawn to reproducible PNG."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run comes to, in plain words: how good the maps are, whether they were worth making, what is missing."""
+"""The results of a run in plain words: how good the maps are, whether they beat the baselines, what is missing."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from soilscale.seasons import ALL
 
 REFERENCES: Mapping[str, str] = {
     TRUTH: "the known truth",
-    STATIONS: "stations in the ground",
-    UPSCALED: "the coarse observation, one scale up",
+    STATIONS: "in situ stations",
+    UPSCALED: "the coarse observation (upscaling test)",
 }
 """Reference in `baselines.csv` -> what it is, in words."""
 
 BASES: Mapping[str, str] = {
     "overlap": "the months that both saw",
     "through": "a third series that covers both",
-    "climatology": "what each saw in its own years, so that a true change of climate between them is removed too",
+    "climatology": "what each saw in its own years, which also removes a true change of climate between them",
 }
 """Basis of a relation between sensors -> what it is, in words."""
 
 RESTS_ON: Mapping[str, str] = {
-    COUNTS[Support.MONTH]: "by a relation of the cell's own for each calendar month",
-    COUNTS[Support.CELL]: "by one of the cell's own for the whole year",
-    COUNTS[Support.AREA]: "by that of the whole area, in some month at least",
+    COUNTS[Support.MONTH]: "by the cell's own relation for each calendar month",
+    COUNTS[Support.CELL]: "by the cell's own relation for the whole year",
+    COUNTS[Support.AREA]: "by the relation of the whole area, in at least one month",
 }
 """Statistic in `sensors.csv` that counts cells -> what their relation rests on, in words."""
 
 QUALITY: Mapping[Quality, str] = {
     Quality.OBSERVED: "with a coarse observation",
     Quality.PREDICTED: "predicted without a coarse observation",
-    Quality.GAP_FILLED: "with a predictor that was not seen in the month and is filled",
+    Quality.GAP_FILLED: "with a predictor that was not observed in the month and is filled",
     Quality.CLAMPED: "clamped to the physical range",
     Quality.OUTSIDE: "outside the area",
-    Quality.COMPREHENSIVE: "by the comprehensive model, for want of training rows in the season",
+    Quality.COMPREHENSIVE: "by the comprehensive model, since the season has too few training rows",
     Quality.EXTRAPOLATED: "beyond the area of applicability",
     Quality.FROZEN: "frozen or under snow in the month's mean, though the coarse product has an observation",
 }
@@ -58,21 +58,21 @@ LEFT_OUT = "left out: frozen or under snow in the month's mean"
 """Fine cells and months that are left out of the maps as frozen, in words."""
 
 MASKED = 0.0005
-"""Share of a source's data from which on its absence is told in a sentence."""
+"""Minimum missing share of a source's data that is reported in a sentence."""
 
 SKILL = 0.1
-"""R2 on held-out blocks below which a model is said to have no skill: it leaves nine tenths of the variance."""
+"""R2 on held-out blocks below which a model counts as without skill: it leaves nine tenths of the variance."""
 
 FOREST = "random_forest"
 """The paper's algorithm."""
 
 FOREMOST = 3
-"""Factors that are named for each season."""
+"""Number of features named for each season."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the maps are better than what needs no model, by one reference."""
+    """Whether the maps beat the baselines that need no model, against one reference."""
 
     reference: str
     """In words."""
@@ -93,7 +93,7 @@ class Verdict:
 
     @property
     def direct(self) -> bool:
-        """Whether it is the maps themselves that are judged, and not the method one scale up."""
+        """Whether the maps themselves are evaluated, rather than the method in the upscaling test."""
         return self.reference != REFERENCES[UPSCALED]
 
     @property
@@ -113,7 +113,7 @@ class Verdict:
         else:
             need = "needs" if len(self.worse_than) == 1 else "need"
             lost = listed(self.worse_than)
-            text = f"{start} against {rivals}: the maps lose to {lost}, which {need} no model at all."
+            text = f"{start} against {rivals}: the maps lose to {lost}, which {need} no model."
         seasons = [words(season) for season in self.worse_in if season != ALL]
         text += f" They do not beat both in {listed(seasons)}." if seasons and self.good else ""
         plain = "" if self.forest is None else number(self.metric, self.forest)
@@ -209,14 +209,14 @@ def accuracy_words(season_accuracy: pd.DataFrame, side: str) -> str:
     if not len(rows):
         return ""
     ordered = rows.sort_values("rmse_blocked", kind="stable").to_dict("records")
-    text = f"The models' error at {side} on held-out blocks is smallest in {_told(ordered[0])}"
-    text += f" and largest in {_told(ordered[-1])}." if len(ordered) > 1 else "."
+    text = f"The models' error at {side} on held-out blocks is smallest in {_season_error(ordered[0])}"
+    text += f" and largest in {_season_error(ordered[-1])}." if len(ordered) > 1 else "."
     useless = [words(str(season)) for season in rows.loc[rows["r2_blocked"] <= 0, "season"]]
     # Where no season has skill, the page's first warning says so already.
     if useless and not skill_words(season_accuracy, side):
         text += (
             f" In {listed(useless)} R² is not above 0: there the models predict held-out blocks no better than the "
-            "mean of the observations would, and what the maps show beyond the coarse product should not be trusted."
+            "mean of the observations, so do not trust the detail that the maps add to the coarse product."
         )
     return text
 
@@ -237,15 +237,43 @@ def skill_words(found: pd.DataFrame, side: str) -> str:
     low, high = (number("r2", float(value)) for value in (known.min(), known.max()))
     span = low if low == high else f"{low} to {high}"
     return (
-        f"In this region no model has skill: at {side}, on held-out blocks, R² is {span}. What the maps show beyond "
-        "the coarse product should not be trusted."
+        f"In this region no model has skill: at {side}, on held-out blocks, R² is {span}. Do not trust the detail "
+        "that the maps add to the coarse product."
     )
 
 
-def _told(row: Mapping[Hashable, Any]) -> str:
+def _season_error(row: Mapping[Hashable, Any]) -> str:
     return (
         f"{words(str(row['season']))} (RMSE {number('rmse', float(row['rmse_blocked']))} m³ m⁻³, "
         f"R² {number('r2', float(row['r2_blocked']))})"
+    )
+
+
+def interval_words(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What share of the truth and of the stations lies in the prediction intervals, in a sentence each."""
+    sentences = []
+    for name, reference in (("intervals", "the known truth"), ("station_intervals", "months at stations")):
+        table = tables.get(name)
+        rows = table[table["season"] == ALL] if table is not None else pd.DataFrame({"n": []})
+        if rows["n"].sum() > 0:
+            level = 100 * float(rows["level"].iloc[0])
+            coverage, width = (float(np.average(rows[column], weights=rows["n"])) for column in ("coverage", "width"))
+            sentences.append(
+                f"The {level:.0f} % prediction intervals are {width:.3f} m³ m⁻³ wide on average and hold "
+                f"{100 * coverage:.0f} % of {reference}."
+            )
+    return sentences
+
+
+def citation_words(name: str, product: str, citation: str) -> str:
+    """How to cite the maps: as their publisher asks, else by what they are."""
+    method_words = "The method is after Yan & Bai (2020), doi:10.3390/rs12172818."
+    if citation:
+        return f"Cite the maps as: {citation} {method_words}"
+    source = f" from {product}" if product else ""
+    return (
+        f"Cite the run {name}, made with soilscale{source}, and the inputs under Provenance. {method_words} "
+        "The section publication of the configuration sets a citation, a license and a DOI."
     )
 
 
@@ -257,7 +285,7 @@ def fallback_words(accuracy: pd.DataFrame) -> str:
         return ""
     return (
         f"With too few training rows for a model of its own, {listed(few)} is mapped by the model of all seasons, and "
-        "is not among the rows over which the seasonal models' accuracy is pooled."
+        "is left out of the pooled accuracy of the seasonal models."
     )
 
 
@@ -281,17 +309,16 @@ def season_words(comparison: pd.DataFrame | None, algorithm: Algorithm) -> str:
     if not parts:
         return ""
     return (
-        f"Beside one model for all seasons, the seasonal models are {'; '.join(parts)} (95 % intervals, blocked RMSE)."
+        f"Compared with one model for all seasons, the seasonal models are {'; '.join(parts)} (95 % intervals, "
+        "blocked RMSE)."
     )
 
 
 def factor_words(importance: pd.DataFrame | None) -> str:
-    """Which factors matter most in each season, in words."""
+    """Which features matter most in each season, in words."""
     if importance is None or not len(importance):
         return ""
-    members = importance.groupby("group")["feature"].nunique()
-    # Rows of whole groups carry the group's name as their feature; only single features are named here.
-    single = importance[~(importance["feature"].map(members).fillna(0) > 1)]
+    single = importance[importance["kind"] == "feature"]
     parts = []
     for season, rows in single[single["season"] != ALL].groupby("season", sort=False):
         first = rows.sort_values("rank", kind="stable")["feature"].head(FOREMOST)
@@ -302,17 +329,17 @@ def factor_words(importance: pd.DataFrame | None) -> str:
 
 def choice_words(tables: Collection[str]) -> str:
     """What was chosen by the blocked error, which is then too good, in words."""
-    chosen = [choice for name, choice in (("selection", "factors"), ("tuning", "parameters")) if name in tables]
+    chosen = [choice for name, choice in (("selection", "predictors"), ("tuning", "parameters")) if name in tables]
     if not chosen:
         return ""
     return (
-        f"The {listed(chosen)} were chosen by the error on held-out blocks, which is therefore smaller than it will be "
-        "elsewhere."
+        f"The {listed(chosen)} were chosen by the error on held-out blocks. This error is therefore smaller than it "
+        "will be elsewhere."
     )
 
 
 def algorithm_words(algorithm: Algorithm) -> str:
-    """With what the maps were made, in words: each algorithm with its seasons, where these differ."""
+    """The algorithms of the maps, in words: each with its seasons, if these differ."""
     if isinstance(algorithm, str) or len(set(algorithm.values())) == 1:
         return words(method(algorithm))
     seasons: dict[str, list[str]] = {}
@@ -334,7 +361,7 @@ def sensor_words(sensors: pd.DataFrame | None) -> list[str]:
         cells = ", ".join(
             f"in {f'all {n}' if n == total else f'{n} of {total}'} cells {RESTS_ON[name]}" for name, n in kinds.items()
         )
-        sentence = f"{part} was brought to the level of {first['reference']} by {BASES[first['basis']]}: {cells}."
+        sentence = f"{part} was matched to {first['reference']} by {BASES[first['basis']]}: {cells}."
         sentences.append(sentence + _check_words(sensors[sensors["part"] == part], first["basis"]))
     return sentences
 
@@ -347,8 +374,8 @@ def _check_words(rows: pd.DataFrame, basis: str) -> str:
         return ""
     before, after = (number(name, float(steps[name])) for name in ("step_before", "step_after"))
     return (
-        f" The months that both saw are fewer than {OVERLAP}, too few to relate them by, but check the outcome: in "
-        f"them the step between the two was {before} m³ m⁻³ before and is {after} m³ m⁻³ after."
+        f" Both saw fewer than {OVERLAP} common months, too few to relate them, but enough for a check: in these "
+        f"months the step between the two was {before} m³ m⁻³ before and is {after} m³ m⁻³ after."
     )
 
 
@@ -356,17 +383,21 @@ def missing_words(failed: int, without_input: Mapping[str, Sequence[str]]) -> st
     """What could not be made and what had no input, in words."""
     parts = []
     if failed:
-        parts.append(f"{failed} unit{'s' if failed > 1 else ''} of work could not be made.")
+        parts.append(f"{failed} unit{'s' if failed > 1 else ''} of work failed.")
     if without_input:
         gaps = [f"{words(name)} ({len(months)})" for name, months in without_input.items()]
         parts.append(f"Months without input: {listed(gaps)}.")
-    return " ".join(parts) or "Every unit of work was made, and every source had input in every month."
+    return " ".join(parts) or "Every unit of work is complete, and every source had input in every month."
 
 
 def empty_words(empty: int, valued: int) -> str:
     """How much of the area has no value, in words."""
     share = 100 * empty / (empty + valued) if empty else 0
-    return f"{share:.2g} % of the area's fine cells and months have no value, for want of a predictor." if share else ""
+    return (
+        f"{share:.2g} % of the area's fine cells and months have no value, because a predictor is missing."
+        if share
+        else ""
+    )
 
 
 def frozen_words(masked: int, valued: int) -> str:
@@ -393,15 +424,15 @@ def quality_words(flags: Mapping[Quality, int], total: int) -> str:
         Number of fine cells and months that have a value.
     """
     phrases = {
-        Quality.PREDICTED: "have no coarse observation and are predicted alone",
-        Quality.GAP_FILLED: "rest on a predictor that was not seen in the month and is filled",
+        Quality.PREDICTED: "have no coarse observation and are only predicted by the model",
+        Quality.GAP_FILLED: "rest on a predictor that was not observed in the month and is filled",
         Quality.CLAMPED: "were clamped to the physical range",
-        Quality.COMPREHENSIVE: "are by the model of all seasons, for want of training rows in their own",
+        Quality.COMPREHENSIVE: "are by the model of all seasons, since their own has too few training rows",
         Quality.FROZEN: "are frozen or under snow in the month's mean",
-        Quality.EXTRAPOLATED: "have predictors unlike those that the models have learned from",
+        Quality.EXTRAPOLATED: "have predictors that differ too much from the training data",
     }
     parts = [f"{100 * flags[bit] / total:.2g} % {text}" for bit, text in phrases.items() if flags.get(bit) and total]
-    return f"Of the cells and months with a value {listed(parts)}." if parts else ""
+    return f"Of the cells and months with a value, {listed(parts)}." if parts else ""
 
 
 def listed(names: Sequence[str]) -> str:

@@ -1,8 +1,7 @@
 """Tables of the report: accuracy, consistency with the coarse product, and skill beside nearest and bilinear.
 
 Every table is in the long form, one figure a row, and besides the seasons it has the season ``all``, in which the
-pairs of all of them are pooled. Maps are read month by month and chunk by chunk, so that a table needs the memory of
-one chunk, whatever the area.
+pairs of all of them are pooled. What is of maps comes as `summaries` of their tiles, so that no table reads a map.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from soilscale import kernels, schema
+from soilscale import kernels
 from soilscale.reports.scores import SCORES, Moments, moments, told
 from soilscale.seasons import ALL, Seasons
 
@@ -79,18 +78,20 @@ def accuracy(predictions: pd.DataFrame, seasons: Iterable[str] = ()) -> pd.DataF
 
 
 def consistency(
-    months: xr.Dataset, coarse: xr.DataArray, ratio: int, season_of: Seasons, algorithm: Algorithm
+    pairs: Mapping[np.datetime64, Moments],
+    differences: Mapping[np.datetime64, float],
+    season_of: Seasons,
+    algorithm: Algorithm,
 ) -> pd.DataFrame:
     """Fine maps against the coarse observation, laid on the fine grid as nearest (Yan & Bai 2020, Table 5).
 
     Parameters
     ----------
-    months
-        Monthly maps, with `soil_moisture` of dimensions (time, y, x) on the fine grid, m3 m-3.
-    coarse
-        The observation (time, y, x) on the coarse grid, m3 m-3, NaN where missing.
-    ratio
-        Fine cells along the side of a coarse cell.
+    pairs
+        Month -> moments of the observation and the map.
+    differences
+        Month -> largest absolute difference between an observation and the mean of the map's valid cells in it, m3 m-3,
+        NaN where nothing is observed.
     algorithm
         With which the maps were made.
 
@@ -103,43 +104,24 @@ def consistency(
     name = method(algorithm)
     tally: Tally = {}
     largest: dict[str, float] = {}
-    for month in shared_months(months[schema.MAP], coarse):
+    for month in sorted(pairs):
         season = season_of.name(month)
-        whole = field(coarse, month)
-        for piece in pieces(months[schema.MAP], ratio):
-            fine, observed = field(months[schema.MAP], month, piece), whole[below(piece, ratio)]
-            add(tally, season, (name,), moments(nearest(observed, ratio), fine))
-            difference = np.abs(kernels.block_mean(fine, ratio)[0] - observed)
-            for key in (season, ALL):
-                # fmax passes over NaN: with max one unobserved coarse cell would make the season's figure NaN.
-                largest[key] = float(np.fmax.reduce(difference, axis=None, initial=largest.get(key, math.nan)))
+        add(tally, season, (name,), pairs[month])
+        for key in (season, ALL):
+            # fmax passes over NaN: with max a month without an observation would make the season's figure NaN.
+            largest[key] = float(np.fmax(largest.get(key, math.nan), differences.get(month, math.nan)))
     table = long_form(tally, ["season", "algorithm"], season_of.names)
     extra = [(season, name, BLOCK_DIFFERENCE, largest[season]) for season in pd.unique(table["season"])]
     return pd.concat([table, pd.DataFrame(extra, columns=table.columns)], ignore_index=True)
 
 
-def truth(
-    maps: Mapping[str, xr.DataArray],
-    known: xr.DataArray,
-    coarse: xr.DataArray,
-    ratio: int,
-    season_of: Seasons,
-    others: Iterable[tuple[np.datetime64, str, Moments]] = (),
-) -> pd.DataFrame:
+def truth(parts: Iterable[tuple[np.datetime64, str, Moments]], season_of: Seasons) -> pd.DataFrame:
     """Score the maps, and the coarse product as nearest and bilinear, against the known fine truth.
-
-    Every method is scored on the same fine cells: those where all of them and the truth are finite.
 
     Parameters
     ----------
-    maps
-        Method -> monthly maps (time, y, x) on the fine grid, m3 m-3.
-    known
-        True field (time, y, x) on the fine grid, m3 m-3.
-    coarse
-        The observation (time, y, x) on the coarse grid, m3 m-3, NaN where missing.
-    others
-        Month, method and moments (`beside_truth`) of methods whose maps are not kept.
+    parts
+        Month, method and moments (`beside_truth`).
 
     Returns
     -------
@@ -147,15 +129,7 @@ def truth(
         season, method, metric, value.
     """
     tally: Tally = {}
-    for month in shared_months(known, coarse, *maps.values()):
-        observed = field(coarse, month)
-        # By the chunks of the maps: read across them, each would be decoded several times.
-        for piece in pieces(next(iter(maps.values()), known), ratio):
-            fields = {name: field(array, month, piece) for name, array in maps.items()}
-            by_method = beside_truth(field(known, month, piece), observed, ratio, fields, piece)
-            for name, part in by_method.items():
-                add(tally, season_of.name(month), (name,), part)
-    for month, name, part in others:
+    for month, name, part in parts:
         add(tally, season_of.name(month), (name,), part)
     return long_form(tally, ["season", "method"], season_of.names)
 
@@ -229,30 +203,59 @@ def ablation(predictions: pd.DataFrame, seasons: Iterable[str]) -> pd.DataFrame:
 
 
 def area_means(
-    fine: xr.DataArray, coarse: xr.DataArray, crs: str, precipitation: xr.DataArray | None = None
+    sums: Mapping[np.datetime64, tuple[float, float]],
+    coarse: xr.DataArray,
+    crs: str,
+    precipitation: xr.DataArray | None = None,
 ) -> pd.DataFrame:
     """Means over the area, each over its own valid cells, weighted by the cells' size.
 
     Parameters
     ----------
-    fine, coarse
-        Soil moisture (time, y, x) of the maps and of the observation, m3 m-3.
+    sums
+        Month -> weight and weighted sum of the cells of the maps (`area_sum`).
+    coarse
+        Soil moisture (time, y, x) of the observation, m3 m-3.
     crs
-        CRS of both grids. On one in degrees a cell's size goes with the cosine of its latitude; any other is taken
-        to be of equal area.
+        CRS of the grid. On one in degrees a cell's size goes with the cosine of its latitude; any other is taken to be
+        of equal area.
     precipitation
-        Precipitation (time, y, x), mm per month, on either grid.
+        Precipitation (time, y, x) on the coarse grid, mm per month.
 
     Returns
     -------
     DataFrame
         time, coarse, fine and, where given, precipitation; a row for every month of the maps.
     """
-    products = {"coarse": coarse, "fine": fine} | ({} if precipitation is None else {"precipitation": precipitation})
-    geographic = CRS.from_user_input(crs).is_geographic
-    months = shared_months(fine)
-    columns = {name: [_mean(array, month, geographic) for month in months] for name, array in products.items()}
+    months = sorted(sums)
+    columns = {"coarse": field_means(coarse, months, crs), "fine": [_ratio(*sums[month]) for month in months]}
+    if precipitation is not None:
+        columns["precipitation"] = field_means(precipitation, months, crs)
     return pd.DataFrame({"time": np.array(months, dtype="datetime64[ns]")} | columns)
+
+
+def field_means(array: xr.DataArray, months: Sequence[np.datetime64], crs: str) -> list[float]:
+    """Means of months over the valid cells of a field (time, y, x), weighted as by `area_sum`; NaN without any."""
+    known = set(shared_months(array))
+    latitude = array["y"].to_numpy() if CRS.from_user_input(crs).is_geographic else None
+    return [_ratio(*area_sum(field(array, month), latitude)) if month in known else math.nan for month in months]
+
+
+def area_sum(values: NDArray[np.float64], latitude: NDArray[np.float64] | None) -> tuple[float, float]:
+    """Weight of the cells of a field that have a value, and their weighted sum.
+
+    Parameters
+    ----------
+    values
+        Shape ``(y, x)``, NaN where missing.
+    latitude
+        Of the rows, degrees; None on a grid of equal area.
+    """
+    size = np.ones(len(values)) if latitude is None else np.cos(np.radians(latitude))
+    # Meridians converge: by plain means the cells near a pole would count too much.
+    weight = np.where(np.isfinite(values), size[:, None], 0.0)
+    # A weight of 0 does not silence NaN, since their product is NaN.
+    return float(weight.sum()), float(np.where(weight > 0, values, 0.0).ravel() @ weight.ravel())
 
 
 def shared_months(*arrays: xr.DataArray) -> list[np.datetime64]:
@@ -261,24 +264,21 @@ def shared_months(*arrays: xr.DataArray) -> list[np.datetime64]:
     return sorted(set.intersection(*months))
 
 
+def representative(coarse: xr.DataArray, season_of: Seasons) -> list[np.datetime64]:
+    """Month of each season in which most cells are observed, the latest of them; seasons in their order."""
+    best: dict[str, tuple[int, np.datetime64]] = {}
+    for month in shared_months(coarse):
+        count, season = int(np.isfinite(field(coarse, month)).sum()), season_of.name(month)
+        if count and count >= best.get(season, (0, month))[0]:
+            best[season] = (count, month)
+    return [best[season][1] for season in season_of.names if season in best]
+
+
 def field(array: xr.DataArray, month: np.datetime64, piece: Piece = (slice(None), slice(None))) -> NDArray[np.float64]:
     """Values of one month, or of some rows and columns of it, shape ``(y, x)``."""
     here = array["time"].to_numpy().astype("datetime64[M]") == month
     rows, columns = piece
     return array.isel(time=int(np.argmax(here)), y=rows, x=columns).to_numpy().astype("float64")
-
-
-def pieces(array: xr.DataArray, ratio: int = 1) -> list[Piece]:
-    """Rows and columns of each chunk of a map as it is stored; all of one that is in memory.
-
-    A chunk is taken with what follows it up to whole coarse cells of `ratio` fine ones.
-    """
-    spans = []
-    for axis in ("y", "x"):
-        lengths = array.chunks[array.dims.index(axis)] if array.chunks else (array.sizes[axis],)
-        ends = [end for end in np.cumsum(lengths).tolist() if end % ratio == 0 or end == array.sizes[axis]]
-        spans.append([slice(first, end) for first, end in zip([0, *ends], ends, strict=False)])
-    return [(rows, columns) for rows in spans[0] for columns in spans[1]]
 
 
 def below(piece: Piece, ratio: int) -> Piece:
@@ -345,17 +345,5 @@ def long_form(
     return table if count else table.drop(columns="n")
 
 
-def _mean(array: xr.DataArray, month: np.datetime64, geographic: bool) -> float:
-    """Mean of a month's valid cells, weighted by their size; NaN if the array has none."""
-    if month not in shared_months(array):
-        return float("nan")
-    total = sum_ = 0.0
-    for rows, columns in pieces(array):
-        values = field(array, month, (rows, columns))
-        latitude = array["y"].to_numpy()[rows] if geographic else np.zeros(len(values))
-        # Meridians converge: by plain means the cells near a pole would count too much.
-        weight = np.where(np.isfinite(values), np.cos(np.radians(latitude))[:, None], 0.0)
-        total += float(weight.sum())
-        # A weight of 0 does not silence NaN, since their product is NaN.
-        sum_ += float(np.where(weight > 0, values, 0.0).ravel() @ weight.ravel())
-    return sum_ / total if total else float("nan")
+def _ratio(weight: float, total: float) -> float:
+    return total / weight if weight else math.nan

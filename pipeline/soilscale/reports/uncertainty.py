@@ -1,4 +1,4 @@
-"""Prediction intervals: offsets from errors on rows that no model has seen, and how often the truth lies within."""
+"""Prediction intervals: offsets from errors on held-out rows, and how often they contain the truth."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 
-from soilscale.reports.insitu import STATION, VOLUME
-from soilscale.reports.tables import field, pieces, shared_months
-from soilscale.schema import LOWER, MAP, QUALITY, UPPER, Quality
+from soilscale.reports.insitu import STATION, VOLUME, Values
+from soilscale.schema import LOWER, QUALITY, UPPER, Quality
 from soilscale.seasons import ALL, Seasons
+
+CELLS: Mapping[str, Quality] = {"observed": Quality.OBSERVED, "predicted": Quality.PREDICTED}
+"""Cells that are counted apart, and the bit that they carry."""
 
 Tally = dict[tuple[str, str], NDArray[np.float64]]
 """Season and kind of cells -> how many values lie within, the sum of widths, and how many values there are."""
@@ -70,15 +71,13 @@ def blocked_errors(predictions: pd.DataFrame, algorithms: Mapping[str, str]) -> 
     return errors | {ALL: np.concatenate([np.empty(0), *errors.values()])}
 
 
-def coverage(maps: xr.Dataset, known: xr.DataArray, level: float, season_of: Seasons) -> pd.DataFrame:
+def coverage(counts: Mapping[np.datetime64, NDArray[np.float64]], level: float, season_of: Seasons) -> pd.DataFrame:
     """How often the known truth lies between the lower and the upper layer.
 
     Parameters
     ----------
-    maps
-        Monthly maps with `MAP`, `LOWER`, `UPPER` and `QUALITY` (time, y, x).
-    known
-        True field (time, y, x) on the same grid, m3 m-3.
+    counts
+        Month -> what `count` finds.
     level
         Nominal level.
 
@@ -89,16 +88,13 @@ def coverage(maps: xr.Dataset, known: xr.DataArray, level: float, season_of: Sea
         (share of the values within), width (mean, m3 m-3), n.
     """
     tally: Tally = {}
-    for month in shared_months(known, maps[MAP]):
-        for piece in pieces(maps[MAP]):
-            truth, lower, upper = (field(array, month, piece) for array in (known, maps[LOWER], maps[UPPER]))
-            flags = field(maps[QUALITY], month, piece).astype("uint8")
-            _count(tally, season_of.name(month), truth, lower, upper, flags)
+    for month in sorted(counts):
+        _add(tally, season_of.name(month), counts[month])
     return _table(tally, level, season_of)
 
 
 def station_coverage(
-    pairs: pd.DataFrame, places: pd.DataFrame, maps: xr.Dataset, level: float, season_of: Seasons
+    pairs: pd.DataFrame, places: pd.DataFrame, at: Values, level: float, season_of: Seasons
 ) -> pd.DataFrame:
     """How often what stations measure, as volumetric soil moisture, lies between the lower and the upper layer.
 
@@ -106,8 +102,10 @@ def station_coverage(
     ----------
     pairs, places
         Of `insitu.Paired`.
-    maps, level
-        As `coverage` takes them.
+    at
+        Gives values of `LOWER`, `UPPER` and `QUALITY`.
+    level
+        As `coverage` takes it.
 
     Returns
     -------
@@ -118,26 +116,31 @@ def station_coverage(
     known = pairs[pairs["unit"] == VOLUME].merge(places[[*STATION, "row", "column"]], on=STATION)
     for time, rows in known.groupby("time"):
         month = np.datetime64(pd.Timestamp(str(time)), "M")
-        at = rows["row"].to_numpy(), rows["column"].to_numpy()
-        lower, upper, flags = (field(maps[name], month)[at] for name in (LOWER, UPPER, QUALITY))
+        cells = rows["row"].to_numpy(), rows["column"].to_numpy()
+        lower, upper, flags = (at(name, month, *cells) for name in (LOWER, UPPER, QUALITY))
         observed = rows["observed"].to_numpy("float64")
-        _count(tally, season_of.name(month), observed, lower, upper, flags.astype("uint8"))
+        _add(tally, season_of.name(month), count(observed, lower, upper, flags.astype("uint8")))
     return _table(tally, level, season_of)
 
 
-def _count(
-    tally: Tally,
-    season: str,
+def count(
     truth: NDArray[np.floating],
     lower: NDArray[np.floating],
     upper: NDArray[np.floating],
     flags: NDArray[np.uint8],
-) -> None:
-    """Add what lies within of one month to its season's and to all."""
-    for bit, cells in ((Quality.OBSERVED, "observed"), (Quality.PREDICTED, "predicted")):
+) -> NDArray[np.float64]:
+    """Values within an interval, the sum of widths and all values, a row for each of `CELLS`; NaN is missing."""
+    rows = []
+    for bit in CELLS.values():
         use = np.isfinite(truth) & np.isfinite(lower) & ((flags & bit) > 0)
         within = (truth[use] >= lower[use]) & (truth[use] <= upper[use])
-        part = np.array([within.sum(), (upper[use] - lower[use]).sum(), use.sum()])
+        rows.append([within.sum(), (upper[use] - lower[use]).sum(), use.sum()])
+    return np.array(rows, "float64")
+
+
+def _add(tally: Tally, season: str, counts: NDArray[np.float64]) -> None:
+    """Add what `count` found of one month to its season's and to all."""
+    for cells, part in zip(CELLS, counts, strict=True):
         for name in (season, ALL):
             tally[name, cells] = tally.get((name, cells), np.zeros(3)) + part
 

@@ -1,4 +1,4 @@
-"""Methods judged one scale up, where the truth is known: the observed coarse field itself."""
+"""Upscaling test of the methods, where the truth is known: the observed coarse field itself."""
 
 from __future__ import annotations
 

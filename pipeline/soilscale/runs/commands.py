@@ -1,4 +1,4 @@
-"""What each command does: the stages it stands for, and what it tells at the end."""
+"""What each command does: the stages it runs, and its final report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose an output is: what a run of another name, area, grid or first month, or of a shorter period, would destroy.
+"""The owner of an output: what a run of another name, area, grid or first month, or a shorter period, would destroy.
 
 An output holds one product: its name, its place, and an unbroken run of months. What makes another one of it, and not
 more of the same, is refused unless the user says that the earlier one is to go.
@@ -43,7 +43,7 @@ RECORDS = "state/releases/"
 RECORD = re.compile(rf"{RECORDS}\d+\.json")
 """Name of one."""
 
-UNKNOWN = "owner: nothing in the output says whose it is, for state/owner.json and run.yaml are lost or damaged"
+UNKNOWN = "owner: the output has no valid owner record, since state/owner.json and run.yaml are missing or damaged"
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,8 @@ class Claim:
         """
         if self.differences:
             remedy = (
-                f"to go on would delete {self.loss}; choose another output, or add --replace to `soilscale run` or "
-                "`soilscale search` to have it deleted"
+                f"continuing would delete {self.loss}; choose another output, or add --replace to `soilscale run` or "
+                "`soilscale search` to delete it"
             )
             raise ConfigurationError("\n".join([*self.notes, remedy]))
 
@@ -188,35 +188,35 @@ def claim(settings: Config, today: date, *, afresh: bool) -> Claim:
     first, last = resolved.span
     differences = [UNKNOWN] if before is None else place
     if before is not None and before.period[0] != first:
-        differences.append(_told("first month", before.period[0], first))
+        differences.append(_difference("first month", before.period[0], first))
     shorter = before is not None and last < before.period[1]
     if not differences and not shorter:
         return Claim(resolved, renewal, stored)
     lost = _lost(workspace, releases=bool(differences))
     if shorter and before is not None:
-        differences.append(_told("last month, an earlier one", before.period[1], last))
+        differences.append(_difference("last month, an earlier one", before.period[1], last))
     return Claim(resolved, renewal, stored, tuple(differences) if lost else (), lost)
 
 
 def _foreign(before: Owner, now: Owner) -> Iterator[str]:
     """Facts but for the months in which two owners differ."""
     if before.name != now.name:
-        yield _told("name", before.name, now.name)
+        yield _difference("name", before.name, now.name)
     # In cells, since an origin may be stated by any corner of the grid; whole numbers are one and the same grid.
     away = [(earlier - other) / now.coarse for earlier, other in zip(before.corner, now.corner, strict=True)]
     aligned = all(abs(cells - round(cells)) < NEAR for cells in away)
     alike = (before.coarse, before.ratio) == (now.coarse, now.ratio) and CRS(before.crs) == CRS(now.crs)
     same = before.shape == now.shape and all(abs(cells) < NEAR for cells in away)
     if not (alike and aligned):
-        yield _told("grid", before.grid, now.grid)
+        yield _difference("grid", before.grid, now.grid)
         # Cells of two different grids cannot be compared, so the area counts as it was written.
         same = before.area == now.area
     # A polygon is compared by its shape; the extent of cells around it follows from that.
     if before.polygon != now.polygon or not (same or before.polygon):
-        yield _told("area", before.area, now.area)
+        yield _difference("area", before.area, now.area)
 
 
-def _told(fact: str, before: object, now: object) -> str:
+def _difference(fact: str, before: object, now: object) -> str:
     return f"{fact}: the output has {before}, the configuration {now}"
 
 
@@ -262,7 +262,7 @@ def settled(run: Run, today: date, *, afresh: bool, destroy: bool) -> Run:
         # The records last: a run that is killed before still finds whose the rest is, and refuses it without --replace.
         storage.remove(workspace.output, ["run.yaml", record])
     if held.renewal is not None:
-        logger.info(period_runs.told(held.settings, held.renewal))
+        logger.info(period_runs.describe(held.settings, held.renewal))
     now = described(held.settings, held.settings.span)
     if now != held.stored or held.differences:
         storage.write_json(workspace.state(OWNER), asdict(now))

@@ -1,4 +1,4 @@
-"""What a relative period means on a date, for an output that holds months already.
+"""The meaning of a relative period on a date, for an output that already holds months.
 
 An output holds one unbroken run of months, from the first that it was begun with. A relative period lets it go on to
 the last complete month, never shortens it, and leaves alone what the models learn from.
@@ -83,7 +83,8 @@ def _gone_on(training: Span, held: Held | None, today: date) -> Span:
     first, last = min(first, training[0]), max(last, complete)
     if training[1] > last:
         raise ConfigurationError(
-            f"training: got {list(training)}; expected months that are over on {today}, the last of which is {complete}"
+            f"training: got {list(training)}; expected months that are complete on {today}, the last of which is "
+            f"{complete}"
         )
     return first, last
 
@@ -107,19 +108,19 @@ def _next(month: str) -> str:
 
 def _nothing_to_go_on(settings: Config, word: str) -> str:
     return (
-        f"period: {word} extends an existing output, but {settings.output} is empty; first run a fixed period, such as "
-        "-o 'period=[2003-01, 2012-12]', or name the months that the models "
-        "learn from, such as -o 'training=[2003-01, 2012-12]': the maps begin with them"
+        f"period: {word} extends an existing output, but {settings.output} is empty; first run a fixed period, such "
+        "as -o 'period=[2003-01, 2012-12]', or set the months that the models learn from, such as -o "
+        "'training=[2003-01, 2012-12]': the maps start with them"
     )
 
 
-def told(settings: Config, renewal: Renewal) -> str:
+def describe(settings: Config, renewal: Renewal) -> str:
     """What a relative period means, in a line."""
     new = "no further month" if renewal.renewed is None else " to ".join(dict.fromkeys(renewal.renewed))
-    also = ", and what was revised of the months before" if renewal.revised else ""
+    also = ", and revised inputs of earlier months" if renewal.revised else ""
     return (
-        f"period {renewal.asked} on {renewal.date}: to bring up to date: {new}{also}; "
-        f"maps of {' to '.join(settings.span)}, models of {' to '.join(settings.training or settings.span)}"
+        f"period {renewal.asked} on {renewal.date}: to update: {new}{also}; maps of {' to '.join(settings.span)}, "
+        f"models of {' to '.join(settings.training or settings.span)}"
     )
 
 

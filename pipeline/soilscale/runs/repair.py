@@ -1,4 +1,4 @@
-"""What is damaged or lost of the output is made again: the markers of the units that made it are withdrawn."""
+"""Repair of damaged or lost products: the markers of the units that made them are withdrawn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
-from soilscale import cube, models, storage
+from soilscale import cube, models, storage, viewer
 from soilscale.engine.units import MARKER, Unit, markers
 from soilscale.grid import Tile
 from soilscale.maps import NODES
@@ -45,6 +45,8 @@ from soilscale.tasks import (
     model_factors,
     stack_weights,
 )
+from soilscale.tasks.map_summaries import SUMMARISE
+from soilscale.tasks.pictures import PICTURES
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ T = TypeVar("T")
 CHUNK = re.compile(r"(?P<group>[^/]+)/(?P<name>[^/]+)/c/(?:(?P<time>\d+)/)?(?P<row>\d+)/(?P<column>\d+)")
 """Key of a chunk of a variable on a grid."""
 
-DOCUMENTS = ("catalog.json", "collection.json")
+DOCUMENTS = ("catalog.json", "collection.json", viewer.INDEX, viewer.PAGE)
 """Names of the documents that lead to the published maps."""
 
 EDITION = 5
@@ -99,7 +101,7 @@ def restore(run: Project) -> None:
         logger.warning(
             "%s: missing or modified since the last complete run; recomputing: %s",
             search.brief(names, "objects"),
-            search.brief(unit_names, "units") or "what it takes to replace them",
+            search.brief(unit_names, "units") or "the inputs to replace them",
         )
 
 
@@ -122,7 +124,7 @@ def verify(run: Project, standing: dict[str, str], *, begun: bool) -> bool:
     bad = verification.spoilt(run.workspace, standing, begun=begun)
     if bad.late:
         listed = search.brief(bad.late, "markers")
-        logger.warning("%s: written late, by a run that had lost its lease; removed", listed)
+        logger.warning("%s: written late by a run that had lost its lease; removed", listed)
         storage.remove(run.workspace.output, bad.late)
     for name in bad.late:
         del standing[name]
@@ -130,8 +132,8 @@ def verify(run: Project, standing: dict[str, str], *, begun: bool) -> bool:
         return True
     names = sorted([*bad.objects, *(name for objects in bad.markers.values() for name in objects)])
     logger.warning(
-        "%s: not what was written there, for another run wrote at the same time, or a hand did; made again with all "
-        "that comes after",
+        "%s: does not match what was written, since another run or a person wrote at the same time; recomputing it "
+        "and all that depends on it",
         search.brief(names, "objects"),
     )
     first = min(_position(name) for name in (*bad.markers, *bad.objects))
@@ -162,7 +164,7 @@ def _order() -> tuple[str, ...]:
         ),
         *(model_factors.IMPORTANCE, model_factors.ABLATION, interval_offsets.INTERVALS, applicability_index.STAGE),
         *mapping.STAGES,
-        *(algorithm_maps.JUDGE, detail_shares.WITHIN, report.REPORT),
+        *(algorithm_maps.JUDGE, detail_shares.WITHIN, SUMMARISE, PICTURES, report.REPORT),
     )
 
 

@@ -1,8 +1,9 @@
-"""What stands and what can be reached, without computing: `status` and `check`."""
+"""What is complete and what can be reached, without computing: `status` and `check`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,8 +27,10 @@ from soilscale.stages import (
     harmonise_units,
     input_audit,
     joint_fits,
+    map_summaries,
     mapping,
     model_analysis,
+    pictures,
     plan,
     probing,
     publication,
@@ -42,6 +45,7 @@ from soilscale.stages import inputs as inputs_stages
 from soilscale.stages.harmonise_units import HARMONISE, MERGE, RELATE
 from soilscale.stages.project import Project
 from soilscale.stages.references import stations_on_grid
+from soilscale.stages.report_inputs import Material
 from soilscale.stages.samples import SAMPLES, TRAIN
 from soilscale.tasks import (
     algorithm_maps,
@@ -52,6 +56,8 @@ from soilscale.tasks import (
     stack_weights,
 )
 from soilscale.tasks.cube_regions import CUBE, GATHER
+from soilscale.tasks.map_summaries import SUMMARISE
+from soilscale.tasks.pictures import PICTURES
 
 
 @dataclass(frozen=True)
@@ -99,21 +105,7 @@ def status(config: Config) -> Status:
         units = expected.get(stage)
         done = len(standing) if units is None else sum(unit.marker in standing for unit in units)
         stages.append(StageStatus(stage, done, None if units is None else len(units), _count(failed, stage)))
-    if evaluation.asked(run):
-        total = evaluation.count(run) if mapping.CONSERVE in expected else None
-        stages.append(
-            StageStatus(algorithm_maps.JUDGE, evaluation.done(workspace), total, _count(failed, algorithm_maps.JUDGE))
-        )
-    shown = {
-        name for name in markers(workspace, detail_shares.WITHIN) if MARKER.search(name) and not name.endswith(FAILED)
-    }
-    units = detail.detail_units(run, mapping.choose(run)) if mapping.CONSERVE in expected else None
-    done = len(shown) if units is None else sum(unit.marker in shown for unit in units)
-    stages.append(
-        StageStatus(
-            detail_shares.WITHIN, done, None if units is None else len(units), _count(failed, detail_shares.WITHIN)
-        )
-    )
+    stages += _before_report(run, failed, planned=mapping.CONSERVE in expected)
     stages.append(
         StageStatus(
             report.REPORT,
@@ -130,6 +122,37 @@ def status(config: Config) -> Status:
     kept = input_audit.kept(run) if expected else None
     lines += [] if kept is None else kept.lines
     return Status(stages, failed, lines)
+
+
+def _before_report(run: Project, failed: Sequence[Receipt], *, planned: bool) -> list[StageStatus]:
+    """Stages that the report is made of.
+
+    What most of their units are made from is known in full only once the stations are read, so these are counted by
+    their names; the report itself tells whether all is of now.
+    """
+    totals: dict[str, int | None] = {algorithm_maps.JUDGE: None} if evaluation.asked(run) else {}
+    totals |= dict.fromkeys((detail_shares.WITHIN, SUMMARISE, PICTURES))
+    old: set[str] = set()
+    if planned:
+        details = {unit.marker for unit in detail.detail_units(run, mapping.choose(run))}
+        totals[detail_shares.WITHIN] = len(details)
+        old = markers(run.workspace, detail_shares.WITHIN) - details
+        totals[SUMMARISE] = len(map_summaries.names(run))
+        # What is drawn hangs on which months are observed; a cube that is gone or damaged is told by other means.
+        with suppress(FileNotFoundError, DataError, storage.DamagedError):
+            totals[PICTURES] = pictures.count(run, Material(run).observed)
+        if algorithm_maps.JUDGE in totals:
+            totals[algorithm_maps.JUDGE] = evaluation.count(run)
+    stages = []
+    for stage, total in totals.items():
+        complete = {
+            MARKER.sub("", name)
+            for name in markers(run.workspace, stage) - old
+            if MARKER.search(name) and not name.endswith(FAILED)
+        }
+        done = len(complete) if total is None else min(len(complete), total)
+        stages.append(StageStatus(stage, done, total, _count(failed, stage)))
+    return stages
 
 
 def _deriving(config: Config) -> tuple[str, ...]:

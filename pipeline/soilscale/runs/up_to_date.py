@@ -1,4 +1,4 @@
-"""A run that was complete is sealed; one of which nothing has changed since ends at once.
+"""A complete run is sealed; a rerun without any change since then ends at once.
 
 The seal holds a digest of all that lies in the output, as its store lists it, and of what the output hangs on beside:
 the configuration, this version, the files that the maps are judged by. It says nothing that the units' markers do not
@@ -57,8 +57,8 @@ def renew(run: Run) -> Outcome:
             return outcome
         searched = True
     raise IncompleteError(
-        f"{run.workspace.output}: another writer replaced what this run wrote, {ROUNDS} times; see that no other "
-        "run, or tool, writes there, then run the same command again"
+        f"{run.workspace.output}: another writer replaced what this run wrote, {ROUNDS} times; make sure that no "
+        "other run or tool writes there, then run the same command again"
     )
 
 

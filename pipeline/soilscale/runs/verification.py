@@ -1,4 +1,4 @@
-"""What units and runs say that they wrote, held against what stands: so what another writer put in its place is seen.
+"""What units and runs report as written, compared with the store, so that foreign writes are noticed.
 
 A fence asks for the term right before each write, and yet a process may be suspended between the two. What it then
 writes is whole and passes every checksum of its own; only the marker of the unit whose object it replaced tells.

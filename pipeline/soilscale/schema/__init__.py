@@ -1,4 +1,4 @@
-"""The words of the products, and the axes of their grids."""
+"""The names in the products, and the axes of their grids."""
 
 import lazy_loader as lazy
 

@@ -1,4 +1,4 @@
-"""The words of the products: dimensions, names of variables, CF attributes, quality bits."""
+"""Names in the products: dimensions, variables, CF attributes, quality bits."""
 
 from __future__ import annotations
 

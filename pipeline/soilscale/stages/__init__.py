@@ -1,1 +1,1 @@
-"""What the runner plans: one file for each stage, in the order in which `runs.commands` does them."""
+"""The plan of the runner: one file for each stage, in the order in which `runs.commands` runs them."""

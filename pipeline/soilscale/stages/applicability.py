@@ -1,4 +1,4 @@
-"""Units that measure where the models of the maps are applicable, and what a worker reads of it."""
+"""Units that measure the area of applicability of the maps' models, and what a worker reads of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from soilscale.stages.project import Project
 from soilscale.tasks.applicability_index import FORMAT, STAGE, MeasureApplicability
 
 if TYPE_CHECKING:
-    from soilscale.tasks.map_tiles import Chosen
+    from soilscale.tasks.map_making import Chosen
 
 
 def units(run: Project, chosen: Iterable[Chosen]) -> dict[Chosen, Unit[MeasureApplicability]]:

@@ -1,4 +1,4 @@
-"""Units that gather what other units keep for coarse cells into chunks of some months of the whole area."""
+"""Units that gather coarse cells from the markers of other units into chunks of some months of the whole area."""
 
 from __future__ import annotations
 

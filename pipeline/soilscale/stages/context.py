@@ -1,4 +1,4 @@
-"""A configuration on a cluster: what every stage takes.
+"""A configuration on a cluster: the context of every stage.
 
 Dask is imported at its first use: a command that finds nothing to do does not need it.
 """

@@ -94,7 +94,7 @@ def _find_classes(run: Project) -> None:
         ]
         codes = sorted({code for part in parts for code in part})
         if not codes:
-            raise DataError(f"source {source.name}: no class could be read from any of its {len(scenes)} items")
+            raise DataError(f"source {source.name}: no class found in any of its {len(scenes)} items")
         storage.write_json(run.workspace.state("classes", f"{source.name}.json"), {"classes": codes})
     # Plan anew before the store is laid: each class is a variable of its own, which the plan so far does not know.
     run.forget()

@@ -1,4 +1,4 @@
-"""What the cube holds, as the markers of its units say."""
+"""The state of the cube, as the markers of its units report it."""
 
 from __future__ import annotations
 

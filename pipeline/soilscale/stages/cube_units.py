@@ -1,4 +1,4 @@
-"""What the configuration and the frozen items ask for: inputs, units of the cube, and what each is made from."""
+"""Inputs and units of the cube from the configuration and the frozen items, and what each is made from."""
 
 from __future__ import annotations
 

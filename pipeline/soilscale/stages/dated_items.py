@@ -1,4 +1,4 @@
-"""Files that hold several dates: the search opens them, and makes an item of each date."""
+"""Files that hold several dates: the search opens them and makes an item of each date."""
 
 from __future__ import annotations
 

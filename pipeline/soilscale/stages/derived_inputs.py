@@ -1,4 +1,4 @@
-"""Predictors that are made from others, as inputs with their units."""
+"""Predictors derived from others, as inputs with their units."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def _unit(name: str, kind: str, parts: Sequence[Input]) -> str:
     for part in parts:
         if part.static:
             raise ConfigurationError(
-                f"source {name}: it is made from {part.source.name}, which is static; expected one that changes from "
-                "month to month; leave out the key that makes it"
+                f"source {name}: it is derived from {part.source.name}, which is static; expected one that changes "
+                "from month to month; remove the key that derives it"
             )
     first, *others = (part.unit for part in parts)
     if kind == "range" and others != [first]:

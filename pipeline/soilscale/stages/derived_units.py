@@ -1,4 +1,4 @@
-"""Predictors that are made from others month by month: units that derive them after gaps are filled."""
+"""Predictors derived from others month by month: units that derive them after gaps are filled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Units that tell what the detail of each season's maps rests on, and how much of each feature cells show."""
+"""Units that find the features behind each season's detail, and how much of each feature cells show."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from soilscale.stages import joint_fits, mapping, model_analysis
 from soilscale.stages.project import Project
 from soilscale.storage import tables
 from soilscale.tasks.detail_shares import COLUMNS, TILES, WITHIN, MeasureDetail
-from soilscale.tasks.map_tiles import Chosen, Slot
+from soilscale.tasks.map_making import Chosen, Slot
 
 FORMAT = 1
 """Version of what a unit writes; a change redoes it."""

@@ -1,4 +1,4 @@
-"""Every algorithm beside the truth and the stations, made as the maps are, though only one of them makes the maps."""
+"""Every algorithm against the truth and the stations, made like the maps, though only one makes the maps."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ import numpy as np
 import pandas as pd
 
 from soilscale import storage
-from soilscale.engine.output import Workspace, digest
-from soilscale.engine.units import FAILED, MARKER, Unit, markers
+from soilscale.engine.output import digest
+from soilscale.engine.units import Unit, markers
 from soilscale.maps import MONTH
 from soilscale.reports import insitu
 from soilscale.reports.scores import Moments
-from soilscale.stages.mapping import CONSERVE, choose, map_name, trained
+from soilscale.stages.map_summaries import by_map
+from soilscale.stages.mapping import CONSERVE, choose, trained
 from soilscale.stages.project import Project
 from soilscale.stages.references import truth_stamp
 from soilscale.stages.report_inputs import Material
 from soilscale.stages.stacking import features_of
 from soilscale.tasks.algorithm_maps import JUDGE, Entry, JudgeMap, record_url
-from soilscale.tasks.map_tiles import ConserveTile, Recipe, Slot
+from soilscale.tasks.map_making import Recipe, Slot
+from soilscale.tasks.map_tiles import ConserveTile
 
 
 def asked(run: Project) -> bool:
@@ -37,11 +39,6 @@ def count(run: Project) -> int | None:
         return None
     makes = {model.algorithm for model in choose(run).values()}
     return len(run.plan.months) * (len(run.config.models.algorithms) - (len(makes) == 1))
-
-
-def done(workspace: Workspace) -> int:
-    """Number of units that are complete."""
-    return sum(bool(MARKER.search(name)) and not name.endswith(FAILED) for name in markers(workspace, JUDGE))
 
 
 def judge_units(material: Material, conserved: Sequence[Unit[ConserveTile]]) -> list[Unit[JudgeMap]]:
@@ -79,11 +76,8 @@ def _whole(
 ) -> dict[np.datetime64, tuple[Recipe, Slot, list[str]]]:
     """Months whose map stands in every tile, season by season: how it is made, where it lies, what it is made from."""
     standing = markers(run.workspace, CONSERVE)
-    tiles: dict[str, list[Unit[ConserveTile]]] = defaultdict(list)
-    for unit in conserved:
-        tiles[map_name(unit)].append(unit)
     whole = {}
-    for name, units in tiles.items():
+    for name, units in by_map(conserved).items():
         group, _, month = name.partition("-")
         if group == MONTH and all(unit.marker in standing for unit in units):
             task = units[0].task

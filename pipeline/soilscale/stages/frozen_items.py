@@ -1,4 +1,4 @@
-"""The items of every source, asked of the catalogs and frozen into the output."""
+"""The items of every source, searched in the catalogs and frozen into the output."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def freeze(run: Run) -> bool:
         except ServiceError as error:
             if frozen.get("soilscale:query") != made_from:
                 raise
-            logger.warning("%s; the items that were frozen before are used", error)
+            logger.warning("%s; using the items that were frozen before", error)
             continue
         collection = {
             "type": "FeatureCollection",

@@ -1,4 +1,4 @@
-"""Gaps of predictors: units that learn levels and annual cycles from what is seen, and fill what is not."""
+"""Gaps of predictors: units that learn levels and annual cycles from observed values, and fill the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The coarse grid beside the observation's own pixels, as one file of each sensor shows them."""
+"""The coarse grid compared with the observation's own pixels, from one file of each sensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Units that bring the sensors of a target to one level."""
+"""Units that harmonise the sensors of a target."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An audit of inputs: what there is of every source, and what in it does not go together; kept beside the items.
+"""Audit of the inputs: what is available of every source, and conflicts in it; stored beside the items.
 
 It is taken once after a search, when the items or the sources are others than before, and by `check`, which keeps
 nothing. docs/audit.md explains it, with the table of rules.
@@ -48,21 +48,21 @@ class Rule:
 
 
 RULES: Mapping[str, Rule] = {
-    "unreachable": Rule("error", "an asset cannot be reached: its store, the signing service or the network is away"),
-    "unreadable": Rule("error", "an asset cannot be read, or what is stated of it cannot all hold"),
+    "unreachable": Rule("error", "an asset cannot be reached: its store, the signing service or the network is down"),
+    "unreadable": Rule("error", "an asset cannot be read, or statements about it conflict"),
     "implausible": Rule("error", "most sampled values of the target lie outside `maps.valid_range`"),
     "contradiction": Rule("warning", "configuration, profile, item and file state different things; one is used"),
     "unlike": Rule("warning", "items of one source differ in scale, offset or unit; each is read as it states"),
     "empty": Rule("warning", "every sampled value is missing"),
-    "grid": Rule("warning", "coarse cells take parts of several pixels of the observation, though another grid fits"),
-    "received": Rule("warning", "the server sent another number of items than it says that it has"),
+    "grid": Rule("warning", "coarse cells mix parts of several pixels of the observation, though another grid fits"),
+    "received": Rule("warning", "the server sent a different number of items than it states"),
     "documents": Rule("warning", "documents of the catalog cannot be used"),
     "assets": Rule("warning", "items lack an asset that the source needs"),
     "selection": Rule("warning", "several items show one place and time: versions, platforms, duplicates, or unclear"),
     "months": Rule("warning", "no item in some months of the period"),
     "days": Rule("warning", "items cover too few days of some months (`min_coverage`)"),
-    "other grid": Rule("note", "the observation lies on another grid: coarse cells are means of its pixels"),
-    "query": Rule("note", "items of the area do not meet the query of the source"),
+    "other grid": Rule("note", "the observation is on another grid: coarse cells are means of its pixels"),
+    "query": Rule("note", "items of the area do not match the query of the source"),
     "pruned": Rule("note", "parts of a static catalog were not read, since they lie outside the area or period"),
 }
 """Rules of the audit, the gravest first."""
@@ -227,14 +227,14 @@ def of_catalog(counts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Find what a catalog says that it has and has not given; rule and text of each."""
     matched, received = counts.get("matched"), counts.get("received", 0)
     if matched is not None and matched != received:
-        yield "received", f"the server says that it has {matched} items, and sent {received}"
+        yield "received", f"the server states {matched} items, but sent {received}"
     if counts.get("broken"):
         yield (
             "documents",
             f"{counts['broken']} documents of the catalog cannot be used; they are listed as missing units",
         )
     if counts.get("refused"):
-        yield "query", f"{counts['refused']} items of the area do not meet the query"
+        yield "query", f"{counts['refused']} items of the area do not match the query"
 
 
 def _of_months(config: Config, known: Inputs) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What is asked and known of a source before its items are planned with: period, unit, the way to its assets."""
+"""What is requested and known of a source before its items are planned: period, unit, access to its assets."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def no_items(config: Config, source: Source, answer: catalog.Found | None = None
         return message + (
             f"its {len(answer.items)} items in the area begin from {starts[0]} to {starts[-1]}; check the period"
         )
-    return message + "check where and when the collection lies, and the area and period asked for"
+    return message + "check the extent of the collection, and the requested area and period"
 
 
 def _shown(value: object) -> str:

@@ -1,4 +1,4 @@
-"""What of an output is a run's: by its name, the only rule by which anything is removed; and what a complete run left.
+"""A run's files in an output: by name, the only rule for removal; and the record of a complete run.
 
 By the list that a complete run leaves the next one sees what another hand has taken or altered since.
 """
@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 
-from soilscale import storage
+from soilscale import storage, viewer
 from soilscale.engine.lease import TERMS
 from soilscale.engine.output import Workspace
 from soilscale.schema import APPLICABILITY, LOWER, MAP, QUALITY, RESIDUAL, UPPER
@@ -35,7 +35,7 @@ PRODUCT = re.compile(
     r"/(zarr\.json|[^/]+/(zarr\.json|c(/\d+)*))"
     r"|(samples|predictions)\.parquet"
     r"|models/[^/]+/[^/]+/(model\.skops|(model|members)\.json|trees\.npz)"
-    r"|maps/(releases/\d+/)?((month|season)/)?(catalog|collection)\.json"
+    r"|maps/(releases/\d+/)?(((month|season)/)?(catalog|collection)|viewer)\.json"
     rf"|maps/(month|season)/(?P<map>(?P<name>[^/]+)-(month|season)-\d{{4}}-\d\d)/[0-9a-f]{{16}}/({MAP_FILES}|(?P=map)\.json)"
 )
 """Name of a product, but for those of the report, which lists its own."""
@@ -49,6 +49,9 @@ DRAFT = re.compile(
 """Name of an object that was being written when its writer was killed: `storage`'s own, or Zarr's."""
 
 REPORT = "report/"
+
+PAGE = f"maps/{viewer.PAGE}"
+"""Name of the viewer's page, which by its name alone could be a user's."""
 
 Stamps = Mapping[str, str]
 """Name of each object, and its `storage.stamp`."""
@@ -64,14 +67,23 @@ def reported(workspace: Workspace) -> set[str]:
         return set()
 
 
+def _is_page(workspace: Workspace) -> bool:
+    """Whether the page beside the published maps is the viewer's, as its first line says; one that is lost was ours."""
+    try:
+        return viewer.is_page(storage.read_head(workspace.published(viewer.PAGE), viewer.HEAD))
+    except FileNotFoundError:
+        return True
+
+
 def ours(workspace: Workspace) -> Callable[[str], bool]:
     """Tell of a name below the output whether a run has written the object; all else is a user's, and is left alone."""
-    report = cache(partial(reported, workspace))
+    report, is_page = cache(partial(reported, workspace)), cache(partial(_is_page, workspace))
 
     def is_ours(name: str) -> bool:
         if (
             PRODUCT.fullmatch(name)
             or RECORD.fullmatch(name)
+            or (name == PAGE and is_page())
             or (name.startswith(REPORT) and name.removeprefix(REPORT) in report())
         ):
             return True

@@ -1,10 +1,8 @@
-"""What fits know of fine features: how they spread; and of a joint fit the basis of cells, variances, and the fits."""
+"""Fine features for fits: their spread; for a joint fit the basis of cells, the variances, and the fits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-
-import numpy as np
 
 from soilscale import cube, models, storage
 from soilscale.config import Config
@@ -17,7 +15,6 @@ from soilscale.stages.project import Project
 from soilscale.tasks import single_fits, training_table
 from soilscale.tasks.joint_learning import (
     BASIS,
-    CHUNKS,
     KNOTS,
     VARIANCES,
     EstimateVariances,
@@ -25,6 +22,7 @@ from soilscale.tasks.joint_learning import (
     JointRows,
     MeasureKnots,
     WriteBasis,
+    places_of,
 )
 
 JOINT = (BASIS, VARIANCES)
@@ -43,11 +41,7 @@ def algorithms(config: Config) -> list[str]:
 def knots_units(run: Project) -> list[Unit[MeasureKnots]]:
     """One unit that measures the fine features."""
     months, tiles = run.config.training_months, list(run.plan.grid.tiles())
-    rng = np.random.default_rng(run.config.models.seed)
-    number = min(CHUNKS, len(months))
-    # Months evenly apart, so that every season is among them.
-    picked = months[(np.arange(number) * len(months)) // number]
-    places = [(tiles[place], month) for place, month in zip(rng.integers(len(tiles), size=number), picked, strict=True)]
+    places = places_of(tiles, months, run.config.models.seed)
     read = tuple((tile, position(run.plan.months, month)) for tile, month in places)
     feature_inputs = cube.features(run.plan.inputs)
     shares = tuple(feature_inputs[name].source.kind == "categorical" for name in run.features)

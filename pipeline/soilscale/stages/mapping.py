@@ -29,12 +29,14 @@ from soilscale.stages.cube_state import State
 from soilscale.stages.project import Project
 from soilscale.stages.samples import samples_digest
 from soilscale.stages.training import model_units
-from soilscale.tasks import applicability_index, map_tiles, published_maps, single_fits, training_table
+from soilscale.tasks import applicability_index, published_maps, single_fits, training_table
 from soilscale.tasks.applicability_index import MeasureApplicability
 from soilscale.tasks.interval_offsets import MeasureIntervals
-from soilscale.tasks.map_tiles import Chosen, ConserveTile, FoldSeason, PredictTile, SolveResidual
+from soilscale.tasks.map_making import Chosen, Recipe, Slot
+from soilscale.tasks.map_tiles import ConserveTile, FoldSeason, PredictTile, SolveResidual
 from soilscale.tasks.published_maps import PublishMap
 from soilscale.tasks.soil import Soil, known
+from soilscale.viewer.index import Viewed
 
 PREDICT, SOLVE, CONSERVE, FOLD, MAPS = "predict", "residual", "conserve", "season", published_maps.PUBLISH
 """Stages of the maps' units."""
@@ -114,7 +116,28 @@ def draw_maps(run: Project) -> None:
     run.do([unit for unit in work.publish if broken.isdisjoint(_needs(run, unit))], "map: COGs and items")
     store_metadata.describe_maps(run, templates)
     releases.release(
-        run.workspace, settings.name, run.config_hash, work.publish, settings.maps.releases, publication.about(run)
+        run.workspace,
+        settings.name,
+        run.config_hash,
+        work.publish,
+        settings.maps.releases,
+        viewed(run),
+        publication.about(run),
+    )
+
+
+def viewed(run: Project) -> Viewed:
+    """What the viewer shows beside what the items of the maps say."""
+    settings, target = run.config, run.plan.target.source
+    return Viewed(
+        grid=run.plan.grid,
+        target=target.name,
+        product=target.collection,
+        seasons=settings.season_scheme,
+        valid_range=settings.maps.valid_range,
+        interval=settings.maps.interval,
+        area=settings.geometry,
+        stations=settings.validation.stations is not None,
     )
 
 
@@ -172,10 +195,10 @@ def _broken(work: Sequence[Unit[Task]], receipts: Sequence[Receipt]) -> set[str]
     return {map_name(unit) for unit in work if unit.name in missing}
 
 
-def recipe(run: Project, model: Chosen, offsets: maps.Offsets | None) -> map_tiles.Recipe:
+def recipe(run: Project, model: Chosen, offsets: maps.Offsets | None) -> Recipe:
     """How the maps of a season are made."""
     settings = run.config
-    return map_tiles.Recipe(
+    return Recipe(
         grid=run.plan.grid,
         features=stacking.features_of(run, model.algorithm, model.season),
         static=frozenset(
@@ -232,7 +255,7 @@ def map_units(run: Project, chosen: Mapping[str, Chosen] | None = None) -> MapUn
     how = {season: recipe(run, model, offsets.get(season)) for season, model in chosen.items()}
     measured = applicability.units(run, chosen.values())
     for every, index, start, members in planned:
-        slot = map_tiles.Slot(every, index, tuple(np.searchsorted(months, members).tolist()))
+        slot = Slot(every, index, tuple(np.searchsorted(months, members).tolist()))
         name, season = f"{every}-{start}", settings.season_scheme.name(start)
         of_map = _model_units(run, standing, how[season], chosen[season], measured.get(chosen[season]), name, slot)
         made[name] = digest([unit.digest for unit in of_map.conserve])
@@ -271,11 +294,11 @@ def _seasons(run: Project) -> list[tuple[int, np.datetime64, Months]]:
 def _model_units(
     run: Project,
     standing: State,
-    how: map_tiles.Recipe,
+    how: Recipe,
     model: Chosen,
     measured: Unit[MeasureApplicability] | None,
     name: str,
-    slot: map_tiles.Slot,
+    slot: Slot,
 ) -> MapUnits:
     """Units that predict and conserve one map, one for each tile, and between them the one that solves for all."""
     tiles, months = list(run.plan.grid.tiles()), run.plan.months[list(slot.months)]

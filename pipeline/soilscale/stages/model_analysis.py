@@ -1,4 +1,4 @@
-"""What the models rest on: factors chosen, parameters tuned, importance and ablation; each its own units of work."""
+"""Analysis of the models: predictors chosen, parameters tuned, importance and ablation; each with its own units."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ Fit = FitSingle | FitJoint
 """Tasks that fit a job."""
 
 STAGES = (SELECT, TUNE, IMPORTANCE, ABLATION)
+
+IMPORTANCE_FORMAT = 1
+"""Form of a table of importance; raised with its columns."""
 
 
 def asked(config: Config) -> tuple[list[str], list[str]]:
@@ -138,7 +141,7 @@ def importance_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit[F
         # The job whose model is stored and makes maps; a fold would tell the importance of a model that nobody uses.
         job = Job(season, algorithm, "comprehensive" if season == ALL else "seasonal", "random", None)
         fit = made[job.name]
-        made_from = digest(fit.digest, group_of)
+        made_from = digest(fit.digest, group_of, IMPORTANCE_FORMAT)
         task = MeasureImportance(
             job=job,
             features=features_of(run, season),

@@ -1,4 +1,4 @@
-"""What a run reads: sources, their scenes, grid and months, from the configuration and the frozen items."""
+"""The plan of a run: sources, scenes, grid and months, from the configuration and the frozen items."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _harmonised(target: Source, how: Harmonise, inputs: Sequence[Input]) -> Inpu
     if len(set(units.values())) > 1:
         listed = ", ".join(f"{part} {unit}" for part, unit in units.items())
         raise ConfigurationError(
-            f"sources.{target.name}.parts: got the units {listed}, expected one; bring them to it with scale and unit"
+            f"sources.{target.name}.parts: got the units {listed}, expected one; convert them with scale and unit"
         )
     if how.through is not None and known[how.through].static:
         raise ConfigurationError(

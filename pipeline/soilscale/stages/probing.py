@@ -1,4 +1,4 @@
-"""One or few assets of every source opened before a run, side by side: what `check` shows of them."""
+"""A few assets of every source opened before a run, in parallel: what `check` shows of them."""
 
 from __future__ import annotations
 
@@ -139,8 +139,8 @@ def _named(source: Source, scene: Scene, error: SoilscaleError) -> SoilscaleErro
 def _silent(source: Source, scene: Scene) -> ServiceError:
     where = scene.hrefs.get(source.asset, "its asset").partition("?")[0]
     return ServiceError(
-        f"source {source.name}, item {scene.item}: {where} could not be read within {PATIENCE:g} s; see that its "
-        "store answers, and the service that signs it"
+        f"source {source.name}, item {scene.item}: {where} could not be read within {PATIENCE:g} s; check that its "
+        "store and its signing service respond"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run plans: the inputs, the units of the cube, and what of it stands."""
+"""The plan of a run in its context: the inputs, the units of the cube, and its state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the maps are published: the units that write their files, whose they are, and what they are made from."""
+"""How the maps are published: the units that write their files, their publisher and licence, and their inputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from soilscale.sources import Source, facts, presets, profiles
 from soilscale.stages import uncertainty
 from soilscale.stages.project import Project
 from soilscale.tasks import training_table
-from soilscale.tasks.map_tiles import Chosen
+from soilscale.tasks.map_making import Chosen
 from soilscale.tasks.published_maps import PUBLISH, Edition, PublishMap
 
 SPDX = "https://spdx.org/licenses/{}.html"
@@ -68,7 +68,7 @@ def inputs(config: Config) -> tuple[publish.Input, ...]:
 
 
 def credits_of(config: Config) -> list[dict[str, str]]:
-    """Licence and citation of every input, as the page tells them."""
+    """Licence and citation of every input, as the page shows them."""
     return [
         {
             "source": entry.name,
@@ -78,6 +78,21 @@ def credits_of(config: Config) -> list[dict[str, str]]:
         }
         for entry in inputs(config)
     ]
+
+
+def cited(config: Config) -> str:
+    """How to cite the maps, with DOI and licence, as the report page shows it; empty where no citation is given."""
+    section = config.publication
+    if section is None or section.citation is None:
+        return ""
+    sentences = [section.citation.rstrip(".") + "."]
+    if section.doi is not None and section.doi not in section.citation:
+        sentences.append(f"https://doi.org/{section.doi}.")
+    if section.license not in (None, "other"):
+        sentences.append(f"License: {section.license}.")
+    elif section.license_url is not None:
+        sentences.append(f"License: {section.license_url}.")
+    return " ".join(sentences)
 
 
 def _input(config: Config, source: Source) -> publish.Input:

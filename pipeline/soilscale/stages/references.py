@@ -1,4 +1,4 @@
-"""References of a run before it begins: whether they can be read, and which state of them counts."""
+"""References of a run before it begins: whether they can be read, and which version counts."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def stations_on_grid(settings: Config) -> str | None:
     on_grid = insitu.inside(places, grid.crs, grid.fine.boundingbox.bbox)
     if len(places) and not on_grid.any():
         raise DataError(
-            f"validation.stations: none of the {len(places)} stations of {url} lies on the grid; give stations of the "
-            "area, and see that longitude and latitude are not exchanged"
+            f"validation.stations: none of the {len(places)} stations of {url} lies on the grid; use stations of the "
+            "area, and check that longitude and latitude are not swapped"
         )
     return f"stations {url}: {int(on_grid.sum())} of {len(places)} on the grid"
 

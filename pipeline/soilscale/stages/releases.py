@@ -2,7 +2,7 @@
 
 A map is published below the digest of what it was made from, so a new one never takes the place of an old one. When
 the maps of a run stand they become a release, with a catalog of its own below ``maps/releases/N/``; only then does
-``maps/catalog.json``, which leads to the newest maps, change.
+``maps/catalog.json``, which leads to the newest maps, change. Beside each catalog stands the index of the viewer.
 
 The record of a release is written first, and on condition that there is none of its number: so no two runs take one
 number, not even one that was suspended meanwhile. A run that is killed after that finds its record, and goes on.
@@ -10,18 +10,20 @@ number, not even one that was suspended meanwhile. A run that is killed after th
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from soilscale import __version__, publish, storage
+from soilscale import __version__, publish, storage, viewer
 from soilscale.engine.output import Workspace, digest
 from soilscale.engine.units import Unit, markers
 from soilscale.errors import IncompleteError
 from soilscale.stages import inventory
 from soilscale.tasks.published_maps import PublishMap
+from soilscale.viewer.index import Viewed, describe
 
 FORMAT = 2
 """Version of how the documents of a release are written; a change makes a new release."""
@@ -31,6 +33,8 @@ RELEASES = "releases"
 
 RECORD = re.compile(r"(\d+)\.json")
 """Name of the record of a release."""
+
+logger = logging.getLogger(__name__)
 
 Items = dict[str, dict[str, dict[str, Any]]]
 """Kind of map, month or season -> path of an item below the published maps -> the item."""
@@ -82,6 +86,7 @@ def release(
     config: str,
     work: Sequence[Unit[PublishMap]],
     keep: int | None,
+    viewed: Viewed,
     about: publish.About | None = None,
 ) -> None:
     """Make a release of the maps that stand, unless the newest release is of these very maps.
@@ -98,6 +103,8 @@ def release(
         Units that publish the maps.
     keep
         Releases that are kept, the newest; None keeps all.
+    viewed
+        What the viewer shows beside the maps.
     about
         Whose the maps are, and what they are made from.
     """
@@ -110,6 +117,7 @@ def release(
     published = set(storage.names_below(workspace.published()))
     now = _leads_to(workspace) if "catalog.json" in published else None
     few = keep is None or len(kept) <= keep
+    _write_page(workspace, published)
     if last is not None and stands and few and now == last.number and _is_whole(last, published):
         return
     items = _items(workspace, standing)
@@ -119,14 +127,15 @@ def release(
     whole = [number for number in kept if number < last.number and (now is None or number <= now)]
     kept = [*whole, last.number][-(keep or len(whole) + 1) :]
     # The release's own folder first: whoever is killed here has changed nothing that readers open.
-    _write(workspace, (RELEASES, str(last.number)), name, last, items, (), about)
+    shown = describe(name, last.number, last.time, viewed, items)
+    _write(workspace, (RELEASES, str(last.number)), name, last, items, (), about, shown)
     if numbers(workspace)[-1] != last.number:
         raise IncompleteError(
-            f"{workspace.output}: another run has made a release after number {last.number} meanwhile, and "
-            "maps/catalog.json leads to it; see which of the two is to write there, and stop the other"
+            f"{workspace.output}: meanwhile another run has made a release after number {last.number}, and "
+            "maps/catalog.json links to it; decide which of the two may write there, and stop the other"
         )
     # What readers open goes over to the release only now that its number is known to be the newest.
-    _write(workspace, (), name, last, items, kept[-2:-1], about)
+    _write(workspace, (), name, last, items, kept[-2:-1], about, shown)
     withdrawn = [number for number in numbers(workspace) if number < last.number and number not in kept]
     storage.remove(workspace.state(RELEASES), [f"{number}.json" for number in withdrawn])
     _sweep(workspace, last, kept)
@@ -134,7 +143,7 @@ def release(
 
 def _documents(release: Release) -> set[str]:
     """Names of the documents that lead to the maps of a release."""
-    return {"catalog.json", *(f"{kind}/collection.json" for kind in release.maps)}
+    return {"catalog.json", viewer.INDEX, *(f"{kind}/collection.json" for kind in release.maps)}
 
 
 def _leads_to(workspace: Workspace) -> int | None:
@@ -189,6 +198,21 @@ def _described(made_from: str, config: str, items: Items) -> Release:
     )
 
 
+def _write_page(workspace: Workspace, published: Collection[str]) -> None:
+    """Write the viewer's page, unless it stands as this version has it; another's file of its name is left alone."""
+    url = workspace.published(viewer.PAGE)
+    head = storage.read_head(url, viewer.HEAD) if viewer.PAGE in published else None
+    if head is None or (viewer.is_page(head) and not head.startswith(viewer.mark().encode())):
+        storage.write_bytes(url, viewer.page())
+    elif not viewer.is_page(head):
+        logger.warning(
+            "%s is not soilscale's viewer and is left as it is; move it away and run again to have the viewer there, "
+            "or open it with `soilscale view %s`",
+            storage.shown(url),
+            storage.shown(workspace.output),
+        )
+
+
 def _write(
     workspace: Workspace,
     below: tuple[str, ...],
@@ -197,8 +221,9 @@ def _write(
     items: Items,
     before: Sequence[int],
     about: publish.About,
+    shown: dict[str, Any],
 ) -> None:
-    """Write a collection for each kind of map, and the catalog that leads to them last."""
+    """Write a collection for each kind of map, the viewer's index, and the catalog that leads to the maps last."""
     up = "../" * (len(below) + 1)
     earlier = f"./{RELEASES}/{before[0]}/catalog.json" if before else None
     version = publish.CatalogVersion(str(numbered.number), numbered.time.replace("+00:00", "Z"), below, earlier)
@@ -206,6 +231,7 @@ def _write(
         by_href = {f"{up}{path}": item for path, item in kind_items.items()}
         document = publish.collection(kind, name, by_href, about, version)
         storage.write_json(workspace.published(*below, kind, "collection.json"), document)
+    storage.write_json(workspace.published(*below, viewer.INDEX), shown)
     storage.write_json(workspace.published(*below, "catalog.json"), publish.catalog(name, list(items), about, version))
 
 
@@ -213,7 +239,7 @@ def _sweep(workspace: Workspace, last: Release, kept: Sequence[int]) -> None:
     """Remove what is of no release that is kept: its catalogs, and maps that no other one has."""
     is_ours = inventory.ours(workspace)
     published = [name for name in storage.names_below(workspace.published()) if is_ours(f"maps/{name}")]
-    catalogs = _documents(last)
+    catalogs = _documents(last) | {viewer.PAGE}
     catalogs |= {name for name in published if name.startswith(tuple(f"{RELEASES}/{number}/" for number in kept))}
     editions = {
         # Links are relative to `releases/N/<kind>/`, three folders below the published maps.

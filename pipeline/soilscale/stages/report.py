@@ -12,17 +12,18 @@ import pandas as pd
 import xarray as xr
 from pyproj import CRS
 
-from soilscale import __version__, kernels, reports, storage
+from soilscale import __version__, reports, storage
 from soilscale.config import Config
 from soilscale.cube import FRACTION
 from soilscale.engine.causes import causes
 from soilscale.engine.output import digest
 from soilscale.engine.units import FAILED, Receipt, failures, markers
 from soilscale.extents import TURN, turned
-from soilscale.maps import SEASON, count_flags
+from soilscale.grid import Grid, metres_per_cell
+from soilscale.maps import SEASON
 from soilscale.reports import summary
-from soilscale.reports.tables import pieces
-from soilscale.schema import MAP, QUALITY, Quality
+from soilscale.reports.summaries import OURS
+from soilscale.schema import Quality
 from soilscale.stages import (
     detail,
     evaluation,
@@ -35,11 +36,13 @@ from soilscale.stages import (
     samples,
     training,
 )
-from soilscale.stages.mapping import CONSERVE, MAPS, MAPS_MEAN, PREDICTORS, map_units
+from soilscale.stages.mapping import CONSERVE, MAPS, MAPS_MEAN, PREDICTORS
 from soilscale.stages.project import Project
 from soilscale.stages.references import check_stations, stations_digest, stations_stamps, truth_stamp
 from soilscale.stages.report_inputs import Material
 from soilscale.tasks import algorithm_maps, detail_shares
+from soilscale.tasks.map_summaries import SUMMARISE
+from soilscale.tasks.pictures import PICTURES
 from soilscale.tasks.reference_data import truth
 
 logger = logging.getLogger(__name__)
@@ -81,10 +84,12 @@ def write_report(run: Project) -> None:
         return
     earlier = inventory.reported(run.workspace)
     material = Material(run)
-    judges = evaluation.judge_units(material, map_units(run).conserve) if evaluation.asked(run) else []
+    judges = evaluation.judge_units(material, material.conserved) if evaluation.asked(run) else []
     run.do(judges, "report: every algorithm")
     details = detail.detail_units(run, material.chosen)
     run.do(details, "report: detail within cells")
+    run.do(material.summary_units, "report: summaries of the maps")
+    run.do([*material.feature_units, *material.algorithm_units], "report: pictures")
     _record_broken(material)
     run.progress("report", 0, 3)
     tables = _tables(material, evaluation.judged(material, judges))
@@ -155,6 +160,7 @@ def _made_from(run: Project, stations: Sequence[tuple[str, str]]) -> str:
         sorted(markers(run.workspace, MAPS)),
         sorted(markers(run.workspace, algorithm_maps.JUDGE)),
         sorted(markers(run.workspace, detail_shares.WITHIN)),
+        [sorted(markers(run.workspace, stage)) for stage in (SUMMARISE, PICTURES)],
         [sorted(markers(run.workspace, stage)) for stage in (samples.TRAIN, *model_analysis.STAGES)],
         [(failure.name, failure.message) for failure in failures(run.workspace)],
         run.config_hash,
@@ -166,12 +172,15 @@ def _made_from(run: Project, stations: Sequence[tuple[str, str]]) -> str:
 def _tables(material: Material, judged: evaluation.Judged) -> dict[str, pd.DataFrame]:
     """Every table of the report, by the name of its file."""
     run, seasons = material.run, material.run.config.season_scheme
-    grid, months = run.plan.grid, material.months
+    grid, summaries = run.plan.grid, material.summaries
     algorithm = material.algorithm
+    none = dict.fromkeys(summaries.months, (0.0, 0.0))
+    means = none | {month: (float(weight), float(total)) for month, (weight, total) in summaries.part("area").items()}
+    differences = {month: float(value) for month, value in summaries.part("difference").items()}
     tables = {
         "accuracy": reports.accuracy(material.predictions, seasons.names),
-        "consistency": reports.consistency(months, material.observed, grid.ratio, seasons, algorithm),
-        "time_series": reports.area_means(months[MAP], material.observed, grid.crs, _rain(material)),
+        "consistency": reports.consistency(summaries.moments(), differences, seasons, algorithm),
+        "time_series": reports.area_means(means, material.observed, grid.crs, _rain(material)),
     }
     trained = training.trained_seasons(run)
     tables |= model_analysis.tables(
@@ -193,19 +202,25 @@ def _tables(material: Material, judged: evaluation.Judged) -> dict[str, pd.DataF
         )
     }
     if run.config.maps.applicability:
-        tables["extrapolation"] = reports.applicability.shares(months, seasons)
-    if material.truth is not None:
-        by_method = {reports.method(algorithm): months[MAP]}
-        tables["truth"] = reports.truth(by_method, material.truth, material.observed, grid.ratio, seasons, judged.truth)
+        tables["extrapolation"] = reports.applicability.shares(summaries.part("index"), seasons)
+    if material.truth_months is not None:
+        ours = reports.method(algorithm)
+        known = [
+            (month, ours if name == OURS else name, part)
+            for month, name, part in summaries.truth()
+            if month in material.truth_months
+        ]
+        tables["truth"] = reports.truth([*known, *judged.truth], seasons)
         references["truth"] = tables["truth"]
         if run.config.maps.interval is not None:
-            tables["intervals"] = reports.coverage(months, material.truth, run.config.maps.interval, seasons)
+            tables["intervals"] = reports.coverage(summaries.part("intervals"), run.config.maps.interval, seasons)
         if run.config.maps.applicability:
-            tables["applicability"] = reports.applicability.errors(months, material.truth, seasons)
+            tables["applicability"] = reports.applicability.errors(summaries.part("errors"), seasons)
     if material.paired is not None:
         if (level := run.config.maps.interval) is not None:
             pairs, places = material.paired.pairs, material.paired.places
-            tables["station_intervals"] = reports.station_coverage(pairs, places, months, level, seasons)
+            tables["station_intervals"] = reports.station_coverage(pairs, places, summaries.at, level, seasons)
+        tables["station_places"] = reports.insitu.places(material.paired)
         tables |= reports.insitu.tables(material.paired, seasons, min_years=run.config.validation.min_years)
         others = evaluation.at_stations(material, judged)
         references["stations"] = reports.insitu.station_baselines(material.paired.pairs, algorithm, seasons, others)
@@ -231,7 +246,7 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
     run = material.run
     grid, settings = run.plan.grid, run.config
     flags, frozen = _flags(material)
-    coarse_cells, fine_cells = _covered(material)
+    coarse_cells, fine_cells = material.summaries.covered
     failed = failures(run.workspace)
     valued = flags[Quality.OBSERVED] + flags[Quality.PREDICTED]
     for line in filter(None, (summary.quality_words(flags, valued), summary.frozen_words(frozen, valued))):
@@ -246,7 +261,7 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
         seasonal=SEASONAL[settings.maps.seasonal],
         coarse_cells=coarse_cells,
         fine_cells=fine_cells,
-        cell_sides=(_side(grid.side, grid.crs), _side(grid.side / grid.ratio, grid.crs)),
+        cell_sides=(side(grid, grid.side), side(grid, grid.side / grid.ratio)),
         algorithm=material.algorithm,
         tables=tables,
         config_hash=run.config_hash,
@@ -265,8 +280,22 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
         items=run.items,
         collections={source.name: source.collection for source in settings.source_list},
         licences=pd.DataFrame(publication.credits_of(settings)),
+        links=links(run),
+        citation=publication.cited(settings),
         versions=run.versions,
     )
+
+
+def links(run: Project) -> list[reports.Link]:
+    """What a reader opens from the page."""
+    products = (
+        (run.workspace.published("catalog.json"), "STAC catalog", "every map as a Cloud Optimized GeoTIFF"),
+        (run.workspace.maps, "maps.zarr", "all maps as arrays in time, for xarray"),
+        (run.workspace.cube, "cube.zarr", "the inputs, on the grid of the maps"),
+        (run.workspace.resolved, "run.yaml", "the configuration, by which the run can be repeated"),
+    )
+    page = run.workspace.report("")
+    return [reports.Link(posixpath.relpath(path, page), label, note) for path, label, note in products]
 
 
 def _area(settings: Config) -> str:
@@ -283,10 +312,29 @@ def _degrees(value: float, signs: str) -> str:
     return f"{abs(value):.4g}° {signs[0] if value >= 0 else signs[1]}"
 
 
-def _side(length: float, crs: str) -> str:
-    """Side of a cell with its unit."""
-    unit = CRS.from_user_input(crs).axis_info[0].unit_name
-    return f"{length / 1000:g} km" if unit.startswith("met") else f"{length:g} {unit}"
+def side(grid: Grid, length: float) -> str:
+    """Side of a cell as a reader says it: ``1 km``, and on a grid in degrees also these, as in ``25 km (0.25°)``.
+
+    Parameters
+    ----------
+    length
+        In units of the grid's CRS.
+
+    Examples
+    --------
+    >>> from shapely.geometry import box
+    >>> from soilscale.grid import cover
+    >>> grid = cover(box(108, 34, 109, 35), "EPSG:4326", 0.25, 25)
+    >>> side(grid, 0.25), side(grid, 0.01)
+    ('25 km (0.25°)', '1 km (0.01°)')
+    """
+    axis = CRS.from_user_input(grid.crs).axis_info[0]
+    if not axis.unit_name.startswith("deg"):
+        return f"{length * axis.unit_conversion_factor / 1000:.3g} km"
+    # A cell in degrees is narrower than high: the side of the square of its mean area, which a reader expects.
+    steps = metres_per_cell(grid.coarse)
+    area = np.abs(steps[0, 0] * steps[1, 1] - steps[0, 1] * steps[1, 0]).mean()
+    return f"{np.sqrt(area) * length / grid.side / 1000:.2g} km ({length:g}°)"
 
 
 def _seasonal_maps(run: Project) -> int:
@@ -349,24 +397,7 @@ def _masked(material: Material) -> dict[str, float]:
     return {name: float(1 - shares[name].fillna(0).mean()) for name in names if name in shares}
 
 
-def _covered(material: Material) -> tuple[int, int]:
-    """Coarse and fine cells that have a value in some month."""
-    array, ratio, counts = material.months[MAP], material.run.plan.grid.ratio, [0, 0]
-    for rows, columns in pieces(array, ratio):
-        part = array.isel(y=rows, x=columns)
-        covered = np.zeros(part.shape[1:], bool)
-        for index in range(part.sizes["time"]):
-            covered |= np.isfinite(part.isel(time=index).to_numpy())
-        counts[0] += int(kernels.block_mean(np.where(covered, 1.0, np.nan), ratio)[1].astype(bool).sum())
-        counts[1] += int(covered.sum())
-    return counts[0], counts[1]
-
-
 def _flags(material: Material) -> tuple[dict[Quality, int], int]:
     """How many cells and months carry each bit of the quality layer, and how many are left out as frozen."""
-    array = material.months[QUALITY]
-    return count_flags(
-        array.isel(time=index, y=rows, x=columns).to_numpy()
-        for rows, columns in pieces(array)
-        for index in range(array.sizes["time"])
-    )
+    *counts, masked = np.sum([np.zeros(len(Quality) + 1), *material.summaries.part("flags").values()], axis=0)
+    return {bit: int(n) for bit, n in zip(Quality, counts, strict=True)}, int(masked)

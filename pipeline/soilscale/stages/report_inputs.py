@@ -1,24 +1,31 @@
-"""What the report is made from: the products of the other stages, opened lazily."""
+"""The inputs of the report: the products of the other stages, opened lazily."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
 from soilscale import storage
-from soilscale.engine.units import failures
-from soilscale.maps import MONTH
+from soilscale.engine.units import Unit
 from soilscale.reports import insitu
-from soilscale.schema import COARSE, FINE, MAP
-from soilscale.stages.mapping import STAGES, choose
+from soilscale.reports.tables import representative
+from soilscale.schema import COARSE, FINE
+from soilscale.seasons import Months
+from soilscale.stages import map_summaries, pictures
+from soilscale.stages.mapping import choose, map_units
 from soilscale.stages.project import Project
 from soilscale.stages.search import brief
 from soilscale.tasks import single_fits
-from soilscale.tasks.map_tiles import Chosen
-from soilscale.tasks.reference_data import on_grid, station_records, truth
+from soilscale.tasks.map_making import Chosen
+from soilscale.tasks.map_summaries import SummariseTile
+from soilscale.tasks.map_tiles import ConserveTile
+from soilscale.tasks.pictures import DrawAlgorithm, ThinFeatures
+from soilscale.tasks.reference_data import station_records, truth_months
 
 
 @dataclass(frozen=True)
@@ -26,14 +33,6 @@ class Material:
     """What the report is made from, opened lazily."""
 
     run: Project
-
-    @cached_property
-    def months(self) -> xr.Dataset:
-        """Monthly maps; those that hang on a unit that is missing may have gaps."""
-        # Every chunk is written, also an empty one, so one that is not there is damage, unless a unit is known to be
-        # missing.
-        broken = any(failure.stage in STAGES for failure in failures(self.run.workspace))
-        return storage.open_group(self.run.workspace.maps, MONTH, gaps=broken)
 
     @cached_property
     def coarse(self) -> xr.Dataset:
@@ -66,8 +65,8 @@ class Material:
         return single_fits.predictions(self.run.workspace.predictions)
 
     @cached_property
-    def truth(self) -> xr.DataArray | None:
-        """Known truth, where there is one.
+    def truth_months(self) -> Sequence[np.datetime64] | None:
+        """Months of the known truth, where there is one.
 
         Raises
         ------
@@ -75,7 +74,33 @@ class Material:
             If it does not lie on the fine grid.
         """
         url = self.run.config.validation.truth
-        return None if url is None else on_grid(truth(url), self.months[MAP], url, self.run.config.nested_grid.crs)
+        return None if url is None else truth_months(url, self.run.plan.grid)
+
+    @cached_property
+    def dates(self) -> list[np.datetime64]:
+        """Months whose maps are drawn, one of each season."""
+        return representative(self.observed, self.run.config.season_scheme)
+
+    @cached_property
+    def conserved(self) -> Sequence[Unit[ConserveTile]]:
+        """Units that make the maps."""
+        return map_units(self.run, self.chosen).conserve
+
+    @cached_property
+    def summary_units(self) -> list[Unit[SummariseTile]]:
+        """Units that summarise the maps."""
+        places = self.places
+        cells = [] if places is None else list(zip(places["row"].tolist(), places["column"].tolist(), strict=True))
+        return map_summaries.summarise_units(self.run, self.conserved, cells, self.dates)
+
+    @cached_property
+    def summaries(self) -> map_summaries.Summaries:
+        """What is known of the maps, once their units are done."""
+        run = self.run
+        seasons = run.config.season_scheme
+        return map_summaries.collect(
+            run.workspace, run.plan.grid, run.plan.months, seasons, self.summary_units, self.dates
+        )
 
     @cached_property
     def stations(self) -> insitu.Measured | None:
@@ -93,20 +118,27 @@ class Material:
         return [(name, detail) for _, name, reason, _, _, detail in rows if reason == insitu.UNREADABLE]
 
     @cached_property
-    def paired(self) -> insitu.Paired | None:
-        """Stations beside the maps and the coarse product, where there are any."""
+    def located(self) -> insitu.Located | None:
+        """Stations and the fine cells that hold them, where there are any."""
         if self.stations is None:
             return None
+        grid = self.run.plan.grid
+        return insitu.locate(self.stations, *grid.fine_axes, grid.crs)
+
+    @cached_property
+    def paired(self) -> insitu.Paired | None:
+        """Stations beside the maps and the coarse product, where there are any."""
+        if self.located is None:
+            return None
         settings, grid = self.run.config, self.run.plan.grid
-        least = settings.validation.min_valid_fraction
         return insitu.pair(
-            self.stations,
-            self.months[MAP],
+            self.located,
+            list(self.run.plan.months),
+            self.summaries.at,
             self.observed,
             grid.ratio,
-            grid.crs,
             settings.season_scheme,
-            min_valid_fraction=least,
+            min_valid_fraction=settings.validation.min_valid_fraction,
         )
 
     @property
@@ -121,10 +153,38 @@ class Material:
         ]
         return (
             f"no station of {self.run.config.validation.stations} could be compared with the maps; {'; '.join(why)}; "
-            "give stations of the area and the period, or leave validation.stations out"
+            "use stations of the area and the period, or remove validation.stations"
         )
 
     @cached_property
     def places(self) -> pd.DataFrame | None:
         """station, longitude and latitude of the stations inside the grid, where there are any."""
-        return None if self.paired is None else self.paired.places
+        return None if self.located is None else self.located.places
+
+    @cached_property
+    def features(self) -> pictures.Features:
+        """Features that the figure of the area shows; there is a month to be drawn."""
+        return pictures.features(self.run, self.observed, self.dates, [str(name) for name in self.fine.data_vars])
+
+    @cached_property
+    def feature_units(self) -> list[Unit[ThinFeatures]]:
+        """Units that thin features of the area; none where no month is observed."""
+        if not self.dates:
+            return []
+        static = {name: "time" not in self.fine[name].dims for name in self.features.names}
+        return pictures.feature_units(self.run, self.features, static)
+
+    @cached_property
+    def periods(self) -> list[Months]:
+        """Months of each period of which the algorithms' maps are drawn."""
+        return pictures.periods(self.run, self.observed)
+
+    @cached_property
+    def drawn(self) -> list[str]:
+        """Algorithms whose maps are drawn."""
+        return pictures.algorithms(self.run, self.predictions)
+
+    @cached_property
+    def algorithm_units(self) -> list[Unit[DrawAlgorithm]]:
+        """Units that draw the maps of algorithms."""
+        return pictures.algorithm_units(self.run, self.conserved, self.chosen, self.drawn, self.periods)

@@ -42,7 +42,8 @@ def draw_samples(run: Project) -> None:
     if observed.empty:
         raise DataError(
             "no coarse cell has an observation and enough valid predictors in any month, so nothing can be learned; "
-            "see what is missing with `soilscale status` and `soilscale check`, or lower samples.min_valid_fraction"
+            "find out what is missing with `soilscale status` and `soilscale check`, or lower "
+            "samples.min_valid_fraction"
         )
     _check_range(run, observed)
 

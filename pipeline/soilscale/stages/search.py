@@ -38,7 +38,7 @@ def gap_lines(made: plan.Plan) -> list[str]:
         )
         listed = [f"{month} ({days:g} days)" for month, days in covered.items()]
         lines.append(
-            f"source {name}: {len(covered)} of {len(made.months)} months are missing, since items cover less than "
+            f"source {name}: {len(covered)} of {len(made.months)} months are missing, because items cover less than "
             f"{least:g} of their days (min_coverage): {brief(listed)}"
         )
     return lines

@@ -1,4 +1,4 @@
-"""Units of a stack: what its members predicted, weighted; it rests on their units and copies none of their models."""
+"""Units of a stack: the weighted predictions of its members; it uses their units and copies none of their models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Zarr stores of a run say of themselves once they are filled: whose they are, what they hold, how to open."""
+"""Metadata of the Zarr stores of a run once they are filled: publisher, content, and how to open them."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ import numpy as np
 from soilscale import cube, models, reports, samples, storage
 from soilscale.engine.output import digest
 from soilscale.engine.units import Unit, raise_failed
-from soilscale.errors import DataError
 from soilscale.models import Job
 from soilscale.seasons import ALL
 from soilscale.stages import joint_fits, model_analysis, stacking
@@ -39,12 +38,7 @@ def train(run: Project) -> None:
     """
     settings = run.config
     few = samples.check_counts(training_table.counts(run.workspace.samples), settings.season_scheme)
-    if len(few) == len(settings.season_scheme.names):
-        counts = ", ".join(f"{name} {count}" for name, count in few.items())
-        raise DataError(
-            f"no season has the {samples.MIN_ROWS} training rows that a model needs (got {counts}); choose a longer "
-            "period or training, a larger area or a lower samples.min_valid_fraction, or join seasons"
-        )
+    samples.refuse_too_few(few, settings.season_scheme)
     for name, count in few.items():
         logger.warning(
             "season %s has %d training rows, too few for a model; the comprehensive one is used", name, count

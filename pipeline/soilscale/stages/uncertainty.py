@@ -1,4 +1,4 @@
-"""How far maps may be off: offsets of their lower and upper layers, and how their methods do one scale up."""
+"""Uncertainty of the maps: offsets of their lower and upper layers, and how their methods do in the upscaling test."""
 
 from __future__ import annotations
 

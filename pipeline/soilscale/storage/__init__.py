@@ -1,4 +1,4 @@
-"""The only module that touches stores: objects, Zarr groups and what GDAL needs to read assets from them."""
+"""The only module that touches stores: objects, Zarr groups and GDAL's access to assets."""
 
 import lazy_loader as lazy
 

@@ -1,4 +1,4 @@
-"""Access to files of the web that goes with a request: headers of a login, and when a signature ends."""
+"""Access to files on the web for a request: headers of a login, and when a signature expires."""
 
 from __future__ import annotations
 

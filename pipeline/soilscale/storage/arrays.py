@@ -41,7 +41,7 @@ WHOLE: ArrayConfigParams = {"write_empty_chunks": True}
 def _checked(data: Buffer | None, store: str, key: str, *, gaps: bool) -> Buffer | None:
     """Content of an object of a store, once it has been seen to be whole; with `gaps`, a chunk may be missing."""
     if data is None and not gaps and CHUNK.search(key):
-        raise DamagedError(f"{store}/{key} is lost: it was written, and is not there", store, key)
+        raise DamagedError(f"{store}/{key} is lost: it was written, but is missing", store, key)
     try:
         if data is not None and CHUNK.search(key):
             # Before Zarr decodes it: an error there would not say which chunk of which store is damaged.
@@ -230,7 +230,7 @@ def write_region(
     for part, length, size in zip(region, array.shape, array.chunks, strict=False):
         start, stop, _ = part.indices(length) if isinstance(part, slice) else (part, part + 1, 1)
         if start % size or (stop % size and stop != length):
-            raise ValueError(f"{group}/{name}: the region {region} cuts chunks of {array.chunks}; write whole ones")
+            raise ValueError(f"{group}/{name}: the region {region} splits chunks of {array.chunks}; write whole ones")
     with _explained(f"{url}/{group}/{name}", "write"):
         array[region] = values
 

@@ -1,4 +1,4 @@
-"""What is told of a part of the output that is not what was written."""
+"""Messages about parts of the output that do not match what was written."""
 
 from __future__ import annotations
 

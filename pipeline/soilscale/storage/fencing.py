@@ -1,4 +1,4 @@
-"""Whether a process may still write: asked right before each write and removal, in one place for all of them.
+"""Whether a process may still write: checked right before each write and removal, in one place for all of them.
 
 What is proved is up to who fences: `engine.lease` proves that no later term of the output's lease has begun. A fence
 also keeps what was written under it, so that a write of another process in its place can be seen.

@@ -1,4 +1,4 @@
-"""Objects on a file system: written beside their place, and put there once they are whole."""
+"""Objects on a file system: written beside their place, and moved there once complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects that others wrote and that are read in parts: their size, ranges of them, copies of them, and Zarr groups."""
+"""Objects written by others and read in parts: their size, ranges, copies, and Zarr groups."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def size_of(url: str) -> int:
         fs, path = filesystem(url)
         size = fs.info(path)["size"]
     if size is None:
-        raise ServiceError(f"cannot read {shown(url)} in parts: its server does not say how long it is; copy the file")
+        raise ServiceError(f"cannot read {shown(url)} in parts: its server does not report the length; copy the file")
     return int(size)
 
 
@@ -54,8 +54,9 @@ def read_ranges(url: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
         # A server without range support sends the whole file, without an error.
         if len(data) != stop - start:
             raise ServiceError(
-                f"cannot read {shown(url)} in parts: {stop - start} bytes from {start} on were asked for, and "
-                f"{len(data)} came; its server knows no ranges, or the file changed: run the same command again"
+                f"cannot read {shown(url)} in parts: {stop - start} bytes from {start} on were requested, and "
+                f"{len(data)} came; its server does not support ranges, or the file changed: run the same command "
+                "again"
             )
     return parts
 
@@ -73,4 +74,4 @@ def open_foreign_group(url: str) -> zarr.Group:
         with _explained(url):
             return zarr.open_group(url, mode="r", storage_options=None if is_local(url) else options(url))
     except (BaseZarrError, ValueError, KeyError) as error:
-        raise DataError(f"{shown(url)} is no Zarr group: {error}; check the item's asset") from error
+        raise DataError(f"{shown(url)} is not a Zarr group: {error}; check the item's asset") from error

@@ -1,4 +1,4 @@
-"""What GDAL needs to read assets where they lie, from the store and with the credentials that all else uses."""
+"""GDAL settings to read assets in place, with the store and credentials that everything else uses."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from rasterio.session import Session
 
+from soilscale import retry
 from soilscale.storage import access, hrefs, stores
 
 BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
@@ -35,7 +36,7 @@ def gdal_options(href: str = "") -> dict[str, str]:
     """GDAL settings for reading ranges of a remote file, with retries; endpoint and authorities where they are set."""
     options = {
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-        "GDAL_HTTP_MAX_RETRY": "5",
+        "GDAL_HTTP_MAX_RETRY": str(retry.GDAL),
         "GDAL_HTTP_RETRY_DELAY": "0.5",
         "GDAL_HTTP_CONNECTTIMEOUT": "10",
         "GDAL_HTTP_MULTIRANGE": "YES",

@@ -1,4 +1,4 @@
-"""An href as a path or URL, and back: blanks, letters of any script, percent signs, and the ways to write a local file.
+"""An href as a path or URL, and back: blanks, any script, percent signs, and the forms of a local file.
 
 A path is a plain name: percent-encoding is undone where an href is a ``file:`` URL, and where a relative href, copied
 from the web, names no file as it stands. A URL of the web is percent-encoded; what is encoded already, such as a

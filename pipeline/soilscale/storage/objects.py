@@ -1,4 +1,4 @@
-"""Objects of stores: read, written whole or not at all, listed and removed below a folder."""
+"""Objects of stores: read, written atomically, listed and removed below a folder."""
 
 from __future__ import annotations
 
@@ -266,9 +266,7 @@ def exists(url: str) -> bool:
 
 def sizes(url: str) -> dict[str, int]:
     """Bytes of each object below a folder, by its name relative to it; errors as `names_below`."""
-    return {
-        name: int(properties.get("size", properties.get("Size", 0))) for name, properties in _told_below(url).items()
-    }
+    return {name: int(properties.get("size", properties.get("Size", 0))) for name, properties in _listing(url).items()}
 
 
 def stamp(url: str) -> str:
@@ -319,7 +317,7 @@ def stamps(url: str) -> dict[str, str]:
     ServiceError
         If the store cannot be reached, or has no such bucket.
     """
-    by_name = {name: _stamp(properties) for name, properties in _told_below(url).items()}
+    by_name = {name: _stamp(properties) for name, properties in _listing(url).items()}
     if by_name:
         return by_name
     try:
@@ -338,11 +336,11 @@ def names_below(url: str) -> list[str]:
     ServiceError
         If the store cannot be reached, or has no such bucket.
     """
-    return sorted(_told_below(url))
+    return sorted(_listing(url))
 
 
-def _told_below(url: str) -> dict[str, dict[str, Any]]:
-    """Name of each object below a folder, and what the store tells of it; none if there is no such folder."""
+def _listing(url: str) -> dict[str, dict[str, Any]]:
+    """Name of each object below a folder -> its properties in the store; empty if there is no such folder."""
     try:
         fs, path = filesystem(url)
         if is_s3(url):

@@ -1,4 +1,4 @@
-"""Objects of S3 written under a fence: on the condition that nobody has written them since the right to was proved.
+"""Objects of S3 written under a fence: only if nobody has written them since the right to write was proved.
 
 A writer that is suspended between the proof and the request, or whose request is sent again after a broken connection,
 would else replace what another has written meanwhile. An object that is not there is created by ``If-None-Match: *``,
@@ -72,7 +72,9 @@ async def put(fs: S3FileSystem, path: str, data: bytes, **headers: str) -> str:
         # The order matters: whatever a later holder writes after the proof has another ETag, so it is not replaced.
         condition = await _standing(fs, path)
         await _permit(afresh=True)
-    raise ServiceError(f"cannot write s3://{path}: others write it at the same time; run the same command again")
+    raise ServiceError(
+        f"cannot write s3://{path}: another process is writing it at the same time; run the same command again"
+    )
 
 
 async def _permit(*, afresh: bool = False) -> None:

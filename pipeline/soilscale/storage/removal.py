@@ -1,4 +1,4 @@
-"""Objects of stores are removed by their names, and no folder whole: others may keep in it what is theirs."""
+"""Objects of stores are removed by name, never as a whole folder, since others may keep files there."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def _remove_s3(fs: AbstractFileSystem, url: str, paths: list[str]) -> None:
         answer = fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
         for error in answer.get("Errors", ()):
             raise ServiceError(
-                f"cannot remove {url}: {error.get('Key')}: {error.get('Message') or error.get('Code')}; see that the "
-                "credentials may remove there, then run the same command again"
+                f"cannot remove {url}: {error.get('Key')}: {error.get('Message') or error.get('Code')}; check that "
+                "the credentials may delete there, then run the same command again"
             )
 
 

@@ -1,4 +1,4 @@
-"""The way to a store: its URL, its options, its credentials, and its failures in a person's words."""
+"""Access to a store: its URL, options, credentials, and its failures in plain words."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import fsspec
 from fsspec import AbstractFileSystem
 
+from soilscale import retry
 from soilscale.errors import ConfigurationError, RefusedError, ServiceError, SoilscaleError
 from soilscale.storage import access, hrefs
 
@@ -62,12 +63,6 @@ PAYER = "AWS_REQUEST_PAYER"
 
 TIMEOUT = (10.0, 60.0)
 """Seconds to wait for a connection, and for the next bytes."""
-
-ATTEMPTS = 5
-"""Tries of a request that may pass, with a pause between them that doubles; AWS_MAX_ATTEMPTS counts where it is set."""
-
-ROUNDS = 3
-"""How often s3fs has botocore try a request anew that was slowed down, or whose answer was cut off."""
 
 _SECRETS = re.compile(r"(?<=\?)[^\s'\"<>]+|(?<=://)[^\s/@'\"]+@")
 
@@ -124,7 +119,7 @@ def filesystem(url: str, **more: Any) -> tuple[AbstractFileSystem, str]:
     """
     store, path = fsspec.url_to_fs(url, **options(url), **more)
     if is_s3(url):
-        store.retries = ROUNDS
+        store.retries = retry.THROTTLED
     return store, path
 
 
@@ -144,17 +139,17 @@ def options(url: str) -> dict[str, Any]:
     if is_s3(url):
         unsigned = credentials() is None
         mode = session().get_config_variable("retry_mode")
-        retries = {
+        tries = {
             # `legacy` is botocore's default where nobody has chosen a mode.
             "mode": "standard" if mode == "legacy" else mode,
-            "total_max_attempts": session().get_config_variable("max_attempts") or ATTEMPTS,
+            "total_max_attempts": session().get_config_variable("max_attempts") or retry.STORE,
         }
         return {
             "anon": unsigned,
             "requester_pays": os.environ.get(PAYER) == "requester",
             "use_listings_cache": False,
             "max_concurrency": 1,
-            "config_kwargs": {"connect_timeout": connect, "read_timeout": wait, "retries": retries},
+            "config_kwargs": {"connect_timeout": connect, "read_timeout": wait, "retries": tries},
         }
     if urlsplit(url).scheme in {"http", "https"}:
         from aiohttp import ClientTimeout
@@ -246,11 +241,11 @@ def explain(error: Exception, url: str, doing: str) -> SoilscaleError:
     text, reply = f"cannot {doing} {shown(url)}: {shown(error)}", code(error)
     # Checked first: it is the same 403 as other refusals, but a rerun cures it.
     if reply in DENIED and access.has_expired(url):
-        return ServiceError(f"{text}; its signature has expired: run the same command again, which signs it anew")
+        return ServiceError(f"{text}; its signature has expired: run the same command again, which renews it")
     if isinstance(error, no_credentials) or reply in DENIED:
         return RefusedError(
-            f"{text}{_named(reply)}; access is denied: renew {_asking(url)}, see that they may {doing} there, then run "
-            "the same command again",
+            f"{text}{_named(reply)}; access is denied: renew {_asking(url)}, check that they may {doing} there, then "
+            "run the same command again",
             url,
         )
     if reply == NO_BUCKET:
@@ -272,7 +267,7 @@ def _asking(url: str) -> str:
     """Where the credentials for a store come from."""
     if not is_s3(url):
         return "the credentials (a signed URL, or a login)"
-    none = ", where there are none" if credentials() is None else ""
+    none = ", of which there are none" if credentials() is None else ""
     return f"the credentials (AWS_* in the environment, or the profile that AWS_PROFILE names{none})"
 
 

@@ -1,4 +1,4 @@
-"""Parquet and CSV tables in a store, read in parts and written whole or not at all."""
+"""Parquet and CSV tables in a store, read in parts and written atomically."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def write(
     folder = Path(folder).resolve()
     rasters = folder / "catalog"
     if rasters.exists():
-        raise ConfigurationError(f"{rasters} exists already; name a folder that holds no world")
+        raise ConfigurationError(f"{rasters} exists already; name a folder without a world")
     folder.mkdir(parents=True, exist_ok=True)
     tell = progress or _say_nothing
     tell("world", 0, 1)

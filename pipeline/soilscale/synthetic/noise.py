@@ -1,4 +1,4 @@
-"""Smooth random fields that have a value at every longitude and latitude, whatever window is looked at."""
+"""Smooth random fields with a value at every longitude and latitude, independent of the window."""
 
 from __future__ import annotations
 

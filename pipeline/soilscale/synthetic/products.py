@@ -1,4 +1,4 @@
-"""What each sensor or survey makes of the world: its pixels, its coding, its gaps and its faults."""
+"""What each sensor or survey sees of the world: its pixels, coding, gaps and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the maps are judged by, and the configuration: stations, the true fine field, ``world.yaml``."""
+"""References for the maps, and the configuration: stations, the true fine field, ``world.yaml``."""
 
 from __future__ import annotations
 

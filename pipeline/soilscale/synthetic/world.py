@@ -1,4 +1,4 @@
-"""The world itself: every field at every place and month, and what a right cube holds of it."""
+"""The world itself: every field at every place and month, and the values of a correct cube."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a worker does for a unit of work; knows no configuration."""
+"""What a worker does for a unit of work, without knowledge of the configuration."""

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from soilscale import kernels, maps, reports, storage
+from soilscale import kernels, reports, storage
 from soilscale.engine.output import Workspace
 from soilscale.engine.units import Task
 from soilscale.maps import MONTH
-from soilscale.reports.tables import field, nearest
+from soilscale.reports.tables import field
 from soilscale.schema import COARSE, MAP
-from soilscale.tasks import map_tiles, model_store
-from soilscale.tasks.map_tiles import Chosen, Recipe, Slot
+from soilscale.tasks.map_making import Chosen, Recipe, Slot, whole
 from soilscale.tasks.reference_data import on_grid, truth
 
 JUDGE = "judge"
@@ -82,32 +81,10 @@ def _map(workspace: Workspace, recipe: Recipe, slot: Slot, entry: Entry) -> Arra
     """Map of a whole month, float32; without a truth, only what the stations' values depend on."""
     if entry.model is None:
         return storage.read_region(workspace.maps, MONTH, MAP, (slot.index,))
-    grid, ratio = recipe.grid, recipe.grid.ratio
-    needed = np.ones(grid.shape, bool) if entry.truth is not None else around(entry.stations, grid.shape, ratio)
+    if entry.truth is not None:
+        return whole(workspace, recipe, slot, entry.model)
     # Without a truth only stations count, and most tiles lie near none.
-    tiles = [tile for tile in grid.tiles() if needed[tile.coarse].any()]
-    url = workspace.model(entry.model.season, entry.model.algorithm)
-    predicted = np.full(grid.fine.shape, np.nan, "float32")
-    for tile in tiles:
-        features, _ = map_tiles.mean_features(workspace, recipe, tile, slot)
-        within = map_tiles.inside(recipe, tile) & nearest(needed[tile.coarse], ratio)
-        within &= ~map_tiles.masked(recipe, map_tiles.frozen(workspace, recipe, tile, slot))
-        predictor = model_store.load(url, entry.model.version)
-        surface = map_tiles.surface(recipe, tile, slot, predictor)
-        predicted[tile.fine] = maps.predict(predictor, features, within, surface)
-    observed = map_tiles.observation(workspace, recipe, slot)
-    # Over all tiles at once, as maps are made: solved tile by tile, the surface would differ at their borders.
-    nodes = kernels.residual_nodes(observed - kernels.block_mean(predicted, ratio)[0], ratio)
-    for tile in tiles:
-        predicted[tile.fine], _ = maps.finish(
-            predicted[tile.fine].astype("float64"),
-            observed[tile.coarse],
-            kernels.nodes_around(nodes, tile.coarse),
-            ratio,
-            map_tiles.limits(workspace, recipe, tile, slot, observed[tile.coarse]),
-            conserve=recipe.conserve,
-        )
-    return predicted
+    return whole(workspace, recipe, slot, entry.model, around(entry.stations, recipe.grid.shape, recipe.grid.ratio))
 
 
 def around(stations: Sequence[tuple[int, int]], shape: tuple[int, int], ratio: int) -> NDArray[np.bool_]:

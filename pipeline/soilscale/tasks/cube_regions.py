@@ -279,8 +279,8 @@ class Relate(Task):
                 relations[part] = harmonisation.pool(_trio(how, series, part, self.months), how.matching).plain()
             except ValueError as error:
                 raise DataError(
-                    f"{part} cannot be brought to the level of {how.reference}: {error}; choose a longer period, name "
-                    "a source that covers both with `through`, or set harmonise: none"
+                    f"{part} cannot be matched to {how.reference}: {error}; choose a longer period, set `through` to "
+                    "a source that covers both, or set harmonise: none"
                 ) from error
         storage.write_json(_relations(workspace, self.name), relations)
 

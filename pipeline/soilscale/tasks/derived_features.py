@@ -1,4 +1,4 @@
-"""What a worker does for predictors that are made from others month by month."""
+"""What a worker does for predictors derived from others month by month."""
 
 from __future__ import annotations
 

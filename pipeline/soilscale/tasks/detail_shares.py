@@ -15,8 +15,8 @@ from soilscale.engine.units import Task
 from soilscale.grid import Tile
 from soilscale.models import basis
 from soilscale.storage import tables
-from soilscale.tasks import map_tiles, model_store, training_table
-from soilscale.tasks.map_tiles import Chosen, Recipe, Slot
+from soilscale.tasks import map_making, model_store, training_table
+from soilscale.tasks.map_making import Chosen, Recipe, Slot
 
 WITHIN = "within"
 
@@ -67,8 +67,8 @@ def _pixels(
     workspace: Workspace, recipe: Recipe, predictor: models.Predictor, tile: Tile, slot: Slot
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Pixels of a tile's cells that are known in all of them, ``(cells, pixels, p)``, and what place adds there."""
-    features, _ = map_tiles.mean_features(workspace, recipe, tile, slot)
-    surface = map_tiles.surface(recipe, tile, slot, predictor)
+    features, _ = map_making.mean_features(workspace, recipe, tile, slot)
+    surface = map_making.surface(recipe, tile, slot, predictor)
     place = np.zeros(features[0].shape) if surface is None else surface
     at = basis.pixels(recipe.grid.ratio)
     rows, columns = (side.stop - side.start for side in tile.coarse)

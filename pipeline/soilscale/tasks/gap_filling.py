@@ -1,4 +1,4 @@
-"""What a worker does for gaps of predictors: learn levels and annual cycles, and fill what was not seen."""
+"""What a worker does for gaps of predictors: learn levels and annual cycles, and fill missing values."""
 
 from __future__ import annotations
 

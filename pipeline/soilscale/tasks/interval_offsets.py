@@ -70,11 +70,11 @@ class MeasureIntervals(Task):
                 for season, estimate in self.spreads.items()
                 if season in by_algorithm[estimate.name]
             }
-            ends = _offsets(observed, predictions, self.algorithms, self.seasons, self.limits, self.level, halves)
+            ends = offsets(observed, predictions, self.algorithms, self.seasons, self.limits, self.level, halves)
         storage.write_json(workspace.state(INTERVALS, "told.json"), ends | {SKILL: skill})
 
 
-def _offsets(
+def offsets(
     observed: xr.DataArray,
     predictions: pd.DataFrame,
     algorithms: Mapping[str, str],
@@ -83,12 +83,26 @@ def _offsets(
     level: float,
     halves: Mapping[str, tuple[float, float]],
 ) -> dict[str, dict[str, tuple[float, float]]]:
-    """Offsets of every season, where a cell is observed and where it is not."""
+    """Offsets of every season, where a cell is observed and where it is not.
+
+    Parameters
+    ----------
+    observed
+        Coarse observation (time, y, x) of the months that models learn from, m3 m-3.
+    predictions
+        Of held-out rows, as `models.judge` makes them.
+    algorithms
+        Season -> the algorithm that maps it.
+    limits, level
+        Physical range, and the share of the truth that an interval is to hold.
+    halves
+        Season -> half widths by the posterior of pixels, where one is known (`models.joint.spread`).
+    """
     errors_by_kind = {
         "predicted": reports.blocked_errors(predictions, algorithms),
         "observed": reports.upscaled_errors(observed, predictions, seasons, algorithm=algorithms, limits=limits),
     }
-    offsets: dict[str, dict[str, tuple[float, float]]] = {
+    by_kind: dict[str, dict[str, tuple[float, float]]] = {
         # A season without errors of its own takes those of all.
         kind: {season: reports.interval(errors.get(season, errors[ALL]), level) for season in seasons.names}
         for kind, errors in errors_by_kind.items()
@@ -99,6 +113,6 @@ def _offsets(
         held = ["predicted"] if models.find(algorithms[season]).joint else ["observed", "predicted"]
         ends = {"observed": seen, "predicted": unseen}
         for kind, half in ends.items():
-            lower, upper = map(float, np.nan_to_num(offsets[kind][season])) if kind in held else (0.0, 0.0)
-            offsets[kind][season] = min(lower, -half), max(upper, half)
-    return offsets
+            lower, upper = map(float, np.nan_to_num(by_kind[kind][season])) if kind in held else (0.0, 0.0)
+            by_kind[kind][season] = min(lower, -half), max(upper, half)
+    return by_kind

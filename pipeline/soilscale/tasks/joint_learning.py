@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from soilscale.grid import Tile
 from soilscale.models import Job, basis
 from soilscale.models.basis import Basis, measure
 from soilscale.schema import COARSE, FINE
-from soilscale.seasons import ALL
+from soilscale.seasons import ALL, Months
 from soilscale.storage import tables
 from soilscale.tasks import model_store, training_table
 
@@ -79,25 +79,61 @@ class MeasureKnots(Task):
 
     def run(self, workspace: Workspace) -> None:
         """Write them below `state/`."""
-        parts = []
-        within: dict[str, list[NDArray[np.float64]]] = {}
-        for (tile, month), season in zip(self.places, self.seasons, strict=True):
-            values = _read(workspace, self.features, self.static, tile, month)
-            # Every so many pixels, not a random draw, so that they cover the tile evenly.
-            step = max(1, int(np.ceil(np.sqrt(values[..., 0].size / CELLS))))
-            parts.append(values[::step, ::step].reshape(-1, len(self.features)))
-            cells = variance_within(values, self.ratio)
-            within.setdefault(season, []).append(cells)
-            within.setdefault(ALL, []).append(cells)
-        ground = measure(np.concatenate(parts), self.shares, self.size)
+        looks = (
+            (season, _read(workspace, self.features, self.static, tile, month))
+            for (tile, month), season in zip(self.places, self.seasons, strict=True)
+        )
+        ground, within = spread_of(looks, self.features, self.shares, ratio=self.ratio, size=self.size)
         about = {
             name: values.tolist() if isinstance(values, np.ndarray) else values for name, values in vars(ground).items()
         }
-        about["within"] = {
-            season: dict(zip(self.features, _root_mean(np.concatenate(cells)).tolist(), strict=True))
-            for season, cells in within.items()
-        }
-        storage.write_json(workspace.state(KNOTS, "features.about.json"), about)
+        storage.write_json(workspace.state(KNOTS, "features.about.json"), about | {"within": within})
+
+
+def places_of(tiles: Sequence[Tile], months: Months, seed: int) -> list[tuple[Tile, np.datetime64]]:
+    """Tiles and months by which knots are measured: months evenly apart, so that every season is among them."""
+    rng = np.random.default_rng(seed)
+    number = min(CHUNKS, len(months))
+    picked = months[(np.arange(number) * len(months)) // number]
+    return [(tiles[place], month) for place, month in zip(rng.integers(len(tiles), size=number), picked, strict=True)]
+
+
+def spread_of(
+    looks: Iterable[tuple[str, NDArray[np.floating]]],
+    features: Sequence[str],
+    shares: Sequence[bool],
+    *,
+    ratio: int,
+    size: int,
+) -> tuple[Basis, dict[str, dict[str, float]]]:
+    """Mean, spread and knots of the fine features, and how each varies within coarse cells.
+
+    Parameters
+    ----------
+    looks
+        Season of each place of `places_of`, and its features, shape ``(Y, X, p)``, NaN where missing.
+    features, shares, ratio, size
+        As `MeasureKnots` takes them.
+
+    Returns
+    -------
+    basis, within
+        Season, and ``all`` -> feature -> its standard deviation within coarse cells.
+    """
+    parts = []
+    cells: dict[str, list[NDArray[np.float64]]] = {}
+    for season, values in looks:
+        # Every so many pixels, not a random draw, so that they cover the tile evenly.
+        step = max(1, int(np.ceil(np.sqrt(values[..., 0].size / CELLS))))
+        parts.append(values[::step, ::step].reshape(-1, len(features)))
+        variances = variance_within(values, ratio)
+        cells.setdefault(season, []).append(variances)
+        cells.setdefault(ALL, []).append(variances)
+    within = {
+        season: dict(zip(features, _root_mean(np.concatenate(variances)).tolist(), strict=True))
+        for season, variances in cells.items()
+    }
+    return measure(np.concatenate(parts), shares, size), within
 
 
 def variance_within(values: NDArray[np.floating], ratio: int) -> NDArray[np.float64]:
@@ -146,26 +182,44 @@ class WriteBasis(Task):
 
     def run(self, workspace: Workspace) -> None:
         """Write the table below `state/`."""
-        ground, at = read_knots(workspace), basis.pixels(self.ratio)
-        axes = storage.open_group(workspace.cube, COARSE)
+        ground, axes = read_knots(workspace), storage.open_group(workspace.cube, COARSE)
         y, x = axes["y"].to_numpy()[self.tile.coarse[0]], axes["x"].to_numpy()[self.tile.coarse[1]]
         times = axes["time"].to_numpy()
-        down, across = (np.add.outer(np.arange(len(axis)) * self.ratio, at).ravel() for axis in (y, x))
         parts = []
         for month in range(*self.months):
-            values = _read(workspace, self.features, self.static, self.tile, month)[np.ix_(down, across)]
-            cells = values.reshape(len(y), len(at), len(x), len(at), -1).swapaxes(1, 2)
-            pixels = cells.reshape(len(y) * len(x), len(at) ** 2, -1)
-            keys = {"time": times[month], "y": np.repeat(y, len(x)), "x": np.tile(x, len(y))}
+            values = _read(workspace, self.features, self.static, self.tile, month)
             # Seeded by tile and month: the pixels are the same in whatever order units run.
             rng = np.random.default_rng(models.seed_of(0, self.name, month))
-            columns = (
-                keys
-                | models.joint.tabulate(ground, self.features, pixels)
-                | models.joint.draw_pixels(self.features, pixels, self.ratio, rng)
-            )
-            parts.append(pd.DataFrame(columns).dropna(subset=models.joint.columns(ground, self.features)))
+            parts.append(basis_rows(values, ground, self.features, (times[month], y, x), self.ratio, rng))
         tables.write_table(workspace.state(BASIS, f"{self.name}.parquet"), pd.concat(parts, ignore_index=True))
+
+
+def basis_rows(
+    values: NDArray[np.float32],
+    ground: Basis,
+    features: Sequence[str],
+    place: tuple[np.datetime64, NDArray[np.float64], NDArray[np.float64]],
+    ratio: int,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Means of the basis over coarse cells, and a random pixel of each; cells without all of the basis are left out.
+
+    Parameters
+    ----------
+    values
+        Fine features of a tile in one month, shape ``(Y, X, p)``, NaN where missing.
+    place
+        Month, and y and x of the centres of the tile's coarse cells.
+    """
+    time, y, x = place
+    at = basis.pixels(ratio)
+    down, across = (np.add.outer(np.arange(len(axis)) * ratio, at).ravel() for axis in (y, x))
+    cells = values[np.ix_(down, across)].reshape(len(y), len(at), len(x), len(at), -1).swapaxes(1, 2)
+    pixels = cells.reshape(len(y) * len(x), len(at) ** 2, -1)
+    columns: dict[str, Any] = {"time": time, "y": np.repeat(y, len(x)), "x": np.tile(x, len(y))}
+    columns |= models.joint.tabulate(ground, features, pixels)
+    columns |= models.joint.draw_pixels(features, pixels, ratio, rng)
+    return pd.DataFrame(columns).dropna(subset=models.joint.columns(ground, features))
 
 
 def _joined(workspace: Workspace, rows: JointRows, seed: int, most: int | None) -> models.joint.Rows:

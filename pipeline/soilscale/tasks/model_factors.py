@@ -1,4 +1,4 @@
-"""What a worker does to explain models: select factors, tune, measure importance, leave factors out."""
+"""What a worker does to explain models: select predictors, tune, measure importance, leave predictors out."""
 
 from __future__ import annotations
 

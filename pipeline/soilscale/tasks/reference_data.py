@@ -1,4 +1,4 @@
-"""In situ stations and the known truth, as they are stored."""
+"""In situ stations and the known truth, as stored."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from pathlib import PurePosixPath
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from soilscale import storage
 from soilscale.errors import ConfigurationError, DataError
 from soilscale.extents import turn, turned
+from soilscale.grid import Grid, Tile
 from soilscale.maps import MONTH
 from soilscale.reports import insitu
+from soilscale.reports.tables import field, shared_months
 from soilscale.schema import MAP
 
 ZARR = ("zarr.json", ".zgroup", ".zarray")
@@ -58,7 +61,7 @@ def station_records(url: str) -> Iterator[tuple[str, pd.DataFrame | DataError]]:
     if not has_files:
         raise ConfigurationError(
             f"validation.stations: {url} holds no ISMN file with soil moisture (NETWORK_NETWORK_STATION_sm_....stm); "
-            "give the folder or archive as ISMN delivers it"
+            "use the folder or archive as ISMN delivers it"
         )
 
 
@@ -102,7 +105,7 @@ def truth(url: str) -> xr.DataArray:
         group = storage.open_foreign(url, MONTH)
     except FileNotFoundError as error:
         nodes = {posixpath.dirname(name) or "/" for name in storage.names_below(url) if name.endswith(ZARR)}
-        present = f"it holds {', '.join(sorted(nodes))}" if nodes else "it is no Zarr store"
+        present = f"it holds {', '.join(sorted(nodes))}" if nodes else "it is not a Zarr store"
         raise ConfigurationError(f"validation.truth: {url} has no group {MONTH!r}; {present}; {expected}") from error
     if MAP not in group:
         present = ", ".join(sorted(map(str, group.data_vars))) or "no variable at all"
@@ -120,14 +123,46 @@ def on_grid(known: xr.DataArray, maps: xr.DataArray, url: str, crs: str) -> xr.D
     DataError
         If no cell of the truth is a cell of the maps.
     """
-    step = abs(float(maps["x"][1] - maps["x"][0]))
+    placed = _placed(known, maps["y"].to_numpy(), maps["x"].to_numpy(), crs)
+    if not np.isfinite(placed.isel(time=0)).any():
+        raise _elsewhere(url)
+    return placed
+
+
+def _placed(known: xr.DataArray, y: NDArray[np.float64], x: NDArray[np.float64], crs: str) -> xr.DataArray:
+    """Truth on the cells of a whole fine grid."""
     # A truth of 0..360 and maps of -180..180 would have no cell in common.
-    x = turned(known["x"], float(maps["x"].mean()), turn(crs))
-    if not np.array_equal(x, known["x"]):
-        known = known.assign_coords(x=x).sortby("x")
+    at = turned(known["x"], float(x.mean()), turn(crs))
+    if not np.array_equal(at, known["x"]):
+        known = known.assign_coords(x=at).sortby("x")
     # By nearest within a hundredth of a cell: coordinates of two writers differ by rounding, those of two grids by
     # more.
-    placed = known.reindex(y=maps["y"], x=maps["x"], method="nearest", tolerance=step / 100)
-    if not np.isfinite(placed.isel(time=0)).any():
-        raise DataError(f"validation.truth: no cell of {url} is a cell of the fine grid; it must lie on the same grid")
-    return placed
+    return known.reindex(y=y, x=x, method="nearest", tolerance=abs(float(x[1] - x[0])) / 100)
+
+
+def _elsewhere(url: str) -> DataError:
+    return DataError(f"validation.truth: no cell of {url} is a cell of the fine grid; it must lie on the same grid")
+
+
+def on_tile(url: str, grid: Grid, tile: Tile) -> xr.DataArray:
+    """Truth (time, y, x) on a tile's cells, missing where it does not reach; read lazily."""
+    return _placed(truth(url), *grid.fine_axes, grid.crs).isel(y=tile.fine[0], x=tile.fine[1])
+
+
+def of_month(known: xr.DataArray, month: np.datetime64) -> NDArray[np.float64]:
+    """Truth of a month, shape ``(Y, X)``; missing where there is none of it."""
+    return field(known, month) if month in shared_months(known) else np.full(known.shape[1:], np.nan)
+
+
+def truth_months(url: str, grid: Grid) -> list[np.datetime64]:
+    """Months of the known truth.
+
+    Raises
+    ------
+    DataError
+        If it does not lie on the fine grid.
+    """
+    # Tile by tile until there is a value: a whole map would be read for what its first tile may tell.
+    if not any(np.isfinite(on_tile(url, grid, tile).isel(time=0)).any() for tile in grid.tiles()):
+        raise _elsewhere(url)
+    return shared_months(truth(url))

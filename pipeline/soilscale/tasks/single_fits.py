@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,17 +61,26 @@ def predictions(url: str) -> pd.DataFrame:
 
 def blocked_errors(url: str) -> dict[tuple[str, str], dict[str, pd.DataFrame]]:
     """Errors on held-out blocks by season and model, and by algorithm, as `models.best` takes them."""
-    names = ["season", "model", "algorithm", "time", "split", "observed", "predicted"]
-    parts = []
     # Group by group, so that memory does not go with the number of rows.
-    for part in row_groups(url, names):
-        part["square"] = (part["predicted"].astype(float) - part["observed"].astype(float)) ** 2
-        blocked = part[part["split"] == "blocked"]
-        parts.append(blocked.groupby(names[:4], observed=True)["square"].agg(["sum", "count"]))
-    sums = pd.concat(parts).groupby(names[:4]).sum().reset_index("time")
+    return errors_of(row_groups(url, list(ERROR_COLUMNS)))
+
+
+ERROR_COLUMNS = ("season", "model", "algorithm", "time", "split", "observed", "predicted")
+"""Columns of predictions by which algorithms are compared."""
+
+
+def errors_of(tables: Iterable[pd.DataFrame]) -> dict[tuple[str, str], dict[str, pd.DataFrame]]:
+    """Errors as of `blocked_errors`, from tables of predictions."""
+    keys = list(ERROR_COLUMNS[:4])
+    parts = []
+    for rows in tables:
+        square = (rows["predicted"].astype(float) - rows["observed"].astype(float)) ** 2
+        blocked = rows.assign(square=square)[rows["split"] == "blocked"]
+        parts.append(blocked.groupby(keys, observed=True)["square"].agg(["sum", "count"]))
+    sums = pd.concat(parts).groupby(keys).sum().reset_index("time")
     errors: dict[tuple[str, str], dict[str, pd.DataFrame]] = {}
-    for keys, months in sums.groupby(names[:3]):
-        season, model, algorithm = map(str, keys)
+    for names, months in sums.groupby(keys[:3]):
+        season, model, algorithm = map(str, names)
         errors.setdefault((season, model), {})[algorithm] = months.set_index("time")
     return errors
 

@@ -1,4 +1,4 @@
-"""What the features of a run say of the soil itself: how much water it can hold, and whether it is frozen."""
+"""Soil properties from the features of a run: how much water it can hold, and whether it is frozen."""
 
 from __future__ import annotations
 

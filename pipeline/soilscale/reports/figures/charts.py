@@ -1,4 +1,4 @@
-"""Figures that are charts: time series, accuracy, skill beside nearest and bilinear, predicted against observed."""
+"""Charts: time series, accuracy, skill against nearest and bilinear, predicted against observed."""
 
 from __future__ import annotations
 

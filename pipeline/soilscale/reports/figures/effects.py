@@ -1,4 +1,4 @@
-"""Figure of what an additive model has learned of each feature: its curve in each season, with its band."""
+"""Figure of an additive model's effects: each feature's curve in each season, with its band."""
 
 from __future__ import annotations
 

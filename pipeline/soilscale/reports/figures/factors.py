@@ -1,4 +1,4 @@
-"""Figures of what the models rest on: importance, ablation, and seasonal against comprehensive models."""
+"""Figures of the predictors: importance, ablation, and seasonal against comprehensive models."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def importance(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table
-        Columns season, feature, group, inc_mse, rank (1 is the most important), as `report/importance.csv` has them.
+        Columns season, feature, group, inc_mse, rank (1 is the most important) and kind, of `report/importance.csv`.
         A group of several features has a row of its own, named as the group. The rank in its season stands beside
         each bar.
     """
@@ -61,12 +61,12 @@ def importance(table: pd.DataFrame) -> Figure:
 
 def _ordered(table: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Groups of several features, and features, each from the best mean rank over the seasons down."""
-    members = table.groupby("group")["feature"].nunique()
+    of_group = set(table.loc[table["kind"] == "group", "feature"])
     single = {ALL} == set(table["season"])
     # The season `all` counts every season again, so it is used only where there is no other.
     ranks = (table if single else table[table["season"] != ALL]).groupby("feature", sort=False)["rank"].mean()
     order = [str(name) for name in ranks.sort_values(kind="stable").index]
-    groups = [name for name in order if members.get(name, 0) > 1]
+    groups = [name for name in order if name in of_group]
     return groups, [name for name in order if name not in groups][:MOST_FEATURES]
 
 

@@ -1,4 +1,4 @@
-"""Figure of the target's sensors: through time, against the reference, and the step between them through the year."""
+"""Figure of the target's sensors: over time, against the reference, and the step between them over the year."""
 
 from __future__ import annotations
 

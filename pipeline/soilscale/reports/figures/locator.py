@@ -1,4 +1,4 @@
-"""A small globe that shows where on Earth an area lies; its coastline comes with the package."""
+"""A small globe that shows the location of an area; its coastline comes with the package."""
 
 from __future__ import annotations
 

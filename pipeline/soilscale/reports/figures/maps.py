@@ -1,4 +1,4 @@
-"""Figures that are maps: the area, products side by side, and where the fine maps leave the coarse product."""
+"""Maps: the area, products side by side, and where the fine maps differ from the coarse product."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ from soilscale.reports.cartography import (
     paint,
     scale_bar,
     shape,
-    stride,
     thinned,
     window,
 )
@@ -46,7 +45,7 @@ from soilscale.reports.style import (
     png,
     words,
 )
-from soilscale.reports.tables import field, shared_months
+from soilscale.reports.tables import field
 from soilscale.seasons import Seasons
 
 Fields = dict[str, NDArray[np.float64]]
@@ -61,16 +60,6 @@ LEGEND_WIDTH = 22
 
 TALL = 1.15
 """Height of a map, of its width, from which four of them stand in one row."""
-
-
-def representative(coarse: xr.DataArray, season_of: Seasons) -> list[np.datetime64]:
-    """Month of each season in which most cells are observed, the latest of them; seasons in their order."""
-    best: dict[str, tuple[int, np.datetime64]] = {}
-    for month in shared_months(coarse):
-        count, season = int(np.isfinite(field(coarse, month)).sum()), season_of.name(month)
-        if count and count >= best.get(season, (0, month))[0]:
-            best[season] = (count, month)
-    return [best[season][1] for season in season_of.names if season in best]
 
 
 @png
@@ -88,7 +77,7 @@ def maps_side_by_side(
     products
         Heading -> soil moisture (time, y, x), m3 m-3, of the same area; grids may differ.
     dates
-        Months to show, one at least; `representative` chooses one a season.
+        Months to show, one at least; `reports.tables.representative` chooses one a season.
     crs
         CRS of the grids.
     labels
@@ -116,63 +105,36 @@ def maps_side_by_side(
 
 
 @png
-def rmse_maps(fine: xr.DataArray, coarse: xr.DataArray, ratio: int, season_of: Seasons, crs: str) -> Figure:
+def rmse_maps(by_season: Mapping[str, tuple[xr.DataArray, int]], crs: str) -> Figure:
     """RMSE between the fine maps and the coarse product laid on their grid as nearest (Yan & Bai 2020, Figure 4).
 
     Parameters
     ----------
-    fine
-        Monthly maps (time, y, x), m3 m-3.
-    coarse
-        The observation (time, y, x) on the coarse grid, m3 m-3.
-    ratio
-        Fine cells along the side of a coarse cell.
+    by_season
+        Season -> RMSE over its months in each cell to be drawn (y, x), m3 m-3, NaN without a pair, and the number of
+        months with one.
     crs
-        CRS of both grids.
+        CRS of the grid.
     """
-    by_season = season_rmse(fine, coarse, ratio, season_of)
-    bounds = extent(thinned(fine))
-    seen = window([(rmse, bounds) for rmse, _ in by_season.values()])
+    errors = {season: rmse.to_numpy() for season, (rmse, _) in by_season.items()}
+    bounds = extent(next(iter(by_season.values()))[0])
+    seen = window([(rmse, bounds) for rmse in errors.values()])
     wide = min(
         len(by_season), MOST_IN_ROW if shape(seen, crs) > TALL or len(by_season) > MOST_IN_ROW else MOST_IN_ROW // 2
     )
     rows = -(-len(by_season) // wide)
     figure = canvas(rows * ((WIDTH - BAR_ROOM - LABEL_ROOM) / wide * shape(seen, crs) + 0.5) + 0.2, "compressed")
     grid: NDArray[Any] = figure.subplots(rows, wide, squeeze=False)
-    top = limits([rmse for rmse, _ in by_season.values()], (0, 98))[1]
-    for axes, (season, (rmse, months)) in zip(grid.flat, by_season.items(), strict=False):
+    top = limits(list(errors.values()), (0, 98))[1]
+    for axes, (season, rmse) in zip(grid.flat, errors.items(), strict=False):
         image = paint(axes, rmse, bounds, seen, crs, ERROR, (0.0, top))
         axes.label_outer()
-        axes.set_title(f"{words(season)}\n{_mean_square(rmse):.4f}, {months} months", linespacing=1.35)
+        axes.set_title(f"{words(season)}\n{_mean_square(rmse):.4f}, {by_season[season][1]} months", linespacing=1.35)
     for axes in list(grid.flat)[len(by_season) :]:
         axes.set_visible(False)
     colour_bar(figure, image, list(grid.flat), f"RMSE, {UNIT}", extend="max")
     scale_bar(grid[0, 0], seen, crs)
     return figure
-
-
-def season_rmse(
-    fine: xr.DataArray, coarse: xr.DataArray, ratio: int, season_of: Seasons
-) -> dict[str, tuple[NDArray[np.float64], int]]:
-    """RMSE over a season's months in each cell to be drawn, NaN without a pair, and the number of months with one.
-
-    Months are read one by one; arguments as for `rmse_maps`.
-    """
-    rows, columns = (np.arange(0, fine.sizes[axis], stride(fine)) // ratio for axis in ("y", "x"))
-    squares: dict[str, tuple[NDArray[np.float64], NDArray[np.int64], int]] = {}
-    for month in shared_months(fine, coarse):
-        # Only the cells that are drawn: the coarse field laid on the whole grid would be as large as the map.
-        error = field(thinned(fine), month) - field(coarse, month)[np.ix_(rows, columns)]
-        known = np.isfinite(error)
-        if known.any():
-            total, count, months = squares.get(season_of.name(month), (np.zeros(1), np.zeros(1, int), 0))
-            squares[season_of.name(month)] = total + np.where(known, error, 0) ** 2, count + known, months + 1
-    return {
-        season: (np.sqrt(total / np.where(count > 0, count, np.nan)), months)
-        for season in season_of.names
-        if season in squares
-        for total, count, months in [squares[season]]
-    }
 
 
 def _mean_square(rmse: NDArray[np.float64]) -> float:

@@ -1,4 +1,4 @@
-"""Figures of stations in the ground: products against measurements, and both through time."""
+"""Figures of in situ stations: products against measurements, and both over time."""
 
 from __future__ import annotations
 

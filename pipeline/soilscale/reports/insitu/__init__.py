@@ -14,7 +14,18 @@ from soilscale.reports.insitu.agreement import (
 )
 from soilscale.reports.insitu.collocation import Collocation, collocation, triple_collocation
 from soilscale.reports.insitu.files import SUFFIX, VOLUME, is_soil_moisture, read_csv, read_stm, unzipped
-from soilscale.reports.insitu.pairing import STATION, VALUES, Paired, inside, labels, pair, seasonal
+from soilscale.reports.insitu.pairing import (
+    STATION,
+    VALUES,
+    Located,
+    Paired,
+    Values,
+    inside,
+    labels,
+    locate,
+    pair,
+    seasonal,
+)
 from soilscale.reports.insitu.screening import UNREADABLE, Account, Measured, Rules, measured
 from soilscale.seasons import Seasons
 
@@ -52,6 +63,17 @@ def tables(paired: Paired, season_of: Seasons, *, min_years: int = MIN_YEARS) ->
     }
 
 
+def places(paired: Paired) -> pd.DataFrame:
+    """Where the stations inside the grid lie.
+
+    Returns
+    -------
+    DataFrame
+        station, longitude, latitude (degrees), row, column (of its fine cell, from 0).
+    """
+    return _named(paired.places)[["station", "longitude", "latitude", "row", "column"]]
+
+
 def _named(pairs: pd.DataFrame) -> pd.DataFrame:
     """Pairs of which the station's name holds its network."""
     return pairs.assign(station=labels(pairs)).drop(columns="network")
@@ -65,15 +87,19 @@ __all__ = [
     "VOLUME",
     "Account",
     "Collocation",
+    "Located",
     "Measured",
     "Paired",
     "Rules",
+    "Values",
     "collocation",
     "inside",
     "is_soil_moisture",
     "labels",
+    "locate",
     "measured",
     "pair",
+    "places",
     "read_csv",
     "read_stm",
     "seasonal",

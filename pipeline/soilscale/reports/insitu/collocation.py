@@ -1,4 +1,4 @@
-"""Triple collocation: the errors of three products of one quantity, none of which is taken for the truth."""
+"""Triple collocation: the errors of three products of one quantity, none of which is taken as the truth."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def triple_collocation(a: ArrayLike, b: ArrayLike, c: ArrayLike) -> Collocation:
     series = [np.asarray(values, dtype="float64") for values in (a, b, c)]
     if len({values.shape for values in series}) > 1:
         shapes = ", ".join(str(values.shape) for values in series)
-        raise ValueError(f"the three products must have one shape; got {shapes}")
+        raise ValueError(f"the three products must have the same shape; got {shapes}")
     together = np.stack([values.ravel() for values in series])
     together = together[:, np.isfinite(together).all(axis=0)]
     n = together.shape[1]

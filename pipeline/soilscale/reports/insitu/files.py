@@ -86,7 +86,7 @@ def read_csv(data: bytes, name: str, *, needed: Sequence[str] = COLUMNS) -> pd.D
     DataError
         If it is empty, is no table, lacks a column, or holds text where a number or a time should be.
     """
-    frame = _table(_text(data), name)
+    frame = rows_of(text_of(data), name)
     missing = [column for column in needed if column not in frame]
     if missing:
         raise DataError(
@@ -115,11 +115,11 @@ def read_csv(data: bytes, name: str, *, needed: Sequence[str] = COLUMNS) -> pd.D
     for axis, most in (("longitude", 360), ("latitude", 90)):
         beyond = records[axis].abs() > most
         _refuse(
-            beyond, frame[axis], name, f"is no {axis} in degrees; see that longitude and latitude are not exchanged"
+            beyond, frame[axis], name, f"is no {axis} in degrees; check that longitude and latitude are not swapped"
         )
     # After the check: once it is turned, a longitude of 4000 looks like any other.
     records["longitude"] = turned(records["longitude"], 0.0, TURN)
-    _refuse(records["station"] == "", frame["station"], name, "is no name; every row names its station")
+    _refuse(records["station"] == "", frame["station"], name, "is not a name; every row must name its station")
     return records.reset_index(drop=True)
 
 
@@ -158,10 +158,10 @@ def read_stm(data: bytes, name: str) -> pd.DataFrame:
     sensor = FILE_NAME.search(PurePosixPath(name).name)
     if sensor is None or sensor["variable"].lower() != "sm":
         raise DataError(
-            f"{name}: the name does not say that the file holds soil moisture; keep the names that ISMN gives, "
-            "such as SCAN_SCAN_Abrams_sm_0.050800_0.050800_Hydraprobe_20070101_20131231.stm"
+            f"{name}: the name does not say that the file holds soil moisture; keep ISMN's file names, such as "
+            "SCAN_SCAN_Abrams_sm_0.050800_0.050800_Hydraprobe_20070101_20131231.stm"
         )
-    lines = [(number, line) for number, line in enumerate(_text(data).splitlines(), 1) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(text_of(data).splitlines(), 1) if line.strip()]
     if not lines:
         raise DataError(f"{name} is empty; download it again")
     top = lines[0][1]
@@ -170,8 +170,8 @@ def read_stm(data: bytes, name: str) -> pd.DataFrame:
     place = PLACE.match(first)
     if place is None:
         raise DataError(
-            f"{name}: the first line {top[:80]!r} is no header of ISMN; expected CSE, network, station, "
-            "latitude, longitude, elevation, two depths and the sensor, or these in every line"
+            f"{name}: the first line {top[:80]!r} is not an ISMN header; expected CSE, network, station, latitude, "
+            "longitude, elevation, two depths and the sensor, or these in every line"
         )
     widths, value = (range(CEOP - 1, CEOP + 1), 12) if ceop else (range(4, 6), 2)
     words = _fields(lines if ceop else lines[1:], widths, name)
@@ -183,7 +183,7 @@ def read_stm(data: bytes, name: str) -> pd.DataFrame:
             here, before = (" ".join(sensors.iloc[at].tolist()) for at in (row, 0))
             raise DataError(
                 f"{name} holds more than one sensor, or line {words.index[row]} lacks a column: {here!r} differs from "
-                f"{before!r} of the first line; download the variables of each sensor in separate files"
+                f"{before!r} of the first line; download each sensor's variables in separate files"
             )
     frame = pd.DataFrame({"value": words[value], "flag": words[value + 1].fillna("")})
     records = frame.assign(
@@ -213,10 +213,11 @@ def unzipped(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
                 if is_soil_moisture(member):
                     yield member, archive.read(member)
     except zipfile.BadZipFile as error:
-        raise DataError(f"{name} is no ZIP archive or is damaged: {error}; download it again") from error
+        raise DataError(f"{name} is not a ZIP archive or is damaged: {error}; download it again") from error
 
 
-def _text(data: bytes) -> str:
+def text_of(data: bytes) -> str:
+    """Text of a file that programs of all kinds write."""
     try:
         # Spreadsheets write a mark before the first header, which would else be part of its name.
         return data.decode("utf-8-sig")
@@ -225,7 +226,7 @@ def _text(data: bytes) -> str:
         return data.decode("latin-1")
 
 
-def _table(text: str, name: str) -> pd.DataFrame:
+def rows_of(text: str, name: str, expected: Sequence[str] = COLUMNS) -> pd.DataFrame:
     """Every field as text; columns by their names in small letters, rows by the numbers of their lines."""
     header, _, _ = text.lstrip().partition("\n")
     # By the header alone: in the rows below, a decimal comma would pass for a separator.
@@ -240,10 +241,10 @@ def _table(text: str, name: str) -> pd.DataFrame:
                 rows.append(row)
     except csv.Error as error:
         raise DataError(
-            f"{name}, line {reader.line_num}: is no row of a table: {error}; look for a quotation mark"
+            f"{name}, line {reader.line_num}: is not a row of a table: {error}; look for a stray quotation mark"
         ) from error
     if not rows:
-        raise DataError(f"{name} is empty; expected a table with the columns {', '.join(COLUMNS)}")
+        raise DataError(f"{name} is empty; expected a table with the columns {', '.join(expected)}")
     columns = [column.strip().lower() for column in rows[0]]
     if len(set(columns)) < len(columns):
         raise DataError(f"{name}: its header names a column twice: {', '.join(columns)}")
@@ -258,8 +259,8 @@ def _check_width(row: list[str], width: int, where: str) -> None:
     if len(row) < width or any(field.strip() for field in row[width:]):
         raise DataError(
             f"{where} has {len(row)} fields, its header {width}: {', '.join(row)!r}; every row must have as many "
-            "fields as the header: leave none out, write 0.23 and not 0,23, and set a name that holds a comma in "
-            "quotation marks"
+            "fields as the header: leave none out, write 0.23 and not 0,23, and put quotation marks around a name "
+            "that contains a comma"
         )
 
 
@@ -295,7 +296,7 @@ def _numbers(frame: pd.DataFrame, column: str, name: str) -> pd.Series[float]:
     text = frame[column].fillna("").str.strip()
     numbers = pd.to_numeric(text, errors="coerce")
     wrong = numbers.isna() & ~text.str.lower().isin(NOTHING)
-    _refuse(wrong, text, name, f"is no {column}; write numbers like 0.23, and nothing where one is missing")
+    _refuse(wrong, text, name, f"is no {column}; write numbers like 0.23, and leave missing ones empty")
     return numbers.astype("float64")
 
 
@@ -303,7 +304,7 @@ def _times(text: pd.Series[str], name: str, form: str = "ISO8601") -> pd.Series[
     # All by way of UTC: pandas makes no column of times that have a zone and others that have none.
     times = pd.to_datetime(text, utc=True, format=form, errors="coerce")
     examples = "2004-03-01, 2004-03-01T12:00 or 2004-03-01T12:00+08:00" if form == "ISO8601" else "2004/03/01 12:00"
-    _refuse(times.isna(), text, name, f"is no time; write {examples}")
+    _refuse(times.isna(), text, name, f"is not a time; write {examples}")
     return times.dt.tz_localize(None).astype("datetime64[ns]")
 
 

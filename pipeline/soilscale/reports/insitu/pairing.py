@@ -1,10 +1,10 @@
-"""Stations beside the maps and the coarse product: a row for each station and month."""
+"""Pairs of stations with the maps and the coarse product: a row for each station and month."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +19,7 @@ from soilscale.grid import LONLAT
 from soilscale.reports.insitu.files import VOLUME
 from soilscale.reports.insitu.screening import SAME_PLACE, Account, Measured
 from soilscale.reports.tables import field, shared_months
+from soilscale.schema import MAP
 from soilscale.seasons import Seasons
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,9 @@ COMPANION = 0.8
 MIN_TIMES = 4
 """Fewest times of a station between whose least and greatest value the others are placed."""
 
+Values = Callable[[str, np.datetime64, NDArray[np.int_], NDArray[np.int_]], NDArray[np.float64]]
+"""Layer of the maps, month, rows and columns of fine cells -> their values, NaN where missing."""
+
 Tell = Callable[..., None]
 """`Account.add` for one station."""
 
@@ -55,12 +59,40 @@ class Paired:
     left_out: Account
 
 
+@dataclass(frozen=True)
+class Located:
+    """Stations and the fine cells that hold them."""
+
+    series: pd.DataFrame
+    places: pd.DataFrame
+    """As of `Paired`."""
+    left_out: Account
+
+
+def locate(measured: Measured, y: NDArray[np.float64], x: NDArray[np.float64], crs: str) -> Located:
+    """Find the fine cell that holds each station.
+
+    Parameters
+    ----------
+    measured
+        Monthly means of sensors.
+    y, x
+        Centres of the rows and columns of the fine grid.
+    crs
+        CRS of the grid.
+    """
+    # A copy, so that the same measurements can be set beside other maps.
+    account = Account(list(measured.left_out.rows))
+    series = _series(measured.monthly, account)
+    return Located(series, _located(series, y, x, crs, account), account)
+
+
 def pair(
-    measured: Measured,
-    fine: xr.DataArray,
+    located: Located,
+    months: Collection[np.datetime64],
+    at: Values,
     coarse: xr.DataArray,
     ratio: int,
-    crs: str,
     season_of: Seasons,
     *,
     min_valid_fraction: float = 0.5,
@@ -69,22 +101,20 @@ def pair(
 
     Parameters
     ----------
-    measured
-        Monthly means of sensors.
-    fine, coarse
-        Soil moisture (time, y, x) of the monthly maps and of the observation, m3 m-3.
+    months
+        Months of the maps.
+    at
+        Gives values of `MAP`, m3 m-3.
+    coarse
+        The observation (time, y, x), m3 m-3.
     ratio
         Fine cells along the side of a coarse cell.
-    crs
-        CRS of both grids.
     min_valid_fraction
         Least share of a season's months in a seasonal mean.
     """
-    # A copy, so that the same measurements can be set beside other maps.
-    account = Account(list(measured.left_out.rows))
-    series = _series(measured.monthly, account)
-    places = _located(series, fine, crs, account)
-    pairs = _beside(series.merge(places[[*STATION, "row", "column"]], on=STATION), fine, coarse, ratio, account)
+    places, account = located.places, Account(list(located.left_out.rows))
+    series = located.series.merge(places[[*STATION, "row", "column"]], on=STATION)
+    pairs = _beside(series, sorted({*months} & {*shared_months(coarse)}), at, coarse, ratio, account)
     pairs["season"] = season_of.names_of(pairs["time"].to_numpy()) if len(pairs) else pd.Series(dtype=str)
     pairs = pairs[PAIR].sort_values([*STATION, "time"], ignore_index=True)
     _tell_of_values(pairs, account)
@@ -166,12 +196,14 @@ def _averaged(rows: pd.DataFrame, tell: Tell) -> pd.Series[float]:
     return means
 
 
-def _located(series: pd.DataFrame, fine: xr.DataArray, crs: str, account: Account) -> pd.DataFrame:
+def _located(
+    series: pd.DataFrame, rows: NDArray[np.float64], columns: NDArray[np.float64], crs: str, account: Account
+) -> pd.DataFrame:
     """Row and column of each station's fine cell; those outside the grid are named in the log and left out."""
     places = series.groupby(STATION, sort=True)[["longitude", "latitude"]].first().reset_index()
     months = series.groupby(STATION, sort=True).size().to_numpy()
-    x, y = on_grid(places, crs, float(fine["x"].mean()))
-    placed = places.assign(row=_cells(fine["y"].to_numpy(), y), column=_cells(fine["x"].to_numpy(), x))
+    x, y = on_grid(places, crs, float(columns.mean()))
+    placed = places.assign(row=_cells(rows, y), column=_cells(columns, x))
     outside = (placed[["row", "column"]] < 0).any(axis=1)
     for place, n in zip(placed[outside].itertuples(index=False), months[outside], strict=True):
         where = f"longitude {place.longitude:.4f}, latitude {place.latitude:.4f}"
@@ -228,27 +260,44 @@ def _cells(centres: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray
 
 
 def _beside(
-    series: pd.DataFrame, fine: xr.DataArray, coarse: xr.DataArray, ratio: int, account: Account
+    series: pd.DataFrame,
+    shared: Sequence[np.datetime64],
+    at: Values,
+    coarse: xr.DataArray,
+    ratio: int,
+    account: Account,
 ) -> pd.DataFrame:
     """Values of the products at each station's cell, month by month."""
     months = series["time"].to_numpy().astype("datetime64[M]")
-    covered = np.isin(months, shared_months(fine, coarse)) if len(series) else np.zeros(0, dtype=bool)
+    covered = np.isin(months, np.array(shared, "datetime64[M]")) if len(series) else np.zeros(0, dtype=bool)
     for (network, station), rows in series[~covered].groupby(STATION, sort=True):
         account.add(str(network), str(station), "outside the months of the maps", len(rows), "months")
     parts = []
     for time, rows in series[covered].groupby("time"):
         month = np.datetime64(pd.Timestamp(str(time)), "M")
-        at = rows["row"].to_numpy(), rows["column"].to_numpy()
+        cells = rows["row"].to_numpy(), rows["column"].to_numpy()
         observed = field(coarse, month)
         parts.append(
             rows.assign(
-                fine=field(fine, month)[at],
-                coarse=observed[at[0] // ratio, at[1] // ratio],
-                bilinear=kernels.bilinear(observed, ratio)[at],
+                fine=at(MAP, month, *cells),
+                coarse=observed[cells[0] // ratio, cells[1] // ratio],
+                bilinear=_bilinear(observed, ratio, *cells),
             )
         )
     columns = [*STATION, "time", "unit", *VALUES]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def _bilinear(
+    observed: NDArray[np.float64], ratio: int, rows: NDArray[np.int_], columns: NDArray[np.int_]
+) -> NDArray[np.float64]:
+    """Coarse field interpolated at fine cells, by the coarse cells around each: the whole field would be a map."""
+    values = []
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        top, left = max(row // ratio - 1, 0), max(column // ratio - 1, 0)
+        around = observed[top : row // ratio + 2, left : column // ratio + 2]
+        values.append(kernels.bilinear(around, ratio)[row - top * ratio, column - left * ratio])
+    return np.array(values)
 
 
 def _tell_of_values(pairs: pd.DataFrame, account: Account) -> None:

@@ -1,4 +1,4 @@
-"""Monthly means of each sensor from its records, and an account of everything that was left out on the way."""
+"""Monthly means of each sensor from its records, and an account of everything left out."""
 
 from __future__ import annotations
 

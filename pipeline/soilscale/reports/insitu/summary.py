@@ -1,4 +1,4 @@
-"""What a reader must know of the stations before their scores, in plain words."""
+"""Caveats about the stations that a reader needs before their scores, in plain words."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from soilscale.reports.insitu.screening import PERCENT, REMEDY
 from soilscale.reports.summary import listed
 
 MOST_NAMES = 6
-"""Stations that are named in a sentence."""
+"""Maximum number of stations named in a sentence."""
 
 
 def stations_words(tables: Mapping[str, pd.DataFrame]) -> str:
-    """That there are stations of which none could be compared, and why, in words."""
+    """That no station could be compared, and why, in words."""
     if len(tables.get("stations", ())) or not len(tables.get("stations_left_out", ())):
         return ""
     left_out = tables["stations_left_out"]
     named = left_out["station"].where(left_out["network"] == "", left_out["network"] + "/" + left_out["station"])
     reasons = named.groupby(left_out["reason"], sort=False).unique()
     causes = "; ".join(f"{reason} ({_few(sorted(names))})" for reason, names in reasons.items())
-    return f"Stations were given, but none could be compared with the maps: {causes}."
+    return f"None of the stations could be compared with the maps: {causes}."
 
 
 def _few(names: Sequence[str]) -> str:
@@ -35,7 +35,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def percent_words(left_out: pd.DataFrame | None) -> str:
-    """That stations seem to have another unit than they say, and what to do, in words."""
+    """That stations seem to have a different unit than stated, and what to do, in words."""
     rows = None if left_out is None or not len(left_out) else left_out[left_out["reason"] == PERCENT]
     if rows is None or not len(rows):
         return ""
@@ -53,9 +53,9 @@ def unit_words(pairs: pd.DataFrame | None) -> str:
     if len(other) == len(units):
         return (
             f"The stations do not measure volumetric soil moisture (their unit: {named}): station and products are "
-            "brought to 0..1, station by station, and only R, K-L and anomaly R are told."
+            "scaled to 0..1, station by station, and only R, K-L and anomaly R are reported."
         )
     return (
-        f"{len(other)} of {len(units)} stations do not measure volumetric soil moisture (their unit: {named}): they do "
-        "not count in the scores with a unit; in those marked 0 to 1, every station is brought to 0..1 by itself."
+        f"{len(other)} of {len(units)} stations do not measure volumetric soil moisture (their unit: {named}): they "
+        "do not count in the scores with a unit; in those marked 0 to 1, every station is scaled to 0..1 separately."
     )

@@ -1,0 +1,3 @@
+from .call import downscale
+
+__all__ = ["downscale"]

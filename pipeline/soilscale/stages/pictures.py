@@ -1,0 +1,249 @@
+"""Units that make what the report draws beside the maps: features of the area, and the maps of other algorithms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from soilscale import storage
+from soilscale.engine.output import digest
+from soilscale.engine.units import Unit, markers
+from soilscale.maps import MONTH, SEASON, complete_seasons
+from soilscale.reports.summaries import stride
+from soilscale.reports.tables import field, representative
+from soilscale.seasons import Months, Seasons, position
+from soilscale.sources import Source, profiles
+from soilscale.stages.map_summaries import by_map, placed, thinned_axes
+from soilscale.stages.mapping import PREDICTORS, trained
+from soilscale.stages.project import Project
+from soilscale.stages.stacking import features_of
+from soilscale.tasks.map_making import Chosen
+from soilscale.tasks.map_summaries import read
+from soilscale.tasks.map_tiles import ConserveTile
+from soilscale.tasks.pictures import DRAWN, PICTURES, THINNED, DrawAlgorithm, ThinFeatures
+
+FORMAT = 1
+"""Version of what a unit keeps; a change redoes it."""
+
+CELLS = 400
+"""Cells along an axis for which algorithms are drawn, at most; bounds the memory and time of the figure."""
+
+MOST_ALGORITHMS = 5
+"""Algorithms whose maps are drawn side by side, those with the least blocked error."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of the area that are drawn, in the month in which most cells are observed."""
+
+    month: np.datetime64
+    relief: str | None
+    classes: Mapping[str, str]
+    """Name of a class of land cover -> feature that is its share."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the features, each once."""
+        return tuple(dict.fromkeys([*([] if self.relief is None else [self.relief]), *self.classes.values()]))
+
+
+def features(run: Project, observed: xr.DataArray, dates: Sequence[np.datetime64], known: Sequence[str]) -> Features:
+    """Features of the area that are drawn: relief and the classes of land cover, as far as the cube has them.
+
+    Parameters
+    ----------
+    observed
+        The observation (time, y, x).
+    dates
+        Months to be drawn, one at least.
+    known
+        Features of the cube.
+    """
+    month = max(dates, key=lambda date: int(np.isfinite(field(observed, date)).sum()))
+    sources = [predictor.source for predictor in run.plan.predictors]
+    cover = next((source for source in sources if source.kind == "categorical"), None)
+    relief = next((source.name for source in sources if source.derive), None)
+    return Features(month, relief, {} if cover is None else _classes(run, cover, known))
+
+
+def _classes(run: Project, source: Source, known: Sequence[str]) -> dict[str, str]:
+    """Name of each class of a categorical source -> its feature; by its items or its profile, else by its code."""
+    section = run.config.sources[source.name]
+    profile = profiles().get(getattr(section, "profile", None) or "", {})
+    name_of = dict(zip(profile.get("classes", ()), profile.get("class_names", ()), strict=True))
+    name_of |= class_names(storage.read_json(run.workspace.items(source.name))["features"], source.asset)
+    start = f"{source.name}_"
+    names = [name for name in known if name.startswith(start)]
+    codes = sorted(int(code) for name in names if (code := name.removeprefix(start)).isdigit())
+    return {name_of.get(code, f"class {code}"): f"{start}{code}" for code in codes}
+
+
+def class_names(items: Sequence[Mapping[str, object]], asset: str) -> dict[int, str]:
+    """Names of the classes that items tell by STAC's classification extension, of the asset or its first band."""
+    for item in items[:1]:
+        assets = item.get("assets")
+        asset_record = assets.get(asset, {}) if isinstance(assets, Mapping) else {}
+        bands = [asset_record, *asset_record.get("bands", ()), *asset_record.get("raster:bands", ())]
+        classes = next((band["classification:classes"] for band in bands if band.get("classification:classes")), ())
+        return {
+            int(class_record["value"]): str(
+                class_record.get("title") or class_record.get("name") or class_record["value"]
+            )
+            for class_record in classes
+        }
+    return {}
+
+
+def periods(run: Project, observed: xr.DataArray) -> list[Months]:
+    """Months of each season's period to be drawn: the season that is observed best, or the month where none is whole.
+
+    Parameters
+    ----------
+    observed
+        The observation (time, y, x).
+    """
+    seasons = run.config.season_scheme
+    means = season_means(observed, complete_seasons(run.plan.months, seasons), seasons)
+    starts = representative(means, seasons)
+    return [seasons.members(start) for start in starts] or [
+        np.array([date]) for date in representative(observed, seasons)
+    ]
+
+
+def season_means(observed: xr.DataArray, starts: Months, seasons: Seasons) -> xr.DataArray:
+    """Mean of each season's months where all of them are observed: (time, y, x), time the first month."""
+    fields = [np.mean([field(observed, month) for month in seasons.members(start)], axis=0) for start in starts]
+    values = np.stack(fields) if fields else np.empty((0, *observed.shape[1:]))
+    coords = {"time": starts.astype("datetime64[ns]"), "y": observed["y"], "x": observed["x"]}
+    return xr.DataArray(values, coords, ("time", "y", "x"))
+
+
+def algorithms(run: Project, predictions: pd.DataFrame) -> list[str]:
+    """Algorithms to draw, as the configuration orders them."""
+    rows = predictions[(predictions["split"] == "blocked") & (predictions["model"] == "seasonal")]
+    squares = (rows["predicted"] - rows["observed"]) ** 2
+    errors = squares.groupby(rows["algorithm"], observed=True).mean().sort_values()
+    least = set(errors.index[:MOST_ALGORITHMS])
+    return [name for name in run.config.models.algorithms if name in least]
+
+
+def count(run: Project, observed: xr.DataArray) -> int:
+    """Number of units, as far as it can be told without the predictions: of all algorithms, or as many as are drawn."""
+    if not representative(observed, run.config.season_scheme):
+        return 0
+    sources = [predictor.source for predictor in run.plan.predictors]
+    features = any(source.derive or source.kind == "categorical" for source in sources)
+    drawn = min(len(run.config.models.algorithms), MOST_ALGORITHMS)
+    return features * len(list(run.plan.grid.tiles())) + drawn * len(periods(run, observed))
+
+
+def feature_units(run: Project, shown: Features, static: Mapping[str, bool]) -> list[Unit[ThinFeatures]]:
+    """A unit for each tile; none where no feature is drawn.
+
+    Parameters
+    ----------
+    static
+        Feature -> whether it holds for every month.
+    """
+    if not shown.names:
+        return []
+    grid, standing, index = run.plan.grid, run.standing, position(run.plan.months, shown.month)
+    named = tuple((name, None if static[name] else index) for name in shown.names)
+    step = stride(grid.fine.shape)
+    units = []
+    for tile in grid.tiles():
+        name = f"features_{tile.name}"
+        origin = digest(FORMAT, standing.predictors(tile, shown.month), named, step)
+        units.append(Unit(PICTURES, name, origin, ThinFeatures(name=name, tile=tile, features=named, step=step)))
+    return units
+
+
+def thinned_features(run: Project, units: Sequence[Unit[ThinFeatures]]) -> dict[str, xr.DataArray]:
+    """Features (y, x) of which the units stand, thinned as maps are drawn; missing in tiles whose unit does not."""
+    standing, step = markers(run.workspace, PICTURES), stride(run.plan.grid.fine.shape)
+    coords = thinned_axes(run.plan.grid, step)
+    fields: dict[str, NDArray[np.float64]] = {}
+    for unit in units:
+        kept = read(run.workspace, PICTURES, unit.name)[THINNED] if unit.marker in standing else None
+        for place, (name, _) in enumerate(unit.task.features):
+            whole = fields.setdefault(name, np.full((len(coords["y"]), len(coords["x"])), np.nan))
+            whole[placed(unit.task.tile, step)] = np.nan if kept is None else kept[place]
+    return {name: xr.DataArray(values, coords, ("y", "x")) for name, values in fields.items()}
+
+
+def algorithm_units(
+    run: Project,
+    conserved: Sequence[Unit[ConserveTile]],
+    chosen: Mapping[str, Chosen],
+    names: Sequence[str],
+    spans: Sequence[Months],
+) -> list[Unit[DrawAlgorithm]]:
+    """A unit for each algorithm and period.
+
+    Of a large grid the same number of cells of each coarse cell is drawn, evenly spread, and conserved by themselves.
+
+    Parameters
+    ----------
+    conserved
+        Units that make the maps.
+    chosen
+        Season -> the model that maps it.
+    names
+        Algorithms.
+    spans
+        Months of each period.
+    """
+    fitted, made, grid = trained(run), by_map(conserved), run.plan.grid
+    sampled = min(grid.ratio, max(2, CELLS // max(grid.shape)))
+    units = []
+    for algorithm in names:
+        for months in spans:
+            season = chosen[run.config.season_scheme.name(months[0])].season
+            model, used = fitted[season, algorithm], features_of(run, algorithm, season)
+            predicted = run.config.maps.seasonal == PREDICTORS and len(months) > 1
+            slots = [f"{SEASON}-{months[0]}"] if predicted else [f"{MONTH}-{month}" for month in months]
+            origins = [[unit.digest for unit in made[slot]] for slot in slots]
+            recipe = replace(made[slots[0]][0].task.recipe, features=used, sampled=sampled)
+            name = f"{algorithm}-{months[0]}_{months[-1]}"
+            task = DrawAlgorithm(
+                name=name, recipe=recipe, model=model, slots=tuple(made[slot][0].task.slot for slot in slots)
+            )
+            units.append(Unit(PICTURES, name, digest(FORMAT, origins, model, used, sampled), task))
+    return units
+
+
+def by_algorithm(
+    run: Project, units: Sequence[Unit[DrawAlgorithm]], names: Sequence[str], spans: Sequence[Months]
+) -> dict[str, xr.DataArray]:
+    """Fine map of each algorithm's model in some periods, as the units that stand have drawn them.
+
+    Returns
+    -------
+    dict
+        Algorithm -> (time, y, x), m3 m-3; time is the first month of the period.
+    """
+    standing, grid = markers(run.workspace, PICTURES), run.plan.grid
+    sampled = min(grid.ratio, max(2, CELLS // max(grid.shape)))
+    shape = len(spans), *(n * sampled for n in grid.shape)
+    y, x = (_even(axis, n) for axis, n in zip(grid.fine_axes, shape[1:], strict=True))
+    times = np.array([months[0] for months in spans], "datetime64[ns]")
+    drawn = {name: np.full(shape, np.nan) for name in names}
+    for number, unit in enumerate(units):
+        if unit.marker in standing:
+            drawn[names[number // len(spans)]][number % len(spans)] = read(run.workspace, PICTURES, unit.name)[DRAWN]
+    return {
+        name: xr.DataArray(maps, {"time": times, "y": y, "x": x}, ("time", "y", "x")) for name, maps in drawn.items()
+    }
+
+
+def _even(centres: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """Centres of n cells that share the extent of an axis evenly."""
+    first, last = float(centres[0]), float(centres[-1])
+    half = (last - first) / (len(centres) - 1) / 2
+    edges = np.linspace(first - half, last + half, n + 1)
+    return (edges[:-1] + edges[1:]) / 2

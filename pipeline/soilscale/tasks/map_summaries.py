@@ -1,0 +1,164 @@
+"""What a worker does for the report: summarise some months of a tile, so that the runner reads no map."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pyproj import CRS
+
+from soilscale import storage
+from soilscale.engine.output import Workspace
+from soilscale.engine.units import Task
+from soilscale.grid import Grid, Tile
+from soilscale.maps import ENDS, MONTH
+from soilscale.reports import summaries
+from soilscale.schema import APPLICABILITY, COARSE, LOWER, MAP, QUALITY, UPPER
+from soilscale.tasks import reference_data
+
+SUMMARISE = "summarise"
+
+AT_STATIONS = (MAP, LOWER, UPPER, QUALITY)
+"""Layers whose values at stations are kept, in this order."""
+
+PART = "part_"
+"""How names of arrays begin that hold a part of each month's `summaries.Summary`."""
+
+Array = NDArray[Any]
+
+Cell = tuple[int, int]
+"""Row and column on the fine grid."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SummariseTile(Task):
+    """Summarise some months of a tile; months are read one at a time, so that memory goes with the tile alone.
+
+    Arrays that are kept, of m months, s seasons and k stations, where Y, X are the cells that a thinned map shows:
+    ``months`` (m,) indices in time; ``part_...`` (m, ...) of `summaries.summarise`; ``covered``, bits of the tile's
+    cells that have a value in any month; ``squares`` and ``pairs`` (s, Y, X), sums of squared differences from the
+    observation and their number; ``compared`` (m,), whether there is such a pair; ``pictures`` and ``truths``
+    (p, Y, X) of the months to be drawn; ``stations`` (m, k, `AT_STATIONS`).
+    """
+
+    name: str
+    grid: Grid
+    tile: Tile
+    target: str
+    months: tuple[np.datetime64, ...]
+    indices: tuple[int, ...]
+    """Of the months, in the cube and the maps."""
+    seasons: tuple[int, ...]
+    """Number of each month's season."""
+    season_count: int
+    optional: tuple[str, ...]
+    """Layers that the maps have beside their values and quality."""
+    truth: str | None
+    stations: tuple[Cell, ...]
+    """Cells of stations in the tile."""
+    pictured: tuple[int, ...]
+    """Indices of the months to be drawn."""
+    step: int
+    """Rows and columns from one that is drawn to the next."""
+
+    def run(self, workspace: Workspace) -> None:
+        """Write the summary below `state/`."""
+        known = None if self.truth is None else reference_data.on_tile(self.truth, self.grid, self.tile)
+        rows, columns = (summaries.drawn(part, self.step) for part in self.tile.fine)
+        shown = np.ix_(rows - self.tile.fine[0].start, columns - self.tile.fine[1].start)
+        covered = np.zeros(self.grid.fine[self.tile.fine].shape, bool)
+        squares = np.zeros((self.season_count, len(rows), len(columns)))
+        pairs = np.zeros(squares.shape, "int32")
+        parts, compared, stations = [], [], []
+        # At once: a chunk of the coarse group holds some months, and would be read for each of them.
+        first = min(self.indices)
+        field = storage.read_region(workspace.cube, COARSE, self.target, (slice(first, max(self.indices) + 1),))
+        pictures: dict[str, list[Array]] = {MAP: [], "truth": []}
+        for month, index, season in zip(self.months, self.indices, self.seasons, strict=True):
+            layers = self._layers(workspace, index)
+            observed = field[index - first].astype("float64")
+            true = None if known is None else reference_data.of_month(known, month)
+            parts.append(self._summary(layers, observed, true))
+            covered |= np.isfinite(layers[MAP])
+            coarse = observed[np.ix_(rows // self.grid.ratio, columns // self.grid.ratio)]
+            error = layers[MAP].astype("float64")[shown] - coarse
+            there = np.isfinite(error)
+            squares[season] += np.where(there, error, 0) ** 2
+            pairs[season] += there
+            compared.append(bool(there.any()))
+            at = [self._within(cell) for cell in self.stations]
+            stations.append([[float(layers[name][cell]) for name in AT_STATIONS] for cell in at])
+            if index in self.pictured:
+                pictures[MAP].append(layers[MAP][shown])
+                pictures["truth"] += [] if true is None else [true[shown]]
+        kept = {
+            "months": np.array(self.indices),
+            **{PART + name: np.stack([part[name] for part in parts]) for name in parts[0]},
+            "covered": np.packbits(covered),
+            "squares": squares,
+            "pairs": pairs,
+            "compared": np.array(compared, bool),
+            "stations": np.array(stations, "float64").reshape(len(parts), len(self.stations), len(AT_STATIONS)),
+            "pictures": np.array(pictures[MAP], "float32").reshape(-1, *squares.shape[1:]),
+            "truths": np.array(pictures["truth"], "float64").reshape(-1, *squares.shape[1:]),
+        }
+        write(workspace, SUMMARISE, self.name, kept)
+
+    def _layers(self, workspace: Workspace, index: int) -> dict[str, Array]:
+        """Layers of the tile in a month; those that the maps do not have are missing values."""
+        place = (index, *self.tile.fine)
+        # The ends are set beside the truth and stations alone, so most tiles need not read them.
+        needed = {APPLICABILITY, *(ENDS if self.truth is not None or self.stations else ())}
+        names = (MAP, QUALITY, *(name for name in self.optional if name in needed))
+        layers = {name: storage.read_region(workspace.maps, MONTH, name, place) for name in names}
+        return {name: np.broadcast_to(np.float32("nan"), layers[MAP].shape) for name in ENDS} | layers
+
+    def _summary(self, layers: Mapping[str, Array], observed: Array, true: Array | None) -> dict[str, Array]:
+        geobox = self.grid.fine[self.tile.fine]
+        geographic = CRS.from_user_input(self.grid.crs).is_geographic
+        return summaries.summarise(
+            summaries.Layers(
+                values=layers[MAP],
+                flags=layers[QUALITY],
+                observed=observed,
+                piece=self.tile.fine,
+                ratio=self.grid.ratio,
+                latitude=geobox.coords[geobox.dims[0]].values if geographic else None,
+                ends=(layers[LOWER], layers[UPPER]) if LOWER in self.optional else None,
+                index=layers.get(APPLICABILITY),
+                known=true,
+            )
+        )
+
+    def _within(self, cell: Cell) -> Cell:
+        """A cell of the grid, counted within the tile."""
+        return cell[0] - self.tile.fine[0].start, cell[1] - self.tile.fine[1].start
+
+
+def write(workspace: Workspace, stage: str, name: str, arrays: Mapping[str, Array]) -> None:
+    """Keep a unit's arrays below `state/`."""
+    target = io.BytesIO()
+    np.savez_compressed(target, allow_pickle=False, **dict(arrays))
+    storage.write_bytes(workspace.state(stage, f"{name}.npz"), target.getvalue())
+
+
+def read(workspace: Workspace, stage: str, name: str) -> dict[str, Array]:
+    """What a unit has kept.
+
+    Raises
+    ------
+    DamagedError
+        If it is not what was written, or is gone.
+    """
+    url = workspace.state(stage, f"{name}.npz")
+    try:
+        with np.load(io.BytesIO(storage.read_bytes(url)), allow_pickle=False) as kept:
+            return {key: kept[key] for key in kept.files}
+    except (EOFError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise storage.damaged(url, error) from error
