@@ -111,6 +111,8 @@ def _answer(header: str | None) -> Exception:
         ("-5", 0.0, 0.0),
         (None, 0.0, 0.0),
     ],
+    # Ids of their own: one made of the time differs between processes, which must collect the same tests.
+    ids=["seconds", "too many seconds", "a date to come", "a date gone by", "words", "negative", "none"],
 )
 def test_the_pause_that_an_answer_asks_for(header: str | None, least: float, most: float) -> None:
     assert least <= retry.requested_pause(_answer(header)) <= most

@@ -61,7 +61,7 @@ def test_the_page_tells_where_and_what_of(material: Material, report: Path) -> N
     page = (report / "index.html").read_text()
     west, south, east, north = material.run.config.area.bbox or ()
     assert f"{west:.4g}° E to {east:.4g}° E, {south:.4g}° N to {north:.4g}° N" in page
-    assert "the coarse product soil-moisture at 0.25 degree" in page
+    assert re.search(r"the coarse product soil-moisture at \d+ km \(0\.25°\)", page)
 
 
 def by_algorithm(material: Material, periods: list[Any]) -> dict[str, xr.DataArray]:
