@@ -19,6 +19,7 @@ from soilscale.schema import LOWER, MAP, QUALITY, UPPER, Quality
 from soilscale.seasons import METEOROLOGICAL, Seasons, month_range
 from soilscale.stages import releases
 from soilscale.tasks.published_maps import Edition, PublishMap
+from soilscale.viewer.index import Viewed
 
 MONTHS = month_range(np.datetime64("2004-12"), np.datetime64("2005-02"))
 ABOUT = publish.About(
@@ -47,6 +48,11 @@ def layers(shape: tuple[int, int, int]) -> dict[str, NDArray[Any]]:
     values[0, :3, :4] = np.nan
     quality = np.where(np.isfinite(values), Quality.OBSERVED | Quality.GAP_FILLED, 0).astype("uint8")
     return {MAP: values, QUALITY: quality, LOWER: values - np.float32(0.02), UPPER: values + np.float32(0.02)}
+
+
+def viewed(fine: Grid) -> Viewed:
+    """What the viewer shows of it."""
+    return Viewed(fine, "sm", "lab-sm", Seasons(METEOROLOGICAL), (0.0, 0.6), 0.9, None, stations=False)
 
 
 def release(output: str, fine: Grid, root: str | None = None) -> dict[str, NDArray[Any]]:
@@ -81,5 +87,5 @@ def release(output: str, fine: Grid, root: str | None = None) -> dict[str, NDArr
         work.append(Unit("publish", f"month-{month}", edition.version, task))
         storage.write_json(workspace.state("publish", work[-1].marker), {})
     storage.describe(workspace.maps, written, acdd.attributes(ABOUT, "Soil moisture", "Maps of the lab"))
-    releases.release(workspace, "lab", "hash", work, None, replace(ABOUT, root=root))
+    releases.release(workspace, "lab", "hash", work, None, viewed(fine), replace(ABOUT, root=root))
     return values
