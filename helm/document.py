@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from soilscale.config import inputs, sections
+from soilscale.config import inputs, publication, sections
 
 CHART = Path(__file__).parent / "soilscale"
 SCHEMA = CHART / "values.schema.json"
@@ -31,6 +31,8 @@ SECTIONS = {
     "maps": sections.Maps,
     "validation": sections.Validation,
     "limits": sections.Limits,
+    "publication": publication.Publication,
+    "provider": publication.Provider,
 }
 """Definition in the chart's schema -> the section of a configuration that it describes."""
 

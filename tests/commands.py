@@ -164,10 +164,14 @@ def free_port_of_nobody() -> int:
         return int(probe.getsockname()[1])
 
 
+CREATED = re.compile(rb'"(date_)?created": ?"[^"]*"|"updated": ?"[^"]*"')
+"""When a document of the published maps, or what describes a store, was written: all that differs between two runs."""
+
+
 def files(folder: Path, *, without: tuple[str, ...] = ()) -> dict[str, str]:
-    """Digest of every file but a run's lease, by its path relative to the folder."""
+    """Digest of every file but a run's lease, by its path relative to the folder; whatever the hour it was created."""
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path.relative_to(folder)): hashlib.sha256(CREATED.sub(b"", path.read_bytes())).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.parent.name != LEASE and not str(path.relative_to(folder)).startswith(without)
     }

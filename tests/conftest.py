@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import pystac.validation
 import pytest
 from fsspec.implementations.http import HTTPFileSystem
 from hypothesis import settings
@@ -16,12 +17,15 @@ from s3fs import S3FileSystem
 
 from commands import SHARED, dask_cluster, invoke, shared, sparse_world
 from drawings import Drawings
+from schemas import offline
 from servers.faults import Faults, faulty
 from servers.seaweed import BUCKET, Seaweed, seaweed
 from soilscale.storage import stores
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
+
+pystac.validation.set_validator(offline())
 
 # A shell starts what it runs in the background with Ctrl-C ignored, and every process of a test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -16,12 +16,15 @@ from soilscale import kernels, publish, viewer
 from soilscale.grid import Grid, cover
 from soilscale.schema import Quality
 from soilscale.seasons import Seasons
+from soilscale.stages.publication import label
 from soilscale.viewer.index import Viewed, describe
 
 SEASONS = Seasons({"wet": (5, 6, 7, 8, 9), "dry": (10, 11, 12, 1, 2, 3, 4)})
 MONTHS = np.arange("2003-10", "2004-10", dtype="datetime64[M]")
 STARTS = {"dry": (np.datetime64("2003-10"), 7), "wet": (np.datetime64("2004-05"), 5)}
 NAME = "valley"
+SCALE = (0.1, 0.45)
+"""Values of the first and the last colour."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Product:
 
     def cog(self, kind: str, start: str, layer: str) -> Path:
         """COG of a layer of a map."""
-        return next((self.folder / "maps" / kind).glob(f"{NAME}-{kind}-{start}/*/{layer}.tif"))
+        return next((self.folder / "maps" / kind).glob(f"{NAME}-{kind}-{start}/*/{NAME}_*_{layer}.tif"))
 
 
 def grid(crs: str = "EPSG:3035", ratio: int = 25) -> Grid:
@@ -134,10 +137,12 @@ def _publish(
     place.mkdir(parents=True)
     bands = {"soil_moisture": publish.MAP_BAND, "quality": publish.QUALITY_BAND, **publish.OPTIONAL_BANDS}
     whole = tuple(slice(0, extent) for extent in nested.fine.shape)
+    stem = f"{NAME}_{label(SEASONS, kind, start)}"
     files = {}
     for name, values in layers.items():
-        described = publish.write_cog(place / f"{name}.tif", [(whole, values[at])], nested.fine, bands[name])  # type: ignore[list-item]
-        files[name] = (f"./{name}.tif", bands[name], described)
+        file = place / f"{stem}_{name}.tif"
+        described = publish.write_cog(file, [(whole, values[at])], nested.fine, bands[name])  # type: ignore[list-item]
+        files[name] = publish.File.of(file, bands[name], described)
     item = publish.item(
         identifier,
         f"{NAME}-{kind}",
@@ -149,6 +154,8 @@ def _publish(
             "soilscale:quality": {"observed": 0.9, "predicted": 0.1, "extrapolated": 0.2, "clamped": 0.0},
         },
         (),
+        scale=SCALE,
+        home=f"https://maps.example.org/maps/{kind}/{identifier}/0123456789abcdef",
     )
     path = f"{kind}/{identifier}/0123456789abcdef/{identifier}.json"
     _write(folder / "maps" / path, item)

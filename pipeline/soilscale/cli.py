@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from soilscale import __version__, clusters, config, console
+from soilscale import __version__, clusters, config, console, storage
 from soilscale.access import Access, MissingUnits, Replace, SequenceName, Wait
 from soilscale.errors import ConfigurationError, IncompleteError, SoilscaleError
 
@@ -528,6 +528,21 @@ def write_catalog(
         out.print(f"written to {written.path}", markup=False, highlight=False, soft_wrap=True)
 
 
+@app.command(epilog="Example: soilscale export runs/moselle --netcdf moselle.nc")
+def export(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of a run's output.")],
+    netcdf: Annotated[Path, typer.Option("--netcdf", metavar="FILE", help="NetCDF-4 file to write.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    log_level: Level = "info",
+) -> None:
+    """Write the maps into one NetCDF file by the CF conventions: months at its root, seasons in the group `seasons`."""
+    from soilscale import exports
+
+    with _statuses(log_level):
+        lines = exports.write_netcdf(storage.resolve(output, str(Path.cwd())), netcdf, overwrite=overwrite)
+        out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
 @app.command(epilog="Example: soilscale view s3://bucket/moselle --no-browser")
 def view(
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Output of a run: a folder or s3://bucket/prefix.")],
@@ -538,7 +553,6 @@ def view(
     log_level: Level = "info",
 ) -> None:
     """Show the maps of an output in a browser, served on this machine alone until Ctrl-C."""
-    from soilscale import storage
     from soilscale.viewer import server
 
     def ready(url: str) -> None:

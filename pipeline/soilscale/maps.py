@@ -66,6 +66,7 @@ def template(
     *,
     predict_seasons: bool = False,
     optional: Collection[str] = (),
+    valid_range: tuple[float, float] | None = None,
 ) -> dict[str, xr.Dataset]:
     """Datasets of the groups ``month``, ``season`` and their `NODES`, lazy and all missing.
 
@@ -83,6 +84,8 @@ def template(
         Whether seasonal maps are predictions of their own, and not means of the monthly maps.
     optional
         Which of the layers `OPTIONAL` the maps have.
+    valid_range
+        Physical range of the values and of the ends of their interval.
 
     Returns
     -------
@@ -93,6 +96,9 @@ def template(
     after = np.array([seasons.members(start)[-1] + month for start in starts], dtype="datetime64[M]")
     layers = {MAP: schema.MAP_ATTRS, QUALITY: schema.QUALITY_ATTRS}
     layers |= {name: attrs for name, attrs in OPTIONAL.items() if name in optional}
+    if valid_range is not None:
+        for name in layers.keys() & {MAP, *ENDS}:
+            layers[name] = dict(layers[name]) | {"valid_range": list(valid_range)}
     predicted = {PREDICTION: dict(schema.MAP_ATTRS) | {"long_name": "model's estimate before conservation"}}
     nodes = {RESIDUAL: dict(schema.MAP_ATTRS) | {"long_name": "nodes of the surface that conserves"}}
     flags = {PREDICTION_QUALITY: dict(schema.QUALITY_ATTRS) | {"long_name": "what the model's estimate rests on"}}
@@ -121,6 +127,7 @@ def _dataset(
         # Flags have no fill value: xarray would read them as floats for its sake.
         encoding = {"chunks": chunks} | ({} if flag else {"_FillValue": empty})
         attributes = dict(attrs) | {"grid_mapping": schema.SPATIAL_REF}
+        attributes["coverage_content_type"] = "qualityInformation" if flag else "modelResult"
         if not flag and scale == FINE:
             attributes["ancillary_variables"] = QUALITY
         variables[name] = xr.Variable(schema.DIMS, values, attributes, encoding)

@@ -20,7 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from checkout import ROOT
 from soilscale import cli, config, errors, models, reports, schema, seasons, sources
-from soilscale.config import inputs, sections
+from soilscale.config import inputs, publication, sections
 from soilscale.models.algorithms import ALGORITHMS, RESERVED
 from soilscale.schema import Quality
 
@@ -50,6 +50,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`maps`": sections.Maps,
     "`validation`": sections.Validation,
     "`limits`": sections.Limits,
+    "`publication`": publication.Publication,
+    "`publication.providers`": publication.Provider,
 }
 """Heading in docs/configuration.md -> the section of the configuration that it describes."""
 
@@ -200,7 +202,7 @@ def test_every_key_is_described_where_it_belongs_and_no_other(heading: str) -> N
 
 
 def test_every_section_of_the_configuration_has_a_chapter() -> None:
-    everything = (vars(sections) | vars(inputs)).values()
+    everything = (vars(sections) | vars(inputs) | vars(publication)).values()
     known = {one for one in everything if isinstance(one, type) and issubclass(one, sections.Section)}
     assert known - {sections.Section} == set(SECTIONS.values())
 

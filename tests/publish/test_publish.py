@@ -396,12 +396,19 @@ def test_a_code_that_a_crs_claims_wrongly_is_not_believed() -> None:
 
 # The catalog
 
+ABOUT, FIRST = publish.About(), publish.CatalogVersion("1", "2026-11-30T12:00:00Z")
+
+
+def file(band: Band, figures: Mapping[str, float]) -> publish.File:
+    """File of a layer, of which the item alone is looked at."""
+    return publish.File(f"{band.name}.tif", 100, "0" * 64, band, figures)
+
 
 def item(geobox: GeoBox, name: str = "here-month-2005-07", **changed: Any) -> dict[str, Any]:
     """Item of a map and its quality."""
     files = {
-        "soil_moisture": ("./soil_moisture.tif", MAP_BAND, publish.statistics(soil(*geobox.shape), np.nan)),
-        "quality": ("./quality.tif", QUALITY_BAND, publish.statistics(flags(*geobox.shape), 0)),
+        "soil_moisture": file(MAP_BAND, publish.statistics(soil(*geobox.shape), np.nan)),
+        "quality": file(QUALITY_BAND, publish.statistics(flags(*geobox.shape), 0)),
     }
     keys: dict[str, Any] = {
         "collection": "here-month",
@@ -409,6 +416,7 @@ def item(geobox: GeoBox, name: str = "here-month-2005-07", **changed: Any) -> di
         "files": files,
         "properties": {"title": "July", "soilscale:algorithm": "knn", "soilscale:accuracy": {"rmse_blocked": 0.03}},
         "sources": [],
+        "scale": (0.05, 0.45),
     }
     keys |= changed
     return json.loads(json.dumps(publish.item(name, geobox=geobox, **keys), allow_nan=False))
@@ -438,9 +446,9 @@ def publish_all(folder: Path, geobox: GeoBox) -> pystac.Catalog:
             write(place / f"{name}.json", told)
             for band, values in ((MAP_BAND, soil(*geobox.shape)), (QUALITY_BAND, flags(*geobox.shape))):
                 (place / f"{band.name}.tif").write_bytes(publish.cog(values, geobox, band, {"SOILSCALE_ID": name}))
-        told = publish.collection(f"here-{every}", f"Soil moisture of each {every}", items)
+        told = publish.collection(every, "here", items, ABOUT, FIRST)
         write(folder / "maps" / every / "collection.json", told)
-    write(folder / "maps" / "catalog.json", publish.catalog("here", "Soil moisture", list(spans), "1"))
+    write(folder / "maps" / "catalog.json", publish.catalog("here", list(spans), ABOUT, FIRST))
     return pystac.Catalog.from_file(str(folder / "maps" / "catalog.json"))
 
 
@@ -497,31 +505,29 @@ def test_items_say_what_their_files_say(published: pystac.Catalog) -> None:
 
 def test_an_item_tells_its_interval_its_origin_and_how_to_show_it() -> None:
     told = item(square())
-    assert told["properties"]["datetime"] is None
+    assert told["properties"]["datetime"] == "2005-07-01T00:00:00Z"
     assert told["properties"]["start_datetime"] == "2005-07-01T00:00:00Z"
     assert told["properties"]["end_datetime"] == "2005-07-31T23:59:59Z"
     assert told["properties"]["soilscale:algorithm"] == "knn"
     assert told["properties"]["soilscale:accuracy"] == {"rmse_blocked": 0.03}
     assert told["properties"]["renders"].keys() == {"soil_moisture"}
-    found = told["assets"]["soil_moisture"]["statistics"]
     shown = told["properties"]["renders"]["soil_moisture"]
     assert shown["assets"] == ["soil_moisture"]
-    assert shown["rescale"] == [[found["minimum"], found["maximum"]]]
+    assert shown["rescale"] == [[0.05, 0.45]]  # one scale for all maps, not each map's range
 
 
 def test_an_item_with_an_interval_shows_both_ends() -> None:
     """Both are data, of the map's unit, and a viewer may draw them."""
     bands = [OPTIONAL_BANDS[name] for name in ("lower", "upper")]
-    files = {band.name: (f"./{band.name}.tif", band, {"minimum": 0.1, "maximum": 0.3}) for band in bands}
+    files = {band.name: file(band, {"minimum": 0.1, "maximum": 0.3}) for band in bands}
     told = item(square(), files=files)
     assert told["assets"].keys() == told["properties"]["renders"].keys() == {"lower", "upper"}
     assert all((one["roles"], one["unit"]) == (["data"], "m3 m-3") for one in told["assets"].values())
     assert pystac.Item.from_dict(told).validate()
 
 
-def test_an_item_without_a_value_is_valid_and_has_nothing_to_show() -> None:
-    told = item(square(), files={"soil_moisture": ("./a.tif", MAP_BAND, {"valid_percent": 0.0})})
-    assert told["properties"]["renders"] == {}
+def test_an_item_without_a_value_is_valid() -> None:
+    told = item(square(), files={"soil_moisture": file(MAP_BAND, {"valid_percent": 0.0})})
     assert pystac.Item.from_dict(told).validate()
 
 
@@ -565,5 +571,5 @@ def test_a_collection_holds_boxes_on_both_sides_of_the_antimeridian(
     boxes: list[list[float]], expected: list[float]
 ) -> None:
     items = {f"./{number}.json": item(square()) | {"bbox": one} for number, one in enumerate(boxes)}
-    told = publish.collection("here", "Boxes", items)
+    told = publish.collection("month", "here", items, ABOUT, FIRST)
     assert told["extent"]["spatial"]["bbox"] == [expected]

@@ -24,7 +24,7 @@ from soilscale.grid import Grid
 from soilscale.seasons import METEOROLOGICAL, Seasons
 from soilscale.stages import releases
 from soilscale.stages.releases import Release
-from soilscale.tasks.map_tiles import PublishMap
+from soilscale.tasks.published_maps import PublishMap
 from soilscale.viewer.index import Viewed
 
 pytestmark = pytest.mark.slow
@@ -107,7 +107,7 @@ def test_maps_of_a_release_stay_while_and_after_another_is_written(run: tuple[ob
     assert releases.numbers(Workspace(str(output))) == [2]
     left = {path.relative_to(output / "maps").as_posix() for path in (output / "maps").rglob("*.*") if path.is_file()}
     assert not any(name.startswith("releases/1/") for name in left)
-    assert sum(name.endswith("/soil_moisture.tif") for name in left) == len(second)
+    assert sum(name.endswith("_soil_moisture.tif") for name in left) == len(second)
     assert pystac.Catalog.from_file(str(newest)).get_single_link("predecessor-version") is None
 
 

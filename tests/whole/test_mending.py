@@ -148,7 +148,7 @@ def test_a_lost_chunk_is_named_and_made_again(
 
 ALTERED: dict[str, dict[str, set[str]]] = {
     "what is published": {
-        "maps/month/*2004-07/*/soil_moisture.tif": {"publish/month-2004-07"},
+        "maps/month/*2004-07/*/*_soil_moisture.tif": {"publish/month-2004-07"},
         "maps/season/*2004-04/*/*.json": {"publish/season-2004-04"},
         "maps/catalog.json": set(),
         "maps/month/collection.json": set(),

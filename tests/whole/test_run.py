@@ -527,7 +527,9 @@ def test_cogs_hold_the_maps(output: Path, month: xr.Dataset, season: xr.Dataset)
             name = f"shaanxi-like-{every}-{time:%Y-%m}"
             (folder,) = (output / "maps" / every / name).iterdir()
             for layer in ("soil_moisture", "quality"):
-                with rasterio.open(folder / f"{layer}.tif") as file:
+                date = f"{time:%Y%m}" if every == "month" else f"{maps['season'].to_numpy()[index]}????"
+                (path,) = folder.glob(f"shaanxi-like_{date}_{layer}.tif")
+                with rasterio.open(path) as file:
                     np.testing.assert_array_equal(file.read(1), maps[layer].to_numpy()[index])
                     assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
                     assert file.overviews(1)

@@ -36,6 +36,7 @@ from soilscale.config.inputs import (
     placed,
 )
 from soilscale.config.period import Period, Span, month_faults
+from soilscale.config.publication import Publication
 from soilscale.config.urls import Home, Url
 from soilscale.cube import factor, feature_names, lagged
 from soilscale.errors import ConfigurationError, nearest
@@ -300,6 +301,8 @@ class Config(Section):
     maps: Maps = Maps()
     validation: Validation = Validation()
     limits: Limits = Limits()
+    publication: Publication | None = None
+    """Whose the maps are, and how they may be used; None: nothing is said of it."""
 
     @model_validator(mode="before")
     @classmethod

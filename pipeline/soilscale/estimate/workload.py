@@ -30,6 +30,7 @@ from soilscale.tasks import (
     joint_learning,
     map_tiles,
     model_factors,
+    published_maps,
     single_fits,
     stack_weights,
     training_table,
@@ -304,7 +305,7 @@ def _maps(outlook: Outlook, size: Scale) -> Iterator[Demand]:
         yield Demand(mapping.FOLD, cost)
     every = outlook.config.maps.every
     published = len(outlook.months) * (MONTH in every) + len(outlook.starts) * (SEASON in every)
-    yield Demand(mapping.MAPS, map_tiles.PublishMap.cost(size, count=published, layers=layers, kinds=len(every)))
+    yield Demand(mapping.MAPS, published_maps.PublishMap.cost(size, count=published, layers=layers, kinds=len(every)))
 
 
 def _judge(outlook: Outlook, size: Scale) -> Iterator[Demand]:

@@ -1,9 +1,12 @@
-"""STAC items of the maps, with links to everything that each was made from."""
+"""The item of a map: its content, place and time, with links to everything that it was made from."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import antimeridian
@@ -15,15 +18,42 @@ from shapely.geometry.base import BaseGeometry
 
 from soilscale import extents
 from soilscale.grid import LONLAT, project
-from soilscale.publish.rasters import Band, reference
+from soilscale.publish import previews
+from soilscale.publish.extensions import band_fields, extensions, projection
+from soilscale.publish.previews import COLORMAP, COLORMAPS, Scale
+from soilscale.publish.rasters import MAP_BAND, OPTIONAL_BANDS, Band
+from soilscale.schema import APPLICABILITY, LOWER, MAP, RESIDUAL, UPPER
 
 STAC_VERSION = "1.1.0"
 MEDIA_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
-COLORMAP = "viridis_r"
-"""Dry is bright, wet is dark; told to viewers as a hint."""
+
+SHA_256 = "1220"
+"""Prefix of a multihash: SHA-256, of 32 bytes."""
 
 DEGREE_STEP = 1e-7
 """Step to which footprints are rounded, in degrees: about a centimetre on the ground."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a map."""
+
+    name: str
+    """Relative to its item."""
+    size: int
+    """Bytes."""
+    checksum: str
+    """SHA-256 as hexadecimal digits."""
+    band: Band | None = None
+    """What a raster holds; None of a picture."""
+    statistics: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, path: Path, band: Band | None = None, statistics: Mapping[str, float] | None = None) -> File:
+        """Describe a local file."""
+        with path.open("rb") as stream:
+            checksum = hashlib.file_digest(stream, "sha256").hexdigest()
+        return cls(path.name, path.stat().st_size, checksum, band, statistics or {})
 
 
 def item(
@@ -31,14 +61,14 @@ def item(
     collection: str,
     geobox: GeoBox,
     span: tuple[np.datetime64, np.datetime64],
-    files: Mapping[str, tuple[str, Band, Mapping[str, float]]],
+    files: Mapping[str, File],
     properties: Mapping[str, Any],
     sources: Sequence[Mapping[str, str]],
+    *,
+    scale: Scale,
+    home: str | None = None,
 ) -> dict[str, Any]:
-    """STAC item of one map.
-
-    The core schemas suffice to validate it: fields such as ``proj:code`` are given, but the extensions' schemas, which
-    a validator would have to fetch, are not named.
+    """STAC item of one map, which names the schemas of its extensions.
 
     Parameters
     ----------
@@ -49,15 +79,20 @@ def item(
     span
         First instant, and the first one after it.
     files
-        Asset name -> its href, its band and its statistics.
+        Asset name -> its file.
     properties
-        Further properties; ``created`` among them, if it shall be told.
+        Further properties, ``created`` and ``version`` among them.
     sources
         Items that the map was made from, each with ``href`` and ``title``.
+    scale
+        Values of the first and the last colour of every map of the collection.
+    home
+        Public URL of the item's folder, for hrefs that hold wherever the item is copied to; None: they are relative.
     """
     shape, bbox = footprint(geobox)
     start, after = (moment.astype("datetime64[s]") for moment in span)
-    return {
+    place = "." if home is None else home
+    document = {
         "type": "Feature",
         "stac_version": STAC_VERSION,
         "stac_extensions": [],
@@ -66,22 +101,30 @@ def item(
         "geometry": json.loads(shapely.to_geojson(shape)),
         "bbox": bbox,
         "properties": {
-            "datetime": None,
+            # Loaders take their time axis from it; it is the time of the map in maps.zarr.
+            "datetime": f"{start}Z",
             "start_datetime": f"{start}Z",
             # STAC intervals include their end.
             "end_datetime": f"{after - np.timedelta64(1, 's')}Z",
         }
-        | _projection(geobox)
-        | _renders(files)
+        | projection(geobox)
+        | {"renders": renders(files, scale)}
         | dict(properties),
-        "assets": {name: _asset(*file) for name, file in files.items()},
+        "assets": {name: _asset(name, file, place, geobox) for name, file in files.items()},
         "links": [
-            {"rel": "root", "href": "../../../catalog.json", "type": "application/json"},
-            {"rel": "parent", "href": "../../collection.json", "type": "application/json"},
-            {"rel": "collection", "href": "../../collection.json", "type": "application/json"},
-            *({"rel": "derived_from", "type": "application/geo+json", **source} for source in sources),
+            *([] if home is None else [link("self", f"{home}/{identifier}.json", "application/geo+json")]),
+            link("root", "../../../catalog.json"),
+            link("parent", "../../collection.json"),
+            link("collection", "../../collection.json"),
+            *(link("derived_from", type_="application/geo+json", **source) for source in sources),
         ],
     }
+    return document | {"stac_extensions": extensions(document)}
+
+
+def link(rel: str, href: str, type_: str = "application/json", **more: str) -> dict[str, str]:
+    """Link of a STAC document."""
+    return {"rel": rel, "type": type_, "href": href, **more}
 
 
 def footprint(geobox: GeoBox) -> tuple[BaseGeometry, list[float]]:
@@ -109,99 +152,60 @@ def footprint(geobox: GeoBox) -> tuple[BaseGeometry, list[float]]:
     west, south, east, north = antimeridian.bbox(shape)
     side = min(extents.width((west, south, east, north)), north - south)
     outline = shapely.set_precision(shapely.simplify(shape, side / 1000), DEGREE_STEP)
-    return shapely.orient_polygons(outline), _rounded((west, south, east, north))
+    return shapely.orient_polygons(outline), rounded((west, south, east, north))
 
 
-def _rounded(bounds: Sequence[float]) -> list[float]:
+def rounded(bounds: Sequence[float]) -> list[float]:
+    """Bounding box as documents state it."""
     return [round(degrees, 7) for degrees in bounds]
 
 
-def _projection(geobox: GeoBox) -> dict[str, Any]:
-    """Fields of STAC's projection extension: a code only where it names this very CRS, else the CRS itself."""
-    code, crs = reference(geobox)
-    fields: dict[str, Any] = {"proj:code": code}
-    if code is None:
-        fields |= {"proj:wkt2": crs.to_wkt(), "proj:projjson": crs.to_json_dict()}
-    return fields | {"proj:shape": list(geobox.shape), "proj:transform": list(geobox.transform)[:6]}
-
-
-def _renders(files: Mapping[str, tuple[str, Band, Mapping[str, float]]]) -> dict[str, Any]:
-    """Field of STAC's render extension: how a viewer may show each continuous layer that has a value."""
+def renders(layers: Collection[str], scale: Scale) -> dict[str, Any]:
+    """Field of the render extension: how to show each continuous layer; the viewer takes its scales from it."""
+    ranges = dict.fromkeys((MAP, LOWER, UPPER), scale) | {APPLICABILITY: (0.0, 2.0), RESIDUAL: (-0.1, 0.1)}
     return {
-        "renders": {
-            name: {
-                "title": band.long_name,
-                "assets": [name],
-                "rescale": [[figures["minimum"], figures["maximum"]]],
-                "colormap_name": COLORMAP,
-            }
-            for name, (_, band, figures) in files.items()
-            if band.colours is None and "maximum" in figures
+        name: {
+            "title": title,
+            "assets": [name],
+            "rescale": [list(ranges[name])],
+            "nodata": "nan",
+            "colormap_name": COLORMAPS.get(name, COLORMAP).lower(),
         }
+        for name, title in TITLES.items()
+        if name in layers
     }
 
 
-def _asset(href: str, band: Band, figures: Mapping[str, float]) -> dict[str, Any]:
+TITLES = {name: band.long_name for name, band in {MAP: MAP_BAND, **OPTIONAL_BANDS}.items()}
+"""Continuous layer of a map -> what it is."""
+
+
+def _asset(name: str, file: File, place: str, geobox: GeoBox) -> dict[str, Any]:
+    """Asset of a file that lies at a place."""
+    stored = {"file:size": file.size, "file:checksum": f"{SHA_256}{file.checksum}"}
+    if file.band is None:
+        return {"href": f"{place}/{file.name}", **picture_fields(name), **stored}
     return {
-        "href": href,
+        "href": f"{place}/{file.name}",
+        **raster_fields(file.band, geobox, file.statistics),
+        **stored,
+    }
+
+
+def picture_fields(name: str) -> dict[str, Any]:
+    """Fields of an asset that is a picture of the map."""
+    return {
+        "type": previews.MEDIA_TYPE,
+        "title": f"Soil moisture, {name} of at most {previews.SIDES[name]} pixels",
+        "roles": [name],
+    }
+
+
+def raster_fields(band: Band, geobox: GeoBox, figures: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """Fields of an asset that is a raster; without statistics those of all maps of a collection."""
+    return {
         "type": MEDIA_TYPE,
         "title": band.long_name,
         "roles": ["data"] if band.colours is None else ["metadata"],
-        "data_type": "float32" if band.colours is None else "uint8",
-        "nodata": "nan" if np.isnan(band.nodata) else band.nodata,
-        "unit": band.units,
-        "statistics": dict(figures),
-        "bands": [{"name": band.name, "description": band.long_name}],
-    }
-
-
-def collection(name: str, description: str, items: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """STAC collection of the maps of one kind, with the extent of its items, which are given by their relative href."""
-    starts = sorted(item["properties"]["start_datetime"] for item in items.values())
-    ends = sorted(item["properties"]["end_datetime"] for item in items.values())
-    return {
-        "type": "Collection",
-        "stac_version": STAC_VERSION,
-        "id": name,
-        "description": description,
-        "license": "other",
-        "extent": {
-            "spatial": {"bbox": [_rounded(extents.around_boxes([item["bbox"] for item in items.values()]))]},
-            "temporal": {"interval": [[starts[0], ends[-1]]]},
-        },
-        "links": [
-            {"rel": "root", "href": "../catalog.json", "type": "application/json"},
-            {"rel": "parent", "href": "../catalog.json", "type": "application/json"},
-            *({"rel": "item", "href": href, "type": "application/geo+json"} for href in items),
-        ],
-    }
-
-
-def catalog(
-    name: str, description: str, collections: Sequence[str], version: str, predecessor: str | None = None
-) -> dict[str, Any]:
-    """STAC catalog of the collections in the folders of their names; links are relative.
-
-    Parameters
-    ----------
-    version
-        Number of the release, a field of STAC's version extension.
-    predecessor
-        Href of the catalog of the release before.
-    """
-    earlier = [{"rel": "predecessor-version", "href": predecessor, "type": "application/json"}] if predecessor else []
-    return {
-        "type": "Catalog",
-        "stac_version": STAC_VERSION,
-        "id": name,
-        "description": description,
-        "version": version,
-        "links": [
-            {"rel": "root", "href": "./catalog.json", "type": "application/json"},
-            *(
-                {"rel": "child", "href": f"./{kind}/collection.json", "type": "application/json"}
-                for kind in collections
-            ),
-            *earlier,
-        ],
+        **band_fields(band, geobox, figures),
     }

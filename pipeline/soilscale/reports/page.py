@@ -104,6 +104,8 @@ class Context:
     """Source -> number of its items."""
     collections: Mapping[str, str] = field(default_factory=dict)
     """Source -> its collection in the catalog."""
+    licences: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """A row for each source: its product, and licence and citation where they are known."""
     links: Sequence[Link] = ()
     """Where the maps, and what they were made from, can be opened, as seen from the page."""
     citation: str = ""
@@ -250,7 +252,7 @@ def _tables(context: Context) -> dict[str, pd.DataFrame]:
         frames["sensors"] = rows.rename(columns={"statistic": "metric"})
     frames["splits"] = _splits(context)
     frames["failed"] = pd.DataFrame(list(context.failed), columns=["unit", "why"])
-    frames |= {"findings": context.findings, "inputs": context.inputs}
+    frames |= {"findings": context.findings, "inputs": context.inputs, "licences": context.licences}
     gaps = [(name, len(months), ", ".join(months)) for name, months in context.without_input.items()]
     frames["without_input"] = pd.DataFrame(gaps, columns=["source", "months", "which"])
     frames["flags"] = _flags(context)

@@ -421,6 +421,11 @@ PROVENANCE = Section(
             "Items of the catalog and those left out; format, unit in the cube, and the minimum and maximum of "
             "sampled values of the opened items, with the share missing by cause.",
         ),
+        Table(
+            "licences",
+            "Licences and citations of the inputs",
+            "Their licences may require that a publication of the maps names them.",
+        ),
         Table("versions", "Software", folded=True),
     ),
 )

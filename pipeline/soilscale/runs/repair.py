@@ -60,7 +60,7 @@ DOCUMENTS = ("catalog.json", "collection.json", viewer.INDEX, viewer.PAGE)
 """Names of the documents that lead to the published maps."""
 
 EDITION = 5
-"""Parts of the name of a file of a published map: ``maps``, then those of `map_tiles.Edition.place`."""
+"""Parts of the name of a file of a published map: ``maps``, then those of `published_maps.Edition.place`."""
 
 LAID = {"cube.zarr": "layout.json", "maps.zarr": "maps-layout.json"}
 """Store -> what tells, below `state/`, that it was laid; without it the whole store is made again."""

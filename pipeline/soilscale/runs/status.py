@@ -33,6 +33,7 @@ from soilscale.stages import (
     pictures,
     plan,
     probing,
+    publication,
     releases,
     report,
     samples,
@@ -265,7 +266,7 @@ def check(config: Config, progress: Progress) -> Check:
     errors += faults
     findings = input_audit.make(config, inputs, looked).findings
     errors += [DataError(str(known)) for known in findings if known.rule == "implausible"]
-    lines = [*map(str, findings), *_grid_lines(config), *_parts_lines(config, seen)]
+    lines = [*map(str, findings), *_grid_lines(config), *_parts_lines(config, seen), *publication.lacks(config)]
     try:
         report.check_references(config)
         stations_line = stations_on_grid(config)

@@ -15,6 +15,9 @@ from soilscale.stages import frozen_items, inventory
 from soilscale.stages.context import Outcome, Run
 from soilscale.stages.inventory import SEAL, Stamps
 
+FORMAT = 2
+"""Version of what a complete run leaves; one that an earlier version sealed is brought up to date."""
+
 ROUNDS = 3
 """How often a run makes again what another writer replaced while it was at work."""
 
@@ -102,4 +105,4 @@ def _made_from(run: Run, standing: Stamps) -> str | None:
     # Without a time, an object that was replaced by another of its size would look the same.
     if not all(stamp for stamps in (standing, *beside) for stamp in stamps.values()) or not all(beside):
         return None
-    return digest(__version__, run.config_hash, standing, beside)
+    return digest(FORMAT, __version__, run.config_hash, standing, beside)

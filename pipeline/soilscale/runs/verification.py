@@ -28,7 +28,7 @@ SIDE_BY_SIDE = 8
 
 STATE = "state/"
 
-REGION = re.compile(r"\.zarr/.*/c/\d+/\d+|/[0-9a-f]{16}/[^/]+\.tif$|^models/|^state/.*\.parquet$")
+REGION = re.compile(r"\.zarr/.*/c/\d+/\d+|/[0-9a-f]{16}/[^/]+\.(tif|png)$|^models/|^state/.*\.parquet$")
 """Name of what units alone write: regions of arrays, maps, models, parts of tables."""
 
 UNKNOWN = Written(0, "")

@@ -25,8 +25,9 @@ def coordinates(geobox: GeoBox, times: Months | None = None) -> dict[str, xr.Var
     axes = {axis["axis"]: axis for axis in crs.cs_to_cf() if "axis" in axis}
     transform = geobox.transform
     reference = crs.to_cf() | {
+        "long_name": "coordinate reference system",
         # All digits: what is rounded off a cell's side adds up over thousands of cells.
-        "GeoTransform": " ".join(repr(float(v)) for v in (transform.c, transform.a, 0, transform.f, 0, transform.e))
+        "GeoTransform": " ".join(repr(float(v)) for v in (transform.c, transform.a, 0, transform.f, 0, transform.e)),
     }
     coords = {
         "y": xr.Variable("y", y, axes.get("Y", {})),

@@ -7,7 +7,7 @@ from soilscale.engine.output import digest
 from soilscale.engine.units import Unit, raise_failed
 from soilscale.engine.zarr_layout import Layout, lay
 from soilscale.errors import DataError
-from soilscale.stages import derived_units, gap_units, harmonise_units, inputs, inventory
+from soilscale.stages import derived_units, gap_units, harmonise_units, inputs, inventory, store_metadata
 from soilscale.stages.project import Project
 from soilscale.tasks import cube_regions
 
@@ -15,11 +15,12 @@ from soilscale.tasks import cube_regions
 def fill_cube(run: Project) -> None:
     """Stream the items into the cube: classes looked up, the template laid, then every source, tile and month."""
     _find_classes(run)
+    templates = cube.template(run.plan.inputs, run.plan.grid, run.plan.months, filled=bool(run.plan.filled))
     lay(
         Layout(
             run.workspace, run.workspace.cube, "layout.json", run.plan.layout, run.plan.months[-1], inventory.remove
         ),
-        cube.template(run.plan.inputs, run.plan.grid, run.plan.months, filled=bool(run.plan.filled)),
+        templates,
         (
             cube_regions.CUBE,
             *gap_units.STAGES,
@@ -36,6 +37,7 @@ def fill_cube(run: Project) -> None:
     run.do(run.gather_units, "cube: coarse cells")
     if run.plan.target.source.harmonise is not None:
         _harmonise(run)
+    store_metadata.describe_cube(run, templates)
 
 
 def _fill_gaps(run: Project) -> None:

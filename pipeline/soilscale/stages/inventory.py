@@ -26,6 +26,9 @@ METADATA = "/zarr.json"
 LAYERS = f"{MAP}|{QUALITY}|{LOWER}|{UPPER}|{APPLICABILITY}|{RESIDUAL}"
 """Names of the layers that are published, as a pattern."""
 
+MAP_FILES = rf"({LAYERS})\.tif|(?P=name)_[^/]+_(({LAYERS})\.tif|(thumbnail|overview)\.png)"
+"""Names of the files of a map, as a pattern; the first are those of releases before the name and date stood in them."""
+
 PRODUCT = re.compile(
     r"(cube|maps)\.zarr/zarr\.json"
     r"|(cube\.zarr/(fine|coarse|fraction|observed|level|cycle|filled)|maps\.zarr/(month|season|coarse|coarse_season))"
@@ -33,7 +36,7 @@ PRODUCT = re.compile(
     r"|(samples|predictions)\.parquet"
     r"|models/[^/]+/[^/]+/(model\.skops|(model|members)\.json|trees\.npz)"
     r"|maps/(releases/\d+/)?(((month|season)/)?(catalog|collection)|viewer)\.json"
-    rf"|maps/(month|season)/(?P<map>[^/]+)/[0-9a-f]{{16}}/(({LAYERS})\.tif|(?P=map)\.json)"
+    rf"|maps/(month|season)/(?P<map>(?P<name>[^/]+)-(month|season)-\d{{4}}-\d\d)/[0-9a-f]{{16}}/({MAP_FILES}|(?P=map)\.json)"
 )
 """Name of a product, but for those of the report, which lists its own."""
 

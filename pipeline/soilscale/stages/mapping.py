@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from soilscale import __version__, cube, maps, models, samples, storage
+from soilscale import cube, maps, models, samples
 from soilscale.config import Config
 from soilscale.engine.output import digest
 from soilscale.engine.payloads import Piece
@@ -15,20 +15,30 @@ from soilscale.engine.units import Receipt, Task, Unit, raise_failed
 from soilscale.engine.zarr_layout import Layout, lay
 from soilscale.schema import APPLICABILITY, RESIDUAL
 from soilscale.seasons import ALL, Months
-from soilscale.stages import applicability, inventory, joint_fits, releases, stacking, uncertainty
+from soilscale.stages import (
+    applicability,
+    inventory,
+    joint_fits,
+    publication,
+    releases,
+    stacking,
+    store_metadata,
+    uncertainty,
+)
 from soilscale.stages.cube_state import State
 from soilscale.stages.project import Project
 from soilscale.stages.samples import samples_digest
 from soilscale.stages.training import model_units
-from soilscale.tasks import applicability_index, map_tiles, single_fits, training_table
+from soilscale.tasks import applicability_index, published_maps, single_fits, training_table
 from soilscale.tasks.applicability_index import MeasureApplicability
 from soilscale.tasks.interval_offsets import MeasureIntervals
 from soilscale.tasks.map_making import Chosen, Recipe, Slot
-from soilscale.tasks.map_tiles import ConserveTile, FoldSeason, PredictTile, PublishMap, SolveResidual
+from soilscale.tasks.map_tiles import ConserveTile, FoldSeason, PredictTile, SolveResidual
+from soilscale.tasks.published_maps import PublishMap
 from soilscale.tasks.soil import Soil, known
 from soilscale.viewer.index import Viewed
 
-PREDICT, SOLVE, CONSERVE, FOLD, MAPS = "predict", "residual", "conserve", "season", "publish"
+PREDICT, SOLVE, CONSERVE, FOLD, MAPS = "predict", "residual", "conserve", "season", published_maps.PUBLISH
 """Stages of the maps' units."""
 
 STAGES = (PREDICT, SOLVE, CONSERVE, FOLD, MAPS)
@@ -77,6 +87,7 @@ def draw_maps(run: Project) -> None:
         settings.season_scheme,
         predict_seasons=settings.maps.seasonal == PREDICTORS,
         optional=optional(settings),
+        valid_range=settings.maps.valid_range,
     )
     # All but the last month: when the period goes on, the store grows and keeps the maps that it has.
     layout = Layout(
@@ -103,7 +114,16 @@ def draw_maps(run: Project) -> None:
         whole = [unit for unit in units if broken.isdisjoint(_needs(run, unit))]
         broken |= _broken(whole, run.do(whole, doing))
     run.do([unit for unit in work.publish if broken.isdisjoint(_needs(run, unit))], "map: COGs and items")
-    releases.release(run.workspace, settings.name, run.config_hash, work.publish, settings.maps.releases, viewed(run))
+    store_metadata.describe_maps(run, templates)
+    releases.release(
+        run.workspace,
+        settings.name,
+        run.config_hash,
+        work.publish,
+        settings.maps.releases,
+        viewed(run),
+        publication.about(run),
+    )
 
 
 def viewed(run: Project) -> Viewed:
@@ -257,7 +277,9 @@ def map_units(run: Project, chosen: Mapping[str, Chosen] | None = None) -> MapUn
                 )
                 for tile in tiles
             ]
-    units.publish = _publish_units(run, chosen, made)
+    published = {maps.MONTH: [(index, month, np.array([month])) for index, month in enumerate(months)]}
+    published[maps.SEASON] = _seasons(run)
+    units.publish = publication.units(run, chosen, made, published, optional(settings))
     units.predict.sort(key=lambda unit: unit.together)  # so that a worker seldom loads another model
     return units
 
@@ -321,85 +343,6 @@ def _model_units(
             for unit, tile in zip(names, tiles, strict=True)
         ],
     )
-
-
-def _publish_units(run: Project, chosen: Mapping[str, Chosen], made: Mapping[str, str]) -> list[Unit[PublishMap]]:
-    """One unit for each map that is published."""
-    settings, seasons = run.config, run.config.season_scheme
-    accuracy = {season: _accuracy(run, model, season) for season, model in chosen.items()}
-    skill = {
-        season: {"soilscale:upscaled_rmse": rmse, "soilscale:beats_bilinear": rmse["maps"] < rmse["bilinear"]}
-        for season, rmse in uncertainty.skill(run).items()
-    }
-    planned = {
-        maps.MONTH: [(index, month, np.array([month])) for index, month in enumerate(run.plan.months)],
-        maps.SEASON: _seasons(run),
-    }
-    units = []
-    for every in settings.maps.every:
-        for index, start, members in planned[every]:
-            model = chosen[seasons.name(start)]
-            edition = map_tiles.Edition(
-                every=every,
-                identifier=f"{settings.name}-{every}-{start}",
-                collection=f"{settings.name}-{every}",
-                span=(start, members[-1] + np.timedelta64(1, "M")),
-                properties={
-                    "title": f"Soil moisture, {every} of {start}",
-                    "soilscale:season": seasons.name(start),
-                    "soilscale:algorithm": model.algorithm,
-                    "soilscale:model": f"models/{model.season}/{model.algorithm}",
-                    "soilscale:model_hash": model.version,
-                    "soilscale:accuracy": accuracy[seasons.name(start)],
-                    "soilscale:version": __version__,
-                    **skill.get(seasons.name(start), {}),
-                },
-                sources=_origins(run, members),
-                optional=optional(settings),
-            )
-            # The digest is of the edition without its version, since it becomes the version.
-            made_from = digest(made[f"{every}-{start}"], edition, run.plan.grid)
-            named = replace(edition, version=made_from)
-            units.append(
-                Unit(
-                    MAPS,
-                    f"{every}-{start}",
-                    made_from,
-                    PublishMap(fine=run.plan.grid, edition=named, index=index),
-                )
-            )
-    return units
-
-
-def _accuracy(run: Project, model: Chosen, season: str) -> dict[str, float]:
-    """RMSE and R2 of a model in a season, random and blocked, as its description tells them."""
-    description = storage.read_json(run.workspace.model(model.season, model.algorithm, "model.json"))
-    return {
-        f"{row['metric']}_{row['split']}": row["value"]
-        for row in description["accuracy"]
-        if row["metric"] in {"rmse", "r2"} and row["season"] == season
-    }
-
-
-def _origins(run: Project, months: Months) -> list[dict[str, str]]:
-    """Items that the maps of some months are made from, those that lags reach back to among them."""
-    origins = {}
-    for source_input in run.plan.inputs:
-        scenes = run.plan.scenes.get(source_input.source.name, ())
-        back = [np.timedelta64(step, "M") for step in source_input.source.steps]
-        reached = [month - lag for month in months for lag in back]
-        least = source_input.source.least_coverage
-        used = (
-            scenes
-            if source_input.static
-            else [scene for month in reached for scene in cube.select(scenes, month, least)]
-        )
-        for scene in used:
-            # The query of a URL may be a signature that ends within hours; published items keep the address alone.
-            href = run.plan.hrefs[source_input.source.name][scene.item].partition("?")[0]
-            title = f"{source_input.source.name}: {scene.item}"
-            origins[href, title] = {"href": storage.as_href(href), "title": title}
-    return list(origins.values())
 
 
 def soil_of(run: Project) -> Soil:

@@ -22,8 +22,11 @@ from soilscale.engine.output import Workspace, digest
 from soilscale.engine.units import Unit, markers
 from soilscale.errors import IncompleteError
 from soilscale.stages import inventory
-from soilscale.tasks.map_tiles import PublishMap
+from soilscale.tasks.published_maps import PublishMap
 from soilscale.viewer.index import Viewed, describe
+
+FORMAT = 2
+"""Version of how the documents of a release are written; a change makes a new release."""
 
 RELEASES = "releases"
 """Folder of the releases below the published maps, and of their records below `state/`."""
@@ -84,6 +87,7 @@ def release(
     work: Sequence[Unit[PublishMap]],
     keep: int | None,
     viewed: Viewed,
+    about: publish.About | None = None,
 ) -> None:
     """Make a release of the maps that stand, unless the newest release is of these very maps.
 
@@ -101,10 +105,13 @@ def release(
         Releases that are kept, the newest; None keeps all.
     viewed
         What the viewer shows beside the maps.
+    about
+        Whose the maps are, and what they are made from.
     """
+    about = publish.About() if about is None else about
     complete = markers(workspace, work[0].stage) if work else set()
     standing = [unit for unit in work if unit.marker in complete]
-    made_from = digest(name, [unit.marker for unit in standing])
+    made_from = digest(FORMAT, name, [unit.marker for unit in standing], about)
     last, kept = newest(workspace), numbers(workspace)
     stands = last is not None and last.made_from == made_from
     published = set(storage.names_below(workspace.published()))
@@ -121,14 +128,14 @@ def release(
     kept = [*whole, last.number][-(keep or len(whole) + 1) :]
     # The release's own folder first: whoever is killed here has changed nothing that readers open.
     shown = describe(name, last.number, last.time, viewed, items)
-    _write(workspace, (RELEASES, str(last.number)), name, last, items, (), shown)
+    _write(workspace, (RELEASES, str(last.number)), name, last, items, (), about, shown)
     if numbers(workspace)[-1] != last.number:
         raise IncompleteError(
             f"{workspace.output}: meanwhile another run has made a release after number {last.number}, and "
             "maps/catalog.json links to it; decide which of the two may write there, and stop the other"
         )
     # What readers open goes over to the release only now that its number is known to be the newest.
-    _write(workspace, (), name, last, items, kept[-2:-1], shown)
+    _write(workspace, (), name, last, items, kept[-2:-1], about, shown)
     withdrawn = [number for number in numbers(workspace) if number < last.number and number not in kept]
     storage.remove(workspace.state(RELEASES), [f"{number}.json" for number in withdrawn])
     _sweep(workspace, last, kept)
@@ -213,21 +220,19 @@ def _write(
     numbered: Release,
     items: Items,
     before: Sequence[int],
+    about: publish.About,
     shown: dict[str, Any],
 ) -> None:
     """Write a collection for each kind of map, the viewer's index, and the catalog that leads to the maps last."""
     up = "../" * (len(below) + 1)
+    earlier = f"./{RELEASES}/{before[0]}/catalog.json" if before else None
+    version = publish.CatalogVersion(str(numbered.number), numbered.time.replace("+00:00", "Z"), below, earlier)
     for kind, kind_items in items.items():
-        document = publish.collection(
-            f"{name}-{kind}",
-            f"Soil moisture of {name}, one map for each {kind}",
-            {f"{up}{path}": item for path, item in kind_items.items()},
-        )
+        by_href = {f"{up}{path}": item for path, item in kind_items.items()}
+        document = publish.collection(kind, name, by_href, about, version)
         storage.write_json(workspace.published(*below, kind, "collection.json"), document)
     storage.write_json(workspace.published(*below, viewer.INDEX), shown)
-    earlier = f"./{RELEASES}/{before[0]}/catalog.json" if before else None
-    document = publish.catalog(name, f"Fine maps of soil moisture, {name}", list(items), str(numbered.number), earlier)
-    storage.write_json(workspace.published(*below, "catalog.json"), document)
+    storage.write_json(workspace.published(*below, "catalog.json"), publish.catalog(name, list(items), about, version))
 
 
 def _sweep(workspace: Workspace, last: Release, kept: Sequence[int]) -> None:

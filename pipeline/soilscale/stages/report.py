@@ -30,6 +30,7 @@ from soilscale.stages import (
     input_audit,
     inventory,
     model_analysis,
+    publication,
     releases,
     report_figures,
     samples,
@@ -278,7 +279,9 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
         masked=_masked(material),
         items=run.items,
         collections={source.name: source.collection for source in settings.source_list},
+        licences=pd.DataFrame(publication.credits_of(settings)),
         links=links(run),
+        citation=publication.cited(settings),
         versions=run.versions,
     )
 

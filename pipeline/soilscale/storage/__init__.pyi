@@ -5,6 +5,7 @@ from .fencing import Fence, Written, fence, fenced
 from .foreign import fetch, open_foreign_group, read_ranges, size_of
 from .gdal import gdal_beside, gdal_options, gdal_path, gdal_session
 from .hrefs import absolute, as_href
+from .metadata import describe
 from .objects import (
     answers,
     as_json,
@@ -41,6 +42,7 @@ __all__ = [
     "checksum",
     "create",
     "damaged",
+    "describe",
     "exists",
     "expiry",
     "explain",

@@ -1,21 +1,17 @@
-"""What a worker does for the maps: predict a tile's month, conserve it, fold seasons, publish a whole map."""
+"""What a worker does for the maps: predict a tile's month, conserve it, fold seasons."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from soilscale import grid, kernels, maps, publish, storage
+from soilscale import kernels, maps, storage
 from soilscale.engine import payloads
 from soilscale.engine.output import Workspace
 from soilscale.engine.payloads import Arrays, Piece
 from soilscale.engine.units import Cost, Task
-from soilscale.grid import Grid, Tile
+from soilscale.grid import Tile
 from soilscale.maps import MONTH, SEASON
 from soilscale.schema import (
     APPLICABILITY,
@@ -198,96 +194,3 @@ class FoldSeason(Task):
         for name in self.optional:
             layer = np.mean(read(name), axis=0, dtype="float64").astype("float32")
             storage.write_region(workspace.maps, SEASON, name, layer, (self.index, *self.tile.fine))
-
-
-@dataclass(frozen=True)
-class Edition:
-    """How one map is published."""
-
-    every: str
-    """Group of the map, `maps.MONTH` or `maps.SEASON`."""
-    identifier: str
-    collection: str
-    span: tuple[np.datetime64, np.datetime64]
-    """First instant, and the first one after it."""
-    properties: Mapping[str, Any]
-    sources: Sequence[Mapping[str, str]]
-    """Items that the map was made from, each with ``href`` and ``title``."""
-    optional: Sequence[str]
-    """Layers that the map has beside its values and their quality."""
-    version: str = ""
-    """Digest of what the map is made from."""
-
-    def place(self, name: str) -> tuple[str, str, str, str]:
-        """Where one of its files lies below the published maps: no other edition's files lie there."""
-        return self.every, self.identifier, self.version, name
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishMap(Task):
-    """Write a whole map and its quality layer as COGs, and the item that describes them; an empty map has none.
-
-    One tile at a time is read, and the files are made on the worker's disk, so that memory does not go with the area.
-    """
-
-    fine: Grid
-    edition: Edition
-    index: int
-    """Of the map in the store."""
-
-    @classmethod
-    def cost(cls, scale: Scale, *, count: int, layers: Sequence[str], kinds: int) -> Cost:
-        """Cost of publishing so many maps of these layers, of one kind or two. Work: bytes, in millions."""
-        size = count * scale.cells * sum(1 if name == QUALITY else 4 for name in layers)
-        objects, load = count * (2 + len(layers)) + 1 + kinds, scale.tile_cells * 4.0 * 8
-        return Cost(units=count, read=size, written=size, objects=objects, work=size / 1e6, load=load)
-
-    def run(self, workspace: Workspace) -> None:
-        """Write the files below the published maps."""
-        # A month without a value is no product, and would be an empty item in the catalog.
-        if not any(
-            np.isfinite(values).any() for _, values in _tiles(workspace, self.fine, self.edition, MAP, self.index)
-        ):
-            return
-        files, counts = (
-            {},
-            maps.count_flags(part for _, part in _tiles(workspace, self.fine, self.edition, QUALITY, self.index)),
-        )
-        for band in (
-            publish.MAP_BAND,
-            publish.QUALITY_BAND,
-            *(publish.OPTIONAL_BANDS[name] for name in self.edition.optional),
-        ):
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / f"{band.name}.tif"
-                pieces = _tiles(workspace, self.fine, self.edition, band.name, self.index)
-                described = publish.write_cog(
-                    path, pieces, self.fine.fine, band, {"SOILSCALE_ID": self.edition.identifier}
-                )
-                storage.write_file(workspace.published(*self.edition.place(path.name)), path)
-            files[band.name] = (f"./{band.name}.tif", band, described)
-        item = publish.item(
-            self.edition.identifier,
-            self.edition.collection,
-            self.fine.fine,
-            self.edition.span,
-            files,
-            {**self.edition.properties, **_shares(*counts), "version": self.edition.version},
-            self.edition.sources,
-        )
-        storage.write_json(workspace.published(*self.edition.place(f"{self.edition.identifier}.json")), item)
-
-
-def _shares(flags: Mapping[Quality, int], masked: int) -> dict[str, Any]:
-    """Share of the cells with a value that carry each bit, and of cells left out as frozen of them and these."""
-    valued = flags[Quality.OBSERVED] + flags[Quality.PREDICTED]
-    shares = {str(bit.name).lower(): count / valued for bit, count in flags.items() if bit != Quality.OUTSIDE}
-    return {"soilscale:quality": shares, "soilscale:masked_frozen": masked / (valued + masked)}
-
-
-def _tiles(
-    workspace: Workspace, fine: Grid, edition: Edition, name: str, index: int
-) -> Iterator[tuple[grid.Slices, Array]]:
-    """Tiles of a layer of a map, one after another."""
-    for tile in fine.tiles():
-        yield tile.fine, storage.read_region(workspace.maps, edition.every, name, (index, *tile.fine))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -11,10 +12,13 @@ import pyarrow.compute as pc
 from soilscale import models, samples, storage
 from soilscale.engine.output import Workspace
 from soilscale.engine.units import Cost, Task
-from soilscale.schema import COARSE
+from soilscale.schema import COARSE, MAP
 from soilscale.seasons import ALL, Seasons
 from soilscale.storage.tables import give_back, parquet_file, write_table
 from soilscale.tasks.costs import AREA, Scale, Stored
+
+STEP = 0.05
+"""m3 m-3 to whose multiples the range of the colours is rounded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,20 @@ def counts(url: str) -> pd.DataFrame:
     with parquet_file(url, names) as file:
         codes = file.read(names).to_pandas()
     return codes.astype("category")
+
+
+def scale(url: str) -> tuple[float, float]:
+    """Range of the target in the training table, rounded outward, for the colours of all maps alike."""
+    with parquet_file(url) as file:
+        groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
+        column = file.schema_arrow.names.index(MAP)
+        known = [group.column(column).statistics for group in groups]
+    ranges = [(each.min, each.max) for each in known if each is not None and each.has_min_max]
+    if not ranges:
+        return 0.0, 1.0
+    least, greatest = min(low for low, _ in ranges), max(high for _, high in ranges)
+    first = math.floor(least / STEP)
+    return round(first * STEP, 2), round(max(math.ceil(greatest / STEP), first + 1) * STEP, 2)
 
 
 def blocks(url: str) -> pd.DataFrame:

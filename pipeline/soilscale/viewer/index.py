@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from soilscale import __version__
 from soilscale.grid import Grid, on_map
-from soilscale.publish.items import COLORMAP
+from soilscale.publish.previews import COLORMAP, COLORMAPS
 from soilscale.publish.rasters import MAP_BAND, OPTIONAL_BANDS, ORIGINS, QUALITY_BAND, QUALITY_COLOURS
 from soilscale.schema import APPLICABILITY, LOWER, MAP, RESIDUAL, UPPER, Quality
 from soilscale.seasons import Seasons
@@ -152,10 +152,10 @@ def _layers(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         ranges["width"] = 0.0, _width(items)
     if APPLICABILITY in present:
         # 1 is the threshold, so it stands in the middle.
-        ranges[APPLICABILITY] = 0.0, 2.0
+        ranges[APPLICABILITY] = _stated(items, APPLICABILITY) or (0.0, 2.0)
     if RESIDUAL in present:
         most = max(map(abs, scale(_statistics(items, (RESIDUAL,)))))
-        ranges[RESIDUAL] = -most, most
+        ranges[RESIDUAL] = _stated(items, RESIDUAL) or (-most, most)
     bands = {MAP: MAP_BAND, **OPTIONAL_BANDS}
     titles = {name: (band.long_name, band.units) for name, band in bands.items()}
     titles["width"] = "width of the interval", MAP_BAND.units
@@ -216,8 +216,7 @@ def _colours(name: str) -> list[str]:
     import matplotlib as mpl
     from matplotlib.colors import to_hex
 
-    names = {"width": "magma_r", APPLICABILITY: "PuOr_r", RESIDUAL: "RdBu"}
-    palette = mpl.colormaps[names.get(name, COLORMAP)]
+    palette = mpl.colormaps["magma_r" if name == "width" else COLORMAPS.get(name, COLORMAP)]
     return [to_hex(palette(step / (STEPS - 1))) for step in range(STEPS)]
 
 

@@ -1,0 +1,72 @@
+"""The section ``publication``: who made the maps, how they may be used and cited, and their public address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from soilscale.config.inputs import Section, Text
+from soilscale.config.urls import Url
+
+WEB = r"^https?://[^\s/]+"
+
+WebUrl = Annotated[str, Field(pattern=WEB)]
+
+
+class Provider(Section):
+    """Who made, processes, hosts or licenses the maps."""
+
+    name: Text
+    roles: tuple[Literal["licensor", "producer", "processor", "host"], ...] = ("producer", "processor")
+    url: WebUrl | None = None
+    description: Text | None = None
+
+
+def _as_provider(value: Any) -> Any:
+    """A provider that is written as its name alone."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+class Publication(Section):
+    """What a reader of the maps needs to know beside their numbers."""
+
+    title: Text | None = None
+    description: Text | None = None
+    license: Annotated[str, Field(pattern=r"^[\w.+-]+$")] | None = None
+    """SPDX identifier such as ``CC-BY-4.0``, or ``other`` with `license_url`."""
+    license_url: WebUrl | None = None
+    providers: tuple[Annotated[Provider, BeforeValidator(_as_provider)], ...] = ()
+    citation: Text | None = None
+    doi: Annotated[str, Field(pattern=r"^10\.\d{4,9}/\S+$")] | None = None
+    contact: Text | None = None
+    keywords: tuple[Text, ...] = ()
+    root: Url | None = None
+    """Public URL of the output, of which absolute hrefs are made."""
+
+    @field_validator("doi", mode="before")
+    @classmethod
+    def _bare(cls, doi: Any) -> Any:
+        """DOI without the address of the resolver."""
+        return doi.removeprefix("https://doi.org/").removeprefix("doi:") if isinstance(doi, str) else doi
+
+    @field_validator("root")
+    @classmethod
+    def _public(cls, root: str | None) -> str | None:
+        if root is not None and not root.startswith(("http://", "https://", "s3://", "gs://")):
+            raise ValueError(f"got {root!r}; expected the URL by which readers reach the output, such as https://…")
+        return root
+
+    def lacks(self) -> Iterator[str]:
+        """Keys that a publication should have and this one has not, each with the reason."""
+        reasons = {
+            "license": "nobody knows whether they may use the maps",
+            "providers": "nobody knows who made the maps",
+            "citation": "nobody knows how to cite the maps",
+            "contact": "nobody knows whom to ask",
+            "root": "hrefs are relative, and hold only where the whole output is copied",
+        }
+        yield from (f"{key} ({why})" for key, why in reasons.items() if not getattr(self, key))
+        if self.license == "other" and self.license_url is None:
+            yield "license_url (license is other: its text must be linked)"
