@@ -151,7 +151,7 @@ def tables(made: World) -> dict[str, pd.DataFrame]:
     months = summed(made.fine, made.coarse, RATIO, made.known, tile=2)
     truth = reports.truth(summing.methods(months, "svm"), SEASONS)
     upscaled = reports.upscaled(made.coarse, made.predictions, SEASONS)
-    means = reports.area_means(summing.sums(months), made.coarse, CRS, made.coarse * 100)
+    means = reports.area_means(summing.sums(months), summing.common(months), CRS, made.coarse * 100)
     rows = [("all", p, m, 0.5, 9) for p in ("coarse", "fine") for m in ("rmse", "r")]
     return {
         "accuracy": accuracy,
@@ -219,6 +219,9 @@ def drawn(made: World) -> dict[str, bytes]:
         "study_area": figures.study_area(area(made)),
         "overview": figures.maps_side_by_side(maps, dates[:1], SEASONS, CRS),
         "maps": figures.maps_side_by_side(maps, dates, SEASONS, CRS),
+        "maps_one_scale": figures.maps_side_by_side(maps, dates, SEASONS, CRS, one_scale=True),
+        "uncertainty": figures.in_a_row({"spring": made.fine[0]}, CRS, "cividis", "width"),
+        "anomalies": figures.in_a_row({"spring": made.fine[0] - 0.2}, CRS, "BrBG", "difference", diverging=True),
         "algorithms": figures.maps_side_by_side(maps | {"svm": made.known}, dates[:1], SEASONS, CRS),
         "rmse_maps": figures.rmse_maps(season_rmse(made.fine, made.coarse, RATIO, SEASONS), CRS),
         "time_series": figures.time_series(found["time_series"]),

@@ -89,6 +89,11 @@ def sums(months: Months) -> dict[np.datetime64, tuple[float, float]]:
     return {month: (float(weight), float(total)) for month, (weight, total) in part(months, "area").items()}
 
 
+def common(months: Months) -> dict[np.datetime64, tuple[float, float, float]]:
+    """What `reports.area_means` takes of both products."""
+    return {month: (float(w), float(c), float(f)) for month, (w, c, f) in part(months, "common").items()}
+
+
 def values_of(maps: xr.Dataset | xr.DataArray) -> Callable[..., Any]:
     """What gives the values of whole maps at cells, as `insitu.Values`."""
     layers = maps.to_dataset(name=MAP) if isinstance(maps, xr.DataArray) else maps

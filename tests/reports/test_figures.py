@@ -84,6 +84,7 @@ def test_figures_hold_no_date_and_do_not_change_from_run_to_run(world: World, im
 
 def test_every_figure_has_a_place_on_the_page(images: dict[str, bytes]) -> None:
     placed = {e.name for section in sections.SECTIONS for e in section.entries if isinstance(e, sections.Figure)}
+    placed.add(sections.OVERVIEW.name)
     assert set(images) <= placed
 
 
@@ -249,7 +250,7 @@ def test_rare_classes_of_land_cover_become_one(world: World) -> None:
 
 def series(values: list[float], **others: list[float]) -> pd.DataFrame:
     times = pd.date_range("2001-01", periods=len(values), freq="MS")
-    return pd.DataFrame({"time": times, "coarse": values, "fine": values, **others})
+    return pd.DataFrame({"time": times, "coarse": values, "fine": values, "fine_all": values, **others})
 
 
 def test_a_month_without_a_value_is_a_gap() -> None:
@@ -260,7 +261,8 @@ def test_a_month_without_a_value_is_a_gap() -> None:
     assert np.isnan(np.asarray(line, dtype=float)).tolist() == [False, True, False, False]
     legend = moisture.get_legend()
     assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["coarse product", "fine maps", "no coarse observation"]
+    names = ["coarse product", "fine maps", "fine maps, all cells", "no coarse observation"]
+    assert [text.get_text() for text in legend.get_texts()] == names
 
 
 def test_a_month_between_two_gaps_is_marked_even_in_a_long_series() -> None:
@@ -269,7 +271,7 @@ def test_a_month_between_two_gaps_is_marked_even_in_a_long_series() -> None:
     figure = drawn(figures.time_series, series(values))
     (axes,) = panels(figure)
     marks = [line for line in axes.lines if line.get_marker() == "o" and line.get_linestyle() == "None"]
-    assert [len(line.get_xdata()) for line in marks] == [1, 1]
+    assert [len(line.get_xdata()) for line in marks] == [1, 1, 1]
 
 
 def test_months_left_out_of_the_table_are_gaps_too() -> None:

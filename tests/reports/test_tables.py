@@ -276,18 +276,28 @@ def test_area_means_by_hand() -> None:
     fine = grid([[[0.1, 0.3], [np.nan, 0.2]]], ["2001-01"])
     coarse = grid([[[0.25]], [[0.5]]], ["2001-01", "2001-02"])
     rain = grid(np.full((1, 2, 2), 40.0), ["2001-02"])
-    means = reports.area_means(summing.sums(summed(fine, coarse, 2)), coarse, CRS, rain)
-    assert list(means.columns) == ["time", "coarse", "fine", "precipitation"]
+    months = summed(fine, coarse, 2)
+    means = reports.area_means(summing.sums(months), summing.common(months), CRS, rain)
+    assert list(means.columns) == ["time", "coarse", "fine", "fine_all", "precipitation"]
     assert len(means) == 1
     assert means["fine"].item() == pytest.approx(0.2)
     assert means["coarse"].item() == pytest.approx(0.25)
     assert math.isnan(means["precipitation"].item())
 
 
+def test_products_are_compared_on_the_cells_that_both_have() -> None:
+    fine = grid([[[0.1, 0.1, 0.5, 0.5], [0.1, 0.1, 0.5, 0.5]]], ["2001-01"])
+    coarse = grid([[[0.1, np.nan]]], ["2001-01"])
+    months = summed(fine, coarse, 2)
+    means = reports.area_means(summing.sums(months), summing.common(months), CRS)
+    assert means[["coarse", "fine", "fine_all"]].iloc[0].tolist() == pytest.approx([0.1, 0.1, 0.3])
+
+
 def test_area_means_on_a_grid_in_degrees_weigh_by_latitude() -> None:
     fine = grid([[[1.0], [0.0]]], ["2001-01"]).assign_coords(y=[60.0, 0.0])
     for crs, expected in (("EPSG:4326", 0.5 / 1.5), (CRS, 0.5)):
-        means = reports.area_means(summing.sums(summed(fine, fine, 1, crs=crs)), fine, crs)
+        months = summed(fine, fine, 1, crs=crs)
+        means = reports.area_means(summing.sums(months), summing.common(months), crs)
         assert means["fine"].item() == means["coarse"].item() == pytest.approx(expected)
 
 
@@ -306,7 +316,7 @@ def test_a_table_of_tiles_is_that_of_the_whole_map() -> None:
         for table in (
             lambda found: reports.consistency(*summing.pairs(found), SEASONS, "knn"),
             lambda found: reports.truth(summing.methods(found, "knn"), SEASONS),
-            lambda found: reports.area_means(summing.sums(found), coarse, "EPSG:3035"),
+            lambda found: reports.area_means(summing.sums(found), summing.common(found), "EPSG:3035"),
         ):
             pd.testing.assert_frame_equal(table(months), table(once), rtol=1e-9, atol=1e-12)
 

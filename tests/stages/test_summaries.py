@@ -60,7 +60,7 @@ def summaries(material: Material, maps: xr.Dataset) -> Summaries:
     for tile in grid.tiles():
         for first, last in ((0, 3), (3, 8), (8, 12)):
             name = f"part-{first}_{tile.name}"
-            held = {part: getattr(whole, part)[first:last] for part in ("months", "indices", "seasons")}
+            held = {part: getattr(whole, part)[first:last] for part in ("months", "indices", "seasons", "calendar")}
             pictured = tuple(index for index in whole.pictured if first <= index < last)
             stations = tuple(cell for cell in cells if map_summaries.holds(tile, cell))
             task = replace(
@@ -120,6 +120,27 @@ def test_counts_and_means_are_those_of_whole_maps(material: Material, maps: xr.D
     for index, (found, total) in enumerate(summaries.part("area").values()):
         np.testing.assert_allclose(found, weight[index].sum(), rtol=1e-9)
         np.testing.assert_allclose(total, np.nansum(weight[index] * of_month(maps[MAP], index)), rtol=1e-9)
+
+
+def test_anomalies_and_widths_are_drawn_of_whole_maps(
+    material: Material, maps: xr.Dataset, summaries: Summaries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A year has each calendar month once, so no month is unusual; with one year enough, each differs by nothing."""
+    dates = sorted(material.dates)
+    at = [list(material.run.plan.months).index(date) for date in dates]
+    width = (maps[UPPER] - maps[LOWER]).to_numpy()[at][:, ::STEP, ::STEP]
+    np.testing.assert_allclose(summaries.widths, width, rtol=1e-6)
+    assert np.isnan(summaries.anomalies).all()
+    monkeypatch.setattr(map_summaries, "YEARS", 1)
+    monkeypatch.setattr(map_summaries, "stride", lambda _shape: STEP)
+    run, whole = material.run, material.summary_units[0].task
+    unit = Unit(SUMMARISE, "whole", "1" * 16, replace(whole, name="whole", step=STEP))
+    unit.task.run(run.workspace)
+    storage.write_json(run.workspace.state(SUMMARISE, unit.marker), {})
+    plan, seasons = run.plan, run.config.season_scheme
+    there = map_summaries.collect(run.workspace, plan.grid, plan.months, seasons, [unit], material.dates)
+    assert np.isfinite(there.anomalies).any()
+    np.testing.assert_allclose(there.anomalies.to_numpy()[np.isfinite(there.anomalies)], 0, atol=1e-7)
 
 
 def test_intervals_and_applicability_are_those_of_whole_maps(maps: xr.Dataset, summaries: Summaries) -> None:

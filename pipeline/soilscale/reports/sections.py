@@ -82,6 +82,25 @@ MAPS = Section(
             "Maps in rows by season: the coarse product in large squares, the fine map with detail inside them.",
         ),
         Figure(
+            "maps_one_scale",
+            "The same maps with one scale of colours",
+            "As the figure before, but all seasons share one scale, so that wet and dry seasons compare.",
+            "Maps in rows by season, as before, with one scale of colours for all.",
+        ),
+        Figure(
+            "uncertainty",
+            "Width of the prediction intervals",
+            "Upper minus lower end of the prediction interval, for the months of the maps above.",
+            "A map for each season of the width of the prediction interval.",
+        ),
+        Figure(
+            "anomalies",
+            "Anomalies",
+            "The months of the maps above minus the mean of the same calendar month over all years of the run, where "
+            "a cell has at least three of them. Blue is wetter than usual, brown drier.",
+            "A map for each season of the difference from the mean of its calendar month.",
+        ),
+        Figure(
             "algorithms",
             "Comparison of the algorithms",
             "Seasonal maps by each trained algorithm, for the year in which the season has the most observed cells, "
@@ -118,9 +137,10 @@ SERIES = Section(
         Figure(
             "time_series",
             "Precipitation and both products over time",
-            "Means over the area, each over the cells that the product has in that month. If the coarse product has "
-            "few, the two may differ although the maps agree with it cell by cell. A month without a value is a gap.",
-            "Bars of monthly precipitation above two lines, the coarse product and the fine maps.",
+            "Means over the area. The lines compare both products on the cells that both have in a month; where maps "
+            "conserve the coarse product they coincide. The dotted line is the mean of all mapped cells. A month "
+            "without a value is a gap.",
+            "Bars of monthly precipitation above lines of the coarse product and the fine maps.",
         ),
         Table("time_series", "Means over the area", folded=True),
     ),

@@ -20,6 +20,9 @@ WIDTH, TALLEST = 7.2, 9.4
 
 DPI = 200
 
+ANOMALY = "BrBG"
+"""Scale of differences from the usual: brown drier, blue-green wetter."""
+
 SOIL_MOISTURE, ERROR, HEIGHT = "viridis_r", "cividis", "cividis"
 """Scales of colours: soil moisture from dry (light) to wet (dark), errors, elevation. Lightness falls or rises evenly,
 so that they read in grey and without red and green."""

@@ -5,6 +5,7 @@ A summary is a mapping of names to arrays, so that it is stored and added up as 
 =============  ==========================================================================================
 ``flags``      cells that carry each bit of `Quality`, then those left out as frozen; shape ``(bits + 1,)``
 ``area``       weight of the cells with a value, and their weighted sum (`tables.area_sum`)
+``common``     weight of the cells with a value and an observation, and the weighted sums of both
 ``pairs``      moments of the coarse observation, laid on the fine grid as nearest, and the map
 ``difference`` largest absolute difference between an observation and the mean of the map in its cell
 ``index``      counts of the index of applicability (`applicability.count`)
@@ -67,11 +68,16 @@ def summarise(layers: Layers) -> dict[str, NDArray[np.float64]]:
     fine = layers.values.astype("float64")
     observed = layers.observed[below(layers.piece, layers.ratio)]
     counts, masked = maps.count_flags([layers.flags])
+    laid = nearest(observed, layers.ratio)
+    common = np.isfinite(laid) & np.isfinite(fine)
+    weight, of_coarse = area_sum(np.where(common, laid, np.nan), layers.latitude)
+    _, of_fine = area_sum(np.where(common, fine, np.nan), layers.latitude)
     difference = np.abs(kernels.block_mean(fine, layers.ratio)[0] - observed)
     summary = {
         "flags": np.array([*counts.values(), masked], "float64"),
         "area": np.array(area_sum(fine, layers.latitude)),
-        "pairs": moments(nearest(observed, layers.ratio), fine).row(),
+        "common": np.array([weight, of_coarse, of_fine]),
+        "pairs": moments(laid, fine).row(),
         # fmax passes over NaN: with max one unobserved coarse cell would make the month's figure NaN.
         "difference": np.array(np.fmax.reduce(difference, axis=None, initial=math.nan)),
     }

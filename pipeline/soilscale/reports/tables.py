@@ -204,18 +204,21 @@ def ablation(predictions: pd.DataFrame, seasons: Iterable[str]) -> pd.DataFrame:
 
 def area_means(
     sums: Mapping[np.datetime64, tuple[float, float]],
-    coarse: xr.DataArray,
+    common: Mapping[np.datetime64, tuple[float, float, float]],
     crs: str,
     precipitation: xr.DataArray | None = None,
 ) -> pd.DataFrame:
-    """Means over the area, each over its own valid cells, weighted by the cells' size.
+    """Means over the area, weighted by the cells' size: of both products over their common cells, and of all maps.
+
+    Means over cells of their own would differ where the observation has few, though the maps agree with it cell by
+    cell.
 
     Parameters
     ----------
     sums
         Month -> weight and weighted sum of the cells of the maps (`area_sum`).
-    coarse
-        Soil moisture (time, y, x) of the observation, m3 m-3.
+    common
+        Month -> weight of the cells with a value and an observation, and the weighted sums of observation and map.
     crs
         CRS of the grid. On one in degrees a cell's size goes with the cosine of its latitude; any other is taken to be
         of equal area.
@@ -225,10 +228,16 @@ def area_means(
     Returns
     -------
     DataFrame
-        time, coarse, fine and, where given, precipitation; a row for every month of the maps.
+        time, coarse, fine (of common cells), fine_all and, where given, precipitation; a row for every month of the
+        maps.
     """
     months = sorted(sums)
-    columns = {"coarse": field_means(coarse, months, crs), "fine": [_ratio(*sums[month]) for month in months]}
+    shared = [common.get(month, (0.0, 0.0, 0.0)) for month in months]
+    columns = {
+        "coarse": [_ratio(weight, of_coarse) for weight, of_coarse, _ in shared],
+        "fine": [_ratio(weight, of_fine) for weight, _, of_fine in shared],
+        "fine_all": [_ratio(*sums[month]) for month in months],
+    }
     if precipitation is not None:
         columns["precipitation"] = field_means(precipitation, months, crs)
     return pd.DataFrame({"time": np.array(months, dtype="datetime64[ns]")} | columns)

@@ -18,7 +18,7 @@ from soilscale.reports import summaries
 from soilscale.reports.scores import Moments
 from soilscale.reports.summaries import Summary, stride
 from soilscale.schema import MAP
-from soilscale.seasons import Months, Seasons
+from soilscale.seasons import Months, Seasons, calendar_month
 from soilscale.stages.mapping import CONSERVE, map_name, optional
 from soilscale.stages.project import Project
 from soilscale.stages.references import truth_stamp
@@ -26,8 +26,11 @@ from soilscale.tasks.map_summaries import AT_STATIONS, PART, SUMMARISE, Cell, Su
 from soilscale.tasks.map_tiles import ConserveTile
 from soilscale.tasks.training_table import months_in_batches
 
-FORMAT = 1
+FORMAT = 2
 """Version of what a unit keeps; a change redoes it."""
+
+YEARS = 3
+"""Years of a calendar month from which on its mean says what is usual."""
 
 
 def names(run: Project) -> list[str]:
@@ -60,6 +63,8 @@ def summarise_units(
     grid, scheme, layers = run.plan.grid, run.config.season_scheme, optional(run.config)
     standing, state = markers(run.workspace, CONSERVE), truth_stamp(run.config)
     origins = {unit.name: unit.digest for unit in conserved if unit.marker in standing}
+    # Seasons share no calendar month, so each month to be drawn has one of its own.
+    usual = {calendar_month(month): number for number, month in enumerate(sorted(dates))}
     units = []
     for tile in grid.tiles():
         cells = tuple(sorted({cell for cell in stations if holds(tile, cell)}))
@@ -83,11 +88,15 @@ def summarise_units(
                 truth=run.config.validation.truth,
                 stations=cells,
                 pictured=tuple(index for index in indices if run.plan.months[index] in dates),
+                calendar=tuple(usual.get(calendar_month(month), -1) for month in months),
+                drawn=len(dates),
                 step=stride(grid.fine.shape),
             )
             # The names of seasons do not enter, but their numbers do.
             made_from = [origins[made[index]] for index in indices], task.seasons, task.season_count
-            origin = digest(FORMAT, *made_from, layers, state, cells, task.pictured, task.step)
+            origin = digest(
+                FORMAT, *made_from, layers, state, cells, task.pictured, task.calendar, task.drawn, task.step
+            )
             units.append(Unit(SUMMARISE, name, origin, task))
     return units
 
@@ -119,6 +128,10 @@ class Summaries:
     """Maps of the months to be drawn, thinned: (time, y, x), m3 m-3."""
     truths: xr.DataArray
     """Known truth likewise; of no month where there is none."""
+    widths: xr.DataArray
+    """Widths of the prediction intervals likewise."""
+    anomalies: xr.DataArray
+    """Differences of the maps from the mean of their calendar month likewise, NaN where it has less than `YEARS`."""
     stations: Mapping[tuple[np.datetime64, Cell], NDArray[np.float64]]
     """Month and cell -> values of `AT_STATIONS`."""
 
@@ -194,6 +207,8 @@ def collect(
         canvas.rmse(),
         canvas.picture(MAP),
         canvas.picture("truth"),
+        canvas.picture("width"),
+        canvas.anomalies(),
         stations,
     )
 
@@ -228,6 +243,7 @@ class _Canvas:
         self.compared: dict[int, set[int]] = {season: set() for season in range(len(scheme.names))}
         self.shape = len(self.dates), *shape[1:]
         self.pictures: dict[str, NDArray[np.float64]] = {}
+        self.climate, self.years = np.zeros(self.shape), np.zeros(self.shape, int)
 
     def add(self, task: SummariseTile, kept: Mapping[str, NDArray[Any]]) -> None:
         """Put what a unit has kept in its place."""
@@ -237,7 +253,9 @@ class _Canvas:
         for index, season, pair in zip(task.indices, task.seasons, kept["compared"].tolist(), strict=True):
             self.compared[season] |= {index} if pair else set()
         shown = [self.dates.index(self.months[index]) for index in task.pictured]
-        for name, pictures in ((MAP, kept["pictures"]), ("truth", kept["truths"])):
+        self.climate[:, rows, columns] += kept["climate"]
+        self.years[:, rows, columns] += kept["years"]
+        for name, pictures in ((MAP, kept["pictures"]), ("truth", kept["truths"]), ("width", kept["widths"])):
             if len(pictures):
                 self.pictures.setdefault(name, np.full(self.shape, np.nan))[shown, rows, columns] = pictures
 
@@ -249,6 +267,12 @@ class _Canvas:
             for season, name in enumerate(self.scheme.names)
             if self.compared[season]
         }
+
+    def anomalies(self) -> xr.DataArray:
+        """Differences of the thinned maps from the mean of their calendar month."""
+        usual = self.climate / np.where(self.years >= YEARS, self.years, np.nan)
+        maps = self.picture(MAP)
+        return maps.copy(data=maps.to_numpy() - usual)
 
     def picture(self, name: str) -> xr.DataArray:
         """Thinned maps of the months to be drawn."""

@@ -176,11 +176,12 @@ def _tables(material: Material, judged: evaluation.Judged) -> dict[str, pd.DataF
     algorithm = material.algorithm
     none = dict.fromkeys(summaries.months, (0.0, 0.0))
     means = none | {month: (float(weight), float(total)) for month, (weight, total) in summaries.part("area").items()}
+    common = {month: (float(w), float(c), float(f)) for month, (w, c, f) in summaries.part("common").items()}
     differences = {month: float(value) for month, value in summaries.part("difference").items()}
     tables = {
         "accuracy": reports.accuracy(material.predictions, seasons.names),
         "consistency": reports.consistency(summaries.moments(), differences, seasons, algorithm),
-        "time_series": reports.area_means(means, material.observed, grid.crs, _rain(material)),
+        "time_series": reports.area_means(means, common, grid.crs, _rain(material)),
     }
     trained = training.trained_seasons(run)
     tables |= model_analysis.tables(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 import shapely
 
 from soilscale import cube, maps
 from soilscale.models.selection import NOTHING
 from soilscale.reports import figures
-from soilscale.reports.style import words
+from soilscale.reports.style import ANOMALY, ERROR, UNIT, words
 from soilscale.seasons import Months, position
 from soilscale.stages import pictures
 from soilscale.stages.report_inputs import Material
@@ -44,7 +45,9 @@ def draw(
             panels["known truth"] = summaries.truths
         drawn["overview"] = figures.maps_side_by_side(panels, [material.features.month], seasons, crs)
         drawn["maps"] = figures.maps_side_by_side(panels, dates, seasons, crs)
+        drawn["maps_one_scale"] = figures.maps_side_by_side(panels, dates, seasons, crs, one_scale=True)
         drawn["algorithms"] = _algorithms(material)
+        drawn |= _beside_maps(material, dates)
     if summaries.rmse:
         drawn["rmse_maps"] = figures.rmse_maps(summaries.rmse, crs)
     rows = material.predictions
@@ -66,6 +69,22 @@ def _algorithms(material: Material) -> bytes:
     products = {OBSERVATION: means if any(len(months) > 1 for months in periods) else material.observed} | drawn
     labels = [f"{words(seasons.name(months[0]))},\n{span(months)}" for months in periods]
     return figures.maps_side_by_side(products, [months[0] for months in periods], seasons, run.plan.grid.crs, labels)
+
+
+def _beside_maps(material: Material, dates: Sequence[np.datetime64]) -> dict[str, bytes]:
+    """Widths of the intervals, and anomalies, of the months whose maps are drawn; those that there are."""
+    crs, seasons = material.run.plan.grid.crs, material.run.config.season_scheme
+    drawn = {}
+    for name, array, colours, label in (
+        ("uncertainty", material.summaries.widths, ERROR, f"width of the interval, {UNIT}"),
+        ("anomalies", material.summaries.anomalies, ANOMALY, f"difference from the usual, {UNIT}"),
+    ):
+        labels = zip(figures.dated(dates, seasons), dates, strict=True)
+        fields = {label_of: array.sel(time=date.astype("datetime64[ns]")) for label_of, date in labels}
+        shown = {label_of: values for label_of, values in fields.items() if np.isfinite(values).any()}
+        if shown:
+            drawn[name] = figures.in_a_row(shown, crs, colours, label, diverging=name == "anomalies")
+    return drawn
 
 
 def span(months: Months) -> str:

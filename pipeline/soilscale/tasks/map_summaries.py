@@ -59,8 +59,9 @@ class SummariseTile(Task):
     Arrays that are kept, of m months, s seasons and k stations, where Y, X are the cells that a thinned map shows:
     ``months`` (m,) indices in time; ``part_...`` (m, ...) of `summaries.summarise`; ``covered``, bits of the tile's
     cells that have a value in any month; ``squares`` and ``pairs`` (s, Y, X), sums of squared differences from the
-    observation and their number; ``compared`` (m,), whether there is such a pair; ``pictures`` and ``truths``
-    (p, Y, X) of the months to be drawn; ``stations`` (m, k, `AT_STATIONS`).
+    observation and their number; ``compared`` (m,), whether there is such a pair; ``pictures``, ``widths`` (of the
+    intervals) and ``truths`` (p, Y, X) of the months to be drawn; ``climate`` and ``years`` (d, Y, X), sums and number
+    of the maps of the calendar month of each of d months to be drawn; ``stations`` (m, k, `AT_STATIONS`).
     """
 
     name: str
@@ -80,6 +81,10 @@ class SummariseTile(Task):
     """Cells of stations in the tile."""
     pictured: tuple[int, ...]
     """Indices of the months to be drawn."""
+    calendar: tuple[int, ...]
+    """For each month the number of that to be drawn, of the whole run, whose calendar month it shares; -1 for none."""
+    drawn: int
+    """Number of months to be drawn, of the whole run."""
     step: int
     """Rows and columns from one that is drawn to the next."""
 
@@ -114,14 +119,16 @@ class SummariseTile(Task):
         rows, columns = (summaries.drawn(part, self.step) for part in self.tile.fine)
         shown = np.ix_(rows - self.tile.fine[0].start, columns - self.tile.fine[1].start)
         covered = np.zeros(self.grid.fine[self.tile.fine].shape, bool)
-        squares = np.zeros((self.season_count, len(rows), len(columns)))
+        shape = len(rows), len(columns)
+        squares = np.zeros((self.season_count, *shape))
         pairs = np.zeros(squares.shape, "int32")
+        climate, years = np.zeros((self.drawn, *shape)), np.zeros((self.drawn, *shape), "int16")
         parts, compared, stations = [], [], []
         # At once: a chunk of the coarse group holds some months, and would be read for each of them.
         first = min(self.indices)
         field = storage.read_region(workspace.cube, COARSE, self.target, (slice(first, max(self.indices) + 1),))
-        pictures: dict[str, list[Array]] = {MAP: [], "truth": []}
-        for month, index, season in zip(self.months, self.indices, self.seasons, strict=True):
+        pictures: dict[str, list[Array]] = {MAP: [], "truth": [], "width": []}
+        for month, index, season, usual in zip(self.months, self.indices, self.seasons, self.calendar, strict=True):
             layers = self._layers(workspace, index)
             observed = field[index - first].astype("float64")
             true = None if known is None else reference_data.of_month(known, month)
@@ -135,8 +142,13 @@ class SummariseTile(Task):
             compared.append(bool(there.any()))
             at = [self._within(cell) for cell in self.stations]
             stations.append([[float(layers[name][cell]) for name in AT_STATIONS] for cell in at])
+            if usual >= 0:
+                thinned = layers[MAP][shown].astype("float64")
+                climate[usual] += np.where(np.isfinite(thinned), thinned, 0)
+                years[usual] += np.isfinite(thinned)
             if index in self.pictured:
                 pictures[MAP].append(layers[MAP][shown])
+                pictures["width"].append(layers[UPPER][shown] - layers[LOWER][shown])
                 pictures["truth"] += [] if true is None else [true[shown]]
         kept = {
             "months": np.array(self.indices),
@@ -146,16 +158,20 @@ class SummariseTile(Task):
             "pairs": pairs,
             "compared": np.array(compared, bool),
             "stations": np.array(stations, "float64").reshape(len(parts), len(self.stations), len(AT_STATIONS)),
-            "pictures": np.array(pictures[MAP], "float32").reshape(-1, *squares.shape[1:]),
-            "truths": np.array(pictures["truth"], "float64").reshape(-1, *squares.shape[1:]),
+            "climate": climate,
+            "years": years,
+            "pictures": np.array(pictures[MAP], "float32").reshape(-1, *shape),
+            "widths": np.array(pictures["width"], "float32").reshape(-1, *shape),
+            "truths": np.array(pictures["truth"], "float64").reshape(-1, *shape),
         }
         write(workspace, SUMMARISE, self.name, kept)
 
     def _layers(self, workspace: Workspace, index: int) -> dict[str, Array]:
         """Layers of the tile in a month; those that the maps do not have are missing values."""
         place = (index, *self.tile.fine)
-        # The ends are set beside the truth and stations alone, so most tiles need not read them.
-        needed = {APPLICABILITY, *(ENDS if self.truth is not None or self.stations else ())}
+        # The ends are set beside the truth and stations, and drawn of few months, so most tiles need not read them.
+        ends = self.truth is not None or self.stations or index in self.pictured
+        needed = {APPLICABILITY, *(ENDS if ends else ())}
         names = (MAP, QUALITY, *(name for name in self.optional if name in needed))
         layers = {name: storage.read_region(workspace.maps, MONTH, name, place) for name in names}
         return {name: np.broadcast_to(np.float32("nan"), layers[MAP].shape) for name in ENDS} | layers

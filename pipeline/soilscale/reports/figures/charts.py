@@ -15,7 +15,21 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from soilscale.reports.scores import SCORES
-from soilscale.reports.style import BLUE, DARK, GREY, INK, MUTED, PALE, SERIES, UNIT, WIDTH, canvas, png, words
+from soilscale.reports.style import (
+    BLUE,
+    DARK,
+    GREY,
+    INK,
+    MUTED,
+    PALE,
+    SERIES,
+    UNIT,
+    VERMILION,
+    WIDTH,
+    canvas,
+    png,
+    words,
+)
 from soilscale.reports.tables import BILINEAR, NEAREST, Algorithm
 
 MARKED_MONTHS = 72
@@ -40,7 +54,7 @@ def time_series(means: pd.DataFrame) -> Figure:
     Parameters
     ----------
     means
-        Columns time, coarse, fine (m3 m-3) and, if it is known, precipitation (mm per month), as
+        Columns time, coarse, fine, fine_all (m3 m-3) and, if it is known, precipitation (mm per month), as
         `tables.area_means` gives them.
     """
     every = pd.date_range(means["time"].min(), means["time"].max(), freq="MS")
@@ -57,6 +71,7 @@ def time_series(means: pd.DataFrame) -> Figure:
     gaps = _gaps(axes, rows["coarse"])
     broken_line(axes, rows["coarse"], DARK, "coarse product", linewidth=2.4, alpha=0.8)
     broken_line(axes, rows["fine"], BLUE, "fine maps", linewidth=1.1)
+    broken_line(axes, rows["fine_all"], VERMILION, "fine maps, all cells", linewidth=0.8, linestyle=":")
     axes.set_ylabel(f"soil moisture,\n{UNIT}")
     axes.grid(axis="y")
     axes.margins(x=0.02)

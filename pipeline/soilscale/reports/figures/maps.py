@@ -69,6 +69,8 @@ def maps_side_by_side(
     season_of: Seasons,
     crs: str,
     labels: Sequence[str] = (),
+    *,
+    one_scale: bool = False,
 ) -> Figure:
     """Soil moisture of several products side by side, a row for each date with one colour scale.
 
@@ -82,8 +84,10 @@ def maps_side_by_side(
         CRS of the grids.
     labels
         What each date stands for; by default its season and the month itself.
+    one_scale
+        Whether all rows share their scale.
     """
-    labels = labels or [f"{words(season_of.name(date))}, {date.astype('datetime64[M]')}" for date in dates]
+    labels = labels or dated(dates, season_of)
     drawn = {name: thinned(array) for name, array in products.items()}
     bounds = {name: extent(array) for name, array in drawn.items()}
     rows: list[Fields] = [{name: field(array, date) for name, array in drawn.items()} for date in dates]
@@ -91,15 +95,65 @@ def maps_side_by_side(
     wide = (WIDTH - BAR_ROOM - LABEL_ROOM) / len(products) - 0.08
     figure = canvas(len(dates) * (wide * shape(seen, crs) + 0.12) + 0.5, "compressed")
     grid: NDArray[Any] = figure.subplots(len(dates), len(products), squeeze=False)
+    everything = limits([values for row in rows for values in row.values()])
     for number, (axes_of_row, label, row) in enumerate(zip(grid, labels, rows, strict=True)):
-        colours = limits(list(row.values()))
+        colours = everything if one_scale else limits(list(row.values()))
         for axes, (name, values) in zip(axes_of_row, row.items(), strict=True):
             image = paint(axes, values, bounds[name], seen, crs, SOIL_MOISTURE, colours)
             axes.label_outer()
             if number == 0:
                 axes.set_title(words(name), fontweight="bold", pad=5)
         axes_of_row[0].set_ylabel(label, labelpad=4)
-        colour_bar(figure, image, axes_of_row, f"soil moisture, {UNIT}")
+        if not one_scale:
+            colour_bar(figure, image, axes_of_row, f"soil moisture, {UNIT}")
+    if one_scale:
+        colour_bar(figure, image, list(grid.flat), f"soil moisture, {UNIT}")
+    scale_bar(grid[0, 0], seen, crs)
+    return figure
+
+
+def dated(dates: Sequence[np.datetime64], season_of: Seasons) -> list[str]:
+    """Season and month of dates, in words."""
+    return [f"{words(season_of.name(date))}, {date.astype('datetime64[M]')}" for date in dates]
+
+
+@png
+def in_a_row(
+    fields: Mapping[str, xr.DataArray], crs: str, colours: str, label: str, *, diverging: bool = False
+) -> Figure:
+    """Fields of one quantity side by side, with one scale of colours.
+
+    Parameters
+    ----------
+    fields
+        Heading -> field (y, x), NaN where missing, all on one grid.
+    crs
+        CRS of the grid.
+    colours
+        Name of the scale of colours.
+    label
+        What the colours show, with its unit.
+    diverging
+        Whether the scale is centred on 0.
+    """
+    drawn = {name: array.to_numpy().astype("float64") for name, array in fields.items()}
+    bounds = extent(next(iter(fields.values())))
+    seen = window([(values, bounds) for values in drawn.values()])
+    wide = min(len(drawn), MOST_IN_ROW)
+    rows = -(-len(drawn) // wide)
+    figure = canvas(rows * ((WIDTH - BAR_ROOM - LABEL_ROOM) / wide * shape(seen, crs) + 0.4) + 0.2, "compressed")
+    grid: NDArray[Any] = figure.subplots(rows, wide, squeeze=False)
+    low, high = limits(list(drawn.values()))
+    if diverging:
+        high = max(abs(low), abs(high))
+        low = -high
+    for axes, (name, values) in zip(grid.flat, drawn.items(), strict=False):
+        image = paint(axes, values, bounds, seen, crs, colours, (low, high))
+        axes.label_outer()
+        axes.set_title(name)
+    for axes in list(grid.flat)[len(drawn) :]:
+        axes.set_visible(False)
+    colour_bar(figure, image, list(grid.flat), label)
     scale_bar(grid[0, 0], seen, crs)
     return figure
 
