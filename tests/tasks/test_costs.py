@@ -1,4 +1,4 @@
-"""What tasks tell of their cost."""
+"""The costs that tasks state."""
 
 import importlib
 import inspect
@@ -6,11 +6,11 @@ import pkgutil
 
 from soilscale import tasks
 from soilscale.engine.units import Cost, Task
-from soilscale.tasks import cube_regions, map_tiles
+from soilscale.tasks import cube_regions, map_summaries, map_tiles
 from soilscale.tasks.costs import Scale, Stored
 
 WITH_FILL_MONTH = {"FillStatic", "ObserveMonth", "KeepTarget"}
-"""Tasks of the stage that `FillMonth` tells the cost of."""
+"""Tasks of the stage whose cost `FillMonth` states."""
 
 WITH_FIT_SINGLE = {"FitJoint"}
 
@@ -34,7 +34,7 @@ def _concrete() -> list[type[Task]]:
     )
 
 
-def test_every_task_tells_its_cost_or_shares_a_stage_with_one_that_does() -> None:
+def test_every_task_states_its_cost_or_shares_a_stage_with_one_that_does() -> None:
     silent = {each.__name__ for each in _concrete() if not hasattr(each, "cost")}
     assert silent == WITH_FILL_MONTH | WITH_FIT_SINGLE | WITH_DRAW_ALGORITHM | UNCOUNTED
 
@@ -58,3 +58,13 @@ def test_no_two_arguments_of_a_cost_can_be_swapped_unseen() -> None:
                 types = [each.annotation for each in parameters if each.kind is not inspect.Parameter.KEYWORD_ONLY]
                 assert types[0] == "Scale"
                 assert len(set(types)) == len(types), f"{task.__name__}.{name}"
+
+
+def test_summaries_read_ends_of_intervals_only_beside_a_truth() -> None:
+    def cost(truth: bool) -> Cost:
+        layers = ("prediction", "soil_moisture", "quality", "lower", "upper")
+        return map_summaries.SummariseTile.cost(SCALE, layers=layers, seasons=4, shown=100, truth=truth)
+
+    assert cost(False).read == 40_000 * 24 * (4 + 1)
+    assert cost(True).read == 40_000 * 24 * (4 + 1 + 4 + 4 + 4)  # both ends, and the truth itself
+    assert cost(True).work == 2 * cost(False).work

@@ -60,7 +60,7 @@ class Cost:
     read: float
     """Bytes that are read, before compression."""
     written: float
-    """Bytes that are written, likewise."""
+    """Bytes that are written, before compression."""
     objects: int
     """Objects that are written, the units' markers among them."""
     work: float

@@ -21,7 +21,7 @@ STORED = 1.65
 """Times its size that a forest takes while it is laid out for prediction and stored."""
 
 COPIES = 2.1
-"""Times its size that the table of a fit takes while it is read and parted into what is learned and held out."""
+"""Times its size that the table of a fit takes while it is read and split into learned and held-out rows."""
 
 PREDICTED, REPORTED = 40, 54
 """Bytes of a row of predictions, in the worker that makes them and in the report."""
