@@ -46,7 +46,7 @@ def test_a_doi_is_taken_with_and_without_its_address_and_a_provider_by_its_name(
         ("doi", "12345", "doi"),
         ("licence", "CC-BY-4.0", "license"),
         ("license", "CC BY 4.0", "license"),
-        ("root", "https://maria:secret@example.org", "holds a password"),
+        ("root", "https://maria:secret@example.org", "contains a password"),
     ],
 )
 def test_what_is_no_publication_is_refused(key: str, value: str, fault: str) -> None:

@@ -234,7 +234,7 @@ def test_a_run_that_another_has_overtaken_leaves_the_catalog_of_now_alone(
             assert release(workspace, "two") == 2
 
     monkeypatch.setattr(releases, "_write", suspended)
-    with pytest.raises(IncompleteError, match="another run has made a release after number 1 meanwhile"):
+    with pytest.raises(IncompleteError, match="meanwhile another run has made a release after number 1"):
         release(workspace, "one")
     assert storage.read_json(workspace.published("catalog.json"))["version"] == "2"
 

@@ -64,7 +64,7 @@ class Publication(Section):
             "license": "nobody knows whether they may use the maps",
             "providers": "nobody knows who made the maps",
             "citation": "nobody knows how to cite the maps",
-            "contact": "nobody knows whom to ask",
+            "contact": "nobody knows where to ask",
             "root": "hrefs are relative, and hold only where the whole output is copied",
         }
         yield from (f"{key} ({why})" for key, why in reasons.items() if not getattr(self, key))

@@ -1,4 +1,4 @@
-"""The documents that lead to the maps: a collection of each kind, whose it is and how to cite it, and the catalog."""
+"""The documents that link to the maps: a collection of each kind, with its publisher and citation, and the catalog."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Input:
 
 @dataclass(frozen=True)
 class About:
-    """Whose the maps are and how they may be used; empty where the configuration does not say it."""
+    """Who made the maps and how they may be used; empty where the configuration does not say it."""
 
     title: str | None = None
     description: str | None = None
@@ -142,7 +142,7 @@ def catalog(name: str, kinds: Sequence[str], about: About, release: CatalogVersi
 
 
 def _credits(about: About) -> dict[str, Any]:
-    """Fields that say whose the maps are, how to cite them, and what they are made from."""
+    """Fields that state who made the maps, how to cite them, and what they are made from."""
     sources = [{"citation": entry.citation} for entry in about.inputs if entry.citation]
     fields = {
         "keywords": list(about.keywords),

@@ -28,7 +28,11 @@ RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 PIECE = 8 * 2**20
 """Bytes of an object that are sent at a time."""
 
-TYPES = {".tif": "image/tiff; application=geotiff; profile=cloud-optimized", ".json": "application/json"}
+TYPES = {
+    ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
+    ".json": "application/json",
+    ".png": "image/png",
+}
 
 
 class Server(ThreadingHTTPServer):
