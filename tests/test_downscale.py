@@ -212,6 +212,8 @@ def same_as_the_command(output: soilscale.Output, algorithm: str, *, conserve: b
         algorithm=algorithm,
         conserve=conserve,
         parameters=trees,
+        # Those of the run: the threshold of applicability depends on them.
+        folds=output.config["models"]["folds"],
     ).compute()
     np.testing.assert_allclose(maps.soil_moisture, output.maps.soil_moisture, atol=1e-6)
     # What is filled in the cube cannot be told from what was seen there.

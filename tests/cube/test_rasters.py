@@ -285,7 +285,7 @@ def test_fill_value_and_missing_value_of_a_netcdf_are_missing(tmp_path: Path) ->
 
 def test_variables_of_a_file_that_holds_several_are_named(tmp_path: Path) -> None:
     path = str(netcdf(tmp_path / "two.nc", "rain", "snow"))
-    with pytest.raises(DataError, match=r"two.nc holds 2 variables, rain, snow, and .* by the key `layer`"):
+    with pytest.raises(DataError, match=r"two.nc holds 2 variables, rain, snow, and .* with the key `layer`"):
         header(path)
     assert header(path, within=Within("snow")).layer == "snow"
     assert header(path, within=Within(None, "rain")).layer == "rain", "the one named as the asset"
