@@ -16,6 +16,7 @@ import yaml
 
 import charts
 from charts import CHART, MOSELLE, Document
+from checkout import ROOT
 from servers import kubernetes_api
 
 SETTINGS: list[dict[str, Any]] = [
@@ -192,7 +193,7 @@ def test_a_run_that_failed_or_goes_on_is_told_after_an_upgrade(tmp_path: Path) -
     name = running["metadata"]["name"]
     assert f"kubectl delete job --namespace maps {name}" in upgraded({}, tmp_path, failed)[1]
     told = upgraded({}, tmp_path, running)[1]
-    assert "goes on as it was started" in told
+    assert "continues as it was started" in told
     assert "kubectl delete job" not in told
 
 
@@ -248,7 +249,7 @@ def test_stages_of_a_pod_are_one_sequence() -> None:
 
 def examples() -> dict[str, Document]:
     """Kind -> the one resource of GitOps in the guide."""
-    text = (Path(__file__).parents[1] / "docs" / "operations.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     blocks = [part.partition("```")[0] for part in text.split("```yaml\n")[1:]]
     loaded = [one for block in blocks for one in yaml.safe_load_all(block) if isinstance(one, dict)]
     return {one["kind"]: one for one in loaded if "kind" in one}
