@@ -7,7 +7,9 @@ from functools import wraps
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
-from soilscale.seasons import ALL
+import numpy as np
+
+from soilscale.seasons import ALL, Seasons
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -123,6 +125,11 @@ def words(name: str) -> str:
     if name == ALL:
         return "all seasons"
     return " ".join(ABBREVIATIONS.get(word, word) for word in name.split("_"))
+
+
+def dated(dates: Sequence[np.datetime64], season_of: Seasons) -> list[str]:
+    """Season and month of dates, in words."""
+    return [f"{words(season_of.name(date))}, {date.astype('datetime64[M]')}" for date in dates]
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:

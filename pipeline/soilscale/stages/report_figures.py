@@ -11,7 +11,7 @@ import shapely
 from soilscale import cube, maps
 from soilscale.models.selection import NOTHING
 from soilscale.reports import figures
-from soilscale.reports.style import ANOMALY, ERROR, UNIT, words
+from soilscale.reports.style import ANOMALY, ERROR, UNIT, dated, words
 from soilscale.seasons import Months, position
 from soilscale.stages import pictures
 from soilscale.stages.report_inputs import Material
@@ -79,7 +79,7 @@ def _beside_maps(material: Material, dates: Sequence[np.datetime64]) -> dict[str
         ("uncertainty", material.summaries.widths, ERROR, f"width of the interval, {UNIT}"),
         ("anomalies", material.summaries.anomalies, ANOMALY, f"difference from the usual, {UNIT}"),
     ):
-        labels = zip(figures.dated(dates, seasons), dates, strict=True)
+        labels = zip(dated(dates, seasons), dates, strict=True)
         fields = {label_of: array.sel(time=date.astype("datetime64[ns]")) for label_of, date in labels}
         shown = {label_of: values for label_of, values in fields.items() if np.isfinite(values).any()}
         if shown:

@@ -2,7 +2,7 @@ from .charts import accuracy_bars, scatter, skill_bars, time_series
 from .effects import effects
 from .factors import ablation, comparison, importance
 from .harmonised import sensors
-from .maps import Area, dated, in_a_row, maps_side_by_side, rmse_maps, study_area
+from .maps import Area, in_a_row, maps_side_by_side, rmse_maps, study_area
 from .stations import station_scatter, station_series
 
 __all__ = [
@@ -10,7 +10,6 @@ __all__ = [
     "ablation",
     "accuracy_bars",
     "comparison",
-    "dated",
     "effects",
     "importance",
     "in_a_row",

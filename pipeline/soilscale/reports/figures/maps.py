@@ -42,6 +42,7 @@ from soilscale.reports.style import (
     UNIT,
     WIDTH,
     canvas,
+    dated,
     png,
     words,
 )
@@ -110,11 +111,6 @@ def maps_side_by_side(
         colour_bar(figure, image, list(grid.flat), f"soil moisture, {UNIT}")
     scale_bar(grid[0, 0], seen, crs)
     return figure
-
-
-def dated(dates: Sequence[np.datetime64], season_of: Seasons) -> list[str]:
-    """Season and month of dates, in words."""
-    return [f"{words(season_of.name(date))}, {date.astype('datetime64[M]')}" for date in dates]
 
 
 @png
