@@ -108,7 +108,7 @@ def maps_side_by_side(
         if not one_scale:
             colour_bar(figure, image, axes_of_row, f"soil moisture, {UNIT}")
     if one_scale:
-        colour_bar(figure, image, list(grid.flat), f"soil moisture, {UNIT}")
+        colour_bar(figure, image, list(grid.flat), f"soil moisture, {UNIT}", shrink=0.5, aspect=30)
     scale_bar(grid[0, 0], seen, crs)
     return figure
 
