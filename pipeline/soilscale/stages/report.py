@@ -290,6 +290,7 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
 def links(run: Project) -> list[reports.Link]:
     """What a reader opens from the page."""
     products = (
+        (run.workspace.published("index.html"), "Viewer", "the maps in a browser, from a web server or soilscale view"),
         (run.workspace.published("catalog.json"), "STAC catalog", "every map as a Cloud Optimized GeoTIFF"),
         (run.workspace.maps, "maps.zarr", "all maps as arrays in time, for xarray"),
         (run.workspace.cube, "cube.zarr", "the inputs, on the grid of the maps"),
