@@ -85,7 +85,7 @@ def test_a_wrong_parameter_for_a_complete_run_is_refused(config: Path, again: Ca
     before = times(config.parent / "run" / "models")
     done = again("-o", "models.parameters.random_forest.n_estimatorz=5")
     assert done.status == 78, done.err
-    assert "models.parameters.random_forest.n_estimatorz: there is no such parameter" in done.err
+    assert "models.parameters.random_forest.n_estimatorz: unknown parameter" in done.err
     assert times(config.parent / "run" / "models") == before
 
 
