@@ -146,10 +146,10 @@ def test_a_value_out_of_range_is_refused_by_name(name: str, parameters: dict[str
     ("name", "parameter", "message"),
     [
         ("svm", "cost", "known: C, cache_size, epsilon, gamma, max_samples, tol"),
-        ("svm", "kernel", "there is no such parameter"),
+        ("svm", "kernel", "unknown parameter"),
         ("knn", "n_neighbours", "did you mean 'n_neighbors'"),
         ("xgboost", "max_dept", "did you mean 'max_depth'"),
-        ("xgboost", "nthread", "there is no such parameter"),
+        ("xgboost", "nthread", "unknown parameter"),
         *((name, reserved, "cannot be set") for name in NAMES for reserved in ("random_state", "n_jobs", "within")),
     ],
 )

@@ -178,7 +178,7 @@ def test_parameters_replace_the_defaults(name: str) -> None:
     ("parameter", "message"),
     [
         ("n_estimator", r"models\.parameters\.random_forest\.n_estimator: .* did you mean 'n_estimators'\?"),
-        ("ntree", r"there is no such parameter; (did you mean|known:)"),
+        ("ntree", r"unknown parameter; (did you mean|known:)"),
         ("zzz", "known: bootstrap, ccp_alpha"),
         ("n_jobs", "cannot be set: every fit runs on one core"),
         ("random_state", r"cannot be set: set models\.seed"),
@@ -191,7 +191,7 @@ def test_a_parameter_that_cannot_be_set_is_refused(parameter: str, message: str)
 
 def test_an_unknown_algorithm_is_refused_with_the_nearest_name() -> None:
     assert models.find("trend_forest").name == "trend_forest"
-    with pytest.raises(ConfigurationError, match="no 'random_forrest'; did you mean 'random_forest'"):
+    with pytest.raises(ConfigurationError, match="unknown algorithm 'random_forrest'; did you mean 'random_forest'"):
         models.find("random_forrest")
     with pytest.raises(ConfigurationError, match="known: random_forest, trend_forest, svm, knn, xgboost"):
         models.find("linear")
@@ -500,7 +500,7 @@ def test_jobs_are_one_random_and_five_blocked_fits_per_model() -> None:
 def test_jobs_of_no_season_are_none_and_an_unknown_algorithm_is_refused() -> None:
     assert models.jobs([], ["random_forest"]) == []
     assert len(models.jobs(["spring"], ["random_forest"], folds=2)) == 6
-    with pytest.raises(ConfigurationError, match="no 'forest'"):
+    with pytest.raises(ConfigurationError, match="unknown algorithm 'forest'"):
         models.jobs(["spring"], ["forest"])
 
 
