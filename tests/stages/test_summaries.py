@@ -197,7 +197,7 @@ def test_months_that_do_not_stand_are_left_out(material: Material) -> None:
     """As if the map were missing there: the month is listed, and nothing is counted."""
     run, (unit, *_) = material.run, material.summary_units
     part = replace(unit.task, name="half", months=unit.task.months[:6], indices=unit.task.indices[:6],
-                   seasons=unit.task.seasons[:6], pictured=())  # fmt: skip
+                   seasons=unit.task.seasons[:6], calendar=unit.task.calendar[:6], pictured=())  # fmt: skip
     found = _collected(material, [Unit(SUMMARISE, "half", "1" * 16, part)])
     assert list(found.months) == list(run.plan.months)
     assert found.moments()[run.plan.months[7]].n == 0

@@ -563,7 +563,7 @@ def test_a_store_of_inputs_that_does_not_answer_leaves_its_units_for_a_rerun(
         done = invoke("run", config, "--scheduler", cluster, *options)
         assert done.status == 69
         assert f"access to {server.href('sand.tif')} was refused" in done.err
-        assert "1 of 12 units of stage cube could not be done" in done.err
+        assert "1 of 12 units of stage cube failed" in done.err
         assert "renew the credentials and run the same command again" in done.err
         assert "hunter2" not in done.err
         assert counts(invoke("status", config, *options))["cube"] == ["11", "12", "0"]

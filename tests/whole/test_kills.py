@@ -25,6 +25,7 @@ OWN = ("state", "run.yaml", "report/index.html")
 STAGES = (
     *("cube", "levels", "cycles", "gaps", "coarse", "samples", "knots", "train", "importance", "ablation"),
     *("intervals", "applicability", "predict", "residual", "conserve", "season", "publish", "within"),
+    *("summarise", "picture"),
 )
 
 WORKERS = 2

@@ -153,8 +153,11 @@ ALTERED: dict[str, dict[str, set[str]]] = {
         "maps/catalog.json": set(),
         "maps/month/collection.json": set(),
         "maps/releases/1/catalog.json": set(),
+    },
+    "what is shown": {
         "maps/index.html": set(),
         "maps/viewer.json": set(),
+        "maps/season/*2004-04/*/*_overview.png": {"publish/season-2004-04"},
     },
     "what is learned": {
         "cube.zarr/coarse/sand/c/0/0": {"coarse/static"},
@@ -283,6 +286,8 @@ def test_what_the_report_meets_is_made_again_too(again: Callable[[], Ended], out
     path = tmp_path / "run" / "maps.zarr" / "month" / "quality" / "c" / "3" / "0" / "0"
     path.write_bytes(b"")
     (tmp_path / "run" / "state" / "report" / "report.json").unlink()
+    # The report reads maps by their summaries alone.
+    shutil.rmtree(tmp_path / "run" / "state" / "summarise")
     done = again()
     assert done.status == 75, done.err
     assert "maps.zarr/month/quality/c/3/0/0 is damaged" in done.err
@@ -293,6 +298,7 @@ def test_what_the_report_meets_is_made_again_too(again: Callable[[], Ended], out
 def test_damaged_metadata_make_the_whole_store_again(again: Callable[[], Ended], output: Path, tmp_path: Path) -> None:
     (tmp_path / "run" / "maps.zarr" / "month" / "zarr.json").write_text('{"attributes"')
     (tmp_path / "run" / "state" / "report" / "report.json").unlink()
+    shutil.rmtree(tmp_path / "run" / "state" / "summarise")
     before = times(tmp_path / "run" / "cube.zarr")
     done = again()
     assert done.status == 75, done.err

@@ -128,7 +128,8 @@ def algorithms(run: Project, predictions: pd.DataFrame) -> list[str]:
     rows = predictions[(predictions["split"] == "blocked") & (predictions["model"] == "seasonal")]
     squares = (rows["predicted"] - rows["observed"]) ** 2
     errors = squares.groupby(rows["algorithm"], observed=True).mean().sort_values()
-    least = set(errors.index[:MOST_ALGORITHMS])
+    # Where no block could be held out, no error says which are the best.
+    least = set(errors.index[:MOST_ALGORITHMS]) or set(run.config.models.algorithms[:MOST_ALGORITHMS])
     return [name for name in run.config.models.algorithms if name in least]
 
 
