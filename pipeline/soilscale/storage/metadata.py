@@ -38,14 +38,14 @@ def describe(url: str, templates: Mapping[str, xr.Dataset], attributes: Mapping[
     Raises
     ------
     DamagedError
-        If metadata of the store are lost.
+        If metadata of the store are lost, or are not what was written.
     """
     arrays = [f"{group}/{name}" for group, template in templates.items() for name in template.variables]
     names = {node: _object(node) for node in ("", *templates, *arrays)}
     contents = read_many(url, list(names.values()))
     for lost in set(names.values()) - contents.keys():
         raise DamagedError(f"{url}/{lost} is lost: it was written, and is not there", url, lost)
-    nodes: dict[str, Any] = {node: json.loads(contents[name]) for node, name in names.items()}
+    nodes: dict[str, Any] = {node: _parsed(url, name, contents[name]) for node, name in names.items()}
     before = json.loads(json.dumps(nodes))
     for group, template in templates.items():
         for name, variable in template.variables.items():
@@ -63,6 +63,13 @@ def describe(url: str, templates: Mapping[str, xr.Dataset], attributes: Mapping[
     for node in (*arrays, *templates, ""):
         if nodes[node] != before[node]:
             write_bytes(f"{url}/{names[node]}", as_json(nodes[node]))
+
+
+def _parsed(url: str, name: str, content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise DamagedError(f"{url}/{name} is damaged: {error}", url, name) from error
 
 
 def _object(node: str) -> str:
