@@ -312,7 +312,7 @@ def test_a_sequence_that_does_not_go_on_is_outlived(workspace: Workspace, caplog
     with lease.held(workspace, sequence="a", last=False):
         pass
     with lease.held(workspace):
-        assert "waiting up to 0.5 s for a sign of life" in caplog.text
+        assert "waiting up to 0.5 s for a heartbeat" in caplog.text
 
 
 def test_a_stage_that_fails_gives_the_output_back(workspace: Workspace) -> None:

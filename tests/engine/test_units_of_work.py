@@ -388,7 +388,7 @@ def test_a_service_that_stays_away_is_given_up_and_the_rest_is_complete(client: 
     with pytest.raises(ServiceError) as caught:
         scheduler.run(lambda: client, workspace, work, told, "working")
     assert caught.value.status == 69
-    assert "1 of 3 units of stage stage could not be done" in str(caught.value)
+    assert "1 of 3 units of stage stage failed" in str(caught.value)
     assert "the store of b does not answer" in str(caught.value)
     assert [calls(workspace, name) for name in "abc"] == [1, scheduler.ATTEMPTS, 1]
     assert standing(workspace) == {unit("a").marker, "c.failed.json"}

@@ -579,9 +579,9 @@ def test_the_page_stands_alone(output: Path) -> None:
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "<script src" not in page
     assert '<link rel="stylesheet"' not in page
-    images = page.split("data:image/png;base64,")[1:]
+    images = page.split("data:image/webp;base64,")[1:]
     assert len(images) >= 5
-    assert all(b64decode(image.partition('"')[0])[:8] == b"\x89PNG\r\n\x1a\n" for image in images)
+    assert all(b64decode(image.partition('"')[0])[:4] == b"RIFF" for image in images)
     for name in ("maps", "time_series", "accuracy", "scatter", "truth", "stations", "upscaled"):
         assert (output / "report" / f"{name}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
