@@ -219,7 +219,7 @@ def test_page_of_the_least_there_can_be() -> None:
     assert "Every unit of work is complete" in told.text
     assert "SVM in winter; KNN in summer" in told.text
     assert "shifted" not in told.text
-    assert set(told.values("section", "id")) == {"summary", "gaps", "reading", "provenance"}
+    assert set(told.values("section", "id")) == {"summary", "missing", "open", "gaps", "reading", "provenance"}
     assert summary.algorithm_words({"a": "svm", "b": "knn", "c": "svm"}) == "SVM in a and c; KNN in b"
 
 
