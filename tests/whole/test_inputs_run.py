@@ -131,7 +131,9 @@ INPUTS: Mapping[str, Input] = {
         said=("the file states unit 'mm'; the configuration states unit 'K'", "write scale, offset and unit"),
     ),
     "lst": Input(flagged, {"profile": "MOD11A2", "asset": "data"}, west=300, east=300, unit="K"),
-    "several_variables": Input(variables, west=NAN, east=NAN, said=("holds 2 variables", "snow", "with the key `layer`")),
+    "several_variables": Input(
+        variables, west=NAN, east=NAN, said=("holds 2 variables", "snow", "with the key `layer`")
+    ),
 }
 
 
