@@ -172,7 +172,7 @@ def test_it_prints_on_a4(browser: Browser, file: Path, tmp_path: Path) -> None:
     page.pdf(path=tmp_path / "page.pdf", prefer_css_page_size=True)
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
     page.emulate_media(media="print")
-    assert not page.locator("nav").is_visible()
+    assert not page.locator("nav").first.is_visible()
     assert page.locator("#splits").is_visible()
     page.close()
 

@@ -167,7 +167,7 @@ def test_an_input_that_is_refused_does_not_stop_the_others_and_is_not_asked_for_
 
     store.share, store.kinds, store.matches = 1.0, ("AccessDenied",), hit
     todo = [*work(10), calling(STAGE, "secret", "0" * 16, read, secret), *work(20)[10:]]
-    with pytest.raises(ServiceError, match="1 of 21 units of stage stage could not be done") as caught:
+    with pytest.raises(ServiceError, match="1 of 21 units of stage stage failed") as caught:
         run(client, workspace, todo)
     assert secret in str(caught.value)
     assert len(asked) == 1
