@@ -131,7 +131,7 @@ def test_anomalies_and_widths_are_drawn_of_whole_maps(
     width = (maps[UPPER] - maps[LOWER]).to_numpy()[at][:, ::STEP, ::STEP]
     np.testing.assert_allclose(summaries.widths, width, rtol=1e-6)
     assert np.isnan(summaries.anomalies).all()
-    monkeypatch.setattr(map_summaries, "YEARS", 1)
+    monkeypatch.setattr(map_summaries, "MIN_YEARS", 1)
     monkeypatch.setattr(map_summaries, "stride", lambda _shape: STEP)
     run, whole = material.run, material.summary_units[0].task
     unit = Unit(SUMMARISE, "whole", "1" * 16, replace(whole, name="whole", step=STEP))

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from soilscale import storage
 from soilscale.engine.output import Workspace
-from soilscale.storage import DamagedError
 
 Arrays = Mapping[str, NDArray[np.float32]]
 Place = tuple[int, int]
@@ -88,7 +87,7 @@ def _kept(workspace: Workspace, name: str, data: bytes | None) -> dict[str, NDAr
         return unpack(json.loads(data)["kept"]) if data is not None else _gone(name)
     except (LookupError, RuntimeError, ValueError) as error:
         url = storage.join(workspace.output, name)
-        raise DamagedError(f"{url} is damaged: {error}", workspace.output, name) from error
+        raise storage.damaged(url, error, workspace.output) from error
 
 
 def _gone(name: str) -> dict[str, NDArray[np.float32]]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from soilscale.engine.output import Workspace, digest
 from soilscale.engine.units import Unit, markers
+from soilscale.extraction.climatology import MIN_YEARS
 from soilscale.grid import Grid, Tile
 from soilscale.reports import summaries
 from soilscale.reports.scores import Moments
@@ -28,9 +29,6 @@ from soilscale.tasks.training_table import months_in_batches
 
 FORMAT = 2
 """Version of what a unit keeps; a change redoes it."""
-
-YEARS = 3
-"""Years of a calendar month from which on its mean says what is usual."""
 
 
 def names(run: Project) -> list[str]:
@@ -131,7 +129,7 @@ class Summaries:
     widths: xr.DataArray
     """Widths of the prediction intervals likewise."""
     anomalies: xr.DataArray
-    """Differences of the maps from the mean of their calendar month likewise, NaN where it has less than `YEARS`."""
+    """Differences of the maps from the mean of their calendar month likewise, NaN with fewer years than `MIN_YEARS`."""
     stations: Mapping[tuple[np.datetime64, Cell], NDArray[np.float64]]
     """Month and cell -> values of `AT_STATIONS`."""
 
@@ -270,7 +268,7 @@ class _Canvas:
 
     def anomalies(self) -> xr.DataArray:
         """Differences of the thinned maps from the mean of their calendar month."""
-        usual = self.climate / np.where(self.years >= YEARS, self.years, np.nan)
+        usual = self.climate / np.where(self.years >= MIN_YEARS, self.years, np.nan)
         maps = self.picture(MAP)
         return maps.copy(data=maps.to_numpy() - usual)
 

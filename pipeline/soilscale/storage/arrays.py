@@ -20,8 +20,7 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from soilscale.errors import DataError
-from soilscale.storage import fencing, puts
-from soilscale.storage.damage import DamagedError
+from soilscale.storage import damage, fencing, puts
 from soilscale.storage.objects import names_below, write_bytes
 from soilscale.storage.removal import remove
 from soilscale.storage.stores import explain, failures, filesystem, has_bucket, is_local, is_s3, options
@@ -41,7 +40,7 @@ WHOLE: ArrayConfigParams = {"write_empty_chunks": True}
 def _checked(data: Buffer | None, store: str, key: str, *, gaps: bool) -> Buffer | None:
     """Content of an object of a store, once it has been seen to be whole; with `gaps`, a chunk may be missing."""
     if data is None and not gaps and CHUNK.search(key):
-        raise DamagedError(f"{store}/{key} is lost: it was written, but is missing", store, key)
+        raise damage.lost(store, key)
     try:
         if data is not None and CHUNK.search(key):
             # Before Zarr decodes it: an error there would not say which chunk of which store is damaged.
@@ -49,7 +48,7 @@ def _checked(data: Buffer | None, store: str, key: str, *, gaps: bool) -> Buffer
         elif data is not None and key.endswith(METADATA):
             json.loads(data.to_bytes())
     except (RuntimeError, ValueError) as error:
-        raise DamagedError(f"{store}/{key} is damaged: {error}", store, key) from error
+        raise damage.damaged(f"{store}/{key}", error, store) from error
     return data
 
 

@@ -27,15 +27,20 @@ class DamagedError(IncompleteError):
         return f"{self.store}/{self.key}"
 
 
-def damaged(url: str, error: Exception) -> DamagedError:
-    """What is told of an object outside a Zarr store that cannot be read for what was written."""
-    store, _, key = url.rpartition("/")
-    return DamagedError(f"{url} is damaged: {error}", store, key)
+def damaged(url: str, error: Exception, store: str = "") -> DamagedError:
+    """Error of an object that is not what was written; `store` is what it is part of, by default its folder."""
+    store = store or url.rpartition("/")[0]
+    return DamagedError(f"{url} is damaged: {error}", store, url.removeprefix(f"{store}/"))
 
 
-def parsed(url: str, data: bytes) -> Any:
-    """Content of a JSON object that a run has written; `DamagedError` if it is no JSON any more."""
+def lost(store: str, key: str) -> DamagedError:
+    """Error of an object of a store that was written and is missing."""
+    return DamagedError(f"{store}/{key} is lost: it was written, but is missing", store, key)
+
+
+def parsed(url: str, data: bytes, store: str = "") -> Any:
+    """Content of a JSON object that a run has written; `damaged` if it is no JSON any more."""
     try:
         return json.loads(data)
     except ValueError as error:
-        raise damaged(url, error) from error
+        raise damaged(url, error, store) from error

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from soilscale.storage.damage import DamagedError
+from soilscale.storage import damage
+from soilscale.storage.arrays import METADATA
 from soilscale.storage.objects import as_json, read_many, write_bytes
-
-METADATA = "zarr.json"
 
 CONSOLIDATED = "consolidated_metadata"
 
@@ -44,8 +43,8 @@ def describe(url: str, templates: Mapping[str, xr.Dataset], attributes: Mapping[
     names = {node: _object(node) for node in ("", *templates, *arrays)}
     contents = read_many(url, list(names.values()))
     for lost in set(names.values()) - contents.keys():
-        raise DamagedError(f"{url}/{lost} is lost: it was written, and is not there", url, lost)
-    nodes: dict[str, Any] = {node: _parsed(url, name, contents[name]) for node, name in names.items()}
+        raise damage.lost(url, lost)
+    nodes: dict[str, Any] = {node: damage.parsed(f"{url}/{name}", contents[name], url) for node, name in names.items()}
     before = json.loads(json.dumps(nodes))
     for group, template in templates.items():
         for name, variable in template.variables.items():
@@ -63,13 +62,6 @@ def describe(url: str, templates: Mapping[str, xr.Dataset], attributes: Mapping[
     for node in (*arrays, *templates, ""):
         if nodes[node] != before[node]:
             write_bytes(f"{url}/{names[node]}", as_json(nodes[node]))
-
-
-def _parsed(url: str, name: str, content: bytes) -> Any:
-    try:
-        return json.loads(content)
-    except ValueError as error:
-        raise DamagedError(f"{url}/{name} is damaged: {error}", url, name) from error
 
 
 def _object(node: str) -> str:

@@ -73,6 +73,7 @@ def describe(name: str, number: int, time: str, viewed: Viewed, items: Items) ->
     dict
         JSON; hrefs are relative to the folder of the published maps.
     """
+    every = [item for kept in items.values() for item in kept.values()]
     maps = {kind: [_map(path, item) for path, item in sorted(kept.items(), key=_start)] for kind, kept in items.items()}
     return {
         "format": FORMAT,
@@ -88,8 +89,8 @@ def describe(name: str, number: int, time: str, viewed: Viewed, items: Items) ->
         "seasons": {season: list(months) for season, months in viewed.seasons.months.items()},
         "grid": _grid(viewed.grid),
         "area": _rings(viewed),
-        "layers": _layers([item for kept in items.values() for item in kept.values()]),
-        "quality": _quality(viewed, [item for kept in items.values() for item in kept.values()]),
+        "layers": _layers(every),
+        "quality": _quality(viewed, every),
         "maps": maps,
     }
 
