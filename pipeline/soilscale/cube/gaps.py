@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import scipy  # loads its subpackages when they are first used
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from soilscale.cube import noise
 from soilscale.cube.noise import Noise
@@ -76,14 +76,14 @@ def _gaussian(values: NDArray[np.float32], width: float) -> NDArray[np.float32]:
     """Gaussian filter with nothing beyond the border; a wide one on a coarser grid, which takes no more time."""
     step = max(1, int(width // 4))
     if step == 1 or min(values.shape) < step:
-        filtered: NDArray[np.float32] = ndimage.gaussian_filter(values, width, mode="constant", truncate=3)
+        filtered: NDArray[np.float32] = scipy.ndimage.gaussian_filter(values, width, mode="constant", truncate=3)
         return filtered
     rows, columns = (-(-size // step) for size in values.shape)
     padded = np.zeros((rows * step, columns * step), "float32")
     padded[: values.shape[0], : values.shape[1]] = values
     means = padded.reshape(rows, step, columns, step).mean(axis=(1, 3))
-    wide = ndimage.gaussian_filter(means, width / step, mode="constant", truncate=3)
-    fine = ndimage.zoom(wide, step, order=1, mode="nearest", grid_mode=True)
+    wide = scipy.ndimage.gaussian_filter(means, width / step, mode="constant", truncate=3)
+    fine = scipy.ndimage.zoom(wide, step, order=1, mode="nearest", grid_mode=True)
     return np.asarray(fine[: values.shape[0], : values.shape[1]], "float32")
 
 
@@ -222,8 +222,10 @@ def area_levels(means: Floats, shares: Floats, learned: NDArray[np.bool_]) -> ND
             part = np.where(use, known_share, 0)
             level = np.average(values[use], weights=part[use])
             above = np.where(use, values - level, 0) * part
-            above = ndimage.gaussian_filter(above, SPREAD, mode="constant", truncate=3)
-            result[month] = level + above / (ndimage.gaussian_filter(part, SPREAD, mode="constant", truncate=3) + DOUBT)
+            above = scipy.ndimage.gaussian_filter(above, SPREAD, mode="constant", truncate=3)
+            result[month] = level + above / (
+                scipy.ndimage.gaussian_filter(part, SPREAD, mode="constant", truncate=3) + DOUBT
+            )
     return result
 
 

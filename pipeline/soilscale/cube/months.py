@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from soilscale import kernels
 from soilscale.catalog import Scene
-from soilscale.cube import accumulate, gaps, opening, wetness
+from soilscale.cube import gaps, opening, wetness
 from soilscale.cube.layers import layer, terrain
 from soilscale.cube.naming import ANGLE, TERRAIN, WETNESS, feature_names
 from soilscale.cube.prefetch import ahead
@@ -253,6 +253,8 @@ def _mean(layers: Iterator[Shown], month: np.datetime64, *, totals: bool, least:
         if _shared(start, end, month) + SLACK < least:
             return None
         return values / length(start, end) if totals else values
+    from soilscale.cube import accumulate
+
     total, weight = np.zeros(first[2].shape), np.zeros(first[3].shape)
     seen = _Seen(month, first[3].shape) if least > 0 else None
     for start, end, values, fraction in chain((first, second), there):

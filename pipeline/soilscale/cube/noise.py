@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # loads its subpackages when they are first used
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Floats = NDArray[np.floating]
 
@@ -116,7 +116,7 @@ def smooth(values: Floats, noise: Noise) -> NDArray[np.float32]:
     if not noise.variance:
         return single
     weights = stencil(noise)
-    total = ndimage.correlate(np.where(known, single, 0), weights, mode="constant")
-    share = ndimage.correlate(known.astype("float32"), weights, mode="constant")
+    total = scipy.ndimage.correlate(np.where(known, single, 0), weights, mode="constant")
+    share = scipy.ndimage.correlate(known.astype("float32"), weights, mode="constant")
     enough = known & (share > ENOUGH)
     return np.divide(total, share, out=single.copy(), where=enough)
