@@ -52,7 +52,7 @@ class Features:
         return tuple(dict.fromkeys([*([] if self.relief is None else [self.relief]), *self.classes.values()]))
 
 
-def features(run: Project, observed: xr.DataArray, dates: Sequence[np.datetime64], known: Sequence[str]) -> Features:
+def features(run: Project, observed: xr.DataArray, dates: Sequence[np.datetime64], names: Sequence[str]) -> Features:
     """Features of the area that are drawn: relief and the classes of land cover, as far as the cube has them.
 
     Parameters
@@ -68,17 +68,17 @@ def features(run: Project, observed: xr.DataArray, dates: Sequence[np.datetime64
     sources = [predictor.source for predictor in run.plan.predictors]
     cover = next((source for source in sources if source.kind == "categorical"), None)
     relief = next((source.name for source in sources if source.derive), None)
-    return Features(month, relief, {} if cover is None else _classes(run, cover, known))
+    return Features(month, relief, {} if cover is None else _classes(run, cover, names))
 
 
-def _classes(run: Project, source: Source, known: Sequence[str]) -> dict[str, str]:
+def _classes(run: Project, source: Source, features: Sequence[str]) -> dict[str, str]:
     """Name of each class of a categorical source -> its feature; by its items or its profile, else by its code."""
     section = run.config.sources[source.name]
     profile = profiles().get(getattr(section, "profile", None) or "", {})
     name_of = dict(zip(profile.get("classes", ()), profile.get("class_names", ()), strict=True))
     name_of |= class_names(storage.read_json(run.workspace.items(source.name))["features"], source.asset)
     start = f"{source.name}_"
-    names = [name for name in known if name.startswith(start)]
+    names = [name for name in features if name.startswith(start)]
     codes = sorted(int(code) for name in names if (code := name.removeprefix(start)).isdigit())
     return {name_of.get(code, f"class {code}"): f"{start}{code}" for code in codes}
 
@@ -178,10 +178,10 @@ def thinned_features(run: Project, units: Sequence[Unit[ThinFeatures]]) -> dict[
     coords = thinned_axes(run.plan.grid, step)
     fields: dict[str, NDArray[np.float64]] = {}
     for unit in units:
-        kept = read(run.workspace, PICTURES, unit.name)[THINNED] if unit.marker in standing else None
+        thinned = read(run.workspace, PICTURES, unit.name)[THINNED] if unit.marker in standing else None
         for place, (name, _) in enumerate(unit.task.features):
             whole = fields.setdefault(name, np.full((len(coords["y"]), len(coords["x"])), np.nan))
-            whole[placed(unit.task.tile, step)] = np.nan if kept is None else kept[place]
+            whole[placed(unit.task.tile, step)] = np.nan if thinned is None else thinned[place]
     return {name: xr.DataArray(values, coords, ("y", "x")) for name, values in fields.items()}
 
 
