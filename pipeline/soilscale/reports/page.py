@@ -21,7 +21,7 @@ from soilscale.reports import layout, sections, summary
 from soilscale.reports.insitu import summary as summary_insitu
 from soilscale.reports.scores import SCORES
 from soilscale.reports.sensors import COUNTS
-from soilscale.reports.style import words
+from soilscale.reports.style import named, words
 from soilscale.reports.tables import Algorithm, method
 from soilscale.schema import Quality
 from soilscale.seasons import ALL
@@ -78,6 +78,8 @@ class Context:
     """Hash of the resolved configuration."""
     figures: Mapping[str, bytes] = field(default_factory=dict)
     """Name of a figure -> PNG; likewise."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Feature -> what a reader calls it, where that is not its name."""
     product: str = ""
     """Name of the coarse product."""
     conserved: bool = True
@@ -172,7 +174,7 @@ def page(context: Context) -> str:
         warning=summary.skill_words(accuracy, context.cell_sides[0]),
         verdicts=verdicts,
         overview=overview,
-        sure=[sentence for sentence in _findings(context, accuracy) if sentence],
+        sure=[sentence for sentence in _findings(context, accuracy, tables) if sentence],
         missing=_missing(context),
         citation=summary.citation_words(context.name, context.product, context.citation),
         parts=list(_parts(context, tables, number)),
@@ -204,7 +206,7 @@ def _seasons(context: Context) -> int:
     return 0 if table is None else int(table.loc[table["season"] != ALL, "season"].nunique())
 
 
-def _findings(context: Context, accuracy: pd.DataFrame) -> list[str]:
+def _findings(context: Context, accuracy: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Further sentences of the summary."""
     return [
         summary.accuracy_words(accuracy, context.cell_sides[0]),
@@ -212,7 +214,7 @@ def _findings(context: Context, accuracy: pd.DataFrame) -> list[str]:
         *summary.interval_words(context.tables),
         *_stations(context)[:2],
         summary.season_words(context.tables.get("comparison"), context.algorithm),
-        summary.factor_words(context.tables.get("importance")),
+        summary.factor_words(tables.get("importance")),
         summary.choice_words(context.tables),
     ]
 
@@ -244,7 +246,7 @@ def _explained(context: Context) -> list[str]:
 
 def _tables(context: Context) -> dict[str, pd.DataFrame]:
     """Tables of the page that have rows, by name: those given, and those that the context's other fields make."""
-    frames = dict(context.tables)
+    frames = named(context.tables, context.labels)
     if "sensors" in frames:
         # The counts of cells are told in a sentence (`summary.sensor_words`); here they would be columns of a
         # regression.
