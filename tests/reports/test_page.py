@@ -23,7 +23,7 @@ from soilscale.reports.insitu.screening import PERCENT
 from soilscale.reports.layout import MINUS, number
 from soilscale.reports.page import MOST_ROWS
 from soilscale.reports.summary import headline, splits, verdicts
-from soilscale.schema import Quality
+from soilscale.schema import QUALITY_MEANINGS, Quality
 
 
 @pytest.fixture(scope="module")
@@ -458,7 +458,7 @@ def test_flags_are_told_as_shares() -> None:
 
 
 def test_every_bit_of_the_quality_layer_has_words() -> None:
-    assert set(summary.QUALITY) == set(Quality)
+    assert set(QUALITY_MEANINGS) == set(Quality)
 
 
 # tables on the page

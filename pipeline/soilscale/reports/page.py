@@ -23,7 +23,7 @@ from soilscale.reports.scores import SCORES
 from soilscale.reports.sensors import COUNTS
 from soilscale.reports.style import named, words
 from soilscale.reports.tables import Algorithm, method
-from soilscale.schema import Quality
+from soilscale.schema import QUALITY_MEANINGS, Quality
 from soilscale.seasons import ALL
 
 MOST_ROWS = 2000
@@ -112,6 +112,8 @@ class Context:
     """Where the maps, and what they were made from, can be opened, as seen from the page."""
     citation: str = ""
     """How the maps are cited, if their publisher says so."""
+    licence: str = ""
+    """Licence of the maps, if their publisher says so."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> version."""
     created: datetime | None = None
@@ -176,7 +178,7 @@ def page(context: Context) -> str:
         overview=overview,
         sure=[sentence for sentence in _findings(context, accuracy, tables) if sentence],
         missing=_missing(context),
-        citation=summary.citation_words(context.name, context.product, context.citation),
+        citation=summary.citation_words(context.name, context.product, context.citation, context.licence),
         parts=list(_parts(context, tables, number)),
         created=context.created.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if context.created else "",
     )
@@ -298,7 +300,7 @@ def _flags(context: Context) -> pd.DataFrame:
         rows.append((summary.LEFT_OUT, context.frozen, 100 * context.frozen / (inside + context.frozen)))
     rows += [
         # Cells outside the area have no value, and so no share of those that have one.
-        (summary.QUALITY[bit], cells, math.nan if bit == Quality.OUTSIDE or not total else 100 * cells / total)
+        (QUALITY_MEANINGS[bit], cells, math.nan if bit == Quality.OUTSIDE or not total else 100 * cells / total)
         for bit, cells in context.flags.items()
     ]
     return pd.DataFrame(rows, columns=["flag", "cells", "share"])

@@ -288,6 +288,7 @@ def _context(
         licences=pd.DataFrame(publication.credits_of(settings)),
         links=links(run),
         citation=publication.cited(settings),
+        licence=publication.licensed(settings),
         versions=run.versions,
     )
 
