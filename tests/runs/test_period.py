@@ -353,7 +353,7 @@ def test_items_that_ended_stay_and_all_others_are_the_catalogs(
 
 # The command on a world with a catalog
 
-NEWEST = ("month/collection.json", "season/collection.json")
+NEWEST = ("month/collection.json", "season/collection.json", "viewer.json")
 """Collections that lead to the newest maps."""
 
 

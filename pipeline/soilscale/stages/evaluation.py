@@ -17,13 +17,13 @@ from soilscale.maps import MONTH
 from soilscale.reports import insitu
 from soilscale.reports.scores import Moments
 from soilscale.stages.map_summaries import by_map
-from soilscale.stages.mapping import CONSERVE, choose, trained
+from soilscale.stages.mapping import CONSERVE, trained
 from soilscale.stages.project import Project
 from soilscale.stages.references import truth_stamp
 from soilscale.stages.report_inputs import Material
 from soilscale.stages.stacking import features_of
 from soilscale.tasks.algorithm_maps import JUDGE, Entry, JudgeMap, record_url
-from soilscale.tasks.map_making import Recipe, Slot
+from soilscale.tasks.map_making import Chosen, Recipe, Slot
 from soilscale.tasks.map_tiles import ConserveTile
 
 
@@ -33,11 +33,17 @@ def asked(run: Project) -> bool:
     return len(run.config.models.algorithms) > 1 and (known.truth is not None or known.stations is not None)
 
 
-def count(run: Project) -> int | None:
-    """Number of units, as far as it can be told without reading the stations."""
+def count(run: Project, chosen: Mapping[str, Chosen]) -> int | None:
+    """Number of units, as far as it can be told without reading the stations.
+
+    Parameters
+    ----------
+    chosen
+        Model of each season's maps.
+    """
     if run.config.validation.truth is None:
         return None
-    makes = {model.algorithm for model in choose(run).values()}
+    makes = {model.algorithm for model in chosen.values()}
     return len(run.plan.months) * (len(run.config.models.algorithms) - (len(makes) == 1))
 
 

@@ -74,19 +74,21 @@ def features(run: Project, observed: xr.DataArray, dates: Sequence[np.datetime64
     )
 
 
-def periods(run: Project, observed: xr.DataArray) -> list[Months]:
+def periods(run: Project, observed: NDArray[np.bool_]) -> list[Months]:
     """Months of each season's period to be drawn: the season that is observed best, or the month where none is whole.
 
     Parameters
     ----------
     observed
-        The observation (time, y, x).
+        Whether each cell is observed in each month of the run, shape ``(time, y, x)``.
     """
-    seasons = run.config.season_scheme
-    means = season_means(observed, complete_seasons(run.plan.months, seasons), seasons)
-    starts = representative(means, seasons)
-    return [seasons.members(start) for start in starts] or [
-        np.array([date]) for date in representative(observed, seasons)
+    seasons, months = run.config.season_scheme, run.plan.months
+    starts = complete_seasons(months, seasons)
+    # A cell counts for a season whose every month observes it.
+    whole = [observed[np.isin(months, seasons.members(start))].all(axis=0).sum() for start in starts]
+    best = representative(starts, np.array(whole, int), seasons)
+    return [seasons.members(start) for start in best] or [
+        np.array([date]) for date in representative(months, observed.sum(axis=(1, 2)), seasons)
     ]
 
 
@@ -108,9 +110,15 @@ def algorithms(run: Project, predictions: pd.DataFrame) -> list[str]:
     return [name for name in run.config.models.algorithms if name in least]
 
 
-def count(run: Project, observed: xr.DataArray) -> int:
-    """Number of units, as far as it can be told without the predictions: of all algorithms, or as many as are drawn."""
-    if not representative(observed, run.config.season_scheme):
+def count(run: Project, observed: NDArray[np.bool_]) -> int:
+    """Number of units, as far as it can be told without the predictions: of all algorithms, or as many as are drawn.
+
+    Parameters
+    ----------
+    observed
+        As `periods` takes it.
+    """
+    if not observed.any():
         return 0
     sources = [predictor.source for predictor in run.plan.predictors]
     features = any(source.derive or source.kind == "categorical" for source in sources)
