@@ -304,8 +304,8 @@ def _command(name: str, work: str, text: str, example: str) -> None:
     takes = {"destroy": work in ASKING, "missing": work != "run", "sequence": work != "run"}
     absent = {name for name, stands in takes.items() if not stands}
     options = signature(command, eval_str=True)
-    kept = [option for name, option in options.parameters.items() if name not in absent]
-    vars(command)["__signature__"] = options.replace(parameters=kept)
+    options_left = [option for name, option in options.parameters.items() if name not in absent]
+    vars(command)["__signature__"] = options.replace(parameters=options_left)
     app.command(name, help=text, epilog=f"Example: soilscale {name} {example}")(command)
 
 
@@ -363,13 +363,13 @@ def status(path: ConfigPath, output: Output = None, override: Overrides = None, 
 
     with _statuses(log_level):
         held, lines = _settled(path, output, override, afresh=False)
-        told = status_of(held.settings)
+        overview = status_of(held.settings)
         table = _table("stage", "complete", "of", "failed")
-        for stage in told.stages:
+        for stage in overview.stages:
             table.add_row(
                 stage.name, str(stage.done), "?" if stage.total is None else str(stage.total), str(stage.failed)
             )
-        _print(table, [*lines, *told.lines, *held.notes])
+        _print(table, [*lines, *overview.lines, *held.notes])
 
 
 @app.command(epilog="Example: soilscale check moselle.yaml")
@@ -389,24 +389,24 @@ def check(
     with _statuses(log_level):
         held, lines = _settled(path, output, override, afresh=True)
         with console.progress(err, "text") as progress:
-            told = check_of(held.settings, progress)
+            findings = check_of(held.settings, progress)
         table = _table("source", "items", "months covered", "months missing", "state")
-        for row in told.sources:
+        for row in findings.sources:
             table.add_row(row.name, str(row.items), row.covered, row.missing, row.state)
         out.print(table)
         inputs = _table("source", "file", "stored values", "unit", "values: minimum .. median .. maximum")
-        for entry in told.inputs:
+        for entry in findings.inputs:
             inputs.add_row(*entry)
         notes, kubernetes_error = _preflight(cluster_file)
-        _print(inputs, [*lines, *told.lines, *notes])
-        _tell_sizing(told.sizing)
+        _print(inputs, [*lines, *findings.lines, *notes])
+        _tell_sizing(findings.sizing)
         if kubernetes_error is not None:
             err.print(f"soilscale: {kubernetes_error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-        if told.error is not None and held.differences:
-            err.print(f"soilscale: {told.error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        if findings.error is not None and held.differences:
+            err.print(f"soilscale: {findings.error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
         held.check()
-        if told.error is not None:
-            raise told.error
+        if findings.error is not None:
+            raise findings.error
         if kubernetes_error is not None:
             raise typer.Exit(kubernetes_error.status)
 
@@ -439,12 +439,12 @@ def plan(
         held.check()
 
 
-def _tell_sizing(told: Sizing, lines: Sequence[str] = ()) -> None:
+def _tell_sizing(sizing: Sizing, lines: Sequence[str] = ()) -> None:
     """Print what a run will take, and what to change where a worker has too little memory for it."""
     table = _table("stage", "units", "to read", "to write", "objects", "core-hours", "memory per worker")
-    for row in (*told.sizes, told.total):
+    for row in (*sizing.sizes, sizing.total):
         table.add_row(*console.figures(row))
-    _print(table, [*lines, *told.lines])
+    _print(table, [*lines, *sizing.lines])
 
 
 @app.command(epilog='Example: soilscale init --place "Shaanxi" --period 2019-01 2021-12 shaanxi.yaml')

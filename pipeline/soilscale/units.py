@@ -97,14 +97,14 @@ class Linear:
         return value * self.factor + self.offset
 
 
-def stated(text: object) -> str | None:
+def unit_text(text: object) -> str | None:
     """Text of a unit, stripped; None if it states none.
 
     Examples
     --------
-    >>> stated(" mm ")
+    >>> unit_text(" mm ")
     'mm'
-    >>> stated("n/a") is None
+    >>> unit_text("n/a") is None
     True
     """
     if not isinstance(text, str) or text.strip().lower() in MISSING:

@@ -76,7 +76,7 @@ class Relations:
     """Platform -> number of items that count; ``""``: of those that name none, if others do."""
     versions: Mapping[str, int]
     """Version -> number of items that count."""
-    wanted: tuple[str, ...] = ()
+    platform_filter: tuple[str, ...] = ()
     """Platforms that the source asks for."""
     same_ids: int = 0
     """Number of items whose id another item has too, of another place or time."""
@@ -128,14 +128,14 @@ def relate(items: Sequence[Item], source: Source) -> Relations:
         tuple(spans),
         platforms if any(platforms) else {},
         named,
-        wanted(source),
+        platforms_of(source),
         sum(count for count in ids.values() if count > 1),
         days,
         judge.overlap,
     )
 
 
-def wanted(source: Source) -> tuple[str, ...]:
+def platforms_of(source: Source) -> tuple[str, ...]:
     """Platforms that a source asks for, as they are compared; none: all."""
     return tuple(sorted({canonical(name) for name in source.platform}))
 
@@ -152,7 +152,7 @@ class _Judge:
 
     def judge(self) -> None:
         """Reach a verdict on every item."""
-        names = wanted(self.source)
+        names = platforms_of(self.source)
         left = []
         for index, name in enumerate(self.platforms):
             if names and name is not None and name not in names:

@@ -96,7 +96,7 @@ def status(config: Config) -> Status:
     planned = frozen == len(config.source_list)
     chosen = mapping.choose(run) if planned and storage.exists(workspace.predictions) else None
     expected = _expected(run, chosen) if planned else {}
-    before, after = model_analysis.asked(config)
+    before, after = model_analysis.stages_of(config)
     stack = (stack_weights.STACK,) if any(models.find(name).members for name in config.models.algorithms) else ()
     learned = (
         joint_learning.KNOTS,
@@ -126,8 +126,8 @@ def status(config: Config) -> Status:
     lines += [f"{last}; kept: {', '.join(map(str, releases.numbers(workspace)))}"] if last is not None else []
     writer = lease.holder(workspace)
     lines += [f"being written by {writer}"] if writer is not None else []
-    kept = input_audit.kept(run) if expected else None
-    lines += [] if kept is None else kept.lines
+    audit = input_audit.stored(run) if expected else None
+    lines += [] if audit is None else audit.lines
     return Status(stages, failed, lines)
 
 
@@ -137,7 +137,7 @@ def _before_report(run: Project, failed: Sequence[Receipt], chosen: Mapping[str,
     What most of their units are made from is known in full only once the stations are read, so these are counted by
     their names; the report itself tells whether all is of now.
     """
-    totals: dict[str, int | None] = {algorithm_maps.JUDGE: None} if evaluation.asked(run) else {}
+    totals: dict[str, int | None] = {algorithm_maps.JUDGE: None} if evaluation.can_judge(run) else {}
     totals |= dict.fromkeys((detail_shares.WITHIN, SUMMARISE, PICTURES))
     old: set[str] = set()
     if chosen is not None:
@@ -260,26 +260,26 @@ def check(config: Config, progress: Progress) -> Check:
     """Reach every catalog, an asset or few of every source, and the output; change nothing."""
     rows: list[SourceCheck] = []
     errors: list[SoilscaleError] = []
-    seen: dict[str, Sequence[Scene]] = {}
+    scenes_of: dict[str, Sequence[Scene]] = {}
     inputs: list[input_audit.Inputs] = []
     shared = catalog.Shared()
     for source in config.source_list:
         try:
             known, answer = _look_at(config, source, progress, shared)
             inputs += [known] if known.scenes else []
-            scenes = seen[source.name] = known.scenes
+            scenes = scenes_of[source.name] = known.scenes
             rows.append(_describe(config, source, scenes))
             if not scenes:
                 errors.append(DataError(inputs_stages.no_items(config, source, answer)))
         except SoilscaleError as error:
             errors.append(error)
             rows.append(SourceCheck(source.name, 0, "", "", str(error)))
-    looked = probing.look(config, seen)
+    looked = probing.look(config, scenes_of)
     shown, faults = _shown(looked, rows)
     errors += faults
     findings = input_audit.make(config, inputs, looked).findings
     errors += [DataError(str(known)) for known in findings if known.rule == "implausible"]
-    lines = [*map(str, findings), *_grid_lines(config), *_parts_lines(config, seen), *publication.lacks(config)]
+    lines = [*map(str, findings), *_grid_lines(config), *_parts_lines(config, scenes_of), *publication.lacks(config)]
     try:
         report.check_references(config)
         stations_line = stations_on_grid(config)
@@ -291,7 +291,7 @@ def check(config: Config, progress: Progress) -> Check:
         lines.append(f"output {config.output} can be written")
     except SoilscaleError as error:
         errors.append(error)
-    return Check(rows, shown, lines, size(config, seen), _gravest(errors))
+    return Check(rows, shown, lines, size(config, scenes_of), _gravest(errors))
 
 
 def _shown(
@@ -323,14 +323,14 @@ def _look_at(
     return input_audit.Inputs(source, scenes, relations, frozen_items.counts(answer)), answer
 
 
-def _parts_lines(config: Config, seen: Mapping[str, Sequence[Scene]]) -> list[str]:
+def _parts_lines(config: Config, scenes_of: Mapping[str, Sequence[Scene]]) -> list[str]:
     """What a target of several parts is made of."""
     how = config.target.harmonise
     if how is None:
         return []
     parts = {source.name: source.least_coverage for source in config.source_list if source.name in how.order}
     months = {
-        part: {month for month in config.months if cube.select(seen.get(part, ()), month, least)}
+        part: {month for month in config.months if cube.select(scenes_of.get(part, ()), month, least)}
         for part, least in parts.items()
     }
     shared = [

@@ -51,7 +51,7 @@ class Features:
         return tuple(dict.fromkeys([*([] if self.relief is None else [self.relief]), *self.classes.values()]))
 
 
-def features(run: Project, observed: xr.DataArray, dates: Sequence[np.datetime64], known: Sequence[str]) -> Features:
+def features(run: Project, observed: xr.DataArray, dates: Sequence[np.datetime64], names: Sequence[str]) -> Features:
     """Features of the area that are drawn: relief and the classes of land cover, as far as the cube has them.
 
     Parameters
@@ -60,18 +60,16 @@ def features(run: Project, observed: xr.DataArray, dates: Sequence[np.datetime64
         The observation (time, y, x).
     dates
         Months to be drawn, one at least.
-    known
+    names
         Features of the cube.
     """
     month = max(dates, key=lambda date: int(np.isfinite(field(observed, date)).sum()))
     sources = [predictor.source for predictor in run.plan.predictors]
     cover = next((source for source in sources if source.kind == "categorical"), None)
     relief = next((source.name for source in sources if source.derive), None)
-    names = {} if cover is None else class_names.by_code(run, cover)
-    features_of_cover = {} if cover is None else class_names.codes(cover)
-    return Features(
-        month, relief, {names[code]: feature for feature, code in features_of_cover.items() if feature in known}
-    )
+    named = {} if cover is None else class_names.by_code(run, cover)
+    codes = {} if cover is None else class_names.codes(cover)
+    return Features(month, relief, {named[code]: feature for feature, code in codes.items() if feature in names})
 
 
 def periods(run: Project, observed: NDArray[np.bool_]) -> list[Months]:
@@ -153,10 +151,10 @@ def thinned_features(run: Project, units: Sequence[Unit[ThinFeatures]]) -> dict[
     coords = thinned_axes(run.plan.grid, step)
     fields: dict[str, NDArray[np.float64]] = {}
     for unit in units:
-        kept = read(run.workspace, PICTURES, unit.name)[THINNED] if unit.marker in standing else None
+        thinned = read(run.workspace, PICTURES, unit.name)[THINNED] if unit.marker in standing else None
         for place, (name, _) in enumerate(unit.task.features):
             whole = fields.setdefault(name, np.full((len(coords["y"]), len(coords["x"])), np.nan))
-            whole[placed(unit.task.tile, step)] = np.nan if kept is None else kept[place]
+            whole[placed(unit.task.tile, step)] = np.nan if thinned is None else thinned[place]
     return {name: xr.DataArray(values, coords, ("y", "x")) for name, values in fields.items()}
 
 

@@ -111,11 +111,11 @@ class Material:
     @cached_property
     def stations(self) -> insitu.Measured | None:
         """Monthly means of stations, where there are any."""
-        known = self.run.config.validation
-        if known.stations is None:
+        validation = self.run.config.validation
+        if validation.stations is None:
             return None
-        rules = insitu.Rules(known.depth, known.flags, known.outliers, known.min_valid_fraction)
-        return insitu.measured(station_records(known.stations), rules)
+        rules = insitu.Rules(validation.depth, validation.flags, validation.outliers, validation.min_valid_fraction)
+        return insitu.measured(station_records(validation.stations), rules)
 
     @property
     def unreadable(self) -> list[tuple[str, str]]:
