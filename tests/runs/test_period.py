@@ -503,7 +503,8 @@ PROGRAM = """
 import sys
 from datetime import date
 from soilscale import cli
-cli.today = lambda: date(2004, 4, 12)
+from soilscale.cli import execution
+execution.today = lambda: date(2004, 4, 12)
 sys.argv = ["soilscale", *sys.argv[1:]]
 cli.main()
 """
