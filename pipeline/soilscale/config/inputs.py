@@ -224,6 +224,7 @@ class SourceSection(Section):
     group: Name | None = None
     static: bool | None = None
     classes: tuple[int, ...] | None = None
+    class_names: dict[int, Text] = {}
     unit: str | None = None
     band: int = Field(default=1, ge=1)
     layer: Text | None = None
@@ -253,6 +254,8 @@ class SourceSection(Section):
     def _sensible(self) -> SourceSection:
         if self.kind == "categorical" and (self.aggregate != "mean" or self.derive or self.role != "predictor"):
             raise FaultError(("kind", "a categorical source cannot be the target, be summed or have derive"))
+        if self.class_names and self.kind != "categorical":
+            raise FaultError(("class_names", "only allowed with kind: categorical"))
         if self.role != "predictor" and (self.lags or self.derive or self.static):
             raise FaultError(("role", f"the {self.role} has neither lags nor derive, and is not static"))
         if self.static and self.lags:
@@ -278,7 +281,7 @@ class SourceSection(Section):
     def source(self, name: str) -> Source:
         """The source as the stages take it."""
         # Left out, since they are objects of their own in a source; dumped they would be plain dicts.
-        values = self.model_dump(exclude={"quality", "place", *DERIVATIONS})
+        values = self.model_dump(exclude={"quality", "place", "class_names", *DERIVATIONS})
         memory = self.antecedent.months if self.antecedent else 0
         return Source(name=name, quality=self.rules, place=self.places, memory=memory, **values)
 
