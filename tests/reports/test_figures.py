@@ -19,7 +19,7 @@ from pyproj import Transformer
 
 import small_report
 from small_report import CRS, RATIO, SEASONS, World, shown_months
-from soilscale.reports import figures, sections, style
+from soilscale.reports import contents, figures, sections, style
 from soilscale.reports.cartography import extent, limits, shape, stretch, thinned, window
 from soilscale.reports.figures import charts, factors, locator, stations
 from soilscale.seasons import Seasons
@@ -82,7 +82,7 @@ def test_figures_hold_no_date_and_do_not_change_from_run_to_run(world: World, im
 
 
 def test_every_figure_has_a_place_on_the_page(images: dict[str, bytes]) -> None:
-    placed = {e.name for section in sections.SECTIONS for e in section.entries if isinstance(e, sections.Figure)}
+    placed = {e.name for section in sections.SECTIONS for e in section.entries if isinstance(e, contents.Figure)}
     placed.add(sections.OVERVIEW.name)
     assert set(images) <= placed
 

@@ -17,7 +17,7 @@ from itertools import count
 import pandas as pd
 from jinja2 import Environment, StrictUndefined, Template
 
-from soilscale.reports import layout, sections, summary
+from soilscale.reports import contents, layout, reference_sections, sections, shortfalls, summary
 from soilscale.reports.insitu import summary as summary_insitu
 from soilscale.reports.scores import SCORES
 from soilscale.reports.sensors import COUNTS
@@ -272,11 +272,11 @@ def _tables(context: Context) -> dict[str, pd.DataFrame]:
 
 def _missing(context: Context) -> str:
     """What is missing, in words."""
-    failures = summary.missing_words(context.failed_units, context.without_input)
-    empty, masked = summary.empty_words(context.empty, _valued(context)), summary.masked_words(context.masked)
-    frozen = summary.frozen_words(context.frozen, _valued(context))
+    failures = shortfalls.missing_words(context.failed_units, context.without_input)
+    empty, masked = shortfalls.empty_words(context.empty, _valued(context)), shortfalls.masked_words(context.masked)
+    frozen = shortfalls.frozen_words(context.frozen, _valued(context))
     return " ".join(
-        filter(None, (failures, empty, frozen, masked, summary.quality_words(context.flags, _valued(context))))
+        filter(None, (failures, empty, frozen, masked, shortfalls.quality_words(context.flags, _valued(context))))
     )
 
 
@@ -309,17 +309,17 @@ def _flags(context: Context) -> pd.DataFrame:
 def _parts(context: Context, tables: Mapping[str, pd.DataFrame], number: Mapping[str, Iterator[int]]) -> Iterator[Part]:
     """Sections that have something to say, and what does not stand in any of them."""
     spoken: Mapping[str, Callable[[], Iterable[str]]] = {
-        sections.IN_SITU.name: lambda: filter(None, _stations(context)),
+        reference_sections.IN_SITU.name: lambda: filter(None, _stations(context)),
         sections.PREDICTORS.name: lambda: _explained(context),
-        sections.SENSORS.name: lambda: summary.sensor_words(context.tables.get("sensors")),
+        reference_sections.SENSORS.name: lambda: summary.sensor_words(context.tables.get("sensors")),
         sections.MISSING.name: lambda: [_missing(context)],
         sections.PROVENANCE.name: lambda: [
             f"Configuration {context.config_hash}. It stands in run.yaml, the items read in items/, above this page."
         ],
     }
     placed = {entry.name for section in sections.SECTIONS for entry in section.entries} | {sections.OVERVIEW.name}
-    further = [sections.Table(name, words(name), folded=True) for name in tables if name not in placed]
-    rest = sections.Section("further", "Further tables", "", tuple(further))
+    further = [contents.Table(name, words(name), folded=True) for name in tables if name not in placed]
+    rest = contents.Section("further", "Further tables", "", tuple(further))
     # What no section names stands before the last two, which tell of metrics and of provenance.
     for section in (*sections.SECTIONS[:-2], rest, *sections.SECTIONS[-2:]):
         entries = list(_entries(context, tables, section.entries, number))
@@ -332,12 +332,12 @@ def _parts(context: Context, tables: Mapping[str, pd.DataFrame], number: Mapping
 def _entries(
     context: Context,
     tables: Mapping[str, pd.DataFrame],
-    entries: Sequence[sections.Figure | sections.Table],
+    entries: Sequence[contents.Figure | contents.Table],
     number: Mapping[str, Iterator[int]],
 ) -> Iterator[Entry]:
     """Figures and tables of a section that there are, numbered."""
     for entry in entries:
-        if isinstance(entry, sections.Figure):
+        if isinstance(entry, contents.Figure):
             if entry.name in context.figures:
                 image = b64encode(webp(context.figures[entry.name])).decode("ascii")
                 label = f"Figure {next(number['Figure'])}"
