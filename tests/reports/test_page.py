@@ -16,7 +16,7 @@ import pytest
 import small_report
 from small_report import SEASONS
 from soilscale import reports
-from soilscale.reports import figures, layout, summary
+from soilscale.reports import figures, layout, shortfalls, summary
 from soilscale.reports import sections as sections_reports
 from soilscale.reports.insitu import summary as summary_insitu
 from soilscale.reports.insitu.screening import PERCENT
@@ -441,20 +441,20 @@ def test_what_was_chosen_by_the_blocked_error_is_told() -> None:
 
 def test_flags_are_told_as_shares() -> None:
     flags = {Quality.OBSERVED: 60, Quality.PREDICTED: 40, Quality.CLAMPED: 5}
-    told = summary.quality_words(flags, 100)
+    told = shortfalls.quality_words(flags, 100)
     assert told == (
         "Of the cells and months with a value, 40 % have no coarse observation and are only predicted by the model "
         "and 5 % were clamped to the physical range."
     )
-    assert summary.quality_words({}, 0) == ""
+    assert shortfalls.quality_words({}, 0) == ""
     assert (
-        summary.empty_words(5, 95)
+        shortfalls.empty_words(5, 95)
         == "5 % of the area's fine cells and months have no value, because a predictor is missing."
     )
-    assert summary.empty_words(0, 95) == ""
-    told = summary.masked_words({"ndvi": 0.0312, "sand": 0.0, "lst": 0.25})
+    assert shortfalls.empty_words(0, 95) == ""
+    told = shortfalls.masked_words({"ndvi": 0.0312, "sand": 0.0, "lst": 0.25})
     assert told == "Missing or masked before gaps were filled: LST 25 % and NDVI 3.1 %."
-    assert summary.masked_words({"sand": 0.0}) == ""
+    assert shortfalls.masked_words({"sand": 0.0}) == ""
 
 
 def test_every_bit_of_the_quality_layer_has_words() -> None:
