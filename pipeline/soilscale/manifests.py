@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from soilscale.certificates import Pair
 from soilscale.errors import ConfigurationError
 
 VERSION = "kubernetes.dask.org/v1"
@@ -21,6 +23,9 @@ TEMPLATE = "soilscale/template"
 
 APIS = {"Job": "batch/v1", "Pod": "v1"}
 """Kind of the owner of a Dask cluster -> its API."""
+
+CERTIFICATES = "dask-tls"
+"""Volume of a cluster's pods that holds its certificates, where it has them: a Secret that the runner makes."""
 
 PREFIX = 42
 """Characters that a name keeps of the template's; the operator takes 53 at most."""
@@ -57,6 +62,12 @@ class Job:
         if kind not in APIS:
             raise ConfigurationError(f"SOILSCALE_OWNER_KIND: got {kind!r}, expected {' or '.join(APIS)}")
         return cls(**{key: environment[name] for key, name in names.items()}, kind=kind)
+
+    def owns(self) -> Document:
+        """Metadata of an object that Kubernetes removes with this one."""
+        owner = {"apiVersion": APIS[self.kind], "kind": self.kind, "name": self.name, "uid": self.uid}
+        owned = owner | {"controller": True, "blockOwnerDeletion": False}
+        return {"namespace": self.namespace, "ownerReferences": [owned]}
 
 
 def documents(file: Path, job: Job, most: int | None = None) -> tuple[Document, Document]:
@@ -96,12 +107,11 @@ def _owned(cluster: Document, autoscaler: Document, job: Job, most: int | None) 
     first = cluster["metadata"]["name"]
     suffix = hashlib.sha256(f"{first} {job.uid}".encode()).hexdigest()[:8]
     name = f"{first[:PREFIX].rstrip('-')}-{suffix}"
+    _certified(cluster, name, job.namespace)
     template = hashlib.sha256(json.dumps([cluster, most], sort_keys=True).encode()).hexdigest()[:16]
-    owner = {"apiVersion": APIS[job.kind], "kind": job.kind, "name": job.name, "uid": job.uid}
     for document in (cluster, autoscaler):
         metadata = document["metadata"]
-        metadata |= {"name": name, "namespace": job.namespace}
-        metadata["ownerReferences"] = [owner | {"controller": True, "blockOwnerDeletion": False}]
+        metadata |= {"name": name} | job.owns()
         metadata["annotations"] = metadata.get("annotations", {}) | {TEMPLATE: template}
     # Pods are labelled with the new name; the template's selector would match none of them.
     cluster["spec"]["scheduler"]["service"]["selector"]["dask.org/cluster-name"] = name
@@ -111,3 +121,48 @@ def _owned(cluster: Document, autoscaler: Document, job: Job, most: int | None) 
     spec["minimum"] = min(max(spec["minimum"], 1), spec["maximum"])
     cluster["spec"]["worker"]["replicas"] = spec["minimum"]
     return cluster, autoscaler
+
+
+def _certified(cluster: Document, name: str, namespace: str) -> None:
+    """Let the pods of a cluster with certificates take those of this process, and reach the scheduler by TLS.
+
+    A runner may create Secrets and read none. So one that follows a killed runner has certificates of its own, and what
+    that one has left is a cluster of another template.
+    """
+    if certificates_of(cluster) is None:
+        return
+    secret = f"{name}-{secrets.token_hex(4)}"
+    for part in ("scheduler", "worker"):
+        _volume(cluster, part)["secret"]["secretName"] = secret
+    for container in cluster["spec"]["worker"]["spec"]["containers"]:
+        address = {"name": "DASK_SCHEDULER_ADDRESS", "value": scheduler_address(name, namespace, "tls")}
+        container["env"] = [*container.get("env", ()), address]
+
+
+def _volume(cluster: Document, part: str) -> Document:
+    """Volume of the certificates; empty where there is none."""
+    volumes: list[Document] = cluster["spec"][part].get("spec", {}).get("volumes", [])
+    return next((volume for volume in volumes if volume["name"] == CERTIFICATES), {})
+
+
+def certificates_of(cluster: Document) -> str | None:
+    """Name of the Secret that holds a cluster's certificates; None where it has none."""
+    volume = _volume(cluster, "scheduler")
+    return str(volume["secret"]["secretName"]) if volume else None
+
+
+def scheduler_address(name: str, namespace: str, scheme: str) -> str:
+    """Address of the scheduler's Service."""
+    return f"{scheme}://{name}-scheduler.{namespace}.svc:8786"
+
+
+def secret(name: str, labels: Document, job: Job, pair: Pair) -> Document:
+    """Secret of a cluster's certificates, removed with the Job."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "immutable": True,
+        "metadata": {"name": name, "labels": labels} | job.owns(),
+        "stringData": {"ca.crt": pair.certificate, "tls.crt": pair.certificate, "tls.key": pair.key},
+    }

@@ -29,6 +29,9 @@ RIGHTS = (
 )
 """Group, resource and verb of all requests of a runner."""
 
+CERTIFYING = ("", "secrets", "create")
+"""Likewise, where its Dask cluster has certificates."""
+
 NOTICE = 60.0
 """Seconds within which a live operator notices a cluster."""
 
@@ -80,7 +83,7 @@ def _missing_rights(cluster: DaskCluster) -> list[str]:
     review = new_class("SelfSubjectAccessReview", "authorization.k8s.io/v1", namespaced=False, asyncio=False)
     missing = []
     with asking("ask for the rights of this service account"):
-        for group, resource, verb in RIGHTS:
+        for group, resource, verb in (*RIGHTS, *(() if cluster.pair is None else (CERTIFYING,))):
             wish = {"group": group, "resource": resource, "verb": verb, "namespace": cluster.job.namespace}
             request = review({"metadata": {}, "spec": {"resourceAttributes": wish}}, api=cluster.api)
             request.create()

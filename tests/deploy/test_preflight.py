@@ -114,7 +114,7 @@ def test_a_place_for_a_dask_cluster_is_seen_and_left_as_it_was(
         (
             {"rules": []},
             ConfigurationError,
-            "may not create daskclusters, .* list events in namespace maps: .*rbac.create",
+            "may not create daskclusters, .* list events, create secrets in namespace maps: .*rbac.create",
         ),
         ({"defined": False}, ServiceError, "install the Dask operator"),
         ({"operator": None}, ServiceError, "no Dask operator noticed a cluster in namespace maps"),

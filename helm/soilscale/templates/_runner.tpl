@@ -41,6 +41,11 @@ spec:
   {{- end }}
   volumes:
     {{- include "soilscale.volumes" (dict "root" $root "scratch" $values.runner.resources.scratch) | nindent 4 }}
+    {{- if eq $values.mode "external" }}
+    {{- with include "soilscale.tlsVolume" $root | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
+    {{- end }}
     {{- with include "soilscale.moreVolumes" (dict "root" $root "of" "runner") | trim }}
     {{- . | nindent 4 }}
     {{- end }}
@@ -76,6 +81,9 @@ once for each that does, and the stages, which run one after another, share it.
     {{- end }}
     {{- if eq $values.mode "external" }}
     - {name: DASK_SCHEDULER_ADDRESS, value: {{ $values.external.scheduler | quote }}}
+    {{- with include "soilscale.tlsEnvironment" (dict "root" .root "of" "client") | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- end }}
     {{- if $values.stages.separate }}
     - name: SOILSCALE_SEQUENCE
@@ -107,6 +115,11 @@ once for each that does, and the stages, which run one after another, share it.
   terminationMessagePolicy: FallbackToLogsOnError
   volumeMounts:
     {{- include "soilscale.mounts" .root | nindent 4 }}
+    {{- if eq $values.mode "external" }}
+    {{- with include "soilscale.tlsMount" .root | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
+    {{- end }}
     {{- with include "soilscale.moreMounts" (dict "root" .root "of" "runner") | trim }}
     {{- . | nindent 4 }}
     {{- end }}
