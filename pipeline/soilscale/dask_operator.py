@@ -21,7 +21,7 @@ from soilscale import certificates, kube_events, manifests, retry
 from soilscale.certificates import Pair
 from soilscale.errors import ConfigurationError, IncompleteError, ServiceError
 from soilscale.kube_errors import asking, denied
-from soilscale.manifests import TEMPLATE, Document, Job, documents
+from soilscale.manifests import TEMPLATE, Document, Owner, documents
 
 if TYPE_CHECKING:
     import kr8s
@@ -68,7 +68,7 @@ logger = logging.getLogger(__name__)
 class DaskCluster:
     """Dask cluster of a Job, from its making to its removal."""
 
-    job: Job
+    owner: Owner
     cluster: Document
     autoscaler: Document
     deadline: float = DEADLINE
@@ -90,7 +90,7 @@ class DaskCluster:
     def __post_init__(self) -> None:
         self.minimum = self.autoscaler["spec"]["minimum"]
         scheme = "tcp" if self.pair is None else "tls"
-        self.address = self.address or manifests.scheduler_address(self.name, self.job.namespace, scheme)
+        self.address = self.address or manifests.scheduler_address(self.name, self.owner.namespace, scheme)
 
     @property
     def name(self) -> str:
@@ -105,7 +105,7 @@ class DaskCluster:
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                api = kr8s.api(namespace=self.job.namespace)
+                api = kr8s.api(namespace=self.owner.namespace)
         except ValueError as error:
             raise ConfigurationError(
                 "--cluster: found neither a service account token nor a kubeconfig; run in "
@@ -149,7 +149,7 @@ class DaskCluster:
         """
         with asking(f"make the Dask cluster {self.name}"):
             if self._standing():
-                logger.info("reusing the Dask cluster %s of an earlier attempt of this Job", self.name)
+                logger.info("reusing the Dask cluster %s of an earlier attempt of this %s", self.name, self.owner.kind)
             else:
                 self._certify()
                 self._object(self.cluster).create()
@@ -169,7 +169,7 @@ class DaskCluster:
         name = manifests.certificates_of(self.cluster)
         if self.pair is not None and name is not None:
             labels = self.cluster["metadata"].get("labels", {})
-            self._object(manifests.secret(name, labels, self.job, self.pair)).create()
+            self._object(manifests.secret(name, labels, self.owner, self.pair)).create()
 
     def _standing(self) -> bool:
         """Whether the cluster stands; one that is going is waited for, and one of another template removed."""
@@ -263,7 +263,7 @@ class DaskCluster:
         from kr8s.objects import Pod
 
         chosen = {"dask.org/cluster-name": self.name}
-        pods: Iterator[Any] = self.api.get(Pod, namespace=self.job.namespace, label_selector=chosen, raw=True)
+        pods: Iterator[Any] = self.api.get(Pod, namespace=self.owner.namespace, label_selector=chosen, raw=True)
         for pod in pods:
             status, name = pod.get("status", {}), pod["metadata"]["name"]
             for entry in status.get("conditions", ()):
@@ -279,7 +279,7 @@ class DaskCluster:
         from kr8s.objects import Event
 
         chosen = {"type": "Warning"}
-        events: Iterator[Any] = self.api.get(Event, namespace=self.job.namespace, field_selector=chosen, raw=True)
+        events: Iterator[Any] = self.api.get(Event, namespace=self.owner.namespace, field_selector=chosen, raw=True)
         return kube_events.causes(events, self.name, since)
 
     def need(self, left: int) -> None:
@@ -332,9 +332,9 @@ class DaskCluster:
             )
         except (ConfigurationError, ServiceError) as error:
             if self.stands and not denied(error):
-                logger.warning("%s; it stays until its Job %s is removed", error, self.job.name)
+                logger.warning("%s; it stays until the %s is removed", error, self.owner)
             else:
-                logger.info("the Dask cluster %s, if there is one, will be removed with its Job", self.name)
+                logger.info("the Dask cluster %s, if there is one, will be removed with the %s", self.name, self.owner)
                 logger.debug("%s", error)
 
     def _let_go(self, document: Document, patience: float) -> None:
@@ -351,7 +351,7 @@ class DaskCluster:
 
 
 def asked(file: Path, most: int | None) -> DaskCluster:
-    """Cluster of a file for the Job of this process.
+    """Cluster of a file for the owner of this process.
 
     Raises
     ------
@@ -362,7 +362,7 @@ def asked(file: Path, most: int | None) -> DaskCluster:
         import kr8s  # noqa: F401 - an extra that may be missing
     except ImportError as error:
         raise ConfigurationError("--cluster needs the Kubernetes client: pip install soilscale[kubernetes]") from error
-    job = Job.of(os.environ)
+    owner = Owner.of(os.environ)
     seconds = os.environ.get("SOILSCALE_WORKERS_DEADLINE") or str(DEADLINE)
     try:
         deadline = float(seconds)
@@ -372,9 +372,9 @@ def asked(file: Path, most: int | None) -> DaskCluster:
     if address:
         # Parsed now, so that a wrong address fails before a cluster is created.
         _place(address)
-    cluster, autoscaler = documents(file, job, most)
+    cluster, autoscaler = documents(file, owner, most)
     pair = None if manifests.certificates_of(cluster) is None else certificates.issue()
-    return DaskCluster(job, cluster, autoscaler, deadline=deadline, address=address, pair=pair)
+    return DaskCluster(owner, cluster, autoscaler, deadline=deadline, address=address, pair=pair)
 
 
 def _place(address: str) -> tuple[str, int]:

@@ -172,7 +172,7 @@ def test_with_certificates_the_services_and_the_dashboard_speak_tls(tmp_path: Pa
         assert own["DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"] == "True"
         assert own[f"DASK_DISTRIBUTED__COMM__TLS__{role}__KEY"] == "/etc/soilscale/tls/tls.key"
         assert own.get("DASK_SCHEDULER_ADDRESS", "tls://scheduler:8786") == "tls://scheduler:8786"
-        (mount,) = (one for one in services[name]["volumes"] if one["source"] == "certificates")
+        (mount,) = (one for one in services[name]["volumes"] if one.get("source") == "certificates")
         assert (mount["target"], mount["read_only"]) == ("/etc/soilscale/tls", True)
     assert services["scheduler"]["depends_on"]["certificates"]["condition"] == "service_completed_successfully"
 

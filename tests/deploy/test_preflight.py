@@ -28,8 +28,8 @@ from soilscale.kube_errors import asking
 pytestmark = [pytest.mark.server, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 POD = {
-    "SOILSCALE_JOB_NAME": "moselle-soilscale-check",
-    "SOILSCALE_JOB_UID": "77aa",
+    "SOILSCALE_OWNER_NAME": "moselle-soilscale-check",
+    "SOILSCALE_OWNER_UID": "77aa",
     "SOILSCALE_NAMESPACE": "maps",
     "SOILSCALE_OWNER_KIND": "Pod",
 }

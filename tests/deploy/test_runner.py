@@ -25,11 +25,11 @@ from servers.kubernetes_api import OWN, Kubernetes, Operator, operator, serving
 from soilscale import cli, dask_operator, manifests
 from soilscale.dask_operator import DaskCluster
 from soilscale.errors import ConfigurationError, IncompleteError
-from soilscale.manifests import Job
+from soilscale.manifests import Owner
 
 pytestmark = pytest.mark.server
 
-JOB = {"SOILSCALE_JOB_NAME": "moselle-1", "SOILSCALE_JOB_UID": "4f1d", "SOILSCALE_NAMESPACE": "maps"}
+JOB = {"SOILSCALE_OWNER_NAME": "moselle-1", "SOILSCALE_OWNER_UID": "4f1d", "SOILSCALE_NAMESPACE": "maps"}
 FEW = ("-o", "models.ablation=false", "-o", "validation.truth=null", "-o", "validation.stations=null")
 """What shortens a run of which only the cube and the maps are compared."""
 QUOTA = "exceeded quota: compute, requested: count/daskclusters=1, used: 4, limited: 4"
@@ -114,7 +114,7 @@ def nothing_left(served: Kubernetes, dask: Operator) -> bool:
 
 
 def test_a_cluster_is_the_jobs_own_and_what_the_operators_definitions_take(file: Path) -> None:
-    cluster, autoscaler = manifests.documents(file, Job.of(JOB), 2)
+    cluster, autoscaler = manifests.documents(file, Owner.of(JOB), 2)
 
     name = cluster["metadata"]["name"]
     assert name == autoscaler["metadata"]["name"] == autoscaler["spec"]["cluster"]
@@ -139,7 +139,7 @@ def test_names_are_a_jobs_own_and_short_enough_for_the_operator(prefix: str, one
             "spec": {"scheduler": {"service": {"selector": {}}}, "worker": {}},
         }
         autoscaler = {"metadata": {"name": prefix}, "spec": {"minimum": 0, "maximum": 3}}
-        found, _ = manifests._owned(cluster, autoscaler, Job("job", uid, "maps"), None)  # noqa: SLF001 - its rule
+        found, _ = manifests._owned(cluster, autoscaler, Owner("job", uid, "maps"), None)  # noqa: SLF001 - its rule
         return str(found["metadata"]["name"])
 
     assert len(name(one)) <= 53
@@ -148,7 +148,7 @@ def test_names_are_a_jobs_own_and_short_enough_for_the_operator(prefix: str, one
 
 
 def test_workers_bound_the_autoscaler(file: Path) -> None:
-    _, autoscaler = manifests.documents(file, Job.of(JOB), 7)
+    _, autoscaler = manifests.documents(file, Owner.of(JOB), 7)
     assert (autoscaler["spec"]["minimum"], autoscaler["spec"]["maximum"]) == (1, 7)
 
 
@@ -166,13 +166,13 @@ def test_a_file_that_is_none_of_a_cluster_is_refused(text: str, told: str, tmp_p
     path = tmp_path / "cluster.yaml"
     path.write_text(text)
     with pytest.raises(ConfigurationError, match="cluster.yaml.*" + told):
-        manifests.documents(path, Job.of(JOB))
+        manifests.documents(path, Owner.of(JOB))
 
 
 def test_a_runner_outside_of_a_job_is_told_what_is_missing(config: Path, file: Path, tmp_path: Path) -> None:
     done = soilscale("run", config, "--cluster", file, "--output", tmp_path / "run", SOILSCALE_NAMESPACE="maps")
     assert done.status == 78
-    assert "SOILSCALE_JOB_NAME, SOILSCALE_JOB_UID is not set" in done.err
+    assert "SOILSCALE_OWNER_NAME, SOILSCALE_OWNER_UID is not set" in done.err
 
 
 def test_one_cluster_only(config: Path, file: Path, tmp_path: Path) -> None:
@@ -420,7 +420,7 @@ def test_a_cluster_goes_with_its_job(asking: Callable[..., DaskCluster], rules: 
     assert [{"secretName": secret["metadata"]["name"], "defaultMode": 0o440}] * 2 == [
         volume["secret"] for part in volumes for volume in part if "secret" in volume
     ]
-    served.collect(JOB["SOILSCALE_JOB_UID"])
+    served.collect(JOB["SOILSCALE_OWNER_UID"])
     assert not served.resources
     assert not served.secrets
 
