@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PROCESSES ?= 2
 HELM ?= helm
+PROJECT_URL ?=
+PACKAGE_INDEX ?=
+CHART_REGISTRY ?=
 
 # Where it is set, every process of every test compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
