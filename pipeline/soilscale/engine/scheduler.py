@@ -21,7 +21,7 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from soilscale import retry, storage
-from soilscale.engine import metrics, shutdown
+from soilscale.engine import events, metrics, shutdown
 from soilscale.engine.causes import kind, more_memory
 from soilscale.engine.deaths import Deaths, LostError
 from soilscale.engine.output import Workspace
@@ -170,6 +170,7 @@ class _Tally:
         with closing(stream.receipts()) as receipts:
             for receipt in receipts:
                 metrics.tried(receipt)
+                events.tried(receipt)
                 # In a row, not in all: one failure in a thousand is no dead service.
                 row = row + 1 if receipt.outcome in AWAY else 0
                 if receipt.outcome in AWAY:
