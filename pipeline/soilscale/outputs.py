@@ -126,9 +126,9 @@ class Output:
         """
         from soilscale.tasks import model_store
 
-        known = [f"{name}/{kind}" for name, kind in self.models]
-        if f"{season}/{algorithm}" not in known:
-            hint = nearest(f"{season}/{algorithm}", known)
+        names = [f"{name}/{kind}" for name, kind in self.models]
+        if f"{season}/{algorithm}" not in names:
+            hint = nearest(f"{season}/{algorithm}", names)
             raise DataError(f"{storage.shown(self.url)} has no model {season}/{algorithm}{hint}")
         try:
             return model_store.estimator(self._workspace.model(season, algorithm))
