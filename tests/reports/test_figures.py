@@ -319,6 +319,15 @@ def test_importance_orders_by_mean_rank_with_groups_apart() -> None:
     assert [text.get_text() for text in axes[0].texts] == ["2", "1", "3", "4"]
 
 
+def test_the_name_of_a_class_is_wrapped_and_not_cut() -> None:
+    long = "closed deciduous needleleaf forest (land cover)"
+    table = small_report.importance().replace({"sand": long})
+    axes = panels(drawn(figures.importance, table))
+    label = axes[0].get_yticklabels()[3].get_text()
+    assert label.replace("\n", " ") == long
+    assert "\n" in label
+
+
 def test_importance_of_many_features_shows_the_foremost() -> None:
     rows = [("all", f"f{i}", f"f{i}", 50.0 - i, 0.1, i + 1, "feature") for i in range(40)]
     table = pd.DataFrame(rows, columns=["season", "feature", "group", "inc_mse", "inc_node_purity", "rank", "kind"])

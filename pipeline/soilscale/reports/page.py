@@ -21,9 +21,9 @@ from soilscale.reports import layout, sections, summary
 from soilscale.reports.insitu import summary as summary_insitu
 from soilscale.reports.scores import SCORES
 from soilscale.reports.sensors import COUNTS
-from soilscale.reports.style import words
+from soilscale.reports.style import named, words
 from soilscale.reports.tables import Algorithm, method
-from soilscale.schema import Quality
+from soilscale.schema import QUALITY_MEANINGS, Quality
 from soilscale.seasons import ALL
 
 MOST_ROWS = 2000
@@ -78,6 +78,8 @@ class Context:
     """Hash of the resolved configuration."""
     figures: Mapping[str, bytes] = field(default_factory=dict)
     """Name of a figure -> PNG; likewise."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Feature -> what a reader calls it, where that is not its name."""
     product: str = ""
     """Name of the coarse product."""
     conserved: bool = True
@@ -110,6 +112,8 @@ class Context:
     """Where the maps, and what they were made from, can be opened, as seen from the page."""
     citation: str = ""
     """How the maps are cited, if their publisher says so."""
+    licence: str = ""
+    """Licence of the maps, if their publisher says so."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> version."""
     created: datetime | None = None
@@ -172,9 +176,9 @@ def page(context: Context) -> str:
         warning=summary.skill_words(accuracy, context.cell_sides[0]),
         verdicts=verdicts,
         overview=overview,
-        sure=[sentence for sentence in _findings(context, accuracy) if sentence],
+        sure=[sentence for sentence in _findings(context, accuracy, tables) if sentence],
         missing=_missing(context),
-        citation=summary.citation_words(context.name, context.product, context.citation),
+        citation=summary.citation_words(context.name, context.product, context.citation, context.licence),
         parts=list(_parts(context, tables, number)),
         created=context.created.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if context.created else "",
     )
@@ -204,7 +208,7 @@ def _seasons(context: Context) -> int:
     return 0 if table is None else int(table.loc[table["season"] != ALL, "season"].nunique())
 
 
-def _findings(context: Context, accuracy: pd.DataFrame) -> list[str]:
+def _findings(context: Context, accuracy: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Further sentences of the summary."""
     return [
         summary.accuracy_words(accuracy, context.cell_sides[0]),
@@ -212,7 +216,7 @@ def _findings(context: Context, accuracy: pd.DataFrame) -> list[str]:
         *summary.interval_words(context.tables),
         *_stations(context)[:2],
         summary.season_words(context.tables.get("comparison"), context.algorithm),
-        summary.factor_words(context.tables.get("importance")),
+        summary.factor_words(tables.get("importance")),
         summary.choice_words(context.tables),
     ]
 
@@ -244,7 +248,7 @@ def _explained(context: Context) -> list[str]:
 
 def _tables(context: Context) -> dict[str, pd.DataFrame]:
     """Tables of the page that have rows, by name: those given, and those that the context's other fields make."""
-    frames = dict(context.tables)
+    frames = named(context.tables, context.labels)
     if "sensors" in frames:
         # The counts of cells are told in a sentence (`summary.sensor_words`); here they would be columns of a
         # regression.
@@ -296,7 +300,7 @@ def _flags(context: Context) -> pd.DataFrame:
         rows.append((summary.LEFT_OUT, context.frozen, 100 * context.frozen / (inside + context.frozen)))
     rows += [
         # Cells outside the area have no value, and so no share of those that have one.
-        (summary.QUALITY[bit], cells, math.nan if bit == Quality.OUTSIDE or not total else 100 * cells / total)
+        (QUALITY_MEANINGS[bit], cells, math.nan if bit == Quality.OUTSIDE or not total else 100 * cells / total)
         for bit, cells in context.flags.items()
     ]
     return pd.DataFrame(rows, columns=["flag", "cells", "share"])

@@ -39,18 +39,6 @@ RESTS_ON: Mapping[str, str] = {
 }
 """Statistic in `sensors.csv` that counts cells -> what their relation rests on, in words."""
 
-QUALITY: Mapping[Quality, str] = {
-    Quality.OBSERVED: "with a coarse observation",
-    Quality.PREDICTED: "predicted without a coarse observation",
-    Quality.GAP_FILLED: "with a predictor that was not observed in the month and is filled",
-    Quality.CLAMPED: "clamped to the physical range",
-    Quality.OUTSIDE: "outside the area",
-    Quality.COMPREHENSIVE: "by the comprehensive model, since the season has too few training rows",
-    Quality.EXTRAPOLATED: "beyond the area of applicability",
-    Quality.FROZEN: "frozen or under snow in the month's mean, though the coarse product has an observation",
-}
-"""Bit of the quality layer -> what it says, in words."""
-
 EMPTY = "without a value: a predictor is missing there"
 """Fine cells and months inside the area that no map covers, in words."""
 
@@ -265,16 +253,18 @@ def interval_words(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     return sentences
 
 
-def citation_words(name: str, product: str, citation: str) -> str:
-    """How to cite the maps: as their publisher asks, else by what they are."""
-    method_words = "The method is after Yan & Bai (2020), doi:10.3390/rs12172818."
-    if citation:
-        return f"Cite the maps as: {citation} {method_words}"
+def citation_words(name: str, product: str, citation: str, licence: str) -> str:
+    """How to cite the maps and under which licence they are: as their publisher says, else by what they are."""
     source = f" from {product}" if product else ""
-    return (
-        f"Cite the run {name}, made with soilscale{source}, and the inputs under Provenance. {method_words} "
-        "The section publication of the configuration sets a citation, a license and a DOI."
-    )
+    how = citation or f"the run {name}, made with soilscale{source}, with the inputs under Provenance."
+    missing = [what for what, text in (("a citation or a DOI", citation), ("a license", licence)) if not text]
+    sentences = [
+        f"Cite the maps as: {how}",
+        "The method is after Yan & Bai (2020), doi:10.3390/rs12172818.",
+        f"License of the maps: {licence}." if licence else "",
+        f"The section publication of the configuration sets {listed(missing)}." if missing else "",
+    ]
+    return " ".join(filter(None, sentences))
 
 
 def fallback_words(accuracy: pd.DataFrame) -> str:

@@ -25,6 +25,7 @@ from soilscale.reports import summary
 from soilscale.reports.summaries import OURS
 from soilscale.schema import Quality
 from soilscale.stages import (
+    class_names,
     detail,
     evaluation,
     input_audit,
@@ -97,10 +98,11 @@ def write_report(run: Project) -> None:
         tables["within"] = within
     written = _put(run, earlier, {f"{name}.csv": table.to_csv(index=False) for name, table in tables.items()})
     run.progress("report", 1, 3)
-    figures = report_figures.draw(material, tables, material.places)
+    labels = class_names.labels(run)
+    figures = report_figures.draw(material, reports.named(tables, labels), material.places)
     written |= _put(run, earlier | written, {f"{name}.png": image for name, image in figures.items()})
     run.progress("report", 2, 3)
-    page = reports.page(_context(material, tables, figures))
+    page = reports.page(_context(material, tables, figures, labels))
     written |= _put(run, earlier | written, {"index.html": page})
     storage.remove(run.workspace.report(""), sorted(earlier - written))
     stations = stations_digest(run.config)
@@ -243,7 +245,9 @@ def _rain(material: Material) -> xr.DataArray | None:
     return None
 
 
-def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Mapping[str, bytes]) -> reports.Context:
+def _context(
+    material: Material, tables: Mapping[str, pd.DataFrame], figures: Mapping[str, bytes], labels: Mapping[str, str]
+) -> reports.Context:
     run = material.run
     grid, settings = run.plan.grid, run.config
     flags, frozen = _flags(material)
@@ -267,6 +271,7 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
         tables=tables,
         config_hash=run.config_hash,
         figures=figures,
+        labels=labels,
         product=run.plan.target.source.collection,
         conserved=settings.maps.conserve,
         failed=[(cause.unit, cause.why(run.items)) for cause in causes(failed)],
@@ -283,6 +288,7 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
         licences=pd.DataFrame(publication.credits_of(settings)),
         links=links(run),
         citation=publication.cited(settings),
+        licence=publication.licensed(settings),
         versions=run.versions,
     )
 
