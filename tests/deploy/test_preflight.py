@@ -187,7 +187,7 @@ def test_who_is_not_let_in_at_the_end_says_so_in_a_quiet_line(
     caplog.clear()
     cluster.remove()
     (record,) = [one for one in caplog.records if one.name.startswith("soilscale")]
-    assert (record.levelname, "will be removed with its Job" in record.getMessage()) == ("INFO", True)
+    assert (record.levelname, "will be removed with the Pod" in record.getMessage()) == ("INFO", True)
 
 
 def test_a_cluster_that_was_never_made_is_no_matter(
