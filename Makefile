@@ -6,16 +6,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PROCESSES ?= 2
+HELM ?= helm
+PROJECT_URL ?=
+PACKAGE_INDEX ?=
+CHART_REGISTRY ?=
 
 # Where it is set, every process of every test compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test test-long test-deploy profiles modules schema chart pictures viewer browser docs clean
+.PHONY: help setup demo check test test-long test-deploy profiles modules schema chart pictures viewer browser release push-package push-chart docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(INSTALLED) ## install the package and its development tools into .venv
 
@@ -68,12 +72,25 @@ browser:
 	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq chromium >/dev/null; } || \
 	  echo "there is no chromium, so the tests that open the report in a browser are skipped: apt-get install chromium" >&2
 
+# SOURCE_DATE_EPOCH is the time of the commit unless it is set. PROJECT_URL is the project's page, which the chart then names.
+release: check ## build wheel, sdist, chart, SBOMs, checksums and provenance into release/, the same bytes each time
+	@rm -rf release
+	$(BIN)/python deploy/release.py release --helm $(HELM) --url "$(PROJECT_URL)"
+
+push-package: ## upload wheel and sdist of release/ to PACKAGE_INDEX
+	@test -n "$(PACKAGE_INDEX)" || { echo "name the index: make push-package PACKAGE_INDEX=https://..." >&2; exit 64; }
+	$(BIN)/uv publish --publish-url "$(PACKAGE_INDEX)" release/*.whl release/*.tar.gz
+
+push-chart: ## push the chart of release/ to CHART_REGISTRY, oci://...
+	@test -n "$(CHART_REGISTRY)" || { echo "name the registry: make push-chart CHART_REGISTRY=oci://..." >&2; exit 64; }
+	$(HELM) push release/soilscale-*.tgz "$(CHART_REGISTRY)"
+
 docs: $(INSTALLED) ## build the documentation into site/
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html -d site/doctrees docs site/html
 	@echo "site/html/index.html"
 
 clean: ## remove the environment, caches and site/; never the products of a run
-	rm -rf viewer/node_modules $(VENV) site dist build .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .servers .tools
+	rm -rf viewer/node_modules $(VENV) site dist build release .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .servers .tools
 	find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml

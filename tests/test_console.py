@@ -14,7 +14,7 @@ from commands import free_port_of_nobody
 from soilscale import console
 from soilscale.cli import execution
 from soilscale.console import JsonFormatter, Pace
-from soilscale.engine import metrics
+from soilscale.engine import events, metrics
 from soilscale.engine.units import Receipt
 from soilscale.errors import ConfigurationError
 
@@ -89,3 +89,18 @@ def test_metrics_are_served_until_the_run_ends() -> None:
     assert 'soilscale_units_total{outcome="done",stage="served"} 1.0' in told
     assert 'soilscale_retries_total{stage="served"} 1.0' in told
     assert 'soilscale_unit_seconds_count{stage="served"} 2.0' in told
+
+
+def test_each_unit_is_an_event_where_they_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    receipt = Receipt("cube", "rain-r000c000-2012-03", "done", "", 1.25)
+    with caplog.at_level(logging.INFO):
+        events.tried(receipt)
+        assert not caplog.records
+        monkeypatch.setenv(events.VARIABLE, "true")
+        events.tried(receipt)
+    (record,) = caplog.records
+    told = json.loads(JsonFormatter().format(record))
+    assert told["message"] == "cube rain-r000c000-2012-03: done after 1.25 s"
+    assert (told["stage"], told["unit"], told["outcome"], told["seconds"]) == ("cube", receipt.name, "done", 1.25)

@@ -153,7 +153,14 @@ def _reached(choice: Choice, stack: ExitStack) -> Client:
         return stack.enter_context(Client(address or _start(stack, choice.workers), set_as_default=False))
     except ValueError as error:
         raise ConfigurationError(
-            f"{address!r} is not a valid Dask scheduler address ({error}); expected tcp://HOST:PORT"
+            f"{address!r} is not a valid Dask scheduler address ({error}); expected tcp://HOST:PORT or tls://HOST:PORT"
+        ) from error
+    except TypeError as error:
+        if not str(address).startswith("tls:"):
+            raise
+        raise ConfigurationError(
+            f"{address} needs certificates: set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, "
+            "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY to their files"
         ) from error
     except (OSError, TimeoutError) as error:
         raise ServiceError(f"no Dask scheduler answers at {address}: {error}; check --scheduler") from error

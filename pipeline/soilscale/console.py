@@ -29,7 +29,7 @@ LOG_EVERY = 10.0
 PLACE = re.compile(r"^(?:(?P<source>[^/]+)/)?(?:[a-z]+-)?(?P<month>\d{4}-\d{2}|static)?_?(?P<tile>r\d+c\d+)?$")
 """Name of a unit of the cube or of the maps."""
 
-FIELDS = ("stage", "unit", "outcome", "done", "total")
+FIELDS = ("stage", "unit", "outcome", "seconds", "done", "total")
 """Fields of a log record that are told beside the message, where they are known."""
 
 NOISY = (

@@ -5,23 +5,23 @@ from __future__ import annotations
 import logging
 import math
 import os
-import re
 import socket
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from soilscale import retry
+from soilscale import certificates, kube_events, manifests, retry
+from soilscale.certificates import Pair
 from soilscale.errors import ConfigurationError, IncompleteError, ServiceError
 from soilscale.kube_errors import asking, denied
-from soilscale.manifests import TEMPLATE, VERSION, Document, Job, documents
+from soilscale.manifests import TEMPLATE, Document, Owner, documents
 
 if TYPE_CHECKING:
     import kr8s
@@ -68,13 +68,15 @@ logger = logging.getLogger(__name__)
 class DaskCluster:
     """Dask cluster of a Job, from its making to its removal."""
 
-    job: Job
+    owner: Owner
     cluster: Document
     autoscaler: Document
     deadline: float = DEADLINE
     """Seconds until the first worker must be there."""
     address: str = ""
     """Where the scheduler is reached; empty: by the name of its Service."""
+    pair: Pair | None = None
+    """Certificate and key that scheduler, workers and this process share; None: they speak without encryption."""
     stands: bool = False
     left: int = 0
     """Units that are left in the stage."""
@@ -87,7 +89,8 @@ class DaskCluster:
 
     def __post_init__(self) -> None:
         self.minimum = self.autoscaler["spec"]["minimum"]
-        self.address = self.address or f"tcp://{self.name}-scheduler.{self.job.namespace}.svc:8786"
+        scheme = "tcp" if self.pair is None else "tls"
+        self.address = self.address or manifests.scheduler_address(self.name, self.owner.namespace, scheme)
 
     @property
     def name(self) -> str:
@@ -102,7 +105,7 @@ class DaskCluster:
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                api = kr8s.api(namespace=self.job.namespace)
+                api = kr8s.api(namespace=self.owner.namespace)
         except ValueError as error:
             raise ConfigurationError(
                 "--cluster: found neither a service account token nor a kubeconfig; run in "
@@ -116,7 +119,7 @@ class DaskCluster:
     def _object(self, document: Document) -> APIObject:
         from kr8s.objects import new_class
 
-        return new_class(document["kind"], VERSION, asyncio=False)(document, api=self.api)
+        return new_class(document["kind"], document["apiVersion"], asyncio=False)(document, api=self.api)
 
     def _found(self, document: Document) -> Document | None:
         """Resource as it stands in Kubernetes; None if there is none."""
@@ -146,8 +149,9 @@ class DaskCluster:
         """
         with asking(f"make the Dask cluster {self.name}"):
             if self._standing():
-                logger.info("reusing the Dask cluster %s of an earlier attempt of this Job", self.name)
+                logger.info("reusing the Dask cluster %s of an earlier attempt of this %s", self.name, self.owner.kind)
             else:
+                self._certify()
                 self._object(self.cluster).create()
                 logger.info("requested the cluster %s from the Dask operator", self.name)
             self.stands = True
@@ -159,6 +163,13 @@ class DaskCluster:
                 autoscaler.patch({"spec": self.autoscaler["spec"]})
             else:
                 autoscaler.create()
+
+    def _certify(self) -> None:
+        """Store the certificates where the pods of the cluster look for them."""
+        name = manifests.certificates_of(self.cluster)
+        if self.pair is not None and name is not None:
+            labels = self.cluster["metadata"].get("labels", {})
+            self._object(manifests.secret(name, labels, self.owner, self.pair)).create()
 
     def _standing(self) -> bool:
         """Whether the cluster stands; one that is going is waited for, and one of another template removed."""
@@ -195,15 +206,13 @@ class DaskCluster:
         ServiceError
             If it has none at the deadline; with what the operator, the pods and the events said.
         """
-        from distributed import Client
-
         end, last_said = time.monotonic() + self.deadline, ""
         client: Client | None = None
         while True:
             try:
                 if client is None:
                     self._knock()
-                    client = Client(self.address, timeout=LOOK_EVERY, set_as_default=False)
+                    client = self._client()
                 if client.scheduler_info()["workers"]:
                     return client
             except (OSError, TimeoutError):
@@ -222,6 +231,12 @@ class DaskCluster:
             "SOILSCALE_WORKERS_DEADLINE, then run the same command again"
         )
 
+    def _client(self) -> Client:
+        from distributed import Client
+
+        security = None if self.pair is None else self.pair.security()
+        return Client(self.address, timeout=LOOK_EVERY, set_as_default=False, security=security)
+
     def _knock(self) -> None:
         """Raise OSError where no scheduler listens; a client that finds none leaves a thread behind."""
         with socket.create_connection(_place(self.address), timeout=LOOK_EVERY):
@@ -238,7 +253,7 @@ class DaskCluster:
                     return [
                         "the Dask operator has not noticed it: check that the operator runs and watches this namespace"
                     ]
-                made = _instant(cluster["metadata"].get("creationTimestamp"))
+                made = kube_events.instant(cluster["metadata"].get("creationTimestamp"))
                 return [*self._pods(), *self._events(made)][:TOLD]
         except (ConfigurationError, ServiceError) as error:
             return [str(error)]
@@ -248,7 +263,7 @@ class DaskCluster:
         from kr8s.objects import Pod
 
         chosen = {"dask.org/cluster-name": self.name}
-        pods: Iterator[Any] = self.api.get(Pod, namespace=self.job.namespace, label_selector=chosen, raw=True)
+        pods: Iterator[Any] = self.api.get(Pod, namespace=self.owner.namespace, label_selector=chosen, raw=True)
         for pod in pods:
             status, name = pod.get("status", {}), pod["metadata"]["name"]
             for entry in status.get("conditions", ()):
@@ -264,16 +279,8 @@ class DaskCluster:
         from kr8s.objects import Event
 
         chosen = {"type": "Warning"}
-        events: Iterator[Any] = self.api.get(Event, namespace=self.job.namespace, field_selector=chosen, raw=True)
-        about = [event for event in events if event.get("involvedObject", {}).get("name", "").startswith(self.name)]
-        # An earlier try of the Job had a cluster of the same name, and its warnings stay for an hour.
-        dated = sorted(((_happened(event), event) for event in about), key=lambda pair: pair[0], reverse=True)
-        told: dict[str, str] = {}
-        for happened, event in dated:
-            if happened >= since:
-                said = f"{event.get('reason')}: {event.get('message')}"
-                told.setdefault(_without_names(said), said)
-        return list(told.values())
+        events: Iterator[Any] = self.api.get(Event, namespace=self.owner.namespace, field_selector=chosen, raw=True)
+        return kube_events.causes(events, self.name, since)
 
     def need(self, left: int) -> None:
         """Ask for as many workers as the units that are left can use; at most every `SCALE_EVERY` seconds."""
@@ -325,9 +332,9 @@ class DaskCluster:
             )
         except (ConfigurationError, ServiceError) as error:
             if self.stands and not denied(error):
-                logger.warning("%s; it stays until its Job %s is removed", error, self.job.name)
+                logger.warning("%s; it stays until the %s is removed", error, self.owner)
             else:
-                logger.info("the Dask cluster %s, if there is one, will be removed with its Job", self.name)
+                logger.info("the Dask cluster %s, if there is one, will be removed with the %s", self.name, self.owner)
                 logger.debug("%s", error)
 
     def _let_go(self, document: Document, patience: float) -> None:
@@ -343,26 +350,8 @@ class DaskCluster:
             time.sleep(LOOK_GOING)
 
 
-def _instant(text: str | None) -> datetime:
-    """Moment of a timestamp of Kubernetes; the beginning of time where there is none."""
-    return datetime.fromisoformat(text) if text else datetime.min.replace(tzinfo=UTC)
-
-
-def _happened(event: Document) -> datetime:
-    """When an event was last seen."""
-    last = event.get("series") or {}
-    times = (last.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
-    return _instant(next((text for text in times if text), event["metadata"].get("creationTimestamp")))
-
-
-def _without_names(said: str) -> str:
-    """What events of one cause have in common: their words without names of pods and without numbers."""
-    plain = re.sub(r"\"[^\"]*\"|'[^']*'", "", said)
-    return " ".join(word for word in plain.split() if not re.search(r"\d", word))
-
-
 def asked(file: Path, most: int | None) -> DaskCluster:
-    """Cluster of a file for the Job of this process.
+    """Cluster of a file for the owner of this process.
 
     Raises
     ------
@@ -373,7 +362,7 @@ def asked(file: Path, most: int | None) -> DaskCluster:
         import kr8s  # noqa: F401 - an extra that may be missing
     except ImportError as error:
         raise ConfigurationError("--cluster needs the Kubernetes client: pip install soilscale[kubernetes]") from error
-    job = Job.of(os.environ)
+    owner = Owner.of(os.environ)
     seconds = os.environ.get("SOILSCALE_WORKERS_DEADLINE") or str(DEADLINE)
     try:
         deadline = float(seconds)
@@ -383,7 +372,9 @@ def asked(file: Path, most: int | None) -> DaskCluster:
     if address:
         # Parsed now, so that a wrong address fails before a cluster is created.
         _place(address)
-    return DaskCluster(job, *documents(file, job, most), deadline=deadline, address=address)
+    cluster, autoscaler = documents(file, owner, most)
+    pair = None if manifests.certificates_of(cluster) is None else certificates.issue()
+    return DaskCluster(owner, cluster, autoscaler, deadline=deadline, address=address, pair=pair)
 
 
 def _place(address: str) -> tuple[str, int]:

@@ -29,6 +29,9 @@ RIGHTS = (
 )
 """Group, resource and verb of all requests of a runner."""
 
+CERTIFYING = ("", "secrets", "create")
+"""Likewise, where its Dask cluster has certificates."""
+
 NOTICE = 60.0
 """Seconds within which a live operator notices a cluster."""
 
@@ -59,13 +62,13 @@ def check(file: Path) -> list[str]:
     missing = _missing_rights(cluster)
     if missing:
         raise ConfigurationError(
-            f"this service account may not {', '.join(missing)} in namespace {cluster.job.namespace}: give it the "
+            f"this service account may not {', '.join(missing)} in namespace {cluster.owner.namespace}: give it the "
             "chart's Role (rbac.create), or one with these rules"
         )
     lacks = _lacks(cluster)
     if lacks:
         raise ServiceError(
-            f"the quota of namespace {cluster.job.namespace} has no room for a Dask cluster with {_workers(cluster)} "
+            f"the quota of namespace {cluster.owner.namespace} has no room for a Dask cluster with {_workers(cluster)} "
             f"workers: {'; '.join(lacks)}; raise it, or lower worker.resources or workers.minimum"
         )
     workers, waited = _workers(cluster), math.ceil(_noticed(cluster))
@@ -80,8 +83,8 @@ def _missing_rights(cluster: DaskCluster) -> list[str]:
     review = new_class("SelfSubjectAccessReview", "authorization.k8s.io/v1", namespaced=False, asyncio=False)
     missing = []
     with asking("ask for the rights of this service account"):
-        for group, resource, verb in RIGHTS:
-            wish = {"group": group, "resource": resource, "verb": verb, "namespace": cluster.job.namespace}
+        for group, resource, verb in (*RIGHTS, *(() if cluster.pair is None else (CERTIFYING,))):
+            wish = {"group": group, "resource": resource, "verb": verb, "namespace": cluster.owner.namespace}
             request = review({"metadata": {}, "spec": {"resourceAttributes": wish}}, api=cluster.api)
             request.create()
             if not request.raw["status"]["allowed"]:
@@ -100,7 +103,7 @@ def _lacks(cluster: DaskCluster) -> list[str]:
     need = demand(cluster.cluster)
     try:
         with asking("read the quotas"):
-            quotas: Iterator[Any] = cluster.api.get(ResourceQuota, namespace=cluster.job.namespace, raw=True)
+            quotas: Iterator[Any] = cluster.api.get(ResourceQuota, namespace=cluster.owner.namespace, raw=True)
             return [line for quota in quotas for line in short(quota, need)]
     except ConfigurationError as error:
         # Your own Role may lack this right, which a run does not need.
@@ -155,7 +158,7 @@ def _noticed(cluster: DaskCluster) -> float:
         while not cluster.phase():
             if time.monotonic() - begin > NOTICE:
                 raise ServiceError(
-                    f"no Dask operator noticed a cluster in namespace {cluster.job.namespace} within {NOTICE:.0f} s: "
+                    f"no Dask operator noticed a cluster in namespace {cluster.owner.namespace} within {NOTICE:.0f} s: "
                     "check that the operator runs and watches this namespace"
                 )
             time.sleep(dask_operator.LOOK_GOING)

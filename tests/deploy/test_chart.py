@@ -203,7 +203,7 @@ def test_the_runner_is_told_where_the_work_is_done(mode: str, last: list[str]) -
     assert container["args"][-2:] == last
     environment = {entry["name"]: entry for entry in container["env"]}
     assert ("DASK_SCHEDULER_ADDRESS" in environment) == (mode == "external")
-    assert ("SOILSCALE_JOB_UID" in environment) == (mode == "operator")
+    assert ("SOILSCALE_OWNER_UID" in environment) == (mode == "operator")
 
 
 def test_without_a_configuration_the_embedded_world_is_run() -> None:

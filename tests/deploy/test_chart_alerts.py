@@ -23,6 +23,12 @@ FINISHED = f'soilscale_unit_seconds_count{{{RUN}, stage="cube"}}'
 FAILED = f'soilscale_units_total{{{RUN}, stage="cube", outcome="failed"}}'
 RETRIES = f'soilscale_retries_total{{{RUN}, stage="cube"}}'
 
+
+def job(name: str) -> str:
+    """Labels of a Job of the release."""
+    return f'namespace="default", job_name="moselle-soilscale-{name}"'
+
+
 Series = Sequence[tuple[str, str]]
 
 CASES: dict[str, tuple[Series, str, dict[str, bool]]] = {
@@ -35,6 +41,26 @@ CASES: dict[str, tuple[Series, str, dict[str, bool]]] = {
         [('kube_job_failed{namespace="default", job_name="loire-soilscale-1", condition="true"}', "1x10")],
         "SoilscaleRunFailed",
         {"2m": False},
+    ),
+    "a later run of the schedule succeeds": (
+        [
+            (f'kube_job_failed{{{job("monthly-28")}, condition="true"}}', "1x30"),
+            (f"kube_job_status_start_time{{{job('monthly-28')}}}", "100x30"),
+            (f"kube_job_status_start_time{{{job('monthly-29')}}}", "_x4 200x26"),
+            (f"kube_job_status_completion_time{{{job('monthly-29')}}}", "_x9 300x20"),
+        ],
+        "SoilscaleRunFailed",
+        {"5m": True, "15m": False},
+    ),
+    "another schedule succeeds, and an earlier run of this one has": (
+        [
+            (f'kube_job_failed{{{job("monthly-28")}, condition="true"}}', "1x30"),
+            (f"kube_job_status_start_time{{{job('monthly-28')}}}", "100x30"),
+            (f"kube_job_status_completion_time{{{job('monthly-27')}}}", "50x30"),
+            (f"kube_job_status_completion_time{{{job('yearly-29')}}}", "300x30"),
+        ],
+        "SoilscaleRunFailed",
+        {"15m": True},
     ),
     "an image cannot be pulled": (
         [(f'kube_pod_container_status_waiting_reason{{{RUN}, reason="ImagePullBackOff"}}', "1x60")],

@@ -15,7 +15,7 @@ import yaml
 import charts
 from charts import VERSIONS, Document
 from soilscale import manifests
-from soilscale.manifests import Job
+from soilscale.manifests import Owner
 from tools import operator
 
 pytestmark = [pytest.mark.deploy, pytest.mark.filterwarnings("default")]  # the operator's warnings are its own
@@ -46,7 +46,7 @@ def made(rendered: list[Document], controller: Any, tmp_path_factory: pytest.Tem
     for file, documents in charts.clusters(rendered).items():
         path = tmp_path_factory.mktemp("cluster") / file
         path.write_text(yaml.safe_dump_all(documents), encoding="utf-8")
-        cluster, _ = manifests.documents(path, Job("a-job", "4f1d", "maps"))
+        cluster, _ = manifests.documents(path, Owner("a-job", "4f1d", "maps"))
         found += _of(cluster, controller)
     return found
 

@@ -25,13 +25,19 @@ POD: dict[str, Any] = {
     "volumes": [{"name": "authorities", "secret": {"secretName": "authorities"}}],
     "volumeMounts": [{"name": "authorities", "mountPath": "/etc/authorities", "readOnly": True}],
 }
+COMMON = {
+    "commonLabels": {"cost-centre": "soil"},
+    "commonAnnotations": {"example.org/team": "maps"},
+    "serviceAccount": {"runner": {"annotations": {"example.org/role": "reader"}}},
+    "admissionPolicy": {"enabled": True},
+}
 OF_THE_POD = set(POD) - {"fsGroupChangePolicy", "env", "volumes", "volumeMounts"}
 
 
 @pytest.fixture(scope="module")
 def documents() -> list[Document]:
     values = {name: {"pod": POD} for name in ("runner", "scheduler", "worker")}
-    return charts.render([MOSELLE], {"mode": "operator", "commonLabels": {"cost-centre": "soil"}, **values})
+    return charts.render([MOSELLE], {"mode": "operator", **COMMON, **values})
 
 
 def test_every_pod_has_what_is_passed_through(documents: list[Document]) -> None:
@@ -56,9 +62,15 @@ def test_kubernetes_and_the_operator_take_them(version: str, documents: list[Doc
     assert [fault.message for fault in charts.definition("DaskCluster").iter_errors(cluster)] == []
 
 
-def test_common_labels_are_on_objects_and_select_nothing(documents: list[Document]) -> None:
+def test_common_labels_and_annotations_are_on_objects_and_select_nothing(documents: list[Document]) -> None:
+    assert {"Job", "CronJob", "ServiceAccount", "Role", "NetworkPolicy", "ValidatingAdmissionPolicy"} <= {
+        document["kind"] for document in documents
+    }
     for document in documents:
         assert document["metadata"]["labels"]["cost-centre"] == "soil", document["kind"]
+        assert document["metadata"]["annotations"]["example.org/team"] == "maps", document["kind"]
+    account, *_ = charts.kind(documents, "ServiceAccount")
+    assert account["metadata"]["annotations"]["example.org/role"] == "reader", "those of an object stay"
     for name, content in charts.clusters(documents).items():
         assert "cost-centre" not in content[0]["metadata"]["labels"], name
 

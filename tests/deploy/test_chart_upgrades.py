@@ -113,6 +113,7 @@ def api(*jobs: Document) -> Iterator[int]:
         answers[path] = {"kind": "APIResourceList", "groupVersion": name, "resources": resources}
     # Where Helm looks for earlier releases of the name.
     answers["/api/v1/namespaces/maps/secrets"] = {"kind": "SecretList", "apiVersion": "v1", "items": []}
+    answers["/api/v1/namespaces/maps/configmaps"] = {"kind": "ConfigMapList", "apiVersion": "v1", "items": [OTHER]}
     answers |= {f"/apis/batch/v1/namespaces/maps/jobs/{one['metadata']['name']}": one for one in jobs}
 
     class Handler(BaseHTTPRequestHandler):
@@ -137,6 +138,15 @@ def api(*jobs: Document) -> Iterator[int]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+OTHER = {
+    "metadata": {
+        "name": "china-config",
+        "labels": {"app.kubernetes.io/name": "soilscale", "app.kubernetes.io/instance": "china"},
+    }
+}
+"""Of another release in the namespace."""
 
 
 def upgraded(values: Mapping[str, Any], folder: Path, *jobs: Document) -> tuple[Document, str]:
@@ -275,3 +285,9 @@ def test_the_values_to_start_from_need_no_prometheus_operator(preset: str, place
     assert groups == {"v1", "batch", "networking.k8s.io", "policy"} | (
         {"rbac.authorization.k8s.io"} if place == "nation" else set()
     )
+
+
+def test_the_notes_name_other_releases_of_the_namespace(tmp_path: Path) -> None:
+    _, notes = upgraded({}, tmp_path)
+    assert "The namespace maps also holds china." in notes
+    assert "in its own namespace" in notes

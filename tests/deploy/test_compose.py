@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from typer.core import TyperGroup
 import charts
 import soilscale
 from checkout import ROOT
+from commands import wait_until
+from servers.ports import free_ports
 from servers.seaweed import OWNER, Seaweed
 from soilscale import cli
 from tools import compose
@@ -30,10 +34,23 @@ OURS = ("bucket", "scheduler", "worker", "runner")
 Service = dict[str, Any]
 
 
-def told(**variables: str) -> subprocess.CompletedProcess[str]:
+def answers(url: str, trust: ssl.SSLContext) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=10, context=trust) as answer:  # noqa: S310 - of this machine
+            return answer.status == 200
+    except ConnectionRefusedError:
+        return False
+    except OSError as error:
+        if "refused" in str(error):
+            return False
+        raise
+
+
+def told(*more: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """What Docker Compose makes of the file."""
     kept = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
-    command = [compose(), "--file", FILE, "config", "--format", "json"]
+    files = [word for file in (FILE, *more) for word in ("--file", file)]
+    command = [compose(), *files, "config", "--format", "json"]
     return subprocess.run(command, env=kept | variables, capture_output=True, text=True, check=False)
 
 
@@ -99,12 +116,14 @@ def test_dask_takes_the_words_of_scheduler_and_workers(services: dict[str, Servi
     context = command.make_context(name, [str(word) for word in service["command"]], resilient_parsing=False)
     assert context.params["preload"] == ()
     if name == "worker":
-        assert context.params["scheduler"] == services["runner"]["environment"]["DASK_SCHEDULER_ADDRESS"]
+        assert context.params["scheduler"] is None
+        addresses = {services[of]["environment"]["DASK_SCHEDULER_ADDRESS"] for of in ("worker", "runner")}
+        assert addresses == {"tcp://scheduler:8786"}
         assert context.params["memory_limit"] == "0.9"
 
 
 def test_runner_and_workers_have_the_environment_of_the_chart(services: dict[str, Service]) -> None:
-    rendered = charts.render(charts.files("province"), {"mode": "operator"})
+    rendered = charts.render(charts.files("province"), {"mode": "operator", "operator": {"tls": False}})
     pods = {one["name"]: one for _, pod in charts.pods(rendered) for one in charts.containers(pod)}
     expected = {one["name"]: one["value"] for one in pods["worker"]["env"] if not one["name"].startswith("AWS_")}
     assert "MALLOC_TRIM_THRESHOLD_" in expected
@@ -140,3 +159,39 @@ def test_the_bucket_is_made_once(services: dict[str, Service], weed: Seaweed) ->
         subprocess.run([sys.executable, "-c", script], env=service["environment"] | own, check=True)
         assert "soilscale" in {one["Name"] for one in weed.client().list_buckets()["Buckets"]}
     weed.remove("soilscale")
+
+
+@pytest.mark.server
+def test_with_certificates_the_services_and_the_dashboard_speak_tls(tmp_path: Path) -> None:
+    variables = dict(zip(REQUIRED, (str(tmp_path), "key", "hunter2"), strict=True))
+    done = told(FILE.with_name("compose-tls.yaml"), **variables)
+    assert (done.returncode, done.stderr) == (0, "")
+    services = json.loads(done.stdout)["services"]
+    for name, role in (("scheduler", "SCHEDULER"), ("worker", "WORKER"), ("runner", "CLIENT")):
+        own = services[name]["environment"]
+        assert own["DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"] == "True"
+        assert own[f"DASK_DISTRIBUTED__COMM__TLS__{role}__KEY"] == "/etc/soilscale/tls/tls.key"
+        assert own.get("DASK_SCHEDULER_ADDRESS", "tls://scheduler:8786") == "tls://scheduler:8786"
+        (mount,) = (one for one in services[name]["volumes"] if one.get("source") == "certificates")
+        assert (mount["target"], mount["read_only"]) == ("/etc/soilscale/tls", True)
+    assert services["scheduler"]["depends_on"]["certificates"]["condition"] == "service_completed_successfully"
+
+    (script,) = services["certificates"]["command"]
+    subprocess.run([sys.executable, "-c", script.replace("/tmp", str(tmp_path))], check=True)  # noqa: S108 - its own
+    port, dashboard = map(str, free_ports(2))
+    words = [
+        {"8786": port, ":8787": f"127.0.0.1:{dashboard}"}.get(one, one) for one in services["scheduler"]["command"]
+    ]
+    own = {
+        key: value.replace("/etc/soilscale/tls", str(tmp_path))
+        for key, value in services["scheduler"]["environment"].items()
+    }
+    command = [Path(sys.executable).with_name("dask"), "scheduler", *words, "--host", "127.0.0.1"]
+    trust = ssl.create_default_context(cafile=tmp_path / "ca.crt")
+    trust.check_hostname = False
+    with subprocess.Popen(command, env=os.environ | own, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: answers(f"https://127.0.0.1:{dashboard}/health", trust), "the dashboard", 60)
+        finally:
+            process.terminate()
+            process.wait(60)

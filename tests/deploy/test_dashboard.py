@@ -68,7 +68,7 @@ def of_pods() -> set[str]:
 
 def plain(expression: str) -> str:
     """An expression as Prometheus gets it from Grafana."""
-    return expression.replace("$__rate_interval", "5m").replace("$", "")
+    return expression.replace("$__rate_interval", "5m").replace("$__range", "5m").replace("$", "")
 
 
 @pytest.mark.parametrize(("title", "expression"), EXPRESSIONS)
@@ -126,5 +126,5 @@ def test_panels_have_a_name_a_meaning_and_a_place_of_their_own() -> None:
         assert len(panel["description"]) > 30
         assert panel["fieldConfig"]["defaults"]["unit"]
         assert {one["datasource"]["uid"] for one in (panel, *panel["targets"])} == {"${datasource}"}
-    variables = {one["name"] for one in DASHBOARD["templating"]["list"]} | {"__rate_interval"}
+    variables = {one["name"] for one in DASHBOARD["templating"]["list"]} | {"__rate_interval", "__range"}
     assert {name for _, one in EXPRESSIONS for name in re.findall(r"\$(\w+)", one)} <= variables

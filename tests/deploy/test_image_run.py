@@ -199,7 +199,7 @@ def test_a_runner_reaches_kubernetes_by_its_pod_s_account_whose_token_changes(
     for path in (tmp_path, config, *config.iterdir()):
         path.chmod(0o755)
     (pod,) = charts.one(rendered, "Job")["spec"]["template"]["spec"]["containers"]
-    job = {"SOILSCALE_JOB_NAME": "moselle-1", "SOILSCALE_JOB_UID": "4f1d", "SOILSCALE_NAMESPACE": "maps"}
+    job = {"SOILSCALE_OWNER_NAME": "moselle-1", "SOILSCALE_OWNER_UID": "4f1d", "SOILSCALE_NAMESPACE": "maps"}
     words = ["run", CONFIG, "--cluster", "/etc/soilscale/config/cluster.yaml", "--workers", "2"]
     with (
         serving_pods(served, account) as variables,

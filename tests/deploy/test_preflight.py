@@ -28,8 +28,8 @@ from soilscale.kube_errors import asking
 pytestmark = [pytest.mark.server, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 POD = {
-    "SOILSCALE_JOB_NAME": "moselle-soilscale-check",
-    "SOILSCALE_JOB_UID": "77aa",
+    "SOILSCALE_OWNER_NAME": "moselle-soilscale-check",
+    "SOILSCALE_OWNER_UID": "77aa",
     "SOILSCALE_NAMESPACE": "maps",
     "SOILSCALE_OWNER_KIND": "Pod",
 }
@@ -114,7 +114,7 @@ def test_a_place_for_a_dask_cluster_is_seen_and_left_as_it_was(
         (
             {"rules": []},
             ConfigurationError,
-            "may not create daskclusters, .* list events in namespace maps: .*rbac.create",
+            "may not create daskclusters, .* list events, create secrets in namespace maps: .*rbac.create",
         ),
         ({"defined": False}, ServiceError, "install the Dask operator"),
         ({"operator": None}, ServiceError, "no Dask operator noticed a cluster in namespace maps"),
@@ -187,7 +187,7 @@ def test_who_is_not_let_in_at_the_end_says_so_in_a_quiet_line(
     caplog.clear()
     cluster.remove()
     (record,) = [one for one in caplog.records if one.name.startswith("soilscale")]
-    assert (record.levelname, "will be removed with its Job" in record.getMessage()) == ("INFO", True)
+    assert (record.levelname, "will be removed with the Pod" in record.getMessage()) == ("INFO", True)
 
 
 def test_a_cluster_that_was_never_made_is_no_matter(

@@ -25,11 +25,11 @@ from servers.kubernetes_api import OWN, Kubernetes, Operator, operator, serving
 from soilscale import cli, dask_operator, manifests
 from soilscale.dask_operator import DaskCluster
 from soilscale.errors import ConfigurationError, IncompleteError
-from soilscale.manifests import Job
+from soilscale.manifests import Owner
 
 pytestmark = pytest.mark.server
 
-JOB = {"SOILSCALE_JOB_NAME": "moselle-1", "SOILSCALE_JOB_UID": "4f1d", "SOILSCALE_NAMESPACE": "maps"}
+JOB = {"SOILSCALE_OWNER_NAME": "moselle-1", "SOILSCALE_OWNER_UID": "4f1d", "SOILSCALE_NAMESPACE": "maps"}
 FEW = ("-o", "models.ablation=false", "-o", "validation.truth=null", "-o", "validation.stations=null")
 """What shortens a run of which only the cube and the maps are compared."""
 QUOTA = "exceeded quota: compute, requested: count/daskclusters=1, used: 4, limited: 4"
@@ -85,7 +85,7 @@ def output(undisturbed: Path) -> Path:
 
 
 def environment(kubeconfig: str, port: int, **more: str) -> dict[str, str]:
-    return JOB | {"KUBECONFIG": kubeconfig, "SOILSCALE_SCHEDULER_ADDRESS": f"tcp://127.0.0.1:{port}"} | more
+    return JOB | {"KUBECONFIG": kubeconfig, "SOILSCALE_SCHEDULER_ADDRESS": f"tls://127.0.0.1:{port}"} | more
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def nothing_left(served: Kubernetes, dask: Operator) -> bool:
 
 
 def test_a_cluster_is_the_jobs_own_and_what_the_operators_definitions_take(file: Path) -> None:
-    cluster, autoscaler = manifests.documents(file, Job.of(JOB), 2)
+    cluster, autoscaler = manifests.documents(file, Owner.of(JOB), 2)
 
     name = cluster["metadata"]["name"]
     assert name == autoscaler["metadata"]["name"] == autoscaler["spec"]["cluster"]
@@ -139,7 +139,7 @@ def test_names_are_a_jobs_own_and_short_enough_for_the_operator(prefix: str, one
             "spec": {"scheduler": {"service": {"selector": {}}}, "worker": {}},
         }
         autoscaler = {"metadata": {"name": prefix}, "spec": {"minimum": 0, "maximum": 3}}
-        found, _ = manifests._owned(cluster, autoscaler, Job("job", uid, "maps"), None)  # noqa: SLF001 - its rule
+        found, _ = manifests._owned(cluster, autoscaler, Owner("job", uid, "maps"), None)  # noqa: SLF001 - its rule
         return str(found["metadata"]["name"])
 
     assert len(name(one)) <= 53
@@ -148,7 +148,7 @@ def test_names_are_a_jobs_own_and_short_enough_for_the_operator(prefix: str, one
 
 
 def test_workers_bound_the_autoscaler(file: Path) -> None:
-    _, autoscaler = manifests.documents(file, Job.of(JOB), 7)
+    _, autoscaler = manifests.documents(file, Owner.of(JOB), 7)
     assert (autoscaler["spec"]["minimum"], autoscaler["spec"]["maximum"]) == (1, 7)
 
 
@@ -166,13 +166,13 @@ def test_a_file_that_is_none_of_a_cluster_is_refused(text: str, told: str, tmp_p
     path = tmp_path / "cluster.yaml"
     path.write_text(text)
     with pytest.raises(ConfigurationError, match="cluster.yaml.*" + told):
-        manifests.documents(path, Job.of(JOB))
+        manifests.documents(path, Owner.of(JOB))
 
 
 def test_a_runner_outside_of_a_job_is_told_what_is_missing(config: Path, file: Path, tmp_path: Path) -> None:
     done = soilscale("run", config, "--cluster", file, "--output", tmp_path / "run", SOILSCALE_NAMESPACE="maps")
     assert done.status == 78
-    assert "SOILSCALE_JOB_NAME, SOILSCALE_JOB_UID is not set" in done.err
+    assert "SOILSCALE_OWNER_NAME, SOILSCALE_OWNER_UID is not set" in done.err
 
 
 def test_one_cluster_only(config: Path, file: Path, tmp_path: Path) -> None:
@@ -264,8 +264,7 @@ def test_sigterm_leaves_nothing_behind_and_after_sigkill_the_next_pod_of_the_job
 
         done = soilscale(*command, **variables)
         assert done.status == 0, done.err
-        assert "of an earlier attempt of this Job" in done.err
-        assert len(made(served)) == 2, "the cluster of the killed runner was used again"
+        assert len(made(served)) == 3, "nobody else has the certificates of the killed runner"
         assert nothing_left(served, dask)
     assert files(tmp_path / "run" / "cube.zarr") == files(output / "cube.zarr")
 
@@ -384,13 +383,24 @@ def test_what_pods_and_events_say_is_told(asking: Callable[..., DaskCluster], ru
     assert asked.said() == ["it no longer exists: someone or its idleTimeout has removed it"]
 
 
+def without_certificates(text: str) -> str:
+    """A file of a chart that has them switched off."""
+    cluster, autoscaler = yaml.safe_load_all(text)
+    for part in ("scheduler", "worker"):
+        pod = cluster["spec"][part]["spec"]
+        pod["volumes"] = [volume for volume in pod["volumes"] if volume["name"] != manifests.CERTIFICATES]
+    return yaml.safe_dump_all([cluster, autoscaler])
+
+
 def test_a_cluster_of_another_template_is_replaced(
     asking: Callable[..., DaskCluster], file: Path, rules: list[Document]
 ) -> None:
     served = Kubernetes(rules)
+    text = file.read_text()
+    file.write_text(without_certificates(text))
     asking(served).start()
     asking(served).start()
-    assert len(made(served)) == 1
+    assert len(made(served)) == 1, "the one of an earlier try is used again"
     file.write_text(file.read_text().replace("idleTimeout: 3600", "idleTimeout: 60"))
     changed = asking(served)
     changed.start()
@@ -405,8 +415,14 @@ def test_a_cluster_goes_with_its_job(asking: Callable[..., DaskCluster], rules: 
     asking(served).start()
     served.collect("another job")
     assert len(served.resources) == 2
-    served.collect(JOB["SOILSCALE_JOB_UID"])
+    (secret,) = served.secrets.values()
+    volumes = [one["spec"][part]["spec"]["volumes"] for one in made(served) for part in ("scheduler", "worker")]
+    assert [{"secretName": secret["metadata"]["name"], "defaultMode": 0o440}] * 2 == [
+        volume["secret"] for part in volumes for volume in part if "secret" in volume
+    ]
+    served.collect(JOB["SOILSCALE_OWNER_UID"])
     assert not served.resources
+    assert not served.secrets
 
 
 def test_a_cluster_that_does_not_go_is_told_and_not_waited_for_forever(

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import kubernetes_validate
 import yaml
 
 import charts
@@ -30,6 +31,8 @@ from servers.ports import free_ports
 TOKEN = "token-of-the-runner"  # noqa: S105 - of a server that lives for a test
 KINDS = {"daskclusters": "DaskCluster", "daskautoscalers": "DaskAutoscaler"}
 VERBS = {"POST": "create", "GET": "get", "PATCH": "patch", "DELETE": "delete"}
+CERTIFICATES = {"ca-file": "ca.crt", "cert": "tls.crt", "key": "tls.key"}
+"""Option of Dask's commands -> file of a Secret."""
 REASONS = {403: "Forbidden", 404: "NotFound", 409: "AlreadyExists", 422: "Invalid", 401: "Unauthorized"}
 OWN = ("namespace", "ownerReferences", "annotations")
 SERVERS = ("uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "finalizers")
@@ -55,14 +58,24 @@ class Operator:
     folder: Path
     processes: dict[str, list[subprocess.Popen[bytes]]] = field(default_factory=dict)
     """Cluster -> its scheduler and its workers."""
+    certificates: Path | None = None
+    """Folder of those of the cluster, if it has any."""
+
+    def mount(self, secret: Document) -> None:
+        """Put a Secret where the processes of the next cluster look for their certificates."""
+        self.certificates = self.folder / secret["metadata"]["name"]
+        self.certificates.mkdir()
+        for name, content in secret["stringData"].items():
+            (self.certificates / name).write_text(content, encoding="utf-8")
 
     def scale(self, name: str, workers: int) -> None:
         """Start the scheduler, and workers that are missing."""
         running = self.processes.setdefault(name, [])
+        scheme = "tcp" if self.certificates is None else "tls"
         if not running:
-            running.append(self._dask("scheduler", "--port", str(self.port)))
+            running.append(self._dask("scheduler", "--port", str(self.port), "--protocol", scheme))
         while len(running) < workers + 1:
-            running.append(self._dask("worker", f"tcp://127.0.0.1:{self.port}", "--nthreads", "1"))
+            running.append(self._dask("worker", f"{scheme}://127.0.0.1:{self.port}", "--nthreads", "1"))
 
     def remove(self, name: str) -> None:
         """End all processes of a cluster."""
@@ -78,6 +91,9 @@ class Operator:
 
     def _dask(self, *words: str) -> subprocess.Popen[bytes]:
         command = [str(Path(sys.executable).with_name("dask")), *words, "--host", "127.0.0.1", "--no-dashboard"]
+        if self.certificates is not None:
+            own = (f"--tls-{option}={self.certificates / name}" for option, name in CERTIFICATES.items())
+            command += own
         with (self.folder / "dask.log").open("ab") as log:
             return subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, start_new_session=True)
 
@@ -103,6 +119,8 @@ class Kubernetes:
     """Whether a cluster was removed while its autoscaler was there: the operator would hold that for a minute."""
     resources: dict[tuple[str, str], Document] = field(default_factory=dict)
     """Plural and name -> resource."""
+    secrets: dict[str, Document] = field(default_factory=dict)
+    """Name -> Secret."""
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
     """Method, path and body of every request."""
     token: str = TOKEN
@@ -127,6 +145,8 @@ class Kubernetes:
             self._allow(VERBS[method] if name or method == "POST" else "list", group, plural)
             if plural in {"pods", "events", "resourcequotas"}:
                 return self._listed(getattr(self, plural), parse_qs(where.query))
+            if method == "POST" and plural == "secrets":
+                return self._keep(namespace, body)
             if not self.defined or plural not in KINDS:
                 raise RefusedError(404, "the server could not find the requested resource")
             if method == "POST":
@@ -165,6 +185,17 @@ class Kubernetes:
         chosen = [one for one in found if wanted.items() <= one["metadata"].get("labels", {}).items()]
         chosen = [one for one in chosen if having.items() <= one.items()]
         return {"kind": "List", "metadata": {}, "items": chosen}
+
+    def _keep(self, namespace: str, body: Document) -> Document:
+        """Store a Secret."""
+        kubernetes_validate.validate(body, "1.34", strict=True)
+        name = body["metadata"]["name"]
+        if name in self.secrets or body["metadata"]["namespace"] != namespace:
+            raise RefusedError(409, f'secrets "{name}" already exists')
+        self.secrets[name] = body
+        if self.operator is not None:
+            self.operator.mount(body)
+        return body
 
     def _create(self, plural: str, namespace: str, body: Document) -> Document:
         name = body["metadata"]["name"]
@@ -236,14 +267,20 @@ class Kubernetes:
     def collect(self, uid: str) -> None:
         """Remove what a resource of this UID owned, as the garbage collector does when that one is gone."""
         with self.lock:
+            self.secrets = {name: one for name, one in self.secrets.items() if uid not in owners(one)}
             for key, one in list(self.resources.items()):
-                if key in self.resources and uid in {it["uid"] for it in one["metadata"].get("ownerReferences", ())}:
+                if key in self.resources and uid in owners(one):
                     self._delete(key)
 
     def rest(self) -> None:
         """Wait until all that is going has gone."""
         while self.going:
             self.going.pop().join()
+
+
+def owners(resource: Document) -> set[str]:
+    """UIDs of what a resource goes with."""
+    return {one["uid"] for one in resource["metadata"].get("ownerReferences", ())}
 
 
 def parts(path: str) -> tuple[str, str, str, str]:

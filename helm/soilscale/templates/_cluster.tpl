@@ -80,7 +80,7 @@ app.kubernetes.io/component: {{ .of }}
 
 {{/* The route `api` lets the operator ask which workers can go without loss; it is off by default. */}}
 {{- define "soilscale.schedulerPod" -}}
-serviceAccountName: {{ include "soilscale.account" (dict "root" . "of" "worker") | quote }}
+serviceAccountName: {{ include "soilscale.account" (dict "root" . "of" "scheduler") | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
@@ -96,12 +96,15 @@ containers:
     image: {{ include "soilscale.image" . | quote }}
     imagePullPolicy: {{ .Values.image.pullPolicy }}
     command: [/opt/soilscale/bin/dask, scheduler]
-    args: [--port, "8786", --dashboard-address, ":8787"]
+    args: [{{ with include "soilscale.tlsSecret" . }}--protocol, tls, {{ end }}--port, "8786", --dashboard-address, ":8787"]
     env:
       - name: DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES
         value: '["distributed.http.scheduler.api", "distributed.http.scheduler.prometheus", "distributed.http.scheduler.info", "distributed.http.scheduler.json", "distributed.http.health", "distributed.http.proxy", "distributed.http.statics"]'
       - {name: DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES, value: {{ int .Values.scheduler.allowedFailures | quote }}}
       - {name: DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT, value: {{ .Values.scheduler.noWorkersTimeout | quote }}}
+    {{- with include "soilscale.tlsEnvironment" (dict "root" . "of" "scheduler") | trim }}
+    {{- . | nindent 6 }}
+    {{- end }}
     {{- with include "soilscale.moreEnvironment" (dict "root" . "of" "scheduler") | trim }}
     {{- . | nindent 6 }}
     {{- end }}
@@ -118,6 +121,9 @@ containers:
       {{- include "soilscale.containerSecurity" . | nindent 6 }}
     volumeMounts:
       - {name: tmp, mountPath: /tmp}
+    {{- with include "soilscale.tlsMount" . | trim }}
+    {{- . | nindent 6 }}
+    {{- end }}
     {{- with include "soilscale.moreMounts" (dict "root" . "of" "scheduler") | trim }}
     {{- . | nindent 6 }}
     {{- end }}
@@ -125,6 +131,9 @@ volumes:
   - name: tmp
     emptyDir:
       sizeLimit: {{ .Values.scheduler.resources.scratch }}
+    {{- with include "soilscale.tlsVolume" . | trim }}
+    {{- . | nindent 2 }}
+    {{- end }}
     {{- with include "soilscale.moreVolumes" (dict "root" . "of" "scheduler") | trim }}
     {{- . | nindent 2 }}
     {{- end }}
@@ -172,6 +181,9 @@ containers:
       - ":8788"
     env:
       {{- include "soilscale.environment" $root | nindent 6 }}
+    {{- with include "soilscale.tlsEnvironment" (dict "root" $root "of" "worker") | trim }}
+    {{- . | nindent 6 }}
+    {{- end }}
     {{- with include "soilscale.moreEnvironment" (dict "root" $root "of" "worker") | trim }}
     {{- . | nindent 6 }}
     {{- end }}
@@ -186,9 +198,10 @@ containers:
             - -c
             - |
               import asyncio, contextlib, os
-              from distributed import rpc
+              from distributed import Security, rpc
               async def retire():
-                  async with rpc(os.environ["DASK_SCHEDULER_ADDRESS"], timeout=5) as scheduler:
+                  way = Security().get_connection_args("worker")
+                  async with rpc(os.environ["DASK_SCHEDULER_ADDRESS"], connection_args=way, timeout=5) as scheduler:
                       await scheduler.retire_workers(names=[os.environ["DASK_WORKER_NAME"]])
               with contextlib.suppress(OSError, TimeoutError):
                   asyncio.run(asyncio.wait_for(retire(), {{ sub (int $values.worker.gracePeriod) 10 }}))
@@ -202,11 +215,17 @@ containers:
       {{- include "soilscale.containerSecurity" $root | nindent 6 }}
     volumeMounts:
       {{- include "soilscale.mounts" $root | nindent 6 }}
+    {{- with include "soilscale.tlsMount" $root | trim }}
+    {{- . | nindent 6 }}
+    {{- end }}
     {{- with include "soilscale.moreMounts" (dict "root" $root "of" "worker") | trim }}
     {{- . | nindent 6 }}
     {{- end }}
 volumes:
   {{- include "soilscale.volumes" (dict "root" $root "scratch" .resources.scratch) | nindent 2 }}
+    {{- with include "soilscale.tlsVolume" $root | trim }}
+    {{- . | nindent 2 }}
+    {{- end }}
     {{- with include "soilscale.moreVolumes" (dict "root" $root "of" "worker") | trim }}
     {{- . | nindent 2 }}
     {{- end }}

@@ -24,6 +24,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end -}}
 
+{{/* Annotations of an object: the common ones, and over them `.more`. */}}
+{{- define "soilscale.ownAnnotations" -}}
+{{- with merge dict (.more | default dict) (.root.Values.commonAnnotations | default dict) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
 {{- define "soilscale.account" -}}
 {{- $account := index .root.Values.serviceAccount .of -}}
 {{- $account.name | default (.root.Values.serviceAccount.create | ternary (printf "%s-%s" (include "soilscale.fullname" .root) .of) "default") -}}

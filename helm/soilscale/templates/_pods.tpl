@@ -63,6 +63,40 @@ capabilities:
 {{- end }}
 {{- end -}}
 
+{{/*
+The certificates of Dask in the pods of `.of`, who is `scheduler`, `worker` or `client`: a Secret that the run makes (mode `operator`), or
+an existing one (mode `external`). The runner puts the name of its own in the place of `dask-tls`.
+*/}}
+{{- define "soilscale.tlsSecret" -}}
+{{- if and (eq .Values.mode "operator") .Values.operator.tls -}}
+dask-tls
+{{- else if eq .Values.mode "external" -}}
+{{ .Values.external.tlsSecret }}
+{{- end -}}
+{{- end -}}
+
+{{- define "soilscale.tlsEnvironment" -}}
+{{- if include "soilscale.tlsSecret" .root }}
+- {name: DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION, value: "True"}
+- {name: DASK_DISTRIBUTED__COMM__TLS__CA_FILE, value: /etc/soilscale/tls/ca.crt}
+- {name: DASK_DISTRIBUTED__COMM__TLS__{{ upper .of }}__CERT, value: /etc/soilscale/tls/tls.crt}
+- {name: DASK_DISTRIBUTED__COMM__TLS__{{ upper .of }}__KEY, value: /etc/soilscale/tls/tls.key}
+{{- end }}
+{{- end -}}
+
+{{- define "soilscale.tlsMount" -}}
+{{- if include "soilscale.tlsSecret" . }}
+- {name: dask-tls, mountPath: /etc/soilscale/tls, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "soilscale.tlsVolume" -}}
+{{- with include "soilscale.tlsSecret" . }}
+- name: dask-tls
+  secret: {secretName: {{ . | quote }}, defaultMode: 0440}
+{{- end }}
+{{- end -}}
+
 {{- define "soilscale.secretEnvironment" -}}
 {{- with .Values.credentials.existingSecret }}
 envFrom:

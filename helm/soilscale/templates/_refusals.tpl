@@ -14,6 +14,9 @@
 {{- if and (eq $values.mode "operator") (regexMatch "^[0-9]" (include "soilscale.fullname" .)) -}}
 {{- fail (printf "the name %s begins with a digit, which the name of a Dask cluster's Service must not: set fullnameOverride to one that begins with a letter" (include "soilscale.fullname" .)) -}}
 {{- end -}}
+{{- if and (eq $values.mode "external") (ne (hasPrefix "tls://" $values.external.scheduler) (ne $values.external.tlsSecret "")) -}}
+{{- fail (printf "external.scheduler %s and external.tlsSecret %q do not fit: a scheduler at tls:// needs a Secret with ca.crt, tls.crt and tls.key, and only such a scheduler does" $values.external.scheduler $values.external.tlsSecret) -}}
+{{- end -}}
 {{- $names := list -}}
 {{- range $values.schedules -}}
 {{- if eq .name "once" -}}

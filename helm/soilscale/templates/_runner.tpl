@@ -1,4 +1,7 @@
-{{/* The one pod template: of the Job, of every CronJob. `.run` names the run, `.file` its configuration, `.period` its months. */}}
+{{/*
+The one pod template: of the Job, of every CronJob. `.run` names the run, `.file` its configuration, `.period` its months; `.only` the one
+stage that it has, in a JobSet.
+*/}}
 {{- define "soilscale.podTemplate" -}}
 {{- $root := .root -}}
 {{- $values := $root.Values -}}
@@ -28,7 +31,10 @@ spec:
   {{- with include "soilscale.placement" (dict "root" $root "of" "runner") | trim }}
   {{- . | nindent 2 }}
   {{- end }}
-  {{- if $values.stages.separate }}
+  {{- if .only }}
+  containers:
+    {{- include "soilscale.runner" (merge (dict "stage" .only) $) | nindent 4 }}
+  {{- else if $values.stages.separate }}
   initContainers:
     {{- range list "search" "cube" "samples" "train" "map" }}
     {{- include "soilscale.runner" (merge (dict "stage" .) $) | nindent 4 }}
@@ -41,6 +47,11 @@ spec:
   {{- end }}
   volumes:
     {{- include "soilscale.volumes" (dict "root" $root "scratch" $values.runner.resources.scratch) | nindent 4 }}
+    {{- if eq $values.mode "external" }}
+    {{- with include "soilscale.tlsVolume" $root | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
+    {{- end }}
     {{- with include "soilscale.moreVolumes" (dict "root" $root "of" "runner") | trim }}
     {{- . | nindent 4 }}
     {{- end }}
@@ -64,6 +75,7 @@ once for each that does, and the stages, which run one after another, share it.
 {{- define "soilscale.runner" -}}
 {{- $values := .root.Values -}}
 {{- $override := get ($values.stages.overrides | default dict) .stage | default dict -}}
+{{- $kind := eq .run "once" | ternary $values.job.kind "Job" -}}
 - name: {{ .stage }}
   image: {{ include "soilscale.image" .root | quote }}
   imagePullPolicy: {{ $values.image.pullPolicy }}
@@ -76,18 +88,33 @@ once for each that does, and the stages, which run one after another, share it.
     {{- end }}
     {{- if eq $values.mode "external" }}
     - {name: DASK_SCHEDULER_ADDRESS, value: {{ $values.external.scheduler | quote }}}
+    {{- with include "soilscale.tlsEnvironment" (dict "root" .root "of" "client") | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- end }}
     {{- if $values.stages.separate }}
     - name: SOILSCALE_SEQUENCE
+      {{- if eq $kind "Workflow" }}
+      value: "{{ "{{workflow.uid}}" }}"
+      {{- else if eq $kind "JobSet" }}
+      valueFrom: {fieldRef: {fieldPath: "metadata.labels['jobset.sigs.k8s.io/jobset-name']"}}
+      {{- else }}
       valueFrom: {fieldRef: {fieldPath: "metadata.labels['batch.kubernetes.io/controller-uid']"}}
+      {{- end }}
     {{- end }}
     {{- if eq $values.mode "operator" }}
     - {name: SOILSCALE_WORKERS_DEADLINE, value: {{ int $values.operator.deadline | quote }}}
     - {name: SOILSCALE_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
-    - name: SOILSCALE_JOB_NAME
+    {{- if eq $kind "Workflow" }}
+    - {name: SOILSCALE_OWNER_KIND, value: Workflow}
+    - {name: SOILSCALE_OWNER_NAME, value: "{{ "{{workflow.name}}" }}"}
+    - {name: SOILSCALE_OWNER_UID, value: "{{ "{{workflow.uid}}" }}"}
+    {{- else }}
+    - name: SOILSCALE_OWNER_NAME
       valueFrom: {fieldRef: {fieldPath: "metadata.labels['batch.kubernetes.io/job-name']"}}
-    - name: SOILSCALE_JOB_UID
+    - name: SOILSCALE_OWNER_UID
       valueFrom: {fieldRef: {fieldPath: "metadata.labels['batch.kubernetes.io/controller-uid']"}}
+    {{- end }}
     {{- end }}
   envFrom:
     - configMapRef:
@@ -107,6 +134,11 @@ once for each that does, and the stages, which run one after another, share it.
   terminationMessagePolicy: FallbackToLogsOnError
   volumeMounts:
     {{- include "soilscale.mounts" .root | nindent 4 }}
+    {{- if eq $values.mode "external" }}
+    {{- with include "soilscale.tlsMount" .root | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
+    {{- end }}
     {{- with include "soilscale.moreMounts" (dict "root" .root "of" "runner") | trim }}
     {{- . | nindent 4 }}
     {{- end }}
@@ -172,10 +204,11 @@ refuses another one, and with it the whole upgrade.
 
 {{/* Of a Job, and of the Jobs of a CronJob. */}}
 {{- define "soilscale.jobSpec" -}}
+{{- $only := .only -}}
 {{- with .root.Values.job -}}
 backoffLimit: {{ int .backoffLimit }}
-activeDeadlineSeconds: {{ add (int .activeDeadlineSeconds) (int .waitForLeaseSeconds) }}
-{{- if not (kindIs "invalid" .ttlSecondsAfterFinished) }}
+activeDeadlineSeconds: {{ include "soilscale.deadline" . }}
+{{- if not (or $only (kindIs "invalid" .ttlSecondsAfterFinished)) }}
 ttlSecondsAfterFinished: {{ int .ttlSecondsAfterFinished }}
 {{- end }}
 {{- end }}
@@ -188,5 +221,86 @@ podFailurePolicy:
     - action: FailJob
       onExitCodes: {operator: In, values: [64, 65, 78]}
 template:
-  {{- include (eq .run "once" | ternary "soilscale.keptTemplate" "soilscale.podTemplate") . | nindent 2 }}
+  {{- $kept := and (eq .run "once") (eq .root.Values.job.kind "Job") }}
+  {{- include ($kept | ternary "soilscale.keptTemplate" "soilscale.podTemplate") . | nindent 2 }}
+{{- end -}}
+
+{{- define "soilscale.deadline" -}}
+{{- add (int .activeDeadlineSeconds) (int .waitForLeaseSeconds) -}}
+{{- end -}}
+
+{{/* The parts of a run of several Jobs or steps. */}}
+{{- define "soilscale.parts" -}}
+{{- toYaml (.Values.stages.separate | ternary (list "search" "cube" "samples" "train" "map" "report") (list "run")) -}}
+{{- end -}}
+
+{{/* A Job for each part, each after the one before. One that is there keeps them: only its suspension may change. */}}
+{{- define "soilscale.jobSetSpec" -}}
+{{- $job := .root.Values.job -}}
+{{- $live := lookup "jobset.x-k8s.io/v1alpha2" "JobSet" .root.Release.Namespace (include "soilscale.jobName" .root) | default dict -}}
+network: {enableDNSHostnames: false}
+{{- if not (kindIs "invalid" $job.ttlSecondsAfterFinished) }}
+ttlSecondsAfterFinished: {{ int $job.ttlSecondsAfterFinished }}
+{{- end }}
+replicatedJobs:
+  {{- if $live }}
+  {{- toYaml $live.spec.replicatedJobs | nindent 2 }}
+  {{- else }}
+  {{- $before := "" }}
+  {{- range $part := include "soilscale.parts" .root | fromYamlArray }}
+  - name: {{ $part }}
+    replicas: 1
+    {{- with $before }}
+    dependsOn:
+      - {name: {{ . }}, status: Complete}
+    {{- end }}
+    template:
+      spec:
+        {{- include "soilscale.jobSpec" (merge (dict "only" $part) $) | nindent 8 }}
+  {{- $before = $part }}
+  {{- end }}
+  {{- end }}
+{{- end -}}
+
+{{/*
+Steps of Argo, one after the other, with the pods of a Job. What Argo has no field for is a patch of the pods. Its executor reports by the
+token of the pod's account.
+*/}}
+{{- define "soilscale.workflowSpec" -}}
+{{- $job := .root.Values.job -}}
+{{- $pod := include "soilscale.podTemplate" (merge (dict "only" "run") .) | fromYaml -}}
+entrypoint: stages
+serviceAccountName: {{ $pod.spec.serviceAccountName }}
+automountServiceAccountToken: true
+activeDeadlineSeconds: {{ include "soilscale.deadline" $job }}
+{{- if not (kindIs "invalid" $job.ttlSecondsAfterFinished) }}
+ttlStrategy: {secondsAfterCompletion: {{ int $job.ttlSecondsAfterFinished }}}
+{{- end }}
+podMetadata:
+  {{- toYaml $pod.metadata | nindent 2 }}
+securityContext:
+  {{- toYaml $pod.spec.securityContext | nindent 2 }}
+podSpecPatch: |
+  {{- omit $pod.spec "containers" "volumes" "securityContext" "serviceAccountName" "automountServiceAccountToken" "restartPolicy" | toYaml | nindent 2 }}
+volumes:
+  {{- toYaml $pod.spec.volumes | nindent 2 }}
+templates:
+  - name: stages
+    steps:
+      {{- range include "soilscale.parts" .root | fromYamlArray }}
+      - - {name: {{ . }}, template: {{ . }}}
+      {{- end }}
+  {{- range $part := include "soilscale.parts" .root | fromYamlArray }}
+  - name: {{ $part }}
+    retryStrategy:
+      limit: {{ int $job.backoffLimit | quote }}
+      retryPolicy: Always
+      expression: asInt(lastRetry.exitCode) not in [64, 65, 78]
+      backoff: {duration: 30s, factor: 2}
+    container:
+      {{- $container := include "soilscale.runner" (merge (dict "stage" $part) $) | fromYamlArray | first }}
+      {{- /* Argo starts what it is told, and does not look into the image. */}}
+      {{- $container = set (omit $container "name") "command" (list "/opt/soilscale/bin/soilscale") }}
+      {{- toYaml $container | nindent 6 }}
+  {{- end }}
 {{- end -}}

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from soilscale.engine import metrics
+from soilscale.engine import events, metrics
 from soilscale.engine.causes import kind
 from soilscale.engine.units import AWAY, Outcome, Receipt, Task, Unit
 
@@ -43,6 +43,7 @@ class Tally:
         row = 0
         for receipt in receipts:
             metrics.tried(receipt)
+            events.tried(receipt)
             # In a row, not in all: one failure in a thousand is no dead service.
             row = row + 1 if receipt.outcome in AWAY else 0
             if receipt.outcome in AWAY:

@@ -1,0 +1,172 @@
+"""Build what a release consists of, byte for byte the same at each build: `make release`, see docs/releasing.md.
+
+Wheel, source distribution and chart; a CycloneDX SBOM of the locked Python packages and one of the chart; checksums;
+and an in-toto statement of what was built from which sources (SLSA provenance).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import tomllib
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+CHART = ROOT / "helm" / "soilscale"
+LOCKS = ("deploy/requirements.txt", "deploy/requirements-build.txt")
+NAMESPACE = uuid.UUID("5d3c1f3e-58f5-4b0e-9f0c-6b1c0a6e4d10")
+"""From which the serial number of a chart's SBOM is made."""
+
+Document = dict[str, Any]
+
+
+def run(*words: str | Path, epoch: int) -> str:
+    """Output of a program in the source tree, whose times are those of the release."""
+    environment = os.environ | {"SOURCE_DATE_EPOCH": str(epoch)}
+    return subprocess.run(words, check=True, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True).stdout
+
+
+def version() -> str:
+    """Version of the package, which that of the chart must be too.
+
+    Raises
+    ------
+    SystemExit
+        If the two differ.
+    """
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    versions = {"pyproject.toml": package, "version": chart["version"], "appVersion": chart["appVersion"]}
+    if len(set(versions.values())) > 1:
+        raise SystemExit(f"got versions {versions}, expected the same one in pyproject.toml and Chart.yaml")
+    return str(package)
+
+
+def packages(folder: Path, epoch: int) -> None:
+    """Source distribution, and the wheel that is made of it, with the build backend of the lock."""
+    options = ["--quiet", "--build-constraint", LOCKS[1], "--require-hashes", "--out-dir", folder]
+    run(sys.executable, "-m", "uv", "build", *options, ROOT, epoch=epoch)
+    (folder / ".gitignore").unlink(missing_ok=True)
+
+
+def chart(folder: Path, helm: str, url: str, epoch: int) -> Path:
+    """Chart as Helm packages it, with the times of the release and, where the project has a page, that page."""
+    with tempfile.TemporaryDirectory() as place:
+        copied = Path(place) / CHART.name
+        shutil.copytree(CHART, copied)
+        if url:
+            about = yaml.safe_load((copied / "Chart.yaml").read_text(encoding="utf-8"))
+            (copied / "Chart.yaml").write_text(yaml.safe_dump(about | {"home": url, "sources": [url]}, sort_keys=False))
+        run(helm, "package", copied, "--destination", place, epoch=epoch)
+        (packed,) = Path(place).glob("*.tgz")
+        return _repacked(packed, folder / packed.name, epoch)
+
+
+def _repacked(source: Path, target: Path, epoch: int) -> Path:
+    """Archive with the same files, in order of their names, without times and owners of their own."""
+    content = io.BytesIO()
+    with tarfile.open(source) as packed, tarfile.open(fileobj=content, mode="w", format=tarfile.PAX_FORMAT) as made:
+        for member in sorted(packed.getmembers(), key=lambda one: one.name):
+            plain = tarfile.TarInfo(member.name)
+            plain.size, plain.mode, plain.mtime = member.size, 0o644, epoch
+            made.addfile(plain, packed.extractfile(member))
+    target.write_bytes(gzip.compress(content.getvalue(), mtime=epoch))
+    return target
+
+
+def sbom_of_packages(target: Path, epoch: int) -> None:
+    """Packages of the lock, which the image holds and the wheel was tested with."""
+    options = ["--pyproject", "pyproject.toml", "--output-reproducible", "--of", "JSON", "--output-file", target]
+    run(sys.executable, "-W", "ignore", "-m", "cyclonedx_py", "requirements", *options, LOCKS[0], epoch=epoch)
+
+
+def sbom_of_chart(target: Path, packed: Path, number: str) -> None:
+    """The chart, and the image and operator that it runs with."""
+    component = {"type": "application", "bom-ref": "chart", "name": CHART.name, "version": number}
+    component |= {"hashes": [{"alg": "SHA-256", "content": digest(packed)}]}
+    image = {"type": "container", "bom-ref": "image", "name": "soilscale", "version": number}
+    content = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "serialNumber": f"urn:uuid:{uuid.uuid5(NAMESPACE, digest(packed))}",
+        "version": 1,
+        "metadata": {"component": component},
+        "components": [image],
+        "dependencies": [{"ref": "chart", "dependsOn": ["image"]}, {"ref": "image"}],
+    }
+    target.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def statement(files: Sequence[Path], revision: str, url: str, epoch: int) -> Document:
+    """In-toto statement: these files were made from that revision with those locks."""
+    source = {"uri": f"git+{url}" if url else "git+file:.", "digest": {"gitCommit": revision}}
+    locks = [{"uri": f"file:{name}", "digest": {"sha256": digest(ROOT / name)}} for name in LOCKS]
+    definition = {
+        "buildType": f"{url or 'file:.'}#deploy/release.py",
+        "externalParameters": {"command": "make release", "SOURCE_DATE_EPOCH": str(epoch)},
+        "resolvedDependencies": [source, *locks],
+    }
+    builder = os.environ.get("BUILDER_ID") or "file:.#a-maintainers-machine"
+    return {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": path.name, "digest": {"sha256": digest(path)}} for path in files],
+        "predicateType": "https://slsa.dev/provenance/v1",
+        "predicate": {"buildDefinition": definition, "runDetails": {"builder": {"id": builder}}},
+    }
+
+
+def release(folder: Path, helm: str, url: str, epoch: int, revision: str) -> list[Path]:
+    """Build everything into an empty folder; returns its files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise SystemExit(f"{folder} is not empty: remove what an earlier build has left there")
+    number = version()
+    packages(folder, epoch)
+    packed = chart(folder, helm, url, epoch)
+    sbom_of_packages(folder / f"soilscale-{number}-packages.cdx.json", epoch)
+    sbom_of_chart(folder / f"soilscale-{number}-chart.cdx.json", packed, number)
+    files = sorted(folder.iterdir())
+    provenance = folder / f"soilscale-{number}.provenance.json"
+    provenance.write_text(json.dumps(statement(files, revision, url, epoch), indent=2) + "\n", encoding="utf-8")
+    files.append(provenance)
+    sums = folder / "SHA256SUMS"
+    sums.write_text("".join(f"{digest(path)}  {path.name}\n" for path in files), encoding="utf-8")
+    return [*files, sums]
+
+
+def main() -> None:
+    """Build a release of the revision that is checked out."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="an empty folder")
+    parser.add_argument("--helm", default="helm", help="the command Helm")
+    parser.add_argument("--url", default="", help="page of the project, which the chart names")
+    options = parser.parse_args()
+    revision = run("git", "rev-parse", "HEAD", epoch=0).strip()
+    if run("git", "status", "--porcelain", "--untracked-files=no", epoch=0):
+        raise SystemExit("files differ from the revision that is checked out: commit them first")
+    epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or run("git", "log", "-1", "--format=%ct", epoch=0))
+    for path in release(options.folder.resolve(), options.helm, options.url, epoch, revision):
+        print(f"{digest(path)}  {path.name}")  # noqa: T201 - what the command answers
+
+
+if __name__ == "__main__":
+    main()
