@@ -63,7 +63,7 @@ err = Console(stderr=True)
 LogLevel = Literal["debug", "info", "warning", "error"]
 ConfigPath = Annotated[str, typer.Argument(metavar="CONFIG", help="Configuration, a YAML file.")]
 Output = Annotated[
-    str | None, typer.Option("--output", metavar="URL", help="Folder or s3://bucket/prefix; overrides `output`.")
+    str | None, typer.Option("--output", metavar="URL", help="Folder or bucket (s3, gs, az); overrides `output`.")
 ]
 Scheduler = Annotated[
     str | None,
@@ -545,7 +545,9 @@ def export(
 
 @app.command(epilog="Example: soilscale view s3://bucket/moselle --no-browser")
 def view(
-    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Output of a run: a folder or s3://bucket/prefix.")],
+    output: Annotated[
+        str, typer.Argument(metavar="OUTPUT", help="Output of a run: a folder or a bucket (s3, gs, az).")
+    ],
     port: Annotated[
         int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="Port to serve on; 0 takes a free one.")
     ] = 0,
@@ -588,7 +590,9 @@ def demo(
 
 @app.command(epilog="Example: soilscale extract runs/moselle --polygons basins.geojson --csv basins.csv")
 def extract(
-    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Output of a run: a folder or s3://bucket/prefix.")],
+    output: Annotated[
+        str, typer.Argument(metavar="OUTPUT", help="Output of a run: a folder or a bucket (s3, gs, az).")
+    ],
     points: Annotated[
         str | None, typer.Option("--points", metavar="CSV", help="Points: columns name, lon and lat, in degrees.")
     ] = None,

@@ -269,7 +269,7 @@ def open(url: str | PathLike[str]) -> Output:  # noqa: A001 - as xarray's and ra
     """
     written = fspath(url)
     if not is_home(written):
-        raise ConfigurationError(f"got {storage.shown(written)!r}, expected a folder or s3://bucket/prefix")
+        raise ConfigurationError(f"got {storage.shown(written)!r}, expected {storage.HOMES}")
     resolved = storage.resolve(written, str(Path.cwd()))
     if not storage.exists(Workspace(resolved).resolved):
         raise DataError(
