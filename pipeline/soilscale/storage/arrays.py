@@ -21,7 +21,7 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from soilscale.errors import DataError
 from soilscale.storage import damage, fencing, puts
-from soilscale.storage.clouds import Cloud
+from soilscale.storage.clouds import Cloud, OnItsLoop
 from soilscale.storage.objects import names_below, write_bytes
 from soilscale.storage.removal import remove
 from soilscale.storage.stores import explain, failures, filesystem, has_bucket, home, is_local, options
@@ -126,7 +126,7 @@ class _Bucket(FsspecStore):
         self._check_writable()
         url, data = f"{self.url}/{key}", value.to_bytes()
         with _explained(url, "write"):
-            version = await puts.put(self.cloud, self.fs, f"{self.path}/{key}", data)
+            version = await self.fs.run(puts.put(self.cloud, self.fs.there, f"{self.path}/{key}", data))
         fencing.note(url, [data], version)
 
     async def delete(self, key: str) -> None:
@@ -134,7 +134,7 @@ class _Bucket(FsspecStore):
         with _explained(f"{self.url}/{key}", "remove"):
             # In a thread: the proof may be a request that waits for this event loop.
             await asyncio.to_thread(fencing.permit, afresh=True)
-            await self.cloud.remove_file(self.fs, f"{self.path}/{key}")
+            await self.fs.run(self.cloud.remove_file(self.fs.there, f"{self.path}/{key}"))
 
 
 def _store(url: str, *, write: bool = False, gaps: bool = False) -> _Folder | _Bucket:
@@ -142,8 +142,8 @@ def _store(url: str, *, write: bool = False, gaps: bool = False) -> _Folder | _B
     if is_local(url):
         store = _Folder(url, read_only=not write)
     else:
-        fs, path = filesystem(url, asynchronous=True)
-        store = _Bucket(fs, read_only=not write, path=path)
+        fs, path = filesystem(url)
+        store = _Bucket(OnItsLoop(fs), read_only=not write, path=path)
         store.url = url
         if write:
             store.cloud = home(url)

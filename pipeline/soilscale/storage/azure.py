@@ -68,6 +68,7 @@ class Azure(Cloud):
             )
         connect, wait = TIMEOUT
         return {
+            "connection_string": _environment(CONNECTION),
             "account_name": _environment(*ACCOUNT),
             "account_key": _environment(*KEY),
             "sas_token": _environment(*SIGNATURE),

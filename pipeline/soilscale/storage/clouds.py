@@ -7,16 +7,19 @@ that an object still has a version, or is not there.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import mimetypes
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from fsspec import AbstractFileSystem
 from fsspec.asyn import sync
 
 from soilscale.errors import ConfigurationError
+
+T = TypeVar("T")
 
 ABSENT = ""
 """Version of an object that is not there."""
@@ -159,6 +162,33 @@ class Cloud(ABC):
     def __repr__(self) -> str:
         """Name of the store."""
         return self.name
+
+
+class OnItsLoop:
+    """A file system whose coroutines any loop may await, such as Zarr's; they run on the file system's own.
+
+    One that is opened for another loop instead cannot be closed at exit: gcsfs and adlfs end with a traceback.
+    """
+
+    async_impl = asynchronous = True
+
+    def __init__(self, fs: AbstractFileSystem) -> None:
+        self.there = fs
+
+    def __getattr__(self, name: str) -> Any:
+        """Attribute of the file system; a coroutine function comes back as one that may be awaited anywhere."""
+        value = getattr(self.there, name)
+        if not inspect.iscoroutinefunction(value):
+            return value
+
+        async def call(*arguments: Any, **options: Any) -> Any:
+            return await self.run(value(*arguments, **options))
+
+        return call
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine returns that runs on the file system's loop."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.there.loop))
 
 
 def code(error: BaseException | None) -> str | None:
