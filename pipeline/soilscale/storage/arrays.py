@@ -22,9 +22,10 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore
 from soilscale.errors import DataError
 from soilscale.storage import damage, fencing, puts
 from soilscale.storage.clouds import Cloud, OnItsLoop
+from soilscale.storage.foreign import as_zarr
 from soilscale.storage.objects import names_below, write_bytes
 from soilscale.storage.removal import remove
-from soilscale.storage.stores import explain, failures, filesystem, has_bucket, home, is_local, options
+from soilscale.storage.stores import explain, failures, filesystem, has_bucket, home, is_local
 
 CODEC = ZstdCodec(level=0, checksum=True)
 """Compression of every chunk: plain Zstandard, whose frames end with a checksum of what they hold."""
@@ -268,10 +269,10 @@ def open_group(url: str, group: str, *, gaps: bool = False) -> xr.Dataset:
 
 def open_foreign(url: str, group: str) -> xr.Dataset:
     """Lazily open a Zarr group that others wrote, whatever its codecs; errors as `open_group`."""
-    return _opened(url, url, group, storage_options=None if is_local(url) else options(url))
+    return _opened(as_zarr(url), url, group)
 
 
-def _opened(store: _Folder | _Bucket | str, url: str, group: str, **how: Any) -> xr.Dataset:
+def _opened(store: FsspecStore | _Folder | str, url: str, group: str, **how: Any) -> xr.Dataset:
     try:
         return xr.open_zarr(store, group=group, consolidated=False, chunks={}, **how)
     except FileNotFoundError:

@@ -72,7 +72,7 @@ def failures() -> tuple[type[Exception], ...]:
     from aiohttp import ClientError
 
     # Only those in use: the libraries of the others may not be there, and take long to import.
-    known = [cloud.failures() for cloud in CLOUDS if not cloud.extra or cloud.package in sys.modules]
+    known = [cloud.failures() for cloud in CLOUDS if not cloud.extra or sys.modules.get(cloud.package)]
     return OSError, ClientError, *(kind for kinds in known for kind in kinds)
 
 
