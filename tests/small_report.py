@@ -210,11 +210,17 @@ def area(made: World) -> figures.Area:
     )
 
 
+def shown_months(coarse: xr.DataArray) -> list[np.datetime64]:
+    """Month of each season that is observed best."""
+    cells = np.isfinite(coarse.to_numpy()).sum(axis=(1, 2))
+    return representative(coarse["time"].to_numpy().astype("datetime64[M]"), cells, SEASONS)
+
+
 def drawn(made: World) -> dict[str, bytes]:
     """Every figure."""
     found = tables(made)
     maps = {"coarse product": made.coarse, "fine map": made.fine}
-    dates = representative(made.coarse, SEASONS)
+    dates = shown_months(made.coarse)
     return {
         "study_area": figures.study_area(area(made)),
         "overview": figures.maps_side_by_side(maps, dates[:1], SEASONS, CRS),

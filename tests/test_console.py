@@ -11,7 +11,8 @@ import urllib.request
 import pytest
 
 from commands import free_port_of_nobody
-from soilscale import cli, console
+from soilscale import console
+from soilscale.cli import execution
 from soilscale.console import JsonFormatter, Pace
 from soilscale.engine import metrics
 from soilscale.engine.units import Receipt
@@ -74,12 +75,12 @@ def test_metrics_are_served_until_the_run_ends() -> None:
     metrics.planned("served", 2, 5)
     metrics.tried(Receipt("served", "a", "done", "", 0.2))
     metrics.tried(Receipt("served", "b", "unreachable", "away", 0.2))
-    end = cli._serve("127.0.0.1", port)  # noqa: SLF001 - what the option calls
+    end = execution.serve_metrics("127.0.0.1", port)
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
             told = answer.read().decode()
         with pytest.raises(ConfigurationError, match="choose a port that is free"):
-            cli._serve("127.0.0.1", port)  # noqa: SLF001 - likewise
+            execution.serve_metrics("127.0.0.1", port)
     finally:
         end()
     assert 'soilscale_units_planned{stage="served"} 5.0' in told

@@ -77,7 +77,7 @@ def test_what_has_another_dimension_is_refused(stated: str, wanted: str) -> None
 
 @pytest.mark.parametrize("text", ["", "none", " - ", "n/a", None, 5, "unknown"])
 def test_some_texts_state_no_unit(text: object) -> None:
-    assert units.stated(text) is None
+    assert units.unit_text(text) is None
 
 
 @given(st.text(max_size=90))

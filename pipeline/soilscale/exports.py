@@ -90,15 +90,15 @@ def _group(output: str, group: str) -> xr.Dataset:
     except FileNotFoundError as error:
         raise DataError(f"{output} has no maps ({url} is missing); run `soilscale map` or `soilscale run`") from error
     # Bounds of a coordinate have a dimension that no layer has, and would be left behind.
-    kept = maps[[name for name in LAYERS if name in maps]].assign_coords(time_bounds=maps["time_bounds"])
-    for name, variable in kept.variables.items():
+    layers = maps[[name for name in LAYERS if name in maps]].assign_coords(time_bounds=maps["time_bounds"])
+    for name, variable in layers.variables.items():
         stored = {key: np.asarray(variable.attrs[key], variable.dtype) for key in TYPED if key in variable.attrs}
-        kept[name].attrs |= stored
-        if name in kept.data_vars:
-            kept[name].attrs["grid_mapping"] = SPATIAL_REF
-    kept["time"].attrs |= {"long_name": "start of the period", "units_metadata": "leap_seconds: utc"}
-    kept.attrs = {key: value for key, value in kept.attrs.items() if key != "README"}
-    return kept
+        layers[name].attrs |= stored
+        if name in layers.data_vars:
+            layers[name].attrs["grid_mapping"] = SPATIAL_REF
+    layers["time"].attrs |= {"long_name": "start of the period", "units_metadata": "leap_seconds: utc"}
+    layers.attrs = {key: value for key, value in layers.attrs.items() if key != "README"}
+    return layers
 
 
 def _encoding(maps: xr.Dataset) -> dict[str, dict[str, Any]]:

@@ -191,8 +191,8 @@ def adjust(trio: Trio, method: Method, area: Area) -> tuple[Float64s, NDArray[np
     values = within(trio.part, trio.limits)
     fit = _cell_line if method == "linear" else _cell_curve
     carry = _along_line if method == "linear" else _along_curve
-    seen = np.isfinite(values)
-    support = np.where(seen.any(axis=0), Support.MONTH, Support.NONE).astype("int8")
+    finite = np.isfinite(values)
+    support = np.where(finite.any(axis=0), Support.MONTH, Support.NONE).astype("int8")
     least = OWN if area.basis == "climatology" else PAIRED
     for pair, pooled in zip(trio.samples(area.basis), area.relations, strict=True):
         # Each relation is fitted to the original samples; only the values pass through one after the other.
@@ -200,7 +200,7 @@ def adjust(trio: Trio, method: Method, area: Area) -> tuple[Float64s, NDArray[np
         values = carry(relation, values, trio.calendar)
         for month, rest in enumerate(np.broadcast_to(rests, (YEAR, *support.shape)), start=1):
             # The weakest support of the months in which the cell has values; months without values do not count.
-            used = seen[trio.calendar == month].any(axis=0)
+            used = finite[trio.calendar == month].any(axis=0)
             support = np.where(used, np.minimum(support, rest), support).astype("int8")
     return np.clip(values, *trio.limits), support
 
@@ -226,8 +226,8 @@ def climatology(values: Floats, calendar: Ints) -> tuple[Ints, Float64s]:
 
 
 def _paired(first: Floats, second: Floats) -> tuple[Float64s, Float64s]:
-    known = np.isfinite(first) & np.isfinite(second)
-    return np.where(known, first, np.nan).astype("float64"), np.where(known, second, np.nan).astype("float64")
+    shared = np.isfinite(first) & np.isfinite(second)
+    return np.where(shared, first, np.nan).astype("float64"), np.where(shared, second, np.nan).astype("float64")
 
 
 def _ratio(numerator: Floats, denominator: Floats | Ints) -> Float64s:
@@ -296,11 +296,11 @@ def _levels(first: _Moments, second: _Moments) -> tuple[Relation, Bools]:
 def _spread(first: _Moments, second: _Moments) -> Float64s:
     """Ratio of spreads; NaN where one is too little known, or nothing varies."""
     spreads = [np.sqrt(_ratio(np.asarray(moments.squares), np.asarray(moments.freedom))) for moments in (first, second)]
-    known = np.minimum(first.freedom, second.freedom) >= FREEDOM
+    usable = np.minimum(first.freedom, second.freedom) >= FREEDOM
     for spread, moments in zip(spreads, (first, second), strict=True):
         # Even a constant series has a tiny spread from rounding, and a ratio of such spreads could be anything.
-        known &= spread > NOTHING * np.abs(np.where(moments.counts > 0, moments.means, 0)).max(axis=0)
-    return np.divide(spreads[1], spreads[0], out=np.full(spreads[0].shape, np.nan), where=known)
+        usable &= spread > NOTHING * np.abs(np.where(moments.counts > 0, moments.means, 0)).max(axis=0)
+    return np.divide(spreads[1], spreads[0], out=np.full(spreads[0].shape, np.nan), where=usable)
 
 
 def _tempered(slope: Float64s, area: Float64s) -> Float64s:
@@ -371,9 +371,9 @@ def _weights(source: Float64s, target: Float64s, calendar: Ints) -> tuple[Float6
 
 def _quantiles(values: Float64s, weights: Float64s) -> Float64s:
     """Quantiles at `NODES`; a value stands in the middle of its weight."""
-    known = weights > 0
-    order = np.argsort(values[known], kind="stable")
-    ordered, weight = values[known][order], weights[known][order]
+    weighted = weights > 0
+    order = np.argsort(values[weighted], kind="stable")
+    ordered, weight = values[weighted][order], weights[weighted][order]
     return np.interp(NODES, (np.cumsum(weight) - weight / 2) / weight.sum(), ordered)
 
 

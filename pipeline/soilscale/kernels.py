@@ -211,17 +211,17 @@ def residual_nodes(residual: Floats, ratio: int, steps: int = SOLVER_STEPS) -> F
     array
         Shape ``(y, x)``.
     """
-    known = np.isfinite(residual)
+    finite = np.isfinite(residual)
     half = ratio // 2
     weight = half * (ratio - half) / (2 * ratio**2)
-    target = np.where(known, residual, 0.0)
+    target = np.where(finite, residual, 0.0)
     nodes = target.copy()
     # The solver stops early, but the correction must still fade out over `REACH` unobserved cells.
     for step in range(max(steps, REACH)):
         smooth = _three(_three(nodes, weight).T, weight).T
         # Mean of the eight neighbours: that of all nine, less the cell itself.
         around = (9 * _three(_three(nodes, 1 / 3).T, 1 / 3).T - nodes) / 8
-        nodes = np.where(known, nodes + target - smooth if step < steps else nodes, FADE * around)
+        nodes = np.where(finite, nodes + target - smooth if step < steps else nodes, FADE * around)
     return nodes
 
 
@@ -301,8 +301,8 @@ def _fit(values: Float64s, observed: Floats, ratio: int, lower: float, upper: fl
     It vanishes towards the cell's border, and leaves out values that stand at the bound it pushes to.
     """
     mean, _ = block_mean(values, ratio)
-    known = np.isfinite(observed) & np.isfinite(mean)
-    missing = np.where(known & (np.abs(observed - mean) > TOLERANCE), observed - mean, 0.0)
+    shared = np.isfinite(observed) & np.isfinite(mean)
+    missing = np.where(shared & (np.abs(observed - mean) > TOLERANCE), observed - mean, 0.0)
     need = _repeat(missing, ratio)
     free = np.isfinite(values) & np.where(need > 0, values < upper, values > lower) & (need != 0)
     at = np.arange(ratio) + 0.5

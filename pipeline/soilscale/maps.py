@@ -197,7 +197,7 @@ def predict(
     return result if surface is None else (result + surface).astype("float32")
 
 
-def dissimilarity(known: models.Applicability, features: Sequence[Floats], where: NDArray[np.bool_]) -> Floats:
+def dissimilarity(measured: models.Applicability, features: Sequence[Floats], where: NDArray[np.bool_]) -> Floats:
     """Dissimilarity index of a tile's features over its threshold, in bounded memory.
 
     Parameters
@@ -215,7 +215,7 @@ def dissimilarity(known: models.Applicability, features: Sequence[Floats], where
         Float32, shape ``(Y, X)``, NaN elsewhere.
     """
     result = np.full(where.shape, np.nan, dtype="float32")
-    result[where] = known.index(_rows(features, where))
+    result[where] = measured.index(_rows(features, where))
     return result
 
 
@@ -270,9 +270,9 @@ def finish(
         values, clamped = kernels.conserve(prediction, observed, ratio, lower, upper, nodes)
     else:
         values, clamped = np.clip(prediction, lower, upper), (prediction < lower) | (prediction > upper)
-    seen = np.repeat(np.repeat(np.isfinite(observed), ratio, axis=0), ratio, axis=1)
+    observed_fine = np.repeat(np.repeat(np.isfinite(observed), ratio, axis=0), ratio, axis=1)
     there = np.isfinite(values)
-    quality = np.where(there, np.where(seen, Quality.OBSERVED, Quality.PREDICTED), 0)
+    quality = np.where(there, np.where(observed_fine, Quality.OBSERVED, Quality.PREDICTED), 0)
     quality = quality | np.where(clamped & there, Quality.CLAMPED, 0)
     single = values.astype("float32")  # whose nearest value to a bound may lie beyond it
     beyond = (single.astype("float64") < lower) | (single.astype("float64") > upper)
@@ -300,10 +300,10 @@ def capacity(sand: Floats, clay: Floats, observed: Floats, ratio: int, most: flo
     array
         Shape ``(Y, X)``, m3 m-3.
     """
-    seen = np.repeat(np.repeat(observed, ratio, axis=0), ratio, axis=1)
+    observed_fine = np.repeat(np.repeat(observed, ratio, axis=0), ratio, axis=1)
     pores = kernels.porosity(sand, clay)
     # fmax passes over the NaN of an unobserved cell, and leaves the porosity as it is.
-    return np.where(np.isnan(pores), most, np.fmin(np.fmax(pores, seen), most))
+    return np.where(np.isnan(pores), most, np.fmin(np.fmax(pores, observed_fine), most))
 
 
 def thaw(values: Floats, quality: Flags) -> tuple[Floats, Flags]:

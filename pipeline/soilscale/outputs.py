@@ -42,7 +42,7 @@ class Output:
     """
 
     url: str
-    """Folder or s3://bucket/prefix."""
+    """Folder or bucket."""
 
     @cached_property
     def _workspace(self) -> Workspace:
@@ -126,9 +126,9 @@ class Output:
         """
         from soilscale.tasks import model_store
 
-        known = [f"{name}/{kind}" for name, kind in self.models]
-        if f"{season}/{algorithm}" not in known:
-            hint = nearest(f"{season}/{algorithm}", known)
+        names = [f"{name}/{kind}" for name, kind in self.models]
+        if f"{season}/{algorithm}" not in names:
+            hint = nearest(f"{season}/{algorithm}", names)
             raise DataError(f"{storage.shown(self.url)} has no model {season}/{algorithm}{hint}")
         try:
             return model_store.estimator(self._workspace.model(season, algorithm))
@@ -252,7 +252,7 @@ def open(url: str | PathLike[str]) -> Output:  # noqa: A001 - as xarray's and ra
     Parameters
     ----------
     url : str or path
-        Folder, or s3://bucket/prefix; credentials of a bucket come from the environment (``AWS_*``).
+        Folder, or bucket (``s3://``, ``gs://``, ``az://``); its credentials come from the environment.
 
     Returns
     -------

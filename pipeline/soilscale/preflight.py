@@ -100,8 +100,8 @@ def _lacks(cluster: DaskCluster) -> list[str]:
     need = demand(cluster.cluster)
     try:
         with asking("read the quotas"):
-            found: Iterator[Any] = cluster.api.get(ResourceQuota, namespace=cluster.job.namespace, raw=True)
-            return [line for quota in found for line in short(quota, need)]
+            quotas: Iterator[Any] = cluster.api.get(ResourceQuota, namespace=cluster.job.namespace, raw=True)
+            return [line for quota in quotas for line in short(quota, need)]
     except ConfigurationError as error:
         # Your own Role may lack this right, which a run does not need.
         logger.warning("%s; cannot check whether there is room", error)

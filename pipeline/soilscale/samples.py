@@ -186,9 +186,9 @@ Rows = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
 
 def _check(coarse: xr.Dataset, target: str, features: Sequence[str]) -> None:
     reserved = (*KEYS, MAP)
-    if taken := [name for name in features if name in reserved]:
+    if clashes := [name for name in features if name in reserved]:
         raise ConfigurationError(
-            f"the feature {taken[0]!r} has the name of a column of the training table; rename its source, which must "
+            f"the feature {clashes[0]!r} has the name of a column of the training table; rename its source, which must "
             f"not be {', '.join(reserved)}"
         )
     expected: Mapping[str, Any] = {

@@ -68,9 +68,9 @@ class Seasons:
         foreign = sorted(set(count) - set(range(1, 13)))
         missing = sorted(set(range(1, 13)) - set(count))
         faults = [
-            f"{what} {found}"
-            for what, found in (("twice:", twice), ("not a month:", foreign), ("missing:", missing))
-            if found
+            f"{what} {listed}"
+            for what, listed in (("twice:", twice), ("not a month:", foreign), ("missing:", missing))
+            if listed
         ]
         if faults:
             raise ValueError(f"seasons must hold each of the months 1..12 once; {'; '.join(faults)}")
@@ -143,8 +143,8 @@ def following(date: np.datetime64) -> np.datetime64:
     >>> str(following(np.datetime64("2005-12")))
     '2006-01'
     """
-    one: Any = np.array(1, dtype=f"timedelta64[{np.datetime_data(date.dtype)[0]}]")
-    return date + one
+    unit_step: Any = np.array(1, dtype=f"timedelta64[{np.datetime_data(date.dtype)[0]}]")
+    return date + unit_step
 
 
 def calendar_month(month: np.datetime64) -> int:

@@ -14,8 +14,12 @@ from typing import Any
 MISSING = frozenset({"", "-", "--", "none", "null", "nan", "n/a", "na", "unknown", "undefined", "not applicable"})
 """Texts that state no unit, in lower case."""
 
-NAMES = {"Kelvin": "K", "kelvin": "K", "1": "1", "K": "K", "m": "m", "mm": "mm", "%": "%", "m3 m-3": "m3 m-3"}
-"""Frequent texts and their CF spelling."""
+NAMES = {
+    **{name: name for name in ("1", "%", "K", "degC", "m", "mm", "mm month-1", "m3 m-3")},
+    "Kelvin": "K",
+    "kelvin": "K",
+}
+"""Frequent texts and their CF spelling, which need no registry."""
 
 WORDS = (
     (r"(of )?water[ _]equivalents?|\bw\.?\s?e\.?$|\bof water\b|\bH2O\b", ""),
@@ -93,14 +97,14 @@ class Linear:
         return value * self.factor + self.offset
 
 
-def stated(text: object) -> str | None:
+def unit_text(text: object) -> str | None:
     """Text of a unit, stripped; None if it states none.
 
     Examples
     --------
-    >>> stated(" mm ")
+    >>> unit_text(" mm ")
     'mm'
-    >>> stated("n/a") is None
+    >>> unit_text("n/a") is None
     True
     """
     if not isinstance(text, str) or text.strip().lower() in MISSING:

@@ -449,7 +449,7 @@ def test_blocked_jobs_hold_out_every_row_once_and_store_no_model(world: World) -
         job = replace(RANDOM, split="blocked", fold=fold)
         found, predictions = joint.learn(job, world.rows, world.variances, world.bands, PARAMETERS, SEASONS)
         assert found == {}
-        assert models.kept(job, SEASONS) == []
+        assert models.stored_models(job, SEASONS) == []
         parts.append(predictions[predictions["model"] == "comprehensive"])
     keys = pd.concat(parts)[["time", "y", "x"]]
     assert len(keys) == len(keys.drop_duplicates()) == len(world.rows.table)
@@ -534,10 +534,10 @@ def test_a_joint_algorithm_has_one_fit_of_all_seasons_for_each_split() -> None:
         "all-gaussian_process-seasonal-random",
         *(f"all-gaussian_process-seasonal-blocked-{fold}" for fold in range(3)),
     ]
-    stored = [(job.season, job.model) for job in models.kept(found[0], SEASONS)]
+    stored = [(job.season, job.model) for job in models.stored_models(found[0], SEASONS)]
     assert stored == [("cold", "seasonal"), ("warm", "seasonal"), ("all", "comprehensive")]
     single = Job("cold", "knn", "seasonal", "random", None)
-    assert models.kept(single, SEASONS) == [single]
+    assert models.stored_models(single, SEASONS) == [single]
 
 
 @pytest.mark.parametrize(("name", "value"), [("knots", 3), ("rows", 10), ("iterations", 0), ("lengths", 1.0)])

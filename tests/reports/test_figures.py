@@ -18,11 +18,10 @@ from matplotlib.image import imread
 from pyproj import Transformer
 
 import small_report
-from small_report import CRS, RATIO, SEASONS, World
+from small_report import CRS, RATIO, SEASONS, World, shown_months
 from soilscale.reports import figures, sections, style
 from soilscale.reports.cartography import extent, limits, shape, stretch, thinned, window
 from soilscale.reports.figures import charts, factors, locator, stations
-from soilscale.reports.tables import representative
 from soilscale.seasons import Seasons
 from summing import season_rmse
 
@@ -107,15 +106,15 @@ def test_names_are_written_as_a_reader_says_them() -> None:
 
 
 def test_month_shown_is_the_best_observed_of_its_season(world: World) -> None:
-    shown = representative(world.coarse, SEASONS)
+    shown = shown_months(world.coarse)
     assert [SEASONS.name(month) for month in shown] == list(SEASONS.names)
     assert np.datetime64("2001-01") not in shown
     assert np.datetime64("2001-12") in shown
-    assert representative(world.coarse.where(False), SEASONS) == []
+    assert shown_months(world.coarse.where(False)) == []
 
 
 def test_each_row_of_maps_has_one_scale_of_colours_and_names_its_month(world: World) -> None:
-    dates = representative(world.coarse, SEASONS)
+    dates = shown_months(world.coarse)
     figure = drawn(figures.maps_side_by_side, {"coarse": world.coarse, "svm": world.fine}, dates, SEASONS, CRS)
     rows = np.reshape(np.array(panels(figure), dtype=object), (4, 2))
     for row, date in zip(rows, dates, strict=True):

@@ -353,7 +353,7 @@ def test_items_that_ended_stay_and_all_others_are_the_catalogs(
 
 # The command on a world with a catalog
 
-NEWEST = ("month/collection.json", "season/collection.json")
+NEWEST = ("month/collection.json", "season/collection.json", "viewer.json")
 """Collections that lead to the newest maps."""
 
 
@@ -503,7 +503,8 @@ PROGRAM = """
 import sys
 from datetime import date
 from soilscale import cli
-cli.today = lambda: date(2004, 4, 12)
+from soilscale.cli import execution
+execution.today = lambda: date(2004, 4, 12)
 sys.argv = ["soilscale", *sys.argv[1:]]
 cli.main()
 """

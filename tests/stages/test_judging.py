@@ -145,5 +145,5 @@ def test_nothing_to_judge_by_makes_no_units(first: Material) -> None:
         update={"validation": settings.validation.model_copy(update={"truth": None, "stations": None})}
     )
     without = Project(blind, first.run.connect, first.run.progress)
-    assert not evaluation.asked(without)
+    assert not evaluation.can_judge(without)
     assert evaluation.judge_units(Material(without), map_units(first.run).conserve) == []

@@ -221,7 +221,8 @@ def test_units_are_redone_for_what_they_are_made_of_alone(material: Material) ->
 def test_tables_are_those_of_whole_maps(undisturbed: Path, material: Material, maps: xr.Dataset) -> None:
     """Figures of the report itself, worked out again from all maps at once."""
     report, seasons = undisturbed.parent / "run" / "report", material.run.config.season_scheme
-    assert material.dates == representative(material.observed, seasons)
+    observed_cells = np.isfinite(material.observed.to_numpy()).sum(axis=(1, 2))
+    assert material.dates == representative(material.run.plan.months, observed_cells, seasons)
     ratio = material.run.plan.grid.ratio
     nearest = material.observed.to_numpy().repeat(ratio, 1).repeat(ratio, 2)
     table = pd.read_csv(report / "consistency.csv").set_index(["season", "metric"])["value"]

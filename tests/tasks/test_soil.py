@@ -100,7 +100,9 @@ FEATURES = {
 def known(*without: str) -> soil.Soil:
     """What is known of the soil by `FEATURES`, without some."""
     some = {name: one for name, one in FEATURES.items() if name not in without}
-    return soil.known({name: one for name, (one, _) in some.items()}, {name: unit for name, (_, unit) in some.items()})
+    return soil.soil_features(
+        {name: one for name, (one, _) in some.items()}, {name: unit for name, (_, unit) in some.items()}
+    )
 
 
 def test_texture_and_temperature_are_known_by_name_or_profile_and_unit() -> None:

@@ -10,7 +10,7 @@ import yaml
 
 import charts
 from commands import edit, invoke, sparse_world
-from soilscale import cli
+from soilscale.cli import execution
 from soilscale.engine.units import Outcome as UnitOutcome
 from soilscale.engine.units import Receipt
 from soilscale.errors import DataError, IncompleteError, SoilscaleError
@@ -53,10 +53,10 @@ def test_missing_units_are_told_and_tolerated(
     outcome: UnitOutcome, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ended = Outcome([], receipts(outcome))
-    cli._conclude(ended, tolerate=True)  # noqa: SLF001 - returns, where it would leave with a status
+    execution.conclude(ended, tolerate=True)  # returns, where it would leave with a status
     assert "1 units are missing because" in capsys.readouterr().err
     with pytest.raises(typer.Exit) as left:
-        cli._conclude(ended)  # noqa: SLF001 - likewise
+        execution.conclude(ended)
     assert left.value.exit_code == status
 
 

@@ -52,7 +52,7 @@ def refuse_unclear(name: str, relations: Relations) -> None:
 def _lines(source: Source, relations: Relations) -> Iterator[str]:
     other = Counter(verdict.reason for verdict, _ in relations.having("other platform"))
     for name, count in sorted(other.items()):
-        yield f"{_items(count)} of {name} left out (platform: {', '.join(relations.wanted)})"
+        yield f"{_items(count)} of {name} left out (platform: {', '.join(relations.platform_filter)})"
     if len(relations.platforms) > 1:
         listed = [f"{name or 'unknown'} ({_items(count)})" for name, count in sorted(relations.platforms.items())]
         yield (

@@ -97,8 +97,8 @@ def _search(
     ids, total = set(), None
     for page in _pages(query, area, url, landing, span):
         for raw in page.get("features") or ():
-            known = links(raw, "self") if isinstance(raw, dict) else iter(())
-            href = documents.resolve(url, next((link["href"] for link in known), url))
+            own_links = links(raw, "self") if isinstance(raw, dict) else iter(())
+            href = documents.resolve(url, next((link["href"] for link in own_links), url))
             try:
                 add(findings, raw, href, query, inside=False)
             except DataError as error:

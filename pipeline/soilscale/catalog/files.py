@@ -143,8 +143,8 @@ def telling() -> list[str]:
 
 def _of_no_product(urls: Sequence[str]) -> list[str]:
     """Files that no profile knows: one folder may hold the files of several products."""
-    known = [pattern for name in telling() for pattern in profiles()[name]["names"]]
-    return [url for url in urls if named(posixpath.basename(url), known) is None]
+    patterns = [pattern for name in telling() for pattern in profiles()[name]["names"]]
+    return [url for url in urls if named(posixpath.basename(url), patterns) is None]
 
 
 def fit(here: Mapping[str, str], profile: Mapping[str, Any], asset: str, *, static: bool) -> Fitting:

@@ -134,8 +134,8 @@ def deduplicate(items: Iterable[Item]) -> list[Item]:
     newest: dict[tuple[object, ...], Item] = {}
     for item in items:
         key = item["id"], area_of(item), start(item["properties"])
-        known = newest.get(key)
-        if known is None or _age(item) >= _age(known):
+        latest = newest.get(key)
+        if latest is None or _age(item) >= _age(latest):
             newest[key] = item
     return list(newest.values())
 

@@ -34,9 +34,11 @@ def place(item: Mapping[str, Any], asset: str) -> Place | None:
         # East of the antimeridian counted on, so that widths and edges compare as plain numbers.
         bbox = bbox[0], bbox[1], bbox[2] + 360, bbox[3]
     data = item["assets"].get(asset, {})
-    known = {key: data.get(key, item["properties"].get(key)) for key in _PROJECTION}
-    crs = next((str(known[key]) for key in _PROJECTION[:4] if known[key] is not None), None)
-    return Place(bbox, crs, box(known["proj:bbox"]) or _placed(known["proj:transform"], known["proj:shape"]))
+    projection = {key: data.get(key, item["properties"].get(key)) for key in _PROJECTION}
+    crs = next((str(projection[key]) for key in _PROJECTION[:4] if projection[key] is not None), None)
+    return Place(
+        bbox, crs, box(projection["proj:bbox"]) or _placed(projection["proj:transform"], projection["proj:shape"])
+    )
 
 
 _PROJECTION = ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson", "proj:bbox", "proj:transform", "proj:shape")
@@ -93,13 +95,13 @@ def together(places: Sequence[Place]) -> Iterator[list[int]]:
     """Indices of places, grouped by those that are one."""
     # Most places of a source recur exactly, date after date, so that few are left to be compared.
     exact: dict[Place, list[int]] = defaultdict(list)
-    for index, known in enumerate(places):
-        exact[known].append(index)
+    for index, footprint in enumerate(places):
+        exact[footprint].append(index)
     groups: list[tuple[Place, list[int]]] = []
-    for known, members in sorted(exact.items(), key=lambda entry: (entry[0].bbox[1], entry[0].bbox)):
-        home = next((group for first, group in _near(groups, known.bbox) if same(first, known)), None)
+    for footprint, members in sorted(exact.items(), key=lambda entry: (entry[0].bbox[1], entry[0].bbox)):
+        home = next((group for first, group in _near(groups, footprint.bbox) if same(first, footprint)), None)
         if home is None:
-            groups.append((known, list(members)))
+            groups.append((footprint, list(members)))
         else:
             home += members
     yield from (members for _, members in groups)

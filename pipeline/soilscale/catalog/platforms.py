@@ -57,9 +57,9 @@ def platform(item: Mapping[str, Any]) -> str | None:
     properties = item["properties"]
     # The constellation only after the platform: it may be of several.
     for key in ("platform", "constellation"):
-        stated = _names(properties.get(key))
-        if stated:
-            return "+".join(sorted(set(stated)))
+        names = _names(properties.get(key))
+        if names:
+            return "+".join(sorted(set(names)))
     match = _PRODUCT.match(str(item["id"]).upper())
     return PREFIXES[match.group()] if match else None
 

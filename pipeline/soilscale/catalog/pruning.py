@@ -25,11 +25,11 @@ _LEVEL = re.compile(r"[0-3]")
 def outside_area(collection: Mapping[str, Any], area: Box) -> str | None:
     """Why the spatial extent of a collection lies clearly outside an area; None if it does not."""
     boxes = [box(values) for values in _extent(collection, "spatial", "bbox")]
-    known = [extent for extent in boxes if extent]
+    extents_stated = [extent for extent in boxes if extent]
     # A collection without an extent is read: nothing says that it lies elsewhere.
-    if not known or any(intersects(padded(extent, PAD_DEGREES), area) for extent in known):
+    if not extents_stated or any(intersects(padded(extent, PAD_DEGREES), area) for extent in extents_stated):
         return None
-    return f"its extent.spatial {known[0]} lies outside the area"
+    return f"its extent.spatial {extents_stated[0]} lies outside the area"
 
 
 def outside_period(collection: Mapping[str, Any], span: Span) -> str | None:

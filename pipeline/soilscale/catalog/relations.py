@@ -76,7 +76,7 @@ class Relations:
     """Platform -> number of items that count; ``""``: of those that name none, if others do."""
     versions: Mapping[str, int]
     """Version -> number of items that count."""
-    wanted: tuple[str, ...] = ()
+    platform_filter: tuple[str, ...] = ()
     """Platforms that the source asks for."""
     same_ids: int = 0
     """Number of items whose id another item has too, of another place or time."""
@@ -128,14 +128,14 @@ def relate(items: Sequence[Item], source: Source) -> Relations:
         tuple(spans),
         platforms if any(platforms) else {},
         named,
-        wanted(source),
+        platforms_of(source),
         sum(count for count in ids.values() if count > 1),
         days,
         judge.overlap,
     )
 
 
-def wanted(source: Source) -> tuple[str, ...]:
+def platforms_of(source: Source) -> tuple[str, ...]:
     """Platforms that a source asks for, as they are compared; none: all."""
     return tuple(sorted({canonical(name) for name in source.platform}))
 
@@ -152,7 +152,7 @@ class _Judge:
 
     def judge(self) -> None:
         """Reach a verdict on every item."""
-        names = wanted(self.source)
+        names = platforms_of(self.source)
         left = []
         for index, name in enumerate(self.platforms):
             if names and name is not None and name not in names:
@@ -171,8 +171,8 @@ class _Judge:
             times[self.spans[index]].append(index)
         for spans in _alike(sorted(times)):
             members = [index for span in spans for index in times[span]]
-            placed = [(index, known) for index in members if (known := self.places[index]) is not None]
-            for group in places.together([known for _, known in placed]):
+            placed = [(index, footprint) for index in members if (footprint := self.places[index]) is not None]
+            for group in places.together([footprint for _, footprint in placed]):
                 yield [placed[number][0] for number in group]
             # Unknown places are not one place: only the same file makes two such items alike.
             nowhere: dict[object, list[int]] = defaultdict(list)
@@ -210,22 +210,22 @@ class _Judge:
             left = []
             for members in files.values():
                 latest = versions.newest([self.items[index] for index in members])
-                kept = members[latest[0]] if latest else min(members, key=lambda index: str(self.items[index]["id"]))
-                left += [kept, *self._others(members, kept, "duplicate", "the same file")]
+                winner = members[latest[0]] if latest else min(members, key=lambda index: str(self.items[index]["id"]))
+                left += [winner, *self._others(members, winner, "duplicate", "the same file")]
         return left
 
-    def _others(self, members: Iterable[int], kept: int, standing: Standing, reason: str) -> list[int]:
+    def _others(self, members: Iterable[int], winner: int, standing: Standing, reason: str) -> list[int]:
         """Let all but one give way; none is left."""
         for index in members:
-            if index != kept:
-                self._give_way(index, kept, standing, reason)
+            if index != winner:
+                self._give_way(index, winner, standing, reason)
         return []
 
     def _series(self, group: list[int]) -> dict[str, list[int]]:
         """Items by platform; those that name none are of the only one that others name."""
-        known = sorted({name for index in group if (name := self.platforms[index]) is not None})
+        platforms = sorted({name for index in group if (name := self.platforms[index]) is not None})
         # With two platforms named, one that names none might be of either, and keeps a series of its own.
-        alone = known[0] if len(known) == 1 else ""
+        alone = platforms[0] if len(platforms) == 1 else ""
         by_platform: dict[str, list[int]] = defaultdict(list)
         for index in group:
             by_platform[self.platforms[index] or alone].append(index)
@@ -241,11 +241,11 @@ class _Judge:
 
     def _split(self, members: list[int], keys: Sequence[str]) -> list[list[int]]:
         """Items by those of some properties that all of them state."""
-        stated = [[json.dumps(self.items[i]["properties"].get(key)).lower() for key in keys] for i in members]
-        known = [number for number in range(len(keys)) if all(values[number] != "null" for values in stated)]
+        values_of = [[json.dumps(self.items[i]["properties"].get(key)).lower() for key in keys] for i in members]
+        complete = [number for number in range(len(keys)) if all(values[number] != "null" for values in values_of)]
         alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
-        for index, values in zip(members, stated, strict=True):
-            alike[tuple(values[number] for number in known)].append(index)
+        for index, values in zip(members, values_of, strict=True):
+            alike[tuple(values[number] for number in complete)].append(index)
         return list(alike.values())
 
     def _newest(self, members: list[int]) -> list[int]:
@@ -255,8 +255,8 @@ class _Judge:
         latest = versions.newest([self.items[index] for index in members])
         if latest is None:
             return members
-        kept = members[latest[0]]
-        return [kept, *self._others(members, kept, "older version", latest[1])]
+        winner = members[latest[0]]
+        return [winner, *self._others(members, winner, "older version", latest[1])]
 
     def _count(self, name: str, moments: list[list[int]]) -> None:
         """Let items of one place, time and platform count, each in a series of its own."""
@@ -311,8 +311,8 @@ class _Judge:
                 return other
         return None
 
-    def _give_way(self, index: int, kept: int | None, standing: Standing, reason: str) -> None:
-        beside = None if kept is None else self.items[kept]["id"]
+    def _give_way(self, index: int, winner: int | None, standing: Standing, reason: str) -> None:
+        beside = None if winner is None else self.items[winner]["id"]
         self.verdicts[index] = Verdict(self.items[index]["id"], standing, "", beside, reason)
 
     def _file(self, index: int) -> object:
@@ -322,8 +322,8 @@ class _Judge:
 
     def _checksum(self, index: int) -> object:
         asset = self.items[index]["assets"].get(self.source.asset, {})
-        known = next((asset[key] for key in CHECKSUMS if isinstance(asset.get(key), str)), None)
-        return ("without", index) if known is None else known
+        checksum = next((asset[key] for key in CHECKSUMS if isinstance(asset.get(key), str)), None)
+        return ("without", index) if checksum is None else checksum
 
     def _order(self, index: int) -> tuple[str, str]:
         properties = self.items[index]["properties"]

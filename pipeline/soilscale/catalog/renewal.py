@@ -29,11 +29,11 @@ def renew(frozen: Sequence[Item], found: Sequence[Item], since: np.datetime64) -
         Items by start and id, one per id.
     """
     # By the intervals that are resolved: an item that has only a date ends where its neighbours say.
-    early, kept = (_ended(items, since) for items in (found, frozen))
+    early, ended = (_ended(items, since) for items in (found, frozen))
     # What was still open when it was frozen may have ended since, and counts as the catalog has it now.
-    reached = {item["id"] for item in frozen} - kept
+    reached = {item["id"] for item in frozen} - ended
     fresh = [item for item in found if item["id"] not in early - reached]
-    left = kept - {item["id"] for item in fresh}
+    left = ended - {item["id"] for item in fresh}
     both = [*fresh, *(item for item in frozen if item["id"] in left)]
     return sorted(both, key=lambda item: (item["properties"]["start_datetime"], item["id"]))
 

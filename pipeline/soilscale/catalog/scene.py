@@ -18,7 +18,7 @@ from soilscale.catalog.query import Item, Period, Span, to_span
 from soilscale.catalog.relations import Relations, relate
 from soilscale.extents import Box
 from soilscale.sources import Source
-from soilscale.units import stated
+from soilscale.units import unit_text
 
 REDUCTION = "soilscale:reduction"
 """Member of a frozen asset: which overview of its file is read, see `Scene.reduction`."""
@@ -190,7 +190,7 @@ def decoding(asset: Mapping[str, Any], properties: Mapping[str, Any], band: int)
         key: _first(bands, f"raster:{key}", key, default=_first(wider, f"raster:{key}", default=jaxa.get(key)))
         for key in ("scale", "offset")
     }
-    units = (stated(place.get("unit")) for place in (*bands, *wider, jaxa))
+    units = (unit_text(place.get("unit")) for place in (*bands, *wider, jaxa))
     return {
         "scale": _number(factors["scale"]),
         "offset": _number(factors["offset"]),

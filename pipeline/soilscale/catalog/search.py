@@ -178,12 +178,12 @@ def _resolved(query: Query, findings: Found, span: Span | None) -> list[Item]:
     # All of them, also those outside the period: they are the neighbours by which intervals are inferred.
     items = _members(query, findings)
     spans = time_coverage.resolve(items, query.source.composite)
-    kept = [
+    ordered = [
         (interval[0], item["id"], time_coverage.stamp(item, interval))
         for item, interval in zip(items, spans, strict=True)
         if span is None or (interval[0] < span[1] and interval[1] > span[0])
     ]
-    return [item for *_, item in sorted(kept, key=lambda entry: entry[:2])]
+    return [item for *_, item in sorted(ordered, key=lambda entry: entry[:2])]
 
 
 def _explain(query: Query, url: str, root: Mapping[str, Any], findings: Found) -> None:
@@ -193,13 +193,13 @@ def _explain(query: Query, url: str, root: Mapping[str, Any], findings: Found) -
             f"{query.where}: no item was found, and {len(findings.broken)} documents could not be used; "
             f"the first: {findings.broken[0]}"
         )
-    known = findings.collections or (api.collections(query, url, root) if api.is_api(root) else set())
+    collections = findings.collections or (api.collections(query, url, root) if api.is_api(root) else set())
     collection = query.source.collection
-    if known and collection not in known:
-        near = get_close_matches(collection, known, n=5, cutoff=0.4)
+    if collections and collection not in collections:
+        near = get_close_matches(collection, collections, n=5, cutoff=0.4)
         raise ConfigurationError(
             f"{query.where}: the catalog {storage.shown(url)} has no collection {collection!r}; "
-            + (f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {_list(known)}")
+            + (f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {_list(collections)}")
         )
 
 

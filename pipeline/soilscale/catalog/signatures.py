@@ -63,11 +63,11 @@ class Signatures:
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
-            kept = self._kept.get(key)
-            if kept is None or not kept.fresh:
-                kept = self._from_others(key, make) if self._shared else make()
-                self._keep(key, kept)
-        return kept.text
+            signature = self._kept.get(key)
+            if signature is None or not signature.fresh:
+                signature = self._from_others(key, make) if self._shared else make()
+                self._keep(key, signature)
+        return signature.text
 
     def clear(self) -> None:
         """Forget those of this process."""
@@ -93,9 +93,9 @@ class Signatures:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with suppress(OSError, ValueError, KeyError):
                 written = json.loads(path.read_text())
-                known = Signature(written["text"], datetime.fromisoformat(written["until"]))
-                if known.fresh:
-                    return known
+                signature = Signature(written["text"], datetime.fromisoformat(written["until"]))
+                if signature.fresh:
+                    return signature
             made = make()
             draft = path.with_suffix(f".{os.getpid()}")
             draft.write_text(json.dumps({"text": made.text, "until": made.until.isoformat()}))

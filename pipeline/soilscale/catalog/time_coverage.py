@@ -310,9 +310,9 @@ def _dates_inclusive(stated_spans: Sequence[_Own]) -> bool:
     ends = np.array([interval.end for interval in stated_spans], dtype="datetime64[s]")
     ordered = np.unique(starts)
     following = np.searchsorted(ordered, np.maximum(ends, starts + np.timedelta64(1, "s")))
-    known = following < len(ordered)
-    if known.any():
-        gaps, counts = np.unique(ordered[following[known]] - ends[known], return_counts=True)
+    followed = following < len(ordered)
+    if followed.any():
+        gaps, counts = np.unique(ordered[following[followed]] - ends[followed], return_counts=True)
         # The usual gap decides: a date that the catalog lacks must not.
         return bool(gaps[np.argmax(counts)] == DAY)
     months = ordered == ordered.astype("datetime64[M]")

@@ -66,9 +66,9 @@ def _greatest(indices: Sequence[int], values: Sequence[Any]) -> list[int]:
 def _newest_by_id(items: Sequence[Mapping[str, Any]], left: Sequence[int]) -> tuple[int, str] | None:
     entries = [_id_version(items[index]) for index in left]
     # Ids that differ in more than the version may be of two products, not of two versions.
-    known = [entry for entry in entries if entry is not None]
-    if len(known) == len(left) and len({rest for rest, _, _ in known}) == 1:
-        values = [order for _, _, order in known]
+    parsed = [entry for entry in entries if entry is not None]
+    if len(parsed) == len(left) and len({rest for rest, _, _ in parsed}) == 1:
+        values = [order for _, _, order in parsed]
         best = _greatest(left, values) if _comparable(values) else ()
         if len(best) == 1:
             return best[0], BY_ID

@@ -30,17 +30,17 @@ class _Loader(yaml.SafeLoader):
     """Refuses a key that stands twice in one mapping, of which YAML would silently take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: dict[Any, int] = {}
+        lines: dict[Any, int] = {}
         for key, _ in node.value:
             # Keys that are lists or mappings are refused below by PyYAML itself.
             if not isinstance(key, yaml.ScalarNode):
                 continue
-            if key.value in seen:
+            if key.value in lines:
                 raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key.value!r} a second time; it is already in line {seen[key.value]}",
+                    problem=f"the key {key.value!r} a second time; it is already in line {lines[key.value]}",
                     problem_mark=key.start_mark,
                 )
-            seen[key.value] = key.start_mark.line + 1
+            lines[key.value] = key.start_mark.line + 1
         return super().construct_mapping(node, deep)
 
 

@@ -182,9 +182,9 @@ def _expected(place: Sequence[str | int], fault: ErrorDetails) -> str:
     if kind in LIMITS:
         words, name = LIMITS[kind]
         return f"{words} {context[name]:g}"
-    known = next((EXPECTED[key] for key in EXPECTED if _fits(place, key)), None)
-    if known is not None:
-        return known
+    expectation = next((EXPECTED[key] for key in EXPECTED if _fits(place, key)), None)
+    if expectation is not None:
+        return expectation
     if kind == "too_short":
         return f"at least {context['min_length']} of them"
     if kind == "literal_error":

@@ -158,8 +158,8 @@ def _geometries(document: Any, where: str) -> Iterator[tuple[str, str, Mapping[s
             continue
         if not isinstance(geometry, dict):
             raise ConfigurationError(f"{where}, {name} has a geometry that is {geometry!r}; expected a Polygon")
-        stated = geometry.get("crs") or feature.get("crs") or document.get("crs")
-        yield name, label if called is None else str(called), geometry, _crs(stated, f"{where}, {name}")
+        crs_member = geometry.get("crs") or feature.get("crs") or document.get("crs")
+        yield name, label if called is None else str(called), geometry, _crs(crs_member, f"{where}, {name}")
 
 
 def _called(feature: Any) -> Any:
@@ -168,8 +168,8 @@ def _called(feature: Any) -> Any:
         return None
     properties = feature.get("properties") or {}
     calls = {str(key).lower(): value for key, value in properties.items()} if isinstance(properties, dict) else {}
-    known = [value for value in (calls.get("name"), feature.get("id"), calls.get("id"), calls.get("fid")) if value]
-    return known[0] if known else None
+    labels = [value for value in (calls.get("name"), feature.get("id"), calls.get("id"), calls.get("fid")) if value]
+    return labels[0] if labels else None
 
 
 def _crs(stated: Any, where: str) -> CRS:
@@ -245,9 +245,9 @@ def _check_unit(shape: BaseGeometry, crs: CRS, where: str) -> None:
     if not crs.is_geographic or (x <= TURN and y <= QUARTER):
         return
     if max(x, y) > TURN:
-        stated = "the file names no crs" if crs == LONLAT else f"its crs is {crs.name}"
+        crs_text = "the file names no crs" if crs == LONLAT else f"its crs is {crs.name}"
         raise ConfigurationError(
-            f"{where}: the coordinates, such as {first}, look like metres, but {stated}; expected longitude and "
+            f"{where}: the coordinates, such as {first}, look like metres, but {crs_text}; expected longitude and "
             f"latitude in degrees, or a member crs that names the CRS; {CONVERT}, and add -s_srs if the CRS must be "
             "named"
         )

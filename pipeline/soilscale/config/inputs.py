@@ -241,11 +241,11 @@ class SourceSection(Section):
         """Keys of the named profile, beneath those that are written out."""
         if not isinstance(values, dict) or not values.get("profile"):
             return values
-        known = profiles()
+        catalogue = profiles()
         if not isinstance(values["profile"], str):
             raise FaultError(("profile", f"got {values['profile']!r}; expected the name of a profile, such as MOD11A2"))
-        if values["profile"] not in known:
-            fault = f"there is no profile {values['profile']!r}{nearest(str(values['profile']), known)}"
+        if values["profile"] not in catalogue:
+            fault = f"there is no profile {values['profile']!r}{nearest(str(values['profile']), catalogue)}"
             raise FaultError(("profile", fault))
         return decoding_keys(values["profile"]) | values
 
@@ -320,8 +320,8 @@ class HarmonisedSection(Section):
         if isinstance(values["parts"], (list, tuple)) and len(values["parts"]) < FEWEST:
             fault = f"got {list(values['parts'])}; expected at least two sources; one needs no parts"
             raise FaultError(("parts", fault))
-        if theirs := [key for key in ("catalog", "collection", "asset", "profile") if key in values]:
-            fault = f"a target of several parts has no {', '.join(theirs)} of its own; its parts have them"
+        if misplaced := [key for key in ("catalog", "collection", "asset", "profile") if key in values]:
+            fault = f"a target of several parts has no {', '.join(misplaced)} of its own; its parts have them"
             raise FaultError(("", fault))
         return values
 
@@ -384,15 +384,15 @@ AnySource = Annotated[
 
 def faults(targets: Mapping[str, HarmonisedSection], sources: Sequence[Source]) -> Iterator[tuple[str, str]]:
     """Key and what is wrong there, between targets of several parts and the other sources."""
-    known = {source.name: source for source in sources}
+    by_name = {source.name: source for source in sources}
     used: set[str] = set()
     for name, target in targets.items():
         used |= {*target.parts, target.through or ""}
-        yield from ((f"sources.{name}.parts", fault) for fault in _part_faults(target, known))
+        yield from ((f"sources.{name}.parts", fault) for fault in _part_faults(target, by_name))
         if target.reference is not None and target.reference not in target.parts:
             fault = f"{target.reference!r} is not among parts{nearest(target.reference, target.parts)}"
             yield f"sources.{name}.reference", fault
-        if target.through is not None and (wrong := _through_fault(target, known)):
+        if target.through is not None and (wrong := _through_fault(target, by_name)):
             yield f"sources.{name}.through", wrong
     for source in sources:
         if source.role == "part" and source.name not in used:
@@ -401,34 +401,34 @@ def faults(targets: Mapping[str, HarmonisedSection], sources: Sequence[Source]) 
 
 def derived_faults(sources: Sequence[Source], derived: Sequence[Source]) -> Iterator[tuple[str, str]]:
     """Key and what is wrong there, of sources that something is made from beside the one whose key says so."""
-    known = {source.name: source for source in sources if source.role == "predictor"}
+    by_name = {source.name: source for source in sources if source.role == "predictor"}
     keys = {"range": "night", "tvdi": "tvdi"}
     for how in filter(None, (source.derivation for source in derived)):
         first, *others = how.of
         for other in others:
             key = f"sources.{first}.{keys[how.kind]}"
-            if other not in known or other == first:
-                yield key, f"there is no other predictor {other!r}{nearest(other, known)}"
-            elif known[other].kind == "categorical" or known[other].static or known[other].derive:
+            if other not in by_name or other == first:
+                yield key, f"there is no other predictor {other!r}{nearest(other, by_name)}"
+            elif by_name[other].kind == "categorical" or by_name[other].static or by_name[other].derive:
                 yield key, f"{other!r} must be continuous and change from month to month"
 
 
-def _part_faults(target: HarmonisedSection, known: Mapping[str, Source]) -> Iterator[str]:
+def _part_faults(target: HarmonisedSection, by_name: Mapping[str, Source]) -> Iterator[str]:
     if len(set(target.parts)) < len(target.parts):
         yield f"{list(target.parts)} lists a source twice"
     for part in target.parts:
-        if part not in known:
-            yield f"there is no source {part!r}{nearest(part, known)}"
-        elif known[part].role != "part":
-            yield f"{part!r} has role: {known[part].role}; a part has role: part"
+        if part not in by_name:
+            yield f"there is no source {part!r}{nearest(part, by_name)}"
+        elif by_name[part].role != "part":
+            yield f"{part!r} has role: {by_name[part].role}; a part has role: part"
 
 
-def _through_fault(target: HarmonisedSection, known: Mapping[str, Source]) -> str | None:
+def _through_fault(target: HarmonisedSection, by_name: Mapping[str, Source]) -> str | None:
     name = str(target.through)
     if name in target.parts:
         return f"{name!r} is one of the parts; it must be another source that covers them all"
-    if name not in known:
-        return f"there is no source {name!r}{nearest(name, known)}"
-    if known[name].static or known[name].kind == "categorical":
-        return f"{name!r} is {'static' if known[name].static else 'categorical'}; it must change from month to month"
+    if name not in by_name:
+        return f"there is no source {name!r}{nearest(name, by_name)}"
+    if by_name[name].static or by_name[name].kind == "categorical":
+        return f"{name!r} is {'static' if by_name[name].static else 'categorical'}; it must change from month to month"
     return None

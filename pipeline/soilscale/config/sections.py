@@ -328,8 +328,8 @@ class Config(Section):
             yield "seasons", str(error).removeprefix("seasons ")
         for source in self.source_list:
             if source.catalog not in self.catalogs:
-                known = nearest(source.catalog, self.catalogs)
-                yield f"sources.{source.name}.catalog", f"there is no catalog {source.catalog!r}{known}"
+                close_name = nearest(source.catalog, self.catalogs)
+                yield f"sources.{source.name}.catalog", f"there is no catalog {source.catalog!r}{close_name}"
         targets = [name for name, source in self.sources.items() if source.role == "target"]
         if len(targets) != 1:
             yield "sources", f"exactly one source has role: target; here {', '.join(targets) or 'none'}"
@@ -337,8 +337,8 @@ class Config(Section):
             yield "sources", "the target cannot be downscaled without predictors; add some"
         yield from faults(self._harmonised, self.source_list)
         yield from derived_faults(self.source_list, self.derived_list)
-        if taken := self._taken_names():
-            yield "sources", f"more than one variable would be called {', '.join(taken)}; rename the sources"
+        if twice := self._taken_names():
+            yield "sources", f"more than one variable would be called {', '.join(twice)}; rename the sources"
         yield from self._group_faults()
         yield from self._ablation_faults()
         makers = ("best", *self.models.algorithms)
@@ -364,13 +364,13 @@ class Config(Section):
         left_out = self.models.ablation
         predictors = [source for source in (*self.source_list, *self.derived_list) if source.role == "predictor"]
         features = {name: source for source in predictors for name in feature_names(source)}
-        known = {lagged(name, lag) for name, source in features.items() for lag in (0, *source.lags)}
-        known |= {source.group or factor(source, name) for name, source in features.items()}
-        known |= {source.group or source.name for source in predictors if source.kind == "categorical"}
+        factors = {lagged(name, lag) for name, source in features.items() for lag in (0, *source.lags)}
+        factors |= {source.group or factor(source, name) for name, source in features.items()}
+        factors |= {source.group or source.name for source in predictors if source.kind == "categorical"}
         open_ = tuple(f"{source.name}_" for source in predictors if source.kind == "categorical" and not source.classes)
         for name in left_out if not isinstance(left_out, bool) else ():
-            if name not in known and not name.startswith(open_):
-                yield "models.ablation", f"there is no feature or group {name!r}{nearest(name, known)}"
+            if name not in factors and not name.startswith(open_):
+                yield "models.ablation", f"there is no feature or group {name!r}{nearest(name, factors)}"
 
     def _season_faults(self, names: Sequence[str]) -> Iterator[Fault]:
         for season in self.models.season_parameters:

@@ -66,20 +66,20 @@ def overlay(
 @compiled
 def _clip(x: Any, y: Any, count: int, clipped_x: Any, clipped_y: Any, limit: float, sign: float) -> int:
     """Part of a convex polygon where ``sign * x >= sign * limit``; its number of corners."""
-    kept = 0
+    corners = 0
     x0, y0 = x[count - 1], y[count - 1]
     behind = sign * (x0 - limit)
     for i in range(count):
         x1, y1 = x[i], y[i]
         ahead = sign * (x1 - limit)
         if ahead * behind < 0:
-            clipped_x[kept], clipped_y[kept] = limit, y0 + (y1 - y0) * (behind / (behind - ahead))
-            kept += 1
+            clipped_x[corners], clipped_y[corners] = limit, y0 + (y1 - y0) * (behind / (behind - ahead))
+            corners += 1
         if ahead >= 0:
-            clipped_x[kept], clipped_y[kept] = x1, y1
-            kept += 1
+            clipped_x[corners], clipped_y[corners] = x1, y1
+            corners += 1
         x0, y0, behind = x1, y1, ahead
-    return kept
+    return corners
 
 
 @compiled

@@ -182,7 +182,7 @@ def header(href: str, band: int = 1, placement: Placement | None = None, within:
             nodata=file.nodatavals[band - 1],
             scale=float(file.scales[band - 1]),
             offset=float(file.offsets[band - 1]),
-            unit=units.stated(file.units[band - 1]) or units.stated(tags.get("units")),
+            unit=units.unit_text(file.units[band - 1]) or units.unit_text(tags.get("units")),
             dtype="float64" if masked else file.dtypes[band - 1],
             band=band,
             # GDAL keeps only one nodata value for a band, and keeps these attributes as text.

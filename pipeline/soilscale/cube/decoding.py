@@ -174,10 +174,10 @@ def resolve(
     tuple of Contradiction
         What does not go together and changes values. If one is `grave`, the decoding must not be used.
     """
-    said = {who: statement for who, statement in stated.items() if who in ("item", "file")}
-    fills, problems = _fills(source, item, said)
-    ranges = (source.valid_range, *(statement.valid_range for statement in said.values()))
-    case = _Case(source, unit, item, said, interval)
+    statements = {who: statement for who, statement in stated.items() if who in ("item", "file")}
+    fills, problems = _fills(source, item, statements)
+    ranges = (source.valid_range, *(statement.valid_range for statement in statements.values()))
+    case = _Case(source, unit, item, statements, interval)
     scale, offset, way, others = case.configured() if case.is_configured else case.read()
     valid_range = next((limits for limits in ranges if limits is not None), None)
     return Decoding(scale, offset, way, fills, valid_range), (*problems, *others)
@@ -210,11 +210,11 @@ class _Case:
             # Scale and unit together say all: converting by another party's unit would scale twice.
             return scale, offset, AS_IT_IS, [self._against(who) for who in against]
         who, text = self._unit_stated()
-        stated = Statement(scale, offset)
+        configured = Statement(scale, offset)
         problems = [
             self._against(party)
             for party, s in self.stated.items()
-            if s.is_scaled and not _close(s.factors(stated), (scale, offset))
+            if s.is_scaled and not _close(s.factors(configured), (scale, offset))
         ]
         if not self._same_units():
             who, text, problem = self._choose_unit()
@@ -254,12 +254,12 @@ class _Case:
 
     def _same_values(self) -> bool:
         """Whether all who state scale, offset or unit lead to the same values in the cube."""
-        known = {who: s for who, s in self.stated.items() if s.is_scaled or s.unit}
-        if len(known) < len(("item", "file")):
+        usable = {who: s for who, s in self.stated.items() if s.is_scaled or s.unit}
+        if len(usable) < len(("item", "file")):
             return True
         factors, (_, text) = self._factors(), self._unit_stated()
         either = next(iter(factors.values()), (1.0, 0.0))
-        ways = [(factors.get(who, either), s.unit or text) for who, s in known.items()]
+        ways = [(factors.get(who, either), s.unit or text) for who, s in usable.items()]
         if len({way[1] and units.canonical(way[1]) for way in ways}) == 1:
             return _close(ways[0][0], ways[1][0])
         try:

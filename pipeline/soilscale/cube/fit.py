@@ -37,13 +37,13 @@ def advice(header: Header, grid: Grid) -> Advice | None:
     grid
         The grid of the configuration.
     """
-    ours, theirs = CRS.from_user_input(grid.crs), CRS.from_wkt(header.wkt)
+    grid_crs, file_crs = CRS.from_user_input(grid.crs), CRS.from_wkt(header.wkt)
     width, height = header.pixel
     pixel = f"{width:.9g}" if abs(width / height - 1) < EXACT else f"{width:.9g} x {height:.9g}"
     # Two CRS in degrees may differ in their datum, by far less than a pixel.
-    if not (ours.equals(theirs, ignore_axis_order=True) or (ours.is_geographic and theirs.is_geographic)):
+    if not (grid_crs.equals(file_crs, ignore_axis_order=True) or (grid_crs.is_geographic and file_crs.is_geographic)):
         count = warping.pixels_per_cell(grid.coarse, header)
-        named = theirs.to_string() if theirs.to_authority() else theirs.name
+        named = file_crs.to_string() if file_crs.to_authority() else file_crs.name
         return Advice(
             f"the observation is in {named} with pixels of {pixel}, the grid in {grid.crs}: a coarse cell is "
             f"{count:.2g} pixels wide and mixes parts of several, so the maps conserve their mean; to make cells "
@@ -60,7 +60,7 @@ def advice(header: Header, grid: Grid) -> Advice | None:
             misfit=True,
         )
     if max(sides) > MANY + EXACT:
-        unit = ours.axis_info[0].unit_name
+        unit = grid_crs.axis_info[0].unit_name
         return Advice(
             f"coarse: {grid.side:.9g} takes {round(sides[0])} x {round(sides[1])} pixels of the observation, each of "
             f"{pixel}, into one coarse cell; is it given in the unit of {grid.crs}, the {unit}? coarse: {width:.9g} "

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import scipy  # loads its subpackages when they are first used
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from soilscale.cube import noise
 from soilscale.cube.noise import Noise
@@ -63,11 +63,11 @@ def smooth(remainder: Floats, widths: Sequence[float] = WIDTHS) -> NDArray[np.fl
     array
         Shape ``(Y, X)``, without NaN.
     """
-    seen = np.isfinite(remainder)
-    weight = seen.astype("float32")
+    observed = np.isfinite(remainder)
+    weight = observed.astype("float32")
     smoothed = np.zeros(remainder.shape, "float32")
     for width in widths:
-        left = np.where(seen, remainder - smoothed, 0).astype("float32")
+        left = np.where(observed, remainder - smoothed, 0).astype("float32")
         smoothed += _gaussian(left, width) / (_gaussian(weight, width) + np.float32(DOUBT))
     return smoothed
 
@@ -76,14 +76,14 @@ def _gaussian(values: NDArray[np.float32], width: float) -> NDArray[np.float32]:
     """Gaussian filter with nothing beyond the border; a wide one on a coarser grid, which takes no more time."""
     step = max(1, int(width // 4))
     if step == 1 or min(values.shape) < step:
-        filtered: NDArray[np.float32] = ndimage.gaussian_filter(values, width, mode="constant", truncate=3)
+        filtered: NDArray[np.float32] = scipy.ndimage.gaussian_filter(values, width, mode="constant", truncate=3)
         return filtered
     rows, columns = (-(-size // step) for size in values.shape)
     padded = np.zeros((rows * step, columns * step), "float32")
     padded[: values.shape[0], : values.shape[1]] = values
     means = padded.reshape(rows, step, columns, step).mean(axis=(1, 3))
-    wide = ndimage.gaussian_filter(means, width / step, mode="constant", truncate=3)
-    fine = ndimage.zoom(wide, step, order=1, mode="nearest", grid_mode=True)
+    wide = scipy.ndimage.gaussian_filter(means, width / step, mode="constant", truncate=3)
+    fine = scipy.ndimage.zoom(wide, step, order=1, mode="nearest", grid_mode=True)
     return np.asarray(fine[: values.shape[0], : values.shape[1]], "float32")
 
 
@@ -106,12 +106,12 @@ def levels(values: Floats, seen: NDArray[np.bool_]) -> NDArray[np.float64]:
     normal, right = np.zeros((dates, dates)), np.zeros(dates)
     for first in range(0, places, PLACES):
         weight = seen[:, first : first + PLACES].astype("float64")
-        known = np.where(seen[:, first : first + PLACES], values[:, first : first + PLACES], 0).astype("float64")
+        filled = np.where(seen[:, first : first + PLACES], values[:, first : first + PLACES], 0).astype("float64")
         count = weight.sum(axis=0)
         share = np.divide(weight, count, out=np.zeros_like(weight), where=count > 0)
         # Places are eliminated, so that the system has only as many unknowns as there are dates.
         normal += np.diag(weight.sum(axis=1)) - share @ weight.T
-        right += known.sum(axis=1) - share @ known.sum(axis=0)
+        right += filled.sum(axis=1) - share @ filled.sum(axis=0)
     # Only differences of levels are determined, so the system is singular: a plain solve would fail.
     level, *_ = np.linalg.lstsq(normal, right, rcond=1e-9)
     return np.asarray(level - level.mean(), "float64")
@@ -128,15 +128,15 @@ def complete(layers: NDArray[np.float32]) -> NDArray[np.float32]:
     layers
         In single precision, shape ``(dates, Y, X)``, NaN where missing.
     """
-    seen = np.isfinite(layers)
+    observed = np.isfinite(layers)
     # The plain mean of a date would shift with the places that clouds happen to hide.
-    date = levels(layers.reshape(len(layers), -1), seen.reshape(len(layers), -1)).astype("float32")
+    date = levels(layers.reshape(len(layers), -1), observed.reshape(len(layers), -1)).astype("float32")
     left = layers - date[:, None, None]
-    place = _mean(left, seen)
+    place = _mean(left, observed)
     local = [smooth(layer - place, (WIDE, *WIDTHS)) for layer in left]
     for number, near in enumerate(local):
         left[number] -= near
-    place = _mean(left, seen)
+    place = _mean(left, observed)
     return _completed(layers, [place + level + near for level, near in zip(date, local, strict=True)])
 
 
@@ -154,16 +154,16 @@ def complete_by(layers: NDArray[np.float32], usual: Sequence[Floats]) -> NDArray
         What is expected at each date, each of shape ``(Y, X)``, NaN where it is not known.
     """
     left = np.stack([layer - expected for layer, expected in zip(layers, usual, strict=True)])
-    seen = np.isfinite(left)
+    observed = np.isfinite(left)
     near = []
-    for number, shown in enumerate(seen):
+    for number, shown in enumerate(observed):
         total, weight = left[number][shown].sum(dtype="float64"), shown.sum() + DOUBT * shown.size
         level = np.float32(total / weight)
         near.append(level + smooth(left[number] - level, (WIDE, *WIDTHS)))
         left[number] -= near[-1]
-    count = seen.sum(axis=0).astype("float32")
+    count = observed.sum(axis=0).astype("float32")
     # Damped by one date of no departure: a place seen once would else carry that date's noise into all others.
-    place = np.nan_to_num(_mean(left, seen)) * count / (count + 1)
+    place = np.nan_to_num(_mean(left, observed)) * count / (count + 1)
     fillings = [expected + local + place for expected, local in zip(usual, near, strict=True)]
     return _completed(layers, fillings)
 
@@ -211,9 +211,9 @@ def area_levels(means: Floats, shares: Floats, learned: NDArray[np.bool_]) -> ND
     flat, there = means.reshape(len(means), -1), weight.reshape(len(means), -1) > 0
     # Only learned months: else a month that is added later would change the levels of all earlier ones.
     base = levels(flat[learned], there[learned])
-    known = there[learned]
-    count = known.sum(axis=0)
-    total = np.where(known, flat[learned] - base[:, None], 0).sum(axis=0)
+    has_value = there[learned]
+    count = has_value.sum(axis=0)
+    total = np.where(has_value, flat[learned] - base[:, None], 0).sum(axis=0)
     cell = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0).reshape(means.shape[1:])
     result = np.full(means.shape, np.nan, "float32")
     for month, (values, known_share) in enumerate(zip(means - cell, weight, strict=True)):
@@ -222,8 +222,10 @@ def area_levels(means: Floats, shares: Floats, learned: NDArray[np.bool_]) -> ND
             part = np.where(use, known_share, 0)
             level = np.average(values[use], weights=part[use])
             above = np.where(use, values - level, 0) * part
-            above = ndimage.gaussian_filter(above, SPREAD, mode="constant", truncate=3)
-            result[month] = level + above / (ndimage.gaussian_filter(part, SPREAD, mode="constant", truncate=3) + DOUBT)
+            above = scipy.ndimage.gaussian_filter(above, SPREAD, mode="constant", truncate=3)
+            result[month] = level + above / (
+                scipy.ndimage.gaussian_filter(part, SPREAD, mode="constant", truncate=3) + DOUBT
+            )
     return result
 
 
@@ -296,13 +298,13 @@ def annual_cycle(dates: Iterable[tuple[float, Floats]], shape: tuple[int, int]) 
     normal = np.zeros((3, 3, *shape), "float32")
     right = np.zeros((3, *shape), "float32")
     for part, values in dates:
-        seen = np.isfinite(values)
+        observed = np.isfinite(values)
         wave = harmonics(part)
-        known = np.where(seen, values, 0).astype("float32")
+        filled = np.where(observed, values, 0).astype("float32")
         for i in range(3):
-            right[i] += wave[i] * known
+            right[i] += wave[i] * filled
             for j in range(i + 1):
-                normal[i, j] += wave[i] * wave[j] * seen
+                normal[i, j] += wave[i] * wave[j] * observed
     count = normal[0, 0].copy()
     for i in range(3):
         # The mean itself is not damped, only kept solvable where nothing is known.

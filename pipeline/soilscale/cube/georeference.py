@@ -74,12 +74,12 @@ def settle(
     grids: Sequence[PixelGrid],
 ) -> Georeference:
     """Georeference of a raster, of whose CRS and transform its file may state both, one or none; see `locate`."""
-    stated = placement or Placement()
+    placed = placement or Placement()
     grid = next((grid for grid in grids if grid.shape in (None, shape)), None)
     if crs is None:
-        crs = _crs(grid.crs if grid is not None and (transform is None or not stated.crs) else stated.crs, shown)
+        crs = _crs(grid.crs if grid is not None and (transform is None or not placed.crs) else placed.crs, shown)
     if transform is None:
-        transform = Affine(*grid.transform) if grid is not None else stated.affine(shape)
+        transform = Affine(*grid.transform) if grid is not None else placed.affine(shape)
     if crs is None or transform is None or transform.is_identity:
         sizes = ", ".join(f"{grid.shape[0]} x {grid.shape[1]}" for grid in grids if grid.shape)
         others = f"; `place` is for {sizes} pixels, the file has {shape[0]} x {shape[1]}" if sizes else ""
@@ -112,10 +112,10 @@ def apart(place: Georeference, shape: tuple[int, int], placement: Placement | No
         return None
     corners = _corners(transform or place.transform, shape)
     try:
-        stated = corners if placement.crs is None else _transformed(corners, placement.crs, place.crs.to_wkt())
+        expected = corners if placement.crs is None else _transformed(corners, placement.crs, place.crs.to_wkt())
     except (pyproj.exceptions.ProjError, CRSError):
         return f"proj: {placement}"
-    away = np.abs(stated - _corners(place.transform, shape)) / np.array([[place.transform.a], [-place.transform.e]])
+    away = np.abs(expected - _corners(place.transform, shape)) / np.array([[place.transform.a], [-place.transform.e]])
     return None if bool((away <= APART).all()) else str(placement)
 
 

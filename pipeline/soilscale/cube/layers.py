@@ -6,20 +6,23 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 
 from soilscale import extents, kernels
 from soilscale.catalog import Scene
-from soilscale.cube import accumulate, mosaics, opening, warping
+from soilscale.cube import mosaics, opening, warping
 from soilscale.cube.assets import Header
-from soilscale.cube.interpolation import Interpolation
 from soilscale.cube.prefetch import next_ahead, turn
 from soilscale.cube.reading import Reading
 from soilscale.cube.warping import Layer, Pixels
 from soilscale.grid import lonlat_bounds, metres_per_cell
 from soilscale.sources import Source
+
+if TYPE_CHECKING:
+    from soilscale.cube.interpolation import Interpolation
 
 SUBGRID = 2048
 """Cells or samples along the side of the largest piece that is read at once; bounds the memory of a unit."""
@@ -149,6 +152,8 @@ def _piecewise(
     alone = len(lattices) == 1
     totals = np.full((*((depth,) if depth is not None else ()), *geobox.shape), np.nan if alone else 0.0)
     fraction = np.zeros(geobox.shape)
+    from soilscale.cube import accumulate
+
     for members in lattices:
         lattice = reading.header(members[0], reading.source.data)
         reduce, factor = choose(lattice)

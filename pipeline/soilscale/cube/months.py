@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from soilscale import kernels
 from soilscale.catalog import Scene
-from soilscale.cube import accumulate, gaps, opening, wetness
+from soilscale.cube import gaps, opening, wetness
 from soilscale.cube.layers import layer, terrain
 from soilscale.cube.naming import ANGLE, TERRAIN, WETNESS, feature_names
 from soilscale.cube.prefetch import ahead
@@ -61,13 +61,13 @@ def read_static(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> di
         features, wet = _static(reading, ordered, geobox)
         relief = terrain(reading, ordered, geobox) if reading.source.derive else None
     if reading.source.derive:
-        known = feature_names(reading.source)
+        names = feature_names(reading.source)
         derived = np.full((len(TERRAIN), *geobox.shape), np.nan) if relief is None else relief[0]
         named = dict(zip(TERRAIN, derived, strict=True)) | {ANGLE: kernels.aspect(*derived[1:])}
         if wet is not None:
             # The margin is cut off only here: water from beyond a tile has to reach the cells at its border.
             named[WETNESS] = wetness.index(wet, derived[0], metres_per_cell(geobox.pad(wetness.MARGIN)))
-        features |= {name: values for name, values in named.items() if name in known}
+        features |= {name: values for name, values in named.items() if name in names}
     return features
 
 
@@ -253,16 +253,18 @@ def _mean(layers: Iterator[Shown], month: np.datetime64, *, totals: bool, least:
         if _shared(start, end, month) + SLACK < least:
             return None
         return values / length(start, end) if totals else values
+    from soilscale.cube import accumulate
+
     total, weight = np.zeros(first[2].shape), np.zeros(first[3].shape)
-    seen = _Seen(month, first[3].shape) if least > 0 else None
+    coverage = _Seen(month, first[3].shape) if least > 0 else None
     for start, end, values, fraction in chain((first, second), there):
         # As in `_Dates._days`: the nearest year of a slow source shares no day with the month.
         days = _shared(start, end, month) or 1.0
         accumulate.add(total, weight, values, fraction, days=days, per=length(start, end) if totals else 1.0)
-        if seen is not None:
-            seen.add(start, end, fraction)
+        if coverage is not None:
+            coverage.add(start, end, fraction)
     mean = kernels.weighted_mean(total, np.broadcast_to(weight, total.shape))
-    return mean if seen is None else np.where(seen.days + SLACK >= least, mean, np.nan)
+    return mean if coverage is None else np.where(coverage.days + SLACK >= least, mean, np.nan)
 
 
 def _shared(start: np.datetime64, end: np.datetime64, month: np.datetime64) -> float:
@@ -298,22 +300,22 @@ def _layers(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month: np
     """Dates on a grid, in the order of time; those that reach beyond the month are kept for the next."""
     # By identity: another `Reading` may see files that were replaced meanwhile.
     same = _crossing.reading is reading and _crossing.geobox == geobox
-    known = (_crossing.layers if same else None) or {}
-    kept: dict[tuple[object, ...], Layer | None] = {}
+    crossing = (_crossing.layers if same else None) or {}
+    layers_after: dict[tuple[object, ...], Layer | None] = {}
     # Set before anything is read, so that a reading that fails leaves no dates of another month behind.
-    _crossing.reading, _crossing.geobox, _crossing.layers = reading, geobox, kept
+    _crossing.reading, _crossing.geobox, _crossing.layers = reading, geobox, layers_after
     after = following(month.astype("datetime64[M]")).astype("datetime64[s]")
 
     def read(date: Dated) -> Layer | None:
         key = _key(date)
-        return known.pop(key) if key in known else layer(reading, date[2], geobox)
+        return crossing.pop(key) if key in crossing else layer(reading, date[2], geobox)
 
     dates = list(_dates(scenes))
     with _files(reading, scenes):
         for date, shown in ahead(read, dates, distant=reading.distant(scenes)):
             start, end, _ = date
             if end > after:
-                kept[_key(date)] = shown
+                layers_after[_key(date)] = shown
             yield start, end, shown
 
 

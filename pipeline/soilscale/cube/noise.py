@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # loads its subpackages when they are first used
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Floats = NDArray[np.floating]
 
@@ -54,9 +54,9 @@ def variogram(values: Floats) -> NDArray[np.float64]:
     halves = np.full(len(LAGS), np.nan)
     for place, lag in enumerate(LAGS):
         apart = np.concatenate([(values[lag:] - values[:-lag]).ravel(), (values[:, lag:] - values[:, :-lag]).ravel()])
-        known = apart[np.isfinite(apart)].astype("float64")
-        if known.size:
-            halves[place] = (known**2).mean() / 2
+        differences = apart[np.isfinite(apart)].astype("float64")
+        if differences.size:
+            halves[place] = (differences**2).mean() / 2
     return halves
 
 
@@ -111,12 +111,12 @@ def smooth(values: Floats, noise: Noise) -> NDArray[np.float32]:
     values
         Departures from what is usual, shape ``(Y, X)``, NaN where missing, which stays so.
     """
-    known = np.isfinite(values)
+    finite = np.isfinite(values)
     single = values.astype("float32")
     if not noise.variance:
         return single
     weights = stencil(noise)
-    total = ndimage.correlate(np.where(known, single, 0), weights, mode="constant")
-    share = ndimage.correlate(known.astype("float32"), weights, mode="constant")
-    enough = known & (share > ENOUGH)
+    total = scipy.ndimage.correlate(np.where(finite, single, 0), weights, mode="constant")
+    share = scipy.ndimage.correlate(finite.astype("float32"), weights, mode="constant")
+    enough = finite & (share > ENOUGH)
     return np.divide(total, share, out=single.copy(), where=enough)

@@ -71,7 +71,7 @@ def choose_overview(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -
     ServiceError
         If a store cannot be reached.
     """
-    known: Choice | None = None
+    choice: Choice | None = None
     for scene in scenes[:TRIED]:
         href = reading.sign(scene.hrefs.get(reading.source.asset, ""))
         try:
@@ -85,10 +85,10 @@ def choose_overview(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -
         except DataError:
             continue
         # A window too smooth to tell decides nothing; the next scene may show it.
-        known = known or Choice(1, scene.digest)
+        choice = choice or Choice(1, scene.digest)
         if average is not None:
             return Choice(factor if average else 1, scene.digest)
-    return known
+    return choice
 
 
 def _coarsest(href: str, header: Header, per_cell: float) -> int:

@@ -122,12 +122,12 @@ class Reading:
         # Some catalogs give one id to items of several tiles, whose files may decode differently.
         key = scene.item, scene.hrefs[self.source.asset]
         if key not in self._decodings:
-            stated = {
+            statements = {
                 "item": Statement.of_item(scene.decoding),
                 "file": Statement.of_file(self.header(scene, self.source.data), self.source),
             }
             unit = None if self.source.kind == "categorical" else self.unit or self.source.unit
-            resolved, problems = resolve(self.source, unit, scene.item, stated, (scene.start, scene.end))
+            resolved, problems = resolve(self.source, unit, scene.item, statements, (scene.start, scene.end))
             for problem in problems:
                 if problem.grave:
                     raise DataError(str(problem))

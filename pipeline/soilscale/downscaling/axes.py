@@ -87,9 +87,9 @@ def axis(values: xr.DataArray | xr.Dataset, kind: str, what: str) -> Axis:
 
 def crs_of(values: xr.DataArray | xr.Dataset, rows: Axis) -> CRS | None:
     """CRS of an array, as its coordinates tell it; of one in latitude and longitude it is EPSG:4326 without that."""
-    stated: Any = values.odc.crs
-    if stated is not None:
-        return CRS.from_user_input(stated.to_wkt())
+    crs: Any = values.odc.crs
+    if crs is not None:
+        return CRS.from_user_input(crs.to_wkt())
     return CRS.from_epsg(4326) if str(rows.name).lower() in DEGREES else None
 
 

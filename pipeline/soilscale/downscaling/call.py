@@ -213,6 +213,6 @@ def _dataset(
     variables = {
         name: (("time", *axes), values[flips], {**attributes[name], **mapping}) for name, values in layers.items()
     }
-    told = "; ".join(f"{season}: {algorithm}" for season, algorithm in algorithms.items())
-    dataset = xr.Dataset(variables, arrays.like.coords, {"Conventions": schema.CONVENTIONS, "algorithms": told})
+    models_used = "; ".join(f"{season}: {algorithm}" for season, algorithm in algorithms.items())
+    dataset = xr.Dataset(variables, arrays.like.coords, {"Conventions": schema.CONVENTIONS, "algorithms": models_used})
     return dataset.assign_coords(season=("time", names))

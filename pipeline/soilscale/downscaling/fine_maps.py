@@ -17,7 +17,7 @@ from soilscale.downscaling.stack import Stack
 from soilscale.schema import APPLICABILITY, LOWER, MAP, QUALITY, UPPER, Quality
 from soilscale.seasons import Seasons
 from soilscale.sources import Source
-from soilscale.tasks.soil import FREEZING, Reading, Soil, known
+from soilscale.tasks.soil import FREEZING, Reading, Soil, soil_features
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -65,7 +65,7 @@ def draw(
     """
     sources = {name: Source(name=name, catalog="", collection="", asset="") for name in stack.names}
     layers = (MAP, QUALITY, *((LOWER, UPPER) if interval else ()), APPLICABILITY)
-    soil = known(sources, {name: stack.units.get(name, "") for name in stack.names})
+    soil = soil_features(sources, {name: stack.units.get(name, "") for name in stack.names})
     grid = stack.grid
     how = Drawing(stack.names, seasons, grid.ratio, valid_range, conserve, soil, grid.tile_shape, layers)
     months = da.from_array(stack.months, chunks=1)
@@ -181,14 +181,16 @@ def _finish(*blocks: Array, how: Drawing, fitted: Mapping[str, Fitted]) -> Float
     prediction, flags, index = predicted[:, 0]
     _, season = how.season(months)
     model = fitted[season]
-    seen = maps.usable(observed[0], how.valid_range)
-    limits = _limits(how, texture, seen)
+    usable = maps.usable(observed[0], how.valid_range)
+    limits = _limits(how, texture, usable)
     part = tuple(
         slice(int(place[0]) * size, int(place[0]) * size + length)
-        for place, size, length in zip((rows, columns), how.tile, seen.shape, strict=True)
+        for place, size, length in zip((rows, columns), how.tile, usable.shape, strict=True)
     )
     around = kernels.nodes_around(nodes[0], (part[0], part[1]))
-    values, quality = maps.finish(prediction.astype("float64"), seen, around, how.ratio, limits, conserve=how.conserve)
+    values, quality = maps.finish(
+        prediction.astype("float64"), usable, around, how.ratio, limits, conserve=how.conserve
+    )
     values, quality = maps.thaw(values, (quality | flags.astype("uint8")).astype("uint8"))
     layers = {MAP: values, QUALITY: quality, APPLICABILITY: index}
     if model.offsets is not None:

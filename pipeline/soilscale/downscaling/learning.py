@@ -56,10 +56,10 @@ def learn(lesson: Lesson) -> dict[str, Fitted]:
     learned: dict[str, Learned] = {}
     areal: dict[str, Areal] = {}
     for name in lesson.how.names:
-        known = lesson.how.known(name)
-        if known is not None and known.members:
-            learned[name] = _stacked(lesson, name, {member: learned[member] for member in known.members})
-        elif known is not None and known.joint:
+        definition = lesson.how.known(name)
+        if definition is not None and definition.members:
+            learned[name] = _stacked(lesson, name, {member: learned[member] for member in definition.members})
+        elif definition is not None and definition.joint:
             areal[name] = Areal.of(lesson, name)
             learned[name] = areal[name].learn()
         else:
@@ -80,8 +80,8 @@ def learn(lesson: Lesson) -> dict[str, Fitted]:
 
 def _planned(lesson: Lesson, name: str) -> list[Job]:
     """Fits of an algorithm: those of a run, but for what nobody asks of them."""
-    known = name if lesson.how.known(name) is not None else PLANNED
-    jobs = [replace(job, algorithm=name) for job in models.jobs(lesson.trained, [known], lesson.how.folds)]
+    label = name if lesson.how.known(name) is not None else PLANNED
+    jobs = [replace(job, algorithm=name) for job in models.jobs(lesson.trained, [label], lesson.how.folds)]
     if lesson.how.judges:
         return jobs
     whole = len(lesson.trained) == len(lesson.how.seasons.names)
@@ -96,12 +96,12 @@ def _fold(job: Job) -> int:
 def _apart(lesson: Lesson, name: str) -> Learned:
     """Fits of an algorithm that learns each season apart."""
     how, table = lesson.how, delayed(lesson.table)
-    known, jobs = how.known(name), _planned(lesson, name)
-    estimator = delayed(how.algorithm) if known is None else None
+    definition, jobs = how.known(name), _planned(lesson, name)
+    estimator = delayed(how.algorithm) if definition is None else None
     fits = []
     for job in jobs:
         parameters = how.parameters_of(name)
-        if known is not None and known.placed:
+        if definition is not None and definition.placed:
             within = lesson.spread[1]
             # Only few months are looked at, so a season may have no measure of its own.
             parameters |= {WITHIN: within.get(job.season, within[ALL])}
@@ -246,8 +246,8 @@ def _offsets(
         return {}
     first, level = next(iter(areal), None), how.interval
     # A season whose own algorithm has no areal variances borrows those of one that is trained beside it.
-    own = {season: algorithm for season, (model, algorithm) in chosen.items() if model != ALL}
-    lenders = {season: algorithm if algorithm in areal else first for season, algorithm in own.items()}
+    seasonal = {season: algorithm for season, (model, algorithm) in chosen.items() if model != ALL}
+    lenders = {season: algorithm if algorithm in areal else first for season, algorithm in seasonal.items()}
     spreads = {name: areal[name].spread(level) for name in set(lenders.values()) if name is not None}
     lent = {season: spreads[name] for season, name in lenders.items() if name is not None}
     halves = {season: half_widths[season] for season, half_widths in lent.items() if season in half_widths}

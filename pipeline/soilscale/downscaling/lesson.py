@@ -93,7 +93,9 @@ class Lesson:
     def spread(self) -> tuple[Basis, dict[str, dict[str, float]]]:
         """Basis of the fine features, and how each varies within cells."""
         stack, how = self.stack, self.how
-        first = next((name for name in how.names if (known := how.known(name)) is not None and known.joint), "")
+        first = next(
+            (name for name in how.names if (definition := how.known(name)) is not None and definition.joint), ""
+        )
         size = int(how.parameters_of(first).get("knots", KNOTS))
         places = joint_learning.places_of(list(stack.grid.tiles()), stack.months, how.seed)
 

@@ -94,9 +94,9 @@ def read(
     side = narrow[0].step * ratio
     tops = [axis.centres[part] for axis, part in zip(wide, parts.coarse, strict=True)]
     shape = len(tops[0]), len(tops[1])
-    known = crs[1] or crs[0]
+    crs_stated = crs[1] or crs[0]
     grid = Grid(
-        crs="" if known is None else known.to_wkt(),
+        crs="" if crs_stated is None else crs_stated.to_wkt(),
         side=side,
         ratio=ratio,
         left=float(tops[1][0] - side / 2),
@@ -153,10 +153,10 @@ def _observed(field: xr.DataArray, stacked: xr.Dataset, compute: Compute) -> tup
         )
     (values,) = compute(field.transpose(*DIMS).data)
     values = np.where(np.isfinite(values), values, np.nan).astype("float64")
-    stated = units.stated(field.attrs.get("units"))
-    if stated is not None:
+    unit = units.unit_text(field.attrs.get("units"))
+    if unit is not None:
         try:
-            way = units.linear(stated, str(MAP_ATTRS["units"]))
+            way = units.linear(unit, str(MAP_ATTRS["units"]))
         except units.UnitError as error:
             raise DataError(f"coarse: {error}; expected soil moisture as a volume, in m3 m-3 or %") from error
         values = values * way.factor + way.offset
@@ -174,12 +174,12 @@ def _categorical(predictors: xr.Dataset, named: Iterable[str]) -> frozenset[str]
     names = [str(name) for name in predictors.data_vars]
     if unknown := [name for name in wanted if name not in names]:
         raise ConfigurationError(f"categorical: there is no predictor {unknown[0]!r}{nearest(unknown[0], names)}")
-    stated = {
+    with_flags = {
         str(name)
         for name, values in predictors.data_vars.items()
         if "flag_values" in values.attrs or values.attrs.get("kind") == "categorical"
     }
-    return frozenset({*wanted, *stated})
+    return frozenset({*wanted, *with_flags})
 
 
 def _features(
@@ -208,7 +208,7 @@ def _features(
         if name not in categorical:
             features[name] = array
             shares.append(False)
-            if (unit := units.stated(values.attrs.get("units"))) is not None:
+            if (unit := units.unit_text(values.attrs.get("units"))) is not None:
                 unit_of[name] = units.canonical(unit)
             continue
         for code in _classes(name, array, compute):

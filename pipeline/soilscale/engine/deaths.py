@@ -51,11 +51,11 @@ class Deaths:
 
     def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
         """Take an event of the scheduler; a worker that was told to go has not died."""
-        _, said = event
-        if said.get("action") != "remove-worker" or said.get("expected"):
+        _, message = event
+        if message.get("action") != "remove-worker" or message.get("expected"):
             return
-        for key in said.get("processing-tasks", ()):
-            self.workers[str(key)].append(str(said.get("worker")))
+        for key in message.get("processing-tasks", ()):
+            self.workers[str(key)].append(str(message.get("worker")))
             self.note(str(key))
 
     def of(self, key: str, error: KilledWorker | None = None) -> LostError:

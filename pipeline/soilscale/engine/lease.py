@@ -80,8 +80,8 @@ class Lease:
 
     def __str__(self) -> str:
         """Give host, process and time, as messages do."""
-        kept = ", which has ended and keeps it for the next stage" if self.sequence else ""
-        return f"process {self.pid} on {self.host}, since {self.since}{kept}"
+        suffix = ", which has ended and keeps it for the next stage" if self.sequence else ""
+        return f"process {self.pid} on {self.host}, since {self.since}{suffix}"
 
 
 UNREADABLE = Lease("an unknown host, since the lease is damaged", "", "", 0, 0.0, "an unknown time", "")
@@ -415,8 +415,8 @@ class _Keeper(threading.Thread):
             term = (self.workspace.term or 0) + 1
             # Not ours to end if another run has begun a later term.
             if max(_terms(self.workspace), default=0) < term:
-                kept = replace(self.lease, sequence=self.sequence) if self.sequence else None
-                storage.write_new(_url(self.workspace, term), _content(kept))
+                released = replace(self.lease, sequence=self.sequence) if self.sequence else None
+                storage.write_new(_url(self.workspace, term), _content(released))
                 _sweep(self.workspace, term)
         except SoilscaleError as error:
             logger.warning("the lease could not be released: %s", error)

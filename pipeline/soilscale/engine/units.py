@@ -165,7 +165,7 @@ def _done(workspace: Workspace, unit: Unit[Task], fence: storage.Fence) -> Recei
 
     try:
         try:
-            kept = unit.task.run(workspace)
+            payload = unit.task.run(workspace)
         except (ConfigurationError, ServiceError, IncompleteError):
             raise
         # A worker with another image: no fault of the input, so no marker says that the unit failed.
@@ -173,10 +173,10 @@ def _done(workspace: Workspace, unit: Unit[Task], fence: storage.Fence) -> Recei
             return receipt("unreachable", f"{error}; check that workers have the same packages as the runner")
         except Exception as error:
             logger.debug("%s %s", unit.stage, unit.name, exc_info=True)
-            made, marker, kept = receipt("failed", str(error) or repr(error)), f"{unit.name}{FAILED}", None
+            made, marker, payload = receipt("failed", str(error) or repr(error)), f"{unit.name}{FAILED}", None
         else:
             made, marker = receipt("done"), unit.marker
-        _mark(workspace, made, marker, kept)
+        _mark(workspace, made, marker, payload)
     except RefusedError as error:
         # A refused input is one missing unit; a refused output is the end of the run.
         if error.url.startswith(workspace.output):

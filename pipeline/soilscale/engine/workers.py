@@ -17,7 +17,7 @@ LOOK_EVERY = 5.0
 """Seconds between two looks at the workers of the cluster."""
 
 SILENT = 20.0
-"""Seconds without a sign of life after which a worker is told to be silent; a sign comes every second or few."""
+"""Seconds without a sign of life after which a worker is told to be ailing; a sign comes every second or few."""
 
 REMIND = 60.0
 """Seconds after which it is told again that no worker takes units."""
@@ -130,18 +130,18 @@ class Workers:
 
     def _tell(self, count: int, ails: Mapping[str, str], now: float) -> None:
         """Say what has changed; that nothing goes on is said again and again."""
-        known = frozenset(ails) if ails or not count else None
+        ailing = frozenset(ails) if ails or not count else None
         nothing = len(ails) == count
-        if known == self.told and not (nothing and now - self.reminded > REMIND):
+        if ailing == self.told and not (nothing and now - self.reminded > REMIND):
             return
-        if known is None:
+        if ailing is None:
             logger.info("all %d Dask workers are accepting tasks again", count)
         elif nothing:
             logger.warning("%s; waiting until a worker accepts tasks", self._nobody(ails))
         else:
             going = f"{count - len(ails)} of {count} workers continue"
             logger.warning("%s; %s. %s", _named(ails), going, self._remedies(ails))
-        self.told, self.reminded = known, now
+        self.told, self.reminded = ailing, now
 
     @property
     def local(self) -> bool:

@@ -94,10 +94,10 @@ class Outlook:
     def _input(self, source: Source) -> Input:
         if source.kind == "categorical" and source.classes is None:
             source = replace(source, classes=CLASSES)
-        known = self.scenes.get(source.name)
+        scenes = self.scenes.get(source.name)
         static = bool(source.static or source.derive)
-        if known and source.role == "predictor":
-            static = catalog.is_static(known, source, inputs_stages.period(self.config))
+        if scenes and source.role == "predictor":
+            static = catalog.is_static(scenes, source, inputs_stages.period(self.config))
         return Input(source, static, source.unit or "1")
 
     @cached_property
@@ -181,12 +181,12 @@ class Outlook:
 
     def dates(self, source_input: Input) -> int:
         """Dates of a source that are read: those of its items, else as many as its composites have."""
-        source, known = source_input.source, self.scenes.get(source_input.source.name)
-        if known:
+        source, scenes = source_input.source, self.scenes.get(source_input.source.name)
+        if scenes:
             # NumPy knows no time zones, and warns of a time that has one.
             first, after = (np.datetime64(moment.replace(tzinfo=None)) for moment in inputs_stages.period(self.config))
             within = {
-                scene.start for scene in known if source_input.static or (scene.start < after and scene.end > first)
+                scene.start for scene in scenes if source_input.static or (scene.start < after and scene.end > first)
             }
             return max(1, len(within))
         if source_input.static:

@@ -110,12 +110,12 @@ def _sum(parts: Iterable[Stored]) -> Stored:
 
 def _unit_count(outlook: Outlook, source_input: Input) -> int:
     """Units of a source: one for each tile and run of months that hold the same values."""
-    source, known = source_input.source, outlook.scenes.get(source_input.source.name)
+    source, scenes = source_input.source, outlook.scenes.get(source_input.source.name)
     if source_input.static:
         return outlook.tiles
     lag = np.timedelta64(source.back, "M")
     months = np.arange(outlook.months[0] - lag, following(outlook.months[-1]))
-    return outlook.tiles * (cube_units.count_runs(source, known, months) if known else len(months))
+    return outlook.tiles * (cube_units.count_runs(source, scenes, months) if scenes else len(months))
 
 
 def _cube(outlook: Outlook, size: Scale) -> Demand:
@@ -134,10 +134,10 @@ def _cube(outlook: Outlook, size: Scale) -> Demand:
         if source_input in outlook.filled or source_input.source.composed
     }
     fine = outlook.cube[FINE]
-    seen = sum(_unit_count(outlook, source_input) for source_input in outlook.filled)
+    filled = sum(_unit_count(outlook, source_input) for source_input in outlook.filled)
     written = [
         stored(fine, [name for name in fine.data_vars if name not in later]),
-        Stored(4 * seen * outlook.cells / outlook.tiles, seen),
+        Stored(4 * filled * outlook.cells / outlook.tiles, filled),
         # Coarse values and shares are kept in markers, and become objects where they are gathered.
         Stored(_gathered(outlook).size),
         _laid(outlook.cube),
@@ -223,12 +223,12 @@ def _joint(outlook: Outlook, size: Scale) -> Iterator[Demand]:
 def _learn(outlook: Outlook, size: Scale, every_fit: Sequence[Fit]) -> Iterator[Demand]:
     yield Demand("train", single_fits.FitSingle.cost(size, every_fit))
     yield from _stacks(outlook, size, every_fit)
-    _, after = model_analysis.asked(outlook.config)
+    _, after = model_analysis.stages_of(outlook.config)
     algorithm = explained(outlook)
     if model_factors.IMPORTANCE in after:
-        kept = [fit for fit in every_fit if fit.job.split == "random" and not fit.joint]
-        kept = [fit for fit in kept if fit.job.algorithm == algorithm]
-        yield Demand(model_factors.IMPORTANCE, model_factors.MeasureImportance.cost(size, kept))
+        stored_fits = [fit for fit in every_fit if fit.job.split == "random" and not fit.joint]
+        stored_fits = [fit for fit in stored_fits if fit.job.algorithm == algorithm]
+        yield Demand(model_factors.IMPORTANCE, model_factors.MeasureImportance.cost(size, stored_fits))
     if model_factors.ABLATION in after:
         ablation, kind = outlook.config.models.ablation, ("blocked", "seasonal", algorithm)
         left_out = set(cube.groups(outlook.inputs).values()) if isinstance(ablation, bool) else set(ablation)
@@ -283,11 +283,11 @@ def _models_held(outlook: Outlook, algorithms: Sequence[str], every_fit: Sequenc
         if fit.job.split == "random" and fit.job.algorithm in single
     }
     if any(models.find(name).members for name in algorithms):  # members of a stack are held at once
-        held = sum({algorithm: size for (algorithm, _), size in sizes.items()}.values())
+        memory = sum({algorithm: size for (algorithm, _), size in sizes.items()}.values())
     else:
         fields = outlook.rows * FLOAT if any(models.find(name).joint for name in every) else 0.0
-        held = max((size for (_, season), size in sizes.items() if season != ALL), default=fields)
-    return held * (LAID if set(single) <= set(FORESTS) else 2)
+        memory = max((size for (_, season), size in sizes.items() if season != ALL), default=fields)
+    return memory * (LAID if set(single) <= set(FORESTS) else 2)
 
 
 def _maps(outlook: Outlook, size: Scale) -> Iterator[Demand]:
@@ -309,12 +309,12 @@ def _maps(outlook: Outlook, size: Scale) -> Iterator[Demand]:
 
 
 def _judge(outlook: Outlook, size: Scale) -> Iterator[Demand]:
-    known, algorithms = outlook.config.validation, outlook.config.models.algorithms
+    validation, algorithms = outlook.config.validation, outlook.config.models.algorithms
     # The maps of a single algorithm are the run's own, which the report compares.
-    if len(algorithms) > 1 and (known.truth is not None or known.stations is not None):
+    if len(algorithms) > 1 and (validation.truth is not None or validation.stations is not None):
         trees = max(outlook.trees(algorithm) for algorithm in algorithms)
         cost = algorithm_maps.JudgeMap.cost(
-            size, algorithms=len(algorithms), trees=trees, truth=known.truth is not None
+            size, algorithms=len(algorithms), trees=trees, truth=validation.truth is not None
         )
         yield Demand(algorithm_maps.JUDGE, cost)
 

@@ -168,11 +168,11 @@ def _table(url: str, where: str) -> pd.DataFrame:
 
 def _distinct(names: Sequence[str]) -> list[str]:
     """Names of which none occurs twice: the second ``a`` is ``a (2)``."""
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     distinct = []
     for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        distinct.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+        counts[name] = counts.get(name, 0) + 1
+        distinct.append(name if counts[name] == 1 else f"{name} ({counts[name]})")
     return distinct
 
 
@@ -211,7 +211,7 @@ def _polygon(name: str, shape: BaseGeometry, lattice: Lattice) -> Place:
     edges = west, north - (lower - upper) * high, west + (last - first) * wide, north
     empty = NumPyRasterSource(np.zeros((lower - upper, last - first), "int8"), *edges)
     feature = {"type": "Feature", "properties": {}, "geometry": shapely.geometry.mapping(on_map)}
-    ((properties),) = (found["properties"] for found in exact_extract(empty, feature, ["cell_id", "coverage"]))
+    ((properties),) = (shares["properties"] for shares in exact_extract(empty, feature, ["cell_id", "coverage"]))
     weight = np.zeros((lower - upper, last - first))
     weight.flat[properties["cell_id"]] = properties["coverage"]
     weight *= _row_area(lattice, upper, lower)[:, None]

@@ -100,8 +100,8 @@ def extract(groups: Mapping[str, xr.Dataset], places: Sequence[Place], *, min_ye
         logger.warning("places outside the maps have no values: %s%s", named, more)
     series = [_series(every, maps, places, min_years) for every, maps in groups.items() if maps.sizes["time"]]
     table = pd.concat(series, ignore_index=True)
-    known = table.groupby("name")[MAP].count()
-    if bare := [place.name for place in places if not place.outside and not known[place.name]]:
+    counts = table.groupby("name")[MAP].count()
+    if bare := [place.name for place in places if not place.outside and not counts[place.name]]:
         logger.warning("places without a value in any map: %s", ", ".join(bare[:20]))
     return table[list(COLUMNS)]
 
@@ -197,9 +197,11 @@ def _sum(chunks: Sequence[NDArray[Any]], parts: Sequence[Part]) -> list[Floats]:
     sums = []
     for part in parts:
         at = part.rows, part.columns
-        known = np.isfinite(values[at]) & (part.weight > 0)
-        weight = part.weight[known]
-        seen = (quality[at][known].astype("uint8") & Quality.OBSERVED) > 0
-        layers = (layer[at][known].astype("float64") for layer in (values, *ends))
-        sums.append(np.array([weight.sum(), weight[seen].sum(), *(float((weight * layer).sum()) for layer in layers)]))
+        valued = np.isfinite(values[at]) & (part.weight > 0)
+        weight = part.weight[valued]
+        observed = (quality[at][valued].astype("uint8") & Quality.OBSERVED) > 0
+        layers = (layer[at][valued].astype("float64") for layer in (values, *ends))
+        sums.append(
+            np.array([weight.sum(), weight[observed].sum(), *(float((weight * layer).sum()) for layer in layers)])
+        )
     return sums

@@ -59,7 +59,7 @@ def read(attributes: Mapping[str, Any], dtype: np.dtype[Any], *, is_hdf4: bool, 
         offset = -scale * offset
     fills = [number for key in FILLS for number in _numbers(attributes.get(key))]
     fills += _empty_flags(attributes)
-    unit = next(filter(None, (units.stated(attributes.get(key)) for key in UNITS)), None)
+    unit = next(filter(None, (units.unit_text(attributes.get(key)) for key in UNITS)), None)
     codes = tuple(dict.fromkeys(_as_stored(code, dtype) for code in fills if math.isfinite(code)))
     return Stated(codes, scale, offset, unit, _range(attributes, dtype, scale, offset))
 

@@ -126,10 +126,10 @@ def _unnamed(contents: Contents, variable: Variable, number: int) -> Variable | 
 
 def _role(name: str, side: Variable | None) -> Role | None:
     """What a dimension is, by its coordinates, else by its name."""
-    stated = {} if side is None else side.attributes
-    unit = str(stated.get("units", ""))
-    standard = STANDARD.get(str(stated.get("standard_name", "")).lower())
-    axis = str(stated.get("axis", "")).lower()
+    attributes = {} if side is None else side.attributes
+    unit = str(attributes.get("units", ""))
+    standard = STANDARD.get(str(attributes.get("standard_name", "")).lower())
+    axis = str(attributes.get("axis", "")).lower()
     if standard:
         return standard
     if SINCE.match(unit):
@@ -219,8 +219,8 @@ def _crs(contents: Contents, variable: Variable, variable_axes: Axes) -> tuple[s
     unit = str(x.attributes.get("units", "")).strip().lower() if x is not None else ""
     metres = 1000.0 if unit in ("km", "kilometer", "kilometers", "kilometre", "kilometres") else 1.0
     mapping = str(variable.attributes.get("grid_mapping", "")).partition(":")[0].strip()
-    stated = None if not mapping else _beside(contents, variable.name, mapping)
-    if stated is not None and (crs := _of_mapping(stated.attributes)) is not None:
+    mapping_variable = None if not mapping else _beside(contents, variable.name, mapping)
+    if mapping_variable is not None and (crs := _of_mapping(mapping_variable.attributes)) is not None:
         return crs, metres
     if x is None or y is None or variable.crs is not None:
         return variable.crs, metres

@@ -72,8 +72,8 @@ class Hdf4:
     def structure(self) -> str:
         """Text of ``StructMetadata.0`` and what follows it; empty where there is none."""
         with _library():
-            stated = self._file.attributes()
-        parts = (stated[name] for number in range(10) if (name := f"StructMetadata.{number}") in stated)
+            attributes = self._file.attributes()
+        parts = (attributes[name] for number in range(10) if (name := f"StructMetadata.{number}") in attributes)
         return "".join(str(part).rstrip("\x00") for part in parts)
 
     def names(self) -> Sequence[str]:

@@ -44,15 +44,15 @@ def grid(structure: str, field: str, dimensions: tuple[str, ...]) -> EosGrid | N
         Their names, which may name the grid, where several hold a field of one name.
     """
     name = field.rpartition("/")[2]
-    for stated, fields in _grids(structure):
-        title = stated["GridName"]
+    for attributes, fields in _grids(structure):
+        title = attributes["GridName"]
         if name not in fields:
             continue
         groups, sides = field.split("/")[:-1], [side.partition(":")[2] for side in dimensions]
         # Two grids of a file may hold a field of one name, at two resolutions.
         if (any(sides) and title not in sides) or ("GRIDS" in groups and title not in groups):
             continue
-        return EosGrid(title, _crs(stated), _transform(stated), fields[name])
+        return EosGrid(title, _crs(attributes), _transform(attributes), fields[name])
     return None
 
 
@@ -77,15 +77,15 @@ def _numbers(text: str) -> list[float]:
     return [float(part) for part in text.strip("() ").split(",")]
 
 
-def _transform(stated: dict[str, str]) -> Affine:
+def _transform(fields: dict[str, str]) -> Affine:
     """From columns and rows to coordinates: the corners are those of the outermost pixels."""
-    columns, rows = int(stated["XDim"]), int(stated["YDim"])
-    corners = [_numbers(stated[key]) for key in ("UpperLeftPointMtrs", "LowerRightMtrs")]
-    if _projection(stated) == "GEO":
+    columns, rows = int(fields["XDim"]), int(fields["YDim"])
+    corners = [_numbers(fields[key]) for key in ("UpperLeftPointMtrs", "LowerRightMtrs")]
+    if _projection(fields) == "GEO":
         corners = [[_degrees(number) for number in corner] for corner in corners]
     (left, top), (right, bottom) = corners
     # A grid that begins at the bottom stores its first row in the south.
-    if stated.get("GridOrigin", "UL").endswith(("LL", "LR")):
+    if fields.get("GridOrigin", "UL").endswith(("LL", "LR")):
         top, bottom = bottom, top
     return Affine((right - left) / columns, 0, left, 0, (bottom - top) / rows, top)
 
@@ -98,17 +98,17 @@ def _degrees(packed: float) -> float:
     return sign * (degrees + minutes / 60 + seconds / 3600)
 
 
-def _projection(stated: dict[str, str]) -> str:
-    return stated.get("Projection", "").rpartition("GCTP_")[2]
+def _projection(fields: dict[str, str]) -> str:
+    return fields.get("Projection", "").rpartition("GCTP_")[2]
 
 
-def _crs(stated: dict[str, str]) -> str | None:
+def _crs(fields: dict[str, str]) -> str | None:
     """CRS of those projections that products of land have."""
-    kind = _projection(stated)
+    kind = _projection(fields)
     if kind == "GEO":
         return "EPSG:4326"
-    numbers = _numbers(stated["ProjParams"]) if "ProjParams" in stated else [0.0] * 13
-    shape = _ellipsoid(numbers, int(float(stated.get("SphereCode", "-1"))))
+    numbers = _numbers(fields["ProjParams"]) if "ProjParams" in fields else [0.0] * 13
+    shape = _ellipsoid(numbers, int(float(fields.get("SphereCode", "-1"))))
     lon, lat = _degrees(numbers[4]), _degrees(numbers[5])
     east, north = numbers[6], numbers[7]
     written = {

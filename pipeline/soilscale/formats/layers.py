@@ -109,7 +109,7 @@ def _named(contents: Contents, name: str, *, is_sought: bool) -> Variable | None
         return exact
     # From strict to loose, so that a loose likeness never wins over the very name.
     for alike in (_last, _simple, lambda text: _simple(_last(text))):
-        names = [known for known in contents.names() if alike(known) == alike(name)]
+        names = [candidate for candidate in contents.names() if alike(candidate) == alike(name)]
         if len(names) == 1:
             return contents.variable(names[0])
         if names and is_sought:
@@ -132,7 +132,7 @@ def _among(name: str, names: Sequence[str]) -> str:
     """End of a message about a name: what there is, and what is like it."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     # Without groups, whose long common parts would make all names alike.
-    close = nearest(_last(name), [_last(known) for known in names])
+    close = nearest(_last(name), [_last(candidate) for candidate in names])
     return f" (it has {', '.join(names[:SHOWN]) or 'none'}{more}){close if 'did you mean' in close else ''}"
 
 
@@ -172,7 +172,7 @@ def _layer(contents: Contents, variable: Variable) -> Layer:
     variable_axes = axes.axes(contents, variable, dimensions)
     if str(variable.attributes.get("_Unsigned", "")).lower() == "true" and variable.dtype.kind == "i":
         variable = replace(variable, dtype=np.dtype(f"u{variable.dtype.itemsize}"))
-    stated = attributes.read(
+    statement = attributes.read(
         variable.attributes, variable.dtype, is_hdf4=contents.format == "HDF4", is_eos=bool(contents.structure)
     )
     return Layer(
@@ -180,7 +180,7 @@ def _layer(contents: Contents, variable: Variable) -> Layer:
         format=contents.format,
         shape=(variable.shape[variable_axes.rows], variable.shape[variable_axes.columns]),
         dtype=variable.dtype,
-        stated=stated,
+        stated=statement,
         place=axes.place(contents, variable, variable_axes, eos),
         transposed=variable_axes.columns < variable_axes.rows,
         block=(variable.blocks[variable_axes.rows], variable.blocks[variable_axes.columns]),

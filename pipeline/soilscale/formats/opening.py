@@ -80,13 +80,17 @@ def _kind(place: str, name: str) -> str | None:
     """Kind of a file by how it begins, and by its name where that tells nothing."""
     try:
         head = patiently(partial(storage.read_head, place, LONGEST))
-        known = next((kind for start, kind in HEADS.items() if head.startswith(start)), None)
+        kind_of_head = next((kind for start, kind in HEADS.items() if head.startswith(start)), None)
         # Only by such names: looking for a block before the signature takes a further read of every file.
-        if known is None and re.search(r"\.(h5|hdf5?|he5|nc4?)$", name, re.IGNORECASE) and _has_user_block(place):
+        if (
+            kind_of_head is None
+            and re.search(r"\.(h5|hdf5?|he5|nc4?)$", name, re.IGNORECASE)
+            and _has_user_block(place)
+        ):
             return "HDF5"
     except (FileNotFoundError, IsADirectoryError):
         return None
-    return known
+    return kind_of_head
 
 
 _seen = lru_cache(maxsize=1024)(_kind)

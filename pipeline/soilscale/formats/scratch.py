@@ -80,13 +80,13 @@ class Scratch:
     def _make_room(self, size: int) -> None:
         """Remove those that were used least recently, and that none reads."""
         with self._lock:
-            kept = {name: copy.path.stat().st_size for name, copy in self._copies.items() if copy.path.exists()}
-            for name in list(kept):
-                if sum(kept.values()) + size <= self.room:
+            sizes = {name: copy.path.stat().st_size for name, copy in self._copies.items() if copy.path.exists()}
+            for name in list(sizes):
+                if sum(sizes.values()) + size <= self.room:
                     return
                 if not self._copies[name].readers:
                     self._copies.pop(name).path.unlink()
-                    del kept[name]
+                    del sizes[name]
 
 
 class _Copy:

@@ -36,9 +36,9 @@ class ZarrGroup:
         if not isinstance(data, Array):
             return None
         attributes = {key: plain(value) for key, value in data.attrs.items()}
-        stated = getattr(data.metadata, "dimension_names", None) or data.attrs.get("_ARRAY_DIMENSIONS")
+        dimensions_stated = getattr(data.metadata, "dimension_names", None) or data.attrs.get("_ARRAY_DIMENSIONS")
         above = name.rpartition("/")[0]
-        listed = stated if isinstance(stated, (list, tuple)) else [""] * data.ndim
+        listed = dimensions_stated if isinstance(dimensions_stated, (list, tuple)) else [""] * data.ndim
         dimensions = tuple(f"{above}/{side}".lstrip("/") if side else "" for side in listed)
         # Zarr 2 has no other way to say what is missing; in Zarr 3 it is only what unwritten chunks hold.
         if data.fill_value is not None and "_FillValue" not in attributes and data.metadata.zarr_format == 2:  # noqa: PLR2004

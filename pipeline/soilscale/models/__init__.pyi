@@ -5,7 +5,7 @@ from .bagging import RandomForest
 from .boosting import BoostedTrees
 from .columns import FOLD, PREDICTIONS
 from .distance import NearestNeighbours, SupportVectors
-from .fits import FOLDS, WITHIN, Job, folds, jobs, kept, learned, partition, seed_of
+from .fits import FOLDS, WITHIN, Job, folds, jobs, learned, partition, seed_of, stored_models
 from .gaussian_process import GaussianProcess
 from .importance import has_importance, measure, oob_r2
 from .packing import pack, unpack
@@ -47,7 +47,6 @@ __all__ = [
     "jobs",
     "joint",
     "judge",
-    "kept",
     "learned",
     "loads",
     "measure",
@@ -60,6 +59,7 @@ __all__ = [
     "seed_of",
     "selection",
     "stack",
+    "stored_models",
     "surface",
     "training",
     "tuning",

@@ -88,7 +88,7 @@ def jobs(seasons: Iterable[str], algorithms: Iterable[str], folds: int = FOLDS) 
     ]
 
 
-def kept(job: Job, seasons: Sequence[str]) -> list[Job]:
+def stored_models(job: Job, seasons: Sequence[str]) -> list[Job]:
     """Models that a job stores, each as the job that would store it alone: those of a random one.
 
     Parameters

@@ -147,12 +147,12 @@ def predictors(request: Request) -> list[Choice]:
 
 def _predictors(request: Request) -> Iterator[Choice | None]:
     for name, quantity in QUANTITIES.items():
-        choice = _best(name, [known for known in profiles() if facts(known)["quantity"] == quantity], request)
+        choice = _best(name, [profile for profile in profiles() if facts(profile)["quantity"] == quantity], request)
         yield choice
         if quantity == "vegetation" and choice is not None and (keys := enhanced(choice)):
             yield Choice("evi", choice.profile, choice.preset, choice.covers, keys)
     for name in TEXTURES:
-        yield _best(name, [known for known in profiles() if known.endswith(f"_{name}")], request)
+        yield _best(name, [profile for profile in profiles() if profile.endswith(f"_{name}")], request)
 
 
 def enhanced(choice: Choice) -> dict[str, str]:
@@ -208,15 +208,15 @@ def _rank(preset: str, preferred: Sequence[str]) -> tuple[bool, int]:
 
 def coverage(profile: str, request: Request) -> float:
     """Share of the period's months that a product has over the area, 0..1."""
-    known = facts(profile)
-    _, south, _, north = known.get("extent", (-180, -90, 180, 90))
+    about = facts(profile)
+    _, south, _, north = about.get("extent", (-180, -90, 180, 90))
     # Partly covered is not covered.
     if request.box[1] < south or request.box[3] > north:
         return 0.0
-    if known["quantity"] in STEADY:
+    if about["quantity"] in STEADY:
         return 1.0
     first, last = (np.datetime64(month, "M") for month in request.period)
-    begin, *ends = (np.datetime64(month, "M") for month in known["period"])
+    begin, *ends = (np.datetime64(month, "M") for month in about["period"])
     shared = min([last, *ends]) - max(first, begin) + 1
     return max(0.0, float(shared / (last - first + 1)))
 

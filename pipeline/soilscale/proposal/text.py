@@ -143,18 +143,18 @@ def _target(target: Target) -> Iterator[str]:
 
 
 def _source(choice: Choice, more: Mapping[str, Any]) -> Iterator[str]:
-    known = facts(choice.profile, choice.preset)
+    about = facts(choice.profile, choice.preset)
     yield f"  # {profiles()[choice.profile]['about']}"
     if choice.covers < 1:
-        yield f"  # It covers {choice.covers:.0%} of the months ({' to '.join([*known['period'], 'now'][:2])})."
+        yield f"  # It covers {choice.covers:.0%} of the months ({' to '.join([*about['period'], 'now'][:2])})."
     if choice.others:
         named = ", ".join(dict.fromkeys(f"{profile} of {preset}" for profile, preset in choice.others))
         yield f"  # Or: {named}."
     keys: dict[str, Any] = {key: value for key, value in more.items() if value != "predictor"}
     keys |= {"profile": choice.profile, "catalog": _catalog(choice), **choice.keys}
-    if known["quantity"] == "elevation":
+    if about["quantity"] == "elevation":
         keys["derive"] = ["slope", "aspect"]
-    if known["quantity"] == "texture":
+    if about["quantity"] == "texture":
         keys["group"] = "texture"
     written = ", ".join(f"{key}: {_scalar(value)}" for key, value in keys.items())
     yield f"  {choice.name}: {{{written}}}"

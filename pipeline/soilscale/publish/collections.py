@@ -193,13 +193,13 @@ def _summaries(items: Sequence[Item] | Any) -> dict[str, list[Any]]:
 
 def _common(asset: Mapping[str, Any]) -> dict[str, Any]:
     """What an asset says of every map of the collection."""
-    kept = {
+    shared = {
         key: value for key, value in asset.items() if key not in {"href", "statistics"} and not key.startswith("file:")
     }
-    if "raster:bands" in kept:
-        bands = kept["raster:bands"]
-        kept["raster:bands"] = [{key: value for key, value in band.items() if key != "statistics"} for band in bands]
-    return kept
+    if "raster:bands" in shared:
+        bands = shared["raster:bands"]
+        shared["raster:bands"] = [{key: value for key, value in band.items() if key != "statistics"} for band in bands]
+    return shared
 
 
 def _datacube(items: Mapping[str, Item], last: Item) -> dict[str, Any]:

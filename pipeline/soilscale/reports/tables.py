@@ -18,7 +18,7 @@ from pyproj import CRS
 
 from soilscale import kernels
 from soilscale.reports.scores import SCORES, Moments, moments, told
-from soilscale.seasons import ALL, Seasons
+from soilscale.seasons import ALL, Months, Seasons
 
 NEAREST, BILINEAR = "nearest", "bilinear"
 """Methods against which every algorithm is judged: they need no predictor at all."""
@@ -273,11 +273,21 @@ def shared_months(*arrays: xr.DataArray) -> list[np.datetime64]:
     return sorted(set.intersection(*months))
 
 
-def representative(coarse: xr.DataArray, season_of: Seasons) -> list[np.datetime64]:
-    """Month of each season in which most cells are observed, the latest of them; seasons in their order."""
+def representative(months: Months, cells: NDArray[np.integer], season_of: Seasons) -> list[np.datetime64]:
+    """Month of each season in which most cells are observed, the latest of them; seasons in their order.
+
+    Parameters
+    ----------
+    months
+        Ascending, as ``datetime64[M]``.
+    cells
+        Number of observed cells in each.
+    season_of
+        Seasons of the months.
+    """
     best: dict[str, tuple[int, np.datetime64]] = {}
-    for month in shared_months(coarse):
-        count, season = int(np.isfinite(field(coarse, month)).sum()), season_of.name(month)
+    for month, count in zip(months, cells.tolist(), strict=True):
+        season = season_of.name(month)
         if count and count >= best.get(season, (0, month))[0]:
             best[season] = (count, month)
     return [best[season][1] for season in season_of.names if season in best]

@@ -232,8 +232,8 @@ def _lost(workspace: Workspace, *, releases: bool) -> dict[str, int]:
     # Never the leases: their last term is what fences other writers, and this run holds it.
     stays = (LEASES,) if releases else (LEASES, "maps/", RECORDS)
     sizes = {name: size for name, size in storage.sizes(workspace.output).items() if is_ours(name)}
-    held = any(inventory.PRODUCT.fullmatch(name) for name in sizes)
-    return {name: size for name, size in sizes.items() if not name.startswith(stays)} if held else {}
+    has_products = any(inventory.PRODUCT.fullmatch(name) for name in sizes)
+    return {name: size for name, size in sizes.items() if not name.startswith(stays)} if has_products else {}
 
 
 def settled(run: Run, today: date, *, afresh: bool, destroy: bool) -> Run:
@@ -251,19 +251,19 @@ def settled(run: Run, today: date, *, afresh: bool, destroy: bool) -> Run:
     ConfigurationError
         If the output holds that, and it is not to be deleted.
     """
-    held = claim(run.config, today, afresh=afresh)
+    ownership = claim(run.config, today, afresh=afresh)
     if not destroy:
-        held.check()
-    workspace, record = Workspace(held.settings.output), f"state/{OWNER}"
-    if held.differences:
-        logger.warning("%s\n--replace: %s are deleted", "\n".join(held.notes), held.loss)
-        names = [name for name in held.lost if name not in {record, "run.yaml"}]
+        ownership.check()
+    workspace, record = Workspace(ownership.settings.output), f"state/{OWNER}"
+    if ownership.differences:
+        logger.warning("%s\n--replace: %s are deleted", "\n".join(ownership.notes), ownership.loss)
+        names = [name for name in ownership.lost if name not in {record, "run.yaml"}]
         storage.remove(workspace.output, names)
         # The records last: a run that is killed before still finds whose the rest is, and refuses it without --replace.
         storage.remove(workspace.output, ["run.yaml", record])
-    if held.renewal is not None:
-        logger.info(period_runs.describe(held.settings, held.renewal))
-    now = described(held.settings, held.settings.span)
-    if now != held.stored or held.differences:
+    if ownership.renewal is not None:
+        logger.info(period_runs.describe(ownership.settings, ownership.renewal))
+    now = described(ownership.settings, ownership.settings.span)
+    if now != ownership.stored or ownership.differences:
         storage.write_json(workspace.state(OWNER), asdict(now))
-    return dataclasses.replace(run, config=held.settings, renewal=held.renewal)
+    return dataclasses.replace(run, config=ownership.settings, renewal=ownership.renewal)

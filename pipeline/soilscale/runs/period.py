@@ -57,16 +57,16 @@ def resolve(settings: Config, today: date, *, afresh: bool, anew: bool = False) 
     word = settings.period
     if not isinstance(word, str):
         return settings, None
-    held = None if anew else _held(Workspace(settings.output))
-    training = settings.training or (None if held is None else held.training)
+    last = None if anew else _held(Workspace(settings.output))
+    training = settings.training or (None if last is None else last.training)
     if training is None:
         raise ConfigurationError(_nothing_to_go_on(settings, word))
     # Stages after the search take the months that it took: counted again after midnight at a month's end, they would be
     # others.
-    if not afresh and held is not None and held.renewal is not None and held.renewal.asked == word:
-        return _with(settings, held.period, training), held.renewal
-    period = _gone_on(training, held, today)
-    first = _first_new(settings, word, period, held, today)
+    if not afresh and last is not None and last.renewal is not None and last.renewal.asked == word:
+        return _with(settings, last.period, training), last.renewal
+    period = _gone_on(training, last, today)
+    first = _first_new(settings, word, period, last, today)
     renewed = (first, period[1]) if first <= period[1] else None
     return _with(settings, period, training), Renewal(word, str(today), renewed, word == config.period.SINCE_RELEASE)
 
@@ -89,7 +89,7 @@ def _gone_on(training: Span, held: Held | None, today: date) -> Span:
     return first, last
 
 
-def _first_new(settings: Config, word: str, period: Span, held: Held | None, today: date) -> str:
+def _first_new(settings: Config, word: str, period: Span, last: Held | None, today: date) -> str:
     """First month to bring up to date."""
     first = config.period.first_of(word, config.period.last_complete(today))
     if first is None:
@@ -99,7 +99,7 @@ def _first_new(settings: Config, word: str, period: Span, held: Held | None, tod
         newest = releases.newest(Workspace(settings.output))
         return period[0] if newest is None or not newest.last else _next(newest.last.removesuffix("Z"))
     # Not only the months that the word counts: a gap left by runs that did not take place is filled as well.
-    return period[0] if held is None else max(period[0], min(str(first), _next(held.period[1])))
+    return period[0] if last is None else max(period[0], min(str(first), _next(last.period[1])))
 
 
 def _next(month: str) -> str:

@@ -233,10 +233,10 @@ def _take_back_object(run: Project, name: str) -> dict[str, set[str]]:
         # Without this mark `train` describes its models anew, which also brings back a description that is lost.
         storage.remove(joined_tables.joined(run, samples.TRAIN))
         _, season, algorithm, _ = parts
-        known = models.ALGORITHMS.get(algorithm)
-        if known is not None and known.members:
+        definition = models.ALGORITHMS.get(algorithm)
+        if definition is not None and definition.members:
             return {stack_weights.STACK: {f"{ALL}-{algorithm}-seasonal-random"}}
-        fitted = ALL if known is not None and known.joint else season
+        fitted = ALL if definition is not None and definition.joint else season
         return {samples.TRAIN: {f"{fitted}-{algorithm}-{kind}-random" for kind in ("seasonal", "comprehensive")}}
     return {"/".join(parts[1:-1]): {parts[-1].partition(".")[0]}} if parts[0] == "state" and parts[2:] else {}
 

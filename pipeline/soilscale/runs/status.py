@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from distributed import Client
+from numpy.typing import NDArray
 
 from soilscale import catalog, cube, models, storage
 from soilscale.catalog import Scene
@@ -16,6 +17,7 @@ from soilscale.engine import causes, lease
 from soilscale.engine.units import FAILED, MARKER, Progress, Receipt, Task, Unit, failures, markers
 from soilscale.errors import ConfigurationError, DataError, ServiceError, SoilscaleError
 from soilscale.estimate.resources import Sizing, size
+from soilscale.schema import COARSE
 from soilscale.seasons import Months
 from soilscale.sources import Source
 from soilscale.stages import (
@@ -45,7 +47,6 @@ from soilscale.stages import inputs as inputs_stages
 from soilscale.stages.harmonise_units import HARMONISE, MERGE, RELATE
 from soilscale.stages.project import Project
 from soilscale.stages.references import stations_on_grid
-from soilscale.stages.report_inputs import Material
 from soilscale.stages.samples import SAMPLES, TRAIN
 from soilscale.tasks import (
     algorithm_maps,
@@ -56,8 +57,12 @@ from soilscale.tasks import (
     stack_weights,
 )
 from soilscale.tasks.cube_regions import CUBE, GATHER
+from soilscale.tasks.map_making import Chosen
 from soilscale.tasks.map_summaries import SUMMARISE
 from soilscale.tasks.pictures import PICTURES
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 @dataclass(frozen=True)
@@ -88,8 +93,10 @@ def status(config: Config) -> Status:
     # Without all items there is no plan: only markers can be counted then, against no total.
     frozen = sum(storage.exists(workspace.items(source.name)) for source in config.source_list)
     stages = [StageStatus("search", frozen, len(config.source_list), _count(failed, frozen_items.SEARCH))]
-    expected = _expected(run) if frozen == len(config.source_list) else {}
-    before, after = model_analysis.asked(config)
+    planned = frozen == len(config.source_list)
+    chosen = mapping.choose(run) if planned and storage.exists(workspace.predictions) else None
+    expected = _expected(run, chosen) if planned else {}
+    before, after = model_analysis.stages_of(config)
     stack = (stack_weights.STACK,) if any(models.find(name).members for name in config.models.algorithms) else ()
     learned = (
         joint_learning.KNOTS,
@@ -105,7 +112,7 @@ def status(config: Config) -> Status:
         units = expected.get(stage)
         done = len(standing) if units is None else sum(unit.marker in standing for unit in units)
         stages.append(StageStatus(stage, done, None if units is None else len(units), _count(failed, stage)))
-    stages += _before_report(run, failed, planned=mapping.CONSERVE in expected)
+    stages += _before_report(run, failed, chosen)
     stages.append(
         StageStatus(
             report.REPORT,
@@ -119,30 +126,30 @@ def status(config: Config) -> Status:
     lines += [f"{last}; kept: {', '.join(map(str, releases.numbers(workspace)))}"] if last is not None else []
     writer = lease.holder(workspace)
     lines += [f"being written by {writer}"] if writer is not None else []
-    kept = input_audit.kept(run) if expected else None
-    lines += [] if kept is None else kept.lines
+    audit = input_audit.stored(run) if expected else None
+    lines += [] if audit is None else audit.lines
     return Status(stages, failed, lines)
 
 
-def _before_report(run: Project, failed: Sequence[Receipt], *, planned: bool) -> list[StageStatus]:
+def _before_report(run: Project, failed: Sequence[Receipt], chosen: Mapping[str, Chosen] | None) -> list[StageStatus]:
     """Stages that the report is made of.
 
     What most of their units are made from is known in full only once the stations are read, so these are counted by
     their names; the report itself tells whether all is of now.
     """
-    totals: dict[str, int | None] = {algorithm_maps.JUDGE: None} if evaluation.asked(run) else {}
+    totals: dict[str, int | None] = {algorithm_maps.JUDGE: None} if evaluation.can_judge(run) else {}
     totals |= dict.fromkeys((detail_shares.WITHIN, SUMMARISE, PICTURES))
     old: set[str] = set()
-    if planned:
-        details = {unit.marker for unit in detail.detail_units(run, mapping.choose(run))}
+    if chosen is not None:
+        details = {unit.marker for unit in detail.detail_units(run, chosen)}
         totals[detail_shares.WITHIN] = len(details)
         old = markers(run.workspace, detail_shares.WITHIN) - details
         totals[SUMMARISE] = len(map_summaries.names(run))
         # What is drawn hangs on which months are observed; a cube that is gone or damaged is told by other means.
         with suppress(FileNotFoundError, DataError, storage.DamagedError):
-            totals[PICTURES] = pictures.count(run, Material(run).observed)
+            totals[PICTURES] = pictures.count(run, _observed(run))
         if algorithm_maps.JUDGE in totals:
-            totals[algorithm_maps.JUDGE] = evaluation.count(run)
+            totals[algorithm_maps.JUDGE] = evaluation.count(run, chosen)
     stages = []
     for stage, total in totals.items():
         complete = {
@@ -153,6 +160,12 @@ def _before_report(run: Project, failed: Sequence[Receipt], *, planned: bool) ->
         done = len(complete) if total is None else min(len(complete), total)
         stages.append(StageStatus(stage, done, total, _count(failed, stage)))
     return stages
+
+
+def _observed(run: Project) -> NDArray[np.bool_]:
+    """Whether each coarse cell is observed in each month; read without xarray, which takes a second to open a store."""
+    name = run.plan.target.source.name
+    return np.isfinite(storage.read_region(run.workspace.cube, COARSE, name, (slice(None),) * 3))
 
 
 def _deriving(config: Config) -> tuple[str, ...]:
@@ -173,7 +186,7 @@ def _count(failed: Sequence[Receipt], stage: str) -> int:
     return sum(failure.stage == stage for failure in failed)
 
 
-def _expected(run: Project) -> dict[str, Sequence[Unit[Task]]]:
+def _expected(run: Project, chosen: Mapping[str, Chosen] | None) -> dict[str, Sequence[Unit[Task]]]:
     """Units of the stages, as far as they can be planned from what stands."""
     units: dict[str, Sequence[Unit[Task]]] = {
         CUBE: run.cube_units,
@@ -188,8 +201,8 @@ def _expected(run: Project) -> dict[str, Sequence[Unit[Task]]]:
     }
     if storage.exists(run.workspace.samples):
         units |= _learned(run)
-    if storage.exists(run.workspace.predictions):
-        units |= mapping.map_units(run).by_stage()
+    if chosen is not None:
+        units |= mapping.map_units(run, chosen).by_stage()
     return units
 
 
@@ -247,26 +260,26 @@ def check(config: Config, progress: Progress) -> Check:
     """Reach every catalog, an asset or few of every source, and the output; change nothing."""
     rows: list[SourceCheck] = []
     errors: list[SoilscaleError] = []
-    seen: dict[str, Sequence[Scene]] = {}
+    scenes_of: dict[str, Sequence[Scene]] = {}
     inputs: list[input_audit.Inputs] = []
     shared = catalog.Shared()
     for source in config.source_list:
         try:
             known, answer = _look_at(config, source, progress, shared)
             inputs += [known] if known.scenes else []
-            scenes = seen[source.name] = known.scenes
+            scenes = scenes_of[source.name] = known.scenes
             rows.append(_describe(config, source, scenes))
             if not scenes:
                 errors.append(DataError(inputs_stages.no_items(config, source, answer)))
         except SoilscaleError as error:
             errors.append(error)
             rows.append(SourceCheck(source.name, 0, "", "", str(error)))
-    looked = probing.look(config, seen)
+    looked = probing.look(config, scenes_of)
     shown, faults = _shown(looked, rows)
     errors += faults
     findings = input_audit.make(config, inputs, looked).findings
     errors += [DataError(str(known)) for known in findings if known.rule == "implausible"]
-    lines = [*map(str, findings), *_grid_lines(config), *_parts_lines(config, seen), *publication.lacks(config)]
+    lines = [*map(str, findings), *_grid_lines(config), *_parts_lines(config, scenes_of), *publication.lacks(config)]
     try:
         report.check_references(config)
         stations_line = stations_on_grid(config)
@@ -278,7 +291,7 @@ def check(config: Config, progress: Progress) -> Check:
         lines.append(f"output {config.output} can be written")
     except SoilscaleError as error:
         errors.append(error)
-    return Check(rows, shown, lines, size(config, seen), _gravest(errors))
+    return Check(rows, shown, lines, size(config, scenes_of), _gravest(errors))
 
 
 def _shown(
@@ -310,14 +323,14 @@ def _look_at(
     return input_audit.Inputs(source, scenes, relations, frozen_items.counts(answer)), answer
 
 
-def _parts_lines(config: Config, seen: Mapping[str, Sequence[Scene]]) -> list[str]:
+def _parts_lines(config: Config, scenes_of: Mapping[str, Sequence[Scene]]) -> list[str]:
     """What a target of several parts is made of."""
     how = config.target.harmonise
     if how is None:
         return []
     parts = {source.name: source.least_coverage for source in config.source_list if source.name in how.order}
     months = {
-        part: {month for month in config.months if cube.select(seen.get(part, ()), month, least)}
+        part: {month for month in config.months if cube.select(scenes_of.get(part, ()), month, least)}
         for part, least in parts.items()
     }
     shared = [

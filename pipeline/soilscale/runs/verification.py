@@ -71,19 +71,19 @@ def spoilt(workspace: Workspace, standing: Stamps, *, begun: bool) -> Spoilt:
         return Spoilt()
     then = inventory.left(workspace)
     markers = {name: stamp for name, stamp in standing.items() if name.startswith(STATE) and MARKER.search(name)}
-    known = fence.below(workspace.output)
-    new = {name for name, stamp in markers.items() if name not in known and then.get(name) != stamp}
+    fenced = fence.below(workspace.output)
+    new = {name for name, stamp in markers.items() if name not in fenced and then.get(name) != stamp}
     read = _read(workspace, new)
     ended = (workspace.term or 0) - 1 if begun else inventory.term(workspace)
     # A term of 0 is of a marker that cannot be read or of an earlier version, which is not taken for late.
     late = sorted(name for name, (term, _) in read.items() if name not in then and 0 < term <= ended)
     _enter(workspace, fence, {name: record for name, record in read.items() if name not in late})
     # Again, for it has grown by what was just entered.
-    known = fence.below(workspace.output)
+    fenced = fence.below(workspace.output)
     changed = {name for name, stamp in then.items() if REGION.search(name) and standing.get(name) != stamp}
-    changed = {name for name in changed - known.keys() if not fence.has_removed(workspace.output, name)}
+    changed = {name for name in changed - fenced.keys() if not fence.has_removed(workspace.output, name)}
     if changed and (begun or new.difference(late)):
-        _enter(workspace, fence, _read(workspace, markers.keys() - known.keys() - set(late)))
+        _enter(workspace, fence, _read(workspace, markers.keys() - fenced.keys() - set(late)))
     suspects = {
         name: written
         for name, written in fence.below(workspace.output).items()
@@ -111,9 +111,9 @@ def _read(workspace: Workspace, names: Collection[str]) -> dict[str, tuple[int, 
 
 def _enter(workspace: Workspace, fence: storage.Fence, read: Mapping[str, tuple[int, Mapping[str, Written]]]) -> None:
     """Enter what units wrote that others did; of two that wrote the same object the one of the later term counts."""
-    known = fence.below(workspace.output)
+    fenced = fence.below(workspace.output)
     for marker, (_, wrote) in sorted(read.items(), key=lambda item: (item[1][0], item[0])):
-        new = {name: written for name, written in wrote.items() if name not in known}
+        new = {name: written for name, written in wrote.items() if name not in fenced}
         fence.enter(workspace.output, new | {marker: UNKNOWN}, by=marker)
 
 

@@ -61,10 +61,10 @@ def gather_units(
         ]
         for batch, group in groupby(sorted(places, key=itemgetter(1)), key=lambda place: place[1] // cube.TOGETHER):
             batches[batch].append(replace(piece, places=tuple(group)))
-    known, shares = cube.features(plan.inputs), cube.fractions(plan.inputs)
+    names, shares = cube.features(plan.inputs), cube.fractions(plan.inputs)
     whole = Gather(
         pieces=tuple(piece for group in static.values() for piece in group),
-        coarse=tuple(name for name, source_input in known.items() if source_input.static),
+        coarse=tuple(name for name, source_input in names.items() if source_input.static),
         shares=tuple(name for name, source_input in shares.items() if source_input.static),
         shape=plan.grid.shape,
     )
@@ -77,7 +77,7 @@ def gather_units(
     ]
     of_months = Gather(
         pieces=(),
-        coarse=(*read, *(name for name, source_input in known.items() if not source_input.static)),
+        coarse=(*read, *(name for name, source_input in names.items() if not source_input.static)),
         shares=tuple(name for name, source_input in shares.items() if not source_input.static),
         shape=plan.grid.shape,
         # The smallest valid share of a month takes in the static predictors too, so every month hangs on their pieces.

@@ -19,8 +19,10 @@ def state(workspace: Workspace, plan: Plan, units: Sequence[Unit[Read]]) -> Stat
     """State of the cube as its markers tell."""
     # In the order of the stages: filled months take the place of what was read under the same names, and derived
     # predictors hang on those.
-    seen = observed(plan, units, markers(workspace, CUBE))
-    standing = dict(seen.units) | gap_units.standing(plan, units, seen, markers(workspace, gap_filling.GAPS))
+    observed_state = observed(plan, units, markers(workspace, CUBE))
+    standing = dict(observed_state.units) | gap_units.standing(
+        plan, units, observed_state, markers(workspace, gap_filling.GAPS)
+    )
     complete = markers(workspace, derived_features.DERIVE)
     standing |= derived_units.standing(plan, State(plan, standing), complete)
     if plan.target.source.harmonise is not None:

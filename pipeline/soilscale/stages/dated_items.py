@@ -79,8 +79,8 @@ def _dated(item: catalog.Item, steps: Sequence[Step]) -> list[catalog.Item]:
         name = (day if days[day] == 1 else second).replace("-", "").replace(":", "")
         properties = item["properties"] | {"datetime": None, catalog.STEP: step.number}
         # A step ends where the next one begins; without the second less, each item would reach into the one after it.
-        stated = {"start_datetime": f"{step.start}Z", "end_datetime": f"{step.end - np.timedelta64(1, 's')}Z"}
-        items.append(item | {"id": f"{item['id']}_{name}", "properties": properties | stated})
+        interval = {"start_datetime": f"{step.start}Z", "end_datetime": f"{step.end - np.timedelta64(1, 's')}Z"}
+        items.append(item | {"id": f"{item['id']}_{name}", "properties": properties | interval})
     return items
 
 

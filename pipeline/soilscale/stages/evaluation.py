@@ -17,27 +17,33 @@ from soilscale.maps import MONTH
 from soilscale.reports import insitu
 from soilscale.reports.scores import Moments
 from soilscale.stages.map_summaries import by_map
-from soilscale.stages.mapping import CONSERVE, choose, trained
+from soilscale.stages.mapping import CONSERVE, trained
 from soilscale.stages.project import Project
 from soilscale.stages.references import truth_stamp
 from soilscale.stages.report_inputs import Material
 from soilscale.stages.stacking import features_of
 from soilscale.tasks.algorithm_maps import JUDGE, Entry, JudgeMap, record_url
-from soilscale.tasks.map_making import Recipe, Slot
+from soilscale.tasks.map_making import Chosen, Recipe, Slot
 from soilscale.tasks.map_tiles import ConserveTile
 
 
-def asked(run: Project) -> bool:
+def can_judge(run: Project) -> bool:
     """Whether there is anything to judge by, and more than one algorithm."""
-    known = run.config.validation
-    return len(run.config.models.algorithms) > 1 and (known.truth is not None or known.stations is not None)
+    validation = run.config.validation
+    return len(run.config.models.algorithms) > 1 and (validation.truth is not None or validation.stations is not None)
 
 
-def count(run: Project) -> int | None:
-    """Number of units, as far as it can be told without reading the stations."""
+def count(run: Project, chosen: Mapping[str, Chosen]) -> int | None:
+    """Number of units, as far as it can be told without reading the stations.
+
+    Parameters
+    ----------
+    chosen
+        Model of each season's maps.
+    """
     if run.config.validation.truth is None:
         return None
-    makes = {model.algorithm for model in choose(run).values()}
+    makes = {model.algorithm for model in chosen.values()}
     return len(run.plan.months) * (len(run.config.models.algorithms) - (len(makes) == 1))
 
 
@@ -50,8 +56,8 @@ def judge_units(material: Material, conserved: Sequence[Unit[ConserveTile]]) -> 
         Units that make the maps.
     """
     run = material.run
-    known, places = run.config.validation.truth, material.places
-    if not asked(run) or (known is None and not len(places if places is not None else ())):
+    truth, places = run.config.validation.truth, material.places
+    if not can_judge(run) or (truth is None and not len(places if places is not None else ())):
         return []
     stations = () if places is None else tuple(zip(places["row"].tolist(), places["column"].tolist(), strict=True))
     # An algorithm that makes the maps of every season is judged by the maps themselves; to predict them again would
@@ -64,7 +70,7 @@ def judge_units(material: Material, conserved: Sequence[Unit[ConserveTile]]) -> 
             chosen_model = material.chosen[run.config.season_scheme.name(month)]
             model = fitted[chosen_model.season, algorithm]
             # None where the model is the map's own: the map is then judged as it stands, and not predicted again.
-            entry = Entry(str(month), algorithm, None if model == chosen_model else model, known, stations)
+            entry = Entry(str(month), algorithm, None if model == chosen_model else model, truth, stations)
             how = replace(recipe, features=features_of(run, algorithm, chosen_model.season))
             origin = digest(made_from, entry, how.features, state)
             units.append(Unit(JUDGE, entry.name, origin, JudgeMap(recipe=how, slot=slot, entry=entry)))

@@ -94,7 +94,7 @@ def freeze(run: Run) -> bool:
                 items = catalog.renew(frozen["features"], items, since)
             for item in items:  # those of before say which overview was read
                 item["assets"].get(source.asset, {}).pop(catalog.REDUCTION, None)
-            stated = _stated(run.config, source, items, frozen.get(UNIT))
+            unit_source = _stated(run.config, source, items, frozen.get(UNIT))
             chosen = _reduce(run.config, source, items, frozen.get(OVERVIEW) if earlier.get("of") == of else None)
         except ServiceError as error:
             if frozen.get("soilscale:query") != made_from:
@@ -106,7 +106,7 @@ def freeze(run: Run) -> bool:
             "features": items,
             "soilscale:query": made_from,
             "soilscale:asked": {"of": of, "last": run.config.span[1]},
-            UNIT: stated,
+            UNIT: unit_source,
             OVERVIEW: chosen,
             FOUND: counts(answer),
         }
@@ -160,11 +160,11 @@ def unit_of_file(
     read, silent = reading(settings, source), None
     for scene in scenes[:TRIED]:
         try:
-            stated = cube.file_unit(read, scene)
+            unit = cube.file_unit(read, scene)
         except DataError:
             continue
-        if stated:
-            return {"unit": stated, "scene": scene.digest}
+        if unit:
+            return {"unit": unit, "scene": scene.digest}
         # That a file states no unit is kept too, or every search would open it again.
         silent = silent or {"unit": None, "scene": scene.digest}
     return silent

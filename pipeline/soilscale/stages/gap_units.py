@@ -42,7 +42,7 @@ class Series:
     """Months of which nothing was read."""
 
 
-def series(plan: Plan, units: Sequence[Unit[Read]], seen: State) -> list[Series]:
+def series(plan: Plan, units: Sequence[Unit[Read]], observed: State) -> list[Series]:
     """Sources whose gaps are filled, with their units."""
     units_by_source: dict[str, dict[np.datetime64, list[Unit[ReadMonth]]]] = {
         source_input.source.name: {} for source_input in plan.filled
@@ -58,7 +58,7 @@ def series(plan: Plan, units: Sequence[Unit[Read]], seen: State) -> list[Series]
             source_input.source,
             of_months,
             {
-                month: digest([[unit.name, seen.units[unit.name]] for unit in month_units])
+                month: digest([[unit.name, observed.units[unit.name]] for unit in month_units])
                 for month, month_units in of_months.items()
             },
             frozenset(
@@ -69,7 +69,7 @@ def series(plan: Plan, units: Sequence[Unit[Read]], seen: State) -> list[Series]
             frozenset(
                 month
                 for month, month_units in of_months.items()
-                if all(not unit.task.scenes or seen.units[unit.name] == MISSING for unit in month_units)
+                if all(not unit.task.scenes or observed.units[unit.name] == MISSING for unit in month_units)
             ),
         )
         for source_input in plan.filled
@@ -90,7 +90,7 @@ class GapUnits:
         return {LEVELS: self.levels, CYCLES: self.cycles, GAPS: self.gaps}
 
 
-def units(plan: Plan, seen_by: Sequence[Unit[Read]], seen: State, found: Collection[str]) -> GapUnits:
+def units(plan: Plan, seen_by: Sequence[Unit[Read]], observed: State, found: Collection[str]) -> GapUnits:
     """Units of each stage.
 
     Parameters
@@ -103,9 +103,9 @@ def units(plan: Plan, seen_by: Sequence[Unit[Read]], seen: State, found: Collect
         Names of the markers of those that are complete.
     """
     return GapUnits(
-        levels_units(plan, seen_by, seen, found),
-        cycles_units(plan, seen_by, seen),
-        gaps_units(plan, seen_by, seen, found),
+        levels_units(plan, seen_by, observed, found),
+        cycles_units(plan, seen_by, observed),
+        gaps_units(plan, seen_by, observed, found),
     )
 
 
@@ -115,11 +115,11 @@ def _learned(plan: Plan, what: Series) -> str:
 
 
 def levels_units(
-    plan: Plan, units: Sequence[Unit[Read]], seen: State, complete: Collection[str]
+    plan: Plan, units: Sequence[Unit[Read]], observed: State, complete: Collection[str]
 ) -> list[Unit[FindLevels]]:
     """One unit for each source: the levels of its months over the whole area."""
     made = []
-    for what in series(plan, units, seen):
+    for what in series(plan, units, observed):
         pieces = tuple(
             Piece(unit.stage, unit.marker, what.source.name, rows, columns, ((0, _at(plan.months, month)),))
             for month, month_units in what.units.items()
@@ -138,10 +138,10 @@ def levels_units(
     return made
 
 
-def cycles_units(plan: Plan, units: Sequence[Unit[Read]], seen: State) -> list[Unit[LearnCycles]]:
+def cycles_units(plan: Plan, units: Sequence[Unit[Read]], observed: State) -> list[Unit[LearnCycles]]:
     """One unit for each source and tile: the annual cycles of its places."""
     made = []
-    for what in series(plan, units, seen):
+    for what in series(plan, units, observed):
         origin = _learned(plan, what)
         months = tuple((_at(plan.months, month), gaps.phase(month)) for month in sorted(what.learned))
         made += [
@@ -158,7 +158,7 @@ def cycles_units(plan: Plan, units: Sequence[Unit[Read]], seen: State) -> list[U
 
 
 def gaps_units(
-    plan: Plan, units: Sequence[Unit[Read]], seen: State, complete: Collection[str] = ()
+    plan: Plan, units: Sequence[Unit[Read]], observed: State, complete: Collection[str] = ()
 ) -> list[Unit[CloseGaps]]:
     """One unit for each unit of the cube of these sources, of its name: fill its gaps.
 
@@ -166,7 +166,7 @@ def gaps_units(
     nothing is seen also on those beside it, between which its level lies.
     """
     made = []
-    for what in series(plan, units, seen):
+    for what in series(plan, units, observed):
         # Learned from the months of `training` alone: a month that is added to the period then redoes no other one.
         learned = _learned(plan, what)
         for month, month_units in what.units.items():
@@ -189,11 +189,11 @@ def gaps_units(
     return made
 
 
-def standing(plan: Plan, units: Sequence[Unit[Read]], seen: State, complete: Collection[str]) -> dict[str, str]:
+def standing(plan: Plan, units: Sequence[Unit[Read]], observed: State, complete: Collection[str]) -> dict[str, str]:
     """What the months of filled sources are made from, by the names that they would have on their own."""
     made: dict[str, str] = {}
     # Planned without markers, which are in the tasks but not in the digests.
-    for unit in gaps_units(plan, units, seen) if plan.filled else ():
+    for unit in gaps_units(plan, units, observed) if plan.filled else ():
         origin = unit.digest if unit.marker in complete else MISSING
         task = unit.task
         made |= {unit_name(task.source, month, task.tile): origin for month in task.alike}

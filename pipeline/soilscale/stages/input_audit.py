@@ -125,33 +125,37 @@ def make(config: Config, inputs: Sequence[Inputs], looked: Sequence[Looked]) -> 
     looked
         What came of opening some of them.
     """
-    grid = grid_fit.grid_advice(config, {known.source.name: known.scenes for known in inputs})
+    grid = grid_fit.grid_advice(config, {source_inputs.source.name: source_inputs.scenes for source_inputs in inputs})
     sources: dict[str, dict[str, Any]] = {}
     findings: list[Finding] = []
-    for known in inputs:
-        opened = [seen for seen in looked if seen.source.name == known.source.name]
-        sources[known.source.name] = _described(config, known, opened)
-        findings += [Finding(rule, known.source.name, text) for rule, text in _findings(config, known, opened)]
-        grid_advice = grid.get(known.source.name)
+    for source_inputs in inputs:
+        opened = [probed for probed in looked if probed.source.name == source_inputs.source.name]
+        sources[source_inputs.source.name] = _described(config, source_inputs, opened)
+        findings += [
+            Finding(rule, source_inputs.source.name, text) for rule, text in _findings(config, source_inputs, opened)
+        ]
+        grid_advice = grid.get(source_inputs.source.name)
         findings += (
-            [] if grid_advice is None else [Finding(GRID[grid_advice.misfit], known.source.name, grid_advice.text)]
+            []
+            if grid_advice is None
+            else [Finding(GRID[grid_advice.misfit], source_inputs.source.name, grid_advice.text)]
         )
     order = list(RULES)
     return Audit(sources, sorted(findings, key=lambda finding: order.index(finding.rule)))
 
 
-def _described(config: Config, known: Inputs, looked: Sequence[Looked]) -> dict[str, Any]:
+def _described(config: Config, source_inputs: Inputs, looked: Sequence[Looked]) -> dict[str, Any]:
     """What there is of a source."""
-    relations = known.relations
-    intervals = Counter((str(scene.start), str(scene.end)) for scene in known.scenes)
-    static = _static(config, known)
+    relations = source_inputs.relations
+    intervals = Counter((str(scene.start), str(scene.end)) for scene in source_inputs.scenes)
+    static = _static(config, source_inputs)
     return {
-        "collection": known.source.collection,
+        "collection": source_inputs.source.collection,
         "items": len(relations.verdicts),
-        "used": len(known.scenes),
+        "used": len(source_inputs.scenes),
         "standing": dict(Counter(verdict.standing for verdict in relations.verdicts)),
         # Catalogs draw the box of one tile with small differences from item to item.
-        "places": len({tuple(round(side, 3) for side in scene.bbox) for scene in known.scenes}),
+        "places": len({tuple(round(side, 3) for side in scene.bbox) for scene in source_inputs.scenes}),
         "intervals": len(intervals),
         "items per interval": [min(intervals.values(), default=0), max(intervals.values(), default=0)],
         "days of an interval": {f"{days:g}": count for days, count in sorted(relations.lengths.items())},
@@ -159,9 +163,11 @@ def _described(config: Config, known: Inputs, looked: Sequence[Looked]) -> dict[
         "versions": dict(relations.versions),
         "items with an id of another": relations.same_ids,
         "static": static,
-        "days covered": {} if static else {str(month): round(days, 2) for month, days in _days(config, known).items()},
-        "catalog": dict(known.counts),
-        "opened": [_opened(seen) for seen in looked],
+        "days covered": {}
+        if static
+        else {str(month): round(days, 2) for month, days in _days(config, source_inputs).items()},
+        "catalog": dict(source_inputs.counts),
+        "opened": [_opened(probed) for probed in looked],
     }
 
 
@@ -172,51 +178,51 @@ def _opened(looked: Looked) -> dict[str, Any]:
     return {"item": looked.scene.item, **probing.described(looked)}
 
 
-def _static(config: Config, known: Inputs) -> bool:
-    return known.source.role == "predictor" and catalog.is_static(
-        known.scenes, known.source, inputs_stages.period(config)
+def _static(config: Config, source_inputs: Inputs) -> bool:
+    return source_inputs.source.role == "predictor" and catalog.is_static(
+        source_inputs.scenes, source_inputs.source, inputs_stages.period(config)
     )
 
 
-def _days(config: Config, known: Inputs) -> dict[np.datetime64, float]:
-    return {month: cube.covered_days(known.scenes, month) for month in config.months}
+def _days(config: Config, source_inputs: Inputs) -> dict[np.datetime64, float]:
+    return {month: cube.covered_days(source_inputs.scenes, month) for month in config.months}
 
 
-def _findings(config: Config, known: Inputs, looked: Sequence[Looked]) -> Iterator[tuple[str, str]]:
+def _findings(config: Config, source_inputs: Inputs, looked: Sequence[Looked]) -> Iterator[tuple[str, str]]:
     """What does not go together in a source, and by which rule."""
     for error in probing.errors(looked):
         yield "unreachable" if isinstance(error, ServiceError) else "unreadable", str(error)
     for text in probing.warnings(looked):
         yield "contradiction", text
-    yield from _of_values(config, known.source, looked)
-    yield from of_catalog(known.counts)
-    lacking = [scene for scene in known.scenes if scene.missing]
+    yield from _of_values(config, source_inputs.source, looked)
+    yield from of_catalog(source_inputs.counts)
+    lacking = [scene for scene in source_inputs.scenes if scene.missing]
     if lacking:
         missing = ", ".join(lacking[0].missing)
-        yield "assets", f"{len(lacking)} of {len(known.scenes)} items lack {missing}, such as {lacking[0].item}"
-    for line in catalog.account(known.source, known.relations):
+        yield "assets", f"{len(lacking)} of {len(source_inputs.scenes)} items lack {missing}, such as {lacking[0].item}"
+    for line in catalog.account(source_inputs.source, source_inputs.relations):
         yield "selection", line
     # What follows is of dates, and what covers no month of the period is no fault of a static source.
-    if _static(config, known):
+    if _static(config, source_inputs):
         return
-    if known.counts.get("pruned"):
-        parts, first = known.counts["parts pruned"], known.counts["pruned"][0]
+    if source_inputs.counts.get("pruned"):
+        parts, first = source_inputs.counts["parts pruned"], source_inputs.counts["pruned"][0]
         yield "pruned", f"{parts} part{'s' if parts > 1 else ''} of the catalog not read, the first: {first}"
-    yield from _of_months(config, known)
+    yield from _of_months(config, source_inputs)
 
 
 def _of_values(config: Config, source: Source, looked: Sequence[Looked]) -> Iterator[tuple[str, str]]:
-    seen = [(opened, probing.described(opened)) for opened in looked if opened.probe is not None]
+    described = [(opened, probing.described(opened)) for opened in looked if opened.probe is not None]
     for key in ("scale", "offset", "unit"):
-        variants = {str(entry[key]): opened.scene.item for opened, entry in seen}
+        variants = {str(entry[key]): opened.scene.item for opened, entry in described}
         if len(variants) > 1:
             listed = "; ".join(f"{value} ({item})" for value, item in variants.items())
             yield "unlike", f"items differ in {key}: {listed}"
     values = probing.samples(looked)
     valid = values[np.isfinite(values)]
     if values.size and not valid.size:
-        causes = Counter(cause for opened, _ in seen if opened.probe is not None for cause in opened.probe.missing)
-        yield "empty", f"every value of the {len(seen)} items opened is missing ({', '.join(causes)})"
+        causes = Counter(cause for opened, _ in described if opened.probe is not None for cause in opened.probe.missing)
+        yield "empty", f"every value of the {len(described)} items opened is missing ({', '.join(causes)})"
     low, high = config.maps.valid_range
     if source.role == "target" and valid.size and float(((valid < low) | (valid > high)).mean()) > 0.5:  # noqa: PLR2004
         text = f"most sampled values lie outside maps.valid_range [{low:g}, {high:g}] m3 m-3, their median is "
@@ -237,10 +243,10 @@ def of_catalog(counts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "query", f"{counts['refused']} items of the area do not match the query"
 
 
-def _of_months(config: Config, known: Inputs) -> Iterator[tuple[str, str]]:
-    least = known.source.least_coverage
-    days = _days(config, known)
-    lost = [month for month in config.months if not cube.select(known.scenes, month, least)]
+def _of_months(config: Config, source_inputs: Inputs) -> Iterator[tuple[str, str]]:
+    least = source_inputs.source.least_coverage
+    days = _days(config, source_inputs)
+    lost = [month for month in config.months if not cube.select(source_inputs.scenes, month, least)]
     none = [str(month) for month in lost if not days[month]]
     few = [f"{month} ({days[month]:g} days)" for month in lost if days[month]]
     if none:
@@ -293,19 +299,21 @@ def rows(audit: Audit) -> list[tuple[str, ...]]:
     """What there is of each source, and what was seen of the items opened, for the page; as `COLUMNS`."""
     table: list[tuple[str, ...]] = []
     for name, entry in audit.sources.items():
-        seen = [opened for opened in entry["opened"] if "format" in opened]
-        limits = [opened["least, median, greatest"] for opened in seen if opened["least, median, greatest"]]
+        readable = [opened for opened in entry["opened"] if "format" in opened]
+        limits = [opened["least, median, greatest"] for opened in readable if opened["least, median, greatest"]]
         spread = (min(limit[0] for limit in limits), max(limit[2] for limit in limits)) if limits else ()
-        shares = Counter(cause for opened in seen for cause in opened["missing"])
-        missing = {cause: sum(opened["missing"].get(cause, 0) for opened in seen) / len(seen) for cause in shares}
+        shares = Counter(cause for opened in readable for cause in opened["missing"])
+        missing = {
+            cause: sum(opened["missing"].get(cause, 0) for opened in readable) / len(readable) for cause in shares
+        }
         others = {kind: count for kind, count in entry["standing"].items() if kind not in ("counts", "unclear")}
         table.append(
             (
                 name,
                 str(entry["items"]),
                 ", ".join(f"{count} {kind}" for kind, count in others.items()),
-                "; ".join(dict.fromkeys(f"{opened['format']}, {opened['crs']}" for opened in seen)),
-                "; ".join(dict.fromkeys(str(opened["cube unit"] or "classes") for opened in seen)),
+                "; ".join(dict.fromkeys(f"{opened['format']}, {opened['crs']}" for opened in readable)),
+                "; ".join(dict.fromkeys(str(opened["cube unit"] or "classes") for opened in readable)),
                 " to ".join(f"{value:.4g}" for value in spread),
                 ", ".join(f"{cause} {100 * share:.2g} %" for cause, share in missing.items()),
             )
@@ -313,7 +321,7 @@ def rows(audit: Audit) -> list[tuple[str, ...]]:
     return table
 
 
-def kept(run: Project) -> Audit | None:
+def stored(run: Project) -> Audit | None:
     """Audit of the last search, None if there is none."""
     if not storage.exists(run.workspace.audit):
         return None

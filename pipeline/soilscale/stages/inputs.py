@@ -32,7 +32,7 @@ def unit(source: Source, scenes: Sequence[Scene], frozen: Mapping[str, Any]) -> 
     DataError
         If a version that did not freeze the unit of files has frozen the items.
     """
-    stated = [text for scene in scenes if (text := scene.decoding["unit"])]
+    texts = [text for scene in scenes if (text := scene.decoding["unit"])]
     # Planning must work without the sources, so the unit of files comes from what the search froze, never from a file
     # here.
     if rests_on_files(source, scenes):
@@ -40,14 +40,14 @@ def unit(source: Source, scenes: Sequence[Scene], frozen: Mapping[str, Any]) -> 
             raise DataError(
                 f"source {source.name}: its items were frozen without the unit of their files; run `soilscale search`"
             )
-        stated = [text for text in ((frozen[UNIT] or {}).get("unit"),) if text]
-    return cube.cube_unit(source, stated)
+        texts = [text for text in ((frozen[UNIT] or {}).get("unit"),) if text]
+    return cube.cube_unit(source, texts)
 
 
 def rests_on_files(source: Source, scenes: Sequence[Scene]) -> bool:
     """Whether neither the configuration nor an item states the unit of a source that has one."""
-    stated = source.unit or any(scene.decoding["unit"] for scene in scenes)
-    return source.kind == "continuous" and not stated
+    unit_stated = source.unit or any(scene.decoding["unit"] for scene in scenes)
+    return source.kind == "continuous" and not unit_stated
 
 
 def reading(settings: Config, source: Source, unit: str | None = None) -> cube.Reading:

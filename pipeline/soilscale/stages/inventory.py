@@ -154,7 +154,7 @@ def altered(workspace: Workspace, now: Stamps) -> list[str]:
     if any(name.startswith("state/") or (name.startswith("items/") and name not in now) for name in changed):
         return []
     # A tool that consolidates metadata rewrites these; taken for altered, they would have the whole store made again.
-    kept = {name for name in changed & now.keys() if name.endswith(METADATA)}
+    described = {name for name in changed & now.keys() if name.endswith(METADATA)}
     is_ours = ours(workspace)
-    products = (name for name in changed & then.keys() - kept if not RECORD.fullmatch(name))
+    products = (name for name in changed & then.keys() - described if not RECORD.fullmatch(name))
     return sorted(name for name in products if is_ours(name))

@@ -187,16 +187,16 @@ def collect(
     for unit in units:
         if unit.marker not in standing:
             continue
-        task, kept = unit.task, read(workspace, SUMMARISE, unit.name)
-        for row, index in enumerate(kept["months"].tolist()):
-            part = {name.removeprefix(PART): kept[name][row] for name in kept if name.startswith(PART)}
+        task, summary = unit.task, read(workspace, SUMMARISE, unit.name)
+        for row, index in enumerate(summary["months"].tolist()):
+            part = {name.removeprefix(PART): summary[name][row] for name in summary if name.startswith(PART)}
             sums[index] = summaries.add(sums[index], part)
-            cells = zip(task.stations, kept["stations"][row], strict=True)
+            cells = zip(task.stations, summary["stations"][row], strict=True)
             stations |= {(months[index], cell): values for cell, values in cells}
         if place is not None and task.tile != place:
             covered, mask = covered + _count(grid, place, mask), mask[:0]
-        place, mask = task.tile, kept["covered"] | mask if mask.size else kept["covered"]
-        canvas.add(task, kept)
+        place, mask = task.tile, summary["covered"] | mask if mask.size else summary["covered"]
+        canvas.add(task, summary)
     if place is not None:
         covered = covered + _count(grid, place, mask)
     return Summaries(
@@ -243,17 +243,17 @@ class _Canvas:
         self.pictures: dict[str, NDArray[np.float64]] = {}
         self.climate, self.years = np.zeros(self.shape), np.zeros(self.shape, int)
 
-    def add(self, task: SummariseTile, kept: Mapping[str, NDArray[Any]]) -> None:
+    def add(self, task: SummariseTile, summary: Mapping[str, NDArray[Any]]) -> None:
         """Put what a unit has kept in its place."""
         rows, columns = placed(task.tile, task.step)
-        self.squares[:, rows, columns] += kept["squares"]
-        self.pairs[:, rows, columns] += kept["pairs"]
-        for index, season, pair in zip(task.indices, task.seasons, kept["compared"].tolist(), strict=True):
+        self.squares[:, rows, columns] += summary["squares"]
+        self.pairs[:, rows, columns] += summary["pairs"]
+        for index, season, pair in zip(task.indices, task.seasons, summary["compared"].tolist(), strict=True):
             self.compared[season] |= {index} if pair else set()
         shown = [self.dates.index(self.months[index]) for index in task.pictured]
-        self.climate[:, rows, columns] += kept["climate"]
-        self.years[:, rows, columns] += kept["years"]
-        for name, pictures in ((MAP, kept["pictures"]), ("truth", kept["truths"]), ("width", kept["widths"])):
+        self.climate[:, rows, columns] += summary["climate"]
+        self.years[:, rows, columns] += summary["years"]
+        for name, pictures in ((MAP, summary["pictures"]), ("truth", summary["truths"]), ("width", summary["widths"])):
             if len(pictures):
                 self.pictures.setdefault(name, np.full(self.shape, np.nan))[shown, rows, columns] = pictures
 

@@ -35,7 +35,7 @@ from soilscale.tasks.interval_offsets import MeasureIntervals
 from soilscale.tasks.map_making import Chosen, Recipe, Slot
 from soilscale.tasks.map_tiles import ConserveTile, FoldSeason, PredictTile, SolveResidual
 from soilscale.tasks.published_maps import PublishMap
-from soilscale.tasks.soil import Soil, known
+from soilscale.tasks.soil import Soil, soil_features
 from soilscale.viewer.index import Viewed
 
 PREDICT, SOLVE, CONSERVE, FOLD, MAPS = "predict", "residual", "conserve", "season", published_maps.PUBLISH
@@ -72,7 +72,7 @@ def trained(run: Project) -> dict[tuple[str, str], Chosen]:
     return {
         (model.season, model.algorithm): Chosen(model.season, model.algorithm, unit.digest)
         for unit in model_units(run, names)
-        for model in models.kept(unit.task.job, names)
+        for model in models.stored_models(unit.task.job, names)
     }
 
 
@@ -305,13 +305,13 @@ def _model_units(
     layout = layout_digest(run)
     area = run.config.geometry.wkb_hex if run.config.geometry is not None else None
     fitted = run.workspace.model(model.season, model.algorithm), model.version
-    known = None if measured is None else applicability_index.Measured(measured.name, measured.digest)
+    index = None if measured is None else applicability_index.Measured(measured.name, measured.digest)
     origins = [
         digest(
             layout,
             [standing.predictors(tile, month, how.fill_gaps) for month in months],
             model,
-            known,
+            index,
             how.soil,
             how.fill_gaps,
             area,
@@ -327,7 +327,7 @@ def _model_units(
             PREDICT,
             unit,
             origin,
-            PredictTile(recipe=how, tile=tile, slot=slot, model=fitted, known=known),
+            PredictTile(recipe=how, tile=tile, slot=slot, model=fitted, known=index),
             together=model.season,
         )
         for unit, tile, origin in zip(names, tiles, origins, strict=True)
@@ -348,7 +348,7 @@ def _model_units(
 def soil_of(run: Project) -> Soil:
     """Features of a run that tell of the soil."""
     inputs, settings = run.plan.inputs, run.config.maps
-    soil = known(
+    soil = soil_features(
         {name: feature_input.source for name, feature_input in cube.features(inputs).items()},
         cube.feature_units(inputs),
     )

@@ -41,7 +41,7 @@ IMPORTANCE_FORMAT = 1
 """Form of a table of importance; raised with its columns."""
 
 
-def asked(config: Config) -> tuple[list[str], list[str]]:
+def stages_of(config: Config) -> tuple[list[str], list[str]]:
     """Stages that a configuration asks for before the fits, and after them."""
     settings = config.models
     forest = any(name in selection.FORESTS for name in settings.algorithms)

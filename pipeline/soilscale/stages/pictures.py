@@ -52,7 +52,7 @@ class Features:
         return tuple(dict.fromkeys([*([] if self.relief is None else [self.relief]), *self.classes.values()]))
 
 
-def features(run: Project, observed: xr.DataArray, dates: Sequence[np.datetime64], known: Sequence[str]) -> Features:
+def features(run: Project, observed: xr.DataArray, dates: Sequence[np.datetime64], names: Sequence[str]) -> Features:
     """Features of the area that are drawn: relief and the classes of land cover, as far as the cube has them.
 
     Parameters
@@ -68,17 +68,17 @@ def features(run: Project, observed: xr.DataArray, dates: Sequence[np.datetime64
     sources = [predictor.source for predictor in run.plan.predictors]
     cover = next((source for source in sources if source.kind == "categorical"), None)
     relief = next((source.name for source in sources if source.derive), None)
-    return Features(month, relief, {} if cover is None else _classes(run, cover, known))
+    return Features(month, relief, {} if cover is None else _classes(run, cover, names))
 
 
-def _classes(run: Project, source: Source, known: Sequence[str]) -> dict[str, str]:
+def _classes(run: Project, source: Source, features: Sequence[str]) -> dict[str, str]:
     """Name of each class of a categorical source -> its feature; by its items or its profile, else by its code."""
     section = run.config.sources[source.name]
     profile = profiles().get(getattr(section, "profile", None) or "", {})
     name_of = dict(zip(profile.get("classes", ()), profile.get("class_names", ()), strict=True))
     name_of |= class_names(storage.read_json(run.workspace.items(source.name))["features"], source.asset)
     start = f"{source.name}_"
-    names = [name for name in known if name.startswith(start)]
+    names = [name for name in features if name.startswith(start)]
     codes = sorted(int(code) for name in names if (code := name.removeprefix(start)).isdigit())
     return {name_of.get(code, f"class {code}"): f"{start}{code}" for code in codes}
 
@@ -99,19 +99,21 @@ def class_names(items: Sequence[Mapping[str, object]], asset: str) -> dict[int, 
     return {}
 
 
-def periods(run: Project, observed: xr.DataArray) -> list[Months]:
+def periods(run: Project, observed: NDArray[np.bool_]) -> list[Months]:
     """Months of each season's period to be drawn: the season that is observed best, or the month where none is whole.
 
     Parameters
     ----------
     observed
-        The observation (time, y, x).
+        Whether each cell is observed in each month of the run, shape ``(time, y, x)``.
     """
-    seasons = run.config.season_scheme
-    means = season_means(observed, complete_seasons(run.plan.months, seasons), seasons)
-    starts = representative(means, seasons)
-    return [seasons.members(start) for start in starts] or [
-        np.array([date]) for date in representative(observed, seasons)
+    seasons, months = run.config.season_scheme, run.plan.months
+    starts = complete_seasons(months, seasons)
+    # A cell counts for a season whose every month observes it.
+    whole = [observed[np.isin(months, seasons.members(start))].all(axis=0).sum() for start in starts]
+    best = representative(starts, np.array(whole, int), seasons)
+    return [seasons.members(start) for start in best] or [
+        np.array([date]) for date in representative(months, observed.sum(axis=(1, 2)), seasons)
     ]
 
 
@@ -133,9 +135,15 @@ def algorithms(run: Project, predictions: pd.DataFrame) -> list[str]:
     return [name for name in run.config.models.algorithms if name in least]
 
 
-def count(run: Project, observed: xr.DataArray) -> int:
-    """Number of units, as far as it can be told without the predictions: of all algorithms, or as many as are drawn."""
-    if not representative(observed, run.config.season_scheme):
+def count(run: Project, observed: NDArray[np.bool_]) -> int:
+    """Number of units, as far as it can be told without the predictions: of all algorithms, or as many as are drawn.
+
+    Parameters
+    ----------
+    observed
+        As `periods` takes it.
+    """
+    if not observed.any():
         return 0
     sources = [predictor.source for predictor in run.plan.predictors]
     features = any(source.derive or source.kind == "categorical" for source in sources)
@@ -170,10 +178,10 @@ def thinned_features(run: Project, units: Sequence[Unit[ThinFeatures]]) -> dict[
     coords = thinned_axes(run.plan.grid, step)
     fields: dict[str, NDArray[np.float64]] = {}
     for unit in units:
-        kept = read(run.workspace, PICTURES, unit.name)[THINNED] if unit.marker in standing else None
+        thinned = read(run.workspace, PICTURES, unit.name)[THINNED] if unit.marker in standing else None
         for place, (name, _) in enumerate(unit.task.features):
             whole = fields.setdefault(name, np.full((len(coords["y"]), len(coords["x"])), np.nan))
-            whole[placed(unit.task.tile, step)] = np.nan if kept is None else kept[place]
+            whole[placed(unit.task.tile, step)] = np.nan if thinned is None else thinned[place]
     return {name: xr.DataArray(values, coords, ("y", "x")) for name, values in fields.items()}
 
 

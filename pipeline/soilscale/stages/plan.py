@@ -147,14 +147,14 @@ def make(config: Config, workspace: Workspace) -> Plan:
 
 def _harmonised(target: Source, how: Harmonise, inputs: Sequence[Input]) -> Input:
     """Target of several parts, whose unit is theirs."""
-    known = {source_input.source.name: source_input for source_input in inputs}
-    units = {part: known[part].unit for part in how.parts}
+    by_name = {source_input.source.name: source_input for source_input in inputs}
+    units = {part: by_name[part].unit for part in how.parts}
     if len(set(units.values())) > 1:
         listed = ", ".join(f"{part} {unit}" for part, unit in units.items())
         raise ConfigurationError(
             f"sources.{target.name}.parts: got the units {listed}, expected one; convert them with scale and unit"
         )
-    if how.through is not None and known[how.through].static:
+    if how.through is not None and by_name[how.through].static:
         raise ConfigurationError(
             f"sources.{target.name}.through: {how.through!r} is static (its items share one date, or none lies in the "
             "period); it must change from month to month"
@@ -197,9 +197,9 @@ def scenes_of(config: Config, source: Source, items: Sequence[dict[str, Any]], r
         raise DataError(inputs_stages.no_items(config, source))
     if not scenes:
         raise DataError(
-            f"source {source.name}: got {len(items)} items, none of the platform {' or '.join(relations.wanted)} (the "
-            f"first, {items[0]['id']!r}, is of {relations.verdicts[0].reason}); correct "
-            f"sources.{source.name}.platform, or set it to null to take all"
+            f"source {source.name}: got {len(items)} items, none of the platform "
+            f"{' or '.join(relations.platform_filter)} (the first, {items[0]['id']!r}, is of "
+            f"{relations.verdicts[0].reason}); correct sources.{source.name}.platform, or set it to null to take all"
         )
     return scenes
 

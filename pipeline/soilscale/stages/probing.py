@@ -210,14 +210,14 @@ def row(looked: Sequence[Looked]) -> tuple[str, ...] | None:
 
     None if none could be.
     """
-    seen = [(opened.unit, opened.probe) for opened in looked if opened.probe is not None]
-    if not seen:
+    probed = [(opened.unit, opened.probe) for opened in looked if opened.probe is not None]
+    if not probed:
         return None
     entries = [described(opened) for opened in looked if opened.probe is not None]
     return (
         "; ".join(dict.fromkeys(map(_file, entries))),
         "; ".join(dict.fromkeys(map(_stored, entries))),
-        "; ".join(dict.fromkeys(_unit(unit, probe) for unit, probe in seen)),
+        "; ".join(dict.fromkeys(_unit(unit, probe) for unit, probe in probed)),
         _values(looked),
     )
 

@@ -58,8 +58,8 @@ class Project(Run):
         # Planned anew at each call, for more is complete each time; a cached plan would leave out what has just been
         # read.
         complete = markers(self.workspace, cube_regions.CUBE)
-        seen = cube_state.observed(self.plan, self.cube_units, complete)
-        return gap_units.units(self.plan, self.cube_units, seen, complete) if self.plan.filled else GapUnits()
+        observed = cube_state.observed(self.plan, self.cube_units, complete)
+        return gap_units.units(self.plan, self.cube_units, observed, complete) if self.plan.filled else GapUnits()
 
     @property
     def derive_units(self) -> DerivedUnits:

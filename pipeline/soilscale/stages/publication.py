@@ -98,14 +98,14 @@ def cited(config: Config) -> str:
 def _input(config: Config, source: Source) -> publish.Input:
     """A source's product: what its profile says of it, else what the preset of its catalog says."""
     preset = config.catalog(source).preset
-    known = facts(source.profile, preset) if source.profile is not None else {}
+    profile = facts(source.profile, preset) if source.profile is not None else {}
     host = presets()[preset] if preset is not None else {}
     about = profiles()[source.profile]["about"] if source.profile is not None else None
     return publish.Input(
         name=source.name,
         product=about or f"{source.collection or source.name} of the catalog {source.catalog}",
-        license=known.get("license") or host.get("license"),
-        citation=known.get("citation") or host.get("citation"),
+        license=profile.get("license") or host.get("license"),
+        citation=profile.get("citation") or host.get("citation"),
     )
 
 

@@ -72,8 +72,8 @@ def numbers(workspace: Workspace) -> list[int]:
 
 def newest(workspace: Workspace) -> Release | None:
     """Newest release, if there is one."""
-    kept = numbers(workspace)
-    return Release(**storage.read_json(_record(workspace, kept[-1]))) if kept else None
+    stored = numbers(workspace)
+    return Release(**storage.read_json(_record(workspace, stored[-1]))) if stored else None
 
 
 def _record(workspace: Workspace, number: int) -> str:
@@ -112,11 +112,11 @@ def release(
     complete = markers(workspace, work[0].stage) if work else set()
     standing = [unit for unit in work if unit.marker in complete]
     made_from = digest(FORMAT, name, [unit.marker for unit in standing], about)
-    last, kept = newest(workspace), numbers(workspace)
+    last, stored = newest(workspace), numbers(workspace)
     stands = last is not None and last.made_from == made_from
     published = set(storage.names_below(workspace.published()))
     now = _leads_to(workspace) if "catalog.json" in published else None
-    few = keep is None or len(kept) <= keep
+    few = keep is None or len(stored) <= keep
     _write_page(workspace, published)
     if last is not None and stands and few and now == last.number and _is_whole(last, published):
         return
@@ -124,8 +124,8 @@ def release(
     if last is None or not stands:
         last = _claimed(workspace, _described(made_from, config, items))
     # Numbers after the one that the catalog leads to were begun by runs that did not complete them.
-    whole = [number for number in kept if number < last.number and (now is None or number <= now)]
-    kept = [*whole, last.number][-(keep or len(whole) + 1) :]
+    whole = [number for number in stored if number < last.number and (now is None or number <= now)]
+    stored = [*whole, last.number][-(keep or len(whole) + 1) :]
     # The release's own folder first: whoever is killed here has changed nothing that readers open.
     shown = describe(name, last.number, last.time, viewed, items)
     _write(workspace, (RELEASES, str(last.number)), name, last, items, (), about, shown)
@@ -135,10 +135,10 @@ def release(
             "maps/catalog.json links to it; decide which of the two may write there, and stop the other"
         )
     # What readers open goes over to the release only now that its number is known to be the newest.
-    _write(workspace, (), name, last, items, kept[-2:-1], about, shown)
-    withdrawn = [number for number in numbers(workspace) if number < last.number and number not in kept]
+    _write(workspace, (), name, last, items, stored[-2:-1], about, shown)
+    withdrawn = [number for number in numbers(workspace) if number < last.number and number not in stored]
     storage.remove(workspace.state(RELEASES), [f"{number}.json" for number in withdrawn])
-    _sweep(workspace, last, kept)
+    _sweep(workspace, last, stored)
 
 
 def _documents(release: Release) -> set[str]:
@@ -235,12 +235,12 @@ def _write(
     storage.write_json(workspace.published(*below, "catalog.json"), publish.catalog(name, list(items), about, version))
 
 
-def _sweep(workspace: Workspace, last: Release, kept: Sequence[int]) -> None:
+def _sweep(workspace: Workspace, last: Release, stored: Sequence[int]) -> None:
     """Remove what is of no release that is kept: its catalogs, and maps that no other one has."""
     is_ours = inventory.ours(workspace)
     published = [name for name in storage.names_below(workspace.published()) if is_ours(f"maps/{name}")]
     catalogs = _documents(last) | {viewer.PAGE}
-    catalogs |= {name for name in published if name.startswith(tuple(f"{RELEASES}/{number}/" for number in kept))}
+    catalogs |= {name for name in published if name.startswith(tuple(f"{RELEASES}/{number}/" for number in stored))}
     editions = {
         # Links are relative to `releases/N/<kind>/`, three folders below the published maps.
         link["href"].removeprefix("../../../").rpartition("/")[0]

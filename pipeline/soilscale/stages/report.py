@@ -84,7 +84,7 @@ def write_report(run: Project) -> None:
         return
     earlier = inventory.reported(run.workspace)
     material = Material(run)
-    judges = evaluation.judge_units(material, material.conserved) if evaluation.asked(run) else []
+    judges = evaluation.judge_units(material, material.conserved) if evaluation.can_judge(run) else []
     run.do(judges, "report: every algorithm")
     details = detail.detail_units(run, material.chosen)
     run.do(details, "report: detail within cells")
@@ -142,8 +142,8 @@ def stands(run: Project, *, by_stamps: bool = False) -> bool:
     # As JSON gives them back: lists for tuples.
     stamps = [list(pair) for pair in stations_stamps(run.config)] if by_stamps else []
     # An empty stamp is of a store that tells no time, and proves nothing.
-    known = by_stamps and stamps == record["stamps"] and all(stamp for _, stamp in stamps)
-    stations = [(name, checksum) for name, checksum in record["stations"]] if known else stations_digest(run.config)
+    unchanged = by_stamps and stamps == record["stamps"] and all(stamp for _, stamp in stamps)
+    stations = [(name, checksum) for name, checksum in record["stations"]] if unchanged else stations_digest(run.config)
     return bool(record["made_from"] == _made_from(run, stations))
 
 
@@ -347,14 +347,14 @@ def _seasonal_maps(run: Project) -> int:
 
 def _inputs(run: Project) -> pd.DataFrame:
     """What the audit has seen of each source."""
-    kept = input_audit.kept(run)
-    return pd.DataFrame([] if kept is None else input_audit.rows(kept), columns=list(input_audit.COLUMNS))
+    audit = input_audit.stored(run)
+    return pd.DataFrame([] if audit is None else input_audit.rows(audit), columns=list(input_audit.COLUMNS))
 
 
 def _findings(run: Project) -> pd.DataFrame:
     """What does not go together in the inputs."""
-    kept = input_audit.kept(run)
-    findings = [] if kept is None else [(finding.level, finding.source, finding.text) for finding in kept.findings]
+    audit = input_audit.stored(run)
+    findings = [] if audit is None else [(finding.level, finding.source, finding.text) for finding in audit.findings]
     return pd.DataFrame(findings, columns=["level", "source", "finding"])
 
 
@@ -366,8 +366,8 @@ def _without_input(material: Material) -> dict[str, list[str]]:
     for predictor in run.plan.predictors:
         if not predictor.static and predictor.source.name in shares:
             missing.setdefault(predictor.source.name, set()).update(_empty_months(shares[predictor.source.name] > 0))
-    seen = material.observed.copy(data=np.isfinite(material.observed.to_numpy()))
-    missing.setdefault(run.plan.target.source.name, set()).update(_empty_months(seen))
+    observed = material.observed.copy(data=np.isfinite(material.observed.to_numpy()))
+    missing.setdefault(run.plan.target.source.name, set()).update(_empty_months(observed))
     return {name: sorted(months) for name, months in missing.items() if months}
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from soilscale import storage
 from soilscale.engine.units import Unit
@@ -49,6 +50,11 @@ class Material:
         """Coarse observation."""
         return self.coarse[self.run.plan.target.source.name].load()
 
+    @property
+    def cells(self) -> NDArray[np.bool_]:
+        """Whether each coarse cell is observed in each month, shape ``(time, y, x)``."""
+        return np.isfinite(self.observed.to_numpy())
+
     @cached_property
     def chosen(self) -> dict[str, Chosen]:
         """Model of each season."""
@@ -79,7 +85,7 @@ class Material:
     @cached_property
     def dates(self) -> list[np.datetime64]:
         """Months whose maps are drawn, one of each season."""
-        return representative(self.observed, self.run.config.season_scheme)
+        return representative(self.run.plan.months, self.cells.sum(axis=(1, 2)), self.run.config.season_scheme)
 
     @cached_property
     def conserved(self) -> Sequence[Unit[ConserveTile]]:
@@ -105,11 +111,11 @@ class Material:
     @cached_property
     def stations(self) -> insitu.Measured | None:
         """Monthly means of stations, where there are any."""
-        known = self.run.config.validation
-        if known.stations is None:
+        validation = self.run.config.validation
+        if validation.stations is None:
             return None
-        rules = insitu.Rules(known.depth, known.flags, known.outliers, known.min_valid_fraction)
-        return insitu.measured(station_records(known.stations), rules)
+        rules = insitu.Rules(validation.depth, validation.flags, validation.outliers, validation.min_valid_fraction)
+        return insitu.measured(station_records(validation.stations), rules)
 
     @property
     def unreadable(self) -> list[tuple[str, str]]:
@@ -177,7 +183,7 @@ class Material:
     @cached_property
     def periods(self) -> list[Months]:
         """Months of each period of which the algorithms' maps are drawn."""
-        return pictures.periods(self.run, self.observed)
+        return pictures.periods(self.run, self.cells)
 
     @cached_property
     def drawn(self) -> list[str]:

@@ -63,8 +63,8 @@ def stack_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit[Fit]])
 
 def features_of(run: Project, algorithm: str, season: str) -> tuple[str, ...]:
     """Features that an algorithm's model of a season takes."""
-    known = models.find(algorithm)
-    return run.features if known.joint or known.members else model_analysis.features_of(run, season)
+    definition = models.find(algorithm)
+    return run.features if definition.joint or definition.members else model_analysis.features_of(run, season)
 
 
 def _part(unit: Unit[Fit]) -> tuple[str, str, int]:

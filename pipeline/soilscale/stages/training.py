@@ -60,7 +60,7 @@ def train(run: Project) -> None:
     run.do(model_analysis.ablation_units(run, seasons, made_from), "train: ablation")
     if not is_joined(run, work, run.workspace.predictions):
         join(run, work, run.workspace.predictions)
-        _describe(run, [(unit.stage, model) for unit in work for model in models.kept(unit.task.job, seasons)])
+        _describe(run, [(unit.stage, model) for unit in work for model in models.stored_models(unit.task.job, seasons)])
         # Last: a run that was killed before it finds no mark, and writes table and descriptions again.
         mark_joined(run, work)
 

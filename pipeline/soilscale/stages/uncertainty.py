@@ -43,8 +43,8 @@ def interval_units(
 def skill(run: Project) -> dict[str, dict[str, float]]:
     """RMSE of each season's method and of bilinear interpolation one scale up, m3 m-3, where both are known."""
     url = run.workspace.state(INTERVALS, "told.json")
-    known: dict[str, dict[str, float]] = storage.read_json(url)[SKILL] if storage.exists(url) else {}
-    return known
+    skills: dict[str, dict[str, float]] = storage.read_json(url)[SKILL] if storage.exists(url) else {}
+    return skills
 
 
 def offsets(run: Project) -> dict[str, Offsets]:

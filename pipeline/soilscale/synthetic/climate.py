@@ -131,8 +131,8 @@ def _moisture(land: Landscape, wetness: Field, cover: Field, month: np.datetime6
     wilting = 0.025 + 0.0032 * land.clay
     porosity = 0.47 - 0.0012 * land.sand + 0.0009 * land.clay
     rest = 1.0 - _growing(month)
-    held = 0.47 + 0.13 * np.tanh((land.clay - 22.0) / 8.0) - 0.22 * sigmoid((land.sand - 44.0) / 4.0)
-    state = (1.0 - 0.75 * rest) * wetness + 0.75 * rest * held
+    retention = 0.47 + 0.13 * np.tanh((land.clay - 22.0) / 8.0) - 0.22 * sigmoid((land.sand - 44.0) / 4.0)
+    state = (1.0 - 0.75 * rest) * wetness + 0.75 * rest * retention
     foot = 1.3 * np.exp(-land.slope / 3.0) - 0.55 + 0.5 * land.hollow
     shade = (5.0 - 2.0 * rest) * land.northness
     litter = 1.1 * (cover - 0.35) * (1.0 - rest)

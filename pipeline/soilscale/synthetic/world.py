@@ -206,11 +206,11 @@ class World:
             days = composite.shared(month)
             if not days:
                 continue
-            seen = np.full(lon.shape, float(days))
+            days_covered = np.full(lon.shape, float(days))
             if name == "lst":
-                seen[self.sample(self.cloudiness(composite), lon, lat) > 0] = 0
-            total += seen * self.sample(self.composed(name, composite), lon, lat)
-            weight += seen
+                days_covered[self.sample(self.cloudiness(composite), lon, lat) > 0] = 0
+            total += days_covered * self.sample(self.composed(name, composite), lon, lat)
+            weight += days_covered
         mean: Values = np.divide(total, weight, out=np.full(lon.shape, np.nan), where=weight > 0)
         if name == "lst":
             return mean

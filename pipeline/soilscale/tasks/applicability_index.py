@@ -45,8 +45,8 @@ class MeasureApplicability(Task):
         values, folds = rows[list(self.features)].to_numpy("float32"), rows[models.FOLD].to_numpy()
         # Freed: what is measured needs the values alone.
         del rows
-        known = models.applicability.measure(model_store.load(*self.model), values, folds, seed=self.seed)
-        storage.write_bytes(_url(workspace, self.name), known.dumps())
+        measured = models.applicability.measure(model_store.load(*self.model), values, folds, seed=self.seed)
+        storage.write_bytes(_url(workspace, self.name), measured.dumps())
 
 
 def read(workspace: Workspace, measured: Measured) -> models.Applicability:

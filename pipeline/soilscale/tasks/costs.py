@@ -121,8 +121,8 @@ def fit_load(scale: Scale, fits: Iterable[Fit]) -> float:
     loads = [0.0]
     for fit in fits:
         if fit.joint:
-            held = 2 * fit.size + scale.row * fit.rows + PREDICTED * fit.held_out
-            loads += [COPIES * scale.row * scale.rows, held]
+            memory = 2 * fit.size + scale.row * fit.rows + PREDICTED * fit.held_out
+            loads += [COPIES * scale.row * scale.rows, memory]
             continue
         # A fit reads the rows of its season alone, the comprehensive one all.
         table = scale.row * (scale.rows if fit.job.season == ALL else fit.rows + fit.held_out)

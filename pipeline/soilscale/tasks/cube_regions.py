@@ -267,9 +267,9 @@ class Gather(Task):
         coarse = {name: np.full(self.shape, np.nan, "float32") for name in self.coarse}
         # A unit that failed has no marker: its share is nothing, not unknown.
         shares = {name: np.zeros(self.shape, "float32") for name in self.shares}
-        for piece, kept in payloads.read(workspace, self.pieces):
+        for piece, stored in payloads.read(workspace, self.pieces):
             for lag, place in self._places(piece):
-                for name, values in kept.items():
+                for name, values in stored.items():
                     if name == PARTLY:
                         continue
                     arrays, variable = (shares, piece.source) if name == SHARE else (coarse, name)
@@ -304,8 +304,8 @@ def _static_share(
 ) -> np.ndarray[Any, Any]:
     """Smallest valid share of the static predictors."""
     shares = {name: np.zeros(shape, "float32") for name, _ in sources}
-    for piece, kept in payloads.read(workspace, [piece for _, pieces in sources for piece in pieces]):
-        shares[piece.source][piece.rows, piece.columns] = kept[SHARE]
+    for piece, arrays in payloads.read(workspace, [piece for _, pieces in sources for piece in pieces]):
+        shares[piece.source][piece.rows, piece.columns] = arrays[SHARE]
     return reduce(np.minimum, shares.values(), np.ones(shape, "float32"))
 
 

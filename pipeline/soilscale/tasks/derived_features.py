@@ -94,7 +94,7 @@ class DrawEdges(Task):
     def run(self, workspace: Workspace) -> Arrays:
         """Keep the edges."""
         # In double precision: single precision counts no further than 2**24.
-        counts = sum(kept[COUNTS].astype(np.float64) for _, kept in payloads.read(workspace, self.pieces))
+        counts = sum(arrays[COUNTS].astype(np.float64) for _, arrays in payloads.read(workspace, self.pieces))
         return {LINES: memory.edges(np.asarray(counts))}
 
 
@@ -138,8 +138,8 @@ class Derive(MonthRegion):
             day, night = (_read(workspace, name, tile, index) for name in made.how.of)
             values = day - night
         else:
-            ((_, kept),) = payloads.read(workspace, [Piece(EDGES, self.marker, made.source.name, *tile.coarse)])
-            values = memory.dryness(*_pair(workspace, made, tile, index), kept[LINES])
+            ((_, arrays),) = payloads.read(workspace, [Piece(EDGES, self.marker, made.source.name, *tile.coarse)])
+            values = memory.dryness(*_pair(workspace, made, tile, index), arrays[LINES])
         features = {made.source.name: values}
         cube_regions.put(workspace, tile, [(0, (index,))], features)
         return cube_regions.means(features, self.grid.ratio)

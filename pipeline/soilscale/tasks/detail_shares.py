@@ -96,10 +96,10 @@ def _pixels(
     both = np.stack([*features, place], axis=-1)[np.ix_(down, across)]
     cells = both.reshape(rows, len(at), columns, len(at), -1).swapaxes(1, 2).reshape(rows * columns, len(at) ** 2, -1)
     # A cell with a hole in it would show less detail than it has.
-    known = cells[np.isfinite(cells).all(axis=(1, 2))]
+    complete = cells[np.isfinite(cells).all(axis=(1, 2))]
     # Evenly, not the first ones: those all lie in the north of the tile.
-    known = known[:: max(1, -(-len(known) // CELLS))]
-    return known[..., :-1].astype(np.float32), known[..., -1]
+    complete = complete[:: max(1, -(-len(complete) // CELLS))]
+    return complete[..., :-1].astype(np.float32), complete[..., -1]
 
 
 def _share_between(rows: pd.Series[float], within: float | None) -> float:

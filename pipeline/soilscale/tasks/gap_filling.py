@@ -77,26 +77,28 @@ class FindLevels(Task):
     def run(self, workspace: Workspace) -> None:
         """Write whole chunks of levels; noise is measured by the same windows in months a year apart."""
         means, shares = np.full(self.shape, np.nan, "float32"), np.zeros(self.shape, "float32")
-        for piece, kept in payloads.read(workspace, self.pieces):
+        for piece, arrays in payloads.read(workspace, self.pieces):
             ((_, index),) = piece.places
-            means[index, piece.rows, piece.columns] = kept[self.name]
-            shares[index, piece.rows, piece.columns] = kept[cube_regions.SHARE]
+            means[index, piece.rows, piece.columns] = arrays[self.name]
+            shares[index, piece.rows, piece.columns] = arrays[cube_regions.SHARE]
         learn_from, nothing = np.zeros((2, self.shape[0]), bool)
         learn_from[list(self.learned)], nothing[list(self.empty)] = True, True
         month_levels = gaps.bridged(gaps.area_levels(means, shares, learn_from), nothing)
         storage.write_region(workspace.cube, LEVEL, self.name, month_levels, (slice(None), slice(None), slice(None)))
         # Months of which nothing was read would pair to nothing.
-        seen = sorted(set(self.learned) - set(self.empty))
+        observed_months = sorted(set(self.learned) - set(self.empty))
         # Seeded by the source's name, so that its windows are the same in every run and beside any other source.
-        looked_at = windows(self.grid, pairs(seen), np.random.default_rng(list(self.name.encode())))
+        looked_at = windows(self.grid, pairs(observed_months), np.random.default_rng(list(self.name.encode())))
         measured = noise.estimate(noise.variogram(_change(workspace, self.name, *window)) for window in looked_at)
-        storage.write_json(workspace.state(LEVELS, f"{self.name}.about.json"), asdict(measured) | {"months": len(seen)})
+        storage.write_json(
+            workspace.state(LEVELS, f"{self.name}.about.json"), asdict(measured) | {"months": len(observed_months)}
+        )
 
 
 def pairs(months: Sequence[int]) -> list[tuple[int, int]]:
     """Pairs of months a year apart, evenly chosen; of those that follow each other where there are none."""
-    known = set(months)
-    apart = [(month, month + YEAR) for month in months if month + YEAR in known] or [*pairwise(months)]
+    there = set(months)
+    apart = [(month, month + YEAR) for month in months if month + YEAR in there] or [*pairwise(months)]
     chosen = np.linspace(0, len(apart) - 1, min(WINDOWS, len(apart))).round().astype(int)
     return [apart[place] for place in chosen]
 
@@ -206,21 +208,21 @@ class CloseGaps(ReadMonth):
             partly = _partly(workspace, source.name, tile, self.marker)
             around, inner = _around(grid, tile)
             month = _Month(workspace, source.name, grid, around, index)
-            seen = storage.read_region(workspace.cube, OBSERVED, source.name, (index, *tile.fine))
-            values, filled = seen, np.isnan(seen).astype("float32")
+            observed = storage.read_region(workspace.cube, OBSERVED, source.name, (index, *tile.fine))
+            values, filled = observed, np.isnan(observed).astype("float32")
             measured, _ = _noise(workspace, source.name)
             # A tile that is whole, of a source without noise, is copied as it is.
-            if partly or measured.variance or np.isnan(seen).any():
+            if partly or measured.variance or np.isnan(observed).any():
                 usual, phase = (month.level, month.cycle), gaps.phase(self.alike[0])
                 if partly:
                     fine = grid.fine[around.fine]
                     values, shown = cube.read_completed(self.reading, self.scenes, fine, self.alike[0], usual)
-                    filled = np.where(np.isnan(seen), 1, 1 - shown[inner])
+                    filled = np.where(np.isnan(observed), 1, 1 - shown[inner])
                 else:
                     values = gaps.fill(month.observed, *usual, phase)
                 values = gaps.quiet(values, gaps.expected(*usual, phase), measured)[inner]
                 # Where cycle or level is not known nothing is filled, but what is seen stays.
-                values = np.where(np.isfinite(values), values, seen)
+                values = np.where(np.isfinite(values), values, observed)
             # Totals and rates have no values below none.
             values = values if source.aggregate == "mean" else np.maximum(values, 0)
             self._put(workspace, values, np.where(np.isnan(values), 0, filled))
@@ -247,8 +249,8 @@ def _partly(workspace: Workspace, name: str, tile: Tile, marker: str) -> bool:
     """Whether some places of a tile's month are shown by some of its dates alone; what was not read has no marker."""
     if not marker:
         return False
-    ((_, kept),) = payloads.read(workspace, [Piece(CUBE, marker, name, *tile.coarse)])
-    return bool((kept[cube_regions.PARTLY] > 0).any())
+    ((_, arrays),) = payloads.read(workspace, [Piece(CUBE, marker, name, *tile.coarse)])
+    return bool((arrays[cube_regions.PARTLY] > 0).any())
 
 
 def _around(grid: Grid, tile: Tile) -> tuple[Tile, tuple[slice, slice]]:

@@ -110,9 +110,9 @@ def offsets(
     for season, (seen, unseen) in halves.items():
         # Whole swaths lack an observation, as blocks do; the posterior knows of single cells. Of a model that does not
         # learn from areas it knows what there is to err within a cell, but not how the model errs.
-        held = ["predicted"] if models.find(algorithms[season]).joint else ["observed", "predicted"]
+        columns = ["predicted"] if models.find(algorithms[season]).joint else ["observed", "predicted"]
         ends = {"observed": seen, "predicted": unseen}
         for kind, half in ends.items():
-            lower, upper = map(float, np.nan_to_num(by_kind[kind][season])) if kind in held else (0.0, 0.0)
+            lower, upper = map(float, np.nan_to_num(by_kind[kind][season])) if kind in columns else (0.0, 0.0)
             by_kind[kind][season] = min(lower, -half), max(upper, half)
     return by_kind

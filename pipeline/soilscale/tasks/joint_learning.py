@@ -162,8 +162,8 @@ def variance_within(values: NDArray[np.floating], ratio: int) -> NDArray[np.floa
 
 def _root_mean(variances: NDArray[np.float64]) -> NDArray[np.float64]:
     """Root of the mean over cells, 0 where nothing is known."""
-    known = np.isfinite(variances)
-    mean = np.where(known, variances, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    finite = np.isfinite(variances)
+    mean = np.where(finite, variances, 0.0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
     root: NDArray[np.float64] = np.sqrt(mean)
     return root
 
@@ -334,7 +334,7 @@ class FitJoint(Task):
         table, features = joined.table, joined.ground.features
         estimators, predictions = models.joint.learn(self.job, joined, variances, bands, self.parameters, self.seasons)
         tables.write_table(workspace.state("train", f"{self.job.name}.parquet"), predictions)
-        for model in models.kept(self.job, self.seasons):
+        for model in models.stored_models(self.job, self.seasons):
             estimator = estimators[model.season]
             learned_rows = table if model.model == "comprehensive" else table[table["season"] == model.season]
             judged = predictions[predictions["model"] == model.model]

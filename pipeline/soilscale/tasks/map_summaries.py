@@ -115,7 +115,7 @@ class SummariseTile(Task):
 
     def run(self, workspace: Workspace) -> None:
         """Write the summary below `state/`."""
-        known = None if self.truth is None else reference_data.on_tile(self.truth, self.grid, self.tile)
+        truth = None if self.truth is None else reference_data.on_tile(self.truth, self.grid, self.tile)
         rows, columns = (summaries.drawn(part, self.step) for part in self.tile.fine)
         shown = np.ix_(rows - self.tile.fine[0].start, columns - self.tile.fine[1].start)
         covered = np.zeros(self.grid.fine[self.tile.fine].shape, bool)
@@ -131,7 +131,7 @@ class SummariseTile(Task):
         for month, index, season, usual in zip(self.months, self.indices, self.seasons, self.calendar, strict=True):
             layers = self._layers(workspace, index)
             observed = field[index - first].astype("float64")
-            true = None if known is None else reference_data.of_month(known, month)
+            true = None if truth is None else reference_data.of_month(truth, month)
             parts.append(self._summary(layers, observed, true))
             covered |= np.isfinite(layers[MAP])
             coarse = observed[np.ix_(rows // self.grid.ratio, columns // self.grid.ratio)]
@@ -150,7 +150,7 @@ class SummariseTile(Task):
                 pictures[MAP].append(layers[MAP][shown])
                 pictures["width"].append(layers[UPPER][shown] - layers[LOWER][shown])
                 pictures["truth"] += [] if true is None else [true[shown]]
-        kept = {
+        summary = {
             "months": np.array(self.indices),
             **{PART + name: np.stack([part[name] for part in parts]) for name in parts[0]},
             "covered": np.packbits(covered),
@@ -164,7 +164,7 @@ class SummariseTile(Task):
             "widths": np.array(pictures["width"], "float32").reshape(-1, *shape),
             "truths": np.array(pictures["truth"], "float64").reshape(-1, *shape),
         }
-        write(workspace, SUMMARISE, self.name, kept)
+        write(workspace, SUMMARISE, self.name, summary)
 
     def _layers(self, workspace: Workspace, index: int) -> dict[str, Array]:
         """Layers of the tile in a month; those that the maps do not have are missing values."""
@@ -215,7 +215,7 @@ def read(workspace: Workspace, stage: str, name: str) -> dict[str, Array]:
     """
     url = workspace.state(stage, f"{name}.npz")
     try:
-        with np.load(io.BytesIO(storage.read_bytes(url)), allow_pickle=False) as kept:
-            return {key: kept[key] for key in kept.files}
+        with np.load(io.BytesIO(storage.read_bytes(url)), allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files}
     except (EOFError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise storage.damaged(url, error) from error

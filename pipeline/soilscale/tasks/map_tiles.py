@@ -55,15 +55,15 @@ class PredictTile(Task):
             What is written into the store, and its metadata.
         """
         units, features = scale.tiles * count, scale.features * 4
-        held = scale.tile_cells * (features * 5 * folded + 5 * FLOAT)
+        memory = scale.tile_cells * (features * 5 * folded + 5 * FLOAT)
         return Cost(
             units=units,
             read=scale.cells * count * features * folded,
             written=stored.size,
             objects=units + stored.objects,
             work=scale.cells * count * trees / 1e6,
-            load=held + model,
-            grows=MODELS if model > held else "",
+            load=memory + model,
+            grows=MODELS if model > memory else "",
         )
 
     def run(self, workspace: Workspace) -> Arrays:
@@ -111,8 +111,8 @@ class SolveResidual(Task):
     def run(self, workspace: Workspace) -> None:
         """Write the nodes of the surface."""
         means = np.full(self.recipe.grid.shape, np.nan, "float32")
-        for piece, kept in payloads.read(workspace, self.pieces):
-            means[piece.rows, piece.columns] = kept[PREDICTION]
+        for piece, arrays in payloads.read(workspace, self.pieces):
+            means[piece.rows, piece.columns] = arrays[PREDICTION]
         nodes = kernels.residual_nodes(observation(workspace, self.recipe, self.slot) - means, self.recipe.grid.ratio)
         storage.write_region(workspace.maps, maps.NODES[self.slot.group], RESIDUAL, nodes, (self.slot.index,))
 

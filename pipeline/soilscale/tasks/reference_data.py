@@ -115,7 +115,7 @@ def truth(url: str) -> xr.DataArray:
     return group[MAP]
 
 
-def on_grid(known: xr.DataArray, maps: xr.DataArray, url: str, crs: str) -> xr.DataArray:
+def on_grid(truth_field: xr.DataArray, maps: xr.DataArray, url: str, crs: str) -> xr.DataArray:
     """Truth on the maps' own cells, missing where it does not reach; its longitudes may count on from elsewhere.
 
     Raises
@@ -123,21 +123,21 @@ def on_grid(known: xr.DataArray, maps: xr.DataArray, url: str, crs: str) -> xr.D
     DataError
         If no cell of the truth is a cell of the maps.
     """
-    placed = _placed(known, maps["y"].to_numpy(), maps["x"].to_numpy(), crs)
+    placed = _placed(truth_field, maps["y"].to_numpy(), maps["x"].to_numpy(), crs)
     if not np.isfinite(placed.isel(time=0)).any():
         raise _elsewhere(url)
     return placed
 
 
-def _placed(known: xr.DataArray, y: NDArray[np.float64], x: NDArray[np.float64], crs: str) -> xr.DataArray:
+def _placed(truth_field: xr.DataArray, y: NDArray[np.float64], x: NDArray[np.float64], crs: str) -> xr.DataArray:
     """Truth on the cells of a whole fine grid."""
     # A truth of 0..360 and maps of -180..180 would have no cell in common.
-    at = turned(known["x"], float(x.mean()), turn(crs))
-    if not np.array_equal(at, known["x"]):
-        known = known.assign_coords(x=at).sortby("x")
+    at = turned(truth_field["x"], float(x.mean()), turn(crs))
+    if not np.array_equal(at, truth_field["x"]):
+        truth_field = truth_field.assign_coords(x=at).sortby("x")
     # By nearest within a hundredth of a cell: coordinates of two writers differ by rounding, those of two grids by
     # more.
-    return known.reindex(y=y, x=x, method="nearest", tolerance=abs(float(x[1] - x[0])) / 100)
+    return truth_field.reindex(y=y, x=x, method="nearest", tolerance=abs(float(x[1] - x[0])) / 100)
 
 
 def _elsewhere(url: str) -> DataError:
@@ -149,9 +149,9 @@ def on_tile(url: str, grid: Grid, tile: Tile) -> xr.DataArray:
     return _placed(truth(url), *grid.fine_axes, grid.crs).isel(y=tile.fine[0], x=tile.fine[1])
 
 
-def of_month(known: xr.DataArray, month: np.datetime64) -> NDArray[np.float64]:
+def of_month(truth_field: xr.DataArray, month: np.datetime64) -> NDArray[np.float64]:
     """Truth of a month, shape ``(Y, X)``; missing where there is none of it."""
-    return field(known, month) if month in shared_months(known) else np.full(known.shape[1:], np.nan)
+    return field(truth_field, month) if month in shared_months(truth_field) else np.full(truth_field.shape[1:], np.nan)
 
 
 def truth_months(url: str, grid: Grid) -> list[np.datetime64]:

@@ -36,12 +36,12 @@ class FitSingle(Task):
     @classmethod
     def cost(cls, scale: Scale, fits: Sequence[Fit]) -> Cost:
         """Cost of all fits, joint ones too. Work: rows times trees that learn from them, in millions."""
-        kept = [fit for fit in fits if fit.job.split == "random" and not fit.joint]
+        stored = [fit for fit in fits if fit.job.split == "random" and not fit.joint]
         return Cost(
             units=len(fits),
             read=len(fits) * scale.table,
-            written=sum(fit.size for fit in kept) + scale.table,
-            objects=2 * len(fits) + 3 * len(kept) + 2,
+            written=sum(fit.size for fit in stored) + scale.table,
+            objects=2 * len(fits) + 3 * len(stored) + 2,
             work=sum(fit.work * fit.trees for fit in fits) / 1e6,
             load=fit_load(scale, fits),
             grows=MODELS,

@@ -41,7 +41,7 @@ class Soil:
     """Where frozen ground is left out: everywhere, where nothing is observed, or nowhere."""
 
 
-def known(features: Mapping[str, Source], units: Mapping[str, str]) -> Soil:
+def soil_features(features: Mapping[str, Source], units: Mapping[str, str]) -> Soil:
     """Features that tell of the soil, known by the words in the names of their sources or profiles, and by their units.
 
     Parameters

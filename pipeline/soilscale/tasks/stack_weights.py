@@ -60,7 +60,7 @@ class WeighMembers(Task):
         judged = models.stack.judge(table, list(self.parts), self.job.algorithm, self.seasons, self.weights)
         del table
         tables_storage.write_table(workspace.state(STACK, f"{self.job.name}.parquet"), judged.predictions)
-        for model in models.kept(self.job, self.seasons):
+        for model in models.stored_models(self.job, self.seasons):
             shares = dict(zip(self.parts, judged.stacks[model.season].weights_.tolist(), strict=True))
             members = {
                 member: {"weight": weight, "features": list(self.columns[model.season][member])}

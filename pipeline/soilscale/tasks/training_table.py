@@ -79,8 +79,8 @@ def scale(url: str) -> tuple[float, float]:
     with parquet_file(url) as file:
         groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
         column = file.schema_arrow.names.index(MAP)
-        known = [group.column(column).statistics for group in groups]
-    ranges = [(each.min, each.max) for each in known if each is not None and each.has_min_max]
+        statistics = [group.column(column).statistics for group in groups]
+    ranges = [(each.min, each.max) for each in statistics if each is not None and each.has_min_max]
     if not ranges:
         return 0.0, 1.0
     least, greatest = min(low for low, _ in ranges), max(high for _, high in ranges)
