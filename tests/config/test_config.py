@@ -612,7 +612,7 @@ def test_a_url_with_a_password_is_refused_without_repeating_it(tmp_path: Path, k
     assert "hunter2" not in message
 
 
-@pytest.mark.parametrize("url", ["ftp://host/runs", "gs://bucket/runs", "s3:/bucket/runs", "s3://", "s3:bucket"])
+@pytest.mark.parametrize("url", ["ftp://host/runs", "gs:///runs", "s3:/bucket/runs", "s3://", "s3:bucket"])
 def test_an_output_where_nothing_can_be_written_is_refused(tmp_path: Path, url: str) -> None:
     forest = {"random_forest": {"n_estimators": 5}}
     message = refusal(tmp_path, output=url, models__parameters=forest)
