@@ -80,7 +80,9 @@ def make(folder: Path, nested: Grid | None = None) -> Product:
     _zarr(folder / "cube.zarr", "coarse", nested, 1, list(MONTHS), {"soil_moisture": coarse})
     viewed = Viewed(nested, "soil_moisture", "AMSR2", SEASONS, (0.0, 0.6), 0.9, None, stations=True)
     for below, number in (("", 2), ("releases/2/", 2), ("releases/1/", 1)):
-        _write(folder / "maps" / below / viewer.INDEX, describe(NAME, number, "2026-11-30T12:00:00Z", viewed, items))
+        time = f"2026-11-{28 + number}T12:00:00Z"
+        listed = {} if below else {"releases": [{"release": n, "time": f"2026-11-{28 + n}T12:00:00Z"} for n in (2, 1)]}
+        _write(folder / "maps" / below / viewer.INDEX, describe(NAME, number, time, viewed, items) | listed)
     (folder / "maps" / viewer.PAGE).write_bytes(viewer.page())
     return Product(folder, nested, fine, coarse, quality, _stations(folder, fine))
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from soilscale import harmonisation
-from soilscale.harmonisation import OWN, Area, Method, Relation, Support, Trio, adjust, climatology, merge, pool
+from soilscale.harmonisation import OWN, Area, Method, Relation, Support, Trio, adjust, climatology, pool
+from soilscale.tasks.harmonised_target import merge
 
 Array = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 from shapely.geometry import box
 
-from soilscale import grid, kernels
+from soilscale import grid, kernels, relief
 
 Array = NDArray[np.float64]
 
@@ -359,7 +359,7 @@ def plane(east: float, north: float) -> Array:
 
 def terrain(elevation: Array, steps: Array) -> Array:
     """Slope, northness and eastness of an elevation."""
-    return kernels.terrain(kernels.gradient(elevation, steps))
+    return relief.terrain(relief.gradient(elevation, steps))
 
 
 @pytest.mark.parametrize(
@@ -391,9 +391,9 @@ def test_a_slope_that_falls_to_the_east_faces_east() -> None:
 )
 def test_the_angle_of_the_aspect_goes_clockwise_from_north(east: float, north: float, degrees: float) -> None:
     _, *sides = terrain(plane(0.1 * east, 0.1 * north), SQUARE)
-    away = (kernels.aspect(*sides) - degrees + 180) % 360 - 180
+    away = (relief.aspect(*sides) - degrees + 180) % 360 - 180
     np.testing.assert_allclose(away, 0, atol=1e-9)
-    assert (kernels.aspect(np.zeros(3), np.zeros(3)) == 0).all()
+    assert (relief.aspect(np.zeros(3), np.zeros(3)) == 0).all()
 
 
 def test_flat_land_has_neither_slope_nor_aspect() -> None:

@@ -80,10 +80,10 @@ def test_tables_models_and_the_catalog_of_an_output(undisturbed: Path) -> None:
 @pytest.mark.parametrize(
     ("ask", "words"),
     [
-        (lambda output: output.maps, "has no maps yet; make it with `soilscale map`"),
+        (lambda output: output.maps, "has no maps yet; run `soilscale map`"),
         (lambda output: output.seasons, "has no maps yet"),
         (lambda output: output.cube, "`soilscale cube`"),
-        (lambda output: output.samples, "has no training table yet; make it with `soilscale samples`"),
+        (lambda output: output.samples, "has no training table yet; run `soilscale samples`"),
         (lambda output: output.predictions, "`soilscale train`"),
         (lambda output: output.models, "has no models yet"),
         (lambda output: output.table("accuracy"), "has no report yet"),

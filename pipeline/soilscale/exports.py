@@ -13,7 +13,7 @@ import xarray as xr
 
 from soilscale import storage
 from soilscale.engine.output import Workspace
-from soilscale.errors import ConfigurationError, DataError
+from soilscale.errors import ConfigurationError
 from soilscale.maps import MONTH, SEASON
 from soilscale.schema import APPLICABILITY, LOWER, MAP, QUALITY, RESIDUAL, SPATIAL_REF, UPPER
 
@@ -83,12 +83,12 @@ def write_netcdf(output: str, path: Path, *, overwrite: bool = False) -> list[st
 
 def _group(output: str, group: str) -> xr.Dataset:
     """Maps of a group as CF has them in a NetCDF file; lazy."""
-    url = Workspace(output).maps
+    workspace = Workspace(output)
     try:
         # What a run could not make is missing in its store, and so in the file.
-        maps = storage.open_group(url, group, gaps=True)
+        maps = storage.open_group(workspace.maps, group, gaps=True)
     except FileNotFoundError as error:
-        raise DataError(f"{output} has no maps ({url} is missing); run `soilscale map` or `soilscale run`") from error
+        raise workspace.lacks("maps", "map") from error
     # Bounds of a coordinate have a dimension that no layer has, and would be left behind.
     layers = maps[[name for name in LAYERS if name in maps]].assign_coords(time_bounds=maps["time_bounds"])
     for name, variable in layers.variables.items():

@@ -11,7 +11,6 @@ A sensor (the part) is brought to the level of another (the reference) by a rela
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, Literal
@@ -203,14 +202,6 @@ def adjust(trio: Trio, method: Method, area: Area) -> tuple[Float64s, NDArray[np
             used = finite[trio.calendar == month].any(axis=0)
             support = np.where(used, np.minimum(support, rest), support).astype("int8")
     return np.clip(values, *trio.limits), support
-
-
-def merge(series: Sequence[Floats]) -> Floats:
-    """One series of several: the first that has a value counts."""
-    merged = series[0].copy()
-    for other in series[1:]:
-        np.copyto(merged, other, where=np.isnan(merged))
-    return merged
 
 
 def climatology(values: Floats, calendar: Ints) -> tuple[Ints, Float64s]:

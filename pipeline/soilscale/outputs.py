@@ -104,7 +104,7 @@ class Output:
         root = storage.join(self.url, "models")
         names = [name for name in storage.names_below(root) if name.endswith(f"/{MODEL}")]
         if not names:
-            raise self._lacks("models", "train")
+            raise self._workspace.lacks("models", "train")
         keys = [(name.split("/")[0], name.split("/")[1]) for name in sorted(names)]
         return {key: storage.read_json(self._workspace.model(*key, MODEL)) for key in keys}
 
@@ -153,7 +153,7 @@ class Output:
             One of `tables`.
         """
         if not self.tables:
-            raise self._lacks("report", "report")
+            raise self._workspace.lacks("report", "report")
         if name not in self.tables:
             raise DataError(f"{storage.shown(self.url)} has no table {name!r}{nearest(name, self.tables)}")
         return tables.read_csv(self._workspace.report(f"{name}.csv"))
@@ -163,7 +163,7 @@ class Output:
         """STAC catalog of the published maps, of the newest release."""
         url = self._workspace.published("catalog.json")
         if not storage.exists(url):
-            raise self._lacks("catalog of maps", "map")
+            raise self._workspace.lacks("catalog of maps", "map")
         return pystac.Catalog.from_file(url, stac_io=_Reader())
 
     def extract(
@@ -215,19 +215,13 @@ class Output:
         try:
             return storage.open_group(url, group, gaps=self._gaps)
         except FileNotFoundError as error:
-            raise self._lacks(what, command) from error
+            raise self._workspace.lacks(what, command) from error
 
     def _frame(self, url: str, what: str, command: str) -> pd.DataFrame:
         try:
             return tables.read_table(url)
         except FileNotFoundError as error:
-            raise self._lacks(what, command) from error
-
-    def _lacks(self, what: str, command: str) -> DataError:
-        return DataError(
-            f"{storage.shown(self.url)} has no {what} yet; make it with `soilscale {command}` or "
-            "`soilscale run` and the configuration of this output"
-        )
+            raise self._workspace.lacks(what, command) from error
 
     def __repr__(self) -> str:
         return f"<soilscale.Output {storage.shown(self.url)}>"

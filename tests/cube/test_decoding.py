@@ -11,8 +11,8 @@ import pytest
 from calls import Call
 from soilscale.cube.decoding import Contradiction, Decoding, Statement, is_fill, resolve
 from soilscale.cube.quantities import conversion, cube_unit
-from soilscale.engine import scheduler
 from soilscale.engine.output import Workspace
+from soilscale.engine.tally import Tally
 from soilscale.engine.units import Unit, perform
 from soilscale.errors import ConfigurationError
 from soilscale.sources import Source
@@ -278,7 +278,7 @@ def test_a_contradiction_is_logged_once_for_a_source(tmp_path: Path, caplog: pyt
     assert [text.partition("; ")[0] for text in receipt.notes.values()] == [
         "source field, item a: the item states scale 1, offset 0"
     ]
-    tally = scheduler._Tally(lambda _: None, 0)  # noqa: SLF001 - what counts receipts, whatever cluster they come from
+    tally = Tally(lambda _: None, 0)  # what counts receipts, whatever cluster they come from
     with caplog.at_level(logging.WARNING):
         for name in "ab":
             tally._settle(replace(receipt, name=name))  # noqa: SLF001 - likewise

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from soilscale import storage
-from soilscale.engine import lease
+from soilscale.engine import lease, processes
 from soilscale.engine.lease import Lease
 from soilscale.engine.output import Workspace
 from soilscale.errors import IncompleteError
@@ -271,16 +271,16 @@ def test_a_zombie_holds_nothing(workspace: Workspace) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.02)
-        born = lease.started_at(process.pid)
+        born = processes.started_at(process.pid)
         place(workspace, replace(lease.mine(), pid=process.pid, born=born, identity="old"))
         with lease.held(workspace):
             pass
 
 
 def test_times_of_leases_are_of_clocks_that_nobody_sets() -> None:
-    assert 0 < lease.mine().born <= lease.boot_clock() < time.time() / 2
+    assert 0 < lease.mine().born <= processes.boot_clock() < time.time() / 2
     before = time.monotonic()
-    assert lease.boot_clock() >= before, "it counts sleep too"
+    assert processes.boot_clock() >= before, "it counts sleep too"
 
 
 def test_a_lease_is_plain_json(workspace: Workspace) -> None:

@@ -353,13 +353,14 @@ def test_pixels_spread_as_their_posterior_does_with_and_without_the_row_of_their
     world: World, sampled: tuple[Areas, Array, posterior.Points]
 ) -> None:
     areas, y, points = sampled
-    found = posterior.spread(
-        areas, y, world.variances, world.rows.ground.basis, points, share=0.9, lengths=area.LENGTHS
-    )
+    found = posterior.spread(areas, y, world.variances, world.rows.ground.basis, points, lengths=area.LENGTHS)
     covariance = slow_covariance(areas, world.variances, area.LENGTHS) + world.variances.noise * np.eye(len(areas))
     line, bent, paired = basis.block_means(world.rows.ground.basis, points.values[:, None])  # noqa: PD011 - of pixels
     mean, scale = area.level(y)
-    kept = world.variances.noise * np.linalg.solve(covariance, (y - mean) / scale)
+    inverse = np.linalg.inv(covariance)
+    dual = inverse @ (y - mean) / scale
+    kept, alone = world.variances.noise * dual, np.diag(inverse)
+    missed = (dual / alone) ** 2 - 1 / alone
     for season in (0, 1):
         variances = []
         for place in np.flatnonzero(areas.season[points.row] == season):
@@ -380,9 +381,27 @@ def test_pixels_spread_as_their_posterior_does_with_and_without_the_row_of_their
             )  # fmt: skip
         seen, unseen = np.mean(variances, axis=0)
         residual = (kept[areas.season == season] ** 2).mean()
-        assert found.observed[season] == pytest.approx(scale * np.sqrt(seen + residual), rel=1e-4)
-        assert found.predicted[season] == pytest.approx(scale * np.sqrt(max(unseen, seen + residual)), rel=1e-4)
+        excess = max(missed[areas.season == season].mean(), 0.0)
+        assert found.scale == scale
+        assert found.observed[season] == pytest.approx(seen + residual + excess, rel=2e-4)
+        assert found.predicted[season] == pytest.approx(max(unseen, seen + residual) + excess, rel=2e-4)
         assert unseen > seen
+
+
+def test_intervals_widen_by_detail_that_only_cells_show(
+    world: World, sampled: tuple[Areas, Array, posterior.Points]
+) -> None:
+    areas, y, points = sampled
+    ground, cells = world.rows.ground.basis, areas.shape
+    # The same in every month, and unlike in neighbours: no feature and no smooth field makes such effects.
+    effect = 0.02 * np.random.default_rng(5).standard_normal(cells)[areas.row, areas.column]
+    plain, rough = (
+        posterior.spread(areas, values, world.variances, ground, points, lengths=area.LENGTHS)
+        for values in (y, y + effect)
+    )
+    deviations = [found.scale * np.sqrt(found.detail.weight @ found.detail.variance) for found in (plain, rough)]
+    assert deviations[1] > 2 * deviations[0]
+    assert (rough.half_widths(0.9) > plain.half_widths(0.9) + 0.5 * deviations[1]).all()
 
 
 def slow_pixel(pixel: Areas, areas: Areas, variances: Variances) -> tuple[Array, float]:

@@ -8,6 +8,7 @@ import pty
 from datetime import date
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import shapely
@@ -106,6 +107,17 @@ def test_the_paper_is_chosen_for_its_period(tmp_path: Path) -> None:
     assert elevation.derive == ("slope", "aspect")
     assert not any("before the run" in line for line in lines), "without a preset no account is needed"
     assert lines[-1].startswith("next: soilscale check ")
+
+
+def test_an_editor_finds_the_schema_beside_the_configuration_and_the_file_keeps_to_it(tmp_path: Path) -> None:
+    (tmp_path / "soilscale.schema.json").write_text('{"title": "of an earlier version"}')
+    made(tmp_path)
+    written = (tmp_path / "region.yaml").read_text()
+    assert written.splitlines()[0] == "# yaml-language-server: $schema=soilscale.schema.json"
+    schema = json.loads((tmp_path / "soilscale.schema.json").read_text())
+    jsonschema.validate(yaml.safe_load(written), schema)
+    with pytest.raises(jsonschema.ValidationError, match="perod"):
+        jsonschema.validate(yaml.safe_load(written.replace("period:", "perod:")), schema)
 
 
 def test_a_preferred_catalog_is_taken_and_its_account_named(tmp_path: Path) -> None:

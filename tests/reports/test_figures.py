@@ -19,7 +19,7 @@ from pyproj import Transformer
 
 import small_report
 from small_report import CRS, RATIO, SEASONS, World, shown_months
-from soilscale.reports import figures, sections, style
+from soilscale.reports import contents, figures, sections, style
 from soilscale.reports.cartography import extent, limits, shape, stretch, thinned, window
 from soilscale.reports.figures import charts, factors, locator, stations
 from soilscale.seasons import Seasons
@@ -82,7 +82,7 @@ def test_figures_hold_no_date_and_do_not_change_from_run_to_run(world: World, im
 
 
 def test_every_figure_has_a_place_on_the_page(images: dict[str, bytes]) -> None:
-    placed = {e.name for section in sections.SECTIONS for e in section.entries if isinstance(e, sections.Figure)}
+    placed = {e.name for section in sections.SECTIONS for e in section.entries if isinstance(e, contents.Figure)}
     placed.add(sections.OVERVIEW.name)
     assert set(images) <= placed
 
@@ -317,6 +317,15 @@ def test_importance_orders_by_mean_rank_with_groups_apart() -> None:
     assert [one.get_title() for one in axes] == [*SEASONS.names, "all seasons"]
     assert [bar.get_width() for bar in axes[0].patches] == [30, 40, 20, 10]
     assert [text.get_text() for text in axes[0].texts] == ["2", "1", "3", "4"]
+
+
+def test_the_name_of_a_class_is_wrapped_and_not_cut() -> None:
+    long = "closed deciduous needleleaf forest (land cover)"
+    table = small_report.importance().replace({"sand": long})
+    axes = panels(drawn(figures.importance, table))
+    label = axes[0].get_yticklabels()[3].get_text()
+    assert label.replace("\n", " ") == long
+    assert "\n" in label
 
 
 def test_importance_of_many_features_shows_the_foremost() -> None:

@@ -23,7 +23,7 @@ from soilscale.reports.insitu.screening import PERCENT
 from soilscale.reports.layout import MINUS, number
 from soilscale.reports.page import MOST_ROWS
 from soilscale.reports.summary import headline, splits, verdicts
-from soilscale.schema import Quality
+from soilscale.schema import QUALITY_MEANINGS, Quality
 
 
 @pytest.fixture(scope="module")
@@ -364,6 +364,21 @@ def test_most_important_features_are_named_without_their_groups() -> None:
     assert summary.factor_words(None) == ""
 
 
+def test_a_reader_meets_classes_by_their_names_and_files_keep_the_codes(context: reports.Context) -> None:
+    importance = small_report.importance().replace({"sand": "cover_130"})
+    selection = pd.DataFrame({"season": ["spring"], "step": [1], "features": ["cover_130 ndvi"]})
+    tables = {"importance": importance, "selection": selection, "ablation": small_report.ablation()}
+    shown = reports.named(tables, {"cover_130": "grassland (land cover)"})
+    assert set(shown["importance"]["feature"]) == {"grassland (land cover)", "clay", "texture", "ndvi"}
+    assert list(shown["selection"]["features"]) == ["grassland (land cover), ndvi"]
+    assert shown["ablation"] is tables["ablation"]
+    tables |= {"accuracy": context.tables["accuracy"]}
+    page = reports.page(replace(context, tables=tables, labels={"cover_130": "grassland (land cover)"}))
+    assert "clay, grassland (land cover)." in page.replace("&#39;", "'") or "clay, grassland (land cover);" in page
+    assert "<td>grassland (land cover)</td>" in re.sub(r"<td[^>]*>", "<td>", page)
+    assert ">cover 130<" not in page
+
+
 def test_what_sensors_were_related_by_is_told() -> None:
     (told,) = summary.sensor_words(small_report.sensors())
     assert told == (
@@ -443,7 +458,7 @@ def test_flags_are_told_as_shares() -> None:
 
 
 def test_every_bit_of_the_quality_layer_has_words() -> None:
-    assert set(summary.QUALITY) == set(Quality)
+    assert set(QUALITY_MEANINGS) == set(Quality)
 
 
 # tables on the page

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,13 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from commands import small_world
 from finished import opened, two_algorithms
-from soilscale import storage
+from soilscale import config, storage
 from soilscale.schema import MAP
-from soilscale.stages import pictures
+from soilscale.sources import Source
+from soilscale.stages import class_names, pictures
+from soilscale.stages.project import Project
 from soilscale.stages.report_inputs import Material
 from soilscale.tasks.pictures import PICTURES
 
@@ -98,10 +103,30 @@ def test_a_large_grid_is_thinned_within_its_coarse_cells(material: Material, mon
     assert edges[0] < float(drawn["x"][0]) < float(drawn["x"][-1]) < edges[1]
 
 
+def test_features_of_classes_are_called_by_name() -> None:
+    source = Source("land_cover", "", "", "", kind="categorical", classes=(1, 2, 3), lags=(1,))
+    labels = class_names.of_source(source, {1: "crop", 2: "crop", 3: "water"})
+    assert labels["land_cover_3"] == "water (land cover)"
+    assert labels["land_cover_3_lag1"] == "water (land cover, lag 1)"
+    assert [labels[f"land_cover_{code}"] for code in (1, 2)] == ["crop 1 (land cover)", "crop 2 (land cover)"]
+
+
+def test_the_configuration_names_classes_before_items_and_these_before_the_profile(tmp_path: Path) -> None:
+    path = small_world(tmp_path, 3, (2004, 2004))
+    run = Project(config.load(str(path), ["sources.land_cover.class_names={4: oak}"]), None, lambda *_: None)
+    source = next(source for source in run.config.source_list if source.name == "land_cover")
+    asset = {"classification:classes": [{"value": 4, "name": "trees"}, {"value": 10, "name": "meadow"}]}
+    items = {"features": [{"assets": {source.asset: asset}}]}
+    (tmp_path / "run" / "items").mkdir(parents=True)
+    Path(run.workspace.items("land_cover")).write_text(json.dumps(items))
+    names = class_names.by_code(run, replace(source, classes=(4, 10, 12, 99)))
+    assert names == {4: "oak", 10: "meadow", 12: "cropland", 99: "class 99"}
+
+
 def test_classes_are_named_by_their_items() -> None:
     told = [{"value": 1, "name": "forest"}, {"value": 2, "title": "Cropland", "name": "crop"}, {"value": 3}]
     for asset in ({"classification:classes": told}, {"bands": [{"classification:classes": told}]}):
-        names = pictures.class_names([{"assets": {"cover": asset}}], "cover")
+        names = class_names.of_items([{"assets": {"cover": asset}}], "cover")
         assert names == {1: "forest", 2: "Cropland", 3: "3"}
-    assert pictures.class_names([{"assets": {}}], "cover") == {}
-    assert pictures.class_names([], "cover") == {}
+    assert class_names.of_items([{"assets": {}}], "cover") == {}
+    assert class_names.of_items([], "cover") == {}

@@ -10,6 +10,7 @@ import pytest
 from soilscale import config
 from soilscale.config import Config
 from soilscale.errors import ConfigurationError
+from soilscale.reports import summary
 from soilscale.seasons import METEOROLOGICAL, Seasons
 from soilscale.stages import publication
 
@@ -77,3 +78,23 @@ def test_a_file_is_named_by_its_month_or_by_its_season_and_the_year_in_which_tha
     assert publication.label(seasons, "month", np.datetime64("2005-07")) == "200507"
     assert publication.label(seasons, "season", np.datetime64("2005-06")) == "summer2005"
     assert publication.label(seasons, "season", np.datetime64("2004-12")) == "winter2005"
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        (
+            {"license": "CC-BY-4.0"},
+            "License of the maps: CC-BY-4.0. The section publication",
+        ),
+        ({"license": "other", "license_url": "https://a.org/terms"}, "License of the maps: https://a.org/terms."),
+        ({"doi": "10.5281/zenodo.1"}, "Cite the maps as: https://doi.org/10.5281/zenodo.1."),
+        ({"citation": "Li 2024", "license": "CC0-1.0"}, "Cite the maps as: Li 2024. The method"),
+    ],
+)
+def test_the_page_says_how_to_cite_and_the_licence_each_where_it_is_known(section: dict[str, str], said: str) -> None:
+    made = configured(**section)
+    sentence = summary.citation_words("moselle", "SMAP", publication.cited(made), publication.licensed(made))
+    assert said in sentence
+    assert ("sets a citation or a DOI" in sentence) == (not {"citation", "doi"} & set(section))
+    assert ("a license." in sentence) == ("license" not in section)

@@ -209,10 +209,14 @@ def test_every_release_has_a_viewer_and_a_page_of_a_user_is_left_alone(
     assert page.read_bytes() == viewer.page()
     shown = storage.read_json(workspace.published("viewer.json"))
     assert (shown["release"], [each["first"] for each in shown["maps"]["month"]]) == (1, ["2005-01"])
+    listed = shown.pop("releases")
+    assert listed == [{"release": 1, "time": shown["time"]}]
     assert storage.read_json(workspace.published("releases", "1", "viewer.json")) == shown
     page.write_bytes(viewer.MARK.format("0123456789abcdef").encode() + b"\nof an earlier version")
     assert release(workspace, "two") == 2
     assert page.read_bytes() == viewer.page()
+    listed = storage.read_json(workspace.published("viewer.json"))["releases"]
+    assert [each["release"] for each in listed] == [2, 1]
     page.write_bytes(b"<h1>mine</h1>")
     (tmp_path / "maps" / "viewer.json").unlink()
     assert release(workspace, "two", keep=1) == 2

@@ -178,7 +178,7 @@ def test_a_port_that_is_taken_is_said(server: Server) -> None:
 
 
 def test_an_output_without_maps_is_said(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"has no maps: expected maps/viewer\.json there"):
+    with pytest.raises(DataError, match="has no maps yet; run `soilscale map`"):
         check(str(tmp_path))
     (tmp_path / "maps").mkdir()
     (tmp_path / "maps" / "catalog.json").write_text("{}")

@@ -327,6 +327,25 @@ def test_what_cannot_be_shown_is_said(browser: Browser, url: str, product: Produ
         assert "access is denied (403): the bucket is private" in text(private)
 
 
+def test_the_menu_leads_to_another_release_and_back_and_keeps_place_and_date(browser: Browser, url: str) -> None:
+    with opened(browser, f"{url}#month=2004-01&layer=quality") as shown:
+        shown.wait("month", "2004-01", "quality")
+        menu = shown.page.locator("#release")
+        assert menu.locator("option").all_inner_texts() == ["2, 2026-11-30 (newest)", "1, 2026-11-29"]
+        view = shown.link()["view"]
+        with shown.page.expect_navigation():
+            menu.select_option("1")
+        shown.wait("month", "2004-01", "quality")
+        assert "Release 1, 2026-11-29" in shown.page.locator("#about").inner_text()
+        assert (shown.link()["release"], shown.link()["view"], menu.input_value()) == ("1", view, "1")
+        with shown.page.expect_navigation():
+            menu.select_option("")
+        shown.wait("month", "2004-01", "quality")
+        assert "Release 2" in shown.page.locator("#about").inner_text()
+        assert "release" not in shown.link()
+        assert not shown.said
+
+
 def test_a_release_that_goes_while_it_is_viewed_is_said(browser: Browser, product: Product, tmp_path: Path) -> None:
     shutil.copytree(product.folder, tmp_path, dirs_exist_ok=True)
     with running(Server(str(tmp_path))) as url, opened(browser, f"{url}#release=1&month=2004-01") as shown:

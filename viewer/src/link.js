@@ -29,5 +29,11 @@ export function write(shown) {
   history.replaceState(null, "", `#${parts.join("&")}`);
 }
 
+/** Link to another release; the rest stays. Null is the newest, whichever that is. */
+export function lead(release) {
+  const parts = location.hash.slice(1).split("&").filter((part) => part && !part.startsWith("release="));
+  location.hash = [...(release ? [`release=${release}`] : []), ...parts].join("&");
+}
+
 /** Number with as many digits as matter. */
 export const short = (value) => String(Number(value.toPrecision(9)));

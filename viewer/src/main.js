@@ -101,6 +101,7 @@ class Viewer {
     const { name, product, fine, coarse, time, release: number } = this.release;
     $("name").textContent = name;
     $("about").textContent = `Surface soil moisture at ${fine}, from ${product} at ${coarse}. Release ${number}, ${time.slice(0, 10)}.`;
+    this.#releases();
     $("left-label").textContent = coarse;
     $("right-label").textContent = fine;
     $("report").addEventListener("click", async (event) => {
@@ -113,6 +114,19 @@ class Viewer {
         message("The report is not published here, beside the maps.");
       }
     });
+  }
+
+  /** The menu of releases, where there is a choice. */
+  #releases() {
+    const { releases, release: number } = this.release;
+    for (const { release, time } of releases) {
+      const newest = release === releases[0].release;
+      $("release").add(new Option(`${release}, ${time.slice(0, 10)}${newest ? " (newest)" : ""}`, newest ? "" : release));
+      if (release === number) $("release").value = newest ? "" : release;
+    }
+    $("release-choice").hidden = releases.length < 2;
+    // Each release has grid, layers and dates of its own: the change of the hash loads the page anew.
+    $("release").addEventListener("change", () => link.lead($("release").value));
   }
 
   #controls() {

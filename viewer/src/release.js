@@ -5,8 +5,13 @@ import { request, Unavailable } from "./requests.js";
 const FORMAT = 1;
 const METRES_PER_DEGREE = 111_319.49;
 
-/** Release of a number, or the newest. */
+/** Release of a number, or the newest; with the list of releases, which the index of the newest has. */
 export async function load(number) {
+  const [release, newest] = await Promise.all([read(number), number ? read(null).catch(() => null) : null]);
+  return { ...release, releases: (newest ?? release).releases ?? [] };
+}
+
+async function read(number) {
   if (location.protocol === "file:") {
     throw new Error(
       "A browser reads no maps for a page that is opened as a file. " +

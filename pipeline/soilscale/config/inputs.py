@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -224,6 +224,7 @@ class SourceSection(Section):
     group: Name | None = None
     static: bool | None = None
     classes: tuple[int, ...] | None = None
+    class_names: dict[int, Text] = {}
     unit: str | None = None
     band: int = Field(default=1, ge=1)
     layer: Text | None = None
@@ -253,6 +254,8 @@ class SourceSection(Section):
     def _sensible(self) -> SourceSection:
         if self.kind == "categorical" and (self.aggregate != "mean" or self.derive or self.role != "predictor"):
             raise FaultError(("kind", "a categorical source cannot be the target, be summed or have derive"))
+        if self.class_names and self.kind != "categorical":
+            raise FaultError(("class_names", "only allowed with kind: categorical"))
         if self.role != "predictor" and (self.lags or self.derive or self.static):
             raise FaultError(("role", f"the {self.role} has neither lags nor derive, and is not static"))
         if self.static and self.lags:
@@ -278,7 +281,7 @@ class SourceSection(Section):
     def source(self, name: str) -> Source:
         """The source as the stages take it."""
         # Left out, since they are objects of their own in a source; dumped they would be plain dicts.
-        values = self.model_dump(exclude={"quality", "place", *DERIVATIONS})
+        values = self.model_dump(exclude={"quality", "place", "class_names", *DERIVATIONS})
         memory = self.antecedent.months if self.antecedent else 0
         return Source(name=name, quality=self.rules, place=self.places, memory=memory, **values)
 
@@ -380,55 +383,3 @@ def kind_of(written: Any) -> str:
 AnySource = Annotated[
     Annotated[SourceSection, Tag(SOURCE)] | Annotated[HarmonisedSection, Tag(PARTS)], Discriminator(kind_of)
 ]
-
-
-def faults(targets: Mapping[str, HarmonisedSection], sources: Sequence[Source]) -> Iterator[tuple[str, str]]:
-    """Key and what is wrong there, between targets of several parts and the other sources."""
-    by_name = {source.name: source for source in sources}
-    used: set[str] = set()
-    for name, target in targets.items():
-        used |= {*target.parts, target.through or ""}
-        yield from ((f"sources.{name}.parts", fault) for fault in _part_faults(target, by_name))
-        if target.reference is not None and target.reference not in target.parts:
-            fault = f"{target.reference!r} is not among parts{nearest(target.reference, target.parts)}"
-            yield f"sources.{name}.reference", fault
-        if target.through is not None and (wrong := _through_fault(target, by_name)):
-            yield f"sources.{name}.through", wrong
-    for source in sources:
-        if source.role == "part" and source.name not in used:
-            yield f"sources.{source.name}.role", "got 'part', but no target names this source among its parts"
-
-
-def derived_faults(sources: Sequence[Source], derived: Sequence[Source]) -> Iterator[tuple[str, str]]:
-    """Key and what is wrong there, of sources that something is made from beside the one whose key says so."""
-    by_name = {source.name: source for source in sources if source.role == "predictor"}
-    keys = {"range": "night", "tvdi": "tvdi"}
-    for how in filter(None, (source.derivation for source in derived)):
-        first, *others = how.of
-        for other in others:
-            key = f"sources.{first}.{keys[how.kind]}"
-            if other not in by_name or other == first:
-                yield key, f"there is no other predictor {other!r}{nearest(other, by_name)}"
-            elif by_name[other].kind == "categorical" or by_name[other].static or by_name[other].derive:
-                yield key, f"{other!r} must be continuous and change from month to month"
-
-
-def _part_faults(target: HarmonisedSection, by_name: Mapping[str, Source]) -> Iterator[str]:
-    if len(set(target.parts)) < len(target.parts):
-        yield f"{list(target.parts)} lists a source twice"
-    for part in target.parts:
-        if part not in by_name:
-            yield f"there is no source {part!r}{nearest(part, by_name)}"
-        elif by_name[part].role != "part":
-            yield f"{part!r} has role: {by_name[part].role}; a part has role: part"
-
-
-def _through_fault(target: HarmonisedSection, by_name: Mapping[str, Source]) -> str | None:
-    name = str(target.through)
-    if name in target.parts:
-        return f"{name!r} is one of the parts; it must be another source that covers them all"
-    if name not in by_name:
-        return f"there is no source {name!r}{nearest(name, by_name)}"
-    if by_name[name].static or by_name[name].kind == "categorical":
-        return f"{name!r} is {'static' if by_name[name].static else 'categorical'}; it must change from month to month"
-    return None

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from soilscale import storage
 from soilscale.config import document, faults
-from soilscale.config.sections import PROVEN, Config
+from soilscale.config.model_settings import PROVEN
+from soilscale.config.sections import Config
 from soilscale.config.urls import is_home
 from soilscale.errors import ConfigurationError
 from soilscale.seasons import METEOROLOGICAL

@@ -10,15 +10,12 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BeforeValidator,
     Field,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
 from pyproj import CRS
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from soilscale import models
 from soilscale.config import geojson
 from soilscale.config.area import Area
 from soilscale.config.inputs import (
@@ -28,15 +25,14 @@ from soilscale.config.inputs import (
     Name,
     Section,
     SourceSection,
-    as_factors,
     as_scheme,
     ascending,
-    derived_faults,
-    faults,
     placed,
 )
+from soilscale.config.model_settings import Models
 from soilscale.config.period import Period, Span, month_faults
 from soilscale.config.publication import Publication
+from soilscale.config.source_faults import derived_faults, faults
 from soilscale.config.urls import Home, Url
 from soilscale.cube import factor, feature_names, lagged
 from soilscale.errors import ConfigurationError, nearest
@@ -109,86 +105,6 @@ class CatalogSection(Section):
 
 PLACES = "url, a preset such as planetary-computer, or files such as data/**/*.h5"
 """Where a catalog may be."""
-
-
-PROVEN = "proven"
-"""Key of the context of validation under which stands what says whether the parameters of models were checked before:
-to check them takes a second, for scikit-learn is imported."""
-
-
-class Models(Section):
-    """Which algorithms are fitted, with what parameters, and what is asked of them."""
-
-    algorithms: Annotated[tuple[str, ...], Field(min_length=1)] = models.RECOMMENDED
-    parameters: Mapping[str, dict[str, Any]] = {}
-    season_parameters: Mapping[str, dict[str, dict[str, Any]]] = {}
-    """Season -> algorithm -> parameters that differ in this season."""
-    tune: Mapping[str, dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]]] = {}
-    """Algorithm -> parameter -> the values to choose from, by blocked error."""
-    tune_draws: int | None = Field(default=None, ge=1)
-    """Combinations that are drawn at random to be tried; None tries all."""
-    select: bool = False
-    """Whether each season learns from the factors that forward selection chooses."""
-    ablation: Annotated[bool | tuple[str, ...], BeforeValidator(as_factors)] = True
-    """Features and groups that are left out in turn; true: every group."""
-    seed: int = Field(default=0, ge=0)
-    folds: int = Field(default=5, ge=2, le=20)
-
-    @field_validator("algorithms")
-    @classmethod
-    def _whole(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return models.with_members(names)
-
-    @model_validator(mode="after")
-    def _known(self, info: ValidationInfo) -> Models:
-        for name in self.algorithms:
-            self._try(name, {}, "algorithms")
-        parametrised = self.parameters or self.season_parameters or self.tune
-        # To try parameters imports the libraries of their algorithms, which a run with nothing to do is spared.
-        if parametrised and not (info.context is not None and info.context[PROVEN]()):
-            self._try_parameters()
-        return self
-
-    def _joint_faults(self) -> Iterator[Fault]:
-        """Settings of seasons, or of a search, of algorithms that are one for all seasons."""
-        whole = {name: known for name, known in models.ALGORITHMS.items() if known.joint or known.members}
-        for season, season_settings in self.season_parameters.items():
-            for name in whole.keys() & season_settings.keys():
-                remedy = f"{name} is one fit of all seasons; set models.parameters.{name} instead"
-                yield f"season_parameters.{season}.{name}", remedy
-        for name in whole.keys() & self.tune.keys():
-            remedy = f"{name} learns its variances by likelihood, so there is nothing to tune; leave it out"
-            if whole[name].members:
-                remedy = f"{name} is a mean of {', '.join(whole[name].members)}; tune those instead"
-            yield f"tune.{name}", remedy
-
-    def _try_parameters(self) -> None:
-        if wrong := list(self._joint_faults()):
-            raise FaultError(*wrong)
-        for name, values in self.parameters.items():
-            self._try(name, values, "parameters")
-        for season, season_settings in self.season_parameters.items():
-            for name, values in season_settings.items():
-                self._try(name, values, f"season_parameters.{season}")
-        for name, choices in self.tune.items():
-            if name not in self.algorithms:
-                raise FaultError(("tune", f"{name!r} is not among algorithms{nearest(name, self.algorithms)}"))
-            for parameter, options in choices.items():
-                for option in options:
-                    self._try(name, {parameter: option}, "tune")
-
-    def _try(self, name: str, values: dict[str, Any], where: str) -> None:
-        """Refuse an algorithm or a parameter that does not exist."""
-        if name not in models.ALGORITHMS:
-            raise FaultError((where, f"unknown algorithm {name!r}{nearest(name, models.ALGORITHMS)}"))
-        if not values:
-            return
-        try:
-            # Made once for nothing: the estimator knows its parameters best, so no list of them is kept here.
-            models.ALGORITHMS[name].make(values, 1, self.seed)
-        except ConfigurationError as error:
-            key, _, fault = str(error).removeprefix("models.parameters.").partition(": ")
-            raise FaultError((f"{where}.{key}", fault)) from error
 
 
 class Maps(Section):

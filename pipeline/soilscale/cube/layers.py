@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from soilscale import extents, kernels
+from soilscale import extents, kernels, relief
 from soilscale.catalog import Scene
 from soilscale.cube import mosaics, opening, warping
 from soilscale.cube.assets import Header
@@ -127,11 +127,11 @@ def _mean_sample(
 def _mean_gradient(pixels: Pixels, geobox: GeoBox, *, factor: int) -> Layer:
     """Terrain from `factor` x `factor` gradients in each cell; the outermost cells only lend theirs to the others."""
     fine = warping.finer(geobox, factor)
-    rise = kernels.gradient(warping.interpolate(pixels, fine, "cubic"), metres_per_cell(fine))
+    rise = relief.gradient(warping.interpolate(pixels, fine, "cubic"), metres_per_cell(fine))
     inner = slice(factor, -factor)
     # Without the halo, gradients at the edge of a tile would be one-sided, and neighbouring tiles would differ.
     mean, fraction = kernels.block_mean(rise[:, inner, inner], factor)
-    return kernels.terrain(mean), fraction[0]
+    return relief.terrain(mean), fraction[0]
 
 
 @opening.kept_open()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from soilscale import kernels
+from soilscale import kernels, relief
 from soilscale.catalog import Scene
 from soilscale.cube import gaps, opening, wetness
 from soilscale.cube.layers import layer, terrain
@@ -59,11 +59,11 @@ def read_static(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> di
     ordered = sorted(scenes, key=lambda scene: (scene.start, scene.item), reverse=True)
     with _files(reading, ordered):
         features, wet = _static(reading, ordered, geobox)
-        relief = terrain(reading, ordered, geobox) if reading.source.derive else None
+        rise = terrain(reading, ordered, geobox) if reading.source.derive else None
     if reading.source.derive:
         names = feature_names(reading.source)
-        derived = np.full((len(TERRAIN), *geobox.shape), np.nan) if relief is None else relief[0]
-        named = dict(zip(TERRAIN, derived, strict=True)) | {ANGLE: kernels.aspect(*derived[1:])}
+        derived = np.full((len(TERRAIN), *geobox.shape), np.nan) if rise is None else rise[0]
+        named = dict(zip(TERRAIN, derived, strict=True)) | {ANGLE: relief.aspect(*derived[1:])}
         if wet is not None:
             # The margin is cut off only here: water from beyond a tile has to reach the cells at its border.
             named[WETNESS] = wetness.index(wet, derived[0], metres_per_cell(geobox.pad(wetness.MARGIN)))

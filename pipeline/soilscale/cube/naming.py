@@ -5,7 +5,7 @@ from __future__ import annotations
 from soilscale.sources import Source
 
 TERRAIN = ("slope", "northness", "eastness")
-"""Features derived from elevation, in the order of `kernels.terrain`."""
+"""Features derived from elevation, in the order of `relief.terrain`."""
 
 WETNESS = "twi"
 """The topographic wetness index, likewise derived only where it is asked for."""

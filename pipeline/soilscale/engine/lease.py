@@ -21,12 +21,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
 import psutil
 
 from soilscale import storage
+from soilscale.engine import processes
 from soilscale.engine.output import Workspace
 from soilscale.errors import IncompleteError, SoilscaleError
 
@@ -45,9 +45,6 @@ written over it."""
 PROOF = 2.0
 """Seconds for which a process relies on its last proof that a term lasts, where a proof is a request. Who follows on a
 dead holder waits as long before it writes, for workers of that holder may be alive."""
-
-START = 19
-"""Place of the time of start in ``/proc/PID/stat`` behind the name of the program (``starttime`` of proc(5))."""
 
 TERM = re.compile(r"(\d+)\.json")
 """Name of a term."""
@@ -88,46 +85,20 @@ UNREADABLE = Lease("an unknown host, since the lease is damaged", "", "", 0, 0.0
 """Stands for a lease that cannot be read; a holder that is alive writes it anew."""
 
 _PROVEN: dict[Workspace, float] = {}
-"""When a term was last proven by a request, by `boot_clock`."""
-
-
-def boot_clock() -> float:
-    """Seconds since the host was started, by a clock that counts sleep, and that nobody sets."""
-    clock = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))  # on macOS the latter counts sleep
-    return time.monotonic() if clock is None else time.clock_gettime(clock)
+"""When a term was last proven by a request, by `processes.boot_clock`."""
 
 
 def mine() -> Lease:
     """Lease of this process."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Lease(socket.gethostname(), _boot(), _namespace(), os.getpid(), started_at(os.getpid()), now)
-
-
-def _boot() -> str:
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else f"{uuid.getnode():x}"
-
-
-def _namespace() -> str:
-    """Process namespace, such as ``pid:[4026531836]``; empty where there is none."""
-    path = Path("/proc/self/ns/pid")
-    return str(path.readlink()) if path.is_symlink() else ""
-
-
-def started_at(pid: int) -> float:
-    """When a process was started: seconds since the boot where the system says so, for the other clock may be set.
-
-    Raises
-    ------
-    psutil.NoSuchProcess
-        If there is none of this number.
-    """
-    stat = Path(f"/proc/{pid}/stat")
-    try:
-        ticks = int(stat.read_text().rpartition(")")[2].split()[START])
-    except (OSError, IndexError):
-        return psutil.Process(pid).create_time()
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return Lease(
+        socket.gethostname(),
+        processes.boot(),
+        processes.namespace(),
+        os.getpid(),
+        processes.started_at(os.getpid()),
+        now,
+    )
 
 
 def prove(workspace: Workspace, afresh: bool = False) -> None:
@@ -144,7 +115,7 @@ def prove(workspace: Workspace, afresh: bool = False) -> None:
     """
     if workspace.term is None:
         return
-    now = boot_clock()
+    now = processes.boot_clock()
     # A listing is a request on S3, and one before each chunk would double the writes; on a folder it costs nothing.
     if not afresh and now - _PROVEN.get(workspace, float("-inf")) < PROOF and not storage.is_local(workspace.output):
         return
@@ -315,8 +286,8 @@ def _outlive(workspace: Workspace, previous: Lease) -> None:
         if state == "alive":
             raise _refusal(workspace, previous)
     logger.warning("%s is held by %s; waiting up to %g s for a heartbeat", workspace.output, previous, EXPIRY)
-    until = boot_clock() + EXPIRY
-    while boot_clock() < until:
+    until = processes.boot_clock() + EXPIRY
+    while processes.boot_clock() < until:
         time.sleep(LOOK)
         now = holder(workspace)
         if now is None:
@@ -327,7 +298,7 @@ def _outlive(workspace: Workspace, previous: Lease) -> None:
 
 def _is_near(lease: Lease) -> bool:
     """Whether the holder's process is seen from here by its number."""
-    return (lease.host, lease.boot, lease.namespace) == (socket.gethostname(), _boot(), _namespace())
+    return (lease.host, lease.boot, lease.namespace) == (socket.gethostname(), processes.boot(), processes.namespace())
 
 
 def _process(lease: Lease) -> Literal["alive", "suspended", "gone"]:
@@ -336,7 +307,7 @@ def _process(lease: Lease) -> Literal["alive", "suspended", "gone"]:
         return "alive" if lease.identity in _HELD else "gone"
     try:
         # Numbers are used again: after a reboot of a container the same number is likely another process.
-        same = abs(started_at(lease.pid) - lease.born) < 1
+        same = abs(processes.started_at(lease.pid) - lease.born) < 1
         status = psutil.Process(lease.pid).status()
     except psutil.NoSuchProcess:
         return "gone"
@@ -363,7 +334,7 @@ class _Keeper(threading.Thread):
         """Why this run may write no more."""
         self.sequence = ""
         """Sequence for whose next stage the lease is kept; empty: it is given back."""
-        self.renewed = boot_clock()
+        self.renewed = processes.boot_clock()
         """When the last renewal that succeeded was begun."""
         self._end = threading.Event()
 
@@ -389,7 +360,7 @@ class _Keeper(threading.Thread):
             process was suspended: others may take the run for dead.
         """
         # `time.monotonic` stands still while a laptop sleeps, and would let the run write under a lease that is void.
-        silent = boot_clock() - self.renewed
+        silent = processes.boot_clock() - self.renewed
         if silent > EXPIRY:
             raise IncompleteError(
                 f"{self.workspace.output}: this run was suspended, or could not reach the store, for {silent:.0f} s, "
@@ -399,7 +370,7 @@ class _Keeper(threading.Thread):
         prove(self.workspace, afresh)
 
     def _renew(self) -> None:
-        now = boot_clock()
+        now = processes.boot_clock()
         self.prove(afresh=True)
         self.lease = replace(self.lease, renewals=self.lease.renewals + 1)
         storage.write_bytes(_url(self.workspace, self.workspace.term or 0), _content(self.lease))

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from soilscale import storage
+from soilscale.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,21 @@ class Workspace:
         for name in self.snapshot or ():
             names[name.partition("/")[0]].append(name)
         return names
+
+    def lacks(self, what: str, command: str) -> DataError:
+        """Error of a reader who meets no product of a kind.
+
+        Parameters
+        ----------
+        what
+            The product, such as ``maps``.
+        command
+            Command that makes it.
+        """
+        return DataError(
+            f"{storage.shown(self.output)} has no {what} yet; run `soilscale {command}` or `soilscale run` with the "
+            "configuration of this output (`soilscale status` shows its progress)"
+        )
 
     def items(self, source: str) -> str:
         """Frozen items of a source."""

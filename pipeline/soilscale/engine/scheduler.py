@@ -22,11 +22,11 @@ from distributed.scheduler import KilledWorker
 
 from soilscale import retry, storage
 from soilscale.engine import metrics, shutdown
-from soilscale.engine.causes import kind, more_memory
+from soilscale.engine.causes import more_memory
 from soilscale.engine.deaths import Deaths, LostError
 from soilscale.engine.output import Workspace
+from soilscale.engine.tally import Tally
 from soilscale.engine.units import (
-    AWAY,
     MARKER,
     Outcome,
     Progress,
@@ -58,9 +58,6 @@ MOST_TOGETHER = 6
 
 ATTEMPTS = 1 + len(retry.ROUND)
 """How often a unit is tried whose failure may pass."""
-
-MOST_AWAY = 8
-"""Units, or as many as the cluster has threads, that fail one after the other when what they need is taken for dead."""
 
 DEATHS = 2
 """Workers that a task may lose before the first of its units that is not complete is suspected of it."""
@@ -123,13 +120,13 @@ def run(
     done = len(units) - len(todo)
     metrics.planned(stage, done, len(units))
     progress(doing, done, len(units))
-    tally = _Tally(lambda count: progress(doing, count, len(units)), done)
+    tally = Tally(lambda count: progress(doing, count, len(units)), done)
     attempt = 0
     while todo and attempt < ATTEMPTS:
         # A store that throttles needs a pause, the first try none.
         retry.pause(retry.ROUND, attempt)
         before = tally.done
-        dead = tally.take(_Stream(connect(), workspace, todo, remedy))
+        dead = _take(tally, _Stream(connect(), workspace, todo, remedy))
         todo = tally.left(todo)
         if todo and dead != "refused":
             logger.warning("%s: %d units will be retried, the first: %s", stage, len(todo), tally.first)
@@ -142,68 +139,10 @@ def run(
     return tally.missing
 
 
-@dataclass
-class _Tally:
-    """What became of the units of a stage."""
-
-    progress: Callable[[int], None]
-    done: int
-    """Units that need not be tried again, those that are missing among them."""
-    missing: list[Receipt] = field(default_factory=list)
-    kinds: set[tuple[str, ...]] = field(default_factory=set)
-    """Kinds of failure that the log has named; the command's end counts the units of each."""
-    settled: set[str] = field(default_factory=set)
-    """Names of the units that are not tried again in this run."""
-    noted: set[str] = field(default_factory=set)
-    """Topics of which the user was warned."""
-    away: dict[str, str] = field(default_factory=dict)
-    """Unit that could not be done for want of a service -> what it was told."""
-
-    @property
-    def first(self) -> str:
-        """What the first of those was told that still could not be done."""
-        return next(iter(self.away.values()))
-
-    def take(self, stream: _Stream) -> Outcome | None:
-        """Count receipts as they come; what they say if so many say it in a row that the rest need not be tried."""
-        row = 0
-        with closing(stream.receipts()) as receipts:
-            for receipt in receipts:
-                metrics.tried(receipt)
-                # In a row, not in all: one failure in a thousand is no dead service.
-                row = row + 1 if receipt.outcome in AWAY else 0
-                if receipt.outcome in AWAY:
-                    self.away[receipt.name] = receipt.message
-                else:
-                    self._settle(receipt)
-                if receipt.outcome == "refused":
-                    self.settled.add(receipt.name)
-                if row >= max(MOST_AWAY, stream.threads):
-                    return receipt.outcome
-        return None
-
-    def _settle(self, receipt: Receipt) -> None:
-        """Count a unit that is done, or will be missing."""
-        for topic in receipt.notes.keys() - self.noted:
-            logger.warning("%s", receipt.notes[topic])
-        self.noted |= receipt.notes.keys()
-        self.settled.add(receipt.name)
-        self.away.pop(receipt.name, None)
-        self.done += 1
-        self.progress(self.done)
-        if receipt.outcome != "done":
-            # A catalog with a wrong fill value fails in every unit; the log names each kind of failure once.
-            level = logging.DEBUG if kind(receipt) in self.kinds else logging.ERROR
-            self.kinds.add(kind(receipt))
-            self.missing.append(receipt)
-            details = {"stage": receipt.stage, "unit": receipt.name, "outcome": receipt.outcome}
-            logger.log(level, "%s %s: %s", receipt.stage, receipt.name, receipt.message, extra=details)
-
-    def left(self, units: Sequence[Unit[Task]]) -> list[Unit[Task]]:
-        """Those of the units that are to be tried, what was not tried yet first."""
-        return sorted(
-            (unit for unit in units if unit.name not in self.settled), key=lambda unit: unit.name in self.away
-        )
+def _take(tally: Tally, stream: _Stream) -> Outcome | None:
+    """Count the receipts of a stream, which ends with it."""
+    with closing(stream.receipts()) as receipts:
+        return tally.take(receipts, stream.threads)
 
 
 def _withdraw(workspace: Workspace, units: Sequence[Unit[Task]], present: set[str]) -> None:

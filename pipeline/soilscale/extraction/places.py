@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
-from soilscale import config, grid, storage
+from soilscale import config, storage
 from soilscale.errors import ConfigurationError, DataError
 from soilscale.extents import turn
+from soilscale.grid import Grid
+from soilscale.grid import on_map as to_map
 from soilscale.reports.insitu.files import rows_of, text_of
 from soilscale.reports.insitu.pairing import on_grid
 
@@ -34,35 +36,6 @@ SNAP = 1e-6
 """Share of a cell by which places and bounds may lie off a cell's border and still count as on it."""
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Lattice:
-    """The fine grid of some maps."""
-
-    crs: str
-    left: float
-    top: float
-    step: tuple[float, float]
-    """Width and height of a cell, both positive."""
-    shape: tuple[int, int]
-
-    @classmethod
-    def of(cls, y: Floats, x: Floats, crs: str) -> Lattice:
-        """Grid of some cell centres, y descending and x ascending."""
-        wide, high = (float(abs(axis[-1] - axis[0]) / (len(axis) - 1)) for axis in (x, y))
-        return cls(crs, float(x[0] - wide / 2), float(y[0] + high / 2), (wide, high), (len(y), len(x)))
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """Left, bottom, right and top."""
-        rows, columns = self.shape
-        return self.left, self.top - rows * self.step[1], self.left + columns * self.step[0], self.top
-
-    @property
-    def geographic(self) -> bool:
-        """Whether the grid is in degrees, so that its cells shrink towards the poles."""
-        return bool(CRS.from_user_input(self.crs).is_geographic)
 
 
 @dataclass(frozen=True)
@@ -90,7 +63,7 @@ class Place:
 NOWHERE = slice(0, 0)
 
 
-def from_points(points: str | pd.DataFrame, lattice: Lattice) -> list[Place]:
+def from_points(points: str | pd.DataFrame, grid: Grid) -> list[Place]:
     """Points of a table, each the cell that holds it.
 
     Parameters
@@ -106,10 +79,10 @@ def from_points(points: str | pd.DataFrame, lattice: Lattice) -> list[Place]:
         If the table lacks a column, has no row, or a coordinate that is none.
     """
     table = _points(points)
-    left, _, right, _ = lattice.bounds
-    x, y = on_grid(table, lattice.crs, (left + right) / 2)
-    rows = _cell((lattice.top - y) / lattice.step[1], lattice.shape[0])
-    columns = _cell((x - lattice.left) / lattice.step[0], lattice.shape[1])
+    left, _, right, _ = grid.bounds
+    x, y = on_grid(table, grid.crs, (left + right) / 2)
+    rows = _cell((grid.top - y) / grid.side, grid.shape[0])
+    columns = _cell((x - grid.left) / grid.side, grid.shape[1])
     places = []
     for name, longitude, latitude, row, column in zip(
         _distinct(list(table["name"])), table["longitude"], table["latitude"], rows, columns, strict=True
@@ -176,7 +149,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return distinct
 
 
-def from_polygons(polygons: str | Mapping[str, Any], lattice: Lattice) -> list[Place]:
+def from_polygons(polygons: str | Mapping[str, Any], grid: Grid) -> list[Place]:
     """Polygons of a GeoJSON, each the cells that it touches, weighted by their area within it.
 
     Parameters
@@ -191,30 +164,29 @@ def from_polygons(polygons: str | Mapping[str, Any], lattice: Lattice) -> list[P
     """
     named = config.polygons(polygons)
     names = _distinct([name for name, _ in named])
-    return [_polygon(name, shape, lattice) for name, (_, shape) in zip(names, named, strict=True)]
+    return [_polygon(name, shape, grid) for name, (_, shape) in zip(names, named, strict=True)]
 
 
-def _polygon(name: str, shape: BaseGeometry, lattice: Lattice) -> Place:
+def _polygon(name: str, shape: BaseGeometry, grid: Grid) -> Place:
     from exactextract import exact_extract
     from exactextract.raster import NumPyRasterSource
 
     centre = shape.centroid
-    on_map = _near(grid.on_map(shape, lattice.crs), lattice)
-    wide, high = lattice.step
+    on_map = _near(to_map(shape, grid.crs), grid)
     left, bottom, right, top = on_map.bounds
-    first, last = _cells((left - lattice.left) / wide, (right - lattice.left) / wide, lattice.shape[1])
-    upper, lower = _cells((lattice.top - top) / high, (lattice.top - bottom) / high, lattice.shape[0])
-    total = _area(on_map, lattice)
+    first, last = _cells((left - grid.left) / grid.side, (right - grid.left) / grid.side, grid.shape[1])
+    upper, lower = _cells((grid.top - top) / grid.side, (grid.top - bottom) / grid.side, grid.shape[0])
+    total = _area(on_map, grid)
     if first >= last or upper >= lower:
         return Place(name, centre.x, centre.y, NOWHERE, NOWHERE, np.empty((0, 0)), total)
-    west, north = lattice.left + first * wide, lattice.top - upper * high
-    edges = west, north - (lower - upper) * high, west + (last - first) * wide, north
+    west, north = grid.left + first * grid.side, grid.top - upper * grid.side
+    edges = west, north - (lower - upper) * grid.side, west + (last - first) * grid.side, north
     empty = NumPyRasterSource(np.zeros((lower - upper, last - first), "int8"), *edges)
     feature = {"type": "Feature", "properties": {}, "geometry": shapely.geometry.mapping(on_map)}
     ((properties),) = (shares["properties"] for shares in exact_extract(empty, feature, ["cell_id", "coverage"]))
     weight = np.zeros((lower - upper, last - first))
     weight.flat[properties["cell_id"]] = properties["coverage"]
-    weight *= _row_area(lattice, upper, lower)[:, None]
+    weight *= _row_area(grid, upper, lower)[:, None]
     return Place(name, centre.x, centre.y, slice(upper, lower), slice(first, last), weight, total)
 
 
@@ -223,32 +195,36 @@ def _cells(begin: float, end: float, size: int) -> tuple[int, int]:
     return max(0, math.floor(begin + SNAP)), min(size, math.ceil(end - SNAP))
 
 
-def _near(shape: BaseGeometry, lattice: Lattice) -> BaseGeometry:
+def _near(shape: BaseGeometry, grid: Grid) -> BaseGeometry:
     """Shape moved by whole turns of the Earth to where it meets the grid, on a map that repeats itself."""
-    width = turn(lattice.crs)
+    width = turn(grid.crs)
     if width is None:
         return shape
-    left, _, right, _ = lattice.bounds
+    left, _, right, _ = grid.bounds
     middle = (shape.bounds[0] + shape.bounds[2]) / 2
     turns = round(((left + right) / 2 - middle) / width)
     return shapely.transform(shape, lambda x, y: (x + turns * width, y), interleaved=False) if turns else shape
 
 
-def _row_area(lattice: Lattice, first: int, last: int) -> Floats:
+def _row_area(grid: Grid, first: int, last: int) -> Floats:
     """Area of a cell of each row, in cells of the first row; in degrees they go with the sine of the latitude."""
-    if not lattice.geographic:
+    if not _geographic(grid):
         return np.ones(last - first)
-    edges = np.sin(np.radians(lattice.top - lattice.step[1] * np.arange(first, last + 1)))
-    areas: Floats = (edges[:-1] - edges[1:]) / np.radians(lattice.step[1])
+    edges = np.sin(np.radians(grid.top - grid.side * np.arange(first, last + 1)))
+    areas: Floats = (edges[:-1] - edges[1:]) / np.radians(grid.side)
     return areas
 
 
-def _area(shape: BaseGeometry, lattice: Lattice) -> float:
+def _area(shape: BaseGeometry, grid: Grid) -> float:
     """Area of a shape in the unit of `_row_area`."""
-    wide, high = lattice.step
-    if not lattice.geographic:
-        return float(shape.area) / (wide * high)
+    if not _geographic(grid):
+        return float(shape.area) / grid.side**2
     # On the cylindrical equal-area map, whose y is the sine of the latitude, a plane area is one of the sphere.
-    dense = shapely.segmentize(shape, high)
+    dense = shapely.segmentize(shape, grid.side)
     plane = shapely.transform(dense, lambda x, y: (x, np.sin(np.radians(y))), interleaved=False)
-    return float(plane.area) / (wide * math.radians(high))
+    return float(plane.area) / (grid.side * math.radians(grid.side))
+
+
+def _geographic(grid: Grid) -> bool:
+    """Whether the grid is in degrees, so that its cells shrink towards the poles."""
+    return bool(CRS.from_user_input(grid.crs).is_geographic)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from soilscale import storage
 from soilscale.errors import DataError
 from soilscale.extraction.climatology import MIN_YEARS, beside_usual
-from soilscale.extraction.places import Lattice, Place
+from soilscale.extraction.places import Place
+from soilscale.grid import Grid
 from soilscale.maps import ENDS, MONTH
 from soilscale.schema import LOWER, MAP, QUALITY, UPPER, Quality
 from soilscale.storage import tables
@@ -64,9 +65,11 @@ class Part:
     weight: Floats
 
 
-def lattice(maps: xr.Dataset, crs: str) -> Lattice:
-    """Grid of some maps."""
-    return Lattice.of(maps["y"].to_numpy(), maps["x"].to_numpy(), crs)
+def lattice(maps: xr.Dataset, crs: str) -> Grid:
+    """Grid of the cells of some maps, y descending and x ascending; it is nested in no other."""
+    y, x = (maps[axis].to_numpy() for axis in ("y", "x"))
+    side = float(x[-1] - x[0]) / (len(x) - 1)
+    return Grid(crs, side, 1, float(x[0] - side / 2), float(y[0] + side / 2), (len(y), len(x)), max(len(y), len(x)))
 
 
 def extract(groups: Mapping[str, xr.Dataset], places: Sequence[Place], *, min_years: int = MIN_YEARS) -> pd.DataFrame:

@@ -10,25 +10,19 @@ The result of a row is the sum over the trees in their order, in float64, whiche
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numba
 import numpy as np
-from llvmlite import ir
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from soilscale.forests.instructions import LANES, at_most, lowest
 from soilscale.forests.trees import LEAF, Forest, rounded_down
 from soilscale.jit import compiled
 
 Float32s = NDArray[np.float32]
 Float64s = NDArray[np.float64]
-
-LANES = 64
-"""Rows of a group: the bits of a word."""
 
 BATCH = 64
 """Groups that go down a tree together, so that their features and the tree stay in a core's cache."""
@@ -201,40 +195,6 @@ def _aligned(count: int, dtype: Any) -> NDArray[Any]:
     return room[start : start + size].view(dtype)
 
 
-def _instruction(write: Callable[..., Any]) -> Any:
-    """Let compiled functions call what is written in the language of LLVM."""
-    return intrinsic(write)
-
-
-@_instruction
-def _at_most(_: Any, values: Any, __: Any, ___: Any) -> tuple[Any, Any]:
-    """``_at_most(values, start, limit)``: bit `i` says whether ``values[start + i] <= limit``; 64 lanes of float32."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, start, limit = arguments
-        lanes, index = ir.VectorType(ir.FloatType(), LANES), ir.IntType(32)
-        place = builder.gep(context.make_array(signature.args[0])(context, builder, array).data, [start])
-        loaded = builder.load(builder.bitcast(place, lanes.as_pointer()))
-        # By default LLVM assumes the vector's natural alignment of 256 bytes; the array is only aligned to 64.
-        loaded.align = 4
-        nothing = ir.Constant(lanes, ir.Undefined)
-        first = builder.insert_element(nothing, limit, ir.Constant(index, 0))
-        same = builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(index, LANES), [0] * LANES))
-        return builder.bitcast(builder.fcmp_ordered("<=", loaded, same), ir.IntType(LANES))
-
-    return numba.uint64(values, numba.intp, numba.float32), generate
-
-
-@_instruction
-def _lowest(_: Any, __: Any) -> tuple[Any, Any]:
-    """``_lowest(word)``: number of the lowest bit that is set; 64 where none is."""
-
-    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
-
-    return numba.uint64(numba.uint64), generate
-
-
 @compiled
 def _lay(start: Any, feature: Any, threshold: Any, child: Any, value: Any, root: Any, node: Any, leaf: Any) -> None:
     """Fill `root`, `node` and the values of leaves."""
@@ -385,7 +345,7 @@ def _step(
     start = after
     for entry in range(begin, end):
         at, lanes, group = key[entry] & LOW, here[entry], key[entry] & HIGH
-        low = _at_most(features, (key[entry] >> WORD) + np.uint64(node[at]), limit[at + ONE])
+        low = at_most(features, (key[entry] >> WORD) + np.uint64(node[at]), limit[at + ONE])
         # Both children are always written, but the position only advances past one with rows: a branch would often be
         # mispredicted.
         for child, rows in ((node[at + TWO], lanes & low), (node[at + THREE], lanes & ~low)):
@@ -404,7 +364,7 @@ def _add(sums: Any, key: Any, lanes: Any, group: Any, value: Any) -> None:
     leaf = value[~key & LOW]
     start = (key >> WORD) // group * PLACES
     while lanes != ZERO:
-        # One loop test per four rows; when fewer are left, `_lowest(0)` is 64, the spare slot.
+        # One loop test per four rows; when fewer are left, `lowest(0)` is 64, the spare slot.
         for _ in range(4):
-            sums[start + _lowest(lanes)] += leaf
+            sums[start + lowest(lanes)] += leaf
             lanes &= lanes - ONE

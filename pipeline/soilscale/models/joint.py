@@ -212,8 +212,8 @@ def spread(
     *_, down, across = values[known].T
     points = Points(known, values[known, : len(features)], down, across)
     half_widths = posterior.spread(
-        areas.take(chosen), rows.observed[chosen], variances, rows.ground.basis, points, share=share, lengths=lengths
-    ).half_widths()
+        areas.take(chosen), rows.observed[chosen], variances, rows.ground.basis, points, lengths=lengths
+    ).half_widths(share)
     return {
         name: (float(observed), float(predicted))
         # Seasons after the last one that has a row have no entry.

@@ -1,8 +1,9 @@
-"""Uncertainty of pixels of an area-to-point model: posterior variances, scaled by leave-one-out errors.
+"""Uncertainty of pixels of an area-to-point model: posterior variances, and what the model does not know of.
 
-The model's variances of terms are estimates, and its form is a guess: a posterior variance alone says too little. The
-rows know better: each, left out, is missed by so many of its own standard deviations, in closed form (Sundararajan and
-Keerthi 2001, Neural Computation 13, 1103-1118), and the quantile of these scales the standard deviations of pixels.
+The posterior knows how far the effects may be off if the model's form is right. Two things are added to its variance.
+Rows that are left out, in closed form (Sundararajan and Keerthi 2001, Neural Computation 13, 1103-1118), tell by how
+much means over cells are missed beyond their own variances. Effects of cells that no term accounts for tell of detail
+within cells that no feature explains (`unexplained`).
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
-from scipy.stats import norm
 
+from soilscale.models import unexplained
 from soilscale.models.area import Areas, Floats, Rows, Variances, covariance_of, level
 from soilscale.models.basis import Basis, block_means
+from soilscale.models.unexplained import Detail
 
 LEAST = 30
-"""Rows of a season below which its quantile is that of all seasons."""
+"""Rows of a season below which those of all seasons tell how far rows are missed."""
 
 
 @dataclass(frozen=True)
@@ -39,22 +41,24 @@ class Points:
 
 @dataclass(frozen=True)
 class Spread:
-    """Standard deviations of the errors of pixels, in the unit of the target, by season."""
+    """Errors of pixels, by season: normal, but for the detail, whose variance is uncertain."""
 
+    scale: float
+    """Standard deviation of the observations, in the unit of the target; it is the unit of what follows."""
     observed: Floats
-    """Where the cell has an observation that the map is conserved to, shape ``(seasons,)``."""
+    """Variance, without that detail, where the cell has an observation that the map is conserved to, ``(seasons,)``."""
     predicted: Floats
     """Where it has none, likewise; no less than where it has one."""
-    quantile: Floats
-    """Standard deviations within which the share of the rows left out lies, likewise; no fewer than of a normal error.
+    detail: Detail
+    """Variances that unexplained detail may add."""
 
-    Rows are means over cells, which hide what varies within: that they are met well may not narrow an interval.
-    """
-
-    def half_widths(self) -> Floats:
-        """Half the width of the interval in each season, observed and predicted, shape ``(seasons, 2)``."""
-        both: Floats = np.stack([self.observed, self.predicted], axis=1) * self.quantile[:, None]
-        return both
+    def half_widths(self, share: float) -> Floats:
+        """Half the width of the interval that holds a share, observed and predicted, shape ``(seasons, 2)``."""
+        halves = [
+            [unexplained.half_width(float(variance), self.detail, share) for variance in variances]
+            for variances in (self.observed, self.predicted)
+        ]
+        return self.scale * np.transpose(halves)
 
 
 def spread(
@@ -64,7 +68,6 @@ def spread(
     known: Basis,
     points: Points,
     *,
-    share: float,
     lengths: Sequence[float],
 ) -> Spread:
     """Measure how far pixels are off.
@@ -79,8 +82,6 @@ def spread(
         Basis of the features.
     points
         Random pixels of these rows.
-    share
-        Nominal share of the pixels within the interval, 0 to 1.
     lengths
         Of the fields, in cells.
 
@@ -93,32 +94,46 @@ def spread(
     covariance = covariance_of(areas, areas, variances, lengths)
     covariance[np.diag_indices(len(y))] += variances.noise
     inverse = linalg.inv(covariance, check_finite=False, overwrite_a=True)
-    dual, alone = inverse @ ((y - mean) / scale), np.diag(inverse)
+    z = (y - mean) / scale
+    dual, alone = inverse @ z, np.diag(inverse)
     # By the inverse alone: to leave each row out in turn would be as many inverses as rows.
-    left_out = np.abs(dual) / np.sqrt(alone)
-    cells = areas.take(points.row)
-    basis = block_means(known, points.values[:, None])
-    row, column = cells.row + points.down, cells.column + points.across
-    pixels = Areas(*basis, cells.season, cells.month, row, column)
+    missed = (dual / alone) ** 2 - 1 / alone
+    pixels = _pixels(areas.take(points.row), known, points)
     cross = covariance_of(pixels, areas, variances, lengths)
     pull = cross @ inverse
     seen = _prior(pixels, variances) - (pull * cross).sum(axis=1)
     # Without the row of the pixel's own cell, by the inverse of a partition.
     own_pull = pull[np.arange(len(pixels)), points.row]
     unseen = seen + own_pull**2 / alone[points.row]
-    seasons = int(areas.season.max()) + 1
-    by_season = np.full((3, seasons), np.nan)
-    for season in range(seasons):
+    residual = variances.noise * dual
+    by_season = np.full((2, int(areas.season.max()) + 1), np.nan)
+    for season in np.unique(pixels.season):
         rows, here = areas.season == season, pixels.season == season
-        if here.any():
-            # A map keeps to the observation where the model does not: what is between them is an error of the map.
-            kept = np.mean((variances.noise * dual[rows]) ** 2)
-            by_season[0, season] = scale * np.sqrt(max(seen[here].mean(), 0.0) + kept)
-            by_season[1, season] = max(scale * np.sqrt(max(unseen[here].mean(), 0.0)), by_season[0, season])
-            # The quantile of a handful of rows is little more than their greatest value.
-            enough = left_out[rows] if np.count_nonzero(rows) >= LEAST else left_out
-            by_season[2, season] = max(np.quantile(enough, share), norm.ppf((1 + share) / 2))
-    return Spread(*by_season)
+        # The mean over a handful of rows is little more than their greatest value.
+        excess = max(missed[rows if np.count_nonzero(rows) >= LEAST else slice(None)].mean(), 0.0)
+        # A map keeps to the observation where the model does not: what is between them is an error of the map.
+        least = max(seen[here].mean(), 0.0) + np.mean(residual[rows] ** 2) + excess
+        by_season[:, season] = least, max(unseen[here].mean() + excess, least)
+    explained = float(np.std(cross @ dual - (z - residual)[points.row]))
+    observed, predicted = by_season
+    return Spread(scale, observed, predicted, _unexplained(areas, inverse, dual, variances, explained))
+
+
+def _pixels(cells: Areas, known: Basis, points: Points) -> Areas:
+    """Pixels as the model takes them, of their cells."""
+    basis = block_means(known, points.values[:, None])
+    return Areas(*basis, cells.season, cells.month, cells.row + points.down, cells.column + points.across)
+
+
+def _unexplained(areas: Areas, inverse: Floats, dual: Floats, variances: Variances, explained: float) -> Detail:
+    """Detail that no feature explains, by the effects of cells."""
+    cells, cell = np.unique(np.stack([areas.row, areas.column], axis=1), axis=0, return_inverse=True)
+    number, cell = len(cells), cell.ravel()
+    of_rows = np.zeros((number, len(areas)))
+    of_rows[cell, np.arange(len(areas))] = 1.0
+    precision = of_rows @ inverse @ of_rows.T
+    pull = of_rows @ dual
+    return unexplained.measure(cells, precision, pull, effect=variances.cell, explained=explained)
 
 
 def _prior(pixels: Areas, variances: Variances) -> Floats:

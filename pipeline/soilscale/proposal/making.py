@@ -92,6 +92,7 @@ def make(path: Path, wishes: Wishes, today: date) -> list[str]:
         *(f"  {choice.name}: {choice.profile} of {choice.preset or 'your own files'}" for choice in target.parts),
         *(f"  {choice.name}: {choice.profile} of {choice.preset}" for choice in predictors),
         *(f"before the run: {line}" for line in text.accounts((*target.parts, *predictors))),
+        f"{path.with_name(text.SCHEMA)}: by it editors complete and check the keys",
         f"next: soilscale check {path}",
     ]
 
@@ -101,6 +102,9 @@ def _put(path: Path, body: str, area: Area) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if area.outline is not None:
             area.outline[0].write_text(area.outline[1], encoding="utf-8")
+        # One of an earlier version is replaced: it is made, not written by a person.
+        schema = json.dumps(config.json_schema(), indent=1, ensure_ascii=False)
+        path.with_name(text.SCHEMA).write_text(f"{schema}\n", encoding="utf-8")
         path.write_text(body, encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written ({error}); choose a writable folder") from error

@@ -19,6 +19,9 @@ CATALOGS: Mapping[str, str] = {
 }
 """Preset -> what its catalog is called in the configuration; others as the preset."""
 
+SCHEMA = "soilscale.schema.json"
+"""JSON Schema beside the configuration: editors reach it offline, and it is of the version that is installed."""
+
 
 def write(
     name: str, output: str, area: str, request: Request, target: Target, predictors: Sequence[Choice], command: str
@@ -32,10 +35,11 @@ def write(
     area
         The line below ``area:``.
     command
-        How it was made, for its first line.
+        How it was made, for its head.
     """
     return "\n".join(
         [
+            f"# yaml-language-server: $schema={SCHEMA}",
             f"# Made by {command}.",
             "# `soilscale check` contacts its catalogs and opens files of every source; `soilscale run` makes maps.",
             *_accounts_comment(target, predictors),

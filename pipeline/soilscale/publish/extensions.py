@@ -9,7 +9,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from soilscale.publish.rasters import Band, reference
-from soilscale.schema import Quality
+from soilscale.schema import QUALITY_MEANINGS, Quality
 
 BASE = "https://stac-extensions.github.io"
 
@@ -102,23 +102,10 @@ def quality_bits() -> list[dict[str, Any]]:
             "offset": int(bit).bit_length() - 1,
             "length": 1,
             "name": str(bit.name).lower(),
-            "description": BITS[bit],
+            "description": QUALITY_MEANINGS[bit],
             "classes": [
                 {"value": value, "name": name, "description": name} for value, name in enumerate(("no", "yes"))
             ],
         }
         for bit in Quality
     ]
-
-
-BITS: Mapping[Quality, str] = {
-    Quality.OBSERVED: "the coarse cell has an observation",
-    Quality.PREDICTED: "the coarse cell has no observation",
-    Quality.GAP_FILLED: "a predictor was not observed and is filled",
-    Quality.CLAMPED: "the value had left the physical range and was brought back to it",
-    Quality.OUTSIDE: "outside the polygon of the area",
-    Quality.COMPREHENSIVE: "predicted by the comprehensive model",
-    Quality.EXTRAPOLATED: "beyond the model's area of applicability",
-    Quality.FROZEN: "frozen or under snow in the month's mean",
-}
-"""What each bit of the quality layer says."""

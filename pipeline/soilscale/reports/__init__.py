@@ -5,6 +5,7 @@ from soilscale.reports.comparison import comparison
 from soilscale.reports.page import Context, Link, page
 from soilscale.reports.scores import SCORES
 from soilscale.reports.sensors import level, sensor_series, sensors
+from soilscale.reports.style import named
 from soilscale.reports.tables import ablation, accuracy, area_means, baselines, beside_truth, consistency, method, truth
 from soilscale.reports.uncertainty import blocked_errors, coverage, interval, station_coverage
 from soilscale.reports.upscaling import upscaled, upscaled_errors
@@ -28,6 +29,7 @@ __all__ = [
     "interval",
     "level",
     "method",
+    "named",
     "page",
     "sensor_series",
     "sensors",

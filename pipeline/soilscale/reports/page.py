@@ -17,13 +17,13 @@ from itertools import count
 import pandas as pd
 from jinja2 import Environment, StrictUndefined, Template
 
-from soilscale.reports import layout, sections, summary
+from soilscale.reports import contents, layout, reference_sections, sections, shortfalls, summary
 from soilscale.reports.insitu import summary as summary_insitu
 from soilscale.reports.scores import SCORES
 from soilscale.reports.sensors import COUNTS
-from soilscale.reports.style import words
+from soilscale.reports.style import named, words
 from soilscale.reports.tables import Algorithm, method
-from soilscale.schema import Quality
+from soilscale.schema import QUALITY_MEANINGS, Quality
 from soilscale.seasons import ALL
 
 MOST_ROWS = 2000
@@ -78,6 +78,8 @@ class Context:
     """Hash of the resolved configuration."""
     figures: Mapping[str, bytes] = field(default_factory=dict)
     """Name of a figure -> PNG; likewise."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Feature -> what a reader calls it, where that is not its name."""
     product: str = ""
     """Name of the coarse product."""
     conserved: bool = True
@@ -110,6 +112,8 @@ class Context:
     """Where the maps, and what they were made from, can be opened, as seen from the page."""
     citation: str = ""
     """How the maps are cited, if their publisher says so."""
+    licence: str = ""
+    """Licence of the maps, if their publisher says so."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> version."""
     created: datetime | None = None
@@ -172,9 +176,9 @@ def page(context: Context) -> str:
         warning=summary.skill_words(accuracy, context.cell_sides[0]),
         verdicts=verdicts,
         overview=overview,
-        sure=[sentence for sentence in _findings(context, accuracy) if sentence],
+        sure=[sentence for sentence in _findings(context, accuracy, tables) if sentence],
         missing=_missing(context),
-        citation=summary.citation_words(context.name, context.product, context.citation),
+        citation=summary.citation_words(context.name, context.product, context.citation, context.licence),
         parts=list(_parts(context, tables, number)),
         created=context.created.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if context.created else "",
     )
@@ -204,7 +208,7 @@ def _seasons(context: Context) -> int:
     return 0 if table is None else int(table.loc[table["season"] != ALL, "season"].nunique())
 
 
-def _findings(context: Context, accuracy: pd.DataFrame) -> list[str]:
+def _findings(context: Context, accuracy: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Further sentences of the summary."""
     return [
         summary.accuracy_words(accuracy, context.cell_sides[0]),
@@ -212,7 +216,7 @@ def _findings(context: Context, accuracy: pd.DataFrame) -> list[str]:
         *summary.interval_words(context.tables),
         *_stations(context)[:2],
         summary.season_words(context.tables.get("comparison"), context.algorithm),
-        summary.factor_words(context.tables.get("importance")),
+        summary.factor_words(tables.get("importance")),
         summary.choice_words(context.tables),
     ]
 
@@ -244,7 +248,7 @@ def _explained(context: Context) -> list[str]:
 
 def _tables(context: Context) -> dict[str, pd.DataFrame]:
     """Tables of the page that have rows, by name: those given, and those that the context's other fields make."""
-    frames = dict(context.tables)
+    frames = named(context.tables, context.labels)
     if "sensors" in frames:
         # The counts of cells are told in a sentence (`summary.sensor_words`); here they would be columns of a
         # regression.
@@ -268,11 +272,11 @@ def _tables(context: Context) -> dict[str, pd.DataFrame]:
 
 def _missing(context: Context) -> str:
     """What is missing, in words."""
-    failures = summary.missing_words(context.failed_units, context.without_input)
-    empty, masked = summary.empty_words(context.empty, _valued(context)), summary.masked_words(context.masked)
-    frozen = summary.frozen_words(context.frozen, _valued(context))
+    failures = shortfalls.missing_words(context.failed_units, context.without_input)
+    empty, masked = shortfalls.empty_words(context.empty, _valued(context)), shortfalls.masked_words(context.masked)
+    frozen = shortfalls.frozen_words(context.frozen, _valued(context))
     return " ".join(
-        filter(None, (failures, empty, frozen, masked, summary.quality_words(context.flags, _valued(context))))
+        filter(None, (failures, empty, frozen, masked, shortfalls.quality_words(context.flags, _valued(context))))
     )
 
 
@@ -296,7 +300,7 @@ def _flags(context: Context) -> pd.DataFrame:
         rows.append((summary.LEFT_OUT, context.frozen, 100 * context.frozen / (inside + context.frozen)))
     rows += [
         # Cells outside the area have no value, and so no share of those that have one.
-        (summary.QUALITY[bit], cells, math.nan if bit == Quality.OUTSIDE or not total else 100 * cells / total)
+        (QUALITY_MEANINGS[bit], cells, math.nan if bit == Quality.OUTSIDE or not total else 100 * cells / total)
         for bit, cells in context.flags.items()
     ]
     return pd.DataFrame(rows, columns=["flag", "cells", "share"])
@@ -305,17 +309,17 @@ def _flags(context: Context) -> pd.DataFrame:
 def _parts(context: Context, tables: Mapping[str, pd.DataFrame], number: Mapping[str, Iterator[int]]) -> Iterator[Part]:
     """Sections that have something to say, and what does not stand in any of them."""
     spoken: Mapping[str, Callable[[], Iterable[str]]] = {
-        sections.IN_SITU.name: lambda: filter(None, _stations(context)),
+        reference_sections.IN_SITU.name: lambda: filter(None, _stations(context)),
         sections.PREDICTORS.name: lambda: _explained(context),
-        sections.SENSORS.name: lambda: summary.sensor_words(context.tables.get("sensors")),
+        reference_sections.SENSORS.name: lambda: summary.sensor_words(context.tables.get("sensors")),
         sections.MISSING.name: lambda: [_missing(context)],
         sections.PROVENANCE.name: lambda: [
             f"Configuration {context.config_hash}. It stands in run.yaml, the items read in items/, above this page."
         ],
     }
     placed = {entry.name for section in sections.SECTIONS for entry in section.entries} | {sections.OVERVIEW.name}
-    further = [sections.Table(name, words(name), folded=True) for name in tables if name not in placed]
-    rest = sections.Section("further", "Further tables", "", tuple(further))
+    further = [contents.Table(name, words(name), folded=True) for name in tables if name not in placed]
+    rest = contents.Section("further", "Further tables", "", tuple(further))
     # What no section names stands before the last two, which tell of metrics and of provenance.
     for section in (*sections.SECTIONS[:-2], rest, *sections.SECTIONS[-2:]):
         entries = list(_entries(context, tables, section.entries, number))
@@ -328,12 +332,12 @@ def _parts(context: Context, tables: Mapping[str, pd.DataFrame], number: Mapping
 def _entries(
     context: Context,
     tables: Mapping[str, pd.DataFrame],
-    entries: Sequence[sections.Figure | sections.Table],
+    entries: Sequence[contents.Figure | contents.Table],
     number: Mapping[str, Iterator[int]],
 ) -> Iterator[Entry]:
     """Figures and tables of a section that there are, numbered."""
     for entry in entries:
-        if isinstance(entry, sections.Figure):
+        if isinstance(entry, contents.Figure):
             if entry.name in context.figures:
                 image = b64encode(webp(context.figures[entry.name])).decode("ascii")
                 label = f"Figure {next(number['Figure'])}"

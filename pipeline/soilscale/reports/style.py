@@ -12,6 +12,7 @@ import numpy as np
 from soilscale.seasons import ALL, Seasons
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 UNIT = "m³ m⁻³"
@@ -125,6 +126,26 @@ def words(name: str) -> str:
     if name == ALL:
         return "all seasons"
     return " ".join(ABBREVIATIONS.get(word, word) for word in name.split("_"))
+
+
+def named(tables: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+    """Tables with features called as a reader knows them; the files keep the names of the columns.
+
+    Parameters
+    ----------
+    tables
+        With a column ``feature``, or ``features`` with names between spaces, or neither.
+    labels
+        Feature -> what a reader calls it, where that is not its name.
+    """
+    renamed = dict(tables)
+    for name, table in tables.items():
+        if "feature" in table:
+            renamed[name] = table.assign(feature=[labels.get(str(feature), feature) for feature in table["feature"]])
+        elif "features" in table:
+            lists = [", ".join(labels.get(each, each) for each in str(names).split()) for names in table["features"]]
+            renamed[name] = table.assign(features=lists)
+    return renamed
 
 
 def dated(dates: Sequence[np.datetime64], season_of: Seasons) -> list[str]:

@@ -15,7 +15,6 @@ from soilscale.reports.layout import number
 from soilscale.reports.sensors import COUNTS
 from soilscale.reports.style import words
 from soilscale.reports.tables import BILINEAR, NEAREST, STATIONS, TRUTH, UPSCALED, Algorithm, method
-from soilscale.schema import Quality
 from soilscale.seasons import ALL
 
 REFERENCES: Mapping[str, str] = {
@@ -39,26 +38,11 @@ RESTS_ON: Mapping[str, str] = {
 }
 """Statistic in `sensors.csv` that counts cells -> what their relation rests on, in words."""
 
-QUALITY: Mapping[Quality, str] = {
-    Quality.OBSERVED: "with a coarse observation",
-    Quality.PREDICTED: "predicted without a coarse observation",
-    Quality.GAP_FILLED: "with a predictor that was not observed in the month and is filled",
-    Quality.CLAMPED: "clamped to the physical range",
-    Quality.OUTSIDE: "outside the area",
-    Quality.COMPREHENSIVE: "by the comprehensive model, since the season has too few training rows",
-    Quality.EXTRAPOLATED: "beyond the area of applicability",
-    Quality.FROZEN: "frozen or under snow in the month's mean, though the coarse product has an observation",
-}
-"""Bit of the quality layer -> what it says, in words."""
-
 EMPTY = "without a value: a predictor is missing there"
 """Fine cells and months inside the area that no map covers, in words."""
 
 LEFT_OUT = "left out: frozen or under snow in the month's mean"
 """Fine cells and months that are left out of the maps as frozen, in words."""
-
-MASKED = 0.0005
-"""Minimum missing share of a source's data that is reported in a sentence."""
 
 SKILL = 0.1
 """R2 on held-out blocks below which a model counts as without skill: it leaves nine tenths of the variance."""
@@ -265,16 +249,18 @@ def interval_words(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     return sentences
 
 
-def citation_words(name: str, product: str, citation: str) -> str:
-    """How to cite the maps: as their publisher asks, else by what they are."""
-    method_words = "The method is after Yan & Bai (2020), doi:10.3390/rs12172818."
-    if citation:
-        return f"Cite the maps as: {citation} {method_words}"
+def citation_words(name: str, product: str, citation: str, licence: str) -> str:
+    """How to cite the maps and under which licence they are: as their publisher says, else by what they are."""
     source = f" from {product}" if product else ""
-    return (
-        f"Cite the run {name}, made with soilscale{source}, and the inputs under Provenance. {method_words} "
-        "The section publication of the configuration sets a citation, a license and a DOI."
-    )
+    how = citation or f"the run {name}, made with soilscale{source}, with the inputs under Provenance."
+    missing = [what for what, text in (("a citation or a DOI", citation), ("a license", licence)) if not text]
+    sentences = [
+        f"Cite the maps as: {how}",
+        "The method is after Yan & Bai (2020), doi:10.3390/rs12172818.",
+        f"License of the maps: {licence}." if licence else "",
+        f"The section publication of the configuration sets {listed(missing)}." if missing else "",
+    ]
+    return " ".join(filter(None, sentences))
 
 
 def fallback_words(accuracy: pd.DataFrame) -> str:
@@ -377,62 +363,6 @@ def _check_words(rows: pd.DataFrame, basis: str) -> str:
         f" Both saw fewer than {OVERLAP} common months, too few to relate them, but enough for a check: in these "
         f"months the step between the two was {before} m³ m⁻³ before and is {after} m³ m⁻³ after."
     )
-
-
-def missing_words(failed: int, without_input: Mapping[str, Sequence[str]]) -> str:
-    """What could not be made and what had no input, in words."""
-    parts = []
-    if failed:
-        parts.append(f"{failed} unit{'s' if failed > 1 else ''} of work failed.")
-    if without_input:
-        gaps = [f"{words(name)} ({len(months)})" for name, months in without_input.items()]
-        parts.append(f"Months without input: {listed(gaps)}.")
-    return " ".join(parts) or "Every unit of work is complete, and every source had input in every month."
-
-
-def empty_words(empty: int, valued: int) -> str:
-    """How much of the area has no value, in words."""
-    share = 100 * empty / (empty + valued) if empty else 0
-    return (
-        f"{share:.2g} % of the area's fine cells and months have no value, because a predictor is missing."
-        if share
-        else ""
-    )
-
-
-def frozen_words(masked: int, valued: int) -> str:
-    """How much of the area is left out as frozen, in words."""
-    share = 100 * masked / (masked + valued) if masked else 0
-    return f"{share:.2g} % of the area's fine cells and months are left out as frozen or under snow." if share else ""
-
-
-def masked_words(masked: Mapping[str, float]) -> str:
-    """How much of each source's data is missing or masked, in words, the most first."""
-    ranked = sorted(((share, name) for name, share in masked.items() if share >= MASKED), reverse=True)
-    shares = [f"{words(name)} {100 * share:.2g} %" for share, name in ranked]
-    return f"Missing or masked before gaps were filled: {listed(shares)}." if shares else ""
-
-
-def quality_words(flags: Mapping[Quality, int], total: int) -> str:
-    """How much of the maps is not what it seems, in words.
-
-    Parameters
-    ----------
-    flags
-        Bit -> number of fine cells and months that carry it.
-    total
-        Number of fine cells and months that have a value.
-    """
-    phrases = {
-        Quality.PREDICTED: "have no coarse observation and are only predicted by the model",
-        Quality.GAP_FILLED: "rest on a predictor that was not observed in the month and is filled",
-        Quality.CLAMPED: "were clamped to the physical range",
-        Quality.COMPREHENSIVE: "are by the model of all seasons, since their own has too few training rows",
-        Quality.FROZEN: "are frozen or under snow in the month's mean",
-        Quality.EXTRAPOLATED: "have predictors that differ too much from the training data",
-    }
-    parts = [f"{100 * flags[bit] / total:.2g} % {text}" for bit, text in phrases.items() if flags.get(bit) and total]
-    return f"Of the cells and months with a value, {listed(parts)}." if parts else ""
 
 
 def listed(names: Sequence[str]) -> str:

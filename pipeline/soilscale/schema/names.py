@@ -49,6 +49,18 @@ class Quality(IntFlag):
     """The land surface is frozen, or under snow, in the month's mean; without another bit: left out for that."""
 
 
+QUALITY_MEANINGS: Mapping[Quality, str] = {
+    Quality.OBSERVED: "the coarse cell has an observation",
+    Quality.PREDICTED: "the coarse cell has no observation",
+    Quality.GAP_FILLED: "a predictor was not observed and is filled",
+    Quality.CLAMPED: "the value had left the physical range and was brought back to it",
+    Quality.OUTSIDE: "outside the polygon of the area",
+    Quality.COMPREHENSIVE: "predicted by the comprehensive model",
+    Quality.EXTRAPOLATED: "beyond the model's area of applicability",
+    Quality.FROZEN: "frozen or under snow in the month's mean",
+}
+"""What each bit of the quality layer says, wherever a reader meets it."""
+
 QUALITY_ATTRS: Mapping[str, Any] = {
     "standard_name": "quality_flag",
     "long_name": "origin and state of the soil moisture value",

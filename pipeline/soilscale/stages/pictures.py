@@ -10,14 +10,13 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from soilscale import storage
 from soilscale.engine.output import digest
 from soilscale.engine.units import Unit, markers
 from soilscale.maps import MONTH, SEASON, complete_seasons
 from soilscale.reports.summaries import stride
 from soilscale.reports.tables import field, representative
 from soilscale.seasons import Months, Seasons, position
-from soilscale.sources import Source, profiles
+from soilscale.stages import class_names
 from soilscale.stages.map_summaries import by_map, placed, thinned_axes
 from soilscale.stages.mapping import PREDICTORS, trained
 from soilscale.stages.project import Project
@@ -61,42 +60,16 @@ def features(run: Project, observed: xr.DataArray, dates: Sequence[np.datetime64
         The observation (time, y, x).
     dates
         Months to be drawn, one at least.
-    known
+    names
         Features of the cube.
     """
     month = max(dates, key=lambda date: int(np.isfinite(field(observed, date)).sum()))
     sources = [predictor.source for predictor in run.plan.predictors]
     cover = next((source for source in sources if source.kind == "categorical"), None)
     relief = next((source.name for source in sources if source.derive), None)
-    return Features(month, relief, {} if cover is None else _classes(run, cover, names))
-
-
-def _classes(run: Project, source: Source, features: Sequence[str]) -> dict[str, str]:
-    """Name of each class of a categorical source -> its feature; by its items or its profile, else by its code."""
-    section = run.config.sources[source.name]
-    profile = profiles().get(getattr(section, "profile", None) or "", {})
-    name_of = dict(zip(profile.get("classes", ()), profile.get("class_names", ()), strict=True))
-    name_of |= class_names(storage.read_json(run.workspace.items(source.name))["features"], source.asset)
-    start = f"{source.name}_"
-    names = [name for name in features if name.startswith(start)]
-    codes = sorted(int(code) for name in names if (code := name.removeprefix(start)).isdigit())
-    return {name_of.get(code, f"class {code}"): f"{start}{code}" for code in codes}
-
-
-def class_names(items: Sequence[Mapping[str, object]], asset: str) -> dict[int, str]:
-    """Names of the classes that items tell by STAC's classification extension, of the asset or its first band."""
-    for item in items[:1]:
-        assets = item.get("assets")
-        asset_record = assets.get(asset, {}) if isinstance(assets, Mapping) else {}
-        bands = [asset_record, *asset_record.get("bands", ()), *asset_record.get("raster:bands", ())]
-        classes = next((band["classification:classes"] for band in bands if band.get("classification:classes")), ())
-        return {
-            int(class_record["value"]): str(
-                class_record.get("title") or class_record.get("name") or class_record["value"]
-            )
-            for class_record in classes
-        }
-    return {}
+    named = {} if cover is None else class_names.by_code(run, cover)
+    codes = {} if cover is None else class_names.codes(cover)
+    return Features(month, relief, {named[code]: feature for feature, code in codes.items() if feature in names})
 
 
 def periods(run: Project, observed: NDArray[np.bool_]) -> list[Months]:

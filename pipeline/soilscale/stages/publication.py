@@ -81,18 +81,22 @@ def credits_of(config: Config) -> list[dict[str, str]]:
 
 
 def cited(config: Config) -> str:
-    """How to cite the maps, with DOI and licence, as the report page shows it; empty where no citation is given."""
+    """How to cite the maps, with their DOI, as the report page shows it; empty where neither is given."""
     section = config.publication
-    if section is None or section.citation is None:
+    if section is None:
         return ""
-    sentences = [section.citation.rstrip(".") + "."]
-    if section.doi is not None and section.doi not in section.citation:
+    sentences = [] if section.citation is None else [section.citation.rstrip(".") + "."]
+    if section.doi is not None and section.doi not in (section.citation or ""):
         sentences.append(f"https://doi.org/{section.doi}.")
-    if section.license not in (None, "other"):
-        sentences.append(f"License: {section.license}.")
-    elif section.license_url is not None:
-        sentences.append(f"License: {section.license_url}.")
     return " ".join(sentences)
+
+
+def licensed(config: Config) -> str:
+    """Licence of the maps by its identifier, or else the address of its text; empty where neither is given."""
+    section = config.publication
+    if section is None:
+        return ""
+    return section.license if section.license not in (None, "other") else section.license_url or ""
 
 
 def _input(config: Config, source: Source) -> publish.Input:

@@ -25,11 +25,14 @@ from soilscale.stages import inventory
 from soilscale.tasks.published_maps import PublishMap
 from soilscale.viewer.index import Viewed, describe
 
-FORMAT = 2
+FORMAT = 3
 """Version of how the documents of a release are written; a change makes a new release."""
 
 RELEASES = "releases"
 """Folder of the releases below the published maps, and of their records below `state/`."""
+
+LISTED = 24
+"""Releases that the viewer offers, the newest."""
 
 RECORD = re.compile(r"(\d+)\.json")
 """Name of the record of a release."""
@@ -135,10 +138,16 @@ def release(
             "maps/catalog.json links to it; decide which of the two may write there, and stop the other"
         )
     # What readers open goes over to the release only now that its number is known to be the newest.
-    _write(workspace, (), name, last, items, stored[-2:-1], about, shown)
+    _write(workspace, (), name, last, items, stored[-2:-1], about, shown | {"releases": _listed(workspace, stored)})
     withdrawn = [number for number in numbers(workspace) if number < last.number and number not in stored]
     storage.remove(workspace.state(RELEASES), [f"{number}.json" for number in withdrawn])
     _sweep(workspace, last, stored)
+
+
+def _listed(workspace: Workspace, stored: Sequence[int]) -> list[dict[str, Any]]:
+    """Releases that the viewer offers, the newest first; only the index of the newest release has them."""
+    records = [storage.read_json(_record(workspace, number)) for number in reversed(stored[-LISTED:])]
+    return [{"release": record["number"], "time": record["time"]} for record in records]
 
 
 def _documents(release: Release) -> set[str]:

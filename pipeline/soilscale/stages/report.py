@@ -10,7 +10,6 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import xarray as xr
-from pyproj import CRS
 
 from soilscale import __version__, reports, storage
 from soilscale.config import Config
@@ -18,13 +17,13 @@ from soilscale.cube import FRACTION
 from soilscale.engine.causes import causes
 from soilscale.engine.output import digest
 from soilscale.engine.units import FAILED, Receipt, failures, markers
-from soilscale.extents import TURN, turned
-from soilscale.grid import Grid, metres_per_cell
 from soilscale.maps import SEASON
-from soilscale.reports import summary
+from soilscale.reports import shortfalls
 from soilscale.reports.summaries import OURS
 from soilscale.schema import Quality
 from soilscale.stages import (
+    area_words,
+    class_names,
     detail,
     evaluation,
     input_audit,
@@ -97,10 +96,11 @@ def write_report(run: Project) -> None:
         tables["within"] = within
     written = _put(run, earlier, {f"{name}.csv": table.to_csv(index=False) for name, table in tables.items()})
     run.progress("report", 1, 3)
-    figures = report_figures.draw(material, tables, material.places)
+    labels = class_names.labels(run)
+    figures = report_figures.draw(material, reports.named(tables, labels), material.places)
     written |= _put(run, earlier | written, {f"{name}.png": image for name, image in figures.items()})
     run.progress("report", 2, 3)
-    page = reports.page(_context(material, tables, figures))
+    page = reports.page(_context(material, tables, figures, labels))
     written |= _put(run, earlier | written, {"index.html": page})
     storage.remove(run.workspace.report(""), sorted(earlier - written))
     stations = stations_digest(run.config)
@@ -243,18 +243,20 @@ def _rain(material: Material) -> xr.DataArray | None:
     return None
 
 
-def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Mapping[str, bytes]) -> reports.Context:
+def _context(
+    material: Material, tables: Mapping[str, pd.DataFrame], figures: Mapping[str, bytes], labels: Mapping[str, str]
+) -> reports.Context:
     run = material.run
     grid, settings = run.plan.grid, run.config
     flags, frozen = _flags(material)
     coarse_cells, fine_cells = material.summaries.covered
     failed = failures(run.workspace)
     valued = flags[Quality.OBSERVED] + flags[Quality.PREDICTED]
-    for line in filter(None, (summary.quality_words(flags, valued), summary.frozen_words(frozen, valued))):
+    for line in filter(None, (shortfalls.quality_words(flags, valued), shortfalls.frozen_words(frozen, valued))):
         logger.info("%s", line)
     return reports.Context(
         name=settings.name,
-        area=_area(settings),
+        area=area_words.area_words(settings),
         period=settings.span,
         training=None if settings.training == settings.span else settings.training,
         months=len(run.plan.months),
@@ -262,11 +264,12 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
         seasonal=SEASONAL[settings.maps.seasonal],
         coarse_cells=coarse_cells,
         fine_cells=fine_cells,
-        cell_sides=(side(grid, grid.side), side(grid, grid.side / grid.ratio)),
+        cell_sides=(area_words.side(grid, grid.side), area_words.side(grid, grid.side / grid.ratio)),
         algorithm=material.algorithm,
         tables=tables,
         config_hash=run.config_hash,
         figures=figures,
+        labels=labels,
         product=run.plan.target.source.collection,
         conserved=settings.maps.conserve,
         failed=[(cause.unit, cause.why(run.items)) for cause in causes(failed)],
@@ -283,6 +286,7 @@ def _context(material: Material, tables: Mapping[str, pd.DataFrame], figures: Ma
         licences=pd.DataFrame(publication.credits_of(settings)),
         links=links(run),
         citation=publication.cited(settings),
+        licence=publication.licensed(settings),
         versions=run.versions,
     )
 
@@ -298,45 +302,6 @@ def links(run: Project) -> list[reports.Link]:
     )
     page = run.workspace.report("")
     return [reports.Link(posixpath.relpath(path, page), label, note) for path, label, note in products]
-
-
-def _area(settings: Config) -> str:
-    """Where, in words: a box in degrees, or the name of the polygon's file and its box."""
-    polygon, box = settings.geometry, settings.area.bbox
-    west, south, east, north = box if polygon is None and box else polygon.bounds if polygon else (0.0, 0.0, 0.0, 0.0)
-    extent = f"{_degrees(west, 'EW')} to {_degrees(east, 'EW')}, {_degrees(south, 'NS')} to {_degrees(north, 'NS')}"
-    return extent if settings.area.geometry is None else f"{posixpath.basename(settings.area.geometry)}, {extent}"
-
-
-def _degrees(value: float, signs: str) -> str:
-    """Degrees with the hemisphere's letter: -5.5 -> 5.5° W."""
-    value = float(turned(value, 0.0, TURN)) if signs == "EW" else value
-    return f"{abs(value):.4g}° {signs[0] if value >= 0 else signs[1]}"
-
-
-def side(grid: Grid, length: float) -> str:
-    """Side of a cell as a reader says it: ``1 km``, and on a grid in degrees also these, as in ``25 km (0.25°)``.
-
-    Parameters
-    ----------
-    length
-        In units of the grid's CRS.
-
-    Examples
-    --------
-    >>> from shapely.geometry import box
-    >>> from soilscale.grid import cover
-    >>> grid = cover(box(108, 34, 109, 35), "EPSG:4326", 0.25, 25)
-    >>> side(grid, 0.25), side(grid, 0.01)
-    ('25 km (0.25°)', '1 km (0.01°)')
-    """
-    axis = CRS.from_user_input(grid.crs).axis_info[0]
-    if not axis.unit_name.startswith("deg"):
-        return f"{length * axis.unit_conversion_factor / 1000:.3g} km"
-    # A cell in degrees is narrower than high: the side of the square of its mean area, which a reader expects.
-    steps = metres_per_cell(grid.coarse)
-    area = np.abs(steps[0, 0] * steps[1, 1] - steps[0, 1] * steps[1, 0]).mean()
-    return f"{np.sqrt(area) * length / grid.side / 1000:.2g} km ({length:g}°)"
 
 
 def _seasonal_maps(run: Project) -> int:

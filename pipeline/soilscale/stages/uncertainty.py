@@ -13,6 +13,9 @@ from soilscale.stages.project import Project
 from soilscale.tasks.interval_offsets import INTERVALS, SKILL, MeasureIntervals
 from soilscale.tasks.joint_learning import EstimateVariances
 
+FORMAT = 2
+"""Version of what the unit writes; a change redoes it, and every map that has an interval."""
+
 
 def interval_units(
     run: Project, algorithms: Mapping[str, str], version: str, spreads: Mapping[str, EstimateVariances]
@@ -37,7 +40,7 @@ def interval_units(
         months=run.config.training or run.config.span,
         spreads=dict(spreads),
     )
-    return [Unit(INTERVALS, "offsets", digest(version, task), task)]
+    return [Unit(INTERVALS, "offsets", digest(FORMAT, version, task), task)]
 
 
 def skill(run: Project) -> dict[str, dict[str, float]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from soilscale import harmonisation, storage
 from soilscale.engine.output import Workspace
@@ -83,7 +85,7 @@ class HarmoniseTile(Task):
                 area = harmonisation.Area.of(areas[part])
                 series[part], _ = harmonisation.adjust(_trio(how, series, part, self.months), how.matching, area)
         # Merged only after all are at one level, or the change of sensors would show as a step.
-        return {self.name: harmonisation.merge([series[part] for part in how.order]).astype("float32")}
+        return {self.name: merge([series[part] for part in how.order]).astype("float32")}
 
 
 def _relations(workspace: Workspace, name: str) -> str:
@@ -98,3 +100,11 @@ def _trio(how: Harmonise, series: Features, part: str, months: Months) -> harmon
     through = series[how.through] if how.through else None
     calendar = months.astype(int) % harmonisation.YEAR + 1
     return harmonisation.Trio(series[part], series[how.reference], calendar, through, how.valid_range)
+
+
+def merge(series: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
+    """One series of several: the first that has a value counts."""
+    merged = series[0].copy()
+    for other in series[1:]:
+        np.copyto(merged, other, where=np.isnan(merged))
+    return merged

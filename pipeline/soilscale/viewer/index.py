@@ -18,7 +18,7 @@ from soilscale import __version__
 from soilscale.grid import Grid, on_map
 from soilscale.publish.previews import COLORMAP, COLORMAPS
 from soilscale.publish.rasters import MAP_BAND, OPTIONAL_BANDS, ORIGINS, QUALITY_BAND, QUALITY_COLOURS
-from soilscale.schema import APPLICABILITY, LOWER, MAP, RESIDUAL, UPPER, Quality
+from soilscale.schema import APPLICABILITY, LOWER, MAP, QUALITY_MEANINGS, RESIDUAL, UPPER, Quality
 from soilscale.seasons import Seasons
 
 FORMAT = 1
@@ -231,22 +231,9 @@ def _quality(viewed: Viewed, items: Sequence[Mapping[str, Any]]) -> dict[str, An
     return {
         "title": QUALITY_BAND.long_name,
         "bits": [
-            {"value": int(bit), "name": name, "meaning": MEANINGS[bit], "origin": bit in ORIGINS}
+            {"value": int(bit), "name": name, "meaning": QUALITY_MEANINGS[bit], "origin": bit in ORIGINS}
             for bit, name in names.items()
             if name in carried
         ],
         "colours": [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in QUALITY_COLOURS.values()],
     }
-
-
-MEANINGS: Mapping[Quality, str] = {
-    Quality.OBSERVED: "the coarse cell has an observation",
-    Quality.PREDICTED: "no observation: predicted by the model",
-    Quality.GAP_FILLED: "a predictor was not seen and is filled",
-    Quality.CLAMPED: "brought back to the physical range",
-    Quality.OUTSIDE: "outside the area",
-    Quality.COMPREHENSIVE: "predicted by the model of all seasons",
-    Quality.EXTRAPOLATED: "predictors unlike those of training",
-    Quality.FROZEN: "frozen or under snow",
-}
-"""Meaning of each bit of the quality layer, in a legend's words."""

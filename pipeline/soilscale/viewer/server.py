@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 from soilscale import storage, viewer
+from soilscale.engine.output import Workspace
 from soilscale.errors import ConfigurationError, DataError, RefusedError, SoilscaleError
 
 logger = logging.getLogger(__name__)
@@ -186,10 +187,7 @@ def check(output: str) -> None:
             f"{where}: its maps were published by a version of soilscale without a viewer (maps/{viewer.INDEX} is "
             "missing); run `soilscale map` on its configuration again, which adds what the viewer reads"
         )
-    raise DataError(
-        f"{where} has no maps: expected maps/{viewer.INDEX} there, which a run writes once all maps are complete; give "
-        "the `output` of a configuration, or finish its run (`soilscale status` tells how far it is)"
-    )
+    raise Workspace(output).lacks("maps", "map")
 
 
 def serve(output: str, port: int, *, browser: bool, ready: Callable[[str], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 
 import pandas as pd
@@ -43,7 +44,7 @@ def effects(table: pd.DataFrame, units: Mapping[str, str]) -> Figure:
     for axes, feature in zip(grid.flat, shown, strict=False):
         _panel(axes, table[table["feature"] == feature], palette)
         unit = units.get(feature, "1")
-        label = words(feature)
+        label = textwrap.fill(words(feature), LONG)
         # chr(10), since before Python 3.12 an f-string has no room for a backslash in its braces.
         axes.set_xlabel(label if unit == "1" else f"{label},{' ' if len(label + unit) < LONG else chr(10)}{unit}")
     for axes in grid.flat[len(shown) :]:

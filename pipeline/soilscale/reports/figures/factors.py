@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +21,9 @@ MOST_FEATURES = 24
 
 NOTHING = "nothing"
 """Name in the column ``without`` of an ablation for the model that has every factor."""
+
+LONG = 34
+"""Letters in a line of a feature's name beside its bars; names of classes may be longer."""
 
 LABELS = {"rmse": f"RMSE, {UNIT}", "r2": "R²"}
 
@@ -40,7 +44,10 @@ def importance(table: pd.DataFrame) -> Figure:
     shown = [*groups, *features]
     of = table.drop_duplicates("feature").set_index("feature")["group"]
     palette = colours(list(pd.unique(of.reindex(shown))))
-    figure = canvas(0.155 * len(shown) + 1.0)
+    labels = [*(f"{words(name)} (group)" for name in groups), *(words(name) for name in features)]
+    labels = [textwrap.fill(label, LONG) for label in labels]
+    lines = max((label.count("\n") + 1 for label in labels), default=1)
+    figure = canvas((0.155 + 0.1 * (lines - 1)) * len(shown) + 1.0)
     grid = figure.subplots(1, len(seasons), sharey=True, sharex=True, squeeze=False)[0]
     for axes, season in zip(grid, seasons, strict=True):
         rows = table[table["season"] == season].drop_duplicates("feature").set_index("feature").reindex(shown)
@@ -48,8 +55,7 @@ def importance(table: pd.DataFrame) -> Figure:
         axes.set_title(words(season), fontweight="bold")
         if groups and features:
             axes.axhline(len(groups) - 0.5, color=MUTED, linewidth=0.5)
-    labels = [*(f"{words(name)} (group)" for name in groups), *(words(name) for name in features)]
-    grid[0].set_yticks(range(len(shown)), labels=labels)
+    grid[0].set_yticks(range(len(shown)), labels=labels, linespacing=0.95)
     grid[0].set_ylim(len(shown) - 0.5, -0.5)
     grid[len(seasons) // 2].set_xlabel("increase of the error when permuted, %IncMSE")
     # If every feature is its own group, the legend would only repeat the labels.
