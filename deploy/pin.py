@@ -43,7 +43,7 @@ def pin(pins: Path, source: Path, *options: str) -> None:
 def main() -> None:
     """Pin what runs and what builds."""
     further = sys.argv[1:]
-    pin(RUN, Path(PYPROJECT.name), "--extra", "kubernetes", *further)
+    pin(RUN, Path(PYPROJECT.name), "--extra", "kubernetes", "--extra", "gs", "--extra", "az", *further)
     with tempfile.TemporaryDirectory() as folder:
         needed = Path(folder) / "requirements.in"
         needed.write_text("\n".join(tomllib.loads(PYPROJECT.read_text())["build-system"]["requires"]))

@@ -18,9 +18,11 @@ from s3fs import S3FileSystem
 from commands import SHARED, dask_cluster, invoke, shared, sparse_world
 from drawings import Drawings
 from schemas import offline
+from servers.clouds import Emulator, azurite, fake_gcs
 from servers.faults import Faults, faulty
 from servers.seaweed import BUCKET, Seaweed, seaweed
-from soilscale.storage import stores
+from soilscale import storage
+from soilscale.storage import azure, google, s3
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
@@ -41,7 +43,7 @@ def forget_stores() -> None:
     """Forget what this process knows of stores, as a new one would."""
     for kind in (HTTPFileSystem, S3FileSystem):
         kind.clear_instance_cache()
-    for known in (stores.session, stores.credentials):
+    for known in (s3.session, s3.credentials, google.credentials, azure.credential):
         known.cache_clear()
     with warnings.catch_warnings(action="ignore", category=ResourceWarning):
         gc.collect()  # connections of stores that nobody can close any more
@@ -112,3 +114,31 @@ def store(weed: Seaweed) -> Iterator[Faults]:
         yield faults
     forget_stores()
     weed.remove(BUCKET)
+
+
+@pytest.fixture(scope="session")
+def _google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    with fake_gcs(tmp_path_factory.mktemp("google")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    with azurite(tmp_path_factory.mktemp("azure")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["s3", "gs", "az"])
+def anywhere(request: pytest.FixtureRequest) -> Iterator[Emulator]:
+    """An empty bucket on each kind of object store, for this process and those that it starts."""
+    if request.param == "s3":
+        yield Emulator(f"s3://{BUCKET}", request.getfixturevalue("store"), {})
+        return
+    server: Emulator = request.getfixturevalue({"gs": "_google", "az": "_azure"}[request.param])
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        forget_stores()
+        yield server
+        storage.remove(server.home, storage.names_below(server.home))
+    forget_stores()

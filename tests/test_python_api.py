@@ -110,7 +110,7 @@ def test_names_that_an_output_does_not_have_are_answered_with_the_nearest(undist
 def test_a_folder_without_a_run_and_an_address_that_is_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"is no output of soilscale: it has no run\.yaml"):
         soilscale.open(tmp_path)
-    with pytest.raises(ConfigurationError, match="expected a folder or s3://bucket/prefix"):
+    with pytest.raises(ConfigurationError, match="expected a folder or bucket"):
         soilscale.open("https://example.org/run")
 
 

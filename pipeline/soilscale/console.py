@@ -33,11 +33,15 @@ FIELDS = ("stage", "unit", "outcome", "seconds", "done", "total")
 """Fields of a log record that are told beside the message, where they are known."""
 
 NOISY = (
+    "adlfs",
     "aiobotocore",
     "asyncio",
+    "azure",
     "botocore",
     "distributed",
     "fsspec",
+    "gcsfs",
+    "google",
     "httpcore",
     "httpx",
     "kr8s",

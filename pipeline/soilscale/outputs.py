@@ -42,7 +42,7 @@ class Output:
     """
 
     url: str
-    """Folder or s3://bucket/prefix."""
+    """Folder or bucket."""
 
     @cached_property
     def _workspace(self) -> Workspace:
@@ -246,7 +246,7 @@ def open(url: str | PathLike[str]) -> Output:  # noqa: A001 - as xarray's and ra
     Parameters
     ----------
     url : str or path
-        Folder, or s3://bucket/prefix; credentials of a bucket come from the environment (``AWS_*``).
+        Folder, or bucket (``s3://``, ``gs://``, ``az://``); its credentials come from the environment.
 
     Returns
     -------
@@ -263,7 +263,7 @@ def open(url: str | PathLike[str]) -> Output:  # noqa: A001 - as xarray's and ra
     """
     written = fspath(url)
     if not is_home(written):
-        raise ConfigurationError(f"got {storage.shown(written)!r}, expected a folder or s3://bucket/prefix")
+        raise ConfigurationError(f"got {storage.shown(written)!r}, expected {storage.HOMES}")
     resolved = storage.resolve(written, str(Path.cwd()))
     if not storage.exists(Workspace(resolved).resolved):
         raise DataError(

@@ -25,7 +25,7 @@ PIN = re.compile(
 
 RUN = [
     *PYPROJECT["project"]["dependencies"],
-    *PYPROJECT["project"]["optional-dependencies"]["kubernetes"],
+    *(one for extra in ("kubernetes", "gs", "az") for one in PYPROJECT["project"]["optional-dependencies"][extra]),
 ]
 BUILD = PYPROJECT["build-system"]["requires"]
 

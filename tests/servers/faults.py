@@ -1,9 +1,10 @@
-"""A proxy between the code and an S3 server that counts requests, and spoils as many of them as it is told."""
+"""A proxy between the code and an object store that counts requests, and spoils as many of them as it is told."""
 
 from __future__ import annotations
 
 import http.client
 import random
+import re
 import socket
 import threading
 import time
@@ -16,6 +17,9 @@ from urllib.parse import parse_qs, urlsplit
 
 HOP_BY_HOP = frozenset({"connection", "expect", "keep-alive", "transfer-encoding"})
 """Headers that are for one connection only."""
+
+LISTS = re.compile(r"list-type=|comp=list|/storage/v1/b/[^/]+/o\?")
+"""What requests for a listing have, on S3, Azure and Google."""
 
 STATUSES = {
     "SlowDown": 503,
@@ -63,8 +67,9 @@ class Faults:
         method, _, target = request.partition(" ")
         asked = parse_qs(urlsplit(target).query)
         with self.lock:
-            self.requests["LIST" if "list-type" in asked else method] += 1
-            if "list-type" in asked:
+            lists = method == "GET" and bool(LISTS.search(target))
+            self.requests["LIST" if lists else method] += 1
+            if lists:
                 self.listed.add(f"{urlsplit(target).path}/{asked.get('prefix', [''])[0]}")
             if not self.share or self.chance.random() >= self.share or not self.matches(request):
                 return None

@@ -28,6 +28,7 @@ from soilscale.engine import lease
 from soilscale.engine.output import Workspace
 from soilscale.errors import ConfigurationError, DataError, IncompleteError, ServiceError
 from soilscale.stages import inventory, releases
+from soilscale.storage import clouds, s3
 
 pytestmark = pytest.mark.server
 
@@ -156,9 +157,12 @@ def test_a_run_looks_again_only_where_a_store_does_not_honour_conditions(monkeyp
     workspace = Workspace(f"{HOME}/held")
     with lease.held(workspace):
         assert looks == []
-    fs, _ = storage.filesystem(HOME)
-    heeding = fs.pipe_file
-    monkeypatch.setattr(fs, "pipe_file", lambda path, data, **_: heeding(path, data))
+    heeding = s3.S3.send
+
+    async def heedless(self: s3.S3, fs: object, path: str, content: bytes, _condition: str, *rest: str) -> str:
+        return await heeding(self, fs, path, content, clouds.NO_CONDITION, *rest)
+
+    monkeypatch.setattr(s3.S3, "send", heedless)
     with lease.held(workspace):
         assert looks == [lease.LOOK]
     assert lease.holder(workspace) is None
@@ -354,7 +358,7 @@ def test_an_endpoint_that_does_not_answer_is_a_matter_of_the_service(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port_of_nobody()}")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    options = storage.gdal_options() | {"GDAL_HTTP_RETRY_DELAY": "0.01"}
+    options = storage.gdal_options(unseen) | {"GDAL_HTTP_RETRY_DELAY": "0.01"}
     monkeypatch.setattr(storage, "gdal_options", lambda _href=None: options)
     forget_stores()
     url = unseen if asked == "gdal" else cube
@@ -432,7 +436,7 @@ def test_a_profile_that_is_not_there_is_a_wrong_configuration(raster: str, monke
 def test_maps_of_a_bucket_open_in_gdal_s_own_way(unseen: str) -> None:
     """Rasterio on its own, with what the package gives it."""
     with (
-        rasterio.Env(storage.gdal_session(unseen), **storage.gdal_options()),
+        rasterio.Env(storage.gdal_session(unseen), **storage.gdal_options(unseen)),
         rasterio.open(storage.gdal_path(unseen)) as file,
     ):
         assert file.read(1, window=((0, 1), (0, 3))).tolist() == [[0, 1, 2]]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from soilscale import storage
 from soilscale.sources import Source
 
 RASTER = re.compile(r"\.(tiff?|jp2|vrt|img)$", re.IGNORECASE)
@@ -33,7 +34,7 @@ def with_contained(assets: Mapping[str, Any], source: Source) -> Mapping[str, An
 def _only_file(assets: Mapping[str, Any]) -> Any:
     """The one file of several variables among the data; None if there is none, or several."""
     files: dict[str, Any] = {}
-    for asset in sorted(assets.values(), key=lambda asset: str(asset.get("href", "")).startswith("s3:")):
+    for asset in sorted(assets.values(), key=lambda asset: storage.in_cloud(str(asset.get("href", "")))):
         if "data" in (asset.get("roles") or ()) and CONTAINER.search(_path(asset)):
             files.setdefault(posixpath.basename(_path(asset)), asset)
     return next(iter(files.values())) if len(files) == 1 else None

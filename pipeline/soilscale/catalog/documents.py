@@ -76,7 +76,7 @@ def _fetch(url: str, where: str) -> bytes:
 
     failures = storage.failures()
     # A store on S3 has tried again by itself.
-    patient = not storage.is_s3(url)
+    patient = not storage.in_cloud(url)
     try:
         return retry.call(
             request,
@@ -112,7 +112,7 @@ def _failure(error: Exception, url: str, where: str) -> SoilscaleError:
     """Say of a failed request what a person can do about it."""
     status, at = _status(error), f"{where}: {storage.shown(url)}"
     # S3 says of a missing bucket, too, that there is no such file; storage tells the two apart.
-    if storage.is_s3(url) and not (isinstance(error, FileNotFoundError) and storage.has_bucket(error)):
+    if storage.in_cloud(url) and not (isinstance(error, FileNotFoundError) and storage.has_bucket(error)):
         failure = storage.explain(error, url, "read")
         return type(failure)(f"{where}: {failure}", *failure.args[1:])
     if status in _DENIED or isinstance(error, PermissionError):

@@ -22,7 +22,7 @@ err = Console(stderr=True)
 LogLevel = Literal["debug", "info", "warning", "error"]
 ConfigPath = Annotated[str, typer.Argument(metavar="CONFIG", help="Configuration, a YAML file.")]
 Output = Annotated[
-    str | None, typer.Option("--output", metavar="URL", help="Folder or s3://bucket/prefix; overrides `output`.")
+    str | None, typer.Option("--output", metavar="URL", help="Folder or bucket (s3, gs, az); overrides `output`.")
 ]
 Scheduler = Annotated[
     str | None,

@@ -30,7 +30,7 @@ def export(
 
 @app.command(epilog="Example: soilscale view s3://bucket/moselle --no-browser")
 def view(
-    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Output of a run: a folder or s3://bucket/prefix.")],
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Output of a run: a folder or bucket (s3, gs, az).")],
     port: Annotated[
         int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="Port to serve on; 0 takes a free one.")
     ] = 0,
@@ -51,7 +51,7 @@ def view(
 
 @app.command(epilog="Example: soilscale extract runs/moselle --polygons basins.geojson --csv basins.csv")
 def extract(
-    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Output of a run: a folder or s3://bucket/prefix.")],
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Output of a run: a folder or bucket (s3, gs, az).")],
     points: Annotated[
         str | None, typer.Option("--points", metavar="CSV", help="Points: columns name, lon and lat, in degrees.")
     ] = None,

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from soilscale import storage
 from soilscale.config.inputs import (
     GRID,
     GRIDS,
@@ -45,7 +46,7 @@ WORD = "letters, digits and _, a letter first"
 
 EXPECTED: Mapping[str, str] = {
     "name": "a name of letters, digits, '.', '_' and '-', such as moselle",
-    "output": "a folder or s3://bucket/prefix",
+    "output": storage.HOMES,
     "area": "bbox: [west, south, east, north] or geometry: FILE.geojson",
     "area.bbox": "four numbers in degrees, [west, south, east, north]",
     "area.geometry": "a GeoJSON file",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from soilscale import storage
 from soilscale.config.inputs import Section, Text
 from soilscale.config.urls import Url
 
@@ -54,7 +55,7 @@ class Publication(Section):
     @field_validator("root")
     @classmethod
     def _public(cls, root: str | None) -> str | None:
-        if root is not None and not root.startswith(("http://", "https://", "s3://", "gs://")):
+        if root is not None and not (root.startswith(("http://", "https://")) or storage.in_cloud(root)):
             raise ValueError(f"got {root!r}; expected the URL by which readers reach the output, such as https://…")
         return root
 

@@ -19,7 +19,7 @@ def _without_password(url: str) -> str:
     if _has_password(url):
         raise ValueError(
             "the URL contains a password, which would be written into the products; remove it, and put the "
-            "credentials in the environment (AWS_* for s3) or in ~/.netrc (http)"
+            "credentials in the environment (AWS_* for s3, AZURE_* for az) or in ~/.netrc (http)"
         )
     return url
 
@@ -32,14 +32,15 @@ def is_home(url: object) -> bool:
     """Whether products can be written to what is given as output: a folder, or a bucket without a password."""
     if not isinstance(url, str):
         return False
-    return storage.is_local(url) or (storage.is_s3(url) and bool(urlsplit(url).netloc) and not _has_password(url))
+    place = urlsplit(url).netloc
+    return storage.is_local(url) or (storage.in_cloud(url) and bool(place) and "@" not in place)
 
 
 def _as_home(url: str) -> str:
     """Refuse a URL that products cannot be written to."""
     if is_home(url):
         return url
-    raise ValueError(f"got {storage.shown(url)!r}; expected a folder or s3://bucket/prefix")
+    raise ValueError(f"got {storage.shown(url)!r}; expected {storage.HOMES}")
 
 
 Home = Annotated[Url, AfterValidator(_as_home)]

@@ -1,5 +1,6 @@
 from .access import expiry, grant, has_expired, headers
 from .arrays import create, grow, open_foreign, open_group, read_region, write_region
+from .clouds import TIMEOUT
 from .damage import DamagedError, damaged, parsed
 from .fencing import Fence, Written, fence, fenced
 from .foreign import fetch, open_foreign_group, read_ranges, size_of
@@ -27,9 +28,10 @@ from .objects import (
     write_new,
 )
 from .removal import check_writable, remove
-from .stores import TIMEOUT, explain, failures, filesystem, has_bucket, is_local, is_s3, join, resolve, shown
+from .stores import HOMES, explain, failures, filesystem, has_bucket, in_cloud, is_local, join, resolve, shown
 
 __all__ = [
+    "HOMES",
     "TIMEOUT",
     "DamagedError",
     "Fence",
@@ -60,8 +62,8 @@ __all__ = [
     "has_bucket",
     "has_expired",
     "headers",
+    "in_cloud",
     "is_local",
-    "is_s3",
     "join",
     "local_copy",
     "names_below",

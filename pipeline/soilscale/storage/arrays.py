@@ -21,9 +21,11 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from soilscale.errors import DataError
 from soilscale.storage import damage, fencing, puts
+from soilscale.storage.clouds import Cloud, OnItsLoop
+from soilscale.storage.foreign import as_zarr
 from soilscale.storage.objects import names_below, write_bytes
 from soilscale.storage.removal import remove
-from soilscale.storage.stores import explain, failures, filesystem, has_bucket, is_local, is_s3, options
+from soilscale.storage.stores import explain, failures, filesystem, has_bucket, home, is_local
 
 CODEC = ZstdCodec(level=0, checksum=True)
 """Compression of every chunk: plain Zstandard, whose frames end with a checksum of what they hold."""
@@ -99,10 +101,10 @@ class _Bucket(FsspecStore):
     gaps = False
     """Whether chunks may be missing."""
 
-    @property
-    def url(self) -> str:
-        """Where it lies."""
-        return self.fs.unstrip_protocol(self.path)
+    url = ""
+    """Where it lies, as its user names it."""
+    cloud: Cloud
+    """Of a store that is written to."""
 
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
@@ -121,22 +123,19 @@ class _Bucket(FsspecStore):
                 return _checked(None, self.url, key, gaps=self.gaps)
         return _checked(prototype.buffer.from_bytes(data), self.url, key, gaps=self.gaps)
 
-    async def set(self, key: str, value: Buffer, byte_range: tuple[int, int] | None = None) -> None:
+    async def set(self, key: str, value: Buffer, byte_range: object = None) -> None:  # noqa: ARG002 - Zarr's own
         self._check_writable()
         url, data = f"{self.url}/{key}", value.to_bytes()
         with _explained(url, "write"):
-            if not is_s3(url):
-                await super().set(key, value, byte_range)
-                return
-            version = await puts.put(self.fs, f"{self.path}/{key}", data)
-        fencing.note(url, [data], f"{len(data)} {version}")
+            version = await self.fs.run(puts.put(self.cloud, self.fs.there, f"{self.path}/{key}", data))
+        fencing.note(url, [data], version)
 
     async def delete(self, key: str) -> None:
         fencing.forget([f"{self.url}/{key}"])
         with _explained(f"{self.url}/{key}", "remove"):
             # In a thread: the proof may be a request that waits for this event loop.
             await asyncio.to_thread(fencing.permit, afresh=True)
-            await self.fs._rm_file(f"{self.path}/{key}")  # noqa: SLF001 - likewise; one request, whether it is there
+            await self.fs.run(self.cloud.remove_file(self.fs.there, f"{self.path}/{key}"))
 
 
 def _store(url: str, *, write: bool = False, gaps: bool = False) -> _Folder | _Bucket:
@@ -144,8 +143,11 @@ def _store(url: str, *, write: bool = False, gaps: bool = False) -> _Folder | _B
     if is_local(url):
         store = _Folder(url, read_only=not write)
     else:
-        fs, path = filesystem(url, asynchronous=True)
-        store = _Bucket(fs, read_only=not write, path=path)
+        fs, path = filesystem(url)
+        store = _Bucket(OnItsLoop(fs), read_only=not write, path=path)
+        store.url = url
+        if write:
+            store.cloud = home(url)
     store.gaps = gaps or write
     return store
 
@@ -267,10 +269,10 @@ def open_group(url: str, group: str, *, gaps: bool = False) -> xr.Dataset:
 
 def open_foreign(url: str, group: str) -> xr.Dataset:
     """Lazily open a Zarr group that others wrote, whatever its codecs; errors as `open_group`."""
-    return _opened(url, url, group, storage_options=None if is_local(url) else options(url))
+    return _opened(as_zarr(url), url, group)
 
 
-def _opened(store: _Folder | _Bucket | str, url: str, group: str, **how: Any) -> xr.Dataset:
+def _opened(store: FsspecStore | _Folder | str, url: str, group: str, **how: Any) -> xr.Dataset:
     try:
         return xr.open_zarr(store, group=group, consolidated=False, chunks={}, **how)
     except FileNotFoundError:

@@ -41,23 +41,23 @@ class Fence:
 
     def below(self, url: str) -> dict[str, Written]:
         """What was written below a folder, by its names relative to it."""
-        folder = f"{_plain(url)}/"
+        folder = f"{url}/"
         return {name.removeprefix(folder): kept for name, kept in self.written.items() if name.startswith(folder)}
 
     def enter(self, url: str, written: Mapping[str, Written], by: str) -> None:
         """Keep what others wrote below a folder for whom this one writes too, by its names relative to it."""
-        entered = {f"{_plain(url)}/{name}": kept for name, kept in written.items()}
+        entered = {f"{url}/{name}": kept for name, kept in written.items()}
         self.written |= entered
         self.makers |= dict.fromkeys(entered, by)
 
     def maker(self, url: str, name: str) -> str:
         """By whom an object below a folder was written; empty if by this process."""
-        return self.makers.get(f"{_plain(url)}/{name}", "")
+        return self.makers.get(f"{url}/{name}", "")
 
     def has_removed(self, url: str, name: str) -> bool:
         """Whether an object below a folder, or a folder that it lies in, was removed."""
         parts = name.split("/")
-        return any(f"{_plain(url)}/{'/'.join(parts[:end])}" in self.removed for end in range(1, len(parts) + 1))
+        return any(f"{url}/{'/'.join(parts[:end])}" in self.removed for end in range(1, len(parts) + 1))
 
 
 _FENCE: ContextVar[Fence | None] = ContextVar("fence", default=None)
@@ -100,25 +100,20 @@ def note(url: str, content: Iterable[bytes], stamp: str) -> None:
     """Keep what was written, where there is a fence; `stamp` is the object's, empty if it is not known."""
     standing = _FENCE.get()
     if standing is not None:
-        standing.written[_plain(url)] = Written(*summed(content), stamp)
+        standing.written[url] = Written(*summed(content), stamp)
         # Ours from now on, whoever wrote it before.
-        standing.makers.pop(_plain(url), None)
+        standing.makers.pop(url, None)
 
 
 def forget(urls: Iterable[str]) -> None:
     """Keep no longer what was written and is removed, an object or all that lies below it."""
     standing = _FENCE.get()
     if standing is not None:
-        gone = tuple(_plain(url).rstrip("/") for url in urls)
+        gone = tuple(url.rstrip("/") for url in urls)
         below = tuple(f"{url}/" for url in gone)
         for url in [url for url in standing.written if url in gone or url.startswith(below)]:
             del standing.written[url]
         standing.removed |= set(gone)
-
-
-def _plain(url: str) -> str:
-    """URL by the one name that a store has for itself."""
-    return url.replace("s3a://", "s3://", 1)
 
 
 def summed(content: Iterable[bytes]) -> tuple[int, str]:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import zarr
 from zarr.errors import BaseZarrError
+from zarr.storage import FsspecStore
 
 from soilscale.errors import DataError, ServiceError
-from soilscale.storage.stores import explain, failures, filesystem, has_bucket, is_local, options, shown
+from soilscale.storage.clouds import OnItsLoop
+from soilscale.storage.stores import explain, failures, filesystem, has_bucket, is_local, shown
 
 
 @contextmanager
@@ -68,10 +70,18 @@ def fetch(url: str, path: Path) -> None:
         fs.get_file(there, str(path))
 
 
+def as_zarr(url: str) -> str | FsspecStore:
+    """What Zarr opens, to read it."""
+    if is_local(url):
+        return url
+    fs, path = filesystem(url)
+    return FsspecStore(OnItsLoop(fs), read_only=True, path=path)
+
+
 def open_foreign_group(url: str) -> zarr.Group:
     """Zarr group that others wrote; errors as `size_of`, and `DataError` if it is none."""
     try:
         with _explained(url):
-            return zarr.open_group(url, mode="r", storage_options=None if is_local(url) else options(url))
+            return zarr.open_group(as_zarr(url), mode="r")
     except (BaseZarrError, ValueError, KeyError) as error:
         raise DataError(f"{shown(url)} is not a Zarr group: {error}; check the item's asset") from error

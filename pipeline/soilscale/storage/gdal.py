@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from urllib.parse import urlsplit
 
 from rasterio.session import Session
 
 from soilscale import retry
 from soilscale.storage import access, hrefs, stores
+from soilscale.storage.clouds import Cloud
 
 BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 """Variables that name a file of trusted authorities for stores and catalogs; GDAL itself reads none of them."""
@@ -16,8 +16,8 @@ BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
 def gdal_path(href: str) -> str:
     """Name by which GDAL opens an asset where it lies, without copying it."""
-    if stores.is_s3(href):
-        return f"/vsis3/{href.partition('://')[2]}"
+    if (there := stores.cloud(href)) is not None:
+        return f"{there.vsi}{href.partition('://')[2]}"
     if hrefs.WEB.match(href):
         return f"/vsicurl/{hrefs.encoded(href)}"
     return hrefs.local_path(href) if hrefs.is_file_url(href) else href
@@ -52,31 +52,23 @@ def gdal_options(href: str = "") -> dict[str, str]:
         options["GDAL_HTTP_HEADERS"] = "\r\n".join(f"{name}: {value}" for name, value in granted.items())
     if bundle := next(filter(None, map(os.environ.get, BUNDLES)), None):
         options["GDAL_CURL_CA_BUNDLE"] = bundle
-    endpoint = urlsplit(stores.endpoint() or "")
-    if endpoint.netloc:
-        options |= {
-            "AWS_S3_ENDPOINT": endpoint.netloc + endpoint.path.rstrip("/"),
-            "AWS_HTTPS": "YES" if endpoint.scheme == "https" else "NO",
-            "AWS_VIRTUAL_HOSTING": "FALSE",
-        }
+    if (there := stores.cloud(href)) is not None:
+        options |= there.gdal_options()
     return options
 
 
-class _S3Session(Session):  # type: ignore[misc]  # rasterio has no types
-    """Credentials for rasterio, which without boto3 knows of none but what GDAL itself finds."""
+class _CloudSession(Session):  # type: ignore[misc]  # rasterio has no types
+    """Credentials for rasterio, which without the clouds' libraries knows of none but what GDAL itself finds."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
 
     def get_credential_options(self) -> dict[str, str]:
         """Credentials as GDAL's settings, those of this moment; unsigned requests where there are none."""
-        credentials = stores.credentials()
-        region = stores.region()
-        options = {"AWS_REGION": region} if region else {}
-        if credentials is None:
-            return options | {"AWS_NO_SIGN_REQUEST": "YES"}
-        keys = credentials.get_frozen_credentials()
-        options |= {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
-        return options | {"AWS_SESSION_TOKEN": keys.token or ""}
+        return self.cloud.gdal_credentials()
 
 
 def gdal_session(href: str) -> Session | None:
     """Credentials with which GDAL reads an asset; None where its store takes none from the environment."""
-    return _S3Session() if stores.is_s3(href) else None
+    there = stores.cloud(href)
+    return None if there is None else _CloudSession(there)

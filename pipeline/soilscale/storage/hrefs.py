@@ -17,12 +17,11 @@ from urllib.parse import quote, unquote, urljoin
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 FILE = re.compile(r"file:(?://(?:localhost(?=/|$))?)?", re.IGNORECASE)
 WEB = re.compile(r"https?://", re.IGNORECASE)
-OBJECT = re.compile(r"s3a?://", re.IGNORECASE)
 
 READABLE = "%/:?#[]@!$&'()*+,;=~"
 """Characters of a URL that are not encoded: those with a meaning, and the percent sign of what is encoded already."""
 
-VSI = (("/vsicurl/", ""), ("/vsis3/", "s3://"))
+VSI = (("/vsicurl/", ""), ("/vsis3/", "s3://"), ("/vsigs/", "gs://"), ("/vsiaz/", "az://"))
 """Prefixes of GDAL's names for files elsewhere, and what they stand for."""
 
 Exists = Callable[[str], bool]

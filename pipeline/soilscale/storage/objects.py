@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mimetypes
 import os
 import posixpath
 import tempfile
@@ -17,14 +16,12 @@ from fsspec.asyn import sync
 from fsspec.implementations.local import LocalFileSystem
 
 from soilscale.storage import fencing, files, puts
+from soilscale.storage.clouds import ABSENT, Cloud, Entry, code, kind_of
 from soilscale.storage.damage import parsed
-from soilscale.storage.stores import code, explain, failures, filesystem, has_bucket, is_s3, join
+from soilscale.storage.stores import cloud, explain, failures, filesystem, has_bucket, home, join
 
 GONE, ANSWERED = ("404", "410"), ("400", "405", "406", "416", "InvalidRange")
 """Codes of a store that has no such object any more, and of one that has, but does not like how it was asked."""
-
-MOST_LISTED = 1000
-"""Objects that S3 lists in one request."""
 
 
 def read_bytes(url: str) -> bytes:
@@ -99,11 +96,12 @@ def read_many(folder: str, names: Sequence[str]) -> dict[str, bytes]:
     try:
         fs, path = filesystem(folder)
         paths = {posixpath.join(path, name): name for name in names}
-        contents = fs.cat(list(paths), on_error="return") if paths else {}
+        # Not `cat`, by which adlfs first asks of each whether it is there.
+        contents = fs.cat_ranges(list(paths), None, None, on_error="return") if paths else []
     except failures() as error:
         raise explain(error, folder, "read") from error
     present: dict[str, bytes] = {}
-    for place, data in contents.items():
+    for place, data in zip(paths, contents, strict=True):
         if isinstance(data, FileNotFoundError) and has_bucket(data):
             continue
         if isinstance(data, Exception):
@@ -137,7 +135,7 @@ def answers(url: str) -> bool:
 
 
 def write_bytes(url: str, data: bytes) -> None:
-    """Write an object whole or not at all, if the `fencing.fence` lets; a large one goes to S3 in parts.
+    """Write an object whole or not at all, if the `fencing.fence` lets; a large one goes to a bucket in parts.
 
     Raises
     ------
@@ -148,15 +146,8 @@ def write_bytes(url: str, data: bytes) -> None:
         fs, path = filesystem(url)
         if isinstance(fs, LocalFileSystem):
             version = _stamp_of(files.write(Path(path), data))
-        elif is_s3(url) and len(data) < puts.WHOLE:
-            version = f"{len(data)} {sync(fs.loop, puts.put, fs, path, data)}"
-        elif is_s3(url):
-            puts.put_parts(fs, path, data)
-            version = ""
         else:
-            fencing.permit()
-            fs.pipe_file(path, data)
-            version = ""
+            version = sync(fs.loop, puts.put, home(url), fs, path, data)
     except failures() as error:
         raise explain(error, url, "write") from error
     fencing.note(url, [data], version)
@@ -164,21 +155,12 @@ def write_bytes(url: str, data: bytes) -> None:
 
 def write_file(url: str, path: Path) -> None:
     """Write a local file as an object, whole or not at all, without holding it in memory; errors as `write_bytes`."""
-    version = ""
     try:
         fs, target = filesystem(url)
         if isinstance(fs, LocalFileSystem):
             version = _stamp_of(files.copy(Path(target), path))
-        elif is_s3(url) and (size := path.stat().st_size) < puts.WHOLE:
-            # s3fs's `put_file` sets the type itself, `puts.put` does not.
-            kind, _ = mimetypes.guess_type(target)
-            headers = {"ContentType": kind} if kind else {}
-            version = f"{size} {sync(fs.loop, puts.put, fs, target, path.read_bytes(), **headers)}"
-        elif is_s3(url):
-            puts.put_parts(fs, target, path)
         else:
-            fencing.permit()
-            fs.put_file(str(path), target)
+            version = sync(fs.loop, puts.put, home(url), fs, target, path, kind_of(target))
     except failures() as error:
         raise explain(error, url, "write") from error
     fencing.note(url, fencing.pieces(path), version)
@@ -196,7 +178,7 @@ def write_new(url: str, data: bytes) -> bool:
             return files.create(Path(path), data)
         fencing.permit(afresh=True)
         # Checked first, because some stores ignore the condition and would replace the object.
-        return not fs.exists(path) and _create(fs, path, data)
+        return not sync(fs.loop, home(url).version, fs, path) and _create(home(url), fs, path, data)
     except failures() as error:
         raise explain(error, url, "write") from error
 
@@ -208,19 +190,17 @@ def refuses_again(url: str, data: bytes) -> bool:
     """
     try:
         fs, path = filesystem(url)
-        return isinstance(fs, LocalFileSystem) or not _create(fs, path, data)
+        return isinstance(fs, LocalFileSystem) or not _create(home(url), fs, path, data)
     except failures() as error:
         raise explain(error, url, "write") from error
 
 
-def _create(fs: AbstractFileSystem, path: str, data: bytes) -> bool:
+def _create(store: Cloud, fs: AbstractFileSystem, path: str, data: bytes) -> bool:
     """Write an object on condition that there is none, and say whether it was written."""
     try:
-        fs.pipe_file(path, data, mode="create")
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if code(error) not in puts.TAKEN:
+        sync(fs.loop, store.send, fs, path, data, ABSENT)
+    except failures() as error:
+        if not puts.is_taken(error):
             raise
         return False
     return True
@@ -257,16 +237,16 @@ def exists(url: str) -> bool:
     """
     try:
         fs, path = filesystem(url)
-        if not is_s3(url):
+        if (there := cloud(url)) is None:
             return bool(fs.exists(path))
-        return answers(url) or any(_below(fs, path, most=1))
+        return answers(url) or any(there.listed(fs, path, most=1))
     except failures() as error:
         raise explain(error, url, "reach") from error
 
 
 def sizes(url: str) -> dict[str, int]:
     """Bytes of each object below a folder, by its name relative to it; errors as `names_below`."""
-    return {name: int(properties.get("size", properties.get("Size", 0))) for name, properties in _listing(url).items()}
+    return {name: entry.size for name, entry in _listing(url).items()}
 
 
 def stamp(url: str) -> str:
@@ -281,6 +261,8 @@ def stamp(url: str) -> str:
     """
     try:
         fs, path = filesystem(url)
+        if (there := cloud(url)) is not None:
+            return str(sync(fs.loop, there.head, fs, path).stamp)
         properties = fs.info(path)
     except FileNotFoundError:
         raise
@@ -291,7 +273,7 @@ def stamp(url: str) -> str:
 
 def _stamp_of(stat: os.stat_result) -> str:
     """Stamp of a file."""
-    return _stamp({"size": stat.st_size, "mtime": stat.st_mtime})
+    return f"{stat.st_size} {stat.st_mtime}"
 
 
 def checksum(url: str) -> str:
@@ -301,23 +283,22 @@ def checksum(url: str) -> str:
 
 
 def _stamp(properties: Mapping[str, Any]) -> str:
-    """Stamp of an object from what its store tells of it."""
-    # fsspec and S3 name these differently.
+    """Stamp of an object from what fsspec tells of it."""
     version = next((properties[key] for key in ("ETag", "mtime", "LastModified") if properties.get(key)), None)
-    return "" if version is None else f"{properties.get('size', properties.get('Size'))} {version}"
+    return "" if version is None else f"{properties.get('size')} {version}"
 
 
 def stamps(url: str) -> dict[str, str]:
     """Name and `stamp` of each object below a folder, relative to it; of the object itself, named ``.``, if it is one.
 
-    On S3 that is one request for each thousand of them.
+    In a bucket that is one request for each thousand of them.
 
     Raises
     ------
     ServiceError
         If the store cannot be reached, or has no such bucket.
     """
-    by_name = {name: _stamp(properties) for name, properties in _listing(url).items()}
+    by_name = {name: entry.stamp for name, entry in _listing(url).items()}
     if by_name:
         return by_name
     try:
@@ -329,7 +310,7 @@ def stamps(url: str) -> dict[str, str]:
 def names_below(url: str) -> list[str]:
     """Names of all objects below a folder, relative to it, sorted; none if there is no such folder.
 
-    On S3 that is one request for each thousand of them, and none is asked for but those below the folder.
+    In a bucket that is one request for each thousand of them, and none is asked for but those below the folder.
 
     Raises
     ------
@@ -339,15 +320,18 @@ def names_below(url: str) -> list[str]:
     return sorted(_listing(url))
 
 
-def _listing(url: str) -> dict[str, dict[str, Any]]:
-    """Name of each object below a folder -> its properties in the store; empty if there is no such folder."""
+def _listing(url: str) -> dict[str, Entry]:
+    """Objects below a folder by their names relative to it; empty if there is no such folder."""
     try:
         fs, path = filesystem(url)
-        if is_s3(url):
-            return dict(_listed(fs, path))
+        if (there := cloud(url)) is not None:
+            return {entry.name: entry for entry in there.listed(fs, path)}
         if isinstance(fs, LocalFileSystem):
-            return {name: {"size": stat.st_size, "mtime": stat.st_mtime} for name, stat in files.below(Path(path))}
-        return {posixpath.relpath(name, path): properties for name, properties in fs.find(path, detail=True).items()}
+            return {name: Entry(name, stat.st_size, str(stat.st_mtime)) for name, stat in files.below(Path(path))}
+        return {
+            posixpath.relpath(name, path): _foreign(name, properties)
+            for name, properties in fs.find(path, detail=True).items()
+        }
     except FileNotFoundError as error:
         if not has_bucket(error):
             raise explain(error, url, "list") from error
@@ -356,22 +340,6 @@ def _listing(url: str) -> dict[str, dict[str, Any]]:
         raise explain(error, url, "list") from error
 
 
-def _below(fs: AbstractFileSystem, path: str, most: int = MOST_LISTED) -> Iterator[str]:
-    """Names of the objects below a folder of S3, so many in each request."""
-    return (name for name, _ in _listed(fs, path, most))
-
-
-def _listed(fs: AbstractFileSystem, path: str, most: int = MOST_LISTED) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name of each object below a folder of S3, and what the store tells of it, so many in each request."""
-    bucket, _, key = path.rstrip("/").partition("/")
-    # With the slash, or listing `run` would include `run-2`.
-    prefix = f"{key}/" if key else ""
-    more: dict[str, str] = {}
-    while True:
-        page = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=most, **more)
-        # Some clients create an empty object to mark a folder; it is not one of its contents.
-        objects = page.get("Contents", ())
-        yield from ((entry["Key"].removeprefix(prefix), entry) for entry in objects if entry["Key"] != prefix)
-        if not page.get("IsTruncated"):
-            return
-        more = {"ContinuationToken": page["NextContinuationToken"]}
+def _foreign(name: str, properties: Mapping[str, Any]) -> Entry:
+    """What fsspec tells of an object on the web."""
+    return Entry(name, int(properties.get("size") or 0), _stamp(properties).partition(" ")[2])

@@ -1,34 +1,33 @@
-"""Objects of S3 written under a fence: only if nobody has written them since the right to write was proved.
+"""Objects of a bucket written under a fence: only if nobody has written them since the right to write was proved.
 
 A writer that is suspended between the proof and the request, or whose request is sent again after a broken connection,
-would else replace what another has written meanwhile. An object that is not there is created by ``If-None-Match: *``,
-which costs no further request. One that is there is replaced by ``If-Match`` with the ETag that it had *before* the
-proof: a later run's object has another, so the store refuses. Stores that ignore conditions write in any case.
+would else replace what another has written meanwhile. An object that is not there is created on condition that there is
+none, which costs no further request. One that is there is replaced on condition that it has the version that it had
+*before* the proof: a later run's object has another, so the store refuses. Stores that ignore conditions write in any
+case.
 """
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+from fsspec import AbstractFileSystem
 
 from soilscale.errors import ServiceError
 from soilscale.storage import fencing
-from soilscale.storage.stores import code, has_bucket
+from soilscale.storage.clouds import ABSENT, NO_CONDITION, Cloud, code, size_of
+from soilscale.storage.s3 import WHOLE
 
-if TYPE_CHECKING:
-    from s3fs import S3FileSystem
-
-PART = 16 * 2**20
-"""Bytes of a part of an object that is sent in several."""
-
-WHOLE = 2 * PART
-"""Bytes from which on an object is sent in parts."""
-
-PARTS_AT_A_TIME = 4
-
-TAKEN = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
-"""Codes of a store that does not write an object as new, for it is there, or is being written by another."""
+TAKEN = (
+    "412",
+    "PreconditionFailed",
+    "ConditionNotMet",
+    "409",
+    "ConditionalRequestConflict",
+    "BlobAlreadyExists",
+)
+"""Codes of a store that does not write an object, for its version is another, or it is being written by another."""
 
 UNKNOWN = ("501", "NotImplemented")
 """Codes of a store that does not know a condition."""
@@ -36,92 +35,59 @@ UNKNOWN = ("501", "NotImplemented")
 ROUNDS = 8
 """How often an object is looked at again that others write at the same time."""
 
-ABSENT = {"IfNoneMatch": "*"}
-"""Condition that there is no such object."""
 
-
-async def put(fs: S3FileSystem, path: str, data: bytes, **headers: str) -> str:
-    """Write an object that is sent in one request, and return its ETag.
+async def put(cloud: Cloud, fs: AbstractFileSystem, path: str, content: bytes | Path, kind: str | None = None) -> str:
+    """Write an object, and return its `Entry.stamp`; empty if the store does not say.
 
     Parameters
     ----------
     path
         Bucket and key.
-    headers
-        Further parameters of ``PutObject``.
+    content
+        In memory, or a file of this machine.
+    kind
+        Media type.
 
     Raises
     ------
     ServiceError
         If others write the same object again and again.
     """
+    version = await _put(cloud, fs, path, content, kind)
+    return f"{size_of(content)} {version}" if version else ""
+
+
+async def _put(cloud: Cloud, fs: AbstractFileSystem, path: str, content: bytes | Path, kind: str | None) -> str:
     if fencing.fence() is None:
-        return await _send(fs, path, data, headers)
-    await _permit()
-    condition = ABSENT
+        return await cloud.send(fs, path, content, NO_CONDITION, kind)
+    # Looked at first where it is much to send: a store may refuse only when all has come.
+    large = size_of(content) >= WHOLE
+    condition = await cloud.version(fs, path) if large else ABSENT
+    await _permit(afresh=large)
     for _ in range(ROUNDS):
         try:
-            return await _send(fs, path, data, headers | condition)
-        except OSError as error:
-            if code(error) in UNKNOWN and condition:
+            return await cloud.send(fs, path, content, condition, kind)
+        except Exception as error:
+            if code(error) in UNKNOWN and condition != NO_CONDITION:
                 # Without conditions, the proof of the lease is the only protection.
-                condition = {}
+                condition = NO_CONDITION
                 continue
-            if code(error) not in TAKEN and not isinstance(error, FileExistsError):
+            if not is_taken(error):
                 raise
-        # The order matters: whatever a later holder writes after the proof has another ETag, so it is not replaced.
-        condition = await _standing(fs, path)
+        # The order matters: whatever a later holder writes after the proof has another version, so it is not replaced.
+        condition = await cloud.version(fs, path)
         await _permit(afresh=True)
     raise ServiceError(
-        f"cannot write s3://{path}: another process is writing it at the same time; run the same command again"
+        f"cannot write {cloud.schemes[0]}://{path}: another process is writing it at the same time; run the same "
+        "command again"
     )
+
+
+def is_taken(error: Exception) -> bool:
+    """Whether a store has refused to write an object since its version is not the one that was expected."""
+    return isinstance(error, FileExistsError) or code(error) in TAKEN
 
 
 async def _permit(*, afresh: bool = False) -> None:
     """Ask the fence in a thread, for its proof may be a request that waits for the loop of this coroutine."""
     await asyncio.to_thread(fencing.permit, afresh=afresh)
-
-
-async def _send(fs: S3FileSystem, path: str, data: bytes, headers: dict[str, str]) -> str:
-    bucket, key, _ = fs.split_path(path)
-    answer = await fs._call_s3("put_object", Bucket=bucket, Key=key, Body=data, **headers)  # noqa: SLF001 - as s3fs does
-    return str(answer["ETag"])
-
-
-async def _standing(fs: S3FileSystem, path: str) -> dict[str, str]:
-    """Condition that an object is what it is at present."""
-    bucket, key, _ = fs.split_path(path)
-    try:
-        answer = await fs._call_s3("head_object", Bucket=bucket, Key=key)  # noqa: SLF001 - likewise
-    except FileNotFoundError as error:
-        if not has_bucket(error):
-            raise
-        return ABSENT
-    return {"IfMatch": str(answer["ETag"])}
-
-
-def put_parts(fs: S3FileSystem, path: str, content: Path | bytes) -> None:
-    """Write an object that is sent in parts: created on condition, replaced after a proof afresh.
-
-    A content in memory is taken as it is, a file read part by part.
-    """
-    if fencing.fence() is not None and not fs.exists(path):
-        fencing.permit(afresh=True)
-        try:
-            _send_parts(fs, path, content, "create")
-        except OSError as error:
-            if code(error) not in TAKEN and not isinstance(error, FileExistsError):
-                raise
-        else:
-            return
-    fencing.permit(afresh=True)
-    # A replacement in parts is unconditional; an overwrite by another run is detected later, see ADR 32.
-    _send_parts(fs, path, content, "overwrite")
-
-
-def _send_parts(fs: S3FileSystem, path: str, content: Path | bytes, mode: str) -> None:
-    how: dict[str, Any] = {"chunksize": PART, "max_concurrency": PARTS_AT_A_TIME, "mode": mode}
-    if isinstance(content, bytes):
-        fs.pipe_file(path, content, **how)
-    else:
-        fs.put_file(str(content), path, **how)

@@ -7,16 +7,11 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from soilscale.errors import ServiceError
 from soilscale.storage import fencing, files
 from soilscale.storage.objects import write_bytes
-from soilscale.storage.stores import explain, failures, filesystem, is_local, is_s3, join
-
-MOST_REMOVED = 1000
-"""Objects that S3 removes in one request."""
+from soilscale.storage.stores import cloud, explain, failures, filesystem, is_local, join
 
 
 def remove(url: str, names: Iterable[str] | None = None) -> None:
@@ -41,8 +36,10 @@ def remove(url: str, names: Iterable[str] | None = None) -> None:
     try:
         fs, path = filesystem(url)
         paths = [path] if names is None else [posixpath.join(path, name) for name in names]
-        if is_s3(url):
-            _remove_s3(fs, url, paths)
+        if (there := cloud(url)) is not None:
+            for first in range(0, len(paths), there.removed_at_a_time):
+                fencing.permit(afresh=True)
+                there.remove(fs, url, paths[first : first + there.removed_at_a_time])
             return
         fencing.permit(afresh=True)
         if isinstance(fs, LocalFileSystem):
@@ -51,20 +48,6 @@ def remove(url: str, names: Iterable[str] | None = None) -> None:
             fs.rm([place for place in paths if fs.exists(place)])
     except failures() as error:
         raise explain(error, url, "remove") from error
-
-
-def _remove_s3(fs: AbstractFileSystem, url: str, paths: list[str]) -> None:
-    """Remove objects, and see that the store did so; s3fs itself takes no notice of those that it did not."""
-    for first in range(0, len(paths), MOST_REMOVED):
-        bucket = paths[0].partition("/")[0]
-        fencing.permit(afresh=True)
-        keys = [{"Key": path.partition("/")[2]} for path in paths[first : first + MOST_REMOVED]]
-        answer = fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
-        for error in answer.get("Errors", ()):
-            raise ServiceError(
-                f"cannot remove {url}: {error.get('Key')}: {error.get('Message') or error.get('Code')}; check that "
-                "the credentials may delete there, then run the same command again"
-            )
 
 
 def check_writable(url: str) -> None:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import errno
-import os
 import posixpath
 import re
-from functools import cache
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import fsspec
 from fsspec import AbstractFileSystem
 
-from soilscale import retry
 from soilscale.errors import ConfigurationError, RefusedError, ServiceError, SoilscaleError
 from soilscale.storage import access, hrefs
+from soilscale.storage.azure import Azure
+from soilscale.storage.clouds import NO_BUCKET, TIMEOUT, Cloud, code
+from soilscale.storage.google import Google
+from soilscale.storage.s3 import S3
 
-if TYPE_CHECKING:
-    from botocore.credentials import Credentials
-    from botocore.session import Session
+CLOUDS: tuple[Cloud, ...] = (S3(), Google(), Azure())
+"""Object stores in which an output may lie."""
+
+HOMES = "a folder or bucket (s3://bucket/prefix, gs://bucket/prefix, az://container/prefix)"
+"""What products are written to, for messages."""
 
 UNWRITABLE = (
     errno.EACCES,
@@ -42,11 +46,17 @@ DENIED = frozenset(
         "401",
         "403",
         "AccessDenied",
+        "AuthenticationFailed",
+        "AuthorizationFailure",
+        "AuthorizationPermissionMismatch",
         "ExpiredToken",
         "ExpiredTokenException",
         "InvalidAccessKeyId",
+        "InvalidAuthenticationInfo",
         "InvalidSecurity",
         "InvalidToken",
+        "NoAuthenticationInformation",
+        "PublicAccessNotPermitted",
         "RequestTimeTooSkewed",
         "SignatureDoesNotMatch",
         "TokenRefreshRequired",
@@ -54,25 +64,16 @@ DENIED = frozenset(
 )
 """Codes by which a store refuses the one who asks."""
 
-NO_BUCKET = "NoSuchBucket"
-
-S3 = ("s3", "s3a")
-
-PAYER = "AWS_REQUEST_PAYER"
-"""Environment variable that says, with the value ``requester``, that who reads from S3 pays; GDAL knows it too."""
-
-TIMEOUT = (10.0, 60.0)
-"""Seconds to wait for a connection, and for the next bytes."""
-
 _SECRETS = re.compile(r"(?<=\?)[^\s'\"<>]+|(?<=://)[^\s/@'\"]+@")
 
 
 def failures() -> tuple[type[Exception], ...]:
     """What a store raises when it cannot do what is asked of it."""
-    from aiohttp import ClientError as HTTPError
-    from botocore.exceptions import BotoCoreError, ClientError
+    from aiohttp import ClientError
 
-    return OSError, BotoCoreError, ClientError, HTTPError
+    # Only those in use: the libraries of the others may not be there, and take long to import.
+    known = [cloud.failures() for cloud in CLOUDS if not cloud.extra or sys.modules.get(cloud.package)]
+    return OSError, ClientError, *(kind for kinds in known for kind in kinds)
 
 
 def is_local(url: str) -> bool:
@@ -80,9 +81,29 @@ def is_local(url: str) -> bool:
     return urlsplit(url).scheme in {"", "file"}
 
 
-def is_s3(url: str) -> bool:
-    """Whether a URL is in object storage that speaks S3."""
-    return urlsplit(url).scheme in S3
+def cloud(url: str) -> Cloud | None:
+    """Object store that a URL is in; None for folders and the web."""
+    scheme = urlsplit(url).scheme
+    return next((cloud for cloud in CLOUDS if scheme in cloud.schemes), None)
+
+
+def home(url: str) -> Cloud:
+    """Object store that products are written to.
+
+    Raises
+    ------
+    ConfigurationError
+        If the URL is in none.
+    """
+    there = cloud(url)
+    if there is None:
+        raise ConfigurationError(f"cannot write {shown(url)}; expected {HOMES}")
+    return there
+
+
+def in_cloud(url: str) -> bool:
+    """Whether a URL is in an object store, which tries again by itself."""
+    return cloud(url) is not None
 
 
 def join(url: str, *parts: str) -> str:
@@ -115,42 +136,33 @@ def filesystem(url: str, **more: Any) -> tuple[AbstractFileSystem, str]:
     Raises
     ------
     ConfigurationError
-        If the environment names a profile that is not there.
+        As `options`.
     """
     store, path = fsspec.url_to_fs(url, **options(url), **more)
-    if is_s3(url):
-        store.retries = retry.THROTTLED
+    if (there := cloud(url)) is not None:
+        there.prepare(store)
     return store, path
 
 
 def options(url: str) -> dict[str, Any]:
     """Options of the store that holds a URL.
 
-    An S3 store takes credentials, profile, region and endpoint as botocore finds them: from the environment, then from
-    the files of AWS_PROFILE. Listings are never remembered, since other processes write too; objects are read in one
-    request each.
+    An object store takes credentials and endpoint as its own tools find them. Listings are never remembered, since
+    other processes write too; objects are read in one request each.
 
     Raises
     ------
     ConfigurationError
-        If the environment names a profile that is not there.
+        If the environment names a profile that is not there, or no storage account, or if an extra is not installed.
     """
+    if (there := cloud(url)) is not None:
+        if "@" in urlsplit(url).netloc:
+            raise ConfigurationError(
+                f"{shown(url)} names an account or a password; write {there.schemes[0]}://bucket/prefix, and set the "
+                f"account in the environment ({there.asking})"
+            )
+        return {"use_listings_cache": False, **there.options()}
     connect, wait = TIMEOUT
-    if is_s3(url):
-        unsigned = credentials() is None
-        mode = session().get_config_variable("retry_mode")
-        tries = {
-            # `legacy` is botocore's default where nobody has chosen a mode.
-            "mode": "standard" if mode == "legacy" else mode,
-            "total_max_attempts": session().get_config_variable("max_attempts") or retry.STORE,
-        }
-        return {
-            "anon": unsigned,
-            "requester_pays": os.environ.get(PAYER) == "requester",
-            "use_listings_cache": False,
-            "max_concurrency": 1,
-            "config_kwargs": {"connect_timeout": connect, "read_timeout": wait, "retries": tries},
-        }
     if urlsplit(url).scheme in {"http", "https"}:
         from aiohttp import ClientTimeout
 
@@ -162,97 +174,28 @@ def options(url: str) -> dict[str, Any]:
     return {}
 
 
-@cache
-def session() -> Session:
-    """What botocore knows of the environment and of the files of its profile."""
-    from botocore.session import get_session
-
-    return get_session()
-
-
-@cache
-def credentials() -> Credentials | None:
-    """Credentials for S3 as botocore finds them; they renew themselves where they can. None: stores are asked unsigned.
-
-    Raises
-    ------
-    ConfigurationError
-        If the environment names a profile that is not there.
-    """
-    from botocore.exceptions import ProfileNotFound
-
-    try:
-        return session().get_credentials()
-    except ProfileNotFound as error:
-        raise ConfigurationError(f"{error}; correct AWS_PROFILE, or add the profile to ~/.aws/config") from error
-
-
-def region() -> str | None:
-    """Region of S3 that the environment or the profile names."""
-    return session().get_config_variable("region")
-
-
-def endpoint() -> str | None:
-    """URL of the S3 store that the environment or the profile names; None: that of AWS."""
-    from botocore.configprovider import ConfiguredEndpointProvider
-    from botocore.exceptions import ProfileNotFound
-
-    known = session()
-    try:
-        if known.get_config_variable("ignore_configured_endpoint_urls"):
-            return None
-        # Resolved by botocore's own rules, so that GDAL is sent to the same store as s3fs.
-        url: str | None = ConfiguredEndpointProvider(
-            full_config=known.full_config, scoped_config=known.get_scoped_config(), client_name="s3"
-        ).provide()
-    except ProfileNotFound:
-        return None
-    return url
-
-
-def code(error: BaseException | None) -> str | None:
-    """Code by which a store says what is the matter, from an error or what it comes from."""
-    while error is not None:
-        response = getattr(error, "response", None)
-        if isinstance(response, dict):
-            return str(response.get("Error", {}).get("Code"))
-        status = getattr(error, "status", None)
-        if isinstance(status, int):
-            return str(status)
-        error = error.__cause__
-    return None
-
-
 def has_bucket(error: BaseException) -> bool:
     """Whether what was not found was an object, and not the whole bucket."""
-    return code(error) != NO_BUCKET
+    return code(error) not in NO_BUCKET
 
 
 def explain(error: Exception, url: str, doing: str) -> SoilscaleError:
     """Failure of a store in a person's words: what cannot be done where, and whether a rerun may mend it."""
-    from botocore import exceptions
-
-    no_credentials = (
-        exceptions.CredentialRetrievalError,
-        exceptions.NoCredentialsError,
-        exceptions.PartialCredentialsError,
-        exceptions.TokenRetrievalError,
-    )
-    text, reply = f"cannot {doing} {shown(url)}: {shown(error)}", code(error)
+    there = cloud(url)
+    text, reply = f"cannot {doing} {shown(url)}: {_said(error)}", code(error)
     # Checked first: it is the same 403 as other refusals, but a rerun cures it.
     if reply in DENIED and access.has_expired(url):
         return ServiceError(f"{text}; its signature has expired: run the same command again, which renews it")
-    if isinstance(error, no_credentials) or reply in DENIED:
+    if (there is not None and isinstance(error, there.refusals())) or reply in DENIED:
         return RefusedError(
             f"{text}{_named(reply)}; access is denied: renew {_asking(url)}, check that they may {doing} there, then "
-            "run the same command again",
+            "then run the same command again",
             url,
         )
-    if reply == NO_BUCKET:
-        at = endpoint() or "AWS"
+    if there is not None and reply in NO_BUCKET:
         return RefusedError(
-            f"{text}; there is no bucket {urlsplit(url).netloc!r} at {at}: create it or correct the URL, then run the "
-            "same command again",
+            f"{text}; there is no bucket {urlsplit(url).netloc!r} at {there.place()}: create it or correct the URL, "
+            "then run the same command again",
             url,
         )
     if isinstance(error, OSError) and error.errno in FULL:
@@ -265,10 +208,16 @@ def explain(error: Exception, url: str, doing: str) -> SoilscaleError:
 
 def _asking(url: str) -> str:
     """Where the credentials for a store come from."""
-    if not is_s3(url):
+    there = cloud(url)
+    if there is None:
         return "the credentials (a signed URL, or a login)"
-    none = ", of which there are none" if credentials() is None else ""
-    return f"the credentials (AWS_* in the environment, or the profile that AWS_PROFILE names{none})"
+    none = ", of which there are none" if there.is_anonymous() else ""
+    return f"the credentials ({there.asking}{none})"
+
+
+def _said(error: Exception) -> str:
+    """What an error says in its first line; Azure's append the whole answer."""
+    return shown(error).strip().partition("\n")[0]
 
 
 def _named(reply: str | None) -> str:
