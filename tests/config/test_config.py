@@ -395,7 +395,11 @@ def test_a_wrong_value_is_refused_where_it_stands(tmp_path: Path, changes: dict[
             {"catalogs__own__sign": "aws"},
             "catalogs.own.sign: got 'aws'; expected planetary-computer, earthdata or none",
         ),
-        ({"sources__a b": {}}, "sources: 'a b' is not a valid name; expected letters, digits and _, a letter first"),
+        (
+            {"sources__precipitation__class_names": {"forest": "10"}},
+            "sources.precipitation.class_names: the key 'forest' is not a code; expected a whole number",
+        ),
+        ({"sources__a b": {}}, "sources: the key 'a b' is not a name; expected letters, digits and _, a letter first"),
         (
             {"sources__precipitation": None},
             "sources.precipitation: got nothing; expected the keys catalog, collection and asset",

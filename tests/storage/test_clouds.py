@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dask.array as da
+import fsspec
 import numpy as np
 import pytest
 import xarray as xr
@@ -27,6 +29,7 @@ from soilscale.engine import lease
 from soilscale.engine.output import Workspace
 from soilscale.errors import ConfigurationError, DataError, IncompleteError, RefusedError
 from soilscale.storage import google
+from soilscale.storage.clouds import OnItsLoop
 
 pytestmark = pytest.mark.server
 
@@ -212,3 +215,8 @@ def test_application_default_credentials_reach_gdal_as_a_token(monkeypatch: pyte
     monkeypatch.setattr(google, "credentials", lambda: known)
     assert google.Google().gdal_credentials() == {"GDAL_HTTP_HEADERS": "Authorization: Bearer t0"}
     assert not google.Google().is_anonymous()
+
+
+def test_a_file_system_on_its_loop_travels_to_workers() -> None:
+    fs = OnItsLoop(fsspec.filesystem("memory"))
+    assert pickle.loads(pickle.dumps(fs)).there is fs.there  # noqa: S301 - just written here

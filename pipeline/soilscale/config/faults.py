@@ -149,7 +149,8 @@ def _lines(fault: ErrorDetails) -> Iterator[str]:
         for key, message in cause.faults:
             yield f"{_joined([*place, *([key] if key else [])])}: {message}"
     elif place and place[-1] == KEY:
-        yield f"{_joined(place[:-2])}: {_shown(place[-2])} is not a valid name; expected {WORD}"
+        key_form = "a code; expected a whole number" if fault["type"].startswith("int") else f"a name; expected {WORD}"
+        yield f"{_joined(place[:-2])}: the key {_shown(place[-2])} is not {key_form}"
     elif fault["type"] == "extra_forbidden":
         yield f"{_joined(place)}: unknown key{nearest(str(place[-1]), _keys(fault['loc'][:-1]))}"
     elif fault["type"] == "missing" and isinstance(place[-1], int):

@@ -177,6 +177,9 @@ class OnItsLoop:
 
     def __getattr__(self, name: str) -> Any:
         """Attribute of the file system; a coroutine function comes back as one that may be awaited anywhere."""
+        if "there" not in vars(self):
+            # Pickle asks for attributes of an object that has none yet.
+            raise AttributeError(name)
         value = getattr(self.there, name)
         if not inspect.iscoroutinefunction(value):
             return value
