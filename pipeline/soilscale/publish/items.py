@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,13 @@ def footprint(geobox: GeoBox) -> tuple[BaseGeometry, list[float]]:
     shape, bbox
         Polygon or MultiPolygon, and west, south, east, north; degrees.
     """
+    outline, bounds = _outline(geobox)
+    return outline, rounded(bounds)
+
+
+@lru_cache(maxsize=16)  # the maps of a run share a grid, and cutting its outline takes a tenth of a second
+def _outline(geobox: GeoBox) -> tuple[BaseGeometry, tuple[float, float, float, float]]:
+    """Outline and bounding box as of `footprint`."""
     bounds, crs = geobox.boundingbox, str(geobox.crs)
     ring = project(box(bounds.left, bounds.bottom, bounds.right, bounds.top), crs, LONLAT)
     around_earth = extents.turn(crs)
@@ -152,7 +160,7 @@ def footprint(geobox: GeoBox) -> tuple[BaseGeometry, list[float]]:
     west, south, east, north = antimeridian.bbox(shape)
     side = min(extents.width((west, south, east, north)), north - south)
     outline = shapely.set_precision(shapely.simplify(shape, side / 1000), DEGREE_STEP)
-    return shapely.orient_polygons(outline), rounded((west, south, east, north))
+    return shapely.orient_polygons(outline), (west, south, east, north)
 
 
 def rounded(bounds: Sequence[float]) -> list[float]:
