@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from checkout import ROOT
 from commands import Ended, edit, files, invoke, markers, redone_units, sparse_world, wait_until
-from soilscale import catalog, cli, config, storage
+from soilscale import catalog, config, storage
+from soilscale.cli import execution
 from soilscale.config import Config
 from soilscale.config.period import LAST, SINCE_RELEASE, first_of, last_complete
 from soilscale.engine import lease
@@ -359,7 +360,7 @@ NEWEST = ("month/collection.json", "season/collection.json", "viewer.json")
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    return lambda day: monkeypatch.setattr(cli, "today", lambda: date.fromisoformat(day))
+    return lambda day: monkeypatch.setattr(execution, "today", lambda: date.fromisoformat(day))
 
 
 @pytest.fixture(scope="module")
