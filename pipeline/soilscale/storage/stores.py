@@ -188,7 +188,7 @@ def explain(error: Exception, url: str, doing: str) -> SoilscaleError:
         return ServiceError(f"{text}; its signature has expired: run the same command again, which renews it")
     if (there is not None and isinstance(error, there.refusals())) or reply in DENIED:
         return RefusedError(
-            f"{text}{_named(reply)}; access is denied: renew {_asking(url)}, check that they may {doing} there, then "
+            f"{text}{_named(reply)}; access is denied: renew {_asking(url)}, check that they may {doing} there, "
             "then run the same command again",
             url,
         )
