@@ -18,7 +18,7 @@ from soilscale import retry, storage
 from soilscale.catalog import sign, signatures, signing
 from soilscale.cube import opening
 from soilscale.errors import DataError, RefusedError, ServiceError
-from soilscale.storage import stores
+from soilscale.storage import s3
 
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")
 
@@ -295,7 +295,7 @@ def test_an_expired_signature_is_no_refusal() -> None:
 
 
 def test_who_reads_may_pay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "credentials", lambda: None)
+    monkeypatch.setattr(s3, "credentials", lambda: None)
     assert not storage.filesystem("s3://bucket/a")[0].req_kw
     monkeypatch.setenv("AWS_REQUEST_PAYER", "requester")
     assert storage.filesystem("s3://bucket/a")[0].req_kw == {"RequestPayer": "requester"}

@@ -468,7 +468,7 @@ def test_gdal_asks_the_store_that_the_environment_names(
 ) -> None:
     monkeypatch.setitem(os.environ, "AWS_ENDPOINT_URL", "http://another")
     monkeypatch.setitem(os.environ, "AWS_ENDPOINT_URL_S3", endpoint)
-    options = storage.gdal_options()
+    options = storage.gdal_options("s3://bucket/a.tif")
     assert options["AWS_S3_ENDPOINT"] == host
     assert options["AWS_HTTPS"] == https
     assert options["AWS_VIRTUAL_HOSTING"] == "FALSE"
