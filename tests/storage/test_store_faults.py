@@ -14,7 +14,7 @@ from servers import faults as proxy
 from servers.faults import Faults
 from servers.seaweed import BUCKET, Seaweed
 from soilscale import storage
-from soilscale.engine import scheduler, units
+from soilscale.engine import scheduler, tally, units
 from soilscale.engine.output import Workspace
 from soilscale.engine.units import Receipt, Unit
 from soilscale.errors import RefusedError, ServiceError
@@ -183,4 +183,4 @@ def test_inputs_that_are_all_refused_end_the_stage_early(client: Client, workspa
     ]
     with pytest.raises(ServiceError, match=f"{MANY} of {MANY} units"):
         run(client, workspace, todo)
-    assert scheduler.MOST_AWAY <= len(asked) < MANY / 2
+    assert tally.MOST_AWAY <= len(asked) < MANY / 2
