@@ -146,11 +146,11 @@ def _made(asked: DaskCluster, stack: ExitStack) -> Client:
 
 def _reached(choice: Choice, stack: ExitStack) -> Client:
     """Client of a scheduler that stands, or of a local cluster."""
-    from distributed import Client
+    from soilscale.engine.greeting import connected
 
     address = choice.scheduler or os.environ.get("DASK_SCHEDULER_ADDRESS")
     try:
-        return stack.enter_context(Client(address or _start(stack, choice.workers), set_as_default=False))
+        return stack.enter_context(connected(address or _start(stack, choice.workers)))
     except ValueError as error:
         raise ConfigurationError(
             f"{address!r} is not a valid Dask scheduler address ({error}); expected tcp://HOST:PORT or tls://HOST:PORT"

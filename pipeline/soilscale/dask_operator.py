@@ -232,10 +232,10 @@ class DaskCluster:
         )
 
     def _client(self) -> Client:
-        from distributed import Client
+        from soilscale.engine.greeting import connected
 
         security = None if self.pair is None else self.pair.security()
-        return Client(self.address, timeout=LOOK_EVERY, set_as_default=False, security=security)
+        return connected(self.address, timeout=LOOK_EVERY, security=security)
 
     def _knock(self) -> None:
         """Raise OSError where no scheduler listens; a client that finds none leaves a thread behind."""
