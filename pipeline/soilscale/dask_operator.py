@@ -206,6 +206,8 @@ class DaskCluster:
         ServiceError
             If it has none at the deadline; with what the operator, the pods and the events said.
         """
+        from soilscale.engine.greeting import collect_failed
+
         end, last_said = time.monotonic() + self.deadline, ""
         client: Client | None = None
         while True:
@@ -216,7 +218,8 @@ class DaskCluster:
                 if client.scheduler_info()["workers"]:
                     return client
             except (OSError, TimeoutError):
-                pass
+                if client is None:
+                    collect_failed()
             said = "; ".join(self.said()) or "its pods are starting"
             if said != last_said:
                 logger.info("waiting for workers of the Dask cluster %s: %s", self.name, said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import suppress
 from typing import Any
 
@@ -34,4 +35,14 @@ def connected(scheduler: str | LocalCluster, **options: Any) -> Client:
     for _ in range(ATTEMPTS - 1):
         with suppress(AssertionError):
             return Client(scheduler, set_as_default=False, **options)
+        collect_failed()
     return Client(scheduler, set_as_default=False, **options)
+
+
+def collect_failed() -> None:
+    """Let clients that failed to connect close themselves, before another one is started.
+
+    They do so when they are collected. If that happened while the next one starts its loop, they would wait forever for
+    a lock that this thread holds.
+    """
+    gc.collect()
