@@ -246,6 +246,27 @@ def small_world(folder: Path, cells: int, years: tuple[int, int]) -> Path:
     return folder / "world.yaml"
 
 
+def run_of_a_season(folder: Path, cluster: str) -> Path:
+    """Configuration of a sparse world of six months, which are one season, with its products."""
+    path = edit(sparse_world(folder), period=["2004-04", "2004-09"], models__ablation=False)
+    done = invoke("run", path, "--scheduler", cluster)
+    assert done.status == 0, done.err
+    return path
+
+
+def moved(path: Path, folder: Path, home: str) -> Path:
+    """Configuration of a world whose inputs lie in ``world/`` of a bucket, and whose output goes to ``run/`` there."""
+    copy = folder / path.name
+    copy.write_text(path.read_text())
+    (folder / "stations.csv").write_bytes((path.parent / "stations.csv").read_bytes())
+    return edit(
+        copy,
+        output=f"{home}/run",
+        catalogs__world__url=f"{home}/world/catalog/catalog.json",
+        validation__truth=f"{home}/world/truth.zarr",
+    )
+
+
 def sparse_world(folder: Path, cells: int = 3) -> Path:
     """World of few coarse cells and a year, with few sources and a small forest; returns its configuration."""
     path = small_world(folder, cells, (2004, 2004))

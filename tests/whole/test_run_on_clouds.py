@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import dask_cluster, edit, files, invoke, sparse_world, started, wait_until
+from commands import dask_cluster, files, invoke, moved, run_of_a_season, started, wait_until
 from servers.clouds import Emulator
 from soilscale import storage
 
@@ -19,11 +19,7 @@ OWN = ("state", "run.yaml", "items", "maps/", "report/index.html")
 @pytest.fixture(scope="module")
 def local(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """World and products of six months, which are one season, on a folder."""
-    path = sparse_world(tmp_path_factory.mktemp("local") / "world")
-    edit(path, period=["2004-04", "2004-09"], models__ablation=False)
-    done = invoke("run", path, "--scheduler", cluster)
-    assert done.status == 0, done.err
-    return path
+    return run_of_a_season(tmp_path_factory.mktemp("local") / "world", cluster)
 
 
 @pytest.mark.parametrize("anywhere", ["gs", "az"], indirect=True)
@@ -34,16 +30,7 @@ def test_a_run_that_is_killed_in_a_bucket_and_resumed_makes_what_a_folder_holds(
         for path in sorted((local.parent / folder).rglob("*")):
             if path.is_file():
                 storage.write_file(f"{anywhere.home}/world/{path.relative_to(local.parent)}", path)
-    config = tmp_path / local.name
-    config.write_text(local.read_text())
-    (tmp_path / "stations.csv").write_bytes((local.parent / "stations.csv").read_bytes())
-    output = f"{anywhere.home}/run"
-    edit(
-        config,
-        output=output,
-        catalogs__world__url=f"{anywhere.home}/world/catalog/catalog.json",
-        validation__truth=f"{anywhere.home}/world/truth.zarr",
-    )
+    config, output = moved(local, tmp_path, anywhere.home), f"{anywhere.home}/run"
     with dask_cluster(tmp_path / "cluster") as address:
         with started("run", config, "--scheduler", address, log=tmp_path / "run.log") as process:
             wait_until(lambda: len(storage.names_below(f"{output}/state/cube")) > 3, "units of the cube")

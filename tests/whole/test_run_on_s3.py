@@ -8,7 +8,7 @@ from pathlib import Path
 import pystac
 import pytest
 
-from commands import dask_cluster, edit, files, invoke, sparse_world
+from commands import dask_cluster, files, invoke, moved, run_of_a_season
 from servers.faults import PASSING, Faults
 from servers.seaweed import BUCKET, Seaweed
 from soilscale import storage
@@ -35,11 +35,7 @@ def cluster(store: Faults, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture(scope="module")
 def local(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """World and products of six months, which are one season, on a local folder."""
-    path = sparse_world(tmp_path_factory.mktemp("local") / "world")
-    edit(path, period=["2004-04", "2004-09"], models__ablation=False)
-    done = invoke("run", path, "--scheduler", cluster)
-    assert done.status == 0, done.err
-    return path
+    return run_of_a_season(tmp_path_factory.mktemp("local") / "world", cluster)
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +43,7 @@ def config(local: Path, weed: Seaweed, tmp_path_factory: pytest.TempPathFactory)
     """The same world, whose inputs lie in the bucket."""
     weed.upload(local.parent / "catalog", BUCKET, "world/catalog")
     weed.upload(local.parent / "truth.zarr", BUCKET, "world/truth.zarr")
-    path = tmp_path_factory.mktemp("remote") / local.name
-    path.write_text(local.read_text())
-    (path.parent / "stations.csv").write_bytes((local.parent / "stations.csv").read_bytes())
-    return edit(
-        path,
-        output=f"s3://{BUCKET}/run",
-        catalogs__world__url=f"s3://{BUCKET}/world/catalog/catalog.json",
-        validation__truth=f"s3://{BUCKET}/world/truth.zarr",
-    )
+    return moved(local, tmp_path_factory.mktemp("remote"), f"s3://{BUCKET}")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from fsspec import AbstractFileSystem
 from fsspec.asyn import sync
 
 from soilscale.errors import ConfigurationError
-from soilscale.storage.clouds import NO_CONDITION, TIMEOUT, Cloud, Entry, missing_extra, setting
+from soilscale.storage.clouds import NO_CONDITION, TIMEOUT, Cloud, Entry, is_set, missing_extra, setting
 
 if TYPE_CHECKING:
     from azure.identity import DefaultAzureCredential
@@ -31,15 +31,6 @@ SCOPE = "https://storage.azure.com/.default"
 
 def _environment(*names: str) -> str | None:
     return setting(*names, environment=os.environ)
-
-
-def _unsigned() -> bool:
-    return os.environ.get(UNSIGNED, "").upper() in {"YES", "TRUE", "1"}
-
-
-def _identified() -> bool:
-    """Whether it is asked by the identity of the workload or of a login, not by a key of the account."""
-    return not (_unsigned() or _environment(CONNECTION, *KEY, *SIGNATURE))
 
 
 @cache
@@ -72,7 +63,7 @@ class Azure(Cloud):
             "account_name": _environment(*ACCOUNT),
             "account_key": _environment(*KEY),
             "sas_token": _environment(*SIGNATURE),
-            "anon": _unsigned(),
+            "anon": is_set(UNSIGNED),
             "connection_timeout": int(connect),
             "read_timeout": int(wait),
         }
@@ -88,7 +79,7 @@ class Azure(Cloud):
         return (ClientAuthenticationError,)
 
     def is_anonymous(self) -> bool:
-        return _unsigned()
+        return is_set(UNSIGNED)
 
     def place(self) -> str:
         return _environment(*ACCOUNT) or f"the account of {CONNECTION}"
@@ -102,7 +93,7 @@ class Azure(Cloud):
     def gdal_credentials(self) -> dict[str, str]:
         if _environment(CONNECTION):
             return {}
-        if _unsigned():
+        if is_set(UNSIGNED):
             return {UNSIGNED: "YES"}
         if key := _environment(*KEY):
             return {KEY[0]: key}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import mimetypes
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -222,6 +223,11 @@ def missing_extra(cloud: Cloud, error: ImportError) -> ConfigurationError:
 def kind_of(path: str) -> str | None:
     """Media type of an object by its name."""
     return mimetypes.guess_type(path)[0]
+
+
+def is_set(name: str) -> bool:
+    """Whether a variable of the environment says yes, as GDAL reads it."""
+    return os.environ.get(name, "").upper() in {"YES", "TRUE", "1"}
 
 
 def setting(*names: str, environment: Mapping[str, str]) -> str | None:

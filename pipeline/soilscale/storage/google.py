@@ -14,7 +14,17 @@ from urllib.parse import quote
 from fsspec import AbstractFileSystem, register_implementation
 from fsspec.asyn import sync
 
-from soilscale.storage.clouds import ABSENT, NO_CONDITION, TIMEOUT, Cloud, Entry, content_of, missing_extra, size_of
+from soilscale.storage.clouds import (
+    ABSENT,
+    NO_CONDITION,
+    TIMEOUT,
+    Cloud,
+    Entry,
+    content_of,
+    is_set,
+    missing_extra,
+    size_of,
+)
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -77,7 +87,7 @@ def _message(text: str) -> str:
 @cache
 def credentials() -> Credentials | None:
     """Application default credentials: a file, the login of gcloud, or the workload's identity. None: unsigned."""
-    if os.environ.get(EMULATOR) or os.environ.get(UNSIGNED, "").upper() in {"YES", "TRUE", "1"}:
+    if os.environ.get(EMULATOR) or is_set(UNSIGNED):
         return None
     import google.auth
     from google.auth.exceptions import DefaultCredentialsError
