@@ -140,6 +140,12 @@ def test_the_digest_changes_with_what_was_frozen_and_with_nothing_else() -> None
             {},
             {"scale": 1.0, "nodata": (2.0, 3.0)},
         ),
+        ({"nodata": "0xFF", "raster:scale": "1e-2"}, {}, {"nodata": (255.0,), "scale": 0.01}),
+        (
+            {"nodata": ["10,5", "N/A", 3], "raster:scale": "see guide"},
+            {},
+            {"nodata": (3.0,), "unclear": (("nodata", "nodata '10,5'"), ("scale", "scale 'see guide'"))},
+        ),
         ({"nodata": "none", "unit": 5, "raster:scale": True, "raster:bands": "odd"}, {}, {}),
     ],
 )

@@ -222,7 +222,7 @@ def settled(
 
 
 def dates(href: str, within: tuple[str | None, str]) -> dict[str, str | None]:
-    """First and last instant of a file's time axis, as properties of its item.
+    """First and last instant of a file's time axis, as properties of its item; of a single date that alone.
 
     Raises
     ------
@@ -239,6 +239,8 @@ def dates(href: str, within: tuple[str | None, str]) -> dict[str, str | None]:
             f"neither the name of {storage.shown(href)} nor the file states its date; name the profile of the "
             "product, or write static: true if it applies to all times"
         )
+    if len(steps) == 1 and steps[0].end == steps[0].start:
+        return {"datetime": f"{steps[0].start}Z"}
     # Ends of items are inclusive in STAC; the day after would belong to two of them.
     last = steps[-1].end - np.timedelta64(1, "s")
     return {"datetime": f"{steps[0].start}Z", "start_datetime": f"{steps[0].start}Z", "end_datetime": f"{last}Z"}
