@@ -167,7 +167,7 @@ def test_items_are_taken_as_they_come() -> None:
     assert {each["type"] for each in found} == {"Feature"}
 
 
-def without_href(_: Json, after: int, url: str) -> Json | None:
+def without_href(_: Json, after: int, __: str) -> Json | None:
     return {"rel": "next", "method": "POST", "href": None} if after < ITEMS else None
 
 
@@ -187,7 +187,7 @@ def test_an_error_that_comes_as_a_page_does_not_count_as_an_empty_one(
             find(query(api.url))
 
 
-def test_an_answer_that_breaks_off_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_breaks_off_is_asked_for_again() -> None:
     with search_api(items(), cut=(2,)) as api:
         found, _ = find(query(api.url))
     assert len(found) == ITEMS

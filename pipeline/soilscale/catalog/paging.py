@@ -119,7 +119,7 @@ def _page(io: StacApiIO, request: Request, sizes: list[int]) -> dict[str, Any]:
         page = json.loads(text.lstrip(BOM))
         # An error that comes with status 200, taken for an empty page, would end the search without a word.
         if not isinstance(page, dict) or not isinstance(page.get("features"), list):
-            raise ValueError(f"no list of features in {storage.shown(text)[:SHOWN]!r}")
+            raise ValueError(f"no list of features in {storage.shown(text)[:SHOWN]!r}")  # noqa: TRY004 - as what is no JSON
         return page
 
 

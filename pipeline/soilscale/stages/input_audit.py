@@ -255,11 +255,8 @@ def _of_held(config: Config, source_inputs: Inputs) -> Iterator[tuple[str, str]]
     short = np.timedelta64(0) < end - start <= MONTH and len(config.months) > 1
     if source_inputs.source.static is None and within and short:
         days = f"{str(start)[:10]} to {str(end)[:10]}"
-        yield (
-            "held",
-            f"its only date or interval, {days}, holds for all {len(config.months)} months; write static: true if that "
-            "is meant, static: false if its other months are missing",
-        )
+        held = f"its only date or interval, {days}, holds for all {len(config.months)} months"
+        yield "held", f"{held}; write static: true if that is meant, static: false if its other months are missing"
 
 
 def _of_months(config: Config, source_inputs: Inputs) -> Iterator[tuple[str, str]]:
