@@ -17,7 +17,7 @@ from rasterio.errors import CRSError
 
 from soilscale.catalog.placement import Placement
 from soilscale.errors import DataError
-from soilscale.extents import transformer
+from soilscale.extents import is_on_earth, transformer
 from soilscale.sources import PixelGrid
 
 Floats = NDArray[np.floating]
@@ -171,7 +171,7 @@ def _is_on_earth(wkt: str) -> bool:
         crs = pyproj.CRS.from_wkt(wkt)
     except pyproj.exceptions.CRSError:
         return False
-    return bool((crs.is_geographic or crs.is_projected) and not crs.is_geocentric)
+    return is_on_earth(crs)
 
 
 def _beside(path: str) -> CRS | None:
