@@ -145,7 +145,6 @@ def test_a_value_may_be_missing(nothing: str) -> None:
         (f"{HEADER}\nA,6,48,01/03/2004,0.2", "'01/03/2004' is not a time; write 2004-03-01"),
         (f"{HEADER}\nA,6,48,,0.2", "'' is not a time"),
         (f"{HEADER}\nA,6,48,2004-03-01,wet", "'wet' is no value; write numbers like 0.23"),
-        (f"{HEADER.replace(',', ';')}\nA;6;48;2004-03-01;0,23", "'0,23' is no value"),
         (f"{HEADER}\nA,6E,48,2004-03-01,0.2", "'6E' is no longitude"),
         (f"{HEADER},depth\nA,6,48,2004-03-01,0.2,5 cm", "'5 cm' is no depth"),
         (f"{HEADER}\n ,6,48,2004-03-01,0.2", "is not a name; every row must name its station"),
