@@ -330,6 +330,12 @@ def test_a_local_name_is_found_however_it_is_written(real: str, tmp_path: Path) 
     assert documents.resolve("/elsewhere/c.json", storage.as_href(str(path))) == str(path)
 
 
+def test_a_relative_path_of_windows_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b" / "c.tif").touch()
+    assert documents.resolve(str(tmp_path / "catalog.json"), "a b\\c.tif") == str(tmp_path / "a b" / "c.tif")
+
+
 def test_the_query_of_a_signed_url_is_no_part_of_a_file_that_was_copied(tmp_path: Path) -> None:
     (tmp_path / "a b.tif").touch()
     assert documents.resolve(str(tmp_path / "c.json"), "a%20b.tif?sig=x%2By") == str(tmp_path / "a b.tif")
