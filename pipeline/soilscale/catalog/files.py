@@ -43,7 +43,7 @@ TIMELESS = "2000-01-01T00:00:00Z"
 
 def holds_data(name: str) -> bool:
     """Whether a file may hold data, by its name; in a folder, whatever else lies there counts for nothing."""
-    return bool(RASTER.search(name) or CONTAINER.search(name))
+    return not _is_hidden(name) and bool(RASTER.search(name) or CONTAINER.search(name))
 
 
 @dataclass
@@ -79,7 +79,14 @@ def listed(place: str) -> dict[str, str]:
         return {storage.join(place, name): stamp for name, stamp in sorted(below.items()) if holds_data(name)}
     base, pattern = "/".join(parts[:first]) or "/", re.compile(glob_translate("/".join(parts[first:])))
     stamps = sorted(storage.stamps(base if storage.is_local(base) else f"{base}/").items())
-    return {storage.join(base, name): stamp for name, stamp in stamps if pattern.fullmatch(name)}
+    return {
+        storage.join(base, name): stamp for name, stamp in stamps if pattern.fullmatch(name) and not _is_hidden(name)
+    }
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a file is hidden, such as ``._a.nc``, which macOS lays beside ``a.nc``."""
+    return posixpath.basename(name).startswith(".")
 
 
 def gather(query: Query, *_: object, progress: Progress, broken: Broken, **__: object) -> Found:
