@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -225,7 +225,7 @@ def write_cog(
     return moments.statistics
 
 
-def block(shape: tuple[int, int]) -> int:
+def block(shape: Sequence[int]) -> int:
     """Rows and columns of a block of a raster: 512, or the next power of two of a smaller raster, from 128 on.
 
     Of a map of 75 x 75 pixels, blocks of 512 are 98 % padding, and take four fifths of the time to write.

@@ -97,7 +97,7 @@ def png(draw: Callable[P, Figure]) -> Callable[P, bytes]:
                 figure.set_layout_engine("none")
             # Not by `savefig`, which goes through the whole figure twice, and names Matplotlib's version, by which the
             # same figure would have other bytes after an upgrade.
-            surface = FigureCanvasAgg(figure)
+            surface: Any = FigureCanvasAgg(figure)
             surface.draw()
             image = Image.fromarray(np.asarray(surface.buffer_rgba())).convert("RGB")
             buffer = BytesIO()
