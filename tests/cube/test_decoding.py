@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from calls import Call
-from soilscale.cube.decoding import Contradiction, Decoding, Statement, is_fill, resolve
+from soilscale.cube.decoding import Decoding, is_fill, resolve
 from soilscale.cube.quantities import conversion, cube_unit
+from soilscale.cube.statements import Contradiction, Statement
 from soilscale.engine.output import Workspace
 from soilscale.engine.tally import Tally
 from soilscale.engine.units import Unit, perform

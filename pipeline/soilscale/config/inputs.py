@@ -43,11 +43,9 @@ from soilscale.sources import (
 LAST_BIT = 31
 """Last bit of the widest quality band."""
 
-SOURCE, PARTS = "(source)", "(parts)"
-"""Which of the two sections stands under a name of `sources`; in the place of an error that pydantic tells."""
+SOURCE, PARTS, RULE, RULES = "(source)", "(parts)", "(rule)", "(rules)"
+"""Which section stands under a name of `sources` and under `quality`; in the place of an error that pydantic tells."""
 
-RULE, RULES = "(rule)", "(rules)"
-"""Whether one rule or a list of them stands under `quality`; likewise."""
 
 LEAVE = "leave"
 """Key of a profile's entry for a preset: the profile's keys that do not hold there, and are left to the items."""
@@ -139,8 +137,7 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
-        name = str(info.field_name)
-        return numbers.checked(value, cls.model_fields[name].annotation, name)
+        return numbers.checked(value, cls.model_fields[name := str(info.field_name)].annotation, name)
 
 
 class QualitySection(Section):

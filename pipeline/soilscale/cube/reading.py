@@ -15,9 +15,10 @@ from soilscale import formats, storage
 from soilscale.catalog import Scene
 from soilscale.cube import assets, georeference, opening, windows
 from soilscale.cube.assets import Header, Within
-from soilscale.cube.decoding import Contradiction, Decoding, Statement, resolve
+from soilscale.cube.decoding import Decoding, resolve
 from soilscale.cube.georeference import Georeference
 from soilscale.cube.prefetch import side_by_side
+from soilscale.cube.statements import Contradiction, Statement
 from soilscale.errors import DataError, SoilscaleError
 from soilscale.extents import intersects, padded
 from soilscale.grid import Bounds, lonlat_bounds
