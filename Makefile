@@ -12,13 +12,14 @@ PACKAGE_INDEX ?=
 CHART_REGISTRY ?=
 BASE ?=
 IMAGE ?=
+VERSION ?=
 
 # Where it is set, every process of every test compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test test-long test-deploy profiles modules schema chart pictures viewer browser audit release push-package push-chart push-image docs clean
+.PHONY: help setup demo check test test-long test-deploy profiles modules schema chart pictures viewer browser version audit release push-package push-chart push-image docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -73,6 +74,12 @@ browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq chromium >/dev/null; } || \
 	  echo "there is no chromium, so the tests that open the report in a browser are skipped: apt-get install chromium" >&2
+
+version: $(INSTALLED) ## set the version, VERSION=0.2.0, in all files that state it
+	@test -n "$(VERSION)" || { echo "name the version: make version VERSION=0.2.0" >&2; exit 64; }
+	$(BIN)/python deploy/version.py "$(VERSION)"
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(MAKE) --no-print-directory chart
 
 # Both need the advisories of their registries; --strict, since pip-audit passes what its index knows no advisories of.
 audit: $(INSTALLED) ## look up known vulnerabilities of the image's packages and of the viewer's; needs the network

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ import bills
 import image
 import yaml
 from image import ROOT, Image
+from version import version
 
 CHART = ROOT / "helm" / "soilscale"
 LOCKS = ("deploy/requirements.txt", "deploy/requirements-build.txt")
@@ -36,22 +36,6 @@ def run(*words: str | Path, epoch: int) -> str:
     """Output of a program in the source tree, whose times are those of the release."""
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(epoch)}
     return subprocess.run(words, check=True, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True).stdout
-
-
-def version() -> str:
-    """Version of the package, which that of the chart must be too.
-
-    Raises
-    ------
-    SystemExit
-        If the two differ.
-    """
-    package = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
-    versions = {"pyproject.toml": package, "version": chart["version"], "appVersion": chart["appVersion"]}
-    if len(set(versions.values())) > 1:
-        raise SystemExit(f"got versions {versions}, expected the same one in pyproject.toml and Chart.yaml")
-    return str(package)
 
 
 def packages(folder: Path, epoch: int) -> None:
