@@ -6,10 +6,21 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
+from soilscale.config import numbers
 from soilscale.errors import nearest
 from soilscale.seasons import SCHEMES
 from soilscale.sources import (
@@ -125,6 +136,12 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        name = str(info.field_name)
+        return numbers.checked(value, cls.model_fields[name].annotation, name)
+
 
 class QualitySection(Section):
     """Which pixels of a quality band are accepted."""
@@ -204,7 +221,7 @@ class SourceSection(Section):
     profile: str | None = None
     role: Role = "predictor"
     kind: Kind = "continuous"
-    scale: float | None = None
+    scale: numbers.Factor = None
     offset: float | None = None
     nodata: Annotated[
         tuple[float, ...] | None, BeforeValidator(_as_tuple, json_schema_input_type=float | tuple[float, ...] | None)

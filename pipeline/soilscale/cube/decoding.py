@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from soilscale import units
+from soilscale import numerals, units
 from soilscale.cube.assets import Header
 from soilscale.cube.quantities import Interval, conversion
 from soilscale.sources import Source
@@ -24,7 +24,7 @@ SAME = 1e-6
 """Relative difference up to which two scales or offsets are the same, one of them often kept in single precision."""
 
 HUGE = 1e30
-"""Magnitude that no physical value has; a fill code beyond it stands for all of them, however it was rounded."""
+"""Magnitude that no stored value has: beyond it lie fill codes, rounded in many ways, and stated or not."""
 
 AS_IT_IS = Linear()
 
@@ -43,6 +43,8 @@ class Statement:
     unit: str | None = None
     nodata: tuple[float, ...] = ()
     valid_range: tuple[float, float] | None = None
+    unclear: tuple[tuple[str, str], ...] = ()
+    """``scale``, ``offset`` or ``nodata``, and the text that states it in a way that is not understood."""
 
     @classmethod
     def of_item(cls, decoding: Mapping[str, Any]) -> Statement:
@@ -53,6 +55,7 @@ class Statement:
             decoding["unit"],
             tuple(decoding["nodata"] or ()),
             decoding["valid_range"],
+            tuple((key, text) for key, text in decoding.get("unclear", ())),
         )
 
     @classmethod
@@ -66,7 +69,17 @@ class Statement:
         codes = [code for code in (header.nodata, *header.fills) if code is not None and math.isfinite(code)]
         # Taken as statements, they would contradict every item that states a scale.
         scale = None if header.scale == 1.0 else header.scale
-        return cls(scale, header.offset or None, unit, tuple(dict.fromkeys(codes)), header.valid_range)
+        return cls(scale, header.offset or None, unit, tuple(dict.fromkeys(codes)), header.valid_range, header.unclear)
+
+    @property
+    def unusable(self) -> tuple[tuple[str, str], ...]:
+        """What is stated and cannot be used: texts that are no numbers, and a scale of 0."""
+        wrong = list(self.unclear)
+        if self.scale is not None and not numerals.is_factor(self.scale):
+            wrong.append(("scale", f"scale {self.scale:g}"))
+        if self.offset is not None and not math.isfinite(self.offset):
+            wrong.append(("offset", f"offset {self.offset:g}"))
+        return tuple(dict.fromkeys(wrong))
 
     @property
     def is_scaled(self) -> bool:
@@ -138,13 +151,14 @@ def is_fill(stored: NDArray[Any], fills: tuple[float, ...]) -> NDArray[np.bool_]
     """Where stored values are fill codes, in single precision too if they are no integers."""
     codes = stored.astype("float64")
     where: NDArray[np.bool_] = np.isin(codes, fills)
-    if stored.dtype.kind != "f" or not fills:
+    if stored.dtype.kind != "f":
+        return where
+    where |= np.abs(codes) >= HUGE
+    if not fills:
         return where
     with np.errstate(over="ignore"):
         # A fill such as -3.4e38 is often stated in double and stored in single precision, or the other way round.
         where |= np.isin(codes.astype("float32"), np.array(fills).astype("float32")) & np.isfinite(codes)
-    for sign in {math.copysign(1, fill) for fill in fills if abs(fill) >= HUGE}:
-        where |= codes * sign >= HUGE
     return where
 
 
@@ -176,6 +190,7 @@ def resolve(
     """
     statements = {who: statement for who, statement in stated.items() if who in ("item", "file")}
     fills, problems = _fills(source, item, statements)
+    problems = (*problems, *_unusable(source, item, statements))
     ranges = (source.valid_range, *(statement.valid_range for statement in statements.values()))
     case = _Case(source, unit, item, statements, interval)
     scale, offset, way, others = case.configured() if case.is_configured else case.read()
@@ -367,6 +382,25 @@ def _fills(
         return (), (Contradiction(source.name, item, "nodata", texts, how, remedy, grave=False),)
     every = {*(source.nodata or ()), *(code for each in codes.values() for code in each)}
     return tuple(sorted(code for code in every if math.isfinite(code))), ()
+
+
+def _unusable(source: Source, item: str, stated: Mapping[str, Statement]) -> tuple[Contradiction, ...]:
+    """What is stated in a way that cannot be used; nothing of what the configuration states."""
+    configured = {"nodata": source.nodata, "scale": source.scale, "offset": source.offset}
+    return tuple(
+        Contradiction(
+            source=source.name,
+            item=item,
+            what="nodata" if key == "nodata" else "scale and offset",
+            statements=((who, text),),
+            consequence="it cannot be used",
+            remedy=f"write {key} under sources.{source.name}",
+            grave=True,
+        )
+        for who, statement in stated.items()
+        for key, text in statement.unusable
+        if configured[key] is None
+    )
 
 
 def _one_unit(statement: Statement, other: Statement) -> bool:
