@@ -11,13 +11,16 @@ HELM ?= helm
 PROJECT_URL ?=
 PACKAGE_INDEX ?=
 CHART_REGISTRY ?=
+BASE ?=
+IMAGE ?=
+VERSION ?=
 
 # Where it is set, every process of every test compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo check test test-long test-deploy profiles modules schema chart pictures viewer browser release push-package push-chart docs clean
+.PHONY: help setup demo check test test-long test-deploy profiles modules schema chart pictures viewer browser version audit release push-package push-chart push-image docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -73,10 +76,24 @@ browser:
 	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq chromium >/dev/null; } || \
 	  echo "there is no chromium, so the tests that open the report in a browser are skipped: apt-get install chromium" >&2
 
+version: $(INSTALLED) ## set the version, VERSION=0.2.0, in all files that state it
+	@test -n "$(VERSION)" || { echo "name the version: make version VERSION=0.2.0" >&2; exit 64; }
+	$(BIN)/python deploy/version.py "$(VERSION)"
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(MAKE) --no-print-directory chart
+
+# Both need the advisories of their registries; --strict, since pip-audit passes what its index knows no advisories of.
+audit: $(INSTALLED) ## look up known vulnerabilities of the image's packages and of the viewer's; needs the network
+	@$(BIN)/pip-audit --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet 'pip-audit>=2.10,<3'
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement deploy/requirements.txt || \
+	  { echo "pip-audit names vulnerable packages above, or could not look them up here" >&2; exit 65; }
+	npm --prefix viewer audit --package-lock-only
+
 # SOURCE_DATE_EPOCH is the time of the commit unless it is set. PROJECT_URL is the project's page, which the chart then names.
-release: check ## build wheel, sdist, chart, SBOMs, checksums and provenance into release/, the same bytes each time
+# BASE is the image's base, by digest (debian@sha256:...); BASE=none leaves the image out.
+release: check ## build wheel, sdist, chart, image, SBOMs, checksums and provenance into release/, the same bytes each time
 	@rm -rf release
-	$(BIN)/python deploy/release.py release --helm $(HELM) --url "$(PROJECT_URL)"
+	$(BIN)/python deploy/release.py release --helm $(HELM) --url "$(PROJECT_URL)" --base "$(BASE)"
 
 push-package: ## upload wheel and sdist of release/ to PACKAGE_INDEX
 	@test -n "$(PACKAGE_INDEX)" || { echo "name the index: make push-package PACKAGE_INDEX=https://..." >&2; exit 64; }
@@ -85,6 +102,11 @@ push-package: ## upload wheel and sdist of release/ to PACKAGE_INDEX
 push-chart: ## push the chart of release/ to CHART_REGISTRY, oci://...
 	@test -n "$(CHART_REGISTRY)" || { echo "name the registry: make push-chart CHART_REGISTRY=oci://..." >&2; exit 64; }
 	$(HELM) push release/soilscale-*.tgz "$(CHART_REGISTRY)"
+
+push-image: ## push the image of release/ to IMAGE, registry.example.org/soilscale:TAG, and print its digest; needs skopeo
+	@test -n "$(IMAGE)" || { echo "name the image: make push-image IMAGE=registry.example.org/soilscale:0.1.0" >&2; exit 64; }
+	skopeo copy --digestfile release/image.digest oci-archive:$$(ls release/soilscale-*-image.tar) "docker://$(IMAGE)"
+	@cat release/image.digest; echo
 
 docs: $(INSTALLED) ## build the documentation into site/
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html -d site/doctrees docs site/html

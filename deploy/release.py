@@ -1,7 +1,7 @@
 """Build what a release consists of, byte for byte the same at each build: `make release`, see docs/releasing.md.
 
-Wheel, source distribution and chart; a CycloneDX SBOM of the locked Python packages and one of the chart; checksums;
-and an in-toto statement of what was built from which sources (SLSA provenance).
+Wheel, source distribution, chart and image; CycloneDX SBOMs of the locked Python packages, of the chart and of the
+image; checksums; and an in-toto statement of what was built from which sources (SLSA provenance).
 """
 
 from __future__ import annotations
@@ -17,20 +17,18 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import tomllib
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import bills
+import image
 import yaml
+from image import ROOT, Image
+from version import version
 
-ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "helm" / "soilscale"
 LOCKS = ("deploy/requirements.txt", "deploy/requirements-build.txt")
-NAMESPACE = uuid.UUID("5d3c1f3e-58f5-4b0e-9f0c-6b1c0a6e4d10")
-"""From which the serial number of a chart's SBOM is made."""
-
 Document = dict[str, Any]
 
 
@@ -38,22 +36,6 @@ def run(*words: str | Path, epoch: int) -> str:
     """Output of a program in the source tree, whose times are those of the release."""
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(epoch)}
     return subprocess.run(words, check=True, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True).stdout
-
-
-def version() -> str:
-    """Version of the package, which that of the chart must be too.
-
-    Raises
-    ------
-    SystemExit
-        If the two differ.
-    """
-    package = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
-    versions = {"pyproject.toml": package, "version": chart["version"], "appVersion": chart["appVersion"]}
-    if len(set(versions.values())) > 1:
-        raise SystemExit(f"got versions {versions}, expected the same one in pyproject.toml and Chart.yaml")
-    return str(package)
 
 
 def packages(folder: Path, epoch: int) -> None:
@@ -88,65 +70,50 @@ def _repacked(source: Path, target: Path, epoch: int) -> Path:
     return target
 
 
-def sbom_of_packages(target: Path, epoch: int) -> None:
-    """Packages of the lock, which the image holds and the wheel was tested with."""
-    options = ["--pyproject", "pyproject.toml", "--output-reproducible", "--of", "JSON", "--output-file", target]
-    run(sys.executable, "-W", "ignore", "-m", "cyclonedx_py", "requirements", *options, LOCKS[0], epoch=epoch)
-
-
-def sbom_of_chart(target: Path, packed: Path, number: str) -> None:
-    """The chart, and the image and operator that it runs with."""
-    component = {"type": "application", "bom-ref": "chart", "name": CHART.name, "version": number}
-    component |= {"hashes": [{"alg": "SHA-256", "content": digest(packed)}]}
-    image = {"type": "container", "bom-ref": "image", "name": "soilscale", "version": number}
-    content = {
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.6",
-        "serialNumber": f"urn:uuid:{uuid.uuid5(NAMESPACE, digest(packed))}",
-        "version": 1,
-        "metadata": {"component": component},
-        "components": [image],
-        "dependencies": [{"ref": "chart", "dependsOn": ["image"]}, {"ref": "image"}],
-    }
-    target.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
 def digest(path: Path) -> str:
     """SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def statement(files: Sequence[Path], revision: str, url: str, epoch: int) -> Document:
-    """In-toto statement: these files were made from that revision with those locks."""
+def statement(files: Sequence[Path], revision: str, url: str, epoch: int, built: Image | None) -> Document:
+    """In-toto statement: these files, and the image in one of them, were made from that revision with those locks."""
     source = {"uri": f"git+{url}" if url else "git+file:.", "digest": {"gitCommit": revision}}
     locks = [{"uri": f"file:{name}", "digest": {"sha256": digest(ROOT / name)}} for name in LOCKS]
+    subjects = [{"name": path.name, "digest": {"sha256": digest(path)}} for path in files]
+    bases = []
+    if built is not None:
+        subjects.append({"name": "soilscale", "digest": {"sha256": built.digest}})
+        bases = [{"uri": f"docker://{built.base}", "digest": {"sha256": built.base.rpartition(":")[2]}}]
     definition = {
         "buildType": f"{url or 'file:.'}#deploy/release.py",
         "externalParameters": {"command": "make release", "SOURCE_DATE_EPOCH": str(epoch)},
-        "resolvedDependencies": [source, *locks],
+        "resolvedDependencies": [source, *locks, *bases],
     }
     builder = os.environ.get("BUILDER_ID") or "file:.#a-maintainers-machine"
     return {
         "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{"name": path.name, "digest": {"sha256": digest(path)}} for path in files],
+        "subject": subjects,
         "predicateType": "https://slsa.dev/provenance/v1",
         "predicate": {"buildDefinition": definition, "runDetails": {"builder": {"id": builder}}},
     }
 
 
-def release(folder: Path, helm: str, url: str, epoch: int, revision: str) -> list[Path]:
-    """Build everything into an empty folder; returns its files."""
+def release(folder: Path, helm: str, url: str, epoch: int, revision: str, base: str = "none") -> list[Path]:
+    """Build everything into an empty folder, without the image if its base is ``none``; returns its files."""
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise SystemExit(f"{folder} is not empty: remove what an earlier build has left there")
     number = version()
     packages(folder, epoch)
     packed = chart(folder, helm, url, epoch)
-    sbom_of_packages(folder / f"soilscale-{number}-packages.cdx.json", epoch)
-    sbom_of_chart(folder / f"soilscale-{number}-chart.cdx.json", packed, number)
+    built = None if base == "none" else image.build(folder, base, number, revision, epoch)
+    bills.of_packages(folder / f"soilscale-{number}-packages.cdx.json", LOCKS[0], epoch)
+    bills.of_chart(folder / f"soilscale-{number}-chart.cdx.json", digest(packed), number, built)
+    if built is not None:
+        bills.of_image(folder / f"soilscale-{number}-image.cdx.json", built, number)
     files = sorted(folder.iterdir())
     provenance = folder / f"soilscale-{number}.provenance.json"
-    provenance.write_text(json.dumps(statement(files, revision, url, epoch), indent=2) + "\n", encoding="utf-8")
+    provenance.write_text(json.dumps(statement(files, revision, url, epoch, built), indent=2) + "\n", encoding="utf-8")
     files.append(provenance)
     sums = folder / "SHA256SUMS"
     sums.write_text("".join(f"{digest(path)}  {path.name}\n" for path in files), encoding="utf-8")
@@ -159,12 +126,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="an empty folder")
     parser.add_argument("--helm", default="helm", help="the command Helm")
     parser.add_argument("--url", default="", help="page of the project, which the chart names")
+    parser.add_argument("--base", default="", help="base of the image by its digest; none: release without the image")
     options = parser.parse_args()
+    if options.base != "none":
+        image.check_base(options.base)
     revision = run("git", "rev-parse", "HEAD", epoch=0).strip()
     if run("git", "status", "--porcelain", "--untracked-files=no", epoch=0):
         raise SystemExit("files differ from the revision that is checked out: commit them first")
     epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or run("git", "log", "-1", "--format=%ct", epoch=0))
-    for path in release(options.folder.resolve(), options.helm, options.url, epoch, revision):
+    for path in release(options.folder.resolve(), options.helm, options.url, epoch, revision, options.base):
         print(f"{digest(path)}  {path.name}")  # noqa: T201 - what the command answers
 
 

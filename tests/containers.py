@@ -140,13 +140,24 @@ def build() -> dict[str, Any]:
     """
     given = ["--build-arg", f"BASE={BASE}", "--file", "deploy/Dockerfile", "--tag", IMAGE]
     with _alone():
-        _install()
-        _settle()
-        if _do(["podman", "image", "exists", BASE], check=False).returncode:
-            _base()
+        _prepare()
         _do(["buildah", "bud", "--isolation", "chroot", "--network", "host", "--layers", *given, "."], timeout=1500)
     told: list[dict[str, Any]] = json.loads(podman("inspect", IMAGE).stdout)
     return told[0]
+
+
+def base_digest() -> str:
+    """Base of the image, by its digest, as a release wants it.
+
+    Raises
+    ------
+    UnavailableError
+        As `build`.
+    """
+    with _alone():
+        _prepare()
+    (about,) = json.loads(podman("inspect", BASE).stdout)
+    return f"{BASE.rpartition(':')[0]}@{about['Digest']}"
 
 
 def build_store() -> str:
@@ -185,6 +196,14 @@ def _alone() -> Iterator[None]:
     with (HOME / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _prepare() -> None:
+    """Have what builds, its settings and the base in place."""
+    _install()
+    _settle()
+    if _do(["podman", "image", "exists", BASE], check=False).returncode:
+        _base()
 
 
 def _install() -> None:

@@ -21,6 +21,11 @@ from soilscale.stages import releases
 from soilscale.tasks.published_maps import Edition, PublishMap
 from soilscale.viewer.index import Viewed
 
+RUN = 7
+"""Number of the run that makes the release."""
+
+LOG = "https://logs.example.org/explore?query=app%3Dsoilscale+run%3D{run}"
+
 MONTHS = month_range(np.datetime64("2004-12"), np.datetime64("2005-02"))
 ABOUT = publish.About(
     title="Soil moisture of the lab",
@@ -57,7 +62,7 @@ def viewed(fine: Grid) -> Viewed:
 
 def release(output: str, fine: Grid, root: str | None = None) -> dict[str, NDArray[Any]]:
     """Write maps of three months, publish them as a run does, and give what they hold."""
-    workspace = Workspace(output)
+    workspace = Workspace(output, term=RUN)
     seasons = Seasons(METEOROLOGICAL)
     written = template(fine, MONTHS, MONTHS[:1], seasons, optional=(LOWER, UPPER), valid_range=(0.0, 0.6))
     values = layers((len(MONTHS), *fine.fine.shape))
@@ -80,6 +85,7 @@ def release(output: str, fine: Grid, root: str | None = None) -> dict[str, NDArr
             stem=f"lab_{str(month).replace('-', '')}",
             scale=(0.05, 0.45),
             root=root,
+            log=LOG,
             version=f"{index:016x}",
         )
         task = PublishMap(fine=fine, edition=edition, index=index)
@@ -87,5 +93,5 @@ def release(output: str, fine: Grid, root: str | None = None) -> dict[str, NDArr
         work.append(Unit("publish", f"month-{month}", edition.version, task))
         storage.write_json(workspace.state("publish", work[-1].marker), {})
     storage.describe(workspace.maps, written, acdd.attributes(ABOUT, "Soil moisture", "Maps of the lab"))
-    releases.release(workspace, "lab", "hash", work, None, viewed(fine), replace(ABOUT, root=root))
+    releases.release(workspace, "lab", "hash", work, None, viewed(fine), replace(ABOUT, root=root, log=LOG))
     return values

@@ -121,6 +121,11 @@ def test_the_version_is_the_packages() -> None:
     assert (done.status, done.out.strip(), done.err) == (0, version("soilscale"), "")
 
 
+def test_a_shell_completes_commands() -> None:
+    asked = {"COMP_WORDS": "soilscale st", "COMP_CWORD": "1", "_SOILSCALE_COMPLETE": "complete_bash"}
+    assert soilscale(**asked).out.split() == ["status"]
+
+
 # Wrong usage
 
 

@@ -17,6 +17,7 @@ from soilscale.console import JsonFormatter, Pace
 from soilscale.engine import events, metrics
 from soilscale.engine.units import Receipt
 from soilscale.errors import ConfigurationError
+from soilscale.storage import Written
 
 
 def line(message: str, **fields: object) -> dict[str, object]:
@@ -70,10 +71,26 @@ def test_a_line_of_json_holds_the_traceback_of_an_error() -> None:
     assert str(told["time"]).endswith("+00:00")
 
 
+def test_every_line_names_its_run_once_that_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.root.addHandler(handler)
+    try:
+        logging.getLogger("soilscale").error("before")
+        console.mark(12)
+        logging.getLogger("soilscale.stages").error("after")
+    finally:
+        logging.root.removeHandler(handler)
+    before, after = map(json.loads, capsys.readouterr().err.splitlines())
+    assert "run" not in before
+    assert (after["message"], after["run"]) == ("after", 12)
+
+
 def test_metrics_are_served_until_the_run_ends() -> None:
     port = free_port_of_nobody()
     metrics.planned("served", 2, 5)
-    metrics.tried(Receipt("served", "a", "done", "", 0.2))
+    wrote = {"maps.zarr/c/0": Written(700, ""), "state/map/a.json": Written(300, "")}
+    metrics.tried(Receipt("served", "a", "done", "", 0.2, wrote=wrote))
     metrics.tried(Receipt("served", "b", "unreachable", "away", 0.2))
     end = execution.serve_metrics("127.0.0.1", port)
     try:
@@ -88,6 +105,8 @@ def test_metrics_are_served_until_the_run_ends() -> None:
     assert 'soilscale_units_total{outcome="failed",stage="served"} 0.0' in told, "an increase from 1 would be none"
     assert 'soilscale_units_total{outcome="done",stage="served"} 1.0' in told
     assert 'soilscale_retries_total{stage="served"} 1.0' in told
+    assert 'soilscale_objects_written_total{stage="served"} 2.0' in told
+    assert 'soilscale_bytes_written_total{stage="served"} 1000.0' in told
     assert 'soilscale_unit_seconds_count{stage="served"} 2.0' in told
 
 

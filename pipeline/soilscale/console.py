@@ -29,7 +29,7 @@ LOG_EVERY = 10.0
 PLACE = re.compile(r"^(?:(?P<source>[^/]+)/)?(?:[a-z]+-)?(?P<month>\d{4}-\d{2}|static)?_?(?P<tile>r\d+c\d+)?$")
 """Name of a unit of the cube or of the maps."""
 
-FIELDS = ("stage", "unit", "outcome", "seconds", "done", "total")
+FIELDS = ("run", "stage", "unit", "outcome", "seconds", "done", "total")
 """Fields of a log record that are told beside the message, where they are known."""
 
 NOISY = (
@@ -91,6 +91,17 @@ def handler(console: Console, form: LogFormat, *, paths: bool) -> logging.Handle
 def _is_watched(console: Console) -> bool:
     """Whether a console is a terminal; rich takes it for one wherever ``FORCE_COLOR`` is set, as notebooks do."""
     return console.is_terminal and console.file.isatty()
+
+
+def mark(run: int) -> None:
+    """Give each further line of the log the number of its run, by which markers and published items name it too."""
+
+    def marked(record: logging.LogRecord) -> bool:
+        record.run = run
+        return True
+
+    for each in logging.root.handlers:
+        each.addFilter(marked)
 
 
 def quieten() -> None:

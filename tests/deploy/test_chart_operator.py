@@ -112,7 +112,9 @@ def test_the_service_leads_to_the_scheduler_s_pod_and_workers_are_told_their_nam
         (container,) = worker["spec"]["template"]["spec"]["containers"]
         told = {entry["name"]: entry.get("value") for entry in container["env"]}
         assert told["DASK_WORKER_NAME"] == worker["metadata"]["name"]
-        assert told["DASK_SCHEDULER_ADDRESS"].startswith(f"tcp://{service['metadata']['name']}.maps.svc")
+        (process,) = scheduler["spec"]["template"]["spec"]["containers"]
+        protocol = "tls" if "tls" in process["args"] else "tcp"
+        assert told["DASK_SCHEDULER_ADDRESS"].startswith(f"{protocol}://{service['metadata']['name']}.maps.svc")
 
 
 def test_the_operator_s_pods_have_the_labels_that_the_policy_admits() -> None:

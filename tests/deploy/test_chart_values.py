@@ -216,7 +216,7 @@ NOTHING: list[dict[str, Any]] = [
 @pytest.mark.parametrize("mode", ["local", "operator"])
 def test_lists_and_mappings_may_be_taken_away(mode: str, values: dict[str, Any]) -> None:
     for document in charts.render(charts.files(None), {"mode": mode} | values):
-        if document["kind"] not in {"PodMonitor", "PrometheusRule"}:
+        if document["kind"] not in OTHERS:
             kubernetes_validate.validate(document, "1.34", strict=True)
 
 
@@ -315,11 +315,15 @@ def chosen(draw: st.DrawFn) -> dict[str, Any]:
     return amended({"mode": draw(st.sampled_from(["local", "operator", "external"]))} | values)
 
 
+OTHERS = {"JobSet", "PodMonitor", "PrometheusRule", "Workflow"}
+"""Kinds that are not Kubernetes' own, which has no schema of them."""
+
+
 def check(values: dict[str, Any]) -> None:
     """Hold a render to Kubernetes' schemas, and every pod to the least that the policies ask for."""
     found = charts.render([], values)
     for document in found:
-        if document["kind"] not in {"PodMonitor", "PrometheusRule"}:
+        if document["kind"] not in OTHERS:
             kubernetes_validate.validate(document, "1.34", strict=True)
     for name, pod in charts.pods(found):
         assert pod["securityContext"]["runAsNonRoot"] is True, name

@@ -105,7 +105,8 @@ def files(world: Path, bucket: Seaweed, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="module")
 def pods() -> dict[str, dict[str, Any]]:
     """Containers of the chart's Dask cluster: scheduler, worker."""
-    rendered = charts.render(charts.files("province"), {"mode": "operator"})
+    # Without encryption: the certificates are made by a runner in Kubernetes.
+    rendered = charts.render(charts.files("province"), {"mode": "operator", "operator": {"tls": False}})
     return {one["name"]: one for _, pod in charts.pods(rendered) for one in charts.containers(pod)}
 
 
@@ -140,7 +141,7 @@ class Cluster:
                     files=files,
                 )
             )
-        wait_until(lambda: len(self.look()) == len(self.workers), "two workers")
+        wait_until(lambda: len(self.look()) == len(self.workers), "two workers", patience=300)
 
     def look(self) -> dict[str, int]:
         """Workers that the scheduler has, with the memory that each takes for itself."""

@@ -109,14 +109,6 @@ def test_the_packed_chart_renders_as_the_one_of_the_checkout(folder: Path) -> No
     assert about["icon"].startswith("data:image/svg+xml,")
 
 
-def test_versions_that_differ_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    chart = tmp_path / "Chart.yaml"
-    chart.write_text("{version: 9.9.9, appVersion: 0.1.0}")
-    monkeypatch.setattr(release, "CHART", tmp_path)
-    with pytest.raises(SystemExit, match=r"9\.9\.9.*expected the same one"):
-        release.version()
-
-
 def test_a_folder_with_files_of_an_earlier_build_is_refused(folder: Path) -> None:
     with pytest.raises(SystemExit, match="is not empty"):
         built(folder)

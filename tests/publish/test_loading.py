@@ -21,7 +21,7 @@ from rio_cogeo.cogeo import cog_validate
 from schemas import published as schemas
 from servers.seaweed import BUCKET, Seaweed
 from servers.stac_api import UnavailableError, stac_api
-from small_release import ABOUT, MONTHS, grid, release
+from small_release import ABOUT, MONTHS, RUN, grid, release
 from soilscale import publish, storage, viewer
 from soilscale.engine.output import Workspace
 from soilscale.grid import Grid
@@ -101,6 +101,20 @@ def test_files_are_named_after_the_map_and_described_with_checksum_and_size(fold
         assert is_ours(str(file.relative_to(path)))
     bits = item.assets[QUALITY].extra_fields["classification:bitfields"]
     assert {bit["name"]: 1 << bit["offset"] for bit in bits} == {bit.name.lower(): int(bit) for bit in Quality}
+
+
+def test_every_map_and_collection_leads_to_the_log_of_the_run_that_wrote_it(folder: Published) -> None:
+    path, _, _ = folder
+    documents = [json.loads(file.read_text()) for file in (path / "maps").rglob("*.json")]
+    items = [document for document in documents if document.get("type") == "Feature"]
+    collections = [document for document in documents if document.get("type") == "Collection"]
+    assert items
+    assert collections
+    for document in (*items, *collections):
+        assert document.get("properties", document)["soilscale:run"] == RUN
+        (log,) = (link for link in document["links"] if link["rel"] == "processing-execution")
+        assert log["href"] == "https://logs.example.org/explore?query=app%3Dsoilscale+run%3D7"
+        assert log["title"] == "Log of run 7"
 
 
 def test_files_pass_the_official_validator(folder: Published) -> None:

@@ -192,6 +192,14 @@ def test_page_says_what_was_missing_and_made_of_what(found: Found) -> None:
     assert "Made 2026-01-02 03:04 UTC" in text
 
 
+def test_page_names_the_run_that_made_it_and_leads_to_its_log(context: reports.Context, html: str) -> None:
+    assert "run 12" not in html
+    without = reports.page(replace(context, made_by=reports.Link("", "run 12", "")))
+    assert "Written by soilscale, run 12." in parse(without).text
+    linked = reports.page(replace(context, made_by=reports.Link('https://logs.org/?a="b"&run=12', "run 12", "")))
+    assert 'soilscale, <a href="https://logs.org/?a=&#34;b&#34;&amp;run=12">run 12</a>.' in linked
+
+
 def test_what_a_person_wrote_is_escaped(context: reports.Context) -> None:
     told = reports.page(replace(context, failed=[("unit", "<script>alert(1)</script>")]))
     assert "<script>alert" not in told

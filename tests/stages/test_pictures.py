@@ -111,7 +111,7 @@ def test_features_of_classes_are_called_by_name() -> None:
     assert [labels[f"land_cover_{code}"] for code in (1, 2)] == ["crop 1 (land cover)", "crop 2 (land cover)"]
 
 
-def test_the_configuration_names_classes_before_items_and_these_before_the_profile(tmp_path: Path) -> None:
+def test_the_configuration_names_classes_before_items_files_and_the_profile(tmp_path: Path) -> None:
     path = small_world(tmp_path, 3, (2004, 2004))
     run = Project(config.load(str(path), ["sources.land_cover.class_names={4: oak}"]), None, lambda *_: None)
     source = next(source for source in run.config.source_list if source.name == "land_cover")
@@ -119,8 +119,10 @@ def test_the_configuration_names_classes_before_items_and_these_before_the_profi
     items = {"features": [{"assets": {source.asset: asset}}]}
     (tmp_path / "run" / "items").mkdir(parents=True)
     Path(run.workspace.items("land_cover")).write_text(json.dumps(items))
-    names = class_names.by_code(run, replace(source, classes=(4, 10, 12, 99)))
-    assert names == {4: "oak", 10: "meadow", 12: "cropland", 99: "class 99"}
+    seen = {"opened": [{"classes": {"10": "grass", "13": "town"}}, {"item": "b"}, {"classes": {"13": "village"}}]}
+    Path(run.workspace.audit).write_text(json.dumps({"sources": {"land_cover": seen}, "findings": []}))
+    names = class_names.by_code(run, replace(source, classes=(4, 10, 12, 13, 99)))
+    assert names == {4: "oak", 10: "meadow", 12: "cropland", 13: "town", 99: "class 99"}
 
 
 def test_classes_are_named_by_their_items() -> None:

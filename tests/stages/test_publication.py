@@ -47,6 +47,7 @@ def test_a_doi_is_taken_with_and_without_its_address_and_a_provider_by_its_name(
         ("doi", "12345", "doi"),
         ("licence", "CC-BY-4.0", "license"),
         ("license", "CC BY 4.0", "license"),
+        ("log", "https://logs.example.org/", "expected an address with {run} for the number of the run"),
         ("root", "https://maria:secret@example.org", "contains a password"),
     ],
 )

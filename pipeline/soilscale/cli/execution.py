@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from soilscale import clusters, config, console
+from soilscale import clusters, config, console, storage
 from soilscale.access import Access
 from soilscale.cli.options import LogLevel, err, out
 from soilscale.errors import ConfigurationError, IncompleteError, SoilscaleError
@@ -20,6 +20,8 @@ from soilscale.errors import ConfigurationError, IncompleteError, SoilscaleError
 if TYPE_CHECKING:
     from soilscale.runs.owner import Claim
     from soilscale.stages.context import Outcome
+
+logger = logging.getLogger(__name__)
 
 ASKING = ("run", "search")
 """What asks the catalogs, and so says from which date on a relative period counts back; the other stages follow it."""
@@ -138,6 +140,9 @@ def do_work(
         clusters.chosen(choice, modules) as dask,
         console.progress(err, form) as progress,
     ):
+        if held.term is not None:
+            console.mark(held.term)
+            logger.debug("run %d of %s", held.term, storage.shown(settings.output))
         # Whether another command has something to do is known only when it has planned.
         if work == "run" and not up_to_date.is_sealed(settings.output):
             dask.prepare()

@@ -45,6 +45,8 @@ class Publication(Section):
     keywords: tuple[Text, ...] = ()
     root: Url | None = None
     """Public URL of the output, of which absolute hrefs are made."""
+    log: WebUrl | None = None
+    """Address of a run's log, with ``{run}`` for the number of the run."""
 
     @field_validator("doi", mode="before")
     @classmethod
@@ -58,6 +60,13 @@ class Publication(Section):
         if root is not None and not (root.startswith(("http://", "https://")) or storage.in_cloud(root)):
             raise ValueError(f"got {root!r}; expected the URL by which readers reach the output, such as https://…")
         return root
+
+    @field_validator("log")
+    @classmethod
+    def _of_a_run(cls, log: str | None) -> str | None:
+        if log is not None and "{run}" not in log:
+            raise ValueError(f"got {log!r}; expected an address with {{run}} for the number of the run")
+        return log
 
     def lacks(self) -> Iterator[str]:
         """Keys that a publication should have and this one has not, each with the reason."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,8 @@ class Probe:
     """Cause -> share of the window that is missing for it: ``mask`` (and NaN), ``fill``, ``range``, ``quality``."""
     warnings: tuple[str, ...]
     """What does not go together in what configuration, item and file state."""
+    class_names: Mapping[int, str] = field(default_factory=dict)
+    """Names of classes that the file states, of a categorical source."""
 
 
 def probe(reading: Reading, scene: Scene, place: Place) -> Probe:
@@ -71,7 +73,9 @@ def probe(reading: Reading, scene: Scene, place: Place) -> Probe:
     decoding = reading.decoding(scene)
     unit = scene.decoding["unit"] or file_unit(reading, scene)
     causes = _causes(data, values, decoding)
-    return Probe(scene.item, header.format, header, unit, decoding, values, causes, tuple(reading.warnings.values()))
+    warnings = tuple(reading.warnings.values())
+    names = reading.class_names(scene) if reading.source.kind == "categorical" else {}
+    return Probe(scene.item, header.format, header, unit, decoding, values, causes, warnings, names)
 
 
 def _causes(stored: NDArray[Any], values: NDArray[np.floating], decoding: Decoding) -> dict[str, float]:

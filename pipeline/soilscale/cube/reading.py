@@ -15,6 +15,7 @@ from soilscale import formats, storage
 from soilscale.catalog import Scene
 from soilscale.cube import assets, georeference, opening, windows
 from soilscale.cube.assets import Header, Within
+from soilscale.cube.class_names import class_names
 from soilscale.cube.decoding import Decoding, resolve
 from soilscale.cube.georeference import Georeference
 from soilscale.cube.prefetch import side_by_side
@@ -75,6 +76,11 @@ class Reading:
                 file_header = assets.reduced(file_header, href, scene.reduction)
             self._headers[key] = file_header
         return self._headers[key]
+
+    def class_names(self, scene: Scene) -> dict[int, str]:
+        """Names of classes that the file of a scene's data states; errors as `header`."""
+        band = self.source.data
+        return class_names(self.sign(scene.hrefs[self._asset(scene, band)]), self.header(scene, band))
 
     def _asset(self, scene: Scene, band: Band) -> str:
         """Asset that holds a band: its own, else that of the data, if that is a file of several variables."""

@@ -1,4 +1,4 @@
-"""Prometheus metrics of the runner: units by stage and outcome, their duration, and retries."""
+"""Prometheus metrics of the runner: units by stage and outcome, their duration, retries, and what they wrote."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ SECONDS = Histogram(
     buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000),
 )
 RETRIES = Counter("soilscale_retries", "Units that are retried because a service was down.", ["stage"])
+OBJECTS = Counter("soilscale_objects_written", "Objects that units wrote, their markers among them.", ["stage"])
+BYTES = Counter("soilscale_bytes_written", "Bytes of the objects that units wrote.", ["stage"])
 
 
 def planned(stage: str, complete: int, total: int) -> None:
@@ -29,7 +31,8 @@ def planned(stage: str, complete: int, total: int) -> None:
         PLANNED.labels(stage).set(total)
         COMPLETE.labels(stage).set(complete)
         SECONDS.labels(stage)
-        RETRIES.labels(stage)
+        for counter in (RETRIES, OBJECTS, BYTES):
+            counter.labels(stage)
         for outcome in get_args(Outcome):
             TRIED.labels(stage, outcome)
 
@@ -38,6 +41,8 @@ def tried(receipt: Receipt) -> None:
     """Count a receipt."""
     TRIED.labels(receipt.stage, receipt.outcome).inc()
     SECONDS.labels(receipt.stage).observe(receipt.seconds)
+    OBJECTS.labels(receipt.stage).inc(len(receipt.wrote))
+    BYTES.labels(receipt.stage).inc(sum(each.size for each in receipt.wrote.values()))
     if receipt.outcome == "done":
         COMPLETE.labels(receipt.stage).inc()
     if receipt.outcome == "unreachable":

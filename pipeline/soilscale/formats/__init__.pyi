@@ -1,4 +1,4 @@
-from .attributes import valid_range
+from .attributes import flag_names, valid_range
 from .layers import Layer, Step
 from .opening import keeping, kind, layer, opened
 from .signatures import diagnosis, identify, may_hold_layers
@@ -7,6 +7,7 @@ __all__ = [
     "Layer",
     "Step",
     "diagnosis",
+    "flag_names",
     "identify",
     "keeping",
     "kind",

@@ -145,13 +145,21 @@ def _as_stored(code: float, dtype: np.dtype[Any]) -> float:
     return code - turn if dtype.kind == "i" and turn / 2 <= code < turn else code
 
 
+def flag_names(attributes: Mapping[str, Any]) -> dict[int, str]:
+    """Name of each class that ``flag_values`` and ``flag_meanings`` state, in words."""
+    return {int(value): meaning.replace("_", " ") for value, meaning in _flags(attributes) if value.is_integer()}
+
+
 def _empty_flags(attributes: Mapping[str, Any]) -> list[float]:
     """Values of flags that mean that there is none."""
+    return [value for value, meaning in _flags(attributes) if EMPTY.fullmatch(meaning)]
+
+
+def _flags(attributes: Mapping[str, Any]) -> list[tuple[float, str]]:
+    """Values of flags with their meanings."""
     values, meanings = numerals.numbers(attributes.get("flag_values")), str(attributes.get("flag_meanings", "")).split()
     # Meanings with blanks in them fall apart; which belongs to which value is then unknown.
-    if len(values) != len(meanings):
-        return []
-    return [value for value, meaning in zip(values, meanings, strict=True) if EMPTY.fullmatch(meaning)]
+    return list(zip(values, meanings, strict=True)) if len(values) == len(meanings) else []
 
 
 def _first(named: Mapping[str, Any], keys: tuple[str, ...], default: float) -> float:

@@ -47,6 +47,11 @@ class Layer:
     _variable: Variable = field(repr=False)
     _axes: Axes = field(repr=False)
 
+    @property
+    def class_names(self) -> dict[int, str]:
+        """Name of each class that its attributes name."""
+        return attributes.flag_names(self._variable.attributes)
+
     def read(self, step: int, rows: slice, columns: slice) -> NDArray[Any]:
         """Stored values of a step, of shape ``(rows, columns)``; the slices lie within `shape`."""
         part = [slice(0, 1)] * len(self._variable.shape)

@@ -2,7 +2,7 @@
 
 from soilscale.publish.collections import About, CatalogVersion, Input, catalog, collection
 from soilscale.publish.extensions import SCHEMAS
-from soilscale.publish.items import File, footprint, item
+from soilscale.publish.items import File, footprint, item, run_log
 from soilscale.publish.previews import SIDES, Scale, preview
 from soilscale.publish.rasters import (
     MAP_BAND,
@@ -36,6 +36,7 @@ __all__ = [
     "item",
     "preview",
     "quality_colour",
+    "run_log",
     "statistics",
     "write_cog",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from soilscale import extents
 from soilscale.publish.extensions import extensions
-from soilscale.publish.items import STAC_VERSION, TITLES, link, rounded
+from soilscale.publish.items import STAC_VERSION, TITLES, link, log_link, rounded, run_field
 from soilscale.schema import DIMS, QUALITY
 
 ZARR = "application/vnd.zarr; version=3"
@@ -45,6 +45,8 @@ class About:
     """Name, address of mail or URL."""
     root: str | None = None
     """Public URL of the output."""
+    log: str | None = None
+    """Address of a run's log, with ``{run}`` for its number."""
     inputs: Sequence[Input] = ()
 
     def home(self, *parts: str) -> str | None:
@@ -64,6 +66,8 @@ class CatalogVersion:
     """Folders from the published maps to the catalog; none for the newest release."""
     predecessor: str | None = None
     """Relative href of the catalog of the release before."""
+    run: int | None = None
+    """Number of the run that wrote the document."""
 
 
 def collection(
@@ -92,6 +96,7 @@ def collection(
         "description": about.description or f"Soil moisture of {name}, one map for each {kind}",
         "license": about.license,
         **_credits(about),
+        **run_field(release.run),
         "version": release.version,
         "updated": release.time,
         "extent": {
@@ -108,6 +113,7 @@ def collection(
             link("root", "../catalog.json"),
             link("parent", "../catalog.json"),
             *_credit_links(about),
+            *log_link(about.log, release.run),
             *(link("item", href, "application/geo+json") for href in items),
         ],
     }

@@ -68,6 +68,8 @@ def item(
     *,
     scale: Scale,
     home: str | None = None,
+    run: int | None = None,
+    log: str | None = None,
 ) -> dict[str, Any]:
     """STAC item of one map, which names the schemas of its extensions.
 
@@ -89,6 +91,8 @@ def item(
         Values of the first and the last colour of every map of the collection.
     home
         Public URL of the item's folder, for hrefs that hold wherever the item is copied to; None: they are relative.
+    run, log
+        Number of the run that writes it, and address of a run's log with ``{run}`` for the number.
     """
     shape, bbox = footprint(geobox)
     start, after = (moment.astype("datetime64[s]") for moment in span)
@@ -110,13 +114,15 @@ def item(
         }
         | projection(geobox)
         | {"renders": renders(files, scale)}
-        | dict(properties),
+        | dict(properties)
+        | run_field(run),
         "assets": {name: _asset(name, file, place, geobox) for name, file in files.items()},
         "links": [
             *([] if home is None else [link("self", f"{home}/{identifier}.json", "application/geo+json")]),
             link("root", "../../../catalog.json"),
             link("parent", "../../collection.json"),
             link("collection", "../../collection.json"),
+            *log_link(log, run),
             *(link("derived_from", type_="application/geo+json", **source) for source in sources),
         ],
     }
@@ -126,6 +132,23 @@ def item(
 def link(rel: str, href: str, type_: str = "application/json", **more: str) -> dict[str, str]:
     """Link of a STAC document."""
     return {"rel": rel, "type": type_, "href": href, **more}
+
+
+def run_field(run: int | None) -> dict[str, int]:
+    """Field of the number of the run that wrote a document, by which its log lines are marked too."""
+    return {} if run is None else {"soilscale:run": run}
+
+
+def log_link(log: str | None, run: int | None) -> list[dict[str, str]]:
+    """Link to the log of that run, by the relation of the processing extension."""
+    if log is None or run is None:
+        return []
+    return [link("processing-execution", run_log(log, run), "text/html", title=f"Log of run {run}")]
+
+
+def run_log(log: str, run: int) -> str:
+    """Address of a run's log; braces of other kinds, as in queries of log stores, stay."""
+    return log.replace("{run}", str(run))
 
 
 def footprint(geobox: GeoBox) -> tuple[BaseGeometry, list[float]]:

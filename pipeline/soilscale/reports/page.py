@@ -116,6 +116,8 @@ class Context:
     """Licence of the maps, if their publisher says so."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> version."""
+    made_by: Link | None = None
+    """Run that makes the page, and the address of its log if its publisher has one."""
     created: datetime | None = None
     """When the page was made; by default it does not say."""
 

@@ -9,6 +9,7 @@ from soilscale import cube, storage
 from soilscale.cube import lagged
 from soilscale.reports.style import words
 from soilscale.sources import Source, profiles
+from soilscale.stages import input_audit
 from soilscale.stages.project import Project
 
 
@@ -42,13 +43,21 @@ def codes(source: Source) -> dict[str, int]:
 
 
 def by_code(run: Project, source: Source) -> dict[int, str]:
-    """Code of each class -> its name: by the configuration, else by the items, the profile, or the code alone."""
+    """Code of each class -> its name: by the configuration, else by items, files, the profile, or the code alone."""
     section = run.config.sources[source.name]
     profile = profiles().get(getattr(section, "profile", None) or "", {})
     names: dict[int, str] = dict(zip(profile.get("classes", ()), profile.get("class_names", ()), strict=True))
+    names |= of_files(input_audit.stored(run), source.name)
     names |= of_items(storage.read_json(run.workspace.items(source.name))["features"], source.asset)
     names |= getattr(section, "class_names", {})
     return {code: names.get(code, f"class {code}") for code in source.classes or ()}
+
+
+def of_files(audit: input_audit.Audit | None, source: str) -> dict[int, str]:
+    """Names of classes in the files of a source that the audit opened; of two names of a class the first counts."""
+    opened = [] if audit is None else audit.sources.get(source, {}).get("opened", [])
+    names = [entry.get("classes", {}) for entry in reversed(opened)]
+    return {int(code): name for classes in names for code, name in classes.items()}
 
 
 def of_items(items: Sequence[Mapping[str, object]], asset: str) -> dict[int, str]:

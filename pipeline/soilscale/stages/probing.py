@@ -202,6 +202,7 @@ def described(looked: Looked) -> dict[str, Any]:
         if valid.size
         else None,
         "missing": {cause: round(share, 4) for cause, share in probe.missing.items()},
+        **({"classes": {str(code): name for code, name in probe.class_names.items()}} if probe.class_names else {}),
     }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from soilscale import __version__, cube, maps, publish, storage
 from soilscale.config import Config
+from soilscale.config.publication import Publication
 from soilscale.engine.output import digest
 from soilscale.engine.units import Unit
 from soilscale.seasons import Months, Seasons
@@ -46,6 +47,7 @@ def about(run: Project) -> publish.About:
         doi=section.doi,
         contact=section.contact,
         root=section.root,
+        log=section.log,
         inputs=made_from,
     )
 
@@ -129,7 +131,7 @@ def units(
     """
     settings, seasons = run.config, run.config.season_scheme
     scale = training_table.scale(run.workspace.samples)
-    root = settings.publication.root if settings.publication is not None else None
+    public = settings.publication or Publication()
     accuracy = {season: _accuracy(run, model, season) for season, model in chosen.items()}
     skill = {
         season: {"soilscale:upscaled_rmse": rmse, "soilscale:beats_bilinear": rmse["maps"] < rmse["bilinear"]}
@@ -161,7 +163,8 @@ def units(
                 optional=optional,
                 stem=f"{settings.name}_{label(seasons, every, start)}",
                 scale=scale,
-                root=root,
+                root=public.root,
+                log=public.log,
             )
             # The digest is of the edition without its version, since it becomes the version.
             made_from = digest(made[f"{every}-{start}"], edition, run.plan.grid)

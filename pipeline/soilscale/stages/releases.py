@@ -25,7 +25,7 @@ from soilscale.stages import inventory
 from soilscale.tasks.published_maps import PublishMap
 from soilscale.viewer.index import Viewed, describe
 
-FORMAT = 3
+FORMAT = 4
 """Version of how the documents of a release are written; a change makes a new release."""
 
 RELEASES = "releases"
@@ -235,7 +235,9 @@ def _write(
     """Write a collection for each kind of map, the viewer's index, and the catalog that leads to the maps last."""
     up = "../" * (len(below) + 1)
     earlier = f"./{RELEASES}/{before[0]}/catalog.json" if before else None
-    version = publish.CatalogVersion(str(numbered.number), numbered.time.replace("+00:00", "Z"), below, earlier)
+    version = publish.CatalogVersion(
+        str(numbered.number), numbered.time.replace("+00:00", "Z"), below, earlier, workspace.term
+    )
     for kind, kind_items in items.items():
         by_href = {f"{up}{path}": item for path, item in kind_items.items()}
         document = publish.collection(kind, name, by_href, about, version)

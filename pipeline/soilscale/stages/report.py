@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from soilscale import __version__, reports, storage
+from soilscale import __version__, publish, reports, storage
 from soilscale.config import Config
 from soilscale.cube import FRACTION
 from soilscale.engine.causes import causes
@@ -288,7 +288,15 @@ def _context(
         citation=publication.cited(settings),
         licence=publication.licensed(settings),
         versions=run.versions,
+        made_by=_made_by(run),
     )
+
+
+def _made_by(run: Project) -> reports.Link | None:
+    """Number of this run, with the address of its log where the configuration gives one."""
+    section, term = run.config.publication, run.workspace.term
+    log = None if section is None else section.log
+    return None if term is None else reports.Link(publish.run_log(log, term) if log else "", f"run {term}", "")
 
 
 def links(run: Project) -> list[reports.Link]:

@@ -46,6 +46,8 @@ class Edition:
     """Values of the first and the last colour of every map."""
     root: str | None = None
     """Public URL of the output."""
+    log: str | None = None
+    """Address of a run's log."""
     version: str = ""
     """Digest of what the map is made from."""
 
@@ -109,6 +111,8 @@ class PublishMap(Task):
             self.edition.sources,
             scale=self.edition.scale,
             home=self.edition.home,
+            run=workspace.term,
+            log=self.edition.log,
         )
         storage.write_json(workspace.published(*self.edition.place(f"{self.edition.identifier}.json")), item)
 
