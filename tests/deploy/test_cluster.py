@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from commands import edit, files, sparse_world
+from commands import edit, files, markers, sparse_world, wait_until
 from servers.cluster import Cluster, kubernetes_cluster
 
 pytestmark = [
@@ -20,22 +20,24 @@ pytestmark = [
 
 DATA = "/data"
 """Where pods have the volume."""
+WORKER = {"app.kubernetes.io/component": "worker"}
+RUNNER = {"app.kubernetes.io/component": "runner"}
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+def node(tmp_path: Path) -> Iterator[Cluster]:
     with kubernetes_cluster(tmp_path) as made:
         yield made
 
 
 @pytest.fixture
-def values(cluster: Cluster) -> dict[str, Any]:
+def values(node: Cluster) -> dict[str, Any]:
     """Values of a small run whose world and products lie on a volume."""
-    folder = cluster.folder / "claim"
+    folder = node.folder / "claim"
     config = sparse_world(folder)
     for path in (folder, *folder.rglob("*")):
         os.chown(path, 10001, 10001)
-    cluster.kubelet.claims["world"] = folder
+    node.kubelet.claims["world"] = folder
     edit(
         config,
         output=f"{DATA}/run",
@@ -47,13 +49,62 @@ def values(cluster: Cluster) -> dict[str, Any]:
     return {
         "config": yaml.safe_load(config.read_text(encoding="utf-8")),
         "data": {"existingClaim": "world", "mountPath": DATA, "readOnly": False},
-        "workers": {"minimum": 1, "maximum": 1},
         "image": {"repository": "soilscale", "tag": "tested"},
     }
 
 
-def test_a_run_in_one_pod(cluster: Cluster, values: dict[str, Any]) -> None:
-    cluster.install("maps", values | {"mode": "local"})
-    job = cluster.ended()
-    assert job["status"]["succeeded"] == 1, cluster.logs()
-    cluster.helm("uninstall", "maps")
+def units(node: Cluster) -> int:
+    """Units of the run that are complete."""
+    return len(markers(node.kubelet.claims["world"] / "run" / "state"))
+
+
+def test_a_run_on_the_real_operator_outlives_eviction_drain_upgrade_and_an_api_that_is_away(
+    node: Cluster, values: dict[str, Any], undisturbed: Path
+) -> None:
+    node.install_operator()
+    values |= {"mode": "operator", "workers": {"minimum": 2, "maximum": 2}}
+    node.install("maps", values)
+    job = node.job()
+    wait_until(lambda: units(node) > 3 or node.failed(), "the first units", 300)
+
+    (worker, *_) = node.runs(**WORKER)
+    node.store.evict(node.document(worker))
+    wait_until(lambda: not worker.thread.is_alive() or node.failed(), "the end of the evicted worker", 120)
+    assert "Traceback" not in (worker.folder / "prestop.log").read_text()
+
+    node.install("maps", values | {"runner": {"logLevel": "debug"}})
+    assert node.job()["metadata"]["uid"] == job["metadata"]["uid"], "a changed log level is no other run"
+
+    (runner,) = node.runs(**RUNNER)
+    node.store.evict(node.document(runner))
+    wait_until(lambda: not runner.thread.is_alive() or node.failed(), "the end of the drained runner", 120)
+    assert runner.codes() == [75], runner.log()
+    node.api.stop()
+    wait_until(lambda: len(node.started("maps-soilscale-")) > 1 and node.runs(**RUNNER), "the next runner", 120)
+    node.serve()
+
+    job = node.ended(400)
+    assert (job["status"]["succeeded"], job["status"]["failed"]) == (1, 0), node.logs()
+    whole, found = undisturbed.parent / "run", node.kubelet.claims["world"] / "run"
+    for store in ("cube.zarr", "maps.zarr"):
+        assert files(found / store) == files(whole / store)
+
+    wait_until(lambda: not node.left("clusters") or node.failed(), "the end of the Dask cluster", 120)
+    node.helm("uninstall", "maps")
+    wait_until(lambda: not node.left() or node.failed(), "the end of all that the release had", 120)
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "pods"),
+    [(f"{DATA}/nothing/catalog.json", 78, 1), ("http://127.0.0.1:9/catalog.json", 69, 3)],
+)
+def test_only_a_failure_that_may_pass_is_tried_again(
+    node: Cluster, values: dict[str, Any], url: str, status: int, pods: int
+) -> None:
+    values["config"]["catalogs"]["world"]["url"] = url
+    node.install("maps", values | {"mode": "local", "job": {"backoffLimit": 2}})
+    node.ended()
+    tried = node.started("maps-")
+    assert [pod.codes() for pod in tried] == [[status]] * pods, node.logs()
+    reason = "PodFailurePolicy" if status == 78 else "BackoffLimitExceeded"
+    assert node.job()["status"]["conditions"][0]["reason"] == reason

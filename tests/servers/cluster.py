@@ -16,11 +16,11 @@ import yaml
 
 from charts import CHART, Document
 from checkout import ROOT
-from commands import wait_until
+from commands import shared, wait_until
 from servers.cluster_api import ADMIN, Api
-from servers.cluster_store import Store, ready
+from servers.cluster_store import Key, Store, ready
 from servers.controllers import Controllers, conditions
-from servers.kubelet import Image, Kubelet, Network, Pod
+from servers.kubelet import COMPILED, Image, Kubelet, Network, Pod
 from tools import helm, operator
 
 ADDRESS = "10.77.0.1"
@@ -55,7 +55,9 @@ class Cluster:
         """Install the Dask operator by its own chart, and wait until it looks after clusters."""
         self.install("dask-operator", {"image": {"tag": "2026.3.0"}}, chart=operator() / OPERATOR_CHART)
         watch = "/daskclusters?"
-        wait_until(lambda: any(watch in path for _, _, path in self.api.requests) or self.failed(), "the Dask operator", 120)
+        wait_until(
+            lambda: any(watch in path for _, _, path in self.api.requests) or self.failed(), "the Dask operator", 120
+        )
 
     def job(self) -> Document:
         """The only Job."""
@@ -64,17 +66,42 @@ class Cluster:
 
     def ended(self, patience: float = 180) -> Document:
         """The only Job, when it is over."""
-        wait_until(lambda: {"Complete", "Failed"} & conditions(self.job()) or self.failed(), "the end of the Job", patience)
+        wait_until(
+            lambda: {"Complete", "Failed"} & conditions(self.job()) or self.failed(), "the end of the Job", patience
+        )
         return self.job()
 
     def runs(self, **labels: str) -> list[Pod]:
         """Pods that run and are ready, with these labels."""
-        found = [one for one in self.store.all("Pod", **labels) if ready(one) and "deletionTimestamp" not in one["metadata"]]
+        found = [
+            one for one in self.store.all("Pod", **labels) if ready(one) and "deletionTimestamp" not in one["metadata"]
+        ]
         return [self.kubelet.pods[one["metadata"]["uid"]] for one in found]
 
     def started(self, prefix: str) -> list[Pod]:
         """All pods of a name that were ever started, the oldest first."""
         return [pod for pod in self.kubelet.pods.values() if pod.name.startswith(prefix)]
+
+    def document(self, pod: Pod) -> Document:
+        """A pod as the API has it."""
+        there = self.store.get("Pod", pod.name)
+        assert there is not None
+        return there
+
+    def left(self, *without: str) -> list[Key]:
+        """What belongs to Dask clusters, or to the chart's release without more."""
+        operators = ("dask-operator", "sh.helm.release.v1.dask-operator")
+        shared_by_all = {"Namespace", "CustomResourceDefinition", "Event"}
+        kinds = {"DaskCluster", "DaskAutoscaler", "DaskWorkerGroup", "Deployment", "Service"} if without else set()
+        return [
+            key
+            for key in self.store.resources
+            if key[0] not in shared_by_all and not key[2].startswith(operators) and (not kinds or key[0] in kinds)
+        ]
+
+    def serve(self) -> None:
+        """Let the API answer again."""
+        in_network(self.kubelet.network, self.api.start)
 
     def logs(self) -> str:
         """What everyone said."""
@@ -94,7 +121,7 @@ def kubernetes_cluster(folder: Path) -> Iterator[Cluster]:
     (folder / "hosts").touch()
     (folder / "pods").mkdir()
     dask = {"PYTHONPATH": str(operator())}
-    soilscale = {"NUMBA_CACHE_DIR": "/tmp/numba", "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: S108 - as in the image
+    soilscale = {"NUMBA_CACHE_DIR": COMPILED, "PYTHONDONTWRITEBYTECODE": "1"}
     images = {
         "soilscale": Image(("/opt/soilscale/bin/soilscale",), PYTHON | soilscale),
         "dask-kubernetes-operator": Image(
@@ -103,8 +130,11 @@ def kubernetes_cluster(folder: Path) -> Iterator[Cluster]:
     }
     network, store = Network.of_a_node(ADDRESS), Store()
     api = Api(store, folder / "api")
-    kubelet = Kubelet(store, network, folder, images)
-    controllers = Controllers(store, folder / "hosts")
+    with shared("numba") as compiled:
+        compiled.mkdir(exist_ok=True)
+        compiled.chmod(0o777)
+    kubelet = Kubelet(store, network, folder, images, compiled)
+    controllers = Controllers(store, folder / "hosts", ADDRESS)
     cluster = Cluster(store, api, kubelet, controllers, folder)
     store.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "maps"}})
     threads = [threading.Thread(target=one.run) for one in (kubelet, controllers)]
@@ -137,7 +167,7 @@ def in_network(network: Network, do: Callable[[], None]) -> None:
 
 
 def _kubeconfig(folder: Path) -> None:
-    server = {"server": f"https://{ADDRESS}:6443", "certificate-authority": str(folder / "api" / "ca.crt")}
+    server = {"server": f"https://{ADDRESS}", "certificate-authority": str(folder / "api" / "ca.crt")}
     content = {
         "apiVersion": "v1",
         "kind": "Config",

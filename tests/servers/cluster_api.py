@@ -74,7 +74,7 @@ class Api:
     store: Store
     folder: Path
     """Of its certificate."""
-    port: int = 6443
+    port: int = 443
     refusal: Callable[[str, str, str], int] | None = None
     """User, method and path -> status with which the request is refused, or 0."""
     requests: list[tuple[str, str, str]] = field(default_factory=list)
@@ -102,7 +102,7 @@ class Api:
             return None
         kind = self.kinds().get((version, rest[0]))
         if kind is None and rest[0] != "selfsubjectaccessreviews":
-            raise RefusedError(404, "the server could not find the requested resource")
+            raise RefusedError(404, f"the server could not find the requested resource {path}")
         name, part, *_ = [*rest[1:], "", ""]
         return Target(version, kind or "SelfSubjectAccessReview", namespace, name, part)
 
@@ -127,14 +127,14 @@ class Api:
             if one == version
         ]
         if not listed:
-            raise RefusedError(404, "the server could not find the requested resource")
+            raise RefusedError(404, f"the server could not find the requested resource {path}")
         return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": listed}
 
     def answer(self, user: str, method: str, path: str, content: bytes, kind: str) -> Document | Iterator[Document]:
         """What the server says to a request; many answers where it is a watch."""
         where = urlsplit(path)
         query = parse_qs(where.query)
-        if where.path == "/version":
+        if where.path.rstrip("/") == "/version":
             return {"major": "1", "minor": "34", "gitVersion": "v1.34.0"}
         if self.refusal is not None and (status := self.refusal(user, method, where.path)):
             raise RefusedError(status, f"refused with {status}, as the test wants it")
@@ -255,13 +255,12 @@ class Api:
         certificate, key = self.folder / "ca.crt", self.folder / "ca.key"
         if not certificate.exists():
             self.folder.mkdir(exist_ok=True)
-            words = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=kubernetes -addext subjectAltName=IP:10.77.0.1"
+            words = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=kubernetes -addext subjectAltName=IP:10.77.0.1,DNS:kubernetes.default.svc"
             files = ("-keyout", str(key), "-out", str(certificate))
             subprocess.run(["openssl", *words.split(), *files], check=True, capture_output=True)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
-        server = ThreadingHTTPServer(("0.0.0.0", self.port), type("Handler", (_Handler,), {"api": self}))  # noqa: S104 - of its own network
-        server.daemon_threads = True
+        server = _Server(("0.0.0.0", self.port), type("Handler", (_Handler,), {"api": self}))  # noqa: S104 - of its own network
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         self._server = server
         threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
@@ -272,6 +271,13 @@ class Api:
         if server is not None:
             server.shutdown()
             server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    """Takes as many connections at once as an operator makes."""
+
+    request_queue_size = 128
+    daemon_threads = True
 
 
 class _Handler(BaseHTTPRequestHandler):

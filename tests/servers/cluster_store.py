@@ -48,15 +48,14 @@ class Store:
             return self.resources.get((kind, "" if kind in GLOBAL else namespace, name))
 
     def all(self, kind: str, namespace: str = "", **labels: str) -> list[Document]:
-        """Resources of a kind with these labels (`__` for a dash)."""
-        chosen = {name.replace("__", "-"): value for name, value in labels.items()}
+        """Resources of a kind with these labels."""
         with self.changed:
             return [
                 one
                 for (made, place, _), one in self.resources.items()
                 if made == kind
                 and namespace in {"", place}
-                and chosen.items() <= one["metadata"].get("labels", {}).items()
+                and labels.items() <= one["metadata"].get("labels", {}).items()
             ]
 
     def create(self, body: Document, namespace: str = "maps") -> Document:
@@ -74,6 +73,9 @@ class Store:
                 labels = made["spec"]["template"].setdefault("metadata", {}).setdefault("labels", {})
                 labels["batch.kubernetes.io/job-name"] = metadata["name"]
                 labels["batch.kubernetes.io/controller-uid"] = metadata["uid"]
+            if made["kind"] == "CustomResourceDefinition":
+                signs = [{"type": sign, "status": "True"} for sign in ("NamesAccepted", "Established")]
+                made["status"] = {"conditions": signs, "acceptedNames": made["spec"]["names"]}
             return self._put("ADDED", made)
 
     def replace(self, old: Document, new: Document) -> Document:

@@ -43,6 +43,8 @@ class Controllers:
     store: Store
     hosts: Path
     """File of the names that every pod sees."""
+    address: str
+    """Of the API."""
     faults: list[BaseException] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
     _tallies: dict[str, Tally] = field(default_factory=dict)
@@ -63,7 +65,8 @@ class Controllers:
         for job in self.store.all("Job"):
             self._job(job)
         for deployment in self.store.all("Deployment"):
-            if len(self._active(deployment)) < deployment["spec"].get("replicas", 1):
+            going = "deletionTimestamp" in deployment["metadata"]
+            if not going and len(self._active(deployment)) < deployment["spec"].get("replicas", 1):
                 self._start(deployment)
         for pod in self.store.all("Pod"):
             if over(pod) and "deletionTimestamp" in pod["metadata"]:
@@ -143,7 +146,7 @@ class Controllers:
 
     def _write_hosts(self) -> None:
         """Names of Services, each with the address of its first pod that runs."""
-        lines = ["127.0.0.1 localhost"]
+        lines = ["127.0.0.1 localhost", f"{self.address} kubernetes.default.svc"]
         for service in self.store.all("Service"):
             name, place = service["metadata"]["name"], service["metadata"]["namespace"]
             chosen = (service["spec"].get("selector") or {"": ""}).items()

@@ -30,12 +30,18 @@ from charts import Document
 from checkout import ROOT
 from servers.cluster_store import Store, now
 
+COMPILED = "/var/cache/numba"
+"""Where pods have what Numba compiled; all the same folder, else each would take half a minute for it."""
 NEW_NETWORK = 0x40000000
 """CLONE_NEWNET of the kernel."""
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 LOOK_EVERY = 0.1
 SYSTEM = ("passwd", "group", "ssl", "ld.so.cache", "nsswitch.conf", "localtime", "mime.types", "fonts", "ImageMagick-6")
 """What of /etc the image has."""
+DIES = ("setpriv", "--pdeathsig", "KILL")
+"""Command that does another one as long as the thread lives that started it."""
+MOST = 60
+"""Pods that a test may start: more are a storm."""
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -96,7 +102,7 @@ class Network:
 
 def _hold() -> subprocess.Popen[bytes]:
     """Process with a network of its own."""
-    process = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+    process = subprocess.Popen([*DIES, "unshare", "--net", "sleep", "infinity"])
     here = Path("/proc/self/ns/net").readlink()
     while Path(f"/proc/{process.pid}/ns/net").readlink() == here:
         time.sleep(0.005)
@@ -113,6 +119,8 @@ class Kubelet:
     """Of volumes and logs of pods, and of what every pod has: `hosts`, and the API's certificate in `api`."""
     images: Mapping[str, Image]
     """Repository -> image."""
+    compiled: Path
+    """Folder of what Numba compiled."""
     claims: dict[str, Path] = field(default_factory=dict)
     """PersistentVolumeClaim -> folder."""
     faults: list[BaseException] = field(default_factory=list)
@@ -125,7 +133,9 @@ class Kubelet:
         while not self.stopped.wait(LOOK_EVERY):
             for document in self.store.all("Pod"):
                 uid = document["metadata"]["uid"]
-                if uid not in self.pods:
+                if uid not in self.pods and len(self.pods) == MOST:
+                    self.faults.append(RuntimeError(f"more than {MOST} pods were started"))
+                elif uid not in self.pods:
                     self.pods[uid] = Pod(self, document, len(self.pods) + 1)
                     self.pods[uid].thread.start()
         for pod in self.pods.values():
@@ -148,6 +158,11 @@ class Pod:
     def log(self) -> str:
         """What all containers of the pod have said."""
         return "".join(path.read_text(encoding="utf-8", errors="replace") for path in sorted(self.folder.glob("*.log")))
+
+    def codes(self) -> list[int]:
+        """Exit statuses of the containers that have ended."""
+        listed = [*self.ends["initContainerStatuses"], *self.ends["containerStatuses"]]
+        return [one["state"]["terminated"]["exitCode"] for one in listed if "terminated" in one["state"]]
 
     def _live(self) -> None:
         network = None
@@ -240,7 +255,7 @@ class Running:
         command = [expanded(word, self.environment) for part in words for word in part]
         self.script = pod.folder / f"{container['name']}.sh"
         self.script.write_text(_script(pod, container, command), encoding="utf-8")
-        held = ("unshare", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--propagation", "private")
+        held = (*DIES, "unshare", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--propagation", "private")
         with (pod.folder / f"{container['name']}.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*held, "/bin/bash", "-eu", str(self.script)],
@@ -304,11 +319,11 @@ def _environment(pod: Pod, container: Document, image: Image) -> dict[str, str]:
     """Variables of a container."""
     made = dict(image.environment) | {"HOSTNAME": pod.name}
     if pod.spec.get("automountServiceAccountToken", True):
-        made |= {"KUBERNETES_SERVICE_HOST": pod.kubelet.network.address, "KUBERNETES_SERVICE_PORT": "6443"}
-    for source in container.get("envFrom", ()):
+        made |= {"KUBERNETES_SERVICE_HOST": pod.kubelet.network.address, "KUBERNETES_SERVICE_PORT": "443"}
+    for source in container.get("envFrom") or ():
         ((kind, reference),) = source.items()
         made |= _content(pod, kind.removesuffix("Ref"), reference["name"])
-    for entry in container.get("env", ()):
+    for entry in container.get("env") or ():
         if "valueFrom" in entry:
             made[entry["name"]] = _value(pod, entry["valueFrom"])
         else:
@@ -344,7 +359,7 @@ def _content(pod: Pod, kind: str, name: str) -> dict[str, str]:
 
 def _volumes(pod: Pod) -> Iterator[tuple[str, Path]]:
     """Name and folder of every volume of a pod."""
-    for volume in pod.spec.get("volumes", ()):
+    for volume in pod.spec.get("volumes") or ():
         name = volume["name"]
         place = pod.folder / "volumes" / name
         if "persistentVolumeClaim" in volume:
@@ -420,8 +435,9 @@ def _script(pod: Pod, container: Document, command: Sequence[str]) -> str:
         sys.base_prefix: Path(sys.base_prefix),
     }
     lines += [_bound(place, source, written=False) for place, source in image.items()]
+    lines.append(_bound(COMPILED, pod.kubelet.compiled, written=True))
     volumes = dict(_volumes(pod))
-    for mount in container.get("volumeMounts", ()):
+    for mount in container.get("volumeMounts") or ():
         lines.append(_bound(mount["mountPath"], volumes[mount["name"]], written=not mount.get("readOnly")))
     if pod.spec.get("automountServiceAccountToken", True):
         lines.append(_bound(ACCOUNT, _account(pod), written=False))
