@@ -1,4 +1,4 @@
-"""The chart on a cluster: installed by helm, its pods run as processes, its Dask clusters made by the operator's own code."""
+"""The chart on a cluster: helm installs it, its pods are processes, the Dask operator's own code runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import yaml
 
 from commands import edit, files, markers, sparse_world, wait_until
 from servers.cluster import Cluster, kubernetes_cluster
+from servers.kubernetes_api import RefusedError
 
 pytestmark = [
     pytest.mark.deploy,
@@ -72,10 +73,13 @@ def test_a_run_on_the_real_operator_outlives_eviction_drain_upgrade_and_an_api_t
     wait_until(lambda: not worker.thread.is_alive() or node.failed(), "the end of the evicted worker", 120)
     assert "Traceback" not in (worker.folder / "prestop.log").read_text()
 
-    node.install("maps", values | {"runner": {"logLevel": "debug"}})
-    assert node.job()["metadata"]["uid"] == job["metadata"]["uid"], "a changed log level is no other run"
-
     (runner,) = node.runs(**RUNNER)
+    with pytest.raises(RefusedError, match="disruption budget"):
+        node.store.evict(node.document(runner))
+    node.install("maps", values | {"runner": {"logLevel": "debug"}, "podDisruptionBudget": {"enabled": False}})
+    assert node.job()["metadata"]["uid"] == job["metadata"]["uid"], "a changed log level is no other run"
+    assert runner.thread.is_alive()
+
     node.store.evict(node.document(runner))
     wait_until(lambda: not runner.thread.is_alive() or node.failed(), "the end of the drained runner", 120)
     assert runner.codes() == [75], runner.log()

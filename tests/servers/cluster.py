@@ -15,12 +15,13 @@ from typing import Any
 import yaml
 
 from charts import CHART, Document
-from checkout import ROOT
 from commands import shared, wait_until
 from servers.cluster_api import ADMIN, Api
 from servers.cluster_store import Key, Store, ready
 from servers.controllers import Controllers, conditions
-from servers.kubelet import COMPILED, Image, Kubelet, Network, Pod
+from servers.kubelet import Kubelet, Pod
+from servers.networks import Network
+from servers.pod_containers import COMPILED, Image
 from tools import helm, operator
 
 ADDRESS = "10.77.0.1"

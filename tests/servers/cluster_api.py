@@ -1,13 +1,12 @@
 """Kubernetes' API as helm, the Dask operator and the runner use it together: all kinds, watches, rights, owners.
 
-Its resources outlive its server, which can be stopped and started anew, and refuse requests as told. Beside it run the
-controllers (`controllers`) and a kubelet that makes processes of pods (`kubelet`). Where only the requests of the runner
-matter, `kubernetes_api` is quicker, and stricter with the fields of Dask clusters.
+Its resources outlive its server, which can be stopped and started anew, and refuses requests as told. Beside it run
+the controllers (`controllers`) and a kubelet that makes processes of pods (`kubelet`). Where only the requests of the
+runner matter, `kubernetes_api` is quicker, and stricter with the fields of Dask clusters.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import ssl
 import subprocess
@@ -21,9 +20,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import yaml
+import jsonpatch
 
 from charts import Document
+from servers.bodies import read
 from servers.cluster_store import GLOBAL, Key, Store, plural
 from servers.kubernetes_api import REASONS, RefusedError, merge
 
@@ -37,8 +37,6 @@ BUILT_IN = {
     "apiextensions.k8s.io/v1": "CustomResourceDefinition",
 }
 VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-PROTOBUF = b"k8s\0"
-"""How a body in protobuf begins."""
 ADMIN = "token-of-the-administrator"
 
 
@@ -156,7 +154,7 @@ class Api:
             raise RefusedError(403, f'{name} is forbidden: User "{user}" cannot {verb} resource "{name}"')
         if watches:
             return self.watch(target, query)
-        return self._act(target, method, query, _read(content), kind)
+        return self._act(target, method, query, read(content), kind)
 
     def _act(
         self, target: Target, method: str, query: Mapping[str, list[str]], body: Any, content_type: str
@@ -165,29 +163,30 @@ class Api:
         store = self.store
         with store.changed:
             there = store.get(target.kind, target.name, target.namespace)
-            if target.part == "eviction" and there is not None:
-                store.evict(there)
-                return {"kind": "Status", "status": "Success"}
-            if method == "GET" and not target.name:
-                return self._list(target, query)
-            if method == "POST":
+            if method == "POST" and not target.part:
                 return store.create({"apiVersion": target.version, "kind": target.kind} | body, target.namespace)
-            if method == "PATCH" and "apply-patch" in content_type:
+            if "apply-patch" in content_type:
                 return self._apply(target, there, body, query.get("fieldManager", [""])[0])
+            if not target.name:
+                return self._list(target, query)
             if there is None:
                 raise RefusedError(404, f'{plural(target.kind)} "{target.name}" not found')
-            if method == "PUT":
-                return store.replace(there, {"apiVersion": target.version, "kind": target.kind} | body)
-            if method == "PATCH" and "json-patch" in content_type:
-                return store.replace(there, _json_patched(there, body))
-            if method == "PATCH" and "merge-patch" in content_type:
-                return store.patch(there, body)
-            if method == "PATCH":
-                raise RefusedError(415, f"the body of the request was in an unknown format: {content_type}")
             if method == "DELETE":
                 policy = body.get("propagationPolicy") or query.get("propagationPolicy", ["Background"])[0]
                 return store.delete(there, policy, body.get("gracePeriodSeconds"))
-            return there
+            return there if method == "GET" else self._change(target, there, body, content_type)
+
+    def _change(self, target: Target, there: Document, body: Any, content_type: str) -> Document:
+        """Change a resource, or evict a pod."""
+        if target.part == "eviction":
+            return self.store.evict(there)
+        if "merge-patch" in content_type and "strategic" not in content_type:
+            return self.store.patch(there, body)
+        if "json-patch" in content_type:
+            return self.store.replace(there, jsonpatch.apply_patch(there, body))
+        if "patch" in content_type:
+            raise RefusedError(415, f"the body of the request was in an unknown format: {content_type}")
+        return self.store.replace(there, {"apiVersion": target.version, "kind": target.kind} | body)
 
     def _list(self, target: Target, query: Mapping[str, list[str]]) -> Document:
         found = [one for one in self.store.all(target.kind, target.namespace) if selected(one, query)]
@@ -260,7 +259,8 @@ class Api:
             subprocess.run(["openssl", *words.split(), *files], check=True, capture_output=True)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
-        server = _Server(("0.0.0.0", self.port), type("Handler", (_Handler,), {"api": self}))  # noqa: S104 - of its own network
+        # On all addresses of its network, which is not this machine's.
+        server = _Server(("0.0.0.0", self.port), type("Handler", (_Handler,), {"api": self}))  # noqa: S104
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         self._server = server
         threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
@@ -334,53 +334,6 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def _read(content: bytes) -> Any:
-    """Body of a request: JSON, YAML, or a Secret in protobuf, as helm's storage of releases sends it."""
-    if not content.startswith(PROTOBUF):
-        return yaml.safe_load(content) if content else {}
-    body = dict(_fields(dict(_fields(content.removeprefix(PROTOBUF)))[2]))
-    kind = dict(_fields(dict(_fields(content.removeprefix(PROTOBUF)))[1]))[2].decode()
-    if kind != "Secret":
-        return {}
-    metadata = list(_fields(body[1]))
-    labels = dict(_pair(value) for number, value in metadata if number == 11)
-    data = [_pair(value) for number, value in _fields(dict(_fields(content.removeprefix(PROTOBUF)))[2]) if number == 2]
-    named = {"name": dict(metadata)[1].decode(), "labels": {name: text.decode() for name, text in labels.items()}}
-    coded = {name: base64.b64encode(value).decode() for name, value in data}
-    return {"metadata": named, "data": coded, "type": body[3].decode()}
-
-
-def _pair(entry: bytes) -> tuple[str, bytes]:
-    """Entry of a map in protobuf."""
-    pair = dict(_fields(entry))
-    return pair[1].decode(), pair.get(2, b"")
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
-    """Number and content of every field of a message in protobuf that is a number or has a length."""
-    place = 0
-
-    def number() -> int:
-        nonlocal place
-        value = shift = 0
-        while True:
-            byte = message[place]
-            place += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
-    while place < len(message):
-        tag = number()
-        if tag & 7 == 0:
-            yield tag >> 3, number()
-        else:
-            length = number()
-            yield tag >> 3, message[place : place + length]
-            place += length
-
-
 def _rules(rule: Document, verb: str, group: str, name: str) -> bool:
     """Whether a rule of a role has a right."""
     wishes = (("verbs", verb), ("apiGroups", group), ("resources", name))
@@ -394,26 +347,3 @@ def _without(before: Any, after: Any) -> Document:
     gone: Document = {name: None for name in before if name not in after}
     deeper = {name: _without(value, after[name]) for name, value in before.items() if name in after}
     return gone | {name: one for name, one in deeper.items() if one}
-
-
-def _json_patched(old: Document, operations: list[Document]) -> Document:
-    """Document that JSON patches (RFC 6902) have changed."""
-    new = deepcopy(old)
-    for operation in operations:
-        *path, last = (part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:])
-        node: Any = new
-        for part in path:
-            node = node[int(part)] if isinstance(node, list) else node[part]
-        place: Any = last if isinstance(node, dict) or last == "-" else int(last)
-        if (
-            operation["op"] == "test"
-            and (node.get(place) if isinstance(node, dict) else node[place]) != operation["value"]
-        ):
-            raise RefusedError(422, f"the test of {operation['path']} failed")
-        if operation["op"] == "remove":
-            del node[place]
-        elif operation["op"] == "add" and isinstance(node, list):
-            node.insert(len(node) if place == "-" else place, operation["value"])
-        elif operation["op"] in {"add", "replace"}:
-            node[place] = operation["value"]
-    return new

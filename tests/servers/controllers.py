@@ -150,11 +150,11 @@ class Controllers:
         for service in self.store.all("Service"):
             name, place = service["metadata"]["name"], service["metadata"]["namespace"]
             chosen = (service["spec"].get("selector") or {"": ""}).items()
-            for pod in self.store.all("Pod", place):
-                if chosen <= pod["metadata"].get("labels", {}).items() and not over(pod) and "podIP" in pod["status"]:
-                    lines.append(
-                        f"{pod['status']['podIP']} {name}.{place}.svc.cluster.local {name}.{place}.svc {name}.{place}"
-                    )
+            lines += [
+                f"{pod['status']['podIP']} {name}.{place}.svc.cluster.local {name}.{place}.svc {name}.{place}"
+                for pod in self.store.all("Pod", place)
+                if chosen <= pod["metadata"].get("labels", {}).items() and not over(pod) and "podIP" in pod["status"]
+            ]
         text = "\n".join(lines) + "\n"
         if self.hosts.read_text(encoding="utf-8") != text:
             self.hosts.write_text(text, encoding="utf-8")  # in its place, where pods have it mounted
