@@ -254,9 +254,10 @@ class Api:
         certificate, key = self.folder / "ca.crt", self.folder / "ca.key"
         if not certificate.exists():
             self.folder.mkdir(exist_ok=True)
-            words = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=kubernetes -addext subjectAltName=IP:10.77.0.1,DNS:kubernetes.default.svc"
+            words = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=kubernetes -addext"
+            names = "subjectAltName=IP:10.77.0.1,DNS:kubernetes.default.svc"
             files = ("-keyout", str(key), "-out", str(certificate))
-            subprocess.run(["openssl", *words.split(), *files], check=True, capture_output=True)
+            subprocess.run(["openssl", *words.split(), names, *files], check=True, capture_output=True)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         # On all addresses of its network, which is not this machine's.
