@@ -183,7 +183,10 @@ class Api:
         if "merge-patch" in content_type and "strategic" not in content_type:
             return self.store.patch(there, body)
         if "json-patch" in content_type:
-            return self.store.replace(there, jsonpatch.apply_patch(there, body))
+            try:
+                return self.store.replace(there, jsonpatch.apply_patch(there, body))
+            except jsonpatch.JsonPatchException as error:  # such as of a version that is no longer the resource's
+                raise RefusedError(422, str(error)) from error
         if "patch" in content_type:
             raise RefusedError(415, f"the body of the request was in an unknown format: {content_type}")
         return self.store.replace(there, {"apiVersion": target.version, "kind": target.kind} | body)

@@ -137,8 +137,8 @@ def learned_anew(settings: Config, held: Span) -> Iterator[str]:
         new, every = len(month_range(_next(held[1]), last)), len(month_range(first, last))
         yield (
             f"period: new months {_next(held[1])} to {last}; without `training` the models learn from them too, so all "
-            f"models and the maps of all {every} months are made anew; with -o 'training=[{first}, {held[1]}]' only the "
-            f"maps of {new} would be, and the other {every - new} stay as they are"
+            f"models and the maps of all {every} months are made anew; with -o 'training=[{first}, {held[1]}]' only "
+            f"the maps of {new} would be, and the other {every - new} stay as they are"
         )
 
 
