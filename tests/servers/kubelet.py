@@ -17,6 +17,8 @@ from servers.networks import Network
 from servers.pod_containers import Image, Running
 
 LOOK_EVERY = 0.1
+READY = ("Ready", "ContainersReady")
+"""Conditions of a pod that is; the Dask operator wants both."""
 MOST = 60
 """Pods that a test may start: more are a storm."""
 
@@ -90,7 +92,7 @@ class Pod:
         finally:
             if network is not None:
                 network.close()
-        held = [one for one in self._seen().get("status", {}).get("conditions", ()) if one["type"] != "Ready"]
+        held = [one for one in self._seen().get("status", {}).get("conditions", ()) if one["type"] not in READY]
         self._say({"phase": phase, "conditions": held, **self.ends})
 
     def _contain(self) -> str:
@@ -150,6 +152,6 @@ class Pod:
             if "kind" not in there:
                 return
             if ready and not any(one["type"] == "Ready" for one in there["status"].get("conditions", ())):
-                sign = {"type": "Ready", "status": "True"}
-                status = status | {"conditions": [*there["status"].get("conditions", ()), sign]}
+                signs = [{"type": sign, "status": "True"} for sign in READY]
+                status = status | {"conditions": [*there["status"].get("conditions", ()), *signs]}
             self.kubelet.store.patch(there, {"status": status})
