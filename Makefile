@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PROCESSES ?= 2
+# One more than there are cores, since a test waits for other processes a fifth of its time.
+PROCESSES ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))
 HELM ?= helm
 PROJECT_URL ?=
 PACKAGE_INDEX ?=
@@ -40,7 +41,7 @@ test test-long test-deploy: export OMP_NUM_THREADS := 1
 test: check browser ## check, then every test
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-test-long: check ## the proofs that `make test` does with one seed, with others
+test-long: check ## measurements, and the proofs that `make test` does with one seed, with others
 	$(BIN)/pytest -m long -n $(PROCESSES)
 
 test-deploy: check ## every proof of image and chart, the longer ones and those in containers too

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing import forkserver, get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from soilscale import console
 from soilscale.errors import ConfigurationError, ServiceError
@@ -42,8 +42,11 @@ Workers are forked from a process that has loaded what all of them need: where e
 of a small area takes twice as long to be done.
 """
 
-PRELOAD = ("distributed.worker", "soilscale.tasks.cube_regions", "stackstac")
-"""Modules that workers are born with: those of the first stage."""
+CUBE_MODULES = ("distributed.worker", "soilscale.tasks.cube_regions", "stackstac")
+"""Modules with which the workers of a command that fills the cube are born."""
+
+MODULES = (*CUBE_MODULES, "soilscale.tasks.single_fits", "soilscale.tasks.published_maps", "matplotlib.colors")
+"""Modules with which the workers of all other commands are born."""
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +62,11 @@ class Choice:
     workers: int | None = None
     """Worker processes of a local cluster, or most workers of one that is asked for."""
 
+    @property
+    def address(self) -> str | None:
+        """Address of the scheduler that the user or the environment names."""
+        return self.scheduler or os.environ.get("DASK_SCHEDULER_ADDRESS")
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -67,6 +75,16 @@ class Cluster:
     choice: Choice
     stack: ExitStack
     """What is left and removed at the end."""
+    modules: tuple[str, ...] = MODULES
+    """What local workers are born with."""
+
+    def prepare(self) -> None:
+        """Start the process from which local workers are forked: it loads their modules beside the planning."""
+        if self.choice.file is None and self.choice.address is None:
+            import dask
+
+            with dask.config.set(_unset()):
+                _preload(self.modules)
 
     @cached_property
     def _asked(self) -> DaskCluster | None:
@@ -81,7 +99,10 @@ class Cluster:
         import distributed  # noqa: F401 - sets levels of its loggers
 
         console.quieten()
-        client = _reached(self.choice, self.stack) if self._asked is None else _made(self._asked, self.stack)
+        if self._asked is None:
+            client = _reached(self.choice, self.stack, self.modules)
+        else:
+            client = _made(self._asked, self.stack)
         with suppress(KeyError):  # raised where the scheduler has no dashboard
             logger.info("Dask dashboard: %s", client.dashboard_link)
         return client
@@ -113,8 +134,13 @@ class Cluster:
 
 
 @contextmanager
-def chosen(choice: Choice) -> Iterator[Cluster]:
+def chosen(choice: Choice, modules: tuple[str, ...] = MODULES) -> Iterator[Cluster]:
     """Cluster of a choice, which is left at the end; what was started for it ends.
+
+    Parameters
+    ----------
+    modules
+        What local workers are born with.
 
     Raises
     ------
@@ -126,7 +152,7 @@ def chosen(choice: Choice) -> Iterator[Cluster]:
             f"got --scheduler {choice.scheduler} and --cluster {choice.file}, expected one of them"
         )
     with ExitStack() as stack:
-        yield Cluster(choice, stack)
+        yield Cluster(choice, stack, modules)
 
 
 def _made(asked: DaskCluster, stack: ExitStack) -> Client:
@@ -144,13 +170,13 @@ def _made(asked: DaskCluster, stack: ExitStack) -> Client:
     return client
 
 
-def _reached(choice: Choice, stack: ExitStack) -> Client:
+def _reached(choice: Choice, stack: ExitStack, modules: tuple[str, ...]) -> Client:
     """Client of a scheduler that stands, or of a local cluster."""
     from soilscale.engine.greeting import connected
 
-    address = choice.scheduler or os.environ.get("DASK_SCHEDULER_ADDRESS")
+    address = choice.address
     try:
-        return stack.enter_context(connected(address or _start(stack, choice.workers)))
+        return stack.enter_context(connected(address or _start(stack, choice.workers, modules)))
     except ValueError as error:
         raise ConfigurationError(
             f"{address!r} is not a valid Dask scheduler address ({error}); expected tcp://HOST:PORT or tls://HOST:PORT"
@@ -166,21 +192,14 @@ def _reached(choice: Choice, stack: ExitStack) -> Client:
         raise ServiceError(f"no Dask scheduler answers at {address}: {error}; check --scheduler") from error
 
 
-def _start(stack: ExitStack, workers: int | None) -> LocalCluster:
+def _start(stack: ExitStack, workers: int | None, modules: tuple[str, ...]) -> LocalCluster:
     """Local cluster of single-threaded processes, on the loopback interface only."""
     import dask
     from distributed import LocalCluster
 
-    shipped = dask.config.merge(*dask.config.defaults)
-    unset = {
-        key: value
-        for key, value in LOCAL.items()
-        if dask.config.get(key, None) == dask.config.get(key, None, config=shipped)
-    }
-    stack.enter_context(dask.config.set(unset))
+    stack.enter_context(dask.config.set(_unset()))
+    _preload(modules)
     with _held():
-        if dask.config.get("distributed.worker.multiprocessing-method") == "forkserver":
-            _preload()
         return stack.enter_context(
             LocalCluster(
                 n_workers=workers or os.cpu_count(),
@@ -192,19 +211,35 @@ def _start(stack: ExitStack, workers: int | None) -> LocalCluster:
         )
 
 
-def _preload() -> None:
-    """Start the process that workers are forked from, if it does not stand yet.
+def _unset() -> dict[str, Any]:
+    """Those of `LOCAL` that the user has not set."""
+    import dask
+    import distributed  # noqa: F401 - defines the defaults of its settings
+
+    shipped = dask.config.merge(*dask.config.defaults)
+    return {
+        key: value
+        for key, value in LOCAL.items()
+        if dask.config.get(key, None) == dask.config.get(key, None, config=shipped)
+    }
+
+
+def _preload(modules: tuple[str, ...]) -> None:
+    """Start the process that workers are forked from, if it does not stand yet and they are forked.
 
     It is started with the workers' environment: the C library and the one of linear algebra read theirs when a process
     begins, and forked ones never do.
     """
     import dask
 
-    get_context("forkserver").set_forkserver_preload(list(PRELOAD))
+    if dask.config.get("distributed.worker.multiprocessing-method") != "forkserver":
+        return
+    get_context("forkserver").set_forkserver_preload(list(modules))
     before = dict(os.environ)
     os.environ.update({k: str(v) for k, v in dask.config.get("distributed.nanny.pre-spawn-environ").items()})
     try:
-        forkserver.ensure_running()
+        with _held():
+            forkserver.ensure_running()
     finally:
         os.environ.clear()
         os.environ.update(before)

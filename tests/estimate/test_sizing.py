@@ -251,14 +251,14 @@ def test_check_tells_the_same_from_the_items_that_it_finds(small: Path, foreseen
 # Memory
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_workers_take_no_more_for_a_larger_area_and_no_more_than_is_told(tmp_path: Path) -> None:
     """The benchmark itself, on small tiles; what libraries take, a hundred MiB more or less by machine, is set off."""
     table = tmp_path / "memory.csv"
     command = [sys.executable, "-W", "ignore", ROOT / "benchmarks" / "memory.py", "--areas", "1", "4", "--tile", "10"]
     command += ["--trees", "10", "--scratch", tmp_path, "--csv", table]
     command += ["--commands", "search,cube,samples", "train", "map"]
-    subprocess.run(command, check=True, capture_output=True, timeout=500)
+    subprocess.run(command, check=True, capture_output=True, timeout=3600)
     rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
     peaks = {(row["stage"], row["area"]): float(row["peak_mib"]) for row in rows}
     stages = {stage for stage, area in peaks if area == "4"} & set(resources.rates().stages)

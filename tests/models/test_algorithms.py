@@ -588,3 +588,10 @@ def test_a_model_without_what_it_learned_is_refused(name: str, rows: Rows) -> No
     del fitted.n_features_in_
     with pytest.raises(DataError, match="the stored model cannot be read"):
         models.loads(models.dumps(fitted))
+
+
+@pytest.mark.parametrize("name", [name for name, algorithm in ALGORITHMS.items() if not algorithm.members])
+def test_a_run_is_sized_by_the_defaults_that_models_are_made_with(name: str) -> None:
+    keys = ("n_estimators", "min_samples_split", "min_samples_leaf", "max_depth", "max_samples")
+    defaults = ALGORITHMS[name].make({}, 9, 0).get_params()
+    assert ALGORITHMS[name].sizing == {key: defaults[key] for key in keys if key in defaults}

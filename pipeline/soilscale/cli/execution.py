@@ -128,15 +128,19 @@ def do_work(
     from soilscale.stages.context import Run
 
     afresh = work in ASKING
+    modules = clusters.CUBE_MODULES if work in ("search", "cube") else clusters.MODULES
     if not access.destroy:
         owner.claim(settings, day, afresh=afresh).check()
     with (
         lease.held(
             Workspace(settings.output), access.patience, access.sequence, last=work in ("run", "report")
         ) as held,
-        clusters.chosen(choice) as dask,
+        clusters.chosen(choice, modules) as dask,
         console.progress(err, form) as progress,
     ):
+        # Whether another command has something to do is known only when it has planned.
+        if work == "run" and not up_to_date.is_sealed(settings.output):
+            dask.prepare()
         limit = settings.limits.missing if access.missing == "tolerate" else None
         run = Run(settings, dask.connect, dask.followed(progress), term=held.term, limit=limit, remedy=_remedy)
         return up_to_date.do(work, owner.settled(run, day, afresh=afresh, destroy=access.destroy))
@@ -150,10 +154,14 @@ def _remedy(settings: config.Config, stage: str, limit: float) -> str:
 
 
 def claimed(path: str, output: str | None, overrides: list[str] | None, *, afresh: bool) -> tuple[Claim, list[str]]:
-    """Configuration beside what its output holds, and a line that tells how a relative period is resolved."""
+    """Configuration beside what its output holds, and a line that tells how a relative period is resolved.
+
+    Parameters of models are checked only `afresh`, which takes a second of imports: an output was made with them.
+    """
     from soilscale.runs import owner, period
 
-    held = owner.claim(config.load(path, overrides or (), output), today(), afresh=afresh)
+    settings = config.load(path, overrides or (), output, proven=lambda _output: not afresh)
+    held = owner.claim(settings, today(), afresh=afresh)
     return held, [] if held.renewal is None else [period.describe(held.settings, held.renewal)]
 
 

@@ -163,9 +163,8 @@ class Outlook:
         return other
 
     def parameters(self, algorithm: str) -> dict[str, Any]:
-        """Parameters of an algorithm, with its defaults."""
-        configured = self.config.models.parameters.get(algorithm, {})
-        return models.ALGORITHMS[algorithm].make(configured, len(self.features), 0).get_params()
+        """Parameters of an algorithm by which its models grow, with their defaults."""
+        return {**models.find(algorithm).sizing, **self.config.models.parameters.get(algorithm, {})}
 
     def has_trees(self, algorithm: str) -> bool:
         """Whether an algorithm is a forest, whose leaves can be made larger."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
@@ -16,6 +16,15 @@ from soilscale.errors import ConfigurationError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
+
+FOREST: Mapping[str, Any] = {
+    "n_estimators": 500,
+    "min_samples_split": 6,
+    "min_samples_leaf": 1,
+    "max_depth": None,
+    "max_samples": 20_000,
+}
+"""Defaults of both forests: those of R, whose nodes of 5 rows or fewer stay whole (a split of 6 at least)."""
 
 RESERVED: Mapping[str, str] = {
     "random_state": "set models.seed instead",
@@ -56,6 +65,9 @@ class Algorithm:
     """Algorithms whose predictions it weighs; its estimator learns from those. They are trained beside it."""
     placed: bool = False
     """Whether a fit takes each row's place (`fit(X, y, place=...)`), and `within`: how features vary in a cell."""
+    sizing: Mapping[str, Any] = field(default_factory=dict)
+    """Defaults of the parameters by which a model grows: a run is estimated by them without making an estimator,
+    which takes a second of imports."""
 
     def make(self, parameters: Mapping[str, Any], p: int, seed: int) -> Estimator:
         """Make an unfitted estimator.
@@ -93,19 +105,16 @@ class Algorithm:
 
 
 def _forest(p: int) -> Estimator:
-    from soilscale.models.bagging import MOST, RandomForest
+    from soilscale.models.bagging import RandomForest
 
-    # R leaves nodes of 5 rows or fewer whole, which in scikit-learn's words is a split of 6 at least.
-    estimator: Estimator = RandomForest(
-        n_estimators=500, max_features=max(p // 3, 1), min_samples_split=6, max_samples=MOST, n_jobs=1
-    )
+    estimator: Estimator = RandomForest(**FOREST, max_features=max(p // 3, 1), n_jobs=1)
     return estimator
 
 
 def _trend_forest(p: int) -> Estimator:
     from soilscale.models.trend import TrendForest
 
-    estimator: Estimator = TrendForest(n_estimators=500, max_features=max(p // 3, 1), min_samples_split=6, n_jobs=1)
+    estimator: Estimator = TrendForest(**FOREST, max_features=max(p // 3, 1), n_jobs=1)
     return estimator
 
 
@@ -148,6 +157,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
             "split, nodes of 5 rows or fewer not split, bootstrap (Breiman 2001, Machine Learning 45, 5-32). A tree "
             "draws at most 20,000 rows.",
             _forest,
+            sizing=FOREST,
         ),
         Algorithm(
             "trend_forest",
@@ -156,24 +166,28 @@ ALGORITHMS: Mapping[str, Algorithm] = {
             "more its slope is shrunk.",
             _trend_forest,
             placed=True,
+            sizing=FOREST,
         ),
         Algorithm(
             "svm",
             "Support vector regression with the defaults of R's e1071::svm: radial kernel, cost 1, gamma 1/p, "
             "epsilon 0.1, features and target scaled. Learns from at most 20,000 rows.",
             _support_vectors,
+            sizing={"max_samples": 20_000},
         ),
         Algorithm(
             "knn",
             "Mean of the 7 nearest rows with the defaults of R's kknn::kknn: Euclidean distance of scaled features, "
             "optimal weights (Samworth 2012, Annals of Statistics 40, 2733-2763).",
             _nearest_neighbours,
+            sizing={"max_samples": 100_000},
         ),
         Algorithm(
             "xgboost",
             "Gradient-boosted trees by XGBoost (Chen & Guestrin 2016, KDD '16, 785-794): 500 shallow trees, each "
             "grown on half of the rows.",
             _boosted_trees,
+            sizing={"n_estimators": 500, "max_depth": 4},
         ),
         Algorithm(
             "gaussian_process",
@@ -182,6 +196,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
             "fields of place, learned from means over cells, all seasons together.",
             _gaussian_process,
             joint=True,
+            sizing={"max_samples": 500_000},
         ),
         Algorithm(
             "stack",

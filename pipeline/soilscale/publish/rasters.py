@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -205,7 +205,7 @@ def write_cog(
         "driver": "COG",
         "compress": "DEFLATE",
         "predictor": "YES",
-        "blocksize": 512,
+        "blocksize": block(geobox.shape),
         # Averaging bit flags would give combinations that no cell has.
         "overview_resampling": "AVERAGE" if continuous else "MODE",
         "num_threads": 1,
@@ -225,6 +225,14 @@ def write_cog(
     return moments.statistics
 
 
+def block(shape: Sequence[int]) -> int:
+    """Rows and columns of a block of a raster: 512, or the next power of two of a smaller raster, from 128 on.
+
+    Of a map of 75 x 75 pixels, blocks of 512 are 98 % padding, and take four fifths of the time to write.
+    """
+    return min(512, max(128, 1 << (max(shape) - 1).bit_length()))
+
+
 def _profile(geobox: GeoBox, band: Band) -> dict[str, Any]:
     """How the raster without overviews is written: the grid, and blocks as those of the result."""
     code, crs = reference(geobox)
@@ -239,8 +247,8 @@ def _profile(geobox: GeoBox, band: Band) -> dict[str, Any]:
         "transform": geobox.transform,
         "nodata": band.nodata,
         "tiled": True,
-        "blockxsize": 512,
-        "blockysize": 512,
+        "blockxsize": block(geobox.shape),
+        "blockysize": block(geobox.shape),
         "bigtiff": "IF_SAFER",
     }
 

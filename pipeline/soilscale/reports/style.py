@@ -83,18 +83,25 @@ def png(draw: Callable[P, Figure]) -> Callable[P, bytes]:
     def drawn(*args: P.args, **kwargs: P.kwargs) -> bytes:
         # Only where a figure is drawn: the page takes words and colours from here, and need not wait for Matplotlib.
         import matplotlib as mpl
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from PIL import Image
 
         with mpl.rc_context(STYLE):
             figure = draw(*args, **kwargs)
             # Before the layout, which measures text in pixels of the figure's resolution.
             figure.set_dpi(DPI)
+            figure.set_facecolor("white")
             engine = figure.get_layout_engine()
-            if engine is not None:  # or else `savefig` draws the whole figure once more, only to lay it out
+            if engine is not None:  # or else drawing would lay it out once more
                 engine.execute(figure)
                 figure.set_layout_engine("none")
+            # Not by `savefig`, which goes through the whole figure twice, and names Matplotlib's version, by which the
+            # same figure would have other bytes after an upgrade.
+            surface: Any = FigureCanvasAgg(figure)
+            surface.draw()
+            image = Image.fromarray(np.asarray(surface.buffer_rgba())).convert("RGB")
             buffer = BytesIO()
-            # Matplotlib would name its version, by which the same figure would have other bytes after an upgrade.
-            figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+            image.save(buffer, "PNG", dpi=(DPI, DPI))
         return buffer.getvalue()
 
     return drawn

@@ -13,7 +13,7 @@ from soilscale.stages.project import Project
 from soilscale.tasks.interval_offsets import INTERVALS, SKILL, MeasureIntervals
 from soilscale.tasks.joint_learning import EstimateVariances
 
-FORMAT = 2
+FORMAT = 3
 """Version of what the unit writes; a change redoes it, and every map that has an interval."""
 
 
