@@ -100,7 +100,10 @@ def test_two_runs_at_once_below_prefixes_of_one_bucket_leave_each_other_alone(
     local: Path, config: Path, cluster: str, weed: Seaweed, tmp_path: Path
 ) -> None:
     names, log = ("pair", "pair-2"), tmp_path / "log"
-    first, second = (("cube", config, "--scheduler", cluster, "--output", f"s3://{BUCKET}/{name}") for name in names)
+    outputs = [f"s3://{BUCKET}/{name}" for name in names]
+    for output in outputs:
+        assert invoke("search", config, "--output", output).status == 0
+    first, second = (("cube", config, "--scheduler", cluster, "--output", output) for output in outputs)
     with started(*first, log=log) as process:
         done = invoke(*second)
         assert process.wait(120) == 0, log.read_text()
