@@ -12,16 +12,16 @@ from soilscale.units import UnitError, canonical, linear
 
 SPELLINGS = {
     "K": ["K", "Kelvin", "kelvin", "degK", "deg K", "K (kelvin)"],
-    "degC": ["degC", "celsius", "Celsius", "°C", "deg C", "degrees_C", "degree_Celsius", "C", "centigrade"],
+    "degC": ["degC", "celsius", "Celsius", "°C", "deg C", "degrees_C", "degree_Celsius", "C", "centigrade", "celcius"],
     "degF": ["degF", "Fahrenheit", "°F", "F"],
     "%": ["%", "vol%", "Vol. %", "% vol", "percent", "per cent", "percent by volume", "weight %", "wt%"],
     "m3 m-3": ["m3 m-3", "m^3/m^3", "m3/m3", "m**3 m**-3", "m³/m³", "m³ m⁻³", "cm3/cm3", "m3.m-3"],
-    "1": ["1", "unitless", "dimensionless", "(0 - 1)", "fraction"],
+    "1": ["1", "unitless", "dimensionless", "(0 - 1)", "fraction", "[-]", "()"],
     "mm": ["mm", "millimeter", "millimetres"],
-    "m": ["m", "metre", "Meters", "meters", "m of water equivalent"],
+    "m": ["m", "metre", "Meters", "meters", "m of water equivalent", "m a.s.l.", "meters above sea level", "m AMSL"],
     "mm h-1": ["mm/h", "mm/hr", "mm hr-1", "mm h^-1", "mm per hour", "mm.h-1", "mm*h-1"],
     "mm day-1": ["mm/day", "mm d-1", "mm/d", "mm per day"],
-    "mm month-1": ["mm/month", "mm month-1", "mm mon-1", "mm per month"],
+    "mm month-1": ["mm/month", "mm month-1", "mm mon-1", "mm per month", "mm/mo"],
     "kg m-2 s-1": ["kg m-2 s-1", "kg/m2/s", "kg m**-2 s**-1", "kg/m^2/s", "kg.m-2.s-1"],
     "ft": ["ft", "foot", "feet", "FEET"],
     "US_survey_foot": ["US survey foot", "us-ft", "ftUS", "US_survey_foot", "Foot_US"],
@@ -51,6 +51,13 @@ def test_every_spelling_of_a_unit_has_one_name(wanted: str) -> None:
         ("m", "mm", 0.12, 120),
         ("mm/hr", "mm day-1", 0.5, 12),
         ("0.1 mm", "mm", 55, 5.5),
+        ("tenths of mm", "mm", 55, 5.5),
+        ("10-3 m", "mm", 7, 7),
+        ("10^-3 m", "mm", 7, 7),
+        ("10-6 m3/m3", "m3 m-3", 7, 7e-6),
+        ("mm/pentad", "mm day-1", 10, 2),
+        ("vol/vol", "m3 m-3", 0.2, 0.2),
+        ("K/50", "K", 500, 10),
         ("kg/m^2/8day", "mm day-1", 16, 2),
         ("in", "mm", 1, 25.4),
         ("class", "class", 3, 3),
@@ -68,7 +75,12 @@ def test_a_rate_per_month_is_of_the_days_of_its_month(days: int) -> None:
 
 @pytest.mark.parametrize(
     ("stated", "wanted"),
-    [("K", "mm"), ("foo", "K"), ("m", "foo"), ("DN", "K"), ("kg m-2", "m3 m-3"), ("mm", "mm day-1"), ("class", "1")],
+    [
+        *[("K", "mm"), ("foo", "K"), ("m", "foo"), ("DN", "K"), ("kg m-2", "m3 m-3"), ("mm", "mm day-1")],
+        ("class", "1"),
+        # Multiplied when stored, or a unit of 50 K; and a difference is no unit.
+        *[("K*50", "K"), ("mm x 10", "mm"), ("3-2 m", "m"), ("% saturation", "m3 m-3")],
+    ],
 )
 def test_what_has_another_dimension_is_refused(stated: str, wanted: str) -> None:
     with pytest.raises(UnitError):

@@ -45,7 +45,7 @@ of a small area takes twice as long to be done.
 CUBE_MODULES = ("distributed.worker", "soilscale.tasks.cube_regions", "stackstac")
 """Modules with which the workers of a command that fills the cube are born."""
 
-MODULES = (*CUBE_MODULES, "soilscale.tasks.single_fits", "soilscale.tasks.published_maps", "matplotlib.colors")
+MODULES = (*CUBE_MODULES, "soilscale.models.training", "soilscale.models.persistence", "matplotlib.colors")
 """Modules with which the workers of all other commands are born."""
 
 logger = logging.getLogger(__name__)

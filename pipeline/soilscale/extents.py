@@ -205,6 +205,17 @@ def joined(shape: BaseGeometry) -> BaseGeometry:
     return shapely.union_all(moved)
 
 
+def is_on_earth(crs: CRS) -> bool:
+    """Whether a CRS has axes on the Earth's surface: a local, vertical or geocentric one has not.
+
+    Examples
+    --------
+    >>> is_on_earth(CRS("EPSG:3035")), is_on_earth(CRS("EPSG:5773")), is_on_earth(CRS("EPSG:4978"))
+    (True, False, False)
+    """
+    return bool((crs.is_geographic or crs.is_projected) and not crs.is_geocentric)
+
+
 @lru_cache(maxsize=256)
 def transformer(source: CRS | str, target: CRS | str) -> Transformer:
     """Transformer between two CRS, x before y, remembered because it is slow to make."""

@@ -23,14 +23,23 @@ NAMES = {
 
 WORDS = (
     (r"(of )?water[ _]equivalents?|\bw\.?\s?e\.?$|\bof water\b|\bH2O\b", ""),
+    (r"\s+(a\.?m?\.?s\.?l\.?|above\b.*|msl)$", ""),
+    (r"^tenths? of (an? )?", "0.1 "),
+    (r"^hundredths? of (an? )?", "0.01 "),
+    (r"^[\[(]\s*-?\s*[\])]$", "1"),
     (r"^\(?\s*0\s*-\s*1\s*\)?$|^(unitless|dimensionless|fraction|proportion|ratio|index|no units?)$", "1"),
     (r"^(us[ _-]*(survey[ _]*)?(foot|feet|ft)|ft[ _-]?us|(survey[ _]*)(foot|feet|ft)|foot_us)$", "survey_foot"),
-    (r"^(°|deg(rees?)?[ _.]*)?c(elsius)?$|^centigrade$", "degree_Celsius"),
+    (r"^(°|deg(rees?)?[ _.]*)?c(el[sc]ius)?$|^centigrade$", "degree_Celsius"),
     (r"^(°|deg(rees?)?[ _.]*)?f(ahrenheit)?$", "degree_Fahrenheit"),
     (r"^(°|deg(rees?)?[ _.]*)k(elvin)?$", "kelvin"),
     (r"(?<=\w)\s+\([A-Za-z ]+\)$", ""),
-    (r"\bmons?\b", "month"),
+    (r"\bmon?s?\b", "month"),
+    (r"\bwks?\b", "week"),
     (r"\bdekads?\b", "(10*day)"),
+    (r"\bpentads?\b", "(5*day)"),
+    (r"^v(ol)?\.?\s*/\s*v(ol)?\.?$", "m**3/m**3"),
+    # Of UDUNITS; Python would subtract.
+    (r"(?<![\w.])10\s?(?:\^|\*\*)?\s?([-+]\d{1,2})\b", r"1e\1"),
     (r"\bdn\b|^counts?$|^digital numbers?$", "digital_number"),
 )
 """What people write and pint does not know, as patterns, and what pint knows; tried in this order."""
@@ -70,6 +79,9 @@ LONGEST = 80
 
 UNSAFE = re.compile(r"\*\*\s*-?\d{3}|\*\*\s*\(?-?\d+\)?\s*\*\*|\*\*\s*\(")
 """Powers of no unit, some of which would take for ever to work out."""
+
+AMBIGUOUS = re.compile(r"[A-Za-z)\]]\s*(?<!\*)[*x\u00d7](?!\*)\s*\d|\d\s*[-+]\s*\d(?<!e.\d)", re.IGNORECASE)
+"""A number behind a unit: ``K*50`` is 50 K, or K that were multiplied by 50 when they were stored; and differences."""
 
 MONTH, YEAR = 365.25 / 12, 365.25
 """Days of pint's month and year."""
@@ -261,7 +273,7 @@ def _quantity(text: str) -> Any:
     """
     spelled = _spelled(text)
     failure: Exception | None = None
-    if len(text) > LONGEST or UNSAFE.search(spelled):
+    if len(text) > LONGEST or UNSAFE.search(spelled) or AMBIGUOUS.search(spelled):
         raise UnitError(f"{text[:LONGEST]!r} is not understood as a unit")
     # As written first, because case matters: mW is not MW.
     for form in dict.fromkeys((spelled, spelled.lower())):

@@ -261,7 +261,7 @@ def test_an_api_without_post_is_asked_by_get_and_faults_are_survived() -> None:
             search(query(f"{server.url}/"))
         server.faults["/search"] = []
         server.documents["/search"] = b"<html>"
-        with pytest.raises(ServiceError, match="not JSON"):
+        with pytest.raises(ServiceError, match="not a page of items"):
             search(query(f"{server.url}/"))
 
 

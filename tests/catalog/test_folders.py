@@ -281,3 +281,22 @@ def test_the_box_at_the_equator_is_as_wide_as_the_tile() -> None:
     west, south, east, north = naming.tile_box("h18v08") or (0, 0, 0, 0)
     assert (west, south, north) == (0.0, 0.0, 10.0)
     assert east == pytest.approx(10 / cos(radians(10)))
+
+
+@pytest.mark.parametrize("pattern", ["", "/*.nc", "/**/*.nc"])
+def test_hidden_files_are_no_data(tmp_path: Path, pattern: str) -> None:
+    touch(tmp_path, "a.nc", "._a.nc", ".DS_Store")
+    assert list(files.listed(f"{tmp_path}{pattern}")) == [str(tmp_path / "a.nc")]
+
+
+def test_a_file_of_one_date_without_bounds_has_no_interval(tmp_path: Path) -> None:
+    """A month that is stamped on its 15th is a month, not that day."""
+    months = [("2005-01-15", "2005-02-01"), ("2005-02-15", "2005-03-01")]
+    for number, (stamp, _) in enumerate(months):
+        values = (("time", "lat", "lon"), np.full((1, 2, 2), 10.0 + number))
+        sides = {"time": np.array([stamp], "datetime64[ns]"), "lat": [35.0, 34.0], "lon": [108.0, 109.0]}
+        xr.Dataset({"x": values}, sides).to_netcdf(tmp_path / f"{number}.nc", engine="h5netcdf")
+    asked = query(Source("x", "own", "c", "x", aggregate="sum"), tmp_path)
+    items, _ = find(asked)
+    ends = [str(scene.end)[:10] for scene in catalog.scenes(items, asked.source)]
+    assert ends == [end for _, end in months]

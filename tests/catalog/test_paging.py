@@ -165,3 +165,35 @@ def test_items_are_taken_as_they_come() -> None:
         found = search(query(server.url))
     assert [each["id"] for each in found] == [f"i{number:03}" for number in range(5)]
     assert {each["type"] for each in found} == {"Feature"}
+
+
+def without_href(_: Json, after: int, __: str) -> Json | None:
+    return {"rel": "next", "method": "POST", "href": None} if after < ITEMS else None
+
+
+def test_a_next_page_without_its_address_ends_the_search_with_an_error() -> None:
+    with search_api(items(), link=without_href) as api, pytest.raises(ServiceError, match="its next link has no href"):
+        find(query(api.url))
+
+
+@pytest.mark.parametrize("page", [{"code": "InternalError"}, {"type": "FeatureCollection", "features": None}])
+def test_an_error_that_comes_as_a_page_does_not_count_as_an_empty_one(
+    page: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with search_api(items()) as api:
+        usual = api.answer
+        monkeypatch.setattr(api, "answer", lambda request: (200, page) if "token" in request else usual(request))
+        with pytest.raises(ServiceError, match=r"not a page of items \(no list of features in '\{"):
+            find(query(api.url))
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again() -> None:
+    with search_api(items(), cut=(2,)) as api:
+        found, _ = find(query(api.url))
+    assert len(found) == ITEMS
+
+
+def test_a_server_that_refuses_post_is_asked_by_get() -> None:
+    with search_api(items(), method="GET", offers="POST") as api:
+        found, _ = find(query(api.url))
+    assert len(found) == ITEMS

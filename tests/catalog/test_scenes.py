@@ -140,6 +140,12 @@ def test_the_digest_changes_with_what_was_frozen_and_with_nothing_else() -> None
             {},
             {"scale": 1.0, "nodata": (2.0, 3.0)},
         ),
+        ({"nodata": "0xFF", "raster:scale": "1e-2"}, {}, {"nodata": (255.0,), "scale": 0.01}),
+        (
+            {"nodata": ["10,5", "N/A", 3], "raster:scale": "see guide"},
+            {},
+            {"nodata": (3.0,), "unclear": (("nodata", "nodata '10,5'"), ("scale", "scale 'see guide'"))},
+        ),
         ({"nodata": "none", "unit": 5, "raster:scale": True, "raster:bands": "odd"}, {}, {}),
     ],
 )
@@ -322,6 +328,12 @@ def test_a_local_name_is_found_however_it_is_written(real: str, tmp_path: Path) 
         assert documents.resolve(base, href) == str(path), href
     assert documents.rooted(path.as_uri()) == storage.resolve(path.as_uri(), "/") == str(path)
     assert documents.resolve("/elsewhere/c.json", storage.as_href(str(path))) == str(path)
+
+
+def test_a_relative_path_of_windows_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b" / "c.tif").touch()
+    assert documents.resolve(str(tmp_path / "catalog.json"), "a b\\c.tif") == str(tmp_path / "a b" / "c.tif")
 
 
 def test_the_query_of_a_signed_url_is_no_part_of_a_file_that_was_copied(tmp_path: Path) -> None:

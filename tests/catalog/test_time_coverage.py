@@ -184,6 +184,11 @@ def test_an_item_without_time_is_named() -> None:
         time_coverage.resolve([item(datetime=None)], None)
 
 
+def test_a_date_that_is_none_is_shown() -> None:
+    with pytest.raises(DataError, match=r"item '2005-1' has datetime '2005-1', which is no date; expected such as"):
+        time_coverage.resolve([item(datetime="2005-1")], None)
+
+
 @pytest.mark.parametrize("text", [None, 5, "", "yesterday", "2005-13-01", "2005-02-30T00:00:00Z"])
 def test_what_is_no_instant_is_none(text: object) -> None:
     assert time_coverage.instant(text) is None

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from calls import Call
-from soilscale.cube.decoding import Contradiction, Decoding, Statement, is_fill, resolve
+from soilscale.cube.decoding import Decoding, is_fill, resolve
 from soilscale.cube.quantities import conversion, cube_unit
+from soilscale.cube.statements import Contradiction, Statement
 from soilscale.engine.output import Workspace
 from soilscale.engine.tally import Tally
 from soilscale.engine.units import Unit, perform
@@ -71,6 +72,33 @@ def test_an_empty_list_reads_codes_as_data_and_says_so() -> None:
 )
 def test_a_fill_code_is_met_however_it_was_rounded(stored: float, fill: float, kind: str) -> None:
     assert is_fill(np.array([stored, 1], kind), (fill,)).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("stated", "said", "key"),
+    [
+        (Statement(scale=0.0), "scale 0", "scale"),
+        (Statement(scale=float("nan")), "scale nan", "scale"),
+        (Statement(offset=float("inf")), "offset inf", "offset"),
+        (Statement(unclear=(("nodata", "nodata '10,00'"),)), "nodata '10,00'", "nodata"),
+    ],
+)
+@pytest.mark.parametrize("who", ["item", "file"])
+def test_what_cannot_be_used_is_refused_unless_the_configuration_states_it(
+    stated: Statement, said: str, key: str, who: str
+) -> None:
+    _, problems = resolve(source(), "1", "i", {who: stated}, FEBRUARY)
+    assert [problem.grave for problem in problems] == [True]
+    assert f"item i: the {who} states {said}; it cannot be used; write {key} under sources." in str(problems[0])
+    values: dict[str, Any] = {"nodata": (1.0,), "scale": 2.0, "offset": 2.0}
+    configured, problems = resolve(source(**{key: values[key]}), "1", "i", {who: stated}, FEBRUARY)
+    assert not any(problem.grave for problem in problems)
+    assert np.isfinite(configured.physical(np.array([3.0]))).all()
+
+
+def test_no_value_is_as_large_as_fill_codes_are() -> None:
+    stored = np.array([1, 3.4e38, -1.7e308, 9.969209968386869e36, 1e29])
+    assert is_fill(stored, ()).tolist() == [False, True, True, True, False]
 
 
 def test_a_code_outside_a_type_masks_nothing_of_it() -> None:

@@ -1,5 +1,6 @@
 """Rasters that say the same in other ways: upside down, placed by their item, with parts beside them, masked."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,8 @@ WGS84 = CRS.from_epsg(4326)
     "fields",
     [
         {"proj:epsg": 4326, **TRANSFORM},
+        {"proj:epsg": "4326", **TRANSFORM},
+        {"proj:projjson": json.dumps(WGS84.to_dict(projjson=True)), **TRANSFORM},
         {"proj:code": "EPSG:4326", "proj:epsg": None, **TRANSFORM},
         {"proj:code": "EPSG:4326", "proj:transform": [*TRANSFORM["proj:transform"], 0, 0, 1]},
         {"proj:code": "EPSG:4326", **BOUNDS},
@@ -117,6 +120,33 @@ def test_a_file_whose_place_nobody_states_is_refused(tmp_path: Path, place: Plac
     path = str(plain(tmp_path / "bare.tif", VALUES))
     with pytest.raises(DataError, match=r"bare.tif is not georeferenced: .* proj:code and proj:transform"):
         header(path, placement=place)
+
+
+LOCAL = 'LOCAL_CS["unknown",UNIT["metre",1]]'
+"""What programs write for pixels of no place on the Earth."""
+
+
+def test_a_local_crs_places_nothing_and_gives_way_to_the_items(tmp_path: Path) -> None:
+    path = plain(tmp_path / "local.tif", VALUES, crs=LOCAL, transform=GRID.transform)
+    with pytest.raises(DataError, match=r"local.tif is not georeferenced: its CRS is local, and its item states none"):
+        header(str(path))
+    place = Placement("EPSG:4326", (0.01, 0, 5, 0, -0.01, 48))
+    assert_array_equal(read(scene(path, placements={"data": place}, **PLACE)), VALUES)
+    with pytest.raises(DataError, match=r"its item states 'EPSG:5773', which places nothing on the Earth"):
+        header(str(path), placement=Placement("EPSG:5773", (0.01, 0, 5, 0, -0.01, 48)))
+
+
+def test_complex_numbers_are_refused(tmp_path: Path) -> None:
+    path = plain(tmp_path / "phase.tif", VALUES.astype("complex64"), crs="EPSG:4326", transform=GRID.transform)
+    with pytest.raises(DataError, match=r"phase.tif holds complex numbers; expected real ones"):
+        header(str(path))
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.nc"])
+def test_a_folder_in_place_of_a_file_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match=rf"{name}.*(it is a folder|Is a directory)"):
+        header(str(tmp_path / name))
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -199,6 +229,15 @@ def test_masks_inside_and_beside_a_file_hide_pixels(tmp_path: Path, inside: bool
     wanted = SEEN.copy()
     wanted[wanted == nodata] = np.nan
     assert_array_equal(read(scene(mask(tmp_path / "a.tif", inside, nodata))), wanted)
+
+
+def test_a_mask_beside_a_file_counts_where_there_is_one_inside_too(tmp_path: Path) -> None:
+    path = mask(tmp_path / "a.tif", inside=True)
+    beside = mask(tmp_path / "b.tif", inside=False)
+    with rasterio.open(f"{beside}.msk", "r+") as file:
+        file.write(np.where(VALUES == 2000, 0, 255).astype("uint8"), 1)
+    Path(f"{beside}.msk").rename(f"{path}.msk")
+    assert_array_equal(read(scene(path)), np.where(VALUES == 2000, np.nan, SEEN))
 
 
 @pytest.mark.parametrize("nodata", [None, 2400])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -41,6 +42,7 @@ from worlds import SINUSOIDAL, reading, scene
 MODIS = REAL / "modis"
 WORLD = (-180.0, -90.0, 180.0, 90.0)
 EOS = "YDim:Grid", "XDim:Grid"
+NAN = float("nan")
 RANDOM = np.random.default_rng(0)
 
 needs_modis = pytest.mark.skipif(not MODIS.exists(), reason="the real MODIS granules are not there")
@@ -420,6 +422,11 @@ def cf(path: Path, values: NDArray[Any], **stated: Any) -> Path:
         ({"valid_range": np.array([0.15, 0.55]), "scale_factor": 0.1}, [0, 1, 6, 7]),
         ({"flag_values": np.array([1, 2, 3], "int16"), "flag_meanings": b"crop no_data wood"}, [0, 2, 4, 5, 6, 7]),
         ({"_FillValue": np.int16(4), "missing_value": np.int16(6)}, [4, 6]),
+        ({"missing_value": np.array([4, 6], "int16")}, [4, 6]),
+        ({"_FillValue": b"0x0004", "missing_value": "6s"}, [4, 6]),
+        ({"valid_range": "2-5"}, [0, 1, 6, 7]),
+        ({"valid_range": "2..5"}, [0, 1, 6, 7]),
+        ({"Minimum_valid_DN": np.int16(2), "Maximum_valid_DN": np.int16(6), "Error_DN": np.int16(4)}, [0, 1, 4, 7]),
         ({}, []),
     ],
 )
@@ -439,6 +446,118 @@ def test_gdal_reads_a_range_of_netcdf_that_only_it_opens() -> None:
 def test_codes_written_with_a_sign_count_of_values_without_one(tmp_path: Path) -> None:
     path = cf(tmp_path / "a.nc", np.array([[1, -1, -2]] * 2, "int8"), _Unsigned=b"true", _FillValue=np.int8(-1))
     np.testing.assert_array_equal(read(path)[1][0], [1, np.nan, 254])
+
+
+@pytest.mark.parametrize(
+    ("stated", "values", "expected"),
+    [
+        (
+            {"_Unsigned": b"true", "valid_range": np.array([0, -2], "int8")},
+            np.array([1, -1, -2], "int8"),
+            [1, NAN, 254],
+        ),
+        ({"_Unsigned": b"false", "_FillValue": np.uint8(255)}, np.array([1, 255, 254], "uint8"), [1, NAN, -2]),
+        ({"_FillValue": "0xFF"}, np.array([1, -1, 3], "int8"), [1, NAN, 3]),
+        ({"slope": 0.5, "intercept": 1.0}, np.array([1, 2, 3], "int16"), [1.5, 2, 2.5]),
+        ({"Slope": np.float32(0.5), "Offset": 1.0}, np.array([1, 2, 3], "int16"), [1.5, 2, 2.5]),
+        ({}, np.array([1, 9.969209968386869e36, -3.4e38], "float32"), [1, NAN, NAN]),
+        ({}, np.array([1, -32767, 3], "int16"), [1, -32767, 3]),
+        ({"netcdf": True}, np.array([1, -32767, 3], "int16"), [1, NAN, 3]),
+        ({"netcdf": True, "_FillValue": np.int16(3)}, np.array([1, -32767, 3], "int16"), [1, -32767, NAN]),
+    ],
+)
+def test_stored_values_are_those_that_the_file_means(
+    tmp_path: Path, stated: dict[str, Any], values: NDArray[Any], expected: list[float]
+) -> None:
+    attributes_of = {key: value for key, value in stated.items() if key != "netcdf"}
+    path = cf(tmp_path / "a.nc", np.stack([values, values]), **attributes_of)
+    if "netcdf" in stated:
+        with h5py.File(path, "r+") as file:
+            file.attrs["_NCProperties"] = b"version=2"
+    np.testing.assert_allclose(read(path)[1][0], expected)
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({"scale_factor": 0.0}, "the file states scale 0; it cannot be used; write scale under sources.field"),
+        ({"scale_factor": "see guide"}, "the file states scale_factor 'see guide'; it cannot be used"),
+        ({"_FillValue": "see guide"}, "the file states _fillvalue 'see guide'; it cannot be used; write nodata"),
+        ({"SCALING_FACTOR": 1000}, "the file states scaling_factor 1000; it cannot be used; write scale"),
+    ],
+)
+def test_what_cannot_be_used_is_named_unless_the_source_states_it(
+    tmp_path: Path, stated: dict[str, Any], said: str
+) -> None:
+    path = cf(tmp_path / "a.nc", np.array([[1, 2, 3]] * 2, "int16"), **stated)
+    with pytest.raises(DataError, match=re.escape(said)):
+        read(path)
+    key = said.split("write ")[1].split(maxsplit=1)[0] if "write" in said else "scale"
+    keys: dict[str, Any] = {key: (3.0,) if key == "nodata" else 2.0}
+    np.testing.assert_allclose(read(path, **keys)[1][0, :2], [1, 2] if key == "nodata" else [2, 4])
+
+
+def test_zarr_3_keeps_its_fill_value_in_base_64(tmp_path: Path) -> None:
+    values = np.arange(8, dtype="float64").reshape(2, 4)
+    values[0, 0] = np.nan
+    data = xr.Dataset({"a": (("lat", "lon"), values)}, {"lat": [49.5, 48.5], "lon": [5.5, 6.5, 7.5, 8.5]})
+    data.to_zarr(tmp_path / "a.zarr", zarr_format=3, consolidated=False, encoding={"a": {"_FillValue": 7.0}})
+    expected = np.where(values == 7, np.nan, values)
+    np.testing.assert_array_equal(read(tmp_path / "a.zarr")[1], expected)
+
+
+def test_coordinates_may_be_packed(tmp_path: Path) -> None:
+    path = cf(tmp_path / "a.nc", np.arange(8.0).reshape(2, 4))
+    with h5py.File(path, "r+") as file:
+        for name in ("lat", "lon"):
+            file[name][:] = file[name][:] * 100
+            file[name].attrs["scale_factor"] = 0.01
+    assert read(path)[0].bounds == pytest.approx((5, 48, 9, 50))
+
+
+@pytest.mark.parametrize(("unit", "metres"), [("km", 1000), ("hm", 100), ("m", 1), ("1000 m", 1000), ("ft", 0.3048)])
+def test_coordinates_of_any_length_are_metres(tmp_path: Path, unit: str, metres: float) -> None:
+    path = projected(tmp_path / "a.nc", {"grid_mapping_name": "lambert_azimuthal_equal_area"}, unit)
+    assert read(path)[0].bounds == pytest.approx(tuple(metres * side for side in (-0.5, -1.5, 3.5, 0.5)))
+
+
+def test_angles_of_a_geostationary_satellite_become_metres(tmp_path: Path) -> None:
+    mapping = {"grid_mapping_name": "geostationary", "perspective_point_height": 1000.0, "sweep_angle_axis": "x"}
+    path = projected(tmp_path / "a.nc", mapping, "rad")
+    assert read_place(path).transform[:6] == pytest.approx((1000, 0, -500, 0, -1000, 500))
+    path = projected(tmp_path / "b.nc", {"grid_mapping_name": "lambert_azimuthal_equal_area"}, "rad")
+    with pytest.raises(DataError, match=r"its coordinate x is in 'rad'; expected metres"):
+        read(path)
+
+
+def projected(path: Path, mapping: dict[str, Any], unit: str) -> Path:
+    """NetCDF4 of one variable on x and y of a grid mapping."""
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("a", data=np.arange(8.0).reshape(2, 4))
+        for axis, (name, step) in enumerate((("y", -1.0), ("x", 1.0))):
+            side = file.create_dataset(name, data=step * np.arange(data.shape[axis]))
+            side.attrs["units"] = unit
+            side.make_scale(name)
+            data.dims[axis].attach_scale(side)
+        earth = {"semi_major_axis": 6378137.0, "semi_minor_axis": 6356752.3}
+        origin = {"longitude_of_projection_origin": 0.0, "latitude_of_projection_origin": 0.0}
+        file.create_dataset("crs", data=0).attrs.update(earth | origin | mapping)
+        data.attrs["grid_mapping"] = "crs"
+    return path
+
+
+def read_place(path: Path) -> Any:
+    """Where the only variable of a file lies, as the file says."""
+    with formats.layer(str(path), "HDF5", "a", "a") as layer:
+        return layer.place
+
+
+def test_pixels_that_are_placed_one_by_one_are_refused_as_a_swath(tmp_path: Path) -> None:
+    values = np.arange(8.0).reshape(2, 4)
+    data = xr.Dataset({"a": (("y", "x"), values), "lat": (("y", "x"), values), "lon": (("y", "x"), values)})
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    with pytest.raises(DataError, match=r"longitudes and latitudes of each pixel only, as swaths do.*regular grid"):
+        read(tmp_path / "a.nc")
 
 
 def test_columns_from_east_to_west_are_turned_round(tmp_path: Path) -> None:

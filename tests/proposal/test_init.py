@@ -40,6 +40,10 @@ def made(tmp_path: Path, **wishes: object) -> tuple[config.Config, list[str]]:
         ("Amazonas, Brazil", "Amazonas, Brazil", 1_559_000),
         ("uruguay", "Uruguay", 176_000),
         ("cote d'ivoire", "Côte d'Ivoire", 322_000),
+        ("South Sudan", "S. Sudan", 619_700),
+        ("Democratic Republic of the Congo", "Dem. Rep. Congo", 2_345_000),
+        ("Bosnia and Herzegovina", "Bosnia and Herz.", 51_200),
+        ("Chukchi Autonomous Okrug", "Chukchi Autonomous Okrug, Russia", 737_700),
     ],
 )
 def test_a_place_is_known_by_its_name(name: str, label: str, area: float) -> None:
@@ -57,6 +61,12 @@ def test_of_a_country_far_territories_are_left_out() -> None:
     assert south > 41
     assert east < 10
     assert north < 52
+
+
+def test_an_outline_goes_on_beyond_180_degrees() -> None:
+    outline = proposal.outline("Chukchi Autonomous Okrug")[1]
+    assert outline.bounds[0] == -180
+    assert outline.bounds[2] == 180
 
 
 def test_an_unknown_place_names_the_nearest_and_another_way() -> None:

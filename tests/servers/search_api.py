@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -33,6 +34,10 @@ class SearchAPI:
     """Next link from the request, the number of the next item and the URL; None: as the specification has it."""
     empty: tuple[int, ...] = ()
     """Numbers of the first items of pages that come empty."""
+    cut: tuple[int, ...] = ()
+    """Answers that break off, counted from 1."""
+    offers: str = ""
+    """Method that it names, if that is not the one that it takes."""
     url: str = ""
     asked: list[Json] = field(default_factory=list)
 
@@ -70,7 +75,7 @@ class SearchAPI:
     @property
     def landing(self) -> Json:
         """The landing page."""
-        links = [{"rel": "search", "href": f"{self.url}/search", "method": self.method}]
+        links = [{"rel": "search", "href": f"{self.url}/search", "method": self.offers or self.method}]
         return {"type": "Catalog", "id": "lab", "stac_version": "1.0.0", "description": "lab", "links": links}
 
 
@@ -86,13 +91,17 @@ def search_api(items: Sequence[Json], **how: Any) -> Iterator[SearchAPI]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
+            if api.method != "POST":
+                self._send(405, {"description": "Method Not Allowed"})
+                return
             self._send(*api.answer(body | dict(parse_qsl(urlsplit(self.path).query))))
 
         def _send(self, status: int, document: Mapping[str, Any]) -> None:
             body = json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
+            cut = status == HTTPStatus.OK and len(api.asked) in api.cut and "features" in document
+            self.send_header("Content-Length", str(len(body) + 1000 * cut))
             self.end_headers()
             self.wfile.write(body)
 

@@ -170,6 +170,15 @@ def test_names_below_a_folder_are_relative_and_sorted(tmp_path: Path) -> None:
     assert storage.names_below(f"{tmp_path}/b/") == ["1.json", "2.json", "c/d.json"]
 
 
+def test_a_link_back_to_its_folder_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.nc").touch()
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    (tmp_path / "itself.nc").symlink_to(tmp_path / "itself.nc")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    assert storage.names_below(str(tmp_path)) == ["a/x.nc", "b/x.nc"]
+
+
 def test_there_is_no_name_below_what_is_not_there(tmp_path: Path) -> None:
     assert storage.names_below(str(tmp_path / "nothing")) == []
 

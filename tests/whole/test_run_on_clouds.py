@@ -31,7 +31,7 @@ def test_a_run_that_is_killed_in_a_bucket_and_resumed_makes_what_a_folder_holds(
             if path.is_file():
                 storage.write_file(f"{anywhere.home}/world/{path.relative_to(local.parent)}", path)
     config, output = moved(local, tmp_path, anywhere.home), f"{anywhere.home}/run"
-    with dask_cluster(tmp_path / "cluster") as address:
+    with dask_cluster(tmp_path / "cluster", 1) as address:
         with started("run", config, "--scheduler", address, log=tmp_path / "run.log") as process:
             wait_until(lambda: len(storage.names_below(f"{output}/state/cube")) > 3, "units of the cube")
             process.kill()

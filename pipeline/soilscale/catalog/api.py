@@ -27,6 +27,9 @@ _REFUSED = range(400, 500)
 _UNKNOWN = (400, 422, 501)
 """HTTP statuses by which an API refuses what it does not know."""
 
+NOT_ALLOWED = 405
+"""HTTP status by which a server that searches by GET alone answers a POST."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -166,7 +169,7 @@ def _pages(
     href, method = _endpoint(url, landing)
     io = StacApiIO(timeout=storage.TIMEOUT, max_retries=retry.http())
 
-    def request(conditions: dict[str, Any] | None) -> paging.Request:
+    def request(conditions: dict[str, Any] | None, method: str = method) -> paging.Request:
         search = ItemSearch(
             href,
             method=method,
@@ -184,6 +187,9 @@ def _pages(
         try:
             yield from paging.pages(io, request(conditions), query.where)
         except APIError as error:
+            if getattr(error, "status_code", None) == NOT_ALLOWED and method == "POST":
+                yield from paging.pages(io, request(conditions, "GET"), query.where)
+                return
             # An API without the query extension may refuse the whole search over it, though it has the items.
             if conditions is None or getattr(error, "status_code", None) not in _UNKNOWN:
                 raise
@@ -195,8 +201,8 @@ def _pages(
         raise _failure(error, query, href) from None
     except ValueError as error:
         raise ServiceError(
-            f"{query.where}: {storage.shown(href)} returned something that is not JSON ({error}); check that the URL "
-            "is the API's landing page, then run again"
+            f"{query.where}: {storage.shown(href)} returned something that is not a page of items ({error}); check "
+            "that the URL is the API's landing page, then run again"
         ) from None
 
 

@@ -43,7 +43,7 @@ TIMELESS = "2000-01-01T00:00:00Z"
 
 def holds_data(name: str) -> bool:
     """Whether a file may hold data, by its name; in a folder, whatever else lies there counts for nothing."""
-    return bool(RASTER.search(name) or CONTAINER.search(name))
+    return not _is_hidden(name) and bool(RASTER.search(name) or CONTAINER.search(name))
 
 
 @dataclass
@@ -79,7 +79,14 @@ def listed(place: str) -> dict[str, str]:
         return {storage.join(place, name): stamp for name, stamp in sorted(below.items()) if holds_data(name)}
     base, pattern = "/".join(parts[:first]) or "/", re.compile(glob_translate("/".join(parts[first:])))
     stamps = sorted(storage.stamps(base if storage.is_local(base) else f"{base}/").items())
-    return {storage.join(base, name): stamp for name, stamp in stamps if pattern.fullmatch(name)}
+    return {
+        storage.join(base, name): stamp for name, stamp in stamps if pattern.fullmatch(name) and not _is_hidden(name)
+    }
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a file is hidden, such as ``._a.nc``, which macOS lays beside ``a.nc``."""
+    return posixpath.basename(name).startswith(".")
 
 
 def gather(query: Query, *_: object, progress: Progress, broken: Broken, **__: object) -> Found:
@@ -222,7 +229,7 @@ def settled(
 
 
 def dates(href: str, within: tuple[str | None, str]) -> dict[str, str | None]:
-    """First and last instant of a file's time axis, as properties of its item.
+    """First and last instant of a file's time axis, as properties of its item; of a single date that alone.
 
     Raises
     ------
@@ -239,6 +246,8 @@ def dates(href: str, within: tuple[str | None, str]) -> dict[str, str | None]:
             f"neither the name of {storage.shown(href)} nor the file states its date; name the profile of the "
             "product, or write static: true if it applies to all times"
         )
+    if len(steps) == 1 and steps[0].end == steps[0].start:
+        return {"datetime": f"{steps[0].start}Z"}
     # Ends of items are inclusive in STAC; the day after would belong to two of them.
     last = steps[-1].end - np.timedelta64(1, "s")
     return {"datetime": f"{steps[0].start}Z", "start_datetime": f"{steps[0].start}Z", "end_datetime": f"{last}Z"}

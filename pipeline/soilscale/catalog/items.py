@@ -10,7 +10,7 @@ from typing import Any
 from soilscale.catalog.containers import with_contained
 from soilscale.catalog.documents import resolve
 from soilscale.catalog.query import Broken, Found, Item, Query, conditions, links, satisfies
-from soilscale.catalog.time_coverage import instant, start
+from soilscale.catalog.time_coverage import instant, start, undated
 from soilscale.catalog.versions import SUCCESSORS
 from soilscale.errors import DataError
 from soilscale.extents import WORLD, Box, box, geometry_box, intersects
@@ -52,9 +52,7 @@ def freeze(raw: Mapping[str, Any], url: str, assets: Iterable[str]) -> Item:
         raise DataError(f"{shown(url)} contains a feature that is not a STAC item: it has no id or no assets")
     properties = dict(raw.get("properties") or {})
     if start(properties) is None:
-        raise DataError(
-            f"item {raw['id']!r} in {shown(url)} has neither datetime nor start_datetime; correct it, or remove it"
-        )
+        raise DataError(f"item {raw['id']!r} in {shown(url)} has {undated(properties)}; correct it, or remove it")
     item: Item = {"type": "Feature"} | {key: raw[key] for key in _KEPT if key in raw}
     area = box(raw.get("bbox")) or geometry_box(raw.get("geometry"))
     if area:

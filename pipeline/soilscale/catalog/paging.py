@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
-from soilscale import storage
+from soilscale import retry, storage
 from soilscale.catalog.query import links
 from soilscale.errors import DataError
 
@@ -20,6 +20,10 @@ SIZES = (250, 100, 50, 10)
 
 TOO_LARGE = frozenset({400, 413, 422, 500, 502, 504})
 """HTTP statuses by which servers answer when a page is too large for them."""
+
+BOM = "\ufeff"
+SHOWN = 200
+"""Letters of an answer that a message shows."""
 
 STALE = 3
 """Pages in a row without a new item after which a search goes in circles, or has ended."""
@@ -57,6 +61,8 @@ def pages(io: StacApiIO, first: Request, where: str) -> Iterator[dict[str, Any]]
 
     Raises
     ------
+    ValueError
+        If an answer is no page of items, or names a next page without its address.
     APIError
         If the server refuses a page of whatever size, or cannot be reached.
     DataError
@@ -98,7 +104,7 @@ def _page(io: StacApiIO, request: Request, sizes: list[int]) -> dict[str, Any]:
     while True:
         sized = request.of_size(sizes[0])
         try:
-            text = io.request(sized.url, sized.method, dict(sized.headers or {}), dict(sized.parameters))
+            text = _text(io, sized)
         except APIError as error:
             # The first refusal says what is wrong; that of a smaller page may only say that it is one.
             refused = refused or error
@@ -110,10 +116,22 @@ def _page(io: StacApiIO, request: Request, sizes: list[int]) -> dict[str, Any]:
                 raise refused from None
             del sizes[0]
             continue
-        page = json.loads(text)
-        if not isinstance(page, dict):
-            raise ValueError(f"a JSON {type(page).__name__}, not an object")  # noqa: TRY004 - as what is no JSON
+        page = json.loads(text.lstrip(BOM))
+        # An error that comes with status 200, taken for an empty page, would end the search without a word.
+        if not isinstance(page, dict) or not isinstance(page.get("features"), list):
+            raise ValueError(f"no list of features in {storage.shown(text)[:SHOWN]!r}")  # noqa: TRY004 - as what is no JSON
         return page
+
+
+def _text(io: StacApiIO, request: Request) -> str:
+    """Answer to a request; one that breaks off, which urllib3 does not try again, is asked for once more."""
+    from requests.exceptions import ChunkedEncodingError, ContentDecodingError
+
+    def ask() -> str:
+        return io.request(request.url, request.method, dict(request.headers or {}), dict(request.parameters))
+
+    broken = ChunkedEncodingError, ContentDecodingError
+    return retry.call(ask, lambda error: isinstance(error.__context__, broken), retry.SERVICE)
 
 
 def _next(page: Mapping[str, Any], request: Request, first: Request) -> Request | None:
@@ -123,7 +141,10 @@ def _next(page: Mapping[str, Any], request: Request, first: Request) -> Request 
     repeats the first one's under the link's URL.
     """
     link = next(links(page, "next"), None)
-    if link is None or not link["href"]:
+    if link is None:
+        # Without its href, the pages that follow would be lost.
+        if any(isinstance(other, dict) and other.get("rel") == "next" for other in page.get("links") or ()):
+            raise ValueError("its next link has no href")
         return None
     url, body = urljoin(request.url, link["href"]), link.get("body")
     method = str(link.get("method") or ("POST" if body else "GET")).upper()

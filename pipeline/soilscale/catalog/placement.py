@@ -66,6 +66,8 @@ def placement(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> Placem
 
 def _crs(place: Mapping[str, Any]) -> str | None:
     code, epsg = place.get("proj:code"), place.get("proj:epsg")
+    if isinstance(epsg, str) and epsg.strip().isdecimal():
+        epsg = int(epsg)
     if isinstance(code, str) and code:
         return code
     # True is an integer in Python, and would be EPSG:1.
@@ -74,6 +76,8 @@ def _crs(place: Mapping[str, Any]) -> str | None:
     wkt, projjson = place.get("proj:wkt2"), place.get("proj:projjson")
     if isinstance(wkt, str) and wkt:
         return wkt
+    if isinstance(projjson, str) and projjson:
+        return projjson
     return json.dumps(projjson) if isinstance(projjson, dict) and projjson else None
 
 

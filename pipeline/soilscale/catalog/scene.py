@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from soilscale import formats
+from soilscale import formats, numerals
 from soilscale.catalog.items import area_of
 from soilscale.catalog.placement import Placement, placement
 from soilscale.catalog.query import Item, Period, Span, to_span
@@ -181,7 +181,8 @@ def decoding(asset: Mapping[str, Any], properties: Mapping[str, Any], band: int)
     -------
     dict
         ``scale``, ``offset``: float or None; ``unit``: str or None; ``valid_range``: two stored values or None;
-        ``nodata``: every stored value that any of these places calls missing, ascending.
+        ``nodata``: every stored value that any of these places calls missing, ascending; ``unclear``, where there is
+        any: ``scale``, ``offset`` or ``nodata`` and a text that states it and is no number.
     """
     # The band before the asset and the item, whose values may be those of another band.
     bands = [_band(asset, key, band) for key in ("raster:bands", "bands")]
@@ -191,17 +192,22 @@ def decoding(asset: Mapping[str, Any], properties: Mapping[str, Any], band: int)
         for key in ("scale", "offset")
     }
     units = (unit_text(place.get("unit")) for place in (*bands, *wider, jaxa))
-    return {
+    codes = _codes([*bands, *wider, jaxa])
+    stated = {
         "scale": _number(factors["scale"]),
         "offset": _number(factors["offset"]),
-        "nodata": _codes([*bands, *wider, jaxa]),
+        "nodata": tuple(sorted({code for code in map(_number, codes) if code is not None and math.isfinite(code)})),
         "unit": next(filter(None, units), None),
         "valid_range": jaxa.get("valid_range"),
     }
+    texts = [("nodata", code) for code in codes] + list(factors.items())
+    unclear = tuple((key, f"{key} {text!r}") for key, text in texts if _is_unclear(text))
+    # Only where there is one, so that the digests of all other scenes stay as they were.
+    return stated | ({"unclear": unclear} if unclear else {})
 
 
-def _codes(places: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
-    """Stored values that mean missing, of every place and every way to write them; NaN is missing anyway."""
+def _codes(places: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Stored values that mean missing, as they are written, of every place."""
     written: list[Any] = []
     for place in places:
         values = [place.get(key) for key in _NODATA]
@@ -209,8 +215,7 @@ def _codes(places: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
         entries = [entry for entry in classes if isinstance(entry, dict)] if isinstance(classes, list) else []
         values += [entry.get("value") for entry in entries if entry.get("nodata") is True]
         written += [code for value in values for code in _listed(value)]
-    numbers = {_number(code) for code in written}
-    return tuple(sorted(number for number in numbers if number is not None and math.isfinite(number)))
+    return written
 
 
 def _listed(value: Any) -> list[Any]:
@@ -247,12 +252,13 @@ def _first(places: Sequence[Mapping[str, Any]], *keys: str, default: Any = None)
 
 
 def _number(value: Any) -> float | None:
-    """Read a number; STAC writes ``"nan"``, ``"inf"`` and ``"-inf"`` as text."""
-    try:
-        # True would be a scale of 1.
-        return None if value is None or isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        return None
+    """Number of a single value; a list is none, and True would be a scale of 1."""
+    return None if isinstance(value, (list, tuple)) else numerals.number(value)
+
+
+def _is_unclear(value: Any) -> bool:
+    """Whether a text states a number in a way that leaves open which; ``"1,5"`` is 1.5 or two numbers."""
+    return isinstance(value, str) and _number(value) is None and value.strip().lower() not in numerals.SILENT
 
 
 def _digest(

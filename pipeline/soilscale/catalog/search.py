@@ -208,7 +208,7 @@ def _check_assets(query: Query, findings: Found, items: Sequence[Item]) -> None:
         if not any(name in item["assets"] or within_data(name, item["assets"], query.source) for item in items):
             raise ConfigurationError(
                 f"{query.where}: none of the {len(items)} items of {query.source.collection!r} has the asset "
-                f"{name!r}; they have {_list(findings.assets)}"
+                f"{name!r}{' with an href' if name in findings.assets else ''}; they have {_list(findings.assets)}"
             )
 
 

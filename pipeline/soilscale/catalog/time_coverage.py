@@ -106,6 +106,14 @@ def start(properties: Mapping[str, Any]) -> np.datetime64 | None:
     return None if moment is None else _second(moment)
 
 
+def undated(properties: Mapping[str, Any]) -> str:
+    """Why an item has no date, as a message goes on after "has"."""
+    texts = [f"{key} {properties[key]!r}" for key in ("start_datetime", "datetime") if properties.get(key) is not None]
+    if not texts:
+        return "neither datetime nor start_datetime"
+    return f"{', '.join(texts)}, which is no date; expected such as '2005-01-31T00:00:00Z'"
+
+
 def _moment(text: Any) -> datetime | None:
     """Read an RFC 3339 date and time as it is written, with its offset from UTC, none meaning UTC; see `instant`."""
     if instant(text) is None:
@@ -276,7 +284,7 @@ def starts(items: Sequence[Item]) -> Instants:
     instants = [start(item["properties"]) for item in items]
     for item, first in zip(items, instants, strict=True):
         if first is None:
-            raise DataError(f"item {item['id']!r} has neither datetime nor start_datetime; leave it out of the catalog")
+            raise DataError(f"item {item['id']!r} has {undated(item['properties'])}; leave it out of the catalog")
     return np.array(instants, dtype="datetime64[s]")
 
 

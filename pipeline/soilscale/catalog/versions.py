@@ -33,6 +33,9 @@ _IN_ID = re.compile(
 _MODIS = re.compile(r"[._](\d{3})[._](\d{13})$")
 """Collection and time of production at the end of a MODIS product's id."""
 
+_COLLECTION = re.compile(r"^((?:m[coy]d|vnp|vj\d)\w+[._].*)[._]((?:0[056]|1\d|20)\d)(?=$|\.\D)")
+"""Collection, such as 006 or 061, at the end of an id of MODIS or VIIRS without a time of production."""
+
 Rung = Callable[[Mapping[str, Any]], Any]
 """What of an item is compared, larger in a newer one; None if the item does not say."""
 
@@ -144,6 +147,9 @@ def _id_version(item: Mapping[str, Any]) -> tuple[str, str, tuple[Any, ...]] | N
     match = _MODIS.search(name)
     if match:
         return name[: match.start()], match.group(1), tuple((0, int(part), "") for part in match.groups())
+    match = _COLLECTION.search(name)
+    if match:
+        return match.group(1), match.group(2), ((0, int(match.group(2)), ""),)
     matches = list(_IN_ID.finditer(name))
     if not matches:
         return None

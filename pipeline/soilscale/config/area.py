@@ -31,7 +31,8 @@ class Area(Section):
 
 def _box_fault(west: float, south: float, east: float, north: float) -> str | None:
     """What is wrong with a box in degrees."""
-    if not (abs(west) <= TURN and abs(east) <= TURN and -QUARTER <= south < north <= QUARTER):
+    # East goes on beyond 360 where longitudes count 0..360 and the box lies across Greenwich.
+    if not (abs(west) <= TURN and abs(east) <= TURN * 3 / 2 and -QUARTER <= south < north <= QUARTER):
         fault = "is not [west, south, east, north] in degrees, south < north"
         fits = max(abs(west), abs(east)) <= QUARTER and max(abs(south), abs(north)) <= TURN
         swapped = f"; if latitude and longitude are swapped, write {[south, west, north, east]}"

@@ -6,10 +6,21 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
+from soilscale.config import numbers
 from soilscale.errors import nearest
 from soilscale.seasons import SCHEMES
 from soilscale.sources import (
@@ -32,11 +43,9 @@ from soilscale.sources import (
 LAST_BIT = 31
 """Last bit of the widest quality band."""
 
-SOURCE, PARTS = "(source)", "(parts)"
-"""Which of the two sections stands under a name of `sources`; in the place of an error that pydantic tells."""
+SOURCE, PARTS, RULE, RULES = "(source)", "(parts)", "(rule)", "(rules)"
+"""Which section stands under a name of `sources` and under `quality`; in the place of an error that pydantic tells."""
 
-RULE, RULES = "(rule)", "(rules)"
-"""Whether one rule or a list of them stands under `quality`; likewise."""
 
 LEAVE = "leave"
 """Key of a profile's entry for a preset: the profile's keys that do not hold there, and are left to the items."""
@@ -125,6 +134,11 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        return numbers.checked(value, cls.model_fields[name := str(info.field_name)].annotation, name)
+
 
 class QualitySection(Section):
     """Which pixels of a quality band are accepted."""
@@ -204,7 +218,7 @@ class SourceSection(Section):
     profile: str | None = None
     role: Role = "predictor"
     kind: Kind = "continuous"
-    scale: float | None = None
+    scale: numbers.Factor = None
     offset: float | None = None
     nodata: Annotated[
         tuple[float, ...] | None, BeforeValidator(_as_tuple, json_schema_input_type=float | tuple[float, ...] | None)

@@ -147,7 +147,8 @@ def _place_one(content: dict[str, Any], keys: tuple[str, ...], base: str) -> Non
     node: Any = content
     for key in outer:
         node = node.get(key) if isinstance(node, dict) else None
-    if isinstance(node, dict) and isinstance(node.get(last), str):
+    # An empty one would be the folder of the configuration itself.
+    if isinstance(node, dict) and isinstance(node.get(last), str) and node[last].strip():
         node[last] = storage.resolve(node[last], base)
 
 

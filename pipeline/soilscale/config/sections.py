@@ -36,7 +36,7 @@ from soilscale.config.source_faults import derived_faults, faults
 from soilscale.config.urls import Home, Url
 from soilscale.cube import factor, feature_names, lagged
 from soilscale.errors import ConfigurationError, nearest
-from soilscale.extents import width
+from soilscale.extents import is_on_earth, width
 from soilscale.grid import Grid, cover
 from soilscale.schema import KEYS, MAP, SPATIAL_REF, VALID_FRACTION
 from soilscale.seasons import SCHEMES, Months, Seasons, month_range
@@ -65,11 +65,13 @@ class GridSection(Section):
 
     @model_validator(mode="after")
     def _known(self) -> GridSection:
+        use = "use a code such as EPSG:3035, EPSG:4326 or EPSG:6933"
         try:
-            CRS.from_user_input(self.crs)
+            crs = CRS.from_user_input(self.crs)
         except Exception as error:
-            fault = f"{self.crs!r} is unknown; use a code such as EPSG:3035, EPSG:4326 or EPSG:6933"
-            raise FaultError(("crs", fault)) from error
+            raise FaultError(("crs", f"{self.crs!r} is unknown; {use}")) from error
+        if not is_on_earth(crs):
+            raise FaultError(("crs", f"{self.crs!r} has no axes on the Earth's surface; {use}"))
         return self
 
 

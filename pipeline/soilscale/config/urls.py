@@ -30,7 +30,7 @@ Url = Annotated[str, AfterValidator(_without_password), PlainSerializer(storage.
 
 def is_home(url: object) -> bool:
     """Whether products can be written to what is given as output: a folder, or a bucket without a password."""
-    if not isinstance(url, str):
+    if not isinstance(url, str) or not url.strip():
         return False
     place = urlsplit(url).netloc
     return storage.is_local(url) or (storage.in_cloud(url) and bool(place) and "@" not in place)

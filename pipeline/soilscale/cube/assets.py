@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,7 +16,7 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
-from soilscale import formats, units
+from soilscale import formats, numerals, units
 from soilscale.catalog.placement import Placement
 from soilscale.cube import georeference, opening
 from soilscale.cube.georeference import ALIGNED
@@ -31,8 +30,6 @@ WHOLE = 0.05
 
 MISSING_TAGS = ("_FillValue", "missing_value")
 """Attributes of a NetCDF variable, kept by GDAL as tags of its band, that state what is missing."""
-
-NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 SCIENTIFIC = ("netCDF", "HDF5", "HDF5Image", "Zarr", "GRIB")
 """Drivers of GDAL whose tags of a band are attributes by CF's rules."""
@@ -64,6 +61,8 @@ class Header:
     """Whether a mask inside or beside the file, or its alpha band, takes away pixels of the band."""
     valid_range: tuple[float, float] | None = None
     """Least and greatest stored value, as attributes of the band state."""
+    unclear: tuple[tuple[str, str], ...] = ()
+    """``scale``, ``offset`` or ``nodata``, and the text that states it in a way that is not understood."""
     format: str = ""
     """As GDAL or `formats` names it."""
     layer: str | None = None
@@ -186,7 +185,7 @@ def header(href: str, band: int = 1, placement: Placement | None = None, within:
             dtype="float64" if masked else file.dtypes[band - 1],
             band=band,
             # GDAL keeps only one nodata value for a band, and keeps these attributes as text.
-            fills=tuple(float(code) for key in MISSING_TAGS for code in NUMBER.findall(tags.get(key, ""))),
+            fills=tuple(code for key in MISSING_TAGS for code in numerals.numbers(tags.get(key))),
             flipped=place.flipped,
             height_unit=place.height_unit,
             masked=masked,
@@ -239,7 +238,8 @@ def _layer_header(href: str, kind: str, band: int, placement: Placement | None, 
                 "makes an item of each date if all files of a source hold several"
             )
         crs = None if layer.place.crs is None else CRS.from_user_input(layer.place.crs)
-        place = georeference.settle(crs, layer.place.transform, layer.shape, shown, placement, within.grids)
+        otherwise = "it has longitudes and latitudes of each pixel only, as swaths do" if layer.place.curved else ""
+        place = georeference.settle(crs, layer.place.transform, layer.shape, shown, placement, within.grids, otherwise)
         return Header(
             crs=place.crs,
             transform=place.transform,
@@ -253,6 +253,7 @@ def _layer_header(href: str, kind: str, band: int, placement: Placement | None, 
             flipped=place.flipped,
             height_unit=place.height_unit,
             valid_range=layer.stated.valid_range,
+            unclear=layer.stated.unclear,
             format=layer.format,
             layer=layer.name,
             step=step,
@@ -367,6 +368,8 @@ def _check_band(file: rasterio.DatasetReader, shown: str, band: int) -> None:
         )
     if not 1 <= band <= file.count:
         raise DataError(f"{shown} has {file.count} bands, but band {band} was requested; check the key `band`")
+    if file.dtypes[band - 1].startswith("complex"):
+        raise DataError(f"{shown} holds complex numbers; expected real ones, such as their magnitude or intensity")
 
 
 def snap(header: Header, bounds: Bounds, margin: int = 3) -> Bounds:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from soilscale import units
-from soilscale.cube.assets import Header
 from soilscale.cube.quantities import Interval, conversion
+from soilscale.cube.statements import Contradiction, Factors, Statement, What
 from soilscale.sources import Source
 from soilscale.units import Linear, UnitError
 
@@ -24,91 +24,9 @@ SAME = 1e-6
 """Relative difference up to which two scales or offsets are the same, one of them often kept in single precision."""
 
 HUGE = 1e30
-"""Magnitude that no physical value has; a fill code beyond it stands for all of them, however it was rounded."""
+"""Magnitude that no stored value has: beyond it lie fill codes, rounded in many ways, and stated or not."""
 
 AS_IT_IS = Linear()
-
-What = Literal["nodata", "scale and offset", "unit", "place"]
-
-Factors = tuple[float, float]
-"""Scale and offset."""
-
-
-@dataclass(frozen=True)
-class Statement:
-    """What an item or a file states of the stored values of a band; None, or nothing, where it is silent."""
-
-    scale: float | None = None
-    offset: float | None = None
-    unit: str | None = None
-    nodata: tuple[float, ...] = ()
-    valid_range: tuple[float, float] | None = None
-
-    @classmethod
-    def of_item(cls, decoding: Mapping[str, Any]) -> Statement:
-        """What an item states, of `Scene.decoding`."""
-        return cls(
-            decoding["scale"],
-            decoding["offset"],
-            decoding["unit"],
-            tuple(decoding["nodata"] or ()),
-            decoding["valid_range"],
-        )
-
-    @classmethod
-    def of_file(cls, header: Header, source: Source) -> Statement:
-        """What a file states; of heights, the unit of its vertical axis if it states no other.
-
-        Scale 1 and offset 0 are what files have that state none.
-        """
-        unit = header.unit or (header.height_unit if source.derive else None)
-        # NaN is missing whether it is stated or not, and would not compare equal as a code.
-        codes = [code for code in (header.nodata, *header.fills) if code is not None and math.isfinite(code)]
-        # Taken as statements, they would contradict every item that states a scale.
-        scale = None if header.scale == 1.0 else header.scale
-        return cls(scale, header.offset or None, unit, tuple(dict.fromkeys(codes)), header.valid_range)
-
-    @property
-    def is_scaled(self) -> bool:
-        """Whether scale or offset is stated."""
-        return self.scale is not None or self.offset is not None
-
-    def factors(self, *others: Statement) -> Factors:
-        """Scale and offset; where they are not stated, those of the first other that states them, else 1 and 0."""
-        scale = next((each.scale for each in (self, *others) if each.scale is not None), 1.0)
-        offset = next((each.offset for each in (self, *others) if each.offset is not None), 0.0)
-        return scale, offset
-
-    def __str__(self) -> str:
-        """Scale, offset and unit as a message names them."""
-        numbers = (("scale", self.scale), ("offset", self.offset))
-        parts = [f"{name} {number:g}" for name, number in numbers if number is not None]
-        return ", ".join([*parts, *([f"unit {self.unit!r}"] if self.unit else [])])
-
-
-@dataclass(frozen=True)
-class Contradiction:
-    """Two statements that cannot both hold, and what becomes of it."""
-
-    source: str
-    item: str
-    what: What
-    statements: tuple[tuple[str, str], ...]
-    """Who states something (``configuration``, ``profile MOD11A2``, ``item``, ``file``), and what."""
-    consequence: str
-    remedy: str
-    grave: bool
-    """Whether values cannot be trusted, so that the item is not read; else one statement is used, with a warning."""
-
-    @property
-    def topic(self) -> str:
-        """What all contradictions of this kind share, whatever the item: one message is enough for them."""
-        return f"{self.source} {self.what} {self.statements}"
-
-    def __str__(self) -> str:
-        """Message for a person."""
-        what = "; ".join(f"the {who} states {text}" for who, text in self.statements)
-        return f"source {self.source}, item {self.item}: {what}; {self.consequence}; {self.remedy}"
 
 
 @dataclass(frozen=True)
@@ -138,13 +56,14 @@ def is_fill(stored: NDArray[Any], fills: tuple[float, ...]) -> NDArray[np.bool_]
     """Where stored values are fill codes, in single precision too if they are no integers."""
     codes = stored.astype("float64")
     where: NDArray[np.bool_] = np.isin(codes, fills)
-    if stored.dtype.kind != "f" or not fills:
+    if stored.dtype.kind != "f":
+        return where
+    where |= np.abs(codes) >= HUGE
+    if not fills:
         return where
     with np.errstate(over="ignore"):
         # A fill such as -3.4e38 is often stated in double and stored in single precision, or the other way round.
         where |= np.isin(codes.astype("float32"), np.array(fills).astype("float32")) & np.isfinite(codes)
-    for sign in {math.copysign(1, fill) for fill in fills if abs(fill) >= HUGE}:
-        where |= codes * sign >= HUGE
     return where
 
 
@@ -176,6 +95,7 @@ def resolve(
     """
     statements = {who: statement for who, statement in stated.items() if who in ("item", "file")}
     fills, problems = _fills(source, item, statements)
+    problems = (*problems, *_unusable(source, item, statements))
     ranges = (source.valid_range, *(statement.valid_range for statement in statements.values()))
     case = _Case(source, unit, item, statements, interval)
     scale, offset, way, others = case.configured() if case.is_configured else case.read()
@@ -367,6 +287,25 @@ def _fills(
         return (), (Contradiction(source.name, item, "nodata", texts, how, remedy, grave=False),)
     every = {*(source.nodata or ()), *(code for each in codes.values() for code in each)}
     return tuple(sorted(code for code in every if math.isfinite(code))), ()
+
+
+def _unusable(source: Source, item: str, stated: Mapping[str, Statement]) -> tuple[Contradiction, ...]:
+    """What is stated in a way that cannot be used; nothing of what the configuration states."""
+    configured = {"nodata": source.nodata, "scale": source.scale, "offset": source.offset}
+    return tuple(
+        Contradiction(
+            source=source.name,
+            item=item,
+            what="nodata" if key == "nodata" else "scale and offset",
+            statements=((who, text),),
+            consequence="it cannot be used",
+            remedy=f"write {key} under sources.{source.name}",
+            grave=True,
+        )
+        for who, statement in stated.items()
+        for key, text in statement.unusable
+        if configured[key] is None
+    )
 
 
 def _one_unit(statement: Statement, other: Statement) -> bool:

@@ -17,7 +17,7 @@ from rasterio.errors import CRSError
 
 from soilscale.catalog.placement import Placement
 from soilscale.errors import DataError
-from soilscale.extents import transformer
+from soilscale.extents import is_on_earth, transformer
 from soilscale.sources import PixelGrid
 
 Floats = NDArray[np.floating]
@@ -62,7 +62,9 @@ def locate(
     """
     # GDAL gives the identity for a file that states no transform; taken at its word, it would lie at 0, 0.
     transform = None if file.transform.is_identity else file.transform
-    return settle(file.crs or _beside(file.name), transform, file.shape, shown, placement, grids)
+    points = "ground control points" if file.gcps[0] else "rational polynomial coefficients" if file.rpcs else ""
+    otherwise = f"it has {points} only" if points else ""
+    return settle(file.crs or _beside(file.name), transform, file.shape, shown, placement, grids, otherwise)
 
 
 def settle(
@@ -72,9 +74,20 @@ def settle(
     shown: str,
     placement: Placement | None,
     grids: Sequence[PixelGrid],
+    otherwise: str = "",
 ) -> Georeference:
-    """Georeference of a raster, of whose CRS and transform its file may state both, one or none; see `locate`."""
+    """Georeference of a raster, of whose CRS and transform its file may state both, one or none; see `locate`.
+
+    Parameters
+    ----------
+    otherwise
+        How the file places its pixels, if neither by CRS nor by transform: ``it has ... only``.
+    """
     placed = placement or Placement()
+    # Programs write a local CRS, such as "unknown", for pixels of no place on the Earth: it states nothing.
+    local = crs is not None and not _is_on_earth(crs.to_wkt())
+    if local:
+        crs = None
     grid = next((grid for grid in grids if grid.shape in (None, shape)), None)
     if crs is None:
         crs = _crs(grid.crs if grid is not None and (transform is None or not placed.crs) else placed.crs, shown)
@@ -83,10 +96,13 @@ def settle(
     if crs is None or transform is None or transform.is_identity:
         sizes = ", ".join(f"{grid.shape[0]} x {grid.shape[1]}" for grid in grids if grid.shape)
         others = f"; `place` is for {sizes} pixels, the file has {shape[0]} x {shape[1]}" if sizes else ""
-        raise DataError(
-            f"{shown} is not georeferenced: it has no CRS or no transform, and its item states none{others}; add both "
-            "to the file, to the item, as proj:code and proj:transform, or to the source, as `place`"
+        lacks = otherwise or ("its CRS is local" if local else "it has no CRS or no transform")
+        remedy = (
+            "warp it to a regular grid first"
+            if otherwise
+            else "add both to the file, to the item, as proj:code and proj:transform, or to the source, as `place`"
         )
+        raise DataError(f"{shown} is not georeferenced: {lacks}, and its item states none{others}; {remedy}")
     transform, flipped = _north_up(transform, shape, shown)
     horizontal, height_unit = _parts(crs.to_wkt())
     # Only x and y are warped; of the vertical axis, its unit alone matters.
@@ -140,9 +156,22 @@ def _crs(text: str | None, shown: str) -> CRS | None:
     if text is None:
         return None
     try:
-        return CRS.from_wkt(pyproj.CRS.from_user_input(text).to_wkt())
+        crs = CRS.from_wkt(pyproj.CRS.from_user_input(text).to_wkt())
     except (pyproj.exceptions.CRSError, CRSError) as error:
         raise DataError(f"{shown} has no CRS, and its item states {text[:80]!r}, which is invalid: {error}") from error
+    if not _is_on_earth(crs.to_wkt()):
+        raise DataError(f"{shown} has no CRS, and its item states {text[:80]!r}, which places nothing on the Earth")
+    return crs
+
+
+@lru_cache(maxsize=256)
+def _is_on_earth(wkt: str) -> bool:
+    """Whether a CRS has axes on the Earth's surface: a local, vertical or geocentric one has not."""
+    try:
+        crs = pyproj.CRS.from_wkt(wkt)
+    except pyproj.exceptions.CRSError:
+        return False
+    return is_on_earth(crs)
 
 
 def _beside(path: str) -> CRS | None:

@@ -14,8 +14,9 @@ from pyproj import CRS
 from soilscale.catalog import Scene
 from soilscale.cube import mosaics, opening
 from soilscale.cube.assets import Header
-from soilscale.cube.decoding import Decoding, Statement, is_fill
+from soilscale.cube.decoding import Decoding, is_fill
 from soilscale.cube.reading import Reading, turns
+from soilscale.cube.statements import Statement
 from soilscale.extents import transformer
 from soilscale.grid import LONLAT, Bounds
 

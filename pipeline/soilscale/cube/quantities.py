@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -17,7 +18,9 @@ Interval = tuple[np.datetime64, np.datetime64]
 """First instant, and the first after."""
 
 PER_MONTH = " month-1"
-RATES = (" s-1", " h-1", " min-1", " day-1", " year-1")
+RATES = (" s-1", " h-1", " min-1", " day-1", " week-1", " year-1")
+POWER = re.compile(r"(^|\s)[kMm]?W\b")
+"""Watts are a rate of energy."""
 
 MONTH_LONG = (27.5, 31.5)
 """Days of an item that is of a month."""
@@ -76,7 +79,7 @@ def _monthly(source: Source, text: str) -> str:
             "24 and unit: mm month-1 for rates in mm h-1"
         )
     total = units.canonical(text)
-    if source.aggregate == "sum" and not total.endswith(RATES):
+    if source.aggregate == "sum" and not total.endswith(RATES) and not POWER.search(total):
         return total.removesuffix(PER_MONTH)
     raise ConfigurationError(
         f"sources.{source.name}.unit: items state {text!r}, and aggregate: {source.aggregate} makes totals of months; "

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -14,9 +15,10 @@ from soilscale import formats, storage
 from soilscale.catalog import Scene
 from soilscale.cube import assets, georeference, opening, windows
 from soilscale.cube.assets import Header, Within
-from soilscale.cube.decoding import Contradiction, Decoding, Statement, resolve
+from soilscale.cube.decoding import Decoding, resolve
 from soilscale.cube.georeference import Georeference
 from soilscale.cube.prefetch import side_by_side
+from soilscale.cube.statements import Contradiction, Statement
 from soilscale.errors import DataError, SoilscaleError
 from soilscale.extents import intersects, padded
 from soilscale.grid import Bounds, lonlat_bounds
@@ -144,10 +146,13 @@ class Reading:
         return "check the key `quality`; `quality: null` reads the source without a quality band"
 
     def _mask(self, scene: Scene, asset: str, href: str) -> str | None:
-        """Mask beside a remote file: as the item lists it, else if the first file of the source has one."""
+        """Mask beside a file: as the item lists it, else a local one, else if the source's first file has one."""
         if asset in scene.masks:
             return self.sign(scene.masks[asset])
-        if asset != self.source.asset or not storage.gdal_path(href).startswith("/vsi"):
+        if not (path := storage.gdal_path(href)).startswith("/vsi"):
+            # GDAL itself does not look beside a file that has a mask inside.
+            return f"{path}.msk" if Path(f"{path}.msk").is_file() else None
+        if asset != self.source.asset:
             return None
         address, question, query = href.partition("?")
         beside = f"{address}.msk{question}{query}"

@@ -7,18 +7,29 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from soilscale import units
+from soilscale import numerals, units
 
-FILLS = ("_FillValue", "missing_value", "fillvalue", "fill_value", "CodeMissingValue")
-SCALES = ("scale_factor", "SCALE FACTOR", "SCALE_FACTOR", "Scale_Factor")
-OFFSETS = ("add_offset", "OFFSET", "Offset")
-UNITS = ("units", "UNIT", "Units", "unit")
+FILLS = ("_fillvalue", "missing_value", "fillvalue", "fill_value", "codemissingvalue", "error_dn")
+SCALES = ("scale_factor", "slope")
+OFFSETS = ("add_offset", "offset")
+INTERCEPTS = ("intercept",)
+"""Offsets that are added after the scale in HDF4 too."""
+UNITS = ("units", "unit")
+LEAST, GREATEST = ("valid_min", "minimum_valid_dn"), ("valid_max", "maximum_valid_dn")
+"""Attributes, as `_plain` names them."""
+
+DEFAULT_FILLS = {"i2": -32767, "u2": 65535, "i4": -2147483647, "u4": 4294967295, "i8": -9223372036854775806}
+"""Type -> what NetCDF keeps where nothing was written and no fill code is stated. It has none of bytes; that of floats
+is beyond any value."""
+
+UNCLEAR = re.compile(r"scal(e|ing)(_factor)?|gain|factor|multiplier")
+"""Attributes that scale in a way of which nobody knows whether it multiplies or divides."""
 
 DIVISOR = 1000.0
 """``scale_factor`` of HDF-EOS from which on it divides: 10000 of MOD09 and MOD13. What multiplies there is smaller, up
@@ -26,8 +37,6 @@ to 25 metres."""
 
 EMPTY = re.compile(r"(nan|no_?data|fill(_?value)?|missing(_?(value|data))?|undefined)", re.IGNORECASE)
 """Meanings of flags that are no value."""
-
-NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,8 @@ class Stated:
     offset: float
     unit: str | None
     valid_range: tuple[float, float] | None
+    unclear: tuple[tuple[str, str], ...] = ()
+    """``nodata``, ``scale`` or ``offset`` -> attribute and text that state it in a way that is not understood."""
 
 
 def read(attributes: Mapping[str, Any], dtype: np.dtype[Any], *, is_hdf4: bool, is_eos: bool) -> Stated:
@@ -51,77 +62,97 @@ def read(attributes: Mapping[str, Any], dtype: np.dtype[Any], *, is_hdf4: bool, 
     is_eos
         Whether the file is HDF-EOS, in which a large `scale_factor` divides.
     """
-    scale, offset = _first(attributes, SCALES, 1.0), _first(attributes, OFFSETS, 0.0)
+    named = {_plain(name): value for name, value in attributes.items()}
+    unclear = list(_unclear(named))
+    scale, offset = _first(named, SCALES, 1.0), _first(named, OFFSETS, 0.0)
+    if not numerals.is_factor(scale):
+        unclear.append(("scale", f"scale {scale:g}"))
     if is_eos and dtype.kind in "iu" and scale >= DIVISOR:
         scale = 1 / scale
     # HDF4 takes its offset off the stored value, before the scale; elsewhere it is added after it.
     if is_hdf4:
         offset = -scale * offset
-    fills = [number for key in FILLS for number in _numbers(attributes.get(key))]
+    offset = _first(named, INTERCEPTS, offset)
+    fills = [number for key in FILLS for number in numerals.numbers(named.get(key))]
     fills += _empty_flags(attributes)
-    unit = next(filter(None, (units.unit_text(attributes.get(key)) for key in UNITS)), None)
+    unit = next(filter(None, (units.unit_text(named.get(key)) for key in UNITS)), None)
     codes = tuple(dict.fromkeys(_as_stored(code, dtype) for code in fills if math.isfinite(code)))
-    return Stated(codes, scale, offset, unit, _range(attributes, dtype, scale, offset))
+    return Stated(codes, scale, offset, unit, _range(attributes, dtype, scale, offset), tuple(unclear))
+
+
+def with_default_fill(attributes: dict[str, Any], dtype: np.dtype[Any]) -> dict[str, Any]:
+    """Attributes of a NetCDF variable, and its type's own fill code where they state none."""
+    code = DEFAULT_FILLS.get(f"{dtype.kind}{dtype.itemsize}")
+    silent = code is not None and not {_plain(name) for name in attributes} & set(FILLS)
+    return attributes | ({"_FillValue": code} if silent else {})
+
+
+def _plain(name: str) -> str:
+    """Name of an attribute without its case and blanks, in which producers differ."""
+    return name.lower().replace(" ", "_")
+
+
+def _unclear(named: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Attributes that state a fill code, a scale or an offset in a way that is not understood."""
+    for key, names in (("nodata", FILLS), ("scale", SCALES), ("offset", (*OFFSETS, *INTERCEPTS))):
+        yield from ((key, f"{name} {named[name]!r}") for name in names if numerals.is_unclear(named.get(name)))
+    if not any(name in named for name in SCALES):
+        for name, value in named.items():
+            if UNCLEAR.fullmatch(name) and set(numerals.numbers(value)[:1]) - {1.0}:
+                yield "scale", f"{name} {value}"
 
 
 def valid_range(attributes: Mapping[str, Any]) -> tuple[float, float] | None:
     """Least and greatest value, as ``valid_range``, ``valid_min`` and ``valid_max`` state them; None if none does."""
-    both = _numbers(attributes.get("valid_range"))
-    low, high = both if len(both) == 2 else (math.nan, math.nan)  # noqa: PLR2004
-    low, high = _first(attributes, ("valid_min",), low), _first(attributes, ("valid_max",), high)
-    low, high = (-math.inf if math.isnan(low) else low), (math.inf if math.isnan(high) else high)
-    return None if (math.isinf(low) and math.isinf(high)) or low > high else (low, high)
+    ends = _ends({_plain(name): value for name, value in attributes.items()})
+    return None if ends is None or ends[0] > ends[1] else ends
+
+
+def _ends(named: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Ends of the valid range as they are written; infinite where only one is."""
+    both = numerals.numbers(named.get("valid_range"))
+    low, high = both if len(both) == 2 else (-math.inf, math.inf)  # noqa: PLR2004
+    ends = _first(named, LEAST, low), _first(named, GREATEST, high)
+    return None if all(map(math.isinf, ends)) or any(map(math.isnan, ends)) else ends
 
 
 def _range(
     attributes: Mapping[str, Any], dtype: np.dtype[Any], scale: float, offset: float
 ) -> tuple[float, float] | None:
     """Least and greatest stored value."""
-    limits = valid_range(attributes)
+    limits = _ends({_plain(name): value for name, value in attributes.items()})
     if limits is not None:
         fractions = any(math.isfinite(end) and end != round(end) for end in limits)
         if dtype.kind in "iu" and scale > 0 and fractions:
             # Stored values are integers, so these are physical ones.
             return (limits[0] - offset) / scale, (limits[1] - offset) / scale
-        return limits if limits[0] >= 0 or dtype.kind != "u" else _unsigned(limits, dtype)
+        # A least value of -1 of what has no sign limits nothing at its lower end.
+        low, high = limits if limits[0] < 0 <= limits[1] else (_as_stored(end, dtype) for end in limits)
+        return (low, high) if low <= high else None
     # Masks make values of several bits at once, which lie between and beyond those that are listed.
-    flags = [] if "flag_masks" in attributes else _numbers(attributes.get("flag_values"))
+    flags = () if "flag_masks" in attributes else numerals.numbers(attributes.get("flag_values"))
     if flags:
         return min(flags), max(flags)
     # JAXA: every negative code of an integer says why there is no value.
     return (0.0, math.inf) if "SCALE FACTOR" in attributes and dtype.kind == "i" else None
 
 
-def _unsigned(limits: tuple[float, float], dtype: np.dtype[Any]) -> tuple[float, float] | None:
-    low, high = (_as_stored(end, dtype) for end in limits)
-    return (low, high) if low <= high else None
-
-
 def _as_stored(code: float, dtype: np.dtype[Any]) -> float:
-    """Fill code that is written as a signed number, of values that are stored without sign."""
-    return (
-        code + 2.0 ** (8 * dtype.itemsize) if dtype.kind == "u" and -(2.0 ** (8 * dtype.itemsize)) < code < 0 else code
-    )
+    """Number by the bits of a type: written with a sign of what has none, or without of what has one, such as 0xFF."""
+    turn = 2.0 ** (8 * dtype.itemsize)
+    if dtype.kind == "u" and -turn / 2 <= code < 0:
+        return code + turn
+    return code - turn if dtype.kind == "i" and turn / 2 <= code < turn else code
 
 
 def _empty_flags(attributes: Mapping[str, Any]) -> list[float]:
     """Values of flags that mean that there is none."""
-    values, meanings = _numbers(attributes.get("flag_values")), str(attributes.get("flag_meanings", "")).split()
+    values, meanings = numerals.numbers(attributes.get("flag_values")), str(attributes.get("flag_meanings", "")).split()
     # Meanings with blanks in them fall apart; which belongs to which value is then unknown.
     if len(values) != len(meanings):
         return []
     return [value for value, meaning in zip(values, meanings, strict=True) if EMPTY.fullmatch(meaning)]
 
 
-def _first(attributes: Mapping[str, Any], keys: tuple[str, ...], default: float) -> float:
-    numbers = [number for key in keys for number in _numbers(attributes.get(key))[:1]]
-    return numbers[0] if numbers else default
-
-
-def _numbers(value: Any) -> list[float]:
-    """Numbers of an attribute: one, several, or a text of them."""
-    if isinstance(value, str):
-        return [float(number) for number in NUMBER.findall(value)]
-    if isinstance(value, (list, tuple)):
-        return [number for part in value for number in _numbers(part)]
-    return [float(value)] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
+def _first(named: Mapping[str, Any], keys: tuple[str, ...], default: float) -> float:
+    return next((numbers[0] for key in keys if (numbers := numerals.numbers(named.get(key)))), default)

@@ -13,9 +13,11 @@ import pyproj
 from affine import Affine
 from numpy.typing import NDArray
 
+from soilscale import units
 from soilscale.errors import DataError
-from soilscale.formats import hdfeos
+from soilscale.formats import attributes, hdfeos
 from soilscale.formats.contents import Contents, Variable
+from soilscale.units import UnitError
 
 Role = Literal["x", "y", "t"]
 
@@ -102,7 +104,9 @@ def _side(contents: Contents, variable: Variable, dimensions: tuple[str, ...], n
     places = [name, *("/".join([*groups[:depth], last]) for depth in range(len(groups), -1, -1))]
     for place in dict.fromkeys(places):
         coordinates = contents.variable(place)
-        if coordinates is not None and coordinates.shape == (size,) and coordinates.dtype.kind in "iuf":
+        # Dates may be texts, whose type HDF5 calls an object.
+        kinds = "iufSUO" if NAMES["t"].fullmatch(last) else "iuf"
+        if coordinates is not None and coordinates.shape == (size,) and coordinates.dtype.kind in kinds:
             return coordinates
     return None
 
@@ -155,6 +159,8 @@ class Place:
     transform: Affine | None
     mirrored: bool = False
     """Whether columns are stored from east to west; the transform is of those turned round."""
+    curved: bool = False
+    """Whether the file places each pixel alone, by longitudes and latitudes of rows and columns."""
 
 
 def place(contents: Contents, variable: Variable, variable_axes: Axes, eos: hdfeos.EosGrid | None) -> Place:
@@ -170,19 +176,56 @@ def place(contents: Contents, variable: Variable, variable_axes: Axes, eos: hdfe
         return Place(variable.crs, variable.transform)
     if eos is not None:
         return Place(eos.crs, eos.transform)
-    crs, metres = _crs(contents, variable, variable_axes)
+    crs, mapping = _crs(contents, variable, variable_axes)
     y, x = variable_axes.sides.get(variable_axes.rows), variable_axes.sides.get(variable_axes.columns)
     if x is None or y is None:
-        return Place(crs, None)
+        return Place(crs, None, curved=crs is None and _is_curved(contents, variable))
     is_degrees = crs is not None and pyproj.CRS.from_user_input(crs).is_geographic
-    factor = 1.0 if is_degrees else metres
+    centres = [_decoded(side) * (1.0 if is_degrees else _metres(side, crs, mapping)) for side in (x, y)]
     # Longitudes are unwrapped first: a map across 180 degrees is even but for one step of 360.
-    left, width = _even(_unwrapped(x.values()) if is_degrees else x.values() * factor, x, is_degrees=is_degrees)
-    top, height = _even(y.values() * factor, y, is_degrees=is_degrees)
+    left, width = _even(_unwrapped(centres[0]) if is_degrees else centres[0], x, is_degrees=is_degrees)
+    top, height = _even(centres[1], y, is_degrees=is_degrees)
     mirrored = width < 0
     if mirrored:
         left, width = left + width * x.shape[0], -width
-    return Place(crs, Affine(width, 0, left, 0, height, top), mirrored)
+    # Numbers of rows and columns place nothing.
+    curved = crs is None and _is_curved(contents, variable)
+    return Place(crs, Affine(width, 0, left, 0, height, top), mirrored, curved)
+
+
+def is_coordinate(variable: Variable) -> bool:
+    """Whether a variable holds longitudes, latitudes, x or y."""
+    return _role("", variable) in ("x", "y")
+
+
+def _is_curved(contents: Contents, variable: Variable) -> bool:
+    shape = tuple(size for size in variable.shape if size > 1)
+    listed = str(variable.attributes.get("coordinates", "")).split()
+    names = [*listed, "lat", "lon", "latitude", "longitude", "XLAT", "XLONG", "nav_lat", "nav_lon"]
+    sides = [side for name in names if (side := _beside(contents, variable.name, name)) is not None]
+    return any(side.shape[-2:] == shape[-2:] and len(side.shape) > 1 and side.dtype.kind == "f" for side in sides)
+
+
+def _decoded(side: Variable) -> NDArray[np.float64]:
+    """Coordinates, which may be packed as any values are."""
+    stated = attributes.read(side.attributes, side.dtype, is_hdf4=False, is_eos=False)
+    return side.values().astype("float64") * stated.scale + stated.offset
+
+
+def _metres(side: Variable, crs: str | None, mapping: Mapping[str, Any]) -> float:
+    """Metres of a unit of x or y; angles of a geostationary satellite are of its height."""
+    unit = units.unit_text(side.attributes.get("units"))
+    # Without a CRS, that of the item may be in degrees.
+    if unit is None or units.canonical(unit) in ("m", "1") or (crs is None and DEGREES.fullmatch(unit)):
+        return 1.0
+    if unit.lower() in ("rad", "radian", "radians") and "perspective_point_height" in mapping:
+        return float(mapping["perspective_point_height"])
+    try:
+        return units.linear(unit, "m").factor
+    except UnitError as error:
+        raise DataError(
+            f"its coordinate {side.name} is in {unit!r}; expected metres, or a unit that leads to them"
+        ) from error
 
 
 def _unwrapped(degrees: NDArray[Any]) -> NDArray[np.float64]:
@@ -213,21 +256,19 @@ def _even(centres: NDArray[Any], side: Variable, *, is_degrees: bool) -> tuple[f
     return float(values[0] - step / 2), float(step)
 
 
-def _crs(contents: Contents, variable: Variable, variable_axes: Axes) -> tuple[str | None, float]:
-    """CRS that a grid mapping states, else that of plain longitudes and latitudes; and metres of a unit of x and y."""
+def _crs(contents: Contents, variable: Variable, variable_axes: Axes) -> tuple[str | None, Mapping[str, Any]]:
+    """CRS that a grid mapping states, else that of plain longitudes and latitudes; and attributes of the mapping."""
     y, x = variable_axes.sides.get(variable_axes.rows), variable_axes.sides.get(variable_axes.columns)
-    unit = str(x.attributes.get("units", "")).strip().lower() if x is not None else ""
-    metres = 1000.0 if unit in ("km", "kilometer", "kilometers", "kilometre", "kilometres") else 1.0
     mapping = str(variable.attributes.get("grid_mapping", "")).partition(":")[0].strip()
     mapping_variable = None if not mapping else _beside(contents, variable.name, mapping)
     if mapping_variable is not None and (crs := _of_mapping(mapping_variable.attributes)) is not None:
-        return crs, metres
+        return crs, mapping_variable.attributes
     if x is None or y is None or variable.crs is not None:
-        return variable.crs, metres
+        return variable.crs, {}
     roles = [_direction(str(side.attributes.get("units", ""))) for side in (y, x)]
     names = [side.name.rpartition("/")[2].lower() for side in (y, x)]
     lonlat = all(roles) or (names[0].startswith("lat") and names[1].startswith("lon"))
-    return ("EPSG:4326" if lonlat else None), metres
+    return ("EPSG:4326" if lonlat else None), {}
 
 
 def _beside(contents: Contents, variable: str, name: str) -> Variable | None:

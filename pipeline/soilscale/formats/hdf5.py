@@ -11,10 +11,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from soilscale.formats.attributes import with_default_fill
 from soilscale.formats.contents import Variable, plain
 from soilscale.formats.ranges import Ranges
 
 STRUCTURE = "HDFEOS INFORMATION/StructMetadata.0"
+
+PROPERTIES = "_NCProperties"
+"""Attribute of the root that NetCDF's library writes."""
 
 NO_COORDINATE = "This is a netCDF dimension but not a netCDF variable"
 """How NetCDF4 marks a dimension without coordinates."""
@@ -45,7 +49,7 @@ class Hdf5:
             dataset_names: list[str] = []
 
             def visit(name: str, node: Any) -> None:
-                if isinstance(node, h5py.Dataset) and plain(node.attrs.get("NAME", "")).find(NO_COORDINATE) != 0:
+                if isinstance(node, h5py.Dataset) and not _is_length(node):
                     dataset_names.append(name)
 
             self._file.visititems(visit)
@@ -55,12 +59,14 @@ class Hdf5:
     def variable(self, name: str) -> Variable | None:
         """Data set of exactly this name, if there is one."""
         data = self._file.get(name)
-        if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "iufSOb":
+        if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "iufSOb" or _is_length(data):
             return None
         shape, chunks = data.shape or (), data.chunks
         # Of what is stored as a whole, any rows can be read alone.
         blocks = tuple(chunks) if chunks else (*(1 for _ in shape[:-1]), *shape[-1:])
         attributes = dict(_attributes(data))
+        if PROPERTIES in self._file.attrs:
+            attributes = with_default_fill(attributes, data.dtype)
 
         def read(part: tuple[slice, ...]) -> NDArray[Any]:
             # HDF5 asks for one chunk after another; fetched before, side by side, they take one trip instead of many.
@@ -76,6 +82,11 @@ class Hdf5:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
+
+
+def _is_length(data: h5py.Dataset) -> bool:
+    """Whether a data set only says how long a dimension of NetCDF4 is."""
+    return str(plain(data.attrs.get("NAME", ""))).startswith(NO_COORDINATE)
 
 
 def _attributes(data: h5py.Dataset) -> Iterator[tuple[str, Any]]:

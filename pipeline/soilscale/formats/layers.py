@@ -57,7 +57,7 @@ class Layer:
         if self._axes.time is not None:
             part[self._axes.time] = slice(step, step + 1)
         stored = self._variable.read(tuple(part))
-        # Seen as unsigned, not converted: the bits are right, only their sign is not stated.
+        # Seen with the other sign, not converted: the bits are right.
         if stored.dtype != self.dtype:
             stored = stored.view(self.dtype)
         stored = stored.reshape([side.stop - side.start for side in (columns, rows)][:: 1 if self.transposed else -1])
@@ -148,6 +148,7 @@ def _rasters(contents: Contents) -> list[str]:
         if sum(size > 1 for size in variable.shape) > 1
         and _last(variable.name) not in bounds
         and variable.dtype.kind in "iuf"
+        and not axes.is_coordinate(variable)
     ]
 
 
@@ -170,8 +171,9 @@ def _layer(contents: Contents, variable: Variable) -> Layer:
     named = eos is not None and not any(variable.dimensions) and len(eos.dimensions) == len(variable.shape)
     dimensions = eos.dimensions if named and eos is not None else variable.dimensions
     variable_axes = axes.axes(contents, variable, dimensions)
-    if str(variable.attributes.get("_Unsigned", "")).lower() == "true" and variable.dtype.kind == "i":
-        variable = replace(variable, dtype=np.dtype(f"u{variable.dtype.itemsize}"))
+    sign = {"true": "u", "false": "i"}.get(str(variable.attributes.get("_Unsigned", "")).lower())
+    if sign is not None and variable.dtype.kind in "iu":
+        variable = replace(variable, dtype=np.dtype(f"{sign}{variable.dtype.itemsize}"))
     statement = attributes.read(
         variable.attributes, variable.dtype, is_hdf4=contents.format == "HDF4", is_eos=bool(contents.structure)
     )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import netcdf_file
 
+from soilscale.formats.attributes import with_default_fill
 from soilscale.formats.contents import Variable, plain
 
 
@@ -32,6 +33,7 @@ class NetCdf3:
             return None
         shape, dtype = tuple(data.shape), np.dtype(data.typecode()).newbyteorder("=")
         attributes = {key: plain(value) for key, value in data._attributes.items()}  # noqa: SLF001 - no other way
+        attributes = with_default_fill(attributes, dtype)
         blocks = (*(1 for _ in shape[:-1]), *shape[-1:])
 
         def read(part: tuple[slice, ...]) -> NDArray[Any]:

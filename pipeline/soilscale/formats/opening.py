@@ -14,7 +14,7 @@ from pathlib import Path
 from rasterio.errors import RasterioError
 
 from soilscale import storage
-from soilscale.errors import DataError, SoilscaleError
+from soilscale.errors import ConfigurationError, DataError, SoilscaleError
 from soilscale.formats.contents import Contents
 from soilscale.formats.layers import Layer, find
 from soilscale.formats.ranges import Ranges, patiently
@@ -88,8 +88,11 @@ def _kind(place: str, name: str) -> str | None:
             and _has_user_block(place)
         ):
             return "HDF5"
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:
         return None
+    except ConfigurationError as error:
+        # A folder, or what nobody may read: one input's fault, not that of the whole configuration.
+        raise DataError(str(error)) from error
     return kind_of_head
 
 

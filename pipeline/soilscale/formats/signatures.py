@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from pathlib import Path
 
 from soilscale import storage
 from soilscale.errors import SoilscaleError
@@ -86,6 +87,8 @@ def diagnosis(href: str, reason: str) -> tuple[str, str]:
     # Where GDAL knows the format, its own message says more than the first bytes do.
     if not UNKNOWN.search(reason):
         return "", REPLACE
+    if Path(storage.gdal_path(href)).is_dir():
+        return "it is a folder", "name a file in it"
     with suppress(SoilscaleError, OSError, ValueError):
         return identify(storage.read_head(href, HEAD))
     return "", REPLACE

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,6 +39,8 @@ class ZarrGroup:
         if not isinstance(data, Array):
             return None
         attributes = {key: plain(value) for key, value in data.attrs.items()}
+        if data.dtype.kind == "f" and isinstance(attributes.get("_FillValue"), str):
+            attributes["_FillValue"] = _decoded(attributes["_FillValue"])
         dimensions_stated = getattr(data.metadata, "dimension_names", None) or data.attrs.get("_ARRAY_DIMENSIONS")
         above = name.rpartition("/")[0]
         listed = dimensions_stated if isinstance(dimensions_stated, (list, tuple)) else [""] * data.ndim
@@ -52,3 +57,12 @@ class ZarrGroup:
     def close(self) -> None:
         """Let go of the store."""
         self._group.store.close()
+
+
+def _decoded(text: str) -> float | str:
+    """Fill value as xarray writes it into Zarr 3: eight bytes in base 64, since JSON has no NaN."""
+    try:
+        (number,) = struct.unpack("<d", base64.b64decode(text, validate=True))
+    except (binascii.Error, struct.error):
+        return text
+    return float(number)

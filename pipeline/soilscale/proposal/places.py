@@ -11,9 +11,11 @@ from importlib.resources import as_file, files
 
 import pyarrow.parquet as pq
 import shapely
+from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
 from soilscale.errors import ConfigurationError
+from soilscale.extents import TURN
 
 AWAY = 10.0
 """Degrees from the largest part of a country beyond which an island or territory is left out."""
@@ -21,20 +23,40 @@ AWAY = 10.0
 ELSE = "for any other area give --geometry FILE, a GeoJSON polygon, or --bbox WEST SOUTH EAST NORTH"
 
 ALIASES: Mapping[str, str] = {
-    "usa": "united states of america",
-    "us": "united states of america",
-    "united states": "united states of america",
+    "usa": "united states america",
+    "us": "united states america",
+    "united states": "united states america",
     "uk": "united kingdom",
     "great britain": "united kingdom",
     "tibet": "xizang",
     "inner mongolia": "inner mongol",
     "bavaria": "bayern",
-    "tuscany": "toscana",
-    "lombardy": "lombardia",
-    "catalonia": "cataluna",
-    "brittany": "bretagne",
+    "north macedonia": "macedonia",
+    "turkiye": "turkey",
+    "burma": "myanmar",
+    "czech republic": "czechia",
+    "ivory coast": "cote d ivoire",
+    "dr congo": "democratic republic congo",
+    "reunion": "la reunion",
 }
 """Names in use -> those of Natural Earth, as `_key` writes both."""
+
+WORDS: Mapping[str, str] = {
+    **dict.fromkeys(("the", "of", "and"), ""),
+    "is": "islands",
+    "island": "islands",
+    "rep": "republic",
+    "dem": "democratic",
+    "eq": "equatorial",
+    "herz": "herzegovina",
+    "st": "saint",
+    "fr": "french",
+    "n": "northern",
+    "s": "south",
+    "w": "western",
+    "geo": "georgia",
+}
+"""Words as Natural Earth shortens them, and words that people leave out -> what `_key` writes."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +121,7 @@ def _key(text: str) -> str:
     # Accents become marks of their own, which are left out: few type them.
     plain = unicodedata.normalize("NFKD", text)
     letters = "".join(letter if letter.isalnum() else " " for letter in plain if not unicodedata.combining(letter))
-    return " ".join(letters.casefold().split())
+    return " ".join(filter(None, (WORDS.get(word, word) for word in letters.casefold().split())))
 
 
 def _near(name: str) -> str:
@@ -113,5 +135,8 @@ def _near(name: str) -> str:
 def _near_the_largest(shape: BaseGeometry) -> BaseGeometry:
     parts = shapely.get_parts(shape)
     largest = parts[shapely.area(parts).argmax()]
+    # Turned round the Earth too: Fiji and Chukotka go on beyond 180 degrees.
+    turned = [translate(largest, shift) for shift in (0.0, TURN, -TURN)]
+    away = shapely.distance(parts[:, None], turned).min(axis=1)
     # A box around all of France would reach from the Caribbean to the Indian Ocean.
-    return shapely.union_all(parts[shapely.distance(parts, largest) <= AWAY])
+    return shapely.union_all(parts[away <= AWAY])

@@ -163,6 +163,9 @@ def unit_of_file(
             unit = cube.file_unit(read, scene)
         except DataError:
             continue
+        except ServiceError as error:
+            error.args = (f"source {source.name}, item {scene.item}: {error.args[0]}", *error.args[1:])
+            raise
         if unit:
             return {"unit": unit, "scene": scene.digest}
         # That a file states no unit is kept too, or every search would open it again.

@@ -35,6 +35,8 @@ TYPE = "soilscale:audit"
 COLUMNS = ("source", "items", "left out", "files", "unit", "sampled values", "missing of them")
 """Columns of the table that the page shows."""
 
+MONTH = np.timedelta64(31, "D")
+
 SHOWN = 6
 """Months that a finding names at most."""
 
@@ -59,6 +61,7 @@ RULES: Mapping[str, Rule] = {
     "documents": Rule("warning", "documents of the catalog cannot be used"),
     "assets": Rule("warning", "items lack an asset that the source needs"),
     "selection": Rule("warning", "several items show one place and time: versions, platforms, duplicates, or unclear"),
+    "held": Rule("warning", "a source has one date, of a part of the period, which therefore holds for all of it"),
     "months": Rule("warning", "no item in some months of the period"),
     "days": Rule("warning", "items cover too few days of some months (`min_coverage`)"),
     "other grid": Rule("note", "the observation is on another grid: coarse cells are means of its pixels"),
@@ -204,6 +207,7 @@ def _findings(config: Config, source_inputs: Inputs, looked: Sequence[Looked]) -
         yield "selection", line
     # What follows is of dates, and what covers no month of the period is no fault of a static source.
     if _static(config, source_inputs):
+        yield from _of_held(config, source_inputs)
         return
     if source_inputs.counts.get("pruned"):
         parts, first = source_inputs.counts["parts pruned"], source_inputs.counts["pruned"][0]
@@ -241,6 +245,18 @@ def of_catalog(counts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
     if counts.get("refused"):
         yield "query", f"{counts['refused']} items of the area do not match the query"
+
+
+def _of_held(config: Config, source_inputs: Inputs) -> Iterator[tuple[str, str]]:
+    """A month that holds for the whole period, which may be all that is left of a series."""
+    first, after = inputs_stages.period(config)
+    start, end = source_inputs.scenes[0].start, source_inputs.scenes[0].end
+    within = start < np.datetime64(after.replace(tzinfo=None)) and end > np.datetime64(first.replace(tzinfo=None))
+    short = np.timedelta64(0) < end - start <= MONTH and len(config.months) > 1
+    if source_inputs.source.static is None and within and short:
+        days = f"{str(start)[:10]} to {str(end)[:10]}"
+        held = f"its only date or interval, {days}, holds for all {len(config.months)} months"
+        yield "held", f"{held}; write static: true if that is meant, static: false if its other months are missing"
 
 
 def _of_months(config: Config, source_inputs: Inputs) -> Iterator[tuple[str, str]]:

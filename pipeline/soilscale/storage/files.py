@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -58,11 +58,22 @@ def remove(top: Path, paths: Iterable[Path]) -> None:
 def below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
     """Every file below a folder, by its path relative to it; one that goes meanwhile is left out."""
     root = os.path.join(folder, "")  # noqa: PTH118 - so many paths as objects would take seconds
-    for place, _, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not _leads_back(place, name)]
         for name in names:
             path = os.path.join(place, name)  # noqa: PTH118 - likewise
-            with suppress(FileNotFoundError):
+            try:
                 yield path.removeprefix(root), os.stat(path)  # noqa: PTH116 - likewise
+            except OSError as error:
+                # A link that leads to itself is as good as none.
+                if error.errno not in (errno.ENOENT, errno.ELOOP):
+                    raise
+
+
+def _leads_back(place: str, name: str) -> bool:
+    """Whether a folder is a link to one that holds it, so that a walk would never end."""
+    link = Path(place, name)
+    return link.is_symlink() and Path(place).resolve().is_relative_to(link.resolve())
 
 
 def _replace(path: Path, fill: Callable[[BinaryIO], object]) -> os.stat_result:

@@ -127,7 +127,9 @@ def _quoted(text: str) -> str:
 def _readings(href: str) -> list[str]:
     """What a relative href may name, the most literal first."""
     path = re.split(r"[?#]", href, maxsplit=1)[0]
-    return list(dict.fromkeys([href, unquote(href), path, unquote(path)]))
+    names = [href, unquote(href), path, unquote(path)]
+    # Of catalogs that were written on Windows.
+    return list(dict.fromkeys([*names, *(name.replace("\\", "/") for name in names)]))
 
 
 def _beside(name: str, base: str) -> str:

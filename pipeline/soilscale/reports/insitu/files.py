@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -62,6 +63,9 @@ CEOP = 15
 
 SENSOR_WORDS = range(4, 12)
 """Those among them that say which sensor it is, the same in every line."""
+
+DECIMAL = re.compile(r"^(\s*[-+]?\d*),(\d+\s*)$")
+"""Number with a decimal comma."""
 
 
 def read_csv(data: bytes, name: str, *, needed: Sequence[str] = COLUMNS) -> pd.DataFrame:
@@ -220,7 +224,7 @@ def text_of(data: bytes) -> str:
     """Text of a file that programs of all kinds write."""
     try:
         # Spreadsheets write a mark before the first header, which would else be part of its name.
-        return data.decode("utf-8-sig")
+        return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
     except UnicodeDecodeError:
         # Last, for Latin-1 decodes whatever it is given.
         return data.decode("latin-1")
@@ -251,6 +255,9 @@ def rows_of(text: str, name: str, expected: Sequence[str] = COLUMNS) -> pd.DataF
     for number, row in zip(numbers[1:], rows[1:], strict=True):
         _check_width(row, len(columns), f"{name}, line {number}")
     table = [row[: len(columns)] for row in rows[1:]]
+    if separator != ",":
+        # Where commas part no fields, they are those of decimals, as spreadsheets of many countries write them.
+        table = [[DECIMAL.sub(r"\1.\2", field) for field in row] for row in table]
     return pd.DataFrame(table, index=pd.Index(numbers[1:]), columns=pd.Index(columns), dtype=str)
 
 
