@@ -219,6 +219,20 @@ def test_an_output_that_a_fixed_period_began_goes_on_and_its_models_learn_from_t
     }, "April and May are the last two; March is not held yet"
 
 
+def test_what_fixed_months_to_learn_from_would_have_saved_is_told_where_a_period_grows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    go(configured(tmp_path, ["2003-01", "2005-12"]), "2013-01-04")
+    go(configured(tmp_path, ["2003-01", "2005-12"]), "2013-01-04")
+    assert "training" not in caplog.text, "nothing is new"
+    go(configured(tmp_path, ["2003-01", "2006-01"], training=["2003-01", "2005-12"]), "2013-01-04")
+    assert "training" not in caplog.text, "fixed months save it"
+    go(configured(tmp_path, ["2003-01", "2006-02"]), "2013-01-04")
+    assert "the maps of all 38 months are made anew" in caplog.text
+    assert "-o 'training=[2003-01, 2006-01]' only the maps of 1 would be, and the other 37 stay" in caplog.text
+
+
 def test_months_that_are_not_over_but_held_are_not_dropped(tmp_path: Path) -> None:
     go(configured(tmp_path, ["2003-01", "2026-12"]), "2026-11-23")
     told, renewal = meaning(configured(tmp_path, "last-2-months"), "2026-11-23")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pystac
 import pytest
 
-from commands import dask_cluster, files, invoke, moved, run_of_a_season
+from commands import dask_cluster, files, invoke, moved, run_of_a_season, started
 from servers.faults import PASSING, Faults
 from servers.seaweed import BUCKET, Seaweed
 from soilscale import storage
@@ -94,6 +94,23 @@ def test_a_run_through_faults_comes_to_the_same_products(
     store.heal()
     there = weed.download(BUCKET, "shaken", tmp_path / "run")
     assert files(there, without=OWN) == files(local.parent / "run", without=OWN)
+
+
+def test_two_runs_at_once_below_prefixes_of_one_bucket_leave_each_other_alone(
+    local: Path, config: Path, cluster: str, weed: Seaweed, tmp_path: Path
+) -> None:
+    names, log = ("pair", "pair-2"), tmp_path / "log"
+    outputs = [f"s3://{BUCKET}/{name}" for name in names]
+    for output in outputs:
+        assert invoke("search", config, "--output", output).status == 0
+    first, second = (("cube", config, "--scheduler", cluster, "--output", output) for output in outputs)
+    with started(*first, log=log) as process:
+        done = invoke(*second)
+        assert process.wait(120) == 0, log.read_text()
+    assert done.status == 0, done.err
+    alone = files(local.parent / "run" / "cube.zarr")
+    for name in names:
+        assert files(weed.download(BUCKET, f"{name}/cube.zarr", tmp_path / name)) == alone
 
 
 @pytest.mark.parametrize("fault", ["ExpiredToken", "AccessDenied"])

@@ -261,6 +261,9 @@ def settled(run: Run, today: date, *, afresh: bool, destroy: bool) -> Run:
         storage.remove(workspace.output, names)
         # The records last: a run that is killed before still finds whose the rest is, and refuses it without --replace.
         storage.remove(workspace.output, ["run.yaml", record])
+    if ownership.stored is not None and not ownership.differences:
+        for line in period_runs.learned_anew(ownership.settings, ownership.stored.period):
+            logger.info(line)
     if ownership.renewal is not None:
         logger.info(period_runs.describe(ownership.settings, ownership.renewal))
     now = described(ownership.settings, ownership.settings.span)

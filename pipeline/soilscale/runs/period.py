@@ -6,7 +6,7 @@ the last complete month, never shortens it, and leaves alone what the models lea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -17,7 +17,7 @@ from soilscale import config, storage
 from soilscale.config import Config
 from soilscale.engine.output import Workspace
 from soilscale.errors import ConfigurationError, DataError
-from soilscale.seasons import as_month, following
+from soilscale.seasons import as_month, following, month_range
 from soilscale.stages.context import Renewal, Span
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -122,6 +122,24 @@ def describe(settings: Config, renewal: Renewal) -> str:
         f"period {renewal.asked} on {renewal.date}: to update: {new}{also}; maps of {' to '.join(settings.span)}, "
         f"models of {' to '.join(settings.training or settings.span)}"
     )
+
+
+def learned_anew(settings: Config, held: Span) -> Iterator[str]:
+    """What a period that goes on costs where the models learn from its new months too, in a line; else none.
+
+    Parameters
+    ----------
+    held
+        First and last month that the output held so far.
+    """
+    first, last = settings.span
+    if settings.training is None and first == held[0] and last > held[1]:
+        new, every = len(month_range(_next(held[1]), last)), len(month_range(first, last))
+        yield (
+            f"period: new months {_next(held[1])} to {last}; without `training` the models learn from them too, so all "
+            f"models and the maps of all {every} months are made anew; with -o 'training=[{first}, {held[1]}]' only "
+            f"the maps of {new} would be, and the other {every - new} stay as they are"
+        )
 
 
 def _held(workspace: Workspace) -> Held | None:

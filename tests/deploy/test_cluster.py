@@ -1,0 +1,111 @@
+"""The chart on a cluster: helm installs it, its pods are processes, the Dask operator's own code runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from commands import edit, markers, sparse_world, wait_until
+from servers.cluster import Cluster, kubernetes_cluster
+from servers.kubernetes_api import RefusedError
+
+pytestmark = [
+    pytest.mark.deploy,
+    pytest.mark.skipif(os.geteuid() != 0, reason="namespaces of processes, mounts and networks need root"),
+]
+
+DATA = "/data"
+"""Where pods have the volume."""
+WORKER = {"app.kubernetes.io/component": "worker"}
+RUNNER = {"app.kubernetes.io/component": "runner"}
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Cluster]:
+    with kubernetes_cluster(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def values(node: Cluster) -> dict[str, Any]:
+    """Values of a small run whose world and products lie on a volume."""
+    folder = node.folder / "claim"
+    config = sparse_world(folder)
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, 10001, 10001)
+    node.kubelet.claims["world"] = folder
+    edit(
+        config,
+        output=f"{DATA}/run",
+        catalogs__world__url=f"{DATA}/catalog/catalog.json",
+        validation__truth=None,
+        validation__stations=None,
+        models__ablation=False,
+    )
+    return {
+        "config": yaml.safe_load(config.read_text(encoding="utf-8")),
+        "data": {"existingClaim": "world", "mountPath": DATA, "readOnly": False},
+        "image": {"repository": "soilscale", "tag": "tested"},
+    }
+
+
+def units(node: Cluster) -> int:
+    """Units of the run that are complete."""
+    return len(markers(node.kubelet.claims["world"] / "run" / "state"))
+
+
+def test_a_run_on_the_real_operator_outlives_eviction_drain_upgrade_and_an_api_that_is_away(
+    node: Cluster, values: dict[str, Any]
+) -> None:
+    node.install_operator()
+    values |= {"mode": "operator", "workers": {"minimum": 2, "maximum": 2}}
+    node.install("maps", values)
+    job = node.job()
+    wait_until(lambda: units(node) > 3 or node.failed(), "the first units", 300)
+
+    (worker, *_) = node.runs(**WORKER)
+    node.store.evict(node.document(worker))
+    wait_until(lambda: not worker.thread.is_alive() or node.failed(), "the end of the evicted worker", 120)
+    assert "Traceback" not in (worker.folder / "prestop.log").read_text()
+
+    (runner,) = node.runs(**RUNNER)
+    with pytest.raises(RefusedError, match="disruption budget"):
+        node.store.evict(node.document(runner))
+    node.install("maps", values | {"runner": {"logLevel": "debug"}, "podDisruptionBudget": {"enabled": False}})
+    assert node.job()["metadata"]["uid"] == job["metadata"]["uid"], "a changed log level is no other run"
+    assert runner.thread.is_alive()
+
+    node.store.evict(node.document(runner))
+    wait_until(lambda: not runner.thread.is_alive() or node.failed(), "the end of the drained runner", 120)
+    assert runner.codes() == [75], runner.log()
+    node.api.stop()
+    wait_until(lambda: len(node.started("maps-soilscale-")) > 1 and node.runs(**RUNNER), "the next runner", 120)
+    node.serve()
+
+    job = node.ended(400)
+    assert (job["status"]["succeeded"], job["status"]["failed"]) == (1, 0), node.logs()
+
+    wait_until(lambda: not node.left("clusters") or node.failed(), "the end of the Dask cluster", 120)
+    node.helm("uninstall", "maps")
+    wait_until(lambda: not node.left() or node.failed(), "the end of all that the release had", 120)
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "pods"),
+    [(f"{DATA}/nothing/catalog.json", 78, 1), ("http://127.0.0.1:9/catalog.json", 69, 3)],
+)
+def test_only_a_failure_that_may_pass_is_tried_again(
+    node: Cluster, values: dict[str, Any], url: str, status: int, pods: int
+) -> None:
+    values["config"]["catalogs"]["world"]["url"] = url
+    node.install("maps", values | {"mode": "local", "job": {"backoffLimit": 2}})
+    node.ended()
+    tried = node.started("maps-")
+    assert [pod.codes() for pod in tried] == [[status]] * pods, node.logs()
+    reason = "PodFailurePolicy" if status == 78 else "BackoffLimitExceeded"
+    assert node.job()["status"]["conditions"][0]["reason"] == reason
