@@ -160,7 +160,7 @@ def test_a_local_cluster_replaces_a_frozen_worker(config: Path, output: Path, ru
 
 def test_a_local_cluster_pauses_no_worker_and_gives_up_a_silent_one_after_a_minute() -> None:
     with ExitStack() as stack:
-        made = clusters._start(stack, 1)  # noqa: SLF001 - what the command starts
+        made = clusters._start(stack, 1, clusters.CUBE_MODULES)  # noqa: SLF001 - what the command starts
         assert made.scheduler.worker_ttl == 60
         with Client(made, set_as_default=False) as client:
             (pause,) = client.run(lambda dask_worker: dask_worker.memory_manager.memory_pause_fraction).values()
