@@ -164,11 +164,9 @@ def free_port_of_nobody() -> int:
         return int(probe.getsockname()[1])
 
 
-CREATED = re.compile(
-    rb'"(date_)?created": ?"[^"]*"|"updated": ?"[^"]*"|"time": ?"\d{4}-\d\d-\d\dT[^"]*"|"soilscale:run": ?\d+'
-)
-"""When and by which run a document of the published maps, or what describes a store, was written, and when a release
-was made, as the viewer's index says it: all that differs between two runs."""
+CREATED = re.compile(rb'"(date_)?created": ?"[^"]*"|"updated": ?"[^"]*"|"time": ?"\d{4}-\d\d-\d\dT[^"]*"')
+"""When a document of the published maps, or what describes a store, was written, and when a release was made, as the
+viewer's index says it: all that differs between two runs."""
 
 
 def files(folder: Path, *, without: tuple[str, ...] = ()) -> dict[str, str]:

@@ -96,7 +96,7 @@ def collection(
         "description": about.description or f"Soil moisture of {name}, one map for each {kind}",
         "license": about.license,
         **_credits(about),
-        **run_field(release.run),
+        **run_field(about.log, release.run),
         "version": release.version,
         "updated": release.time,
         "extent": {

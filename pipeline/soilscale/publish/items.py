@@ -115,7 +115,7 @@ def item(
         | projection(geobox)
         | {"renders": renders(files, scale)}
         | dict(properties)
-        | run_field(run),
+        | run_field(log, run),
         "assets": {name: _asset(name, file, place, geobox) for name, file in files.items()},
         "links": [
             *([] if home is None else [link("self", f"{home}/{identifier}.json", "application/geo+json")]),
@@ -134,9 +134,12 @@ def link(rel: str, href: str, type_: str = "application/json", **more: str) -> d
     return {"rel": rel, "type": type_, "href": href, **more}
 
 
-def run_field(run: int | None) -> dict[str, int]:
-    """Field of the number of the run that wrote a document, by which its log lines are marked too."""
-    return {} if run is None else {"soilscale:run": run}
+def run_field(log: str | None, run: int | None) -> dict[str, int]:
+    """Field of the number of the run that wrote a document, by which its log lines are marked too.
+
+    Only where there is an address of logs: else documents of the same content would differ from run to run.
+    """
+    return {} if log is None or run is None else {"soilscale:run": run}
 
 
 def log_link(log: str | None, run: int | None) -> list[dict[str, str]]:
