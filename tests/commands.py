@@ -126,7 +126,9 @@ def dask_workers(
 @contextmanager
 def _dask(arguments: list[Any], log: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     command = [PROGRAMS / "dask", *map(str, arguments)]
-    with log.open("wb") as output, _process(command, output, _environment(environment)) as process:
+    # As in our images: Dask's profiler can deadlock a worker under Python 3.11 (python/cpython#106883).
+    settings = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False", **environment}
+    with log.open("wb") as output, _process(command, output, _environment(settings)) as process:
         yield process
 
 
