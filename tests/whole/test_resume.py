@@ -190,6 +190,26 @@ def test_a_month_more_redoes_no_unit_of_the_months_before(
     assert made.items() >= whole_maps.items()
 
 
+def test_a_month_more_leaves_all_that_was_learned_from_fixed_months(
+    config: Path, again: Callable[..., Ended], tmp_path: Path
+) -> None:
+    """December's rain is a lag of January's, and is written there too; what was learned does not hang on that."""
+    before = markers(tmp_path / "run" / "state")
+    longer = ("period=[2004-01, 2005-01]", "training=[2004-01, 2004-12]")
+    for command in ("search", "cube"):
+        done = again(command, *longer)
+        assert done.status == 0, done.err
+    redone = redone_units(before, tmp_path / "run" / "state")
+    assert {name.split("/")[1][:7] for name in redone["cube"] | redone["gaps"]} == {"2004-12", "2005-01"}
+    options = [part for override in longer for part in ("-o", override)]
+    states = counts(invoke("status", config, "--output", tmp_path / "run", *options))
+    for stage in ("samples", "train"):
+        complete, total, _ = states[stage]
+        assert complete == total, stage
+    complete, total, _ = states["predict"]
+    assert int(complete) == int(total) - 1
+
+
 def test_another_algorithm_is_all_that_is_trained_and_judged(again: Callable[..., Ended], tmp_path: Path) -> None:
     before = markers(tmp_path / "run" / "state")
     assert again("run", "models.algorithms=[random_forest, knn]").status == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,7 +12,7 @@ from soilscale.cube import BEFORE, gaps
 from soilscale.engine.output import digest
 from soilscale.engine.payloads import Piece
 from soilscale.engine.units import Task, Unit
-from soilscale.seasons import Months
+from soilscale.seasons import Months, month_range
 from soilscale.sources import Source
 from soilscale.stages.cube_state import MISSING, State
 from soilscale.stages.cube_units import Read, unit_name
@@ -165,17 +165,36 @@ def gaps_units(
     A month hangs on what is seen of it in the whole area, and on the months that cycles are learned from; one of which
     nothing is seen also on those beside it, between which its level lies.
     """
-    made = []
+    return [unit for unit, _ in _with_origins(plan, units, observed, complete)]
+
+
+def _with_origins(
+    plan: Plan, units: Sequence[Unit[Read]], observed: State, complete: Collection[str]
+) -> Iterator[tuple[Unit[CloseGaps], str]]:
+    """Units of gaps, and what their values are made from: the same in a period that goes on.
+
+    The last months of a period become lags of those that are added, and are written there too. Their values stay, and
+    so does all that is learned from these.
+    """
     for what in series(plan, units, observed):
         # Learned from the months of `training` alone: a month that is added to the period then redoes no other one.
-        learned = _learned(plan, what)
+        learned, source = _learned(plan, what), what.source
         for month, month_units in what.units.items():
-            reach = (-1, 1) if month in what.empty else ()
-            around = [what.origins.get(month + np.timedelta64(step, "M")) for step in reach]
+            around = [
+                what.origins.get(month + np.timedelta64(step, "M")) for step in ((-1, 1) if month in what.empty else ())
+            ]
             for unit in month_units:
                 task = unit.task
-                places = [(str(date), cube_regions.reach(what.source, task.months, date)) for date in task.alike]
-                origin = digest(learned, what.origins[month], around, places)
+                goes_on = month_range(task.months[0], task.months[-1] + np.timedelta64(source.back, "M"))
+                made_from, origin = (
+                    digest(
+                        learned,
+                        what.origins[month],
+                        around,
+                        [(str(date), cube_regions.reach(source, months, date)) for date in task.alike],
+                    )
+                    for months in (task.months, goes_on)
+                )
                 gaps_task = CloseGaps(
                     reading=task.reading,
                     scenes=task.scenes,
@@ -185,18 +204,17 @@ def gaps_units(
                     alike=task.alike,
                     marker=unit.marker if unit.marker in complete else "",
                 )
-                made.append(Unit(GAPS, unit.name, origin, gaps_task, unit.together))
-    return made
+                yield Unit(GAPS, unit.name, made_from, gaps_task, unit.together), origin
 
 
 def standing(plan: Plan, units: Sequence[Unit[Read]], observed: State, complete: Collection[str]) -> dict[str, str]:
     """What the months of filled sources are made from, by the names that they would have on their own."""
     made: dict[str, str] = {}
     # Planned without markers, which are in the tasks but not in the digests.
-    for unit in gaps_units(plan, units, observed) if plan.filled else ():
-        origin = unit.digest if unit.marker in complete else MISSING
+    for unit, origin in _with_origins(plan, units, observed, ()) if plan.filled else ():
         task = unit.task
-        made |= {unit_name(task.source, month, task.tile): origin for month in task.alike}
+        stands = origin if unit.marker in complete else MISSING
+        made |= {unit_name(task.source, month, task.tile): stands for month in task.alike}
     return made
 
 
