@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import re
 import resource
 import subprocess
 import sys
@@ -42,7 +41,6 @@ LATENCY = 0.02
 
 COLUMNS = ("case", "way", "size", "figure", "value")
 BUCKET = "maps"
-REQUEST = re.compile(r"\d+")
 
 Row = tuple[str, str, int, str, float]
 

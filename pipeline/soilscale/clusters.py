@@ -61,6 +61,8 @@ class Choice:
     """YAML of a DaskCluster and a DaskAutoscaler, which the Dask operator is asked for."""
     workers: int | None = None
     """Worker processes of a local cluster, or most workers of one that is asked for."""
+    modules: tuple[str, ...] = MODULES
+    """Modules with which local workers are born."""
 
     @property
     def address(self) -> str | None:
@@ -75,8 +77,6 @@ class Cluster:
     choice: Choice
     stack: ExitStack
     """What is left and removed at the end."""
-    modules: tuple[str, ...] = MODULES
-    """What local workers are born with."""
 
     def prepare(self) -> None:
         """Start the process from which local workers are forked: it loads their modules beside the planning."""
@@ -84,7 +84,7 @@ class Cluster:
             import dask
 
             with dask.config.set(_unset()):
-                _preload(self.modules)
+                _preload(self.choice.modules)
 
     @cached_property
     def _asked(self) -> DaskCluster | None:
@@ -99,10 +99,7 @@ class Cluster:
         import distributed  # noqa: F401 - sets levels of its loggers
 
         console.quieten()
-        if self._asked is None:
-            client = _reached(self.choice, self.stack, self.modules)
-        else:
-            client = _made(self._asked, self.stack)
+        client = _reached(self.choice, self.stack) if self._asked is None else _made(self._asked, self.stack)
         with suppress(KeyError):  # raised where the scheduler has no dashboard
             logger.info("Dask dashboard: %s", client.dashboard_link)
         return client
@@ -134,13 +131,8 @@ class Cluster:
 
 
 @contextmanager
-def chosen(choice: Choice, modules: tuple[str, ...] = MODULES) -> Iterator[Cluster]:
+def chosen(choice: Choice) -> Iterator[Cluster]:
     """Cluster of a choice, which is left at the end; what was started for it ends.
-
-    Parameters
-    ----------
-    modules
-        What local workers are born with.
 
     Raises
     ------
@@ -152,7 +144,7 @@ def chosen(choice: Choice, modules: tuple[str, ...] = MODULES) -> Iterator[Clust
             f"got --scheduler {choice.scheduler} and --cluster {choice.file}, expected one of them"
         )
     with ExitStack() as stack:
-        yield Cluster(choice, stack, modules)
+        yield Cluster(choice, stack)
 
 
 def _made(asked: DaskCluster, stack: ExitStack) -> Client:
@@ -170,13 +162,13 @@ def _made(asked: DaskCluster, stack: ExitStack) -> Client:
     return client
 
 
-def _reached(choice: Choice, stack: ExitStack, modules: tuple[str, ...]) -> Client:
+def _reached(choice: Choice, stack: ExitStack) -> Client:
     """Client of a scheduler that stands, or of a local cluster."""
     from soilscale.engine.greeting import connected
 
     address = choice.address
     try:
-        return stack.enter_context(connected(address or _start(stack, choice.workers, modules)))
+        return stack.enter_context(connected(address or _start(stack, choice.workers, choice.modules)))
     except ValueError as error:
         raise ConfigurationError(
             f"{address!r} is not a valid Dask scheduler address ({error}); expected tcp://HOST:PORT or tls://HOST:PORT"

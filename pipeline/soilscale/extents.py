@@ -27,6 +27,9 @@ WORLD: Box = (-180.0, -90.0, 180.0, 90.0)
 TURN = 360.0
 """Degrees of a whole turn."""
 
+FARTHEST = 1.5 * TURN
+"""Farthest east that is written: beyond 360 where longitudes count 0..360 and an area lies across Greenwich."""
+
 LINEAR = 1e-6
 """Share of a turn by which the x of a map may differ from a linear function of longitude, which it then repeats."""
 

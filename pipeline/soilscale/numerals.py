@@ -63,15 +63,19 @@ def number(value: Any) -> float | None:
     return single[0] if len(single) == 1 else None
 
 
-def is_unclear(value: Any) -> bool:
-    """Whether a text means to state a number, but none is understood.
+def is_unclear(value: Any, *, single: bool = False) -> bool:
+    """Whether a text means to state a number, but none is understood, or not a `single` one.
 
     Examples
     --------
     >>> is_unclear("see the guide"), is_unclear("none"), is_unclear("-1")
     (True, False, False)
+    >>> is_unclear("1,5"), is_unclear("1,5", single=True)
+    (False, True)
     """
-    return isinstance(value, str) and value.strip().lower() not in SILENT and not numbers(value)
+    if not isinstance(value, str) or value.strip().lower() in SILENT:
+        return False
+    return number(value) is None if single else not numbers(value)
 
 
 def is_factor(value: float) -> bool:

@@ -201,7 +201,7 @@ def decoding(asset: Mapping[str, Any], properties: Mapping[str, Any], band: int)
         "valid_range": jaxa.get("valid_range"),
     }
     texts = [("nodata", code) for code in codes] + list(factors.items())
-    unclear = tuple((key, f"{key} {text!r}") for key, text in texts if _is_unclear(text))
+    unclear = tuple((key, f"{key} {text!r}") for key, text in texts if numerals.is_unclear(text, single=True))
     # Only where there is one, so that the digests of all other scenes stay as they were.
     return stated | ({"unclear": unclear} if unclear else {})
 
@@ -254,11 +254,6 @@ def _first(places: Sequence[Mapping[str, Any]], *keys: str, default: Any = None)
 def _number(value: Any) -> float | None:
     """Number of a single value; a list is none, and True would be a scale of 1."""
     return None if isinstance(value, (list, tuple)) else numerals.number(value)
-
-
-def _is_unclear(value: Any) -> bool:
-    """Whether a text states a number in a way that leaves open which; ``"1,5"`` is 1.5 or two numbers."""
-    return isinstance(value, str) and _number(value) is None and value.strip().lower() not in numerals.SILENT
 
 
 def _digest(

@@ -6,6 +6,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -130,14 +131,15 @@ def do_work(
     from soilscale.stages.context import Run
 
     afresh = work in ASKING
-    modules = clusters.CUBE_MODULES if work in ("search", "cube") else clusters.MODULES
+    if work in ("search", "cube"):
+        choice = replace(choice, modules=clusters.CUBE_MODULES)
     if not access.destroy:
         owner.claim(settings, day, afresh=afresh).check()
     with (
         lease.held(
             Workspace(settings.output), access.patience, access.sequence, last=work in ("run", "report")
         ) as held,
-        clusters.chosen(choice, modules) as dask,
+        clusters.chosen(choice) as dask,
         console.progress(err, form) as progress,
     ):
         if held.term is not None:

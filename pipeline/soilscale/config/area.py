@@ -6,7 +6,7 @@ from pydantic import model_validator
 
 from soilscale.config.inputs import FaultError, Section
 from soilscale.config.urls import Url
-from soilscale.extents import TURN, width
+from soilscale.extents import FARTHEST, TURN, width
 
 QUARTER = 90
 """Degrees from the equator to a pole."""
@@ -31,8 +31,7 @@ class Area(Section):
 
 def _box_fault(west: float, south: float, east: float, north: float) -> str | None:
     """What is wrong with a box in degrees."""
-    # East goes on beyond 360 where longitudes count 0..360 and the box lies across Greenwich.
-    if not (abs(west) <= TURN and abs(east) <= TURN * 3 / 2 and -QUARTER <= south < north <= QUARTER):
+    if not (abs(west) <= TURN and abs(east) <= FARTHEST and -QUARTER <= south < north <= QUARTER):
         fault = "is not [west, south, east, north] in degrees, south < north"
         fits = max(abs(west), abs(east)) <= QUARTER and max(abs(south), abs(north)) <= TURN
         swapped = f"; if latitude and longitude are swapped, write {[south, west, north, east]}"

@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from soilscale import storage
 from soilscale.errors import ConfigurationError
-from soilscale.extents import TURN, joined, turned
+from soilscale.extents import FARTHEST, TURN, joined, turned
 from soilscale.grid import LONLAT, project
 
 logger = logging.getLogger(__name__)
@@ -242,9 +242,9 @@ def _check_unit(shape: BaseGeometry, crs: CRS, where: str) -> None:
         raise ConfigurationError(
             f"{where}: the coordinates, such as {first}, look like degrees, but its crs is {crs.name}; correct the crs"
         )
-    if not crs.is_geographic or (x <= TURN * 3 / 2 and y <= QUARTER):
+    if not crs.is_geographic or (x <= FARTHEST and y <= QUARTER):
         return
-    if max(x, y) > TURN * 3 / 2:
+    if max(x, y) > FARTHEST:
         crs_text = "the file names no crs" if crs == LONLAT else f"its crs is {crs.name}"
         raise ConfigurationError(
             f"{where}: the coordinates, such as {first}, look like metres, but {crs_text}; expected longitude and "

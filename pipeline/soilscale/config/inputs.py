@@ -46,7 +46,6 @@ LAST_BIT = 31
 SOURCE, PARTS, RULE, RULES = "(source)", "(parts)", "(rule)", "(rules)"
 """Which section stands under a name of `sources` and under `quality`; in the place of an error that pydantic tells."""
 
-
 LEAVE = "leave"
 """Key of a profile's entry for a preset: the profile's keys that do not hold there, and are left to the items."""
 
@@ -137,7 +136,8 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
-        return numbers.checked(value, cls.model_fields[name := str(info.field_name)].annotation, name)
+        name = str(info.field_name)
+        return numbers.checked(value, cls.model_fields[name].annotation, name)
 
 
 class QualitySection(Section):

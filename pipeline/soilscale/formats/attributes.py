@@ -77,7 +77,7 @@ def read(attributes: Mapping[str, Any], dtype: np.dtype[Any], *, is_hdf4: bool, 
     fills += _empty_flags(attributes)
     unit = next(filter(None, (units.unit_text(named.get(key)) for key in UNITS)), None)
     codes = tuple(dict.fromkeys(_as_stored(code, dtype) for code in fills if math.isfinite(code)))
-    return Stated(codes, scale, offset, unit, _range(attributes, dtype, scale, offset), tuple(unclear))
+    return Stated(codes, scale, offset, unit, _range(attributes, _ends(named), dtype, scale, offset), tuple(unclear))
 
 
 def with_default_fill(attributes: dict[str, Any], dtype: np.dtype[Any]) -> dict[str, Any]:
@@ -117,10 +117,9 @@ def _ends(named: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def _range(
-    attributes: Mapping[str, Any], dtype: np.dtype[Any], scale: float, offset: float
+    attributes: Mapping[str, Any], limits: tuple[float, float] | None, dtype: np.dtype[Any], scale: float, offset: float
 ) -> tuple[float, float] | None:
-    """Least and greatest stored value."""
-    limits = _ends({_plain(name): value for name, value in attributes.items()})
+    """Least and greatest stored value, by the limits as they are written or by what flags and codes mean."""
     if limits is not None:
         fractions = any(math.isfinite(end) and end != round(end) for end in limits)
         if dtype.kind in "iu" and scale > 0 and fractions:

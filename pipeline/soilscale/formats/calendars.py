@@ -68,9 +68,9 @@ def _read(values: NDArray[Any], unit: str, calendar: str) -> Instants:
         return (np.datetime64(first[:7], "M") + months).astype("datetime64[s]")
     if calendar in CALENDARS:
         return _alike(values * (SECONDS[name] / 86400), first, CALENDARS[calendar])
-    plain = "weeks since" if name == "week" else f"{match[1]} since"
-    factor = 7 if name == "week" else 1
-    times = decode_cf_datetime(values * factor, f"{plain.replace('weeks', 'days')} {first}", calendar, use_cftime=False)
+    # CF has no weeks.
+    word, factor = ("days", 7) if name == "week" else (match[1], 1)
+    times = decode_cf_datetime(values * factor, f"{word} since {first}", calendar, use_cftime=False)
     return np.asarray(times).astype("datetime64[s]")
 
 

@@ -179,21 +179,18 @@ def _with_origins(
     for what in series(plan, units, observed):
         # Learned from the months of `training` alone: a month that is added to the period then redoes no other one.
         learned, source = _learned(plan, what), what.source
+        goes_on = month_range(plan.months[0], plan.months[-1] + np.timedelta64(source.back, "M"))
         for month, month_units in what.units.items():
-            around = [
-                what.origins.get(month + np.timedelta64(step, "M")) for step in ((-1, 1) if month in what.empty else ())
-            ]
+            beside = (-1, 1) if month in what.empty else ()
+            around = [what.origins.get(month + np.timedelta64(step, "M")) for step in beside]
             for unit in month_units:
                 task = unit.task
-                goes_on = month_range(task.months[0], task.months[-1] + np.timedelta64(source.back, "M"))
+                places, later_places = (
+                    [(str(date), cube_regions.reach(source, months, date)) for date in task.alike]
+                    for months in (plan.months, goes_on)
+                )
                 made_from, origin = (
-                    digest(
-                        learned,
-                        what.origins[month],
-                        around,
-                        [(str(date), cube_regions.reach(source, months, date)) for date in task.alike],
-                    )
-                    for months in (task.months, goes_on)
+                    digest(learned, what.origins[month], around, each) for each in (places, later_places)
                 )
                 gaps_task = CloseGaps(
                     reading=task.reading,
