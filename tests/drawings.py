@@ -25,7 +25,8 @@ class _Values(pickle.Pickler):
             return tuple, ([getattr(value, part.name) for part in fields(value)],)
         if not isinstance(value, xr.DataArray):
             return NotImplemented
-        coordinates = {name: array.to_numpy() for name, array in value.coords.items()}
+        # A store names its coordinates in the order of its folder, which differs from copy to copy.
+        coordinates = [(name, value[name].to_numpy()) for name in sorted(map(str, value.coords))]
         return tuple, ((value.name, value.dims, value.attrs, coordinates, value.to_numpy()),)
 
 
