@@ -56,7 +56,8 @@ profiles: $(INSTALLED) ## renew docs/profiles.md, which is made from the product
 modules: $(INSTALLED) ## renew docs/modules.md, the map of the modules
 	$(BIN)/python tests/modules.py
 
-schema: $(INSTALLED) ## renew docs/soilscale.schema.json, the JSON Schema of the configuration
+schema: $(INSTALLED) ## renew what comes from the keys of the configuration: docs/soilscale.schema.json and the tables of docs/configuration.md
+	$(BIN)/python docs/keys.py
 	$(BIN)/python -c "import json, soilscale; print(json.dumps(soilscale.config_schema(), indent=1, ensure_ascii=False))" > docs/soilscale.schema.json
 
 chart: $(INSTALLED) ## renew what is made from the chart: the table in its README and the golden renders of the tests

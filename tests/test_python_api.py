@@ -183,5 +183,13 @@ def test_an_editor_sees_what_is_wrong(change: dict[str, Any], where: str) -> Non
 
 def test_an_editor_explains_keys() -> None:
     schema = soilscale.config_schema()
-    texts = {name: part.get("description") for name, part in schema["$defs"]["Maps"]["properties"].items()}
-    assert texts["interval"] == "Nominal level of the lower and upper layer; None makes no such layers."
+    sections = {"configuration": schema, **schema["$defs"]}
+    bare = [
+        f"{name}.{key}"
+        for name, section in sections.items()
+        for key, about in section["properties"].items()
+        if "description" not in about
+    ]
+    assert bare == []
+    assert sections["Maps"]["properties"]["interval"]["description"].endswith("null makes none; see Science.")
+    assert "MOD13A3" in sections["SourceSection"]["properties"]["profile"]["enum"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from soilscale.config.inputs import FaultError, Section
+from soilscale.config.base import FaultError, Section
 from soilscale.config.urls import Url
 from soilscale.extents import FARTHEST, TURN, width
 
@@ -16,9 +16,10 @@ class Area(Section):
     """Where: a box in degrees, or a polygon to which the maps are masked."""
 
     bbox: tuple[float, float, float, float] | None = None
-    """West, south, east, north; longitudes may count 0..360, and west > east crosses the antimeridian."""
+    """`[west, south, east, north]` in degrees; longitudes may count 0 to 360; west > east crosses 180 degrees, such
+    as `[179, -18, -179, -16]`."""
     geometry: Url | None = None
-    """GeoJSON file."""
+    """GeoJSON file of polygons; maps are masked to the fine cells whose centre lies inside."""
 
     @model_validator(mode="after")
     def _one(self) -> Area:

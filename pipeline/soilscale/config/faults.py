@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from soilscale import storage
+from soilscale.config.base import FaultError
 from soilscale.config.inputs import (
     GRID,
     GRIDS,
@@ -18,7 +19,6 @@ from soilscale.config.inputs import (
     RULE,
     RULES,
     SOURCE,
-    FaultError,
     HarmonisedSection,
     SourceSection,
 )

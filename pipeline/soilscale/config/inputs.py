@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from soilscale.config import numbers
+from soilscale.config.base import FaultError, Name, Section, Text, ascending
 from soilscale.errors import nearest
-from soilscale.seasons import SCHEMES
 from soilscale.sources import (
     Aggregate,
     Derivation,
@@ -64,33 +53,6 @@ FARTHEST = 24
 DERIVATIONS = ("antecedent", "night", "tvdi")
 """Keys of a source by which a predictor is made from it month by month."""
 
-WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-"""What names of sources, groups and seasons look like."""
-
-Name = Annotated[str, Field(pattern=f"^{WORD.pattern}$")]
-
-Text = Annotated[str, Field(min_length=1)]
-
-
-class FaultError(ValueError):
-    """Faults that a section finds in itself.
-
-    Parameters
-    ----------
-    faults
-        Key below the section, or nothing for the section as a whole, and what is wrong there.
-    """
-
-    def __init__(self, *faults: tuple[str, str]) -> None:
-        self.faults = faults
-        super().__init__("; ".join(f"{key}: {message}" if key else message for key, message in faults))
-
-
-def ascending(key: str, values: tuple[float, float] | None) -> None:
-    """Refuse two numbers of which the second is not the larger."""
-    if values is not None and not values[0] < values[1]:
-        raise FaultError((key, f"got {list(values)}; expected two numbers, the smaller one first"))
-
 
 def _as_tuple(value: Any) -> Any:
     return value if isinstance(value, (list, tuple)) or value is None else (value,)
@@ -100,53 +62,17 @@ def _as_names(value: Any) -> Any:
     return () if value is None else _as_tuple(value)
 
 
-def as_scheme(value: Any) -> Any:
-    """Refuse what is neither a scheme's name nor a list of months for each season."""
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, dict):
-        raise FaultError(("", f"got {value!r}; expected one of {', '.join(SCHEMES)}, or the months of each season"))
-    for name, months in value.items():
-        if not isinstance(name, str) or not WORD.fullmatch(name):
-            raise FaultError(
-                ("", f"{name!r} is not a valid season name; expected letters, digits and _, a letter first")
-            )
-        # By type: to isinstance `true` is a number, and would be January.
-        if not isinstance(months, (list, tuple)) or not all(type(month) is int for month in months):
-            raise FaultError(
-                (name, f"got {months!r}; expected a list of the season's months, 1 to 12, such as [6, 7, 8]")
-            )
-    return value
-
-
-def as_factors(value: Any) -> Any:
-    """Refuse what is neither yes or no nor a list of names."""
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value):
-        return tuple(value)
-    raise FaultError(("", f"got {value!r}; expected true, false or a list of features and groups"))
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, and keys that it does not know are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
-        name = str(info.field_name)
-        return numbers.checked(value, cls.model_fields[name].annotation, name)
-
-
 class QualitySection(Section):
     """Which pixels of a quality band are accepted."""
 
     asset: str
+    """Name of the asset that holds the quality band."""
     bits: tuple[int, int]
+    """`[first, last]` bit, counted from the least significant."""
     accept: tuple[int, ...]
+    """Values that those bits may hold."""
     layer: Text | None = None
+    """Variable inside the file, if it holds several. Default: the one named as the asset."""
 
     @model_validator(mode="after")
     def _ordered(self) -> QualitySection:
@@ -176,8 +102,12 @@ class PlaceSection(Section):
     """Where the pixels of files lie that do not say it."""
 
     crs: str
+    """Reference system, such as `EPSG:6933`."""
     transform: tuple[float, float, float, float, float, float]
+    """`[width, 0, left, 0, height, top]`: size of a pixel and outer corner of the first one, height negative if the
+    first row is the northernmost."""
     shape: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    """`[rows, columns]` of the files that it applies to. Default: any."""
 
     @model_validator(mode="after")
     def _sensible(self) -> PlaceSection:
@@ -206,49 +136,108 @@ class AntecedentSection(Section):
     """Memory of what fell in earlier months."""
 
     months: int = Field(default=3, ge=1, le=FARTHEST)
+    """Months before the month itself that count, 1 to 24; they are also read before the period."""
     decay: float = Field(default=0.5, gt=0, le=1)
+    """Weight of each month relative to that of the month after it, above 0, at most 1."""
 
 
 class SourceSection(Section):
     """One input."""
 
     catalog: str
+    """Name of one of `catalogs`."""
     collection: str
+    """Id of its collection. Required, unless the profile states it for the preset, or files are the catalog."""
     asset: str
+    """Name of the asset that holds the values. Required, unless the profile states it or files are the catalog."""
     profile: str | None = None
+    """A product whose decoding is known, such as `MOD11A2`; its keys apply unless this source sets them; see
+    [Product profiles](profiles.md)."""
     role: Role = "predictor"
+    """`predictor`, `target`, or `part`: one of the sensors of a target of several parts; a part is read on the
+    coarse grid and is not a feature."""
     kind: Kind = "continuous"
+    """`categorical` makes one feature `<source>_<class>` for each class: its share of the cell."""
     scale: numbers.Factor = None
+    """Physical value = stored value x scale + offset; if item and file differ, see [How inputs are
+    read](inputs.md). Default: as the item, else the file, states; else 1."""
     offset: float | None = None
+    """See `scale`. Default: as the item, else the file, states; else 0."""
     nodata: Annotated[
         tuple[float, ...] | None, BeforeValidator(_as_tuple, json_schema_input_type=float | tuple[float, ...] | None)
     ] = None
+    """Stored value or values that mean missing, in addition to those that the item and the file state; `[]` reads
+    theirs as data."""
     valid_range: tuple[float, float] | None = None
+    """Minimum and maximum stored value, before scale and offset; anything else is missing."""
     quality: AnyRules | None = None
+    """One rule or a list of rules, on one or several quality bands; a pixel must meet all of them."""
     composite: float | None = Field(default=None, gt=0)
+    """Days that a composite covers, if an item has no interval; an item's own interval takes precedence. Totals
+    (`aggregate: sum`) that state no interval need it, unless there is one a month or a year."""
     aggregate: Aggregate = "mean"
+    """How composites become a month: `mean`, weighted by the days shared with the month; `sum`, for composites that
+    are totals: mean daily rate of the valid ones x days of the month; or `rate`, for mean rates, per day unless
+    item or file state another unit: mean rate x days of the month."""
     resampling: ResamplingName = "auto"
+    """To the grid: `auto` interpolates between pixel centres and averages over the cell (the target: as `average`);
+    `average` weighs pixels by the area that they share with the cell; `bilinear` interpolates linearly; `nearest`
+    takes the pixel at the cell's centre."""
     derive: tuple[Literal["slope", "aspect", "aspect_angle", "twi"], ...] = ()
+    """For an elevation in metres: `slope` (degrees), `aspect` (as `northness` and `eastness`, each times the sine
+    of the slope), `aspect_angle` (the paper's: degrees clockwise from north, 0 on flat land), `twi` (topographic
+    wetness index, see [Memory of the soil](science.md#memory-of-the-soil))."""
     lags: tuple[Annotated[int, Field(ge=1, le=FARTHEST)], ...] = ()
+    """Months, 1 to 24, by which the source is also lagged: features `<source>_lag<n>`."""
     antecedent: AntecedentSection | None = None
+    """Antecedent precipitation index: the month's rain and, with decreasing weights, that of the months before it:
+    feature `<source>_api`; see [Memory of the soil](science.md#memory-of-the-soil)."""
     night: Name | None = None
-    """The source of the night, from which that of the day differs by its range."""
+    """For a daytime land surface temperature: the source of the night-time one, in the same unit; feature
+    `<source>_range` is day minus night."""
     tvdi: Name | None = None
-    """The vegetation index against which a land surface temperature tells how dry it is."""
+    """For a land surface temperature: the source of a vegetation index; feature `<source>_tvdi` is the temperature
+    vegetation dryness index."""
     group: Name | None = None
+    """Name under which features are grouped; recorded in the cube's attributes. Default: the source's name; `slope`
+    and `aspect` of what is derived."""
     static: bool | None = None
+    """Whether the source applies to every month. By default it does if all its items share one date or if none lies
+    in the period; totals and rates, and others with a `min_coverage`, are static only if set so. Default: as the
+    items show."""
     classes: tuple[int, ...] | None = None
-    class_names: dict[int, Text] = {}
+    """Codes of a categorical source. Default: as the items hold."""
+    class_names: Mapping[int, Text] = {}
+    """Names of these codes in the report, such as `{10: forest, 20: cropland}`; others are called as items
+    (`classification:classes`), files (category names of GDAL, `flag_meanings` of CF) or the profile say."""
     unit: str | None = None
+    """Unit in the cube; values of another stated unit are converted or refused, see [Units](inputs.md#units). With
+    `scale`, it is the unit of the scaled values. For the target `m3 m-3`; for a source with `derive` `m`. Default:
+    as the source is used, else as the item or the file states; else `1`."""
     band: int = Field(default=1, ge=1)
+    """Band of the file, counted from 1."""
     layer: Text | None = None
+    """Variable inside the file, if it holds several: HDF4-EOS, HDF5, NetCDF, GRIB, Zarr; with its groups if the
+    name alone is not unique, `Grid/precipitation`. It has no effect for a raster such as a GeoTIFF; see [Files with
+    several variables](inputs.md#files-with-several-variables). Default: the only variable, or the one named as the
+    asset."""
     place: AnyPlaces | None = None
-    query: dict[str, Any] = {}
+    """Location of the pixels, for files that do not state it: one place, or a list of places for files of several
+    sizes. Default: as the file or the item states."""
+    query: Mapping[str, Any] = {}
+    """Conditions on the items' properties, as in STAC's query extension: `{"eo:cloud_cover": {lt: 50}}`."""
     platform: Annotated[
         tuple[str, ...], BeforeValidator(_as_names, json_schema_input_type=str | tuple[str, ...] | None)
     ] = ()
+    """Platform or platforms whose items count, such as `terra`, in any spelling; if empty, all count, and a month
+    is their mean; see [Which items make a month](months.md)."""
     min_coverage: float | None = Field(default=None, ge=0, le=1)
+    """Minimum share of a month's days, 0 to 1, that items, and the valid composites of a pixel, must cover; below
+    it the month, or the pixel, is missing; see [Coverage](months.md#coverage-of-a-month). Default: half for `sum`
+    and `rate`, else nothing."""
     overviews: bool | None = None
+    """Whether overviews that are averages are read instead of pixels: the coarsest with four pixels along a fine
+    cell; see [Overviews](inputs.md#overviews). Default: true, unless something is derived."""
 
     @model_validator(mode="before")
     @classmethod
@@ -317,13 +306,18 @@ class HarmonisedSection(Section):
     """A target that several sensors observe, one after another or together, brought to one level."""
 
     role: Literal["target"]
+    """`target`."""
     parts: Annotated[tuple[Name, ...], Field(min_length=FEWEST)]
-    """Sources with ``role: part``."""
+    """Names of two or more sources with `role: part`."""
     harmonise: Matching = "linear"
+    """`linear` matches mean and spread, cell by cell and by calendar month; `cdf` the distribution of each cell;
+    `none` leaves the sensors as they are."""
     reference: Name | None = None
-    """The part to whose level the others are brought; None: the last."""
+    """The part to whose level the others are brought. It takes precedence where several see a cell; after it, the
+    others count from last to first. Default: the last of `parts`."""
     through: Name | None = None
-    """A source that covers all parts, through which those are related that share no months."""
+    """Bridge series: a source that covers all parts and changes from month to month, such as a reanalysis; a
+    predictor, or another source with `role: part`. It relates sensors that share less than a year of months."""
 
     @model_validator(mode="before")
     @classmethod

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from soilscale import models
-from soilscale.config.inputs import FaultError, Section, as_factors
+from soilscale.config.base import FaultError, Section, as_factors
 from soilscale.errors import ConfigurationError, nearest
 
 Fault = tuple[str, str]
@@ -23,19 +23,33 @@ class Models(Section):
     """Which algorithms are fitted, with what parameters, and what is asked of them."""
 
     algorithms: Annotated[tuple[str, ...], Field(min_length=1)] = models.RECOMMENDED
+    """The algorithms to train: `random_forest` has the defaults of R's randomForest; `trend_forest` is a ridge
+    regression with such a forest on its residuals; `gaussian_process` learns lines, curves and fields of place from
+    means over cells, see [Science](science.md#algorithms); `svm` has the defaults of e1071's svm in R, `knn` those
+    of kknn; `xgboost` is boosted trees; `stack` is the mean of `gaussian_process`, `trend_forest` and `xgboost`,
+    which are trained beside it if they are not named."""
     parameters: Mapping[str, dict[str, Any]] = {}
+    """Algorithm -> parameters that differ from its defaults, such as `{random_forest: {n_estimators: 200}}`."""
     season_parameters: Mapping[str, dict[str, dict[str, Any]]] = {}
-    """Season -> algorithm -> parameters that differ in this season."""
+    """Season -> algorithm -> parameters that differ in this season, such as `{winter: {random_forest:
+    {min_samples_split: 12}}}`."""
     tune: Mapping[str, dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]]] = {}
-    """Algorithm -> parameter -> the values to choose from, by blocked error."""
+    """Algorithm -> parameter -> values to choose from, such as `{random_forest: {max_features: [2, 4],
+    min_samples_split: [6, 20]}}`: every combination is tried on the blocked folds of each season, and the best one
+    is used; `tuning.csv` shows the gain by a nested score."""
     tune_draws: int | None = Field(default=None, ge=1)
-    """Combinations that are drawn at random to be tried; None tries all."""
+    """Number of combinations of `tune` to draw at random and try, for each algorithm and season, instead of all.
+    Default: all."""
     select: bool = False
-    """Whether each season learns from the factors that forward selection chooses."""
+    """Whether each season learns only from the predictors that forward selection chooses by blocked error;
+    `selection.csv` lists them."""
     ablation: Annotated[bool | tuple[str, ...], BeforeValidator(as_factors)] = True
-    """Features and groups that are left out in turn; true: every group."""
+    """Features and groups that are left out in turn for `ablation.csv`, by name; `true` every group, `false`
+    none."""
     seed: int = Field(default=0, ge=0)
+    """Seed of everything that is random: splits, folds, forests."""
     folds: int = Field(default=5, ge=2, le=20)
+    """Folds of the blocked cross-validation, 2 to 20."""
 
     @field_validator("algorithms")
     @classmethod

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from soilscale import storage
-from soilscale.config.inputs import Section, Text
+from soilscale.config.base import Section, Text
 from soilscale.config.urls import Url
 
 WEB = r"^https?://[^\s/]+"
@@ -20,9 +20,13 @@ class Provider(Section):
     """Who made, processes, hosts or licenses the maps."""
 
     name: Text
+    """Name of the person or organisation."""
     roles: tuple[Literal["licensor", "producer", "processor", "host"], ...] = ("producer", "processor")
+    """Any of `licensor`, `producer`, `processor`, `host`."""
     url: WebUrl | None = None
+    """Home page."""
     description: Text | None = None
+    """Sentence that describes it."""
 
 
 def _as_provider(value: Any) -> Any:
@@ -34,19 +38,31 @@ class Publication(Section):
     """What a reader of the maps needs to know beside their numbers."""
 
     title: Text | None = None
+    """Title of the data set."""
     description: Text | None = None
+    """Paragraph that describes the data set."""
     license: Annotated[str, Field(pattern=r"^[\w.+-]+$")] | None = None
-    """SPDX identifier such as ``CC-BY-4.0``, or ``other`` with `license_url`."""
+    """SPDX identifier such as `CC-BY-4.0`, or `other`."""
     license_url: WebUrl | None = None
+    """URL of the licence's text; default: that of the SPDX identifier."""
     providers: tuple[Annotated[Provider, BeforeValidator(_as_provider)], ...] = ()
+    """Who made, processes, hosts or licenses the maps: names, or mappings as below."""
     citation: Text | None = None
+    """How to cite the maps."""
     doi: Annotated[str, Field(pattern=r"^10\.\d{4,9}/\S+$")] | None = None
+    """DOI of the maps, with or without `https://doi.org/`."""
     contact: Text | None = None
+    """Name, e-mail address or URL of a person to ask."""
     keywords: tuple[Text, ...] = ()
+    """Words by which catalogs find the maps."""
     root: Url | None = None
-    """Public URL of the output, of which absolute hrefs are made."""
+    """Public URL of the output, such as `https://data.example.org/moselle` or `s3://bucket/moselle`. With it, every
+    document links to itself and hrefs of files are absolute. Without it, they are relative, and the whole output
+    can be copied anywhere. A change publishes all maps again, as a new release."""
     log: WebUrl | None = None
-    """Address of a run's log, with ``{run}`` for the number of the run."""
+    """Address of a run's log, with `{run}` where the number of the run belongs, such as a query of your log store.
+    Items, collections and the report page link to it; `operations.md` shows [how to find the log of a
+    map](operations.md#from-a-map-to-its-log). A change publishes all maps again."""
 
     @field_validator("doi", mode="before")
     @classmethod

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     BeforeValidator,
@@ -18,17 +18,9 @@ from shapely.geometry.base import BaseGeometry
 
 from soilscale.config import geojson
 from soilscale.config.area import Area
-from soilscale.config.inputs import (
-    AnySource,
-    FaultError,
-    HarmonisedSection,
-    Name,
-    Section,
-    SourceSection,
-    as_scheme,
-    ascending,
-    placed,
-)
+from soilscale.config.base import FaultError, Name, Section, as_scheme
+from soilscale.config.inputs import AnySource, HarmonisedSection, SourceSection, placed
+from soilscale.config.map_settings import Maps
 from soilscale.config.model_settings import Models
 from soilscale.config.period import Period, Span, month_faults
 from soilscale.config.publication import Publication
@@ -57,11 +49,18 @@ class GridSection(Section):
     """The coarse grid and how many fine cells a coarse one holds along its side."""
 
     crs: str
+    """Anything that PROJ understands, such as `EPSG:3035`, `EPSG:4326`, `EPSG:6933`."""
     coarse: float = Field(gt=0)
+    """Side of a coarse cell, in units of the CRS."""
     ratio: int = Field(ge=2, le=1000)
+    """Fine cells along that side, 2 to 1000."""
     origin: tuple[float, float] = (0.0, 0.0)
+    """Corner `[x, y]` that the coarse grid is aligned to; set it so that coarse cells are the pixels of the
+    observation; if they are not, `soilscale check` and the log name the origin and size that would fit."""
     tile: int | None = Field(default=None, ge=1)
-    """Coarse cells along the side of a tile; by default so many that a tile has about 768 fine cells."""
+    """Coarse cells along the side of a tile: the unit of space in which everything is read and written, and a chunk
+    of the cube and the maps; smaller tiles need less memory. Default: so that a tile has at most 768 fine cells
+    along its side."""
 
     @model_validator(mode="after")
     def _known(self) -> GridSection:
@@ -79,9 +78,17 @@ class CatalogSection(Section):
     """Where items are found, and how their assets are signed: a URL, a preset that knows it, or files."""
 
     url: Url | None = None
+    """A STAC API, a static catalog or collection (http, s3 or file), or an ItemCollection."""
     sign: Sign = "none"
+    """How assets are signed when they are opened: `planetary-computer`, `earthdata` or `none`; a preset has its
+    own."""
     preset: str | None = None
+    """A known catalog, with its URL and signing: `jaxa-earth`, `planetary-computer`, `nasa-lpcloud`,
+    `nasa-gesdisc`, `nasa-nsidc`, `openlandmap`, `earth-search`; a source from it needs only its `profile`, which
+    knows the collection; `soilscale profiles` lists what each catalog offers."""
     files: Url | None = None
+    """Files that serve as the catalog: a folder, a page of links whose URL ends with `/`, or a pattern such as
+    `data/**/*EQMD*.h5`, local, `s3://` or `https://`; see [Files as a catalog](#files-as-a-catalog)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -109,88 +116,49 @@ PLACES = "url, a preset such as planetary-computer, or files such as data/**/*.h
 """Where a catalog may be."""
 
 
-class Maps(Section):
-    """Which maps are made, and how."""
-
-    algorithm: str = "best"
-    """Name of a trained algorithm, or ``best``: per season, the one with the least blocked RMSE."""
-    every: Annotated[tuple[Literal["month", "season"], ...], Field(min_length=1)] = ("month", "season")
-    seasonal: Literal["maps", "predictors"] = "maps"
-    """Seasonal maps as the mean of the monthly maps, or by the model from the mean of the predictors."""
-    conserve: bool = True
-    valid_range: tuple[float, float] = (0.0, 0.6)
-    """Physical range of the maps, m3 m-3."""
-    interval: float | None = Field(default=0.9, gt=0, lt=1)
-    """Nominal level of the lower and upper layer; None makes no such layers."""
-    applicability: bool = True
-    """Whether the maps have a layer that says how dissimilar their predictors are to those of training."""
-    residual: bool = False
-    """Whether the maps have a layer of what conservation adds to the model's estimate."""
-    porosity: bool = True
-    """Whether no value is above the porosity of its soil, where sand and clay are known, or what is observed of it."""
-    frozen: Literal["mask", "unobserved", "flag"] = "unobserved"
-    """Where frozen ground is left out of the maps: everywhere, where nothing is observed, or nowhere."""
-    gaps: Literal["cycle", "neighbours", "none"] = "cycle"
-    """How missing predictors are filled: by level, annual cycle and remainder; from the months on either side; not."""
-    fill_gaps: int | None = Field(default=None, ge=0, le=3)
-    """Months on either side from which `neighbours` fills; alone, 0 means `none`, anything else `neighbours`."""
-    releases: int | None = Field(default=None, ge=1)
-    """Releases of the published maps that are kept, the newest; None keeps all."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _alias(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and values.get("fill_gaps") is not None and values.get("gaps") is None:
-            return {**values, "gaps": "neighbours" if values["fill_gaps"] else "none"}
-        return values
-
-    @model_validator(mode="after")
-    def _upwards(self) -> Maps:
-        ascending("valid_range", self.valid_range)
-        if self.fill_gaps is not None and self.gaps != ("neighbours" if self.fill_gaps else "none"):
-            means = "`gaps: neighbours`" if self.fill_gaps else "`gaps: none`"
-            raise FaultError(
-                ("fill_gaps", f"{self.fill_gaps} means {means}, but gaps is {self.gaps!r}; leave one of the two out")
-            )
-        return self
-
-    @property
-    def reach(self) -> int:
-        """Months on either side from which a predictor is interpolated that no annual cycle fills; 0 leaves gaps."""
-        return {"cycle": 1, "none": 0}.get(self.gaps, self.fill_gaps or 1)
-
-
 class SamplesSection(Section):
     """Which coarse cells become rows of the training table."""
 
     min_valid_fraction: Fraction = 0.5
+    """Minimum share of valid fine cells that every predictor must have in a coarse cell."""
     block: int | None = Field(default=None, ge=1)
-    """Coarse cells along the side of a block of the blocked split."""
+    """Coarse cells along the side of a block of the blocked split. Default: a third of the grid's shorter side, 2
+    to 8."""
 
 
 class Limits(Section):
     """When a stage stops although it tolerates missing units."""
 
     missing: Fraction = 0.05
-    """Largest share of a stage's units that may be missing with ``--missing tolerate``."""
+    """With `--missing tolerate`, the largest share of a stage's units that may be missing, 0 to 1. Above it the
+    stage ends with status 65, or 75 if units killed their workers, and no stage follows. `soilscale run` always
+    continues past missing units."""
 
 
 class Validation(Section):
     """Independent data to judge the maps by."""
 
     stations: Url | None = None
-    """Table of comma-separated values, ISMN file, or folder or ZIP archive of ISMN files."""
+    """CSV with the columns `station`, `longitude`, `latitude` (degrees), `time`, `value`, and optionally `unit`,
+    `network`, `sensor`, `depth` or `depth_from` and `depth_to` (m), `flag`; or one ISMN file (`.stm`); or a folder
+    or `.zip` of them as ISMN delivers it. `unit` is `m3 m-3` by default, `vol%` for per cent by volume; values in
+    any other unit, such as `%` of relative humidity, are scaled to 0..1 and get no scores with a unit. If no
+    station can be compared with the maps, the reason is given for each and the run ends with status 65."""
     depth: tuple[float, float] = (0.0, 0.1)
-    """Depths between which a sensor must lie, m below the surface."""
+    """Depths in m between which a sensor must lie entirely; one of unknown depth counts."""
     flags: tuple[str, ...] = ("G", "U")
-    """Quality flags of stations' values that are accepted."""
+    """Accepted quality flags: ISMN's good and unflagged. All flags of a value with several, such as `D03,D05`, must
+    be accepted; a value without a flag counts."""
     outliers: float | None = Field(default=3.0, gt=0)
-    """Interquartile ranges beyond the quartiles from which a value is an outlier; None leaves all in."""
+    """A value more than this many interquartile ranges beyond the quartiles of its sensor is an outlier; `null`
+    keeps all."""
     min_valid_fraction: Fraction = 0.5
-    """Least share of a month's days, and of a season's months, in a station's mean."""
+    """Minimum share of a month's days in a monthly mean, and of a season's months in a seasonal one."""
     min_years: int = Field(default=3, ge=2)
-    """Fewest years of a calendar month that count in the anomaly correlation."""
+    """Minimum number of years of a calendar month for the anomaly correlation, at least 2."""
     truth: Url | None = None
+    """Zarr store with group `month`, variable `soil_moisture` (time, y, x), on the fine grid. Default: `truth.zarr`
+    beside the configuration, if there."""
 
     @model_validator(mode="after")
     def _downwards(self) -> Validation:
@@ -205,22 +173,40 @@ class Config(Section):
     """The whole configuration."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Name of the run: letters, digits, `.`, `_`, `-`; the ids of the published maps begin with it."""
     output: Home
+    """Folder or bucket (`s3://`, `gs://`, `az://`, see [object storage](object-storage.md)) of all products."""
     area: Area
+    """The area to map: a box or polygons."""
     grid: GridSection
+    """Coarse and fine grid."""
     period: Period
+    """First and last month, inclusive, as `[YYYY-MM, YYYY-MM]`; or a relative period, `last-N-months` or
+    `since-last-release`."""
     training: Span | None = None
-    """Months that the models learn from; None: those of the period."""
+    """First and last month that the models learn from, within a fixed `period`; for a relative one, see [Relative
+    periods](#relative-periods). Default: those of `period`."""
     seasons: Annotated[str | dict[Name, tuple[int, ...]], BeforeValidator(as_scheme)] = "meteorological"
+    """A partition of the year: `meteorological`, spring 3-5, summer 6-8, autumn 9-11, winter 12-2 (December belongs
+    to the winter that follows); `wet_dry`: wet 5-9, dry 10-4; `growing`: growing 4-10, dormant 11-3; `annual`: one
+    season, year; or a mapping such as `{wet: [5, 6, 7, 8, 9], dry: [10, 11, 12, 1, 2, 3, 4]}`, which must hold each
+    month once; no season may be called `all`."""
     catalogs: Annotated[dict[str, CatalogSection], Field(min_length=1)]
+    """Name -> catalog in which items are found."""
     sources: dict[Name, AnySource]
+    """Name -> one input; exactly one has `role: target`."""
     samples: SamplesSection = SamplesSection()
+    """Which coarse cells are used for training."""
     models: Models = Models()
+    """Which algorithms, with which parameters."""
     maps: Maps = Maps()
+    """Which maps, and how."""
     validation: Validation = Validation()
+    """Data to validate the maps."""
     limits: Limits = Limits()
+    """When a stage stops although it tolerates missing units."""
     publication: Publication | None = None
-    """Whose the maps are, and how they may be used; None: nothing is said of it."""
+    """Who made the maps, how they may be used and cited, and their public address."""
 
     @model_validator(mode="before")
     @classmethod
