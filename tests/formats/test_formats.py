@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -620,6 +621,17 @@ def test_an_hdf5_file_that_is_cut_off_is_refused(tmp_path: Path, kept: float) ->
         read(path)
 
 
+def test_a_filter_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    path, filters = cf(tmp_path / "a.nc", RANDOM.random((20, 30))), h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    filters.set_chunk((20, 30))
+    filters.set_filter(32099, h5py.h5z.FLAG_OPTIONAL, ())
+    with h5py.File(path, "a") as file:
+        data = h5py.h5d.create(file.id, b"packed", h5py.h5t.NATIVE_FLOAT, h5py.h5s.create_simple((20, 30)), filters)
+        data.write_direct_chunk((0, 0), bytes(2400))
+    with pytest.raises(DataError, match=r"a.nc has 'packed' compressed by HDF5 filter 32099, .* install hdf5plugin"):
+        read(path, layer="packed")
+
+
 # --- GRIB -----------------------------------------------------------------------------------------------------------
 
 
@@ -645,15 +657,22 @@ KELVINS = bytes.fromhex(
 """Message of ECMWF of edition 1, 2T = 280 K at every pixel of 100 x 80."""
 
 
-def grib(path: Path, values: NDArray[Any], month: int, width: float = 0.5) -> bytes:
+GAP = -9.0
+"""Stands for a gap in messages of complex packing; in others it is a value."""
+
+
+def grib(path: Path, values: NDArray[Any], month: int, width: float = 0.5, **options: str) -> bytes:
     """Message of edition 2, of a month of 2004, whose element GDAL does not know."""
     rows, columns = values.shape
     profile = {"driver": "GTiff", "width": columns, "height": rows, "count": 1, "dtype": "float64", "crs": "EPSG:4326"}
-    with rasterio.open(path.with_suffix(".tif"), "w", **profile, transform=from_origin(100, 40, width, width)) as file:
+    nodata = GAP if options.get("DATA_ENCODING") == "COMPLEX_PACKING" else None
+    transform = from_origin(100, 40, width, width)
+    with rasterio.open(path.with_suffix(".tif"), "w", **profile, nodata=nodata, transform=transform) as file:
         file.write(values, 1)
     with rasterio.open(path.with_suffix(".tif")) as file:
         time = f"CENTER=98 REF_TIME=2004-{month:02d}-01T00:00:00Z"
-        rasterio.shutil.copy(file, path, driver="GRIB", DATA_ENCODING="IEEE_FLOATING_POINT", IDS=time)
+        options = {"DATA_ENCODING": "IEEE_FLOATING_POINT", "IDS": time} | options
+        rasterio.shutil.copy(file, path, driver="GRIB", **options)
     return path.read_bytes()
 
 
@@ -669,6 +688,40 @@ def test_messages_of_grib_are_steps_in_whatever_order_they_stand(tmp_path: Path)
         assert variable.read((slice(0, 3), slice(0, 1), slice(0, 1))).ravel().tolist() == [1, 2, 3]
         seconds = axis.read((slice(0, 3),)).astype("datetime64[s]")
         assert seconds.astype("datetime64[M]").astype(str).tolist() == ["2004-01", "2004-02", "2004-03"]
+
+
+def test_elements_of_grib_that_gdal_does_not_name_are_variables_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "a.grib2"
+    template = "1 {} 2 0 0 0 0 0 1 0 0 0 0 1 0 0 0 0 0 255 0 0 0 0 0"
+    messages = [
+        grib(
+            path, np.full((20, 30), float(element)), month, PDS_PDTN="0", PDS_TEMPLATE_NUMBERS=template.format(element)
+        )
+        for month, element in product((1, 2), (193, 194))
+    ]
+    path.write_bytes(b"".join(messages))
+    for element in (193, 194):
+        with formats.layer(str(path), "GRIB", f"unknown (prodType 0, cat 1, subcat {element})", "") as layer:
+            assert [set(layer.read(step, slice(0, 20), slice(0, 30)).ravel()) for step in range(2)] == [{element}] * 2
+
+
+def test_messages_of_grib_for_one_time_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.grib2"
+    path.write_bytes(b"".join(grib(path, np.full((20, 30), value), 1) for value in (1.0, 2.0)))
+    with pytest.raises(
+        DataError, match=r"a.grib2 holds 2 messages of .* for 2004-01-01 00:00, .* one message for each"
+    ):
+        read(path)
+
+
+def test_gaps_of_a_message_of_grib_are_not_those_of_the_first(tmp_path: Path) -> None:
+    path, values = tmp_path / "a.grib2", RANDOM.random((20, 30))
+    values[3, 4] = GAP
+    path.write_bytes(grib(path, values, 1) + grib(path, values, 2, DATA_ENCODING="COMPLEX_PACKING"))
+    with formats.opened(str(path), "GRIB") as contents:
+        variable = contents.variable("unknown")
+        assert variable is not None
+        np.testing.assert_equal(variable.read((slice(0, 2), slice(3, 4), slice(4, 5))).ravel(), [GAP, np.nan])
 
 
 def test_messages_of_grib_on_two_grids_are_refused(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +50,14 @@ class Grib:
             )
         self._file = rasterio.open(path, driver="GRIB")
         messages = [(band, self._file.tags(band)) for band in self._file.indexes]
-        levels: dict[str, set[str]] = {}
-        for _, tags in messages:
-            levels.setdefault(tags.get("GRIB_ELEMENT", ""), set()).add(tags.get("GRIB_SHORT_NAME", ""))
+        # One element at two levels, or two that GDAL's tables lack and call "unknown", would be one variable.
+        elements: list[tuple[str, ...]] = [(tags.get("GRIB_ELEMENT", ""),) for _, tags in messages]
+        comments = _distinct(elements, [tags.get("GRIB_COMMENT", "").partition(" [")[0] for _, tags in messages])
+        names = _distinct(comments, [tags.get("GRIB_SHORT_NAME", "") for _, tags in messages])
         self._bands: dict[str, list[tuple[float, int]]] = {}
-        for band, tags in messages:
-            element, level = tags.get("GRIB_ELEMENT", ""), tags.get("GRIB_SHORT_NAME", "")
-            # One element at two levels would be one variable with each time twice.
-            name = element if len(levels[element]) == 1 else f"{element} {level}"
+        for (band, tags), words in zip(messages, names, strict=True):
             time = float(tags.get("GRIB_VALID_TIME", "0").split()[0])
-            self._bands.setdefault(name, []).append((time, band))
+            self._bands.setdefault(" ".join(words), []).append((time, band))
         for bands in self._bands.values():
             # Messages stand in a file in any order.
             bands.sort()
@@ -75,15 +75,27 @@ class Grib:
         bands = self._bands.get(name, [])
         if not bands:
             return None
+        seconds = [time for time, _ in bands]
+        if len(set(seconds)) < len(seconds):
+            time = next(time for time, after in pairwise(seconds) if time == after)
+            date = datetime.fromtimestamp(time, UTC)
+            raise DataError(
+                f"holds {seconds.count(time)} messages of {name} for {date:%Y-%m-%d %H:%M}, such as members of an "
+                "ensemble or sums over several spans; write a file with one message for each time, such as by grib_copy"
+            )
         first = bands[0][1]
         rows, columns = self._file.shape
-        tags, nodata = self._file.tags(first), self._file.nodatavals[first - 1]
+        tags = self._file.tags(first)
         attributes = {"units": tags.get("GRIB_UNIT", "").strip("[]"), "long_name": tags.get("GRIB_COMMENT", "")}
-        attributes |= {} if nodata is None else {"_FillValue": nodata}
 
         def read(part: tuple[slice, ...]) -> NDArray[Any]:
             window = Window.from_slices(*part[1:])
-            return self._file.read([band for _, band in bands[part[0]]], window=window)
+            values = self._file.read([band for _, band in bands[part[0]]], window=window)
+            # Each message may have gaps or none, and a number for them that is a value in the others.
+            for step, (_, band) in zip(values, bands[part[0]], strict=True):
+                if (nodata := self._file.nodatavals[band - 1]) is not None:
+                    step[step == nodata] = np.nan
+            return values
 
         crs = self._file.crs
         return Variable(
@@ -101,6 +113,14 @@ class Grib:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
+
+
+def _distinct(names: list[tuple[str, ...]], words: list[str]) -> list[tuple[str, ...]]:
+    """Names of messages, with a further word for those that share their name but not this word."""
+    variants: dict[tuple[str, ...], set[str]] = {}
+    for name, word in zip(names, words, strict=True):
+        variants.setdefault(name, set()).add(word)
+    return [(*name, word) if len(variants[name]) > 1 else name for name, word in zip(names, words, strict=True)]
 
 
 def _grids(path: str) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from itertools import product
@@ -11,6 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from soilscale.errors import DataError
 from soilscale.formats.attributes import with_default_fill
 from soilscale.formats.contents import Variable, plain
 from soilscale.formats.ranges import Ranges
@@ -57,10 +59,17 @@ class Hdf5:
         return self._names
 
     def variable(self, name: str) -> Variable | None:
-        """Data set of exactly this name, if there is one."""
+        """Data set of exactly this name, if there is one.
+
+        Raises
+        ------
+        DataError
+            If it is compressed by a filter that this installation of HDF5 lacks.
+        """
         data = self._file.get(name)
         if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "iufSOb" or _is_length(data):
             return None
+        _refuse_filters(data)
         shape, chunks = data.shape or (), data.chunks
         # Of what is stored as a whole, any rows can be read alone.
         blocks = tuple(chunks) if chunks else (*(1 for _ in shape[:-1]), *shape[-1:])
@@ -87,6 +96,20 @@ class Hdf5:
 def _is_length(data: h5py.Dataset) -> bool:
     """Whether a data set only says how long a dimension of NetCDF4 is."""
     return str(plain(data.attrs.get("NAME", ""))).startswith(NO_COORDINATE)
+
+
+def _refuse_filters(data: h5py.Dataset) -> None:
+    """Refuse what cannot be decompressed; the library's own error looks like that of a damaged file."""
+    properties = data.id.get_create_plist()
+    for filter_index in range(properties.get_nfilters()):
+        code, _, _, title = properties.get_filter(filter_index)
+        if not h5py.h5z.filter_avail(code):
+            name = re.split(r"[ ;]", title.decode("utf-8", "replace").removeprefix("HDF5 "))[0]
+            raise DataError(
+                f"has {data.name.lstrip('/')!r} compressed by HDF5 filter {code}{f' ({name})' if name else ''}, which "
+                "is not installed: install hdf5plugin wherever soilscale runs, and set the environment variable "
+                "HDF5_PLUGIN_PATH to its folder `plugins`; or write the file anew with gzip, such as by h5repack"
+            )
 
 
 def _attributes(data: h5py.Dataset) -> Iterator[tuple[str, Any]]:
