@@ -7,9 +7,9 @@ among them, is as likely as every other, and up to `JITTER` seconds more.
 
 ``kill``: the run and its workers are killed with SIGKILL at the moment and started again; after some moments it runs to
 its end. ``suspend``: they are suspended, a run of another configuration takes over, they go on at a random moment of
-that run, or after it, and must end with status 75. In both cases the products must be, byte for byte, those of an
-undisturbed run of the configuration that ended last; where the suspended run had released its maps, those of both runs,
-one after the other. The script ends with 1 if they are not.
+that run, or after it, and must end with status 75. In both cases the products must be, byte for byte but for the hours
+of their creation, those of an undisturbed run of the configuration that ended last; where the suspended run had
+released its maps, those of both runs, one after the other. The script ends with 1 if they are not.
 
 Columns of the CSV: ``store``, ``accident``, ``seed``, ``life``, ``moments`` (struck while the run was alive),
 ``objects`` (compared) and ``differ`` (of them).
@@ -37,6 +37,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from commands import CREATED
 from servers.seaweed import BUCKET, seaweed
 from soilscale import storage, synthetic
 
@@ -106,9 +107,10 @@ class Place:
                 raise SystemExit(f"the run ended with {process.returncode}:\n{self.log.read_text()[-3000:]}")
 
     def products(self) -> dict[str, str]:
-        """Digest of every object that does not tell of the run itself."""
+        """Digest of every object that does not tell of the run itself, whatever the hour it was created."""
         names = [name for name in storage.names_below(self.output) if not name.startswith(OWN)]
-        return {name: hashlib.sha256(data).hexdigest() for name, data in storage.read_many(self.output, names).items()}
+        contents = storage.read_many(self.output, names)
+        return {name: hashlib.sha256(CREATED.sub(b"", data)).hexdigest() for name, data in contents.items()}
 
     def order(self) -> list[str]:
         """Names of all objects in the order in which they were written, on a folder."""

@@ -179,6 +179,18 @@ def test_a_link_back_to_its_folder_is_not_followed(tmp_path: Path) -> None:
     assert storage.names_below(str(tmp_path)) == ["a/x.nc", "b/x.nc"]
 
 
+def test_a_folder_that_may_not_be_read_is_not_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    user = os.geteuid()
+    if not user:
+        os.seteuid(65534)  # root may read everything
+    try:
+        with pytest.raises(ConfigurationError, match=r"cannot list .*Permission denied.*you may list there"):
+            storage.stamps(str(tmp_path / "closed"))
+    finally:
+        os.seteuid(user)
+
+
 def test_there_is_no_name_below_what_is_not_there(tmp_path: Path) -> None:
     assert storage.names_below(str(tmp_path / "nothing")) == []
 

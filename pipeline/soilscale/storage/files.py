@@ -58,16 +58,21 @@ def remove(top: Path, paths: Iterable[Path]) -> None:
 def below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
     """Every file below a folder, by its path relative to it; one that goes meanwhile is left out."""
     root = os.path.join(folder, "")  # noqa: PTH118 - so many paths as objects would take seconds
-    for place, folders, names in os.walk(folder, followlinks=True):
+    # By itself a walk passes over what may not be read, as if nothing lay there.
+    for place, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
         folders[:] = [name for name in folders if not _leads_back(place, name)]
         for name in names:
             path = os.path.join(place, name)  # noqa: PTH118 - likewise
             try:
                 yield path.removeprefix(root), os.stat(path)  # noqa: PTH116 - likewise
             except OSError as error:
-                # A link that leads to itself is as good as none.
-                if error.errno not in (errno.ENOENT, errno.ELOOP):
-                    raise
+                _refuse(error)
+
+
+def _refuse(error: OSError) -> None:
+    """Raise what keeps a file or folder from being read; a link that leads to itself is as good as none."""
+    if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+        raise error
 
 
 def _leads_back(place: str, name: str) -> bool:
