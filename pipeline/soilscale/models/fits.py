@@ -98,8 +98,8 @@ def stored_models(job: Job, seasons: Sequence[str]) -> list[Job]:
     """
     if job.split != "random":
         return []
-    known = find(job.algorithm)
-    if not (known.joint or known.members):
+    algorithm = find(job.algorithm)
+    if not (algorithm.joint or algorithm.members):
         return [job]
     models: list[tuple[str, ModelName]] = [*((season, "seasonal") for season in seasons), (ALL, "comprehensive")]
     return [Job(season, job.algorithm, model, "random", None) for season, model in models]

@@ -301,8 +301,8 @@ def _makers(run: Project, store: str, group: str, name: str, index: int | None, 
         return {}
     source = feature.source.name
     if feature.source.derivation is not None:
-        made = run.derive_units.derive
-        return {derived_features.DERIVE: {unit.name for unit in made if _made(unit, source, name, index, tile)}}
+        derive_units = run.derive_units.derive
+        return {derived_features.DERIVE: {unit.name for unit in derive_units if _made(unit, source, name, index, tile)}}
     stage = gap_filling.GAPS if feature in run.plan.filled else cube_regions.CUBE
     return {stage: {unit.name for unit in run.cube_units if _made(unit, source, name, index, tile)}}
 
@@ -336,5 +336,5 @@ def _made(unit: Unit[cube_regions.Region], source: str, name: str, index: int | 
         return True
     names = (source, *cube.feature_names(task.source))
     # The name says the lag; a unit of an earlier month wrote the chunk of a lagged feature.
-    lag = next(lag for lag in (0, *task.source.lags) if name in {cube.lagged(each, lag) for each in names})
+    lag = next(lag for lag in (0, *task.source.lags) if name in {cube.lagged(feature, lag) for feature in names})
     return index in {position(task.months, month) + lag for month in task.alike}

@@ -19,8 +19,8 @@ def stations_words(tables: Mapping[str, pd.DataFrame]) -> str:
     if len(tables.get("stations", ())) or not len(tables.get("stations_left_out", ())):
         return ""
     left_out = tables["stations_left_out"]
-    named = left_out["station"].where(left_out["network"] == "", left_out["network"] + "/" + left_out["station"])
-    reasons = named.groupby(left_out["reason"], sort=False).unique()
+    full_names = left_out["station"].where(left_out["network"] == "", left_out["network"] + "/" + left_out["station"])
+    reasons = full_names.groupby(left_out["reason"], sort=False).unique()
     causes = "; ".join(f"{reason} ({_few(sorted(names))})" for reason, names in reasons.items())
     return f"None of the stations could be compared with the maps: {causes}."
 
@@ -46,16 +46,16 @@ def percent_words(left_out: pd.DataFrame | None) -> str:
 def unit_words(pairs: pd.DataFrame | None) -> str:
     """That stations measure another quantity than the maps, and how they were compared then, in words."""
     units = pd.Series(dtype=str) if pairs is None or not len(pairs) else pairs.groupby("station")["unit"].first()
-    other = units[units != VOLUME]
-    if not len(other):
+    foreign = units[units != VOLUME]
+    if not len(foreign):
         return ""
-    named = ", ".join(sorted(set(other)))
-    if len(other) == len(units):
+    listed = ", ".join(sorted(set(foreign)))
+    if len(foreign) == len(units):
         return (
-            f"The stations do not measure volumetric soil moisture (their unit: {named}): station and products are "
+            f"The stations do not measure volumetric soil moisture (their unit: {listed}): station and products are "
             "scaled to 0..1, station by station, and only R, K-L and anomaly R are reported."
         )
     return (
-        f"{len(other)} of {len(units)} stations do not measure volumetric soil moisture (their unit: {named}): they "
+        f"{len(foreign)} of {len(units)} stations do not measure volumetric soil moisture (their unit: {listed}): they "
         "do not count in the scores with a unit; in those marked 0 to 1, every station is scaled to 0..1 separately."
     )
