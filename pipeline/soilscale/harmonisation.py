@@ -259,13 +259,13 @@ def _moments(values: Float64s, calendar: Ints, shared: Bools) -> _Moments:
     )
 
 
-def _both(source: Float64s, target: Float64s, calendar: Ints) -> Bools:
+def _shared_months(source: Float64s, target: Float64s, calendar: Ints) -> Bools:
     """Calendar months that both samples have, shape ``(12, ...)``."""
     return (climatology(source, calendar)[0] > 0) & (climatology(target, calendar)[0] > 0)
 
 
 def _pair_of_moments(source: Float64s, target: Float64s, calendar: Ints) -> tuple[_Moments, _Moments]:
-    shared = _both(source, target, calendar)
+    shared = _shared_months(source, target, calendar)
     return _moments(source, calendar, shared), _moments(target, calendar, shared)
 
 
@@ -351,7 +351,7 @@ def _cell_curve(
 
 def _weights(source: Float64s, target: Float64s, calendar: Ints) -> tuple[Float64s, Float64s]:
     """Weight of each value: every calendar month that both have in a cell counts alike, the others do not."""
-    shared = _both(source, target, calendar)
+    shared = _shared_months(source, target, calendar)
     weights = []
     for values in (source, target):
         counts, _ = climatology(values, calendar)

@@ -46,8 +46,8 @@ class Grib:
         """Element of exactly this name, if there is one; or its times."""
         if name.startswith("time of ") and (bands := self._bands.get(name.removeprefix("time of "))):
             times = np.array([time for time, _ in bands])
-            whole = times.shape
-            return Variable(name, (name,), whole, times.dtype, {"units": EPOCH}, whole, lambda part: times[part])
+            shape = times.shape
+            return Variable(name, (name,), shape, times.dtype, {"units": EPOCH}, shape, lambda part: times[part])
         bands = self._bands.get(name, [])
         if not bands:
             return None

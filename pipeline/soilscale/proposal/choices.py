@@ -125,12 +125,12 @@ def target(request: Request, requested: Sequence[str] = ()) -> Target:
         chosen = [part for part in parts if part is not None]
         if missed := [name for name, part in zip(requested, parts, strict=True) if part is None]:
             raise ConfigurationError(f"--target {', '.join(missed)}: {_outside(missed, request)}")
-        return Target(tuple(_named(part) for part in chosen) if len(chosen) > 1 else tuple(chosen))
+        return Target(tuple(_after_sensor(part) for part in chosen) if len(chosen) > 1 else tuple(chosen))
     single = _best("soil_moisture", observed, request)
     sensor_parts = [part for name in SENSORS if (part := _best(name, [name], request)) is not None]
     # Two sensors one after another only where they see more months than any single product.
     if len(sensor_parts) > 1 and (single is None or single.covers < sum(part.covers for part in sensor_parts)):
-        return Target(tuple(map(_named, sensor_parts)))
+        return Target(tuple(map(_after_sensor, sensor_parts)))
     if single is None:
         raise ConfigurationError(
             f"no catalog has soil moisture of {request.period[0]} to {request.period[1]}; choose another --period, or "
@@ -162,7 +162,7 @@ def enhanced(choice: Choice) -> dict[str, str]:
     return {key: keys[key].replace("NDVI", "EVI") for key in ("asset", "layer") if "NDVI" in keys.get(key, "")}
 
 
-def _named(part: Choice) -> Choice:
+def _after_sensor(part: Choice) -> Choice:
     """Part of a target under its sensor's name."""
     letters = part.profile.partition("_L3")[0].lower()
     name = "".join(letter if letter.isalnum() else "_" for letter in letters)

@@ -183,7 +183,7 @@ def claim(settings: Config, today: date, *, afresh: bool) -> Claim:
         resolved, renewal = period_runs.resolve(settings, today, afresh=afresh, anew=bool(place))
     except ConfigurationError:
         if place:
-            Claim(settings, None, stored, tuple(place), _lost(workspace, releases=True)).check()
+            Claim(settings, None, stored, tuple(place), _deletable(workspace, releases=True)).check()
         raise
     first, last = resolved.span
     differences = [UNKNOWN] if before is None else place
@@ -192,7 +192,7 @@ def claim(settings: Config, today: date, *, afresh: bool) -> Claim:
     shorter = before is not None and last < before.period[1]
     if not differences and not shorter:
         return Claim(resolved, renewal, stored)
-    deletable = _lost(workspace, releases=bool(differences))
+    deletable = _deletable(workspace, releases=bool(differences))
     if shorter and before is not None:
         differences.append(_difference("last month, an earlier one", before.period[1], last))
     return Claim(resolved, renewal, stored, tuple(differences) if deletable else (), deletable)
@@ -220,7 +220,7 @@ def _difference(fact: str, before: object, now: object) -> str:
     return f"{fact}: the output has {before}, the configuration {now}"
 
 
-def _lost(workspace: Workspace, *, releases: bool) -> dict[str, int]:
+def _deletable(workspace: Workspace, *, releases: bool) -> dict[str, int]:
     """Objects of runs, and their bytes, that would be deleted; none if there is no product among them.
 
     Parameters

@@ -57,7 +57,7 @@ def resolve(settings: Config, today: date, *, afresh: bool, anew: bool = False) 
     word = settings.period
     if not isinstance(word, str):
         return settings, None
-    last = None if anew else _held(Workspace(settings.output))
+    last = None if anew else _earlier(Workspace(settings.output))
     training = settings.training or (None if last is None else last.training)
     if training is None:
         raise ConfigurationError(_nothing_to_go_on(settings, word))
@@ -137,12 +137,13 @@ def learned_anew(settings: Config, earlier: Span) -> Iterator[str]:
         new, every = len(month_range(_next(earlier[1]), last)), len(month_range(first, last))
         yield (
             f"period: new months {_next(earlier[1])} to {last}; without `training` the models learn from them too, "
-            f"so all models and the maps of all {every} months are made anew; with -o 'training=[{first}, {earlier[1]}]' only "
-            f"the maps of {new} would be, and the other {every - new} stay as they are"
+            f"so all models and the maps of all {every} months are made anew; with -o "
+            f"'training=[{first}, {earlier[1]}]' only the maps of {new} would be, and the other {every - new} "
+            "stay as they are"
         )
 
 
-def _held(workspace: Workspace) -> Held | None:
+def _earlier(workspace: Workspace) -> Held | None:
     """What ``run.yaml`` in the output tells; None if there is none."""
     try:
         data = storage.read_bytes(workspace.resolved)

@@ -63,7 +63,7 @@ def judge_units(material: Material, conserved: Sequence[Unit[ConserveTile]]) -> 
     # An algorithm that makes the maps of every season is judged by the maps themselves; to predict them again would
     # change nothing.
     makes_all = set(material.algorithm.values()) if len(set(material.algorithm.values())) == 1 else set()
-    fitted, maps_by_month = trained(run), _whole(run, conserved)
+    fitted, maps_by_month = trained(run), _maps_by_month(run, conserved)
     state, units = truth_stamp(run.config), []
     for algorithm in (name for name in run.config.models.algorithms if name not in makes_all):
         for month, (recipe, slot, made_from) in maps_by_month.items():
@@ -77,7 +77,7 @@ def judge_units(material: Material, conserved: Sequence[Unit[ConserveTile]]) -> 
     return units
 
 
-def _whole(
+def _maps_by_month(
     run: Project, conserved: Sequence[Unit[ConserveTile]]
 ) -> dict[np.datetime64, tuple[Recipe, Slot, list[str]]]:
     """Months whose map stands in every tile, season by season: how it is made, where it lies, what it is made from."""

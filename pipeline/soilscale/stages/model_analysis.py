@@ -83,14 +83,14 @@ Within = Mapping[str, Mapping[str, float]]
 
 def parameters_of(run: Project, season: str, algorithm: str, within: Within) -> dict[str, Any]:
     """Parameters of a fit: the algorithm's, then the season's own, then those that tuning found."""
-    configured = _given(run, season, algorithm, within)
+    configured = _configured(run, season, algorithm, within)
     url = run.workspace.state(TUNE, f"{season}-{algorithm}.json")
     tuned = storage.read_json(url) if algorithm in run.config.models.tune and storage.exists(url) else []
     # The table has the combination with the least error first.
     return configured | (tuned[0]["parameters"] if tuned else {})
 
 
-def _given(run: Project, season: str, algorithm: str, within: Within) -> dict[str, Any]:
+def _configured(run: Project, season: str, algorithm: str, within: Within) -> dict[str, Any]:
     settings = run.config.models
     season_parameters: Mapping[str, Any] = settings.season_parameters.get(season, {}).get(algorithm, {})
     # Only few months are looked at, so a season may have no measure of its own.
@@ -105,7 +105,7 @@ def select_units(run: Project, seasons: Sequence[str], samples: str) -> list[Uni
     group_of, within = groups(run), joint_fits.within(run)
     units = []
     for season in seasons:
-        task = _task(run, season, explained(run), _given(run, season, explained(run), within))
+        task = _task(run, season, explained(run), _configured(run, season, explained(run), within))
         made_from = digest(samples, group_of, task, single_fits.FORMAT)
         units.append(Unit(SELECT, season, made_from, SelectFactors(groups=group_of, task=task)))
     return units
@@ -116,7 +116,7 @@ def tune_units(run: Project, seasons: Sequence[str], samples: str) -> list[Unit[
     units, within = [], joint_fits.within(run)
     for algorithm, choices in run.config.models.tune.items() if seasons else ():
         for season in (*seasons, ALL):
-            task = _task(run, season, algorithm, _given(run, season, algorithm, within))
+            task = _task(run, season, algorithm, _configured(run, season, algorithm, within))
             features = features_of(run, season)
             draws = run.config.models.tune_draws
             made_from = digest(samples, features, task, choices, draws, single_fits.FORMAT)

@@ -123,12 +123,12 @@ def _looked(config: Config, source: Source, scenes: Sequence[Scene], scene: Scen
         unit = inputs.unit(source, scenes, units_of_files) if source.kind == "continuous" else None
         return Looked(source, scene, unit, cube.probe(inputs.reading(config, source, unit), scene, place), None)
     except SoilscaleError as error:
-        return Looked(source, scene, None, None, _named(source, scene, error))
+        return Looked(source, scene, None, None, _located(source, scene, error))
     except Exception as error:  # noqa: BLE001 - whatever an odd file makes a library raise is told as a fault of that file
-        return Looked(source, scene, None, None, _named(source, scene, DataError(f"{type(error).__name__}: {error}")))
+        return Looked(source, scene, None, None, _located(source, scene, DataError(f"{type(error).__name__}: {error}")))
 
 
-def _named(source: Source, scene: Scene, error: SoilscaleError) -> SoilscaleError:
+def _located(source: Source, scene: Scene, error: SoilscaleError) -> SoilscaleError:
     """Error whose message names source and item."""
     text = str(error)
     item = "" if f"item {scene.item}" in text else f", item {scene.item}"

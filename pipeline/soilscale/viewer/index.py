@@ -149,16 +149,16 @@ def _rings(viewed: Viewed) -> list[list[list[float]]] | None:
 def _layers(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Title, unit, range of colours and colours of each layer that the maps have; one scale for all their dates."""
     present = {name for item in items for name in item["assets"]}
-    moisture = _stated(items, MAP) or scale(_statistics(items, (MAP,)))
+    moisture = _rendered_range(items, MAP) or scale(_statistics(items, (MAP,)))
     ranges = dict.fromkeys((MAP, LOWER, UPPER), moisture)
     if {LOWER, UPPER} <= present:
         ranges["width"] = 0.0, _width(items)
     if APPLICABILITY in present:
         # 1 is the threshold, so it stands in the middle.
-        ranges[APPLICABILITY] = _stated(items, APPLICABILITY) or (0.0, 2.0)
+        ranges[APPLICABILITY] = _rendered_range(items, APPLICABILITY) or (0.0, 2.0)
     if RESIDUAL in present:
         most = max(map(abs, scale(_statistics(items, (RESIDUAL,)))))
-        ranges[RESIDUAL] = _stated(items, RESIDUAL) or (-most, most)
+        ranges[RESIDUAL] = _rendered_range(items, RESIDUAL) or (-most, most)
     bands = {MAP: MAP_BAND, **OPTIONAL_BANDS}
     titles = {name: (band.long_name, band.units) for name, band in bands.items()}
     titles["width"] = "width of the interval", MAP_BAND.units
@@ -169,7 +169,7 @@ def _layers(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _stated(items: Sequence[Mapping[str, Any]], name: str) -> tuple[float, float] | None:
+def _rendered_range(items: Sequence[Mapping[str, Any]], name: str) -> tuple[float, float] | None:
     """Range that all items state for a layer in their field `renders`, so that all viewers show the same."""
     renders = [item["properties"].get("renders", {}) for item in items]
     ranges = {tuple(render[name]["rescale"][0]) for render in renders if name in render}

@@ -21,11 +21,11 @@ def stations_words(tables: Mapping[str, pd.DataFrame]) -> str:
     left_out = tables["stations_left_out"]
     full_names = left_out["station"].where(left_out["network"] == "", left_out["network"] + "/" + left_out["station"])
     reasons = full_names.groupby(left_out["reason"], sort=False).unique()
-    causes = "; ".join(f"{reason} ({_few(sorted(names))})" for reason, names in reasons.items())
+    causes = "; ".join(f"{reason} ({_first_names(sorted(names))})" for reason, names in reasons.items())
     return f"None of the stations could be compared with the maps: {causes}."
 
 
-def _few(names: Sequence[str]) -> str:
+def _first_names(names: Sequence[str]) -> str:
     """Names in a sentence, the first of many."""
     return (
         listed(names)
@@ -39,7 +39,7 @@ def percent_words(left_out: pd.DataFrame | None) -> str:
     rows = None if left_out is None or not len(left_out) else left_out[left_out["reason"] == PERCENT]
     if rows is None or not len(rows):
         return ""
-    names = _few(list(dict.fromkeys(rows["station"])))
+    names = _first_names(list(dict.fromkeys(rows["station"])))
     return f"Left out for {PERCENT}: {names}; {REMEDY}."
 
 
