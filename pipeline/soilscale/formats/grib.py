@@ -12,6 +12,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.env import GDALDataFinder
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from soilscale.errors import DataError
@@ -46,7 +47,13 @@ class Grib:
                 f"{path} holds messages on {count} grids, of which GDAL reads only the first right; write a file for "
                 "each grid, such as by grib_copy"
             )
-        self._file = rasterio.open(path, driver="GRIB")
+        try:
+            self._file = rasterio.open(path, driver="GRIB")
+        except RasterioError as error:
+            raise DataError(
+                f"{path} cannot be read as GRIB: it is damaged or cut off, or on a grid that GDAL does not read, such "
+                f"as a reduced Gaussian one ({error}); replace the file, or convert it to a regular grid"
+            ) from error
         messages = [(band, self._file.tags(band)) for band in self._file.indexes]
         levels: dict[str, set[str]] = {}
         for _, tags in messages:
