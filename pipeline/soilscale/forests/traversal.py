@@ -312,8 +312,8 @@ def _fall(root: Any, node: Any, limit: Any, value: Any, features: Any, p: int, r
     """Sum of the trees' predictions for a batch of groups.
 
     `limit` is `node` read as float32. An entry of `key` holds where a group's features begin, and below that a node;
-    one of `here` the group's rows that are there. The first two thirds of the entries are, by turns, those of one
-    step and those of the next, the last third those at leaves. What has no rows is written and then written over.
+    an entry of `lane_mask` marks the group's rows that reached it. The first two thirds of the entries serve, by turns,
+    one step and the next, the last third the leaves. Entries without rows are written and then overwritten.
     """
     count = np.uint64((len(rows) + LANES - 1) // LANES)
     group = np.uint64(p * LANES)
