@@ -734,6 +734,12 @@ def test_messages_of_grib_on_two_grids_are_refused(tmp_path: Path) -> None:
         read(path)
 
 
+def test_a_grid_that_gdal_does_not_read_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "a.grib").write_bytes(KELVINS[:70])
+    with pytest.raises(DataError, match=r"a.grib cannot be read as GRIB: .* convert it to a regular grid"):
+        read(tmp_path / "a.grib")
+
+
 OF_A_THREAD = """
 import sys
 from concurrent.futures import ThreadPoolExecutor

@@ -14,6 +14,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.env import GDALDataFinder
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from soilscale.errors import DataError
@@ -48,7 +49,13 @@ class Grib:
                 f"{path} holds messages on {count} grids, of which GDAL reads only the first right; write a file for "
                 "each grid, such as by grib_copy"
             )
-        self._file = rasterio.open(path, driver="GRIB")
+        try:
+            self._file = rasterio.open(path, driver="GRIB")
+        except RasterioError as error:
+            raise DataError(
+                f"{path} cannot be read as GRIB: it is damaged or cut off, or on a grid that GDAL does not read, such "
+                f"as a reduced Gaussian one ({error}); replace the file, or convert it to a regular grid"
+            ) from error
         messages = [(band, self._file.tags(band)) for band in self._file.indexes]
         # One element at two levels, or two that GDAL's tables lack and call "unknown", would be one variable.
         elements: list[tuple[str, ...]] = [(tags.get("GRIB_ELEMENT", ""),) for _, tags in messages]
@@ -70,8 +77,8 @@ class Grib:
         """Element of exactly this name, if there is one; or its times."""
         if name.startswith("time of ") and (bands := self._bands.get(name.removeprefix("time of "))):
             times = np.array([time for time, _ in bands])
-            whole = times.shape
-            return Variable(name, (name,), whole, times.dtype, {"units": EPOCH}, whole, lambda part: times[part])
+            shape = times.shape
+            return Variable(name, (name,), shape, times.dtype, {"units": EPOCH}, shape, lambda part: times[part])
         bands = self._bands.get(name, [])
         if not bands:
             return None

@@ -131,11 +131,11 @@ class Azure(Cloud):
         return Entry(str(answer.name), int(answer.size), _tag(answer.etag))
 
     def pages(self, fs: AbstractFileSystem, bucket: str, prefix: str, most: int) -> Iterator[list[Entry]]:
-        more = None
+        token = None
         while True:
-            more, page = sync(fs.loop, _page, fs, bucket, prefix, most, more)
+            token, page = sync(fs.loop, _page, fs, bucket, prefix, most, token)
             yield page
-            if not more:
+            if not token:
                 return
 
 
@@ -150,13 +150,13 @@ def _tag(text: str) -> str:
 
 
 async def _page(
-    fs: AbstractFileSystem, container: str, prefix: str, most: int, more: str | None
+    fs: AbstractFileSystem, container: str, prefix: str, most: int, token: str | None
 ) -> tuple[str | None, list[Entry]]:
     """One request's blobs, and the mark from which the next goes on."""
     async with fs.service_client.get_container_client(container) as client:
         # Metadata say which entries of an account with a hierarchical namespace are folders.
         listing = client.list_blobs(name_starts_with=prefix, include=["metadata"], results_per_page=most)
-        pages = listing.by_page(continuation_token=more)
+        pages = listing.by_page(continuation_token=token)
         async for page in pages:
             blobs = [blob async for blob in page if (blob.metadata or {}).get("hdi_isfolder") != "true"]
             return pages.continuation_token, [Entry(blob.name, int(blob.size), _tag(blob.etag)) for blob in blobs]

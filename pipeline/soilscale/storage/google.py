@@ -152,14 +152,14 @@ class Google(Cloud):
         return {"CPL_GS_ENDPOINT": f"{server}/"} if server else {}
 
     def gdal_credentials(self) -> dict[str, str]:
-        known = credentials()
-        if known is None:
+        google_credentials = credentials()
+        if google_credentials is None:
             return {"GS_NO_SIGN_REQUEST": "YES"}
-        if not known.valid:
+        if not google_credentials.valid:
             from google.auth.transport.requests import Request
 
-            known.refresh(Request())
-        return {"GDAL_HTTP_HEADERS": f"Authorization: Bearer {known.token}"}
+            google_credentials.refresh(Request())
+        return {"GDAL_HTTP_HEADERS": f"Authorization: Bearer {google_credentials.token}"}
 
     async def send(
         self, fs: AbstractFileSystem, path: str, content: bytes | Path, condition: str, kind: str | None = None
@@ -188,13 +188,13 @@ class Google(Cloud):
         return _entry(await fs._call("GET", "b/{}/o/{}", bucket, key, fields=FIELDS, json_out=True))  # noqa: SLF001
 
     def pages(self, fs: AbstractFileSystem, bucket: str, prefix: str, most: int) -> Iterator[list[Entry]]:
-        more: dict[str, Any] = {"prefix": prefix, "maxResults": most, "fields": f"items({FIELDS}),nextPageToken"}
+        parameters: dict[str, Any] = {"prefix": prefix, "maxResults": most, "fields": f"items({FIELDS}),nextPageToken"}
         while True:
-            page = sync(fs.loop, fs._call, "GET", "b/{}/o", bucket, json_out=True, **more)  # noqa: SLF001 - likewise
+            page = sync(fs.loop, fs._call, "GET", "b/{}/o", bucket, json_out=True, **parameters)  # noqa: SLF001 - likewise
             yield [_entry(item) for item in page.get("items", ())]
             if not page.get("nextPageToken"):
                 return
-            more["pageToken"] = page["nextPageToken"]
+            parameters["pageToken"] = page["nextPageToken"]
 
 
 def _stream(data: bytes) -> io.BytesIO:
