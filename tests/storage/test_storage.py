@@ -179,6 +179,13 @@ def test_a_link_back_to_its_folder_is_not_followed(tmp_path: Path) -> None:
     assert storage.names_below(str(tmp_path)) == ["a/x.nc", "b/x.nc"]
 
 
+def test_a_volumes_lost_and_found_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "lost+found" / "#12").touch()
+    (tmp_path / "a.nc").touch()
+    assert set(storage.stamps(str(tmp_path))) == {"a.nc"}
+
+
 def test_a_folder_that_may_not_be_read_is_not_an_empty_one(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0)
     user = os.geteuid()

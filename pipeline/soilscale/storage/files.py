@@ -13,6 +13,9 @@ from typing import BinaryIO
 
 from soilscale.storage import fencing
 
+LOST_AND_FOUND = "lost+found"
+"""Folder at the top of a volume of ext4, which only root may read."""
+
 
 def create(path: Path, data: bytes) -> bool:
     """Write a file if there is none, and say whether it was written."""
@@ -60,7 +63,7 @@ def below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
     root = os.path.join(folder, "")  # noqa: PTH118 - so many paths as objects would take seconds
     # By itself a walk passes over what may not be read, as if nothing lay there.
     for place, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
-        folders[:] = [name for name in folders if not _leads_back(place, name)]
+        folders[:] = [name for name in folders if name != LOST_AND_FOUND and not _leads_back(place, name)]
         for name in names:
             path = os.path.join(place, name)  # noqa: PTH118 - likewise
             try:
