@@ -28,8 +28,8 @@ Read = FillStatic | ReadMonth
 """Tasks of units that read scenes."""
 
 
-Runs = Sequence[tuple[tuple[np.datetime64, ...], Sequence[Scene]]]
-"""Runs of months that hold the same values, and their scenes."""
+Runs = Sequence[tuple[tuple[np.datetime64, ...], Sequence[Scene], str]]
+"""Runs of months that hold the same values, their scenes, and the digest of what they are made from."""
 
 
 def cube_units(config: Config, plan: Plan) -> list[Unit[Read]]:
@@ -54,26 +54,27 @@ def _source_units(
     # Only scenes that touch the tile are in its digest, so a new item elsewhere redoes nothing here; wetness looks
     # beyond the tile's edge.
     scenes = plan.scenes[source.name]
-    places = tuple(place for place, scene in enumerate(scenes) if cube.meets(scene, around))
+    places = cube.meeting(scenes, around)
     near = [scenes[place] for place in places]
     read = inputs.reading(config, source, source_input.unit)
     if source_input.static:
         fill = FillStatic(reading=read, scenes=near, grid=plan.grid, tile=tile)
-        return [_unit_of(plan, unit_name(source, None, tile), near, fill, [])]
+        return [_unit_of(unit_name(source, None, tile), _made_from(plan, source, near, []), fill)]
     # What is to be filled goes into a group of its own first: a later unit completes it and writes the month that
     # models read.
     if places not in runs:
-        runs[places] = list(_alike(source, near, plan.source_months(source)))
+        runs[places] = [
+            (alike, chosen, _made_from(plan, source, chosen, alike))
+            for alike, chosen in _alike(source, near, plan.source_months(source))
+        ]
     kind = KeepTarget if source.on_coarse else ObserveMonth if source_input in plan.filled else FillMonth
     return [
         _unit_of(
-            plan,
             unit_name(source, alike[0], tile),
-            chosen,
+            made_from,
             kind(reading=read, scenes=chosen, grid=plan.grid, tile=tile, months=plan.months, alike=alike),
-            alike,
         )
-        for alike, chosen in runs[places]
+        for alike, chosen, made_from in runs[places]
     ]
 
 
@@ -103,12 +104,15 @@ def constant(source: Source, chosen: Sequence[Scene], month: np.datetime64) -> b
     return source.role == "predictor" and cube.is_constant(source, chosen, month)
 
 
-def _unit_of(plan: Plan, name: str, scenes: Sequence[Scene], task: Read, alike: Sequence[np.datetime64]) -> Unit[Read]:
-    source = task.source
+def _made_from(plan: Plan, source: Source, scenes: Sequence[Scene], alike: Sequence[np.datetime64]) -> str:
+    """Digest of what some months of a source are made from in a tile."""
     # Where the months are written is part of the digest: when the period goes on, the same scenes fill further regions.
     months = [(month, cube_regions.reach(source, plan.months, month)) for month in alike]
-    made_from = digest(plan.recipes[source.name], [scene.digest for scene in scenes], months)
-    return Unit(CUBE, name, made_from, task, f"{source.name}/{task.tile.name}")
+    return digest(plan.recipes[source.name], [scene.digest for scene in scenes], months)
+
+
+def _unit_of(name: str, made_from: str, task: Read) -> Unit[Read]:
+    return Unit(CUBE, name, made_from, task, f"{task.source.name}/{task.tile.name}")
 
 
 def unit_name(source: Source, month: np.datetime64 | None, tile: Tile) -> str:
