@@ -5,8 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# One more than there are cores, since a test waits for other processes a fifth of its time.
-PROCESSES ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))
+# Twice as many as there are cores: a test waits for timers and other processes half of its time.
+PROCESSES ?= $(shell echo $$(( 2 * $$(nproc 2>/dev/null || echo 2) )))
 HELM ?= helm
 PROJECT_URL ?=
 PACKAGE_INDEX ?=

@@ -86,18 +86,18 @@ def run(settings: Config | str | PathLike[str], client: Client | None = None) ->
     # Before the output is held, so that a run that is refused leaves nothing behind.
     owner.claim(written, today, afresh=True).check()
     with ExitStack() as stack:
-        held = stack.enter_context(lease.held(Workspace(written.output)))
+        lease_workspace = stack.enter_context(lease.held(Workspace(written.output)))
         # Nothing is started before a stage asks for it.
-        here = stack.enter_context(clusters.chosen(clusters.Choice())).connect
-        connect = here if client is None else lambda: client
-        begun = Run(written, connect, _quietly, term=held.term)
+        local_connect = stack.enter_context(clusters.chosen(clusters.Choice())).connect
+        connect = local_connect if client is None else lambda: client
+        begun = Run(written, connect, _quietly, term=lease_workspace.term)
         outcome = up_to_date.do("run", owner.settled(begun, today, afresh=True, destroy=False))
     if outcome.status:
         raise _failure(outcome, written.output)
     return open_output(written.output)
 
 
-def _quietly(_doing: str, _done: int, _total: int | None) -> None:
+def _quietly(_doing: str, _count: int, _total: int | None) -> None:
     """Progress that nobody watches."""
 
 

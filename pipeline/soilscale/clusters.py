@@ -87,7 +87,7 @@ class Cluster:
                 _preload(self.choice.modules)
 
     @cached_property
-    def _asked(self) -> DaskCluster | None:
+    def _dask_cluster(self) -> DaskCluster | None:
         if self.choice.file is None:
             return None
         from soilscale import dask_operator
@@ -99,7 +99,11 @@ class Cluster:
         import distributed  # noqa: F401 - sets levels of its loggers
 
         console.quieten()
-        client = _reached(self.choice, self.stack) if self._asked is None else _made(self._asked, self.stack)
+        client = (
+            _reached(self.choice, self.stack)
+            if self._dask_cluster is None
+            else _operator_client(self._dask_cluster, self.stack)
+        )
         with suppress(KeyError):  # raised where the scheduler has no dashboard
             logger.info("Dask dashboard: %s", client.dashboard_link)
         return client
@@ -118,14 +122,14 @@ class Cluster:
 
     def followed(self, progress: Progress) -> Progress:
         """Progress that also has the cluster scaled by the units that are left, where it can be."""
-        asked = self._asked
-        if asked is None:
+        dask_cluster = self._dask_cluster
+        if dask_cluster is None:
             return progress
 
-        def tell(doing: str, done: int, total: int | None) -> None:
-            progress(doing, done, total)
+        def tell(doing: str, count: int, total: int | None) -> None:
+            progress(doing, count, total)
             if total is not None:
-                asked.need(total - done)
+                dask_cluster.need(total - count)
 
         return tell
 
@@ -147,18 +151,18 @@ def chosen(choice: Choice) -> Iterator[Cluster]:
         yield Cluster(choice, stack)
 
 
-def _made(asked: DaskCluster, stack: ExitStack) -> Client:
+def _operator_client(dask_cluster: DaskCluster, stack: ExitStack) -> Client:
     """Client of a cluster of the Dask operator, which is removed at the end whatever happens."""
 
     def end() -> None:
-        with _held():
-            asked.remove()
+        with _signals_held():
+            dask_cluster.remove()
 
     stack.callback(end)
-    asked.start()
-    client = stack.enter_context(asked.client())
-    stack.callback(asked.retire, client)
-    asked.need(asked.left)
+    dask_cluster.start()
+    client = stack.enter_context(dask_cluster.client())
+    stack.callback(dask_cluster.retire, client)
+    dask_cluster.need(dask_cluster.left)
     return client
 
 
@@ -191,7 +195,7 @@ def _start(stack: ExitStack, workers: int | None, modules: tuple[str, ...]) -> L
 
     stack.enter_context(dask.config.set(_unset()))
     _preload(modules)
-    with _held():
+    with _signals_held():
         return stack.enter_context(
             LocalCluster(
                 n_workers=workers or os.cpu_count(),
@@ -230,7 +234,7 @@ def _preload(modules: tuple[str, ...]) -> None:
     before = dict(os.environ)
     os.environ.update({k: str(v) for k, v in dask.config.get("distributed.nanny.pre-spawn-environ").items()})
     try:
-        with _held():
+        with _signals_held():
             forkserver.ensure_running()
     finally:
         os.environ.clear()
@@ -238,7 +242,7 @@ def _preload(modules: tuple[str, ...]) -> None:
 
 
 @contextmanager
-def _held() -> Iterator[None]:
+def _signals_held() -> Iterator[None]:
     """Hold signals back: workers that start are not left half started, and all inherit that Ctrl-C is not theirs."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     came: list[int] = []

@@ -76,16 +76,16 @@ class JsonFormatter(logging.Formatter):
 def handler(console: Console, form: LogFormat, *, paths: bool) -> logging.Handler:
     """Handler of the command's log: colours on a terminal, lines elsewhere, JSON where asked for."""
     if form == "json":
-        made = logging.StreamHandler()
-        made.setFormatter(JsonFormatter())
-        return made
+        log_handler = logging.StreamHandler()
+        log_handler.setFormatter(JsonFormatter())
+        return log_handler
     if _is_watched(console):
         rich = RichHandler(console=console, show_path=paths, markup=False)
         rich.setFormatter(logging.Formatter("%(message)s", "%H:%M:%S"))
         return rich
-    made = logging.StreamHandler()
-    made.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    return made
+    log_handler = logging.StreamHandler()
+    log_handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    return log_handler
 
 
 def _is_watched(console: Console) -> bool:
@@ -100,8 +100,8 @@ def mark(run: int) -> None:
         record.run = run
         return True
 
-    for each in logging.root.handlers:
-        each.addFilter(marked)
+    for log_handler in logging.root.handlers:
+        log_handler.addFilter(marked)
 
 
 def quieten() -> None:
@@ -118,17 +118,17 @@ class Pace:
     def __init__(self) -> None:
         self.begun: dict[str, tuple[float, int]] = {}
 
-    def tell(self, doing: str, done: int, total: int | None) -> str:
+    def tell(self, doing: str, count: int, total: int | None) -> str:
         """One line, such as ``cube: 120 of 800, 3.1/s, 3 min left``."""
         now = time.monotonic()
         # Whatever was already complete at the first call must not inflate the rate.
-        start, before = self.begun.setdefault(doing, (now, done))
-        line = f"{doing}: {done} of {total if total is not None else '?'}"
-        if done == before or now == start:
+        start, before = self.begun.setdefault(doing, (now, count))
+        line = f"{doing}: {count} of {total if total is not None else '?'}"
+        if count == before or now == start:
             return line
-        rate = (done - before) / (now - start)
+        rate = (count - before) / (now - start)
         line += f", {rate:.3g}/s"
-        return line if total is None or done >= total else f"{line}, {span((total - done) / rate)} left"
+        return line if total is None or count >= total else f"{line}, {span((total - count) / rate)} left"
 
 
 def span(seconds: float) -> str:
@@ -156,27 +156,27 @@ def progress(console: Console, form: LogFormat) -> Iterator[Progress]:
         tasks: dict[str, TaskID] = {}
         pace = Pace()
 
-        def show(doing: str, done: int, total: int | None) -> None:
+        def show(doing: str, count: int, total: int | None) -> None:
             if doing not in tasks:
                 tasks[doing] = bars.add_task(doing, total=total, pace="")
             # Only the rate: counts and the time left have columns of their own.
-            rate = pace.tell(doing, done, total).partition(", ")[2].partition(",")[0]
-            bars.update(tasks[doing], completed=done, total=total, pace=rate)
+            rate = pace.tell(doing, count, total).partition(", ")[2].partition(",")[0]
+            bars.update(tasks[doing], completed=count, total=total, pace=rate)
 
         yield show
 
 
 def _lines() -> Progress:
     logger = logging.getLogger("soilscale")
-    said = time.monotonic()
+    logged_at = time.monotonic()
     pace = Pace()
 
-    def tell(doing: str, done: int, total: int | None) -> None:
-        nonlocal said
-        line = pace.tell(doing, done, total)
-        if done == total or time.monotonic() - said > LOG_EVERY:
-            said = time.monotonic()
-            logger.info("%s", line, extra={"done": done, "total": total})
+    def tell(doing: str, count: int, total: int | None) -> None:
+        nonlocal logged_at
+        line = pace.tell(doing, count, total)
+        if count == total or time.monotonic() - logged_at > LOG_EVERY:
+            logged_at = time.monotonic()
+            logger.info("%s", line, extra={"done": count, "total": total})
 
     return tell
 

@@ -220,10 +220,10 @@ class DaskCluster:
             except (OSError, TimeoutError):
                 if client is None:
                     collect_failed()
-            said = "; ".join(self.said()) or "its pods are starting"
-            if said != last_said:
-                logger.info("waiting for workers of the Dask cluster %s: %s", self.name, said)
-            last_said = said
+            reason = "; ".join(self.said()) or "its pods are starting"
+            if reason != last_said:
+                logger.info("waiting for workers of the Dask cluster %s: %s", self.name, reason)
+            last_said = reason
             if time.monotonic() > end:
                 break
             time.sleep(LOOK_EVERY)
@@ -256,8 +256,8 @@ class DaskCluster:
                     return [
                         "the Dask operator has not noticed it: check that the operator runs and watches this namespace"
                     ]
-                made = kube_events.instant(cluster["metadata"].get("creationTimestamp"))
-                return [*self._pods(), *self._events(made)][:TOLD]
+                created = kube_events.instant(cluster["metadata"].get("creationTimestamp"))
+                return [*self._pods(), *self._events(created)][:TOLD]
         except (ConfigurationError, ServiceError) as error:
             return [str(error)]
 

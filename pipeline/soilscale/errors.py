@@ -49,8 +49,8 @@ class IncompleteError(SoilscaleError):
     status = 75
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, candidates: Iterable[str]) -> str:
     """End of a message about an unknown name: the nearest known one, else all of them."""
-    choices = list(known)
+    choices = list(candidates)
     close = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(choices)}"

@@ -114,7 +114,7 @@ def pieces(area: Box) -> list[Box]:
     return [(west, south, 180.0, north), (-180.0, south, east - 360, north)]
 
 
-def intersects(area: Box, other: Box) -> bool:
+def intersects(area: Box, second: Box) -> bool:
     """Whether two boxes share a point; a common edge counts, and 180 degrees west are 180 degrees east.
 
     Examples
@@ -122,10 +122,10 @@ def intersects(area: Box, other: Box) -> bool:
     >>> intersects((170.0, -20.0, -170.0, -10.0), (185.0, -15.0, 190.0, -12.0))
     True
     """
-    if area[1] > other[3] or other[1] > area[3]:
+    if area[1] > second[3] or second[1] > area[3]:
         return False
-    ahead, back = (other[0] - area[0]) % 360, (area[0] - other[0]) % 360
-    return ahead <= width(area) or back <= width(other)
+    ahead, back = (second[0] - area[0]) % 360, (area[0] - second[0]) % 360
+    return ahead <= width(area) or back <= width(second)
 
 
 def width(area: Box) -> float:
@@ -265,7 +265,7 @@ def turn(crs: str) -> float | None:
     return around_earth if repeats else None
 
 
-def turned(x: ArrayLike, near: float, whole: float | None) -> NDArray[np.float64]:
+def turned(x: ArrayLike, near: float, turn_width: float | None) -> NDArray[np.float64]:
     """Coordinates moved by whole turns to where they lie nearest to a place.
 
     Parameters
@@ -274,7 +274,7 @@ def turned(x: ArrayLike, near: float, whole: float | None) -> NDArray[np.float64
         Coordinates; not finite ones stay so.
     near
         The place.
-    whole
+    turn_width
         Width of a turn (`turn`); None: the map does not repeat itself, and they stay as they are.
 
     Examples
@@ -283,12 +283,12 @@ def turned(x: ArrayLike, near: float, whole: float | None) -> NDArray[np.float64
     [-10.0, 10.0]
     """
     values = np.asarray(x, dtype="float64")
-    if whole is None:
+    if turn_width is None:
         return values
     # What lies half a turn away stays where it is: the edges of a map of the world are not exchanged.
-    away = (values - near) / whole * (1 - 1e-9)
+    away = (values - near) / turn_width * (1 - 1e-9)
     with np.errstate(invalid="ignore"):
-        return values - whole * np.round(away)
+        return values - turn_width * np.round(away)
 
 
 def padded(area: Box, degrees: float) -> Box:

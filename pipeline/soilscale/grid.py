@@ -241,16 +241,16 @@ def on_map(area: BaseGeometry, crs: str) -> BaseGeometry:
     ValueError
         If another map tears it apart.
     """
-    whole = extents.joined(area)
-    shape, width = project(whole, LONLAT, crs), extents.turn(crs)
+    joint = extents.joined(area)
+    shape, width = project(joint, LONLAT, crs), extents.turn(crs)
     if width is None:
         if _torn(shape):
             raise ValueError(
-                f"the area, longitudes {whole.bounds[0]:.6g} to {whole.bounds[2]:.6g}, crosses the edge of the map in "
+                f"the area, longitudes {joint.bounds[0]:.6g} to {joint.bounds[2]:.6g}, crosses the edge of the map in "
                 f"{crs}, which splits it; choose a CRS whose edge is elsewhere, such as EPSG:4326 or EPSG:6933"
             )
         return shape
-    middle = (whole.bounds[0] + whole.bounds[2]) / 2
+    middle = (joint.bounds[0] + joint.bounds[2]) / 2
     # Any latitude will do: on a map that repeats itself x depends on longitude alone.
     near, _ = extents.transformer(LONLAT, crs).transform(middle, 0.0)
     return shapely.transform(shape, lambda x, y: (extents.turned(x, near, width), y), interleaved=False)
@@ -357,12 +357,12 @@ def metres_per_cell(geobox: GeoBox) -> NDArray[np.float64]:
     at_y, at_x = _knots(y), _knots(x)
     to_lonlat = extents.transformer(str(geobox.crs), LONLAT)
     knot_x, knot_y = np.meshgrid(x[at_x], y[at_y])
-    here = to_lonlat.transform(knot_x, knot_y)
+    origin = to_lonlat.transform(knot_x, knot_y)
     geod = Geod(ellps="WGS84")
     steps = np.empty((2, 2, len(at_y), len(at_x)))
     for step, (dx, dy) in enumerate(((transform.a, 0.0), (0.0, transform.e))):
-        there = to_lonlat.transform(knot_x + dx, knot_y + dy)
-        azimuth, _, distance = geod.inv(*here, *there)
+        shifted = to_lonlat.transform(knot_x + dx, knot_y + dy)
+        azimuth, _, distance = geod.inv(*origin, *shifted)
         steps[0, step] = distance * np.sin(np.radians(azimuth))
         steps[1, step] = distance * np.cos(np.radians(azimuth))
     return _interpolate(steps, at_y, at_x, (len(y), len(x)))

@@ -197,10 +197,10 @@ def adjust(trio: Trio, method: Method, area: Area) -> tuple[Float64s, NDArray[np
         # Each relation is fitted to the original samples; only the values pass through one after the other.
         relation, rests = fit(*pair, trio.calendar, pooled, least)
         values = carry(relation, values, trio.calendar)
-        for month, rest in enumerate(np.broadcast_to(rests, (YEAR, *support.shape)), start=1):
+        for month, month_support in enumerate(np.broadcast_to(rests, (YEAR, *support.shape)), start=1):
             # The weakest support of the months in which the cell has values; months without values do not count.
             used = finite[trio.calendar == month].any(axis=0)
-            support = np.where(used, np.minimum(support, rest), support).astype("int8")
+            support = np.where(used, np.minimum(support, month_support), support).astype("int8")
     return np.clip(values, *trio.limits), support
 
 
@@ -209,10 +209,10 @@ def climatology(values: Floats, calendar: Ints) -> tuple[Ints, Float64s]:
     counts = np.zeros((YEAR, *values.shape[1:]), "int64")
     totals = np.zeros(counts.shape)
     for month in range(YEAR):
-        here = values[calendar == month + 1]
-        valid = np.isfinite(here)
+        month_values = values[calendar == month + 1]
+        valid = np.isfinite(month_values)
         counts[month] = valid.sum(axis=0)
-        totals[month] = np.where(valid, here, 0).sum(axis=0, dtype="float64")
+        totals[month] = np.where(valid, month_values, 0).sum(axis=0, dtype="float64")
     return counts, _ratio(totals, counts)
 
 
@@ -240,33 +240,33 @@ class _Moments:
     def pooled(self) -> _Moments:
         """Moments over all cells; each cell counts alike in a month."""
         cells = tuple(range(1, self.counts.ndim))
-        there = self.counts > 0
-        means = _ratio(np.where(there, self.means, 0).sum(axis=cells), there.sum(axis=cells))
+        has_value = self.counts > 0
+        means = _ratio(np.where(has_value, self.means, 0).sum(axis=cells), has_value.sum(axis=cells))
         return _Moments(self.counts.sum(axis=cells), means, self.squares.sum(), self.freedom.sum())
 
 
-def _moments(values: Float64s, calendar: Ints, both: Bools) -> _Moments:
+def _moments(values: Float64s, calendar: Ints, shared: Bools) -> _Moments:
     counts, means = climatology(values, calendar)
     # Months missing in one sample are left out of both: otherwise a sensor that never sees winter would differ in mean
     # and spread for that reason alone.
-    deviations = np.where(both[calendar - 1], values - means[calendar - 1], np.nan)
-    counts = np.where(both, counts, 0)
+    deviations = np.where(shared[calendar - 1], values - means[calendar - 1], np.nan)
+    counts = np.where(shared, counts, 0)
     return _Moments(
         counts.astype("float64"),
-        np.where(both, means, np.nan),
+        np.where(shared, means, np.nan),
         np.nansum(deviations**2, axis=0),
-        (counts - both).sum(axis=0).astype("float64"),
+        (counts - shared).sum(axis=0).astype("float64"),
     )
 
 
-def _both(source: Float64s, target: Float64s, calendar: Ints) -> Bools:
+def _shared_months(source: Float64s, target: Float64s, calendar: Ints) -> Bools:
     """Calendar months that both samples have, shape ``(12, ...)``."""
     return (climatology(source, calendar)[0] > 0) & (climatology(target, calendar)[0] > 0)
 
 
 def _pair_of_moments(source: Float64s, target: Float64s, calendar: Ints) -> tuple[_Moments, _Moments]:
-    both = _both(source, target, calendar)
-    return _moments(source, calendar, both), _moments(target, calendar, both)
+    shared = _shared_months(source, target, calendar)
+    return _moments(source, calendar, shared), _moments(target, calendar, shared)
 
 
 def _levels(first: _Moments, second: _Moments) -> tuple[Relation, Bools]:
@@ -277,10 +277,10 @@ def _levels(first: _Moments, second: _Moments) -> tuple[Relation, Bools]:
     enough = counts[around].sum(axis=1) >= MONTHLY
     levels = []
     for means in (first.means, second.means):
-        there = np.isfinite(means)
-        filled = np.where(there, means, 0)
-        month = _ratio(filled[around].sum(axis=1), there[around].sum(axis=1))
-        levels.append(np.where(enough, month, _ratio(filled.sum(axis=0), there.sum(axis=0))))
+        has_value = np.isfinite(means)
+        filled = np.where(has_value, means, 0)
+        month = _ratio(filled[around].sum(axis=1), has_value[around].sum(axis=1))
+        levels.append(np.where(enough, month, _ratio(filled.sum(axis=0), has_value.sum(axis=0))))
     return Relation(levels[0], levels[1], _spread(first, second)), enough
 
 
@@ -351,11 +351,11 @@ def _cell_curve(
 
 def _weights(source: Float64s, target: Float64s, calendar: Ints) -> tuple[Float64s, Float64s]:
     """Weight of each value: every calendar month that both have in a cell counts alike, the others do not."""
-    both = _both(source, target, calendar)
+    shared = _shared_months(source, target, calendar)
     weights = []
     for values in (source, target):
         counts, _ = climatology(values, calendar)
-        weight = np.where(both, _ratio(np.ones(counts.shape), counts), 0)[calendar - 1]
+        weight = np.where(shared, _ratio(np.ones(counts.shape), counts), 0)[calendar - 1]
         weights.append(np.where(np.isfinite(values), weight, 0))
     return weights[0], weights[1]
 

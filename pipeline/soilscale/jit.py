@@ -26,13 +26,13 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """
     try:
         # `nogil` because callers run these functions in several threads.
-        kept: Any = numba.njit(nogil=True, cache=True)(function)
+        compiled_function: Any = numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # no place to keep it
-        kept = numba.njit(nogil=True)(function)
+        compiled_function = numba.njit(nogil=True)(function)
     else:
-        cache = kept._cache  # noqa: SLF001 - numba has no other way to be told that keeping the code may fail
+        cache = compiled_function._cache  # noqa: SLF001 - numba has no other way to be told that keeping the code may fail
         cache.save_overload = partial(_keep, cache.save_overload)
-    result: Callable[P, R] = kept
+    result: Callable[P, R] = compiled_function
     return result
 
 

@@ -44,8 +44,8 @@ def blocks(values: NDArray[np.generic], ratio: int) -> NDArray[np.generic]:
     array
         Shape ``(..., Y // ratio, ratio, X // ratio, ratio)``.
     """
-    *rest, high, wide = values.shape
-    return values.reshape(*rest, high // ratio, ratio, wide // ratio, ratio)
+    *leading, high, wide = values.shape
+    return values.reshape(*leading, high // ratio, ratio, wide // ratio, ratio)
 
 
 def block_mean(values: Floats, ratio: int) -> tuple[Float64s, Float64s]:

@@ -16,7 +16,7 @@ UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CLIENT, SERVER = 401, 403, 404, 400, 500
 
 
 @contextmanager
-def asking(what: str) -> Iterator[None]:
+def asking(action: str) -> Iterator[None]:
     """Raise what Kubernetes refuses as an error of this package."""
     import httpx
     import kr8s
@@ -25,28 +25,28 @@ def asking(what: str) -> Iterator[None]:
         yield
     except kr8s.ServerError as error:
         status = SERVER if error.response is None else error.response.status_code
-        raise _explained(what, status, _message(error)) from error
+        raise _explained(action, status, _message(error)) from error
     except (kr8s.APITimeoutError, kr8s.ConnectionClosedError, httpx.HTTPError, OSError) as error:
         reason = str(error) or type(error).__name__
-        raise ServiceError(f"cannot {what}: the Kubernetes API does not respond ({reason})") from error
+        raise ServiceError(f"cannot {action}: the Kubernetes API does not respond ({reason})") from error
 
 
-def _explained(what: str, status: int, said: str) -> ConfigurationError | ServiceError:
+def _explained(action: str, status: int, reply: str) -> ConfigurationError | ServiceError:
     """Error for an answer of Kubernetes that is none of success."""
     # An exceeded quota is also a 403, but it passes by itself; a missing right to list resourcequotas does not.
-    if status == FORBIDDEN and " quota" not in said:
+    if status == FORBIDDEN and " quota" not in reply:
         return ConfigurationError(
-            f"cannot {what}: Kubernetes forbids it ({said}); give the runner's service account the chart's Role "
+            f"cannot {action}: Kubernetes forbids it ({reply}); give the runner's service account the chart's Role "
             "(rbac.create)"
         )
     if status == NOT_FOUND:
         return ServiceError(
-            f"cannot {what}: Kubernetes knows no such resource ({said}); install the Dask operator, whose definitions "
-            f"({VERSION}) are missing, and check the namespace"
+            f"cannot {action}: Kubernetes knows no such resource ({reply}); install the Dask operator, whose "
+            f"definitions ({VERSION}) are missing, and check the namespace"
         )
     if CLIENT <= status < SERVER and status not in (FORBIDDEN, UNAUTHORIZED, 409, 429):
-        return ConfigurationError(f"cannot {what}: Kubernetes refuses it ({said}); correct the file of --cluster")
-    return ServiceError(f"cannot {what}: Kubernetes says {status} ({said}); the same command retries it")
+        return ConfigurationError(f"cannot {action}: Kubernetes refuses it ({reply}); correct the file of --cluster")
+    return ServiceError(f"cannot {action}: Kubernetes says {status} ({reply}); the same command retries it")
 
 
 def _message(error: kr8s.ServerError) -> str:

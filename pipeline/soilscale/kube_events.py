@@ -14,12 +14,12 @@ def causes(events: Iterable[Document], prefix: str, since: datetime) -> list[str
     about = [event for event in events if event.get("involvedObject", {}).get("name", "").startswith(prefix)]
     # An earlier try of the Job had a cluster of the same name, and its warnings stay for an hour.
     dated = sorted(((_happened(event), event) for event in about), key=lambda pair: pair[0], reverse=True)
-    told: dict[str, str] = {}
+    causes_by_text: dict[str, str] = {}
     for happened, event in dated:
         if happened >= since:
-            said = f"{event.get('reason')}: {event.get('message')}"
-            told.setdefault(_without_names(said), said)
-    return list(told.values())
+            text = f"{event.get('reason')}: {event.get('message')}"
+            causes_by_text.setdefault(_without_names(text), text)
+    return list(causes_by_text.values())
 
 
 def instant(text: str | None) -> datetime:
@@ -34,7 +34,7 @@ def _happened(event: Document) -> datetime:
     return instant(next((text for text in times if text), event["metadata"].get("creationTimestamp")))
 
 
-def _without_names(said: str) -> str:
+def _without_names(text: str) -> str:
     """What events of one cause have in common: their words without names of pods and without numbers."""
-    plain = re.sub(r"\"[^\"]*\"|'[^']*'", "", said)
+    plain = re.sub(r"\"[^\"]*\"|'[^']*'", "", text)
     return " ".join(word for word in plain.split() if not re.search(r"\d", word))

@@ -83,7 +83,7 @@ def details(name: str) -> list[str]:
 def page() -> str:
     """The page of the documentation, in Markdown: its text is `profiles.md` beside this module."""
     parts = {
-        "products": _table(COLUMNS, [(f"`{name}`", *rest) for name, *rest in rows()]),
+        "products": _table(COLUMNS, [(f"`{name}`", *cells) for name, *cells in rows()]),
         "values": _table(VALUES, map(_values, profiles())),
         "places": _table(("profile", "layer", "preset: keys", "license"), map(_places, profiles())),
         "notes": map(_notes, (name for name, profile in profiles().items() if "notes" in profile)),
@@ -133,6 +133,8 @@ def _places(name: str) -> tuple[str, ...]:
 
 def _notes(name: str) -> str:
     """What is to be known of a profile and those like it, with their references."""
-    alike = [name, *(other for other, profile in profiles().items() if profile.get("like") == name)]
-    references = dict.fromkeys(str(profiles()[one]["reference"]).partition("; https")[0] for one in alike)
+    alike = [name, *(relative for relative, profile in profiles().items() if profile.get("like") == name)]
+    references = dict.fromkeys(
+        str(profiles()[profile_name]["reference"]).partition("; https")[0] for profile_name in alike
+    )
     return f"- **{', '.join(alike)}** ({'; '.join(references)}): {profiles()[name]['notes']}"

@@ -120,9 +120,9 @@ def _dataset(
     geobox = grid.fine if scale == FINE else grid.coarse
     variables = {}
     for name, attrs in layers.items():
-        flag, whole = name in {QUALITY, PREDICTION_QUALITY}, scale == COARSE
-        empty = np.uint8(0) if flag else np.float64("nan") if whole else np.float32("nan")
-        chunks = (1, *(geobox.shape if whole else schema.chunks(grid, scale)))
+        flag, is_coarse = name in {QUALITY, PREDICTION_QUALITY}, scale == COARSE
+        empty = np.uint8(0) if flag else np.float64("nan") if is_coarse else np.float32("nan")
+        chunks = (1, *(geobox.shape if is_coarse else schema.chunks(grid, scale)))
         values = da.full((len(starts), *geobox.shape), empty, dtype=empty.dtype, chunks=chunks)
         # Flags have no fill value: xarray would read them as floats for its sake.
         encoding = {"chunks": chunks} | ({} if flag else {"_FillValue": empty})
@@ -143,16 +143,16 @@ def complete_seasons(months: Months, seasons: Seasons) -> Months:
     """First months of the seasons all of whose months are given, ascending."""
     mapped = set(months.tolist())
     starts = np.unique([seasons.start(month) for month in months])
-    whole = [start for start in starts if set(seasons.members(start).tolist()) <= mapped]
-    return np.array(whole, dtype="datetime64[M]")
+    complete = [start for start in starts if set(seasons.members(start).tolist()) <= mapped]
+    return np.array(complete, dtype="datetime64[M]")
 
 
-def fill_gaps(here: Floats, around: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, NDArray[np.bool_]]:
+def fill_gaps(own_values: Floats, around: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, NDArray[np.bool_]]:
     """Missing values of a month interpolated in time between the nearest months on either side.
 
     Parameters
     ----------
-    here
+    own_values
         Shape ``(Y, X)``, NaN where missing.
     around
         The months before and after at 1, 2, ... months' distance, nearest first, each of shape ``(Y, X)``. Both
@@ -163,10 +163,10 @@ def fill_gaps(here: Floats, around: Sequence[tuple[Floats, Floats]]) -> tuple[Fl
     values, filled
         Shape ``(Y, X)``.
     """
-    values = here.copy()
+    values = own_values.copy()
     for before, after in around:
         values = np.where(np.isnan(values), (before + after) / 2, values)
-    return values, np.isnan(here) & np.isfinite(values)
+    return values, np.isnan(own_values) & np.isfinite(values)
 
 
 def predict(
@@ -271,9 +271,9 @@ def finish(
     else:
         values, clamped = np.clip(prediction, lower, upper), (prediction < lower) | (prediction > upper)
     observed_fine = np.repeat(np.repeat(np.isfinite(observed), ratio, axis=0), ratio, axis=1)
-    there = np.isfinite(values)
-    quality = np.where(there, np.where(observed_fine, Quality.OBSERVED, Quality.PREDICTED), 0)
-    quality = quality | np.where(clamped & there, Quality.CLAMPED, 0)
+    has_value = np.isfinite(values)
+    quality = np.where(has_value, np.where(observed_fine, Quality.OBSERVED, Quality.PREDICTED), 0)
+    quality = quality | np.where(clamped & has_value, Quality.CLAMPED, 0)
     single = values.astype("float32")  # whose nearest value to a bound may lie beyond it
     beyond = (single.astype("float64") < lower) | (single.astype("float64") > upper)
     single = np.where(beyond, np.nextafter(single, np.float32(lower / 2 + upper / 2)), single)
@@ -373,10 +373,10 @@ def fold_season(maps: Sequence[Floats], quality: Sequence[Flags]) -> tuple[Float
     """
     stack, flags = np.stack(maps).astype("float64"), np.stack(quality)
     mean = stack.mean(axis=0)
-    there = np.isfinite(mean)
+    has_value = np.isfinite(mean)
     observed = ((flags & Quality.OBSERVED) > 0).all(axis=0)
     origin = np.where(observed, Quality.OBSERVED, Quality.PREDICTED)
-    others = np.bitwise_or.reduce(flags, axis=0) & ~(Quality.OBSERVED | Quality.PREDICTED | Quality.OUTSIDE)
+    shared_flags = np.bitwise_or.reduce(flags, axis=0) & ~(Quality.OBSERVED | Quality.PREDICTED | Quality.OUTSIDE)
     outside = np.bitwise_and.reduce(flags, axis=0) & Quality.OUTSIDE
-    bare = others & Quality.FROZEN
-    return mean.astype("float32"), (np.where(there, origin | others, bare) | outside).astype("uint8")
+    bare = shared_flags & Quality.FROZEN
+    return mean.astype("float32"), (np.where(has_value, origin | shared_flags, bare) | outside).astype("uint8")

@@ -211,17 +211,17 @@ class Output:
             places = extraction.from_polygons(_located(polygons), lattice)
         return extraction.extract(groups, places, min_years=min_years)
 
-    def _group(self, url: str, group: str, what: str, command: str) -> xr.Dataset:
+    def _group(self, url: str, group: str, noun: str, command: str) -> xr.Dataset:
         try:
             return storage.open_group(url, group, gaps=self._gaps)
         except FileNotFoundError as error:
-            raise self._workspace.lacks(what, command) from error
+            raise self._workspace.lacks(noun, command) from error
 
-    def _frame(self, url: str, what: str, command: str) -> pd.DataFrame:
+    def _frame(self, url: str, noun: str, command: str) -> pd.DataFrame:
         try:
             return tables.read_table(url)
         except FileNotFoundError as error:
-            raise self._workspace.lacks(what, command) from error
+            raise self._workspace.lacks(noun, command) from error
 
     def __repr__(self) -> str:
         return f"<soilscale.Output {storage.shown(self.url)}>"

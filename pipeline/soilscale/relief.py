@@ -85,8 +85,8 @@ def _difference(values: Floats) -> Float64s:
     """Rise per step along the first axis; one-sided beside a missing cell, 0 where both neighbours are missing."""
     padded = np.pad(values.astype("float64"), ((1, 1), (0, 0)), constant_values=np.nan)
     forward, backward = padded[2:] - padded[1:-1], padded[1:-1] - padded[:-2]
-    both = np.stack([forward, backward])
-    valid = np.isfinite(both)
-    total = np.where(valid, both, 0).sum(axis=0)
+    differences = np.stack([forward, backward])
+    valid = np.isfinite(differences)
+    total = np.where(valid, differences, 0).sum(axis=0)
     count = valid.sum(axis=0)
     return np.divide(total, count, out=np.zeros_like(total), where=count > 0)

@@ -159,12 +159,12 @@ def check_counts(table: pd.DataFrame, seasons: Seasons, minimum: int = MIN_ROWS)
     return {name: int(counts.get(name, 0)) for name in seasons.names if counts.get(name, 0) < minimum}
 
 
-def refuse_too_few(few: Mapping[str, int], seasons: Seasons) -> None:
+def refuse_too_few(short_counts: Mapping[str, int], seasons: Seasons) -> None:
     """Refuse a table that is enough for no season.
 
     Parameters
     ----------
-    few
+    short_counts
         Of `check_counts`.
 
     Raises
@@ -172,8 +172,8 @@ def refuse_too_few(few: Mapping[str, int], seasons: Seasons) -> None:
     DataError
         Naming the rows of each season.
     """
-    if len(few) == len(seasons.names):
-        counts = ", ".join(f"{name} {count}" for name, count in few.items())
+    if len(short_counts) == len(seasons.names):
+        counts = ", ".join(f"{name} {count}" for name, count in short_counts.items())
         raise DataError(
             f"no season has the {MIN_ROWS} training rows that a model needs (got {counts}); choose a longer "
             "period or training, a larger area or a lower samples.min_valid_fraction, or join seasons"

@@ -68,8 +68,8 @@ class Seasons:
         foreign = sorted(set(count) - set(range(1, 13)))
         missing = sorted(set(range(1, 13)) - set(count))
         faults = [
-            f"{what} {listed}"
-            for what, listed in (("twice:", twice), ("not a month:", foreign), ("missing:", missing))
+            f"{fault} {listed}"
+            for fault, listed in (("twice:", twice), ("not a month:", foreign), ("missing:", missing))
             if listed
         ]
         if faults:
@@ -105,8 +105,8 @@ class Seasons:
     def start(self, month: np.datetime64) -> np.datetime64:
         """First month of the season in which a month lies: 2005-02 -> 2004-12 for a winter of 12, 1, 2."""
         months = self.months[self.name(month)]
-        first, here = self._first(months), calendar_month(month)
-        return as_month(month) - np.timedelta64((here - first) % 12, "M")
+        first, calendar = self._first(months), calendar_month(month)
+        return as_month(month) - np.timedelta64((calendar - first) % 12, "M")
 
     def members(self, start: np.datetime64) -> Months:
         """Months of the season that starts at `start`, ascending, shape ``(n,)``."""

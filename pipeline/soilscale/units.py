@@ -124,7 +124,7 @@ def unit_text(text: object) -> str | None:
     return text.strip()
 
 
-def linear(stated: str, wanted: str, *, month: float = MONTH, year: float = YEAR) -> Linear:
+def linear(from_unit: str, to_unit: str, *, month: float = MONTH, year: float = YEAR) -> Linear:
     """Way from one unit to another.
 
     Parameters
@@ -151,28 +151,28 @@ def linear(stated: str, wanted: str, *, month: float = MONTH, year: float = YEAR
     >>> linear("kg m-2", "mm")
     Linear(factor=1.0, offset=0.0)
     """
-    if canonical(stated) == canonical(wanted):
+    if canonical(from_unit) == canonical(to_unit):
         return Linear()
-    here, there = _quantity(stated), _quantity(wanted)
-    power = _power(here, "month") - _power(there, "month")
-    yearly = _power(here, "year") - _power(there, "year")
+    from_quantity, to_quantity = _quantity(from_unit), _quantity(to_unit)
+    power = _power(from_quantity, "month") - _power(to_quantity, "month")
+    yearly = _power(from_quantity, "year") - _power(to_quantity, "year")
     calendar = (month / MONTH) ** power * (year / YEAR) ** yearly
     for factor in (1.0, _registry().Quantity(1 / WATER, "m**3/kg"), _registry().Quantity(WATER, "kg/m**3")):
         try:
-            zero, far = (_value(number, here, there, factor) for number in (0.0, FAR))
+            zero, far = (_value(number, from_quantity, to_quantity, factor) for number in (0.0, FAR))
         except (AttributeError, TypeError, ValueError, ArithmeticError) as error:
             failure = error
             continue
         # A foot is 0.3048 m, not 0.30479999999999996.
         return Linear(float(f"{(far - zero) / FAR * calendar:.15g}"), float(f"{zero:.12g}"))
-    raise UnitError(f"{stated!r} cannot be converted to {wanted!r}") from failure
+    raise UnitError(f"{from_unit!r} cannot be converted to {to_unit!r}") from failure
 
 
-def _value(number: float, stated: Any, target: Any, density: Any) -> float:
+def _value(number: float, from_quantity: Any, target: Any, density: Any) -> float:
     """Number of one quantity in another, by way of a density or its inverse."""
-    here = _registry().Quantity(number * stated.magnitude, stated.units)
-    there = here.to(target.units) if isinstance(density, float) else (here * density).to(target.units)
-    return float(there.magnitude / target.magnitude)
+    scaled = _registry().Quantity(number * from_quantity.magnitude, from_quantity.units)
+    converted = scaled.to(target.units) if isinstance(density, float) else (scaled * density).to(target.units)
+    return float(converted.magnitude / target.magnitude)
 
 
 def is_known(text: str) -> bool:

@@ -637,6 +637,80 @@ def test_a_message_of_grib_is_a_layer(tmp_path: Path) -> None:
     assert header.bounds == pytest.approx((100, 30, 115, 40), abs=1e-4)
 
 
+KELVINS = bytes.fromhex(
+    "4752494200006c01000034806280ff80a70100000403010c000100000000000015000000000000000000000000000000"
+    "01010204013030303100000000002000ff0000640050009ff6019a5a8000811a01c10600640064000000000000000c08"
+    "000043118000000037373737"
+)
+"""Message of ECMWF of edition 1, 2T = 280 K at every pixel of 100 x 80."""
+
+
+def grib(path: Path, values: NDArray[Any], month: int, width: float = 0.5) -> bytes:
+    """Message of edition 2, of a month of 2004, whose element GDAL does not know."""
+    rows, columns = values.shape
+    profile = {"driver": "GTiff", "width": columns, "height": rows, "count": 1, "dtype": "float64", "crs": "EPSG:4326"}
+    with rasterio.open(path.with_suffix(".tif"), "w", **profile, transform=from_origin(100, 40, width, width)) as file:
+        file.write(values, 1)
+    with rasterio.open(path.with_suffix(".tif")) as file:
+        time = f"CENTER=98 REF_TIME=2004-{month:02d}-01T00:00:00Z"
+        rasterio.shutil.copy(file, path, driver="GRIB", DATA_ENCODING="IEEE_FLOATING_POINT", IDS=time)
+    return path.read_bytes()
+
+
+def test_messages_of_grib_are_steps_in_whatever_order_they_stand(tmp_path: Path) -> None:
+    path = tmp_path / "a.grib2"
+    messages = [grib(path, np.full((20, 30), float(month)), month) for month in (3, 1, 2)]
+    path.write_bytes(b"".join(messages))
+    with formats.opened(str(path), "GRIB") as contents:
+        name, times = contents.names()
+        variable, axis = contents.variable(name), contents.variable(times)
+        assert variable is not None
+        assert axis is not None
+        assert variable.read((slice(0, 3), slice(0, 1), slice(0, 1))).ravel().tolist() == [1, 2, 3]
+        seconds = axis.read((slice(0, 3),)).astype("datetime64[s]")
+        assert seconds.astype("datetime64[M]").astype(str).tolist() == ["2004-01", "2004-02", "2004-03"]
+
+
+def test_messages_of_grib_on_two_grids_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.grib2"
+    path.write_bytes(grib(path, np.ones((20, 30)), 1) + grib(path, np.ones((10, 15)), 2, 1.0))
+    with pytest.raises(DataError, match=r"a.grib2 holds messages on 2 grids, .* write a file for each grid"):
+        read(path)
+    path.write_bytes(KELVINS + grib(path, np.ones((20, 30)), 1))
+    with pytest.raises(DataError, match="holds messages on 2 grids"):
+        read(path)
+
+
+def test_a_grid_that_gdal_does_not_read_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "a.grib").write_bytes(KELVINS[:70])
+    with pytest.raises(DataError, match=r"a.grib cannot be read as GRIB: .* convert it to a regular grid"):
+        read(tmp_path / "a.grib")
+
+
+OF_A_THREAD = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from soilscale import formats
+
+def look(path):
+    with formats.opened(path, "GRIB") as contents:
+        name = contents.names()[0]
+        variable = contents.variable(name)
+        return name, variable.attributes["units"], variable.read((slice(0, 1), slice(40, 41), slice(40, 41))).item()
+
+with ThreadPoolExecutor(1) as pool:
+    print(*pool.submit(look, sys.argv[1]).result())
+"""
+
+
+def test_kelvins_of_grib_are_kelvins_in_every_thread(tmp_path: Path) -> None:
+    """GDAL says that they are degrees Celsius, and outside of the thread that imports rasterio nothing at all."""
+    path = tmp_path / "a.grib"
+    path.write_bytes(KELVINS)
+    found = subprocess.run([sys.executable, "-c", OF_A_THREAD, path], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["2T", "K", "280.0"]
+
+
 # --- by ranges, and once --------------------------------------------------------------------------------------------
 
 

@@ -50,8 +50,8 @@ def refuse_unclear(name: str, relations: Relations) -> None:
 
 
 def _lines(source: Source, relations: Relations) -> Iterator[str]:
-    other = Counter(verdict.reason for verdict, _ in relations.having("other platform"))
-    for name, count in sorted(other.items()):
+    reasons = Counter(verdict.reason for verdict, _ in relations.having("other platform"))
+    for name, count in sorted(reasons.items()):
         yield f"{_items(count)} of {name} left out (platform: {', '.join(relations.platform_filter)})"
     if len(relations.platforms) > 1:
         listed = [f"{name or 'unknown'} ({_items(count)})" for name, count in sorted(relations.platforms.items())]
@@ -94,5 +94,5 @@ def _items(count: int) -> str:
 def _months(left_out: Sequence[tuple[Verdict, Span]], most: int = 3) -> str:
     """Months in which items start, the first few of many."""
     months = sorted({str(span[0])[:7] for _, span in left_out})
-    more = f" and {len(months) - most} more months" if len(months) > most else ""
-    return ", ".join(months[:most]) + more
+    remainder = f" and {len(months) - most} more months" if len(months) > most else ""
+    return ", ".join(months[:most]) + remainder

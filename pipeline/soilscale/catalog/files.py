@@ -95,18 +95,18 @@ def gather(query: Query, *_: object, progress: Progress, broken: Broken, **__: o
     A file whose name does not fit is left out, named and counted: its date is never guessed.
     """
     findings, source, place = Found(), query.source, str(query.catalog.files)
-    here = query.shared.once(f"files {place}", partial(listed, place))
-    if not here:
+    stamps = query.shared.once(f"files {place}", partial(listed, place))
+    if not stamps:
         raise ConfigurationError(
             f"{query.where}: there are no files in {storage.shown(place)}; correct catalogs.{query.catalog.name}.files"
         )
     profile = profiles().get(source.profile or "", {})
-    fitting = fit(here, profile, source.asset, static=bool(source.static))
+    fitting = fit(stamps, profile, source.asset, static=bool(source.static))
     findings.collections.add(source.collection)
     if not fitting.items:
         raise DataError(
-            f"{query.where}: of {len(here)} files in {storage.shown(place)} no name matches "
-            f"{source.profile or 'the source'}; the first is {posixpath.basename(next(iter(here)))!r}, expected such "
+            f"{query.where}: of {len(stamps)} files in {storage.shown(place)} no name matches "
+            f"{source.profile or 'the source'}; the first is {posixpath.basename(next(iter(stamps)))!r}, expected such "
             f"as {_expected(profile)}"
         )
     # Once for a folder: every source of it would repeat the same warning.
@@ -117,13 +117,13 @@ def gather(query: Query, *_: object, progress: Progress, broken: Broken, **__: o
             "%s: %d of %d file names match no product and are left out: %s; expected such as %s",
             query.where,
             len(odd),
-            len(here),
+            len(stamps),
             names,
             _expected(profile),
         )
         query.shared.kept[f"odd {place} {source.name}"] = []
     within = source.layer, source.asset
-    for done, item in enumerate(
+    for count, item in enumerate(
         settled(fitting.items, profile, within, partial(skip, findings, query, broken=broken)), 1
     ):
         href = next(iter(item["assets"].values()))["href"]
@@ -131,7 +131,7 @@ def gather(query: Query, *_: object, progress: Progress, broken: Broken, **__: o
             add(findings, item, href, query, inside=True)
         except DataError as error:
             skip(findings, query, href, str(error), broken)
-        progress(f"{source.name}: listing files", done, len(fitting.items))
+        progress(f"{source.name}: listing files", count, len(fitting.items))
     return findings
 
 
@@ -154,12 +154,12 @@ def _of_no_product(urls: Sequence[str]) -> list[str]:
     return [url for url in urls if named(posixpath.basename(url), patterns) is None]
 
 
-def fit(here: Mapping[str, str], profile: Mapping[str, Any], asset: str, *, static: bool) -> Fitting:
+def fit(stamps: Mapping[str, str], profile: Mapping[str, Any], asset: str, *, static: bool) -> Fitting:
     """Items of files by their names: one for each product, date and tile, its files by their variables its assets.
 
     Parameters
     ----------
-    here
+    stamps
         URL -> stamp, as of `listed`.
     profile
         Profile of the product; empty: any file is one.
@@ -169,7 +169,7 @@ def fit(here: Mapping[str, str], profile: Mapping[str, Any], asset: str, *, stat
         Whether names need no date.
     """
     fitting, groups = Fitting(), defaultdict[tuple[Any, ...], dict[str, Item]](dict)
-    for url, stamp in here.items():
+    for url, stamp in stamps.items():
         name = posixpath.basename(url)
         says = named(name, profile.get("names", ANY))
         if says is None:

@@ -143,7 +143,7 @@ def _next(page: Mapping[str, Any], request: Request, first: Request) -> Request 
     link = next(links(page, "next"), None)
     if link is None:
         # Without its href, the pages that follow would be lost.
-        if any(isinstance(other, dict) and other.get("rel") == "next" for other in page.get("links") or ()):
+        if any(isinstance(link, dict) and link.get("rel") == "next" for link in page.get("links") or ()):
             raise ValueError("its next link has no href")
         return None
     url, body = urljoin(request.url, link["href"]), link.get("body")

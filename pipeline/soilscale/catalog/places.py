@@ -56,16 +56,16 @@ def _placed(transform: Any, shape: Any) -> Box | None:
     return min(x), min(y), max(x), max(y)
 
 
-def same(first: Place | None, other: Place | None) -> bool:
+def same(first: Place | None, second: Place | None) -> bool:
     """Whether two places are one: each edge differs by less than a tenth of a side; a turn of the globe is nothing."""
-    if first is None or other is None:
+    if first is None or second is None:
         return False
     # In degrees, the box of a slanted tile reaches beyond it, and neighbours look more alike than they are.
-    if first.projected and other.projected and first.crs == other.crs:
-        return _agree(first.projected, other.projected)
+    if first.projected and second.projected and first.crs == second.crs:
+        return _agree(first.projected, second.projected)
     # The same place may be written at -180 or at 180 degrees.
-    turn = round((first.bbox[0] - other.bbox[0]) / 360) * 360
-    west, south, east, north = other.bbox
+    turn = round((first.bbox[0] - second.bbox[0]) / 360) * 360
+    west, south, east, north = second.bbox
     return _agree(first.bbox, (west + turn, south, east + turn, north))
 
 
@@ -76,19 +76,19 @@ def boxes(areas: Sequence[Box]) -> NDArray[np.float64]:
     return array
 
 
-def covers(outer: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.bool_]:
+def covers(outer: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whether boxes hold others, but for a tenth of the others' sides; of shape ``(..., 4)``, which broadcast."""
-    (west, south, east, north), (left, bottom, right, top) = (np.moveaxis(area, -1, 0) for area in (outer, other))
+    (west, south, east, north), (left, bottom, right, top) = (np.moveaxis(area, -1, 0) for area in (outer, second))
     turn = np.round((west + east - left - right) / 720) * 360
     wide, high = APART * (right - left), APART * (top - bottom)
     beside = (west - wide <= left + turn) & (east + wide >= right + turn)
-    held: NDArray[np.bool_] = beside & (south - high <= bottom) & (north + high >= top)
-    return held
+    covered: NDArray[np.bool_] = beside & (south - high <= bottom) & (north + high >= top)
+    return covered
 
 
-def _agree(bounds: Box, other: Box) -> bool:
-    sides = [min(area[2] - area[0] for area in (bounds, other)), min(area[3] - area[1] for area in (bounds, other))]
-    return all(abs(bounds[edge] - other[edge]) <= APART * sides[edge % 2] for edge in range(4))
+def _agree(bounds: Box, second: Box) -> bool:
+    sides = [min(area[2] - area[0] for area in (bounds, second)), min(area[3] - area[1] for area in (bounds, second))]
+    return all(abs(bounds[edge] - second[edge]) <= APART * sides[edge % 2] for edge in range(4))
 
 
 def together(places: Sequence[Place]) -> Iterator[list[int]]:

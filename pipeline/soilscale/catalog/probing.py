@@ -79,8 +79,8 @@ def _outermost(url: str, document: Mapping[str, Any], end: int, query: Query) ->
 
 def _within(item: Mapping[str, Any], span: Span) -> bool:
     properties = item.get("properties") or {}
-    first, stated = time_coverage.start(properties), time_coverage.instant(properties.get("end_datetime"))
+    first, end = time_coverage.start(properties), time_coverage.instant(properties.get("end_datetime"))
     if first is None:
         return False
-    last = first if stated is None else np.datetime64(stated.replace(tzinfo=None), "s")
+    last = first if end is None else np.datetime64(end.replace(tzinfo=None), "s")
     return bool(first < span[1] + SPARE and last > span[0] - SPARE)

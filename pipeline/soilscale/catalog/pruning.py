@@ -65,9 +65,9 @@ def dates(urls: Sequence[str], parent: str) -> list[Span] | None:
 
     Numbered tiles may look like dates too: what lies below one must show that it is one (`probing.is_dated`).
     """
-    named = [next((name for name in _names(url, parent) if _dates(name)), None) for url in urls]
-    spans = [_dates(name) for name in named if name is not None]
-    if not spans or len(spans) < len(urls) or len({_form(name) for name in named if name}) > 1:
+    dated_names = [next((name for name in _names(url, parent) if _dates(name)), None) for url in urls]
+    spans = [_dates(name) for name in dated_names if name is not None]
+    if not spans or len(spans) < len(urls) or len({_form(name) for name in dated_names if name}) > 1:
         return None
     return [span for span in spans if span is not None]
 
@@ -91,8 +91,8 @@ def band(url: str, parent: str) -> Box | None:
     """Band that a link leads to by its name; None if it is no band's."""
     for name in _names(url, parent):
         if match := _BAND.fullmatch(name):
-            side, low, other, high = match.groups()
-            first, last = _degrees(side, low), _degrees(other, high)
+            side, low, high_side, high = match.groups()
+            first, last = _degrees(side, low), _degrees(high_side, high)
             return (first, -90.0, last, 90.0) if side in "EW" else (-180.0, first, 180.0, last)
     return None
 
@@ -126,9 +126,9 @@ def _names(url: str, parent: str) -> list[str]:
     """Names that a link adds to those of its parent: the stem of its file, if that says anything, and its folder."""
     folder, _, file = url.partition("?")[0].rstrip("/").rpartition("/")
     stem = re.sub(r"\.(geo)?json$", "", file)
-    named = [] if stem in ("catalog", "collection", "index") else [stem]
-    same = folder == parent.partition("?")[0].rpartition("/")[0]
-    return named if same else [*named, folder.rpartition("/")[2]]
+    stem_names = [] if stem in ("catalog", "collection", "index") else [stem]
+    in_folder = folder == parent.partition("?")[0].rpartition("/")[0]
+    return stem_names if in_folder else [*stem_names, folder.rpartition("/")[2]]
 
 
 def _degrees(side: str, value: str) -> float:

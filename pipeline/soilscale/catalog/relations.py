@@ -88,8 +88,8 @@ class Relations:
 
     def having(self, standing: Standing) -> list[tuple[Verdict, Span]]:
         """Items of one standing, with their intervals."""
-        both = zip(self.verdicts, self.spans, strict=True)
-        return [(verdict, span) for verdict, span in both if verdict.standing == standing]
+        pairs = zip(self.verdicts, self.spans, strict=True)
+        return [(verdict, span) for verdict, span in pairs if verdict.standing == standing]
 
 
 def relate(items: Sequence[Item], source: Source) -> Relations:
@@ -120,14 +120,14 @@ def relate(items: Sequence[Item], source: Source) -> Relations:
     verdicts = tuple(judge.verdicts[index] for index in range(len(items)))
     counting = [index for index, verdict in enumerate(verdicts) if verdict.counts]
     platforms = Counter(judge.platforms[index] or "" for index in counting)
-    named = Counter(text for index in counting if (text := versions.version(items[index])) is not None)
+    version_counts = Counter(text for index in counting if (text := versions.version(items[index])) is not None)
     ids = Counter(item["id"] for item in items)
     days = Counter(round(float((spans[index][1] - spans[index][0]) / DAY), 1) for index in counting)
     return Relations(
         verdicts,
         tuple(spans),
         platforms if any(platforms) else {},
-        named,
+        version_counts,
         platforms_of(source),
         sum(count for count in ids.values() if count > 1),
         days,
@@ -194,11 +194,11 @@ class _Judge:
 
     def _complete(self, group: list[int]) -> list[int]:
         """Items that have every wanted asset, if any has."""
-        whole = [i for i in group if all(name in self.items[i]["assets"] for name in self.source.assets)]
-        for index in group if whole else ():
-            if index not in whole:
-                self._give_way(index, whole[0], "lacks an asset", "")
-        return whole or group
+        complete = [i for i in group if all(name in self.items[i]["assets"] for name in self.source.assets)]
+        for index in group if complete else ():
+            if index not in complete:
+                self._give_way(index, complete[0], "lacks an asset", "")
+        return complete or group
 
     def _different(self, group: list[int]) -> list[int]:
         """One of all items that hold the same file: the newest."""
@@ -265,7 +265,7 @@ class _Judge:
         unclear = {index: part for part in moments if len(part) > 1 for index in part}
         for number, index in enumerate(ordered):
             series = name if number == 0 else f"{name}#{number + 1}"
-            rivals = [self.items[other]["id"] for other in unclear.get(index, ()) if other != index]
+            rivals = [self.items[rival]["id"] for rival in unclear.get(index, ()) if rival != index]
             standing: Standing = "unclear" if rivals else "counts"
             beside = min(rivals, default=None)
             self.verdicts[index] = Verdict(self.items[index]["id"], standing, series, beside)
@@ -283,32 +283,32 @@ class _Judge:
         if not counting or lengths.max() < LONGER * lengths.min():
             return
         for number in np.flatnonzero(lengths >= LONGER * lengths.min()):
-            whole = lengths[number] > MONTH
-            if not whole and self.overlap is not None:
+            is_long = lengths[number] > MONTH
+            if not is_long and self.overlap is not None:
                 continue
-            reach = starts[number] if whole else starts[number] - lengths[number]
+            reach = starts[number] if is_long else starts[number] - lengths[number]
             window = slice(*np.searchsorted(starts, [reach, ends[number]]))
-            fits = (ends[window] <= ends[number]) if whole else (ends[window] > starts[number])
+            fits = (ends[window] <= ends[number]) if is_long else (ends[window] > starts[number])
             fits &= lengths[window] * LONGER <= lengths[number]
             shorter = self._rival(counting[number], [counting[window.start + i] for i in np.flatnonzero(fits)])
             if shorter is None:
                 continue
             days = [float((self.spans[i][1] - self.spans[i][0]) / DAY) for i in (counting[number], shorter)]
-            if whole:
+            if is_long:
                 reason = f"{days[0]:g} days beside {days[1]:g}"
                 self._give_way(counting[number], shorter, "longer interval", reason)
             else:
                 self.overlap = self.items[counting[number]]["id"], self.items[shorter]["id"]
 
-    def _rival(self, index: int, others: Iterable[int]) -> int | None:
+    def _rival(self, index: int, rivals: Iterable[int]) -> int | None:
         """First of some items that is of the place of another, and of no other platform."""
         name = self.platforms[index]
-        for other in others:
+        for rival in rivals:
             # Composites of two platforms overlap on purpose; neither gives way.
-            if None not in (name, self.platforms[other]) and name != self.platforms[other]:
+            if None not in (name, self.platforms[rival]) and name != self.platforms[rival]:
                 continue
-            if places.same(self.places[index], self.places[other]):
-                return other
+            if places.same(self.places[index], self.places[rival]):
+                return rival
         return None
 
     def _give_way(self, index: int, winner: int | None, standing: Standing, reason: str) -> None:
@@ -351,8 +351,8 @@ def _split(groups: list[list[Span]], span: Span) -> tuple[list[list[Span]], list
     return [group for group in groups if group[0][1] > span[0]], late
 
 
-def _shared(span: Span, other: Span) -> float:
+def _shared(span: Span, second: Span) -> float:
     """Share of the time of two intervals together that both cover."""
-    both = min(span[1], other[1]) - max(span[0], other[0])
-    either = max(span[1], other[1]) - min(span[0], other[0])
-    return max(float(both / either), 0.0)
+    overlap = min(span[1], second[1]) - max(span[0], second[0])
+    either = max(span[1], second[1]) - min(span[0], second[0])
+    return max(float(overlap / either), 0.0)

@@ -92,8 +92,8 @@ def scenes(items: Sequence[Item], source: Source) -> list[Scene]:
 
 def scenes_of(items: Sequence[Item], relations: Relations, source: Source) -> list[Scene]:
     """Scenes of items of which it is known what they are to each other; see `scenes`."""
-    both = zip(items, relations.spans, relations.verdicts, strict=True)
-    counted = [_scene(item, interval, verdict.series, source) for item, interval, verdict in both if verdict.counts]
+    judged = zip(items, relations.spans, relations.verdicts, strict=True)
+    counted = [_scene(item, interval, verdict.series, source) for item, interval, verdict in judged if verdict.counts]
     return sorted(counted, key=_order)
 
 
@@ -193,7 +193,7 @@ def decoding(asset: Mapping[str, Any], properties: Mapping[str, Any], band: int)
     }
     units = (unit_text(place.get("unit")) for place in (*bands, *wider, jaxa))
     codes = _codes([*bands, *wider, jaxa])
-    stated = {
+    statements = {
         "scale": _number(factors["scale"]),
         "offset": _number(factors["offset"]),
         "nodata": tuple(sorted({code for code in map(_number, codes) if code is not None and math.isfinite(code)})),
@@ -203,7 +203,7 @@ def decoding(asset: Mapping[str, Any], properties: Mapping[str, Any], band: int)
     texts = [("nodata", code) for code in codes] + list(factors.items())
     unclear = tuple((key, f"{key} {text!r}") for key, text in texts if numerals.is_unclear(text, single=True))
     # Only where there is one, so that the digests of all other scenes stay as they were.
-    return stated | ({"unclear": unclear} if unclear else {})
+    return statements | ({"unclear": unclear} if unclear else {})
 
 
 def _codes(places: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -259,12 +259,12 @@ def _number(value: Any) -> float | None:
 def _digest(
     item: Item,
     assets: Mapping[str, Any],
-    stated: tuple[Mapping[str, Any], ...],
+    statements: tuple[Mapping[str, Any], ...],
     interval: Span,
     series: str,
     reduction: int,
 ) -> str:
-    stated_decoding, placements, masks = stated
+    stated_decoding, placements, masks = statements
     # Only what changes values, or says that they may have changed: anything more would make units anew for nothing.
     frozen = {
         "id": item["id"],

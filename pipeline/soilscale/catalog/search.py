@@ -265,5 +265,5 @@ def _warn_of_no_place(query: Query, items: Sequence[Item]) -> None:
 
 def _list(names: Mapping[str, Any] | set[str]) -> str:
     ordered = sorted(map(str, names))
-    more = f" and {len(ordered) - SHOWN} more" if len(ordered) > SHOWN else ""
-    return ", ".join(ordered[:SHOWN]) + more
+    remainder = f" and {len(ordered) - SHOWN} more" if len(ordered) > SHOWN else ""
+    return ", ".join(ordered[:SHOWN]) + remainder

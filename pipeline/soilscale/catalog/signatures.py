@@ -96,12 +96,12 @@ class Signatures:
                 signature = Signature(written["text"], datetime.fromisoformat(written["until"]))
                 if signature.fresh:
                     return signature
-            made = make()
+            signed = make()
             draft = path.with_suffix(f".{os.getpid()}")
-            draft.write_text(json.dumps({"text": made.text, "until": made.until.isoformat()}))
+            draft.write_text(json.dumps({"text": signed.text, "until": signed.until.isoformat()}))
             # Renamed into place, so that no process reads half a token.
             draft.replace(path)
-        return made
+        return signed
 
 
 def _folder() -> Path | None:

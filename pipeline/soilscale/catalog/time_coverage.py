@@ -66,7 +66,7 @@ Instants = NDArray[np.datetime64]
 
 
 @dataclass(frozen=True)
-class _Own:
+class _StatedInterval:
     """An interval that an item gives itself."""
 
     start: np.datetime64
@@ -143,7 +143,7 @@ def resolve(items: Sequence[Item], composite: float | None) -> list[Span]:
         If an item names no time.
     """
     firsts = starts(items)
-    stated_spans = [_own(item["properties"]) for item in items]
+    stated_spans = [_stated_interval(item["properties"]) for item in items]
     # Before anything is inferred: from the last day of a month, spacing and calendar month would be those of the
     # month before.
     if before_months(firsts) is not None:
@@ -164,7 +164,7 @@ def _inferences(
     # Several instants a day would fall on one date, and each would cover the whole of it.
     unit = "s" if composite is None and spacing(items, firsts) < FREQUENT else _unit(composite)
     names = [platform(item) for item in items]
-    members = {name: firsts[[other == name for other in names]] for name in set(names)}
+    members = {name: firsts[[platform == name for platform in names]] for name in set(names)}
     # A platform of few dates says nothing of its spacing; all together do.
     if any(len(_marks(platform_firsts, unit)) < FEW for platform_firsts in members.values()):
         members = dict.fromkeys(members, firsts)
@@ -209,11 +209,11 @@ def _next_months(instants: Instants) -> Instants:
     return months
 
 
-def _at_midnight(stated_span: _Own) -> _Own:
+def _at_midnight(stated_span: _StatedInterval) -> _StatedInterval:
     """Interval that starts at a local midnight, by that clock; its end moves with it where it is one too."""
     first, end = _next_months(np.array([stated_span.start, stated_span.end]))
     ends = end - stated_span.end <= ZONES
-    return _Own(
+    return _StatedInterval(
         first, end if ends else stated_span.end + (first - stated_span.start), stated_span.at_midnight or bool(ends)
     )
 
@@ -239,7 +239,7 @@ def margin(items: Sequence[Item], composite: float | None) -> timedelta:
     Zero where every item has its own interval, or the dates found are spaced as months, and a day where those are
     months by another clock than that of UTC.
     """
-    if all(_own(item["properties"]) for item in items):
+    if all(_stated_interval(item["properties"]) for item in items):
         return timedelta(0)
     if composite is not None:
         return timedelta(days=composite)
@@ -262,15 +262,15 @@ def _is_local(properties: Mapping[str, Any]) -> bool:
 
 def states(properties: Mapping[str, Any]) -> bool:
     """Whether an item states its interval itself; of a frozen one, whether it did before it was frozen."""
-    return not properties.get(INFERRED) and _own(properties) is not None
+    return not properties.get(INFERRED) and _stated_interval(properties) is not None
 
 
 def stamp(item: Item, interval: Span) -> Item:
     """Copy of an item that names its interval itself, so that it means the same without its neighbours."""
     first, end = interval
-    whole = end == end.astype("datetime64[m]")
+    on_minute = end == end.astype("datetime64[m]")
     # STAC's ends are inclusive; read again, 23:59:59 closes at the next midnight.
-    last = end - np.timedelta64(1, "s") if whole else end
+    last = end - np.timedelta64(1, "s") if on_minute else end
     properties = item["properties"] | {"start_datetime": f"{first}Z", "end_datetime": f"{last}Z"}
     return item | {"properties": properties if states(item["properties"]) else properties | {INFERRED: True}}
 
@@ -288,7 +288,7 @@ def starts(items: Sequence[Item]) -> Instants:
     return np.array(instants, dtype="datetime64[s]")
 
 
-def _own(properties: Mapping[str, Any]) -> _Own | None:
+def _stated_interval(properties: Mapping[str, Any]) -> _StatedInterval | None:
     first, last = _moment(properties.get("start_datetime")), _moment(properties.get("end_datetime"))
     if first is None or last is None or last < first:
         return None
@@ -298,7 +298,7 @@ def _own(properties: Mapping[str, Any]) -> _Own | None:
     # Start and end at one instant state no length; at midnight both may be dates of one day.
     if last == first and not at_midnight:
         return None
-    return _Own(_second(first), _closing(last), at_midnight)
+    return _StatedInterval(_second(first), _closing(last), at_midnight)
 
 
 def _closing(last: datetime) -> np.datetime64:
@@ -310,7 +310,7 @@ def _closing(last: datetime) -> np.datetime64:
     return following(minute).astype("datetime64[s]") if after - minute == np.timedelta64(59, "s") else after
 
 
-def _dates_inclusive(stated_spans: Sequence[_Own]) -> bool:
+def _dates_inclusive(stated_spans: Sequence[_StatedInterval]) -> bool:
     """Whether the ends of a source are dates that belong to its intervals."""
     if not stated_spans or not all(interval.at_midnight for interval in stated_spans):
         return False
@@ -329,7 +329,7 @@ def _dates_inclusive(stated_spans: Sequence[_Own]) -> bool:
 
 
 def _span(
-    stated_span: _Own | None, first: np.datetime64, infer: Callable[[np.datetime64], Span], *, dated: bool
+    stated_span: _StatedInterval | None, first: np.datetime64, infer: Callable[[np.datetime64], Span], *, dated: bool
 ) -> Span:
     if stated_span and dated:
         return stated_span.start, stated_span.end + DAY

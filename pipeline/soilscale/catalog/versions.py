@@ -70,7 +70,7 @@ def _newest_by_id(items: Sequence[Mapping[str, Any]], left: Sequence[int]) -> tu
     entries = [_id_version(items[index]) for index in left]
     # Ids that differ in more than the version may be of two products, not of two versions.
     parsed = [entry for entry in entries if entry is not None]
-    if len(parsed) == len(left) and len({rest for rest, _, _ in parsed}) == 1:
+    if len(parsed) == len(left) and len({stem for stem, _, _ in parsed}) == 1:
         values = [order for _, _, order in parsed]
         best = _greatest(left, values) if _comparable(values) else ()
         if len(best) == 1:
@@ -100,7 +100,7 @@ def _rungs() -> Iterator[tuple[str, Rung]]:
     yield "not deprecated", lambda item: item["properties"].get("deprecated") is not True
     yield "no link to a later version", lambda item: not _succeeded(item)
     for key in STATED:
-        yield key, partial(_stated, key)
+        yield key, partial(_stated_version, key)
     yield "not preliminary", _final
     for key in DATED:
         yield key, partial(_dated, key)
@@ -119,7 +119,7 @@ def _succeeded(item: Mapping[str, Any]) -> bool:
     return any(link["href"] != self for link in links(item, *SUCCESSORS))
 
 
-def _stated(key: str, item: Mapping[str, Any]) -> tuple[Any, ...] | None:
+def _stated_version(key: str, item: Mapping[str, Any]) -> tuple[Any, ...] | None:
     return _natural(item["properties"].get(key))
 
 

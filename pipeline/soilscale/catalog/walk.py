@@ -82,15 +82,15 @@ class _Walk:
     def descend(self) -> bool:
         """Go on below other collections, if the wanted one has not been found; whether there is anything there."""
         if self.query.source.collection not in self.found.collections:
-            more = self.below[: max(FOREIGN - self.foreign, 0)]
-            if len(more) < len(self.below):
+            affordable = self.below[: max(FOREIGN - self.foreign, 0)]
+            if len(affordable) < len(self.below):
                 logger.warning(
                     "%s: searched only %d documents for nested collections; give the URL of the collection itself",
                     self.query.where,
                     self.foreign,
                 )
-            self.ahead, self.below = more, []
-            self.foreign += len(more)
+            self.ahead, self.below = affordable, []
+            self.foreign += len(affordable)
         return bool(self.ahead)
 
     def _features(self, page: _Page, document: Mapping[str, Any]) -> None:
@@ -132,13 +132,13 @@ class _Walk:
                 self._note(page, url, self.ahead)
         levels = pruning.levels(children, page.url) if page.inside and self.prune else {}
         fine = [levels[self._level(levels)]] if levels else children
-        others = tuple(url for url in children if url not in fine)
+        coarse = tuple(url for url in children if url not in fine)
         late = self._late(page, fine)
         for url in fine:
             if url in late:
                 self._leave_out(url, "its name is a date outside the period", dated=True)
             else:
-                self._note(page, url, self.ahead, others)
+                self._note(page, url, self.ahead, coarse)
 
     def _level(self, levels: Mapping[str, str]) -> str:
         """The coarsest level that is fine enough, else the finest; looked for once, and then the same of every date."""
@@ -217,7 +217,7 @@ def gather(
     """
     walk = _Walk(query, span, broken, prune, visited={url})
     walk.open(_Page(url, inside=False), root)
-    done = 1
+    count = 1
     with ThreadPoolExecutor(THREADS, thread_name_prefix="catalog") as pool:
         while walk.ahead or walk.descend():
             pages, walk.ahead = walk.ahead, []
@@ -225,8 +225,8 @@ def gather(
             # items.
             for page, document in _read(pool, pages, query):
                 _take(walk, page, document)
-                done += 1
-                progress(f"{query.source.name}: reading the catalog", done, len(walk.visited))
+                count += 1
+                progress(f"{query.source.name}: reading the catalog", count, len(walk.visited))
     return walk.found
 
 

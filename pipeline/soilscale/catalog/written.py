@@ -64,11 +64,11 @@ def write(folder: Path, name: str | None = None) -> Writing:
     DataError
         If no file fits.
     """
-    here = files.listed(str(folder.absolute())) if folder.is_dir() else {}
-    if not here:
+    stamps = files.listed(str(folder.absolute())) if folder.is_dir() else {}
+    if not stamps:
         raise ConfigurationError(f"there is no folder {folder} with data files in it; name the folder that holds them")
     _check_free(folder / "catalog.json")
-    left, collections, broken = dict(here), dict[str, list[Item]](), list[str]()
+    left, collections, broken = dict(stamps), dict[str, list[Item]](), list[str]()
     for product in [name] if name else files.telling():
         profile = profiles()[product]
         fitting = files.fit(left, profile, profile["asset"], static=bool(profile.get("static")))
@@ -80,8 +80,8 @@ def write(folder: Path, name: str | None = None) -> Writing:
             collections[product] = dated
     if not collections:
         raise DataError(
-            f"of {len(here)} files in {folder} no name matches {name or 'a profile'}; the first is "
-            f"{Path(next(iter(here))).name!r}; `soilscale profiles NAME` shows the names of a product's files"
+            f"of {len(stamps)} files in {folder} no name matches {name or 'a profile'}; the first is "
+            f"{Path(next(iter(stamps))).name!r}; `soilscale profiles NAME` shows the names of a product's files"
         )
     _save(folder, collections)
     counts = {product: len(items) for product, items in collections.items()}

@@ -138,18 +138,18 @@ def do_work(
     with (
         lease.held(
             Workspace(settings.output), access.patience, access.sequence, last=work in ("run", "report")
-        ) as held,
+        ) as claim,
         clusters.chosen(choice) as dask,
         console.progress(err, form) as progress,
     ):
-        if held.term is not None:
-            console.mark(held.term)
-            logger.debug("run %d of %s", held.term, storage.shown(settings.output))
+        if claim.term is not None:
+            console.mark(claim.term)
+            logger.debug("run %d of %s", claim.term, storage.shown(settings.output))
         # Whether another command has something to do is known only when it has planned.
         if work == "run" and not up_to_date.is_sealed(settings.output):
             dask.prepare()
         limit = settings.limits.missing if access.missing == "tolerate" else None
-        run = Run(settings, dask.connect, dask.followed(progress), term=held.term, limit=limit, remedy=_remedy)
+        run = Run(settings, dask.connect, dask.followed(progress), term=claim.term, limit=limit, remedy=_remedy)
         return up_to_date.do(work, owner.settled(run, day, afresh=afresh, destroy=access.destroy))
 
 
@@ -168,8 +168,8 @@ def claimed(path: str, output: str | None, overrides: list[str] | None, *, afres
     from soilscale.runs import owner, period
 
     settings = config.load(path, overrides or (), output, proven=lambda _output: not afresh)
-    held = owner.claim(settings, today(), afresh=afresh)
-    return held, [] if held.renewal is None else [period.describe(held.settings, held.renewal)]
+    claim = owner.claim(settings, today(), afresh=afresh)
+    return claim, [] if claim.renewal is None else [period.describe(claim.settings, claim.renewal)]
 
 
 def conclude(outcome: Outcome, *, tolerate: bool = False) -> None:

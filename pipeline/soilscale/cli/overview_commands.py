@@ -34,14 +34,14 @@ def status(path: ConfigPath, output: Output = None, override: Overrides = None, 
     from soilscale.runs.status import status as status_of
 
     with exit_statuses(log_level):
-        held, lines = claimed(path, output, override, afresh=False)
-        overview = status_of(held.settings)
+        claim, lines = claimed(path, output, override, afresh=False)
+        overview = status_of(claim.settings)
         table = folded_table("stage", "complete", "of", "failed")
         for stage in overview.stages:
             table.add_row(
                 stage.name, str(stage.done), "?" if stage.total is None else str(stage.total), str(stage.failed)
             )
-        print_table(table, [*lines, *overview.lines, *held.notes])
+        print_table(table, [*lines, *overview.lines, *claim.notes])
 
 
 @app.command(epilog="Example: soilscale check moselle.yaml")
@@ -59,9 +59,9 @@ def check(
     from soilscale.runs.status import check as check_of
 
     with exit_statuses(log_level):
-        held, lines = claimed(path, output, override, afresh=True)
+        claim, lines = claimed(path, output, override, afresh=True)
         with console.progress(err, "text") as progress:
-            findings = check_of(held.settings, progress)
+            findings = check_of(claim.settings, progress)
         table = folded_table("source", "items", "months covered", "months missing", "state")
         for row in findings.sources:
             table.add_row(row.name, str(row.items), row.covered, row.missing, row.state)
@@ -74,9 +74,9 @@ def check(
         _tell_sizing(findings.sizing)
         if kubernetes_error is not None:
             err.print(f"soilscale: {kubernetes_error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-        if findings.error is not None and held.differences:
+        if findings.error is not None and claim.differences:
             err.print(f"soilscale: {findings.error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-        held.check()
+        claim.check()
         if findings.error is not None:
             raise findings.error
         if kubernetes_error is not None:
@@ -106,9 +106,9 @@ def plan(
     from soilscale.estimate.resources import foresee
 
     with exit_statuses(log_level):
-        held, lines = claimed(path, output, override, afresh=True)
-        _tell_sizing(foresee(held.settings, memory * 2**20), lines)
-        held.check()
+        claim, lines = claimed(path, output, override, afresh=True)
+        _tell_sizing(foresee(claim.settings, memory * 2**20), lines)
+        claim.check()
 
 
 def _tell_sizing(sizing: Sizing, lines: Sequence[str] = ()) -> None:

@@ -22,7 +22,7 @@ class Area(Section):
     """GeoJSON file of polygons; maps are masked to the fine cells whose centre lies inside."""
 
     @model_validator(mode="after")
-    def _one(self) -> Area:
+    def _exactly_one(self) -> Area:
         if (self.bbox is None) == (self.geometry is None):
             raise FaultError(("", "give either bbox: [west, south, east, north] or geometry: FILE.geojson"))
         if self.bbox is not None and (fault := _box_fault(*self.bbox)):
@@ -40,9 +40,13 @@ def _box_fault(west: float, south: float, east: float, north: float) -> str | No
     if west == east or east - west > TURN:
         return "is not [west, south, east, north] in degrees: it is 0 or more than 360 degrees wide"
     if west > east and width((west, south, east, north)) > TURN / 2:
-        across, other, meant = east - west + TURN, [east, south, west, north], [west, south, east + TURN, north]
+        across, turned, wrapped = (
+            east - west + TURN,
+            [east, south, west, north],
+            [west, south, east + TURN, north],
+        )
         return (
             "is not [west, south, east, north] in degrees: west > east, so it crosses the antimeridian and is "
-            f"{across:g} degrees wide; write {other} if west and east are swapped, {meant} if it is intended"
+            f"{across:g} degrees wide; write {turned} if west and east are swapped, {wrapped} if it is intended"
         )
     return None

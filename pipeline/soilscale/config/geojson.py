@@ -172,22 +172,22 @@ def _called(feature: Any) -> Any:
     return labels[0] if labels else None
 
 
-def _crs(stated: Any, where: str) -> CRS:
+def _crs(crs_member: Any, where: str) -> CRS:
     """CRS that a member ``crs`` names, in any of its spellings; longitude and latitude where there is none."""
-    if not stated:
+    if not crs_member:
         return LONLAT
-    named = stated
-    if isinstance(stated, dict):
-        properties = stated.get("properties") or {}
-        named = properties.get("name") or properties.get("code")
-    if isinstance(named, int) or (isinstance(named, str) and named.isdigit()):
-        named = f"EPSG:{named}"
-    if str(named).upper().endswith("CRS84"):
+    code = crs_member
+    if isinstance(crs_member, dict):
+        properties = crs_member.get("properties") or {}
+        code = properties.get("name") or properties.get("code")
+    if isinstance(code, int) or (isinstance(code, str) and code.isdigit()):
+        code = f"EPSG:{code}"
+    if str(code).upper().endswith("CRS84"):
         return LONLAT
     try:
-        return CRS.from_user_input(named)
+        return CRS.from_user_input(code)
     except CRSError as error:
-        raise ConfigurationError(f"{where}: its crs {stated!r} is unknown; {CONVERT}") from error
+        raise ConfigurationError(f"{where}: its crs {crs_member!r} is unknown; {CONVERT}") from error
 
 
 def _polygons(geometry: Mapping[str, Any], crs: CRS, where: str) -> list[BaseGeometry]:

@@ -291,14 +291,14 @@ class SourceSection(Section):
     def derived(self, name: str) -> Iterator[Source]:
         """Predictors that are made from this source and others, month by month."""
         group = self.group
-        made: dict[str, Derivation] = {}
+        derivations: dict[str, Derivation] = {}
         if self.antecedent is not None:
-            made["api"] = Derivation("antecedent", (name,), self.antecedent.months, self.antecedent.decay)
+            derivations["api"] = Derivation("antecedent", (name,), self.antecedent.months, self.antecedent.decay)
         if self.night is not None:
-            made["range"] = Derivation("range", (name, self.night))
+            derivations["range"] = Derivation("range", (name, self.night))
         if self.tvdi is not None:
-            made["tvdi"] = Derivation("tvdi", (name, self.tvdi))
-        for end, how in made.items():
+            derivations["tvdi"] = Derivation("tvdi", (name, self.tvdi))
+        for end, how in derivations.items():
             yield Source(f"{name}_{end}", catalog="", collection="", asset="", group=group, derivation=how)
 
 
@@ -369,11 +369,11 @@ def placed(name: object, section: Any, catalogs: Any) -> Any:
         return section
     entry = served(profile, preset)
     if entry is None and "collection" not in section:
-        there = ", ".join(profiles()[profile].get("catalogs", {})) or "none"
+        available = ", ".join(profiles()[profile].get("catalogs", {})) or "none"
         raise FaultError(
             (
                 f"sources.{name}.catalog",
-                f"the preset {preset} has no {profile}; presets that have it: {there}; or write the collection",
+                f"the preset {preset} has no {profile}; presets that have it: {available}; or write the collection",
             )
         )
     # What is written in the configuration comes last, and so wins over the profile.

@@ -53,11 +53,11 @@ class Models(Section):
 
     @field_validator("algorithms")
     @classmethod
-    def _whole(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _with_members(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return models.with_members(names)
 
     @model_validator(mode="after")
-    def _known(self, info: ValidationInfo) -> Models:
+    def _known_algorithms(self, info: ValidationInfo) -> Models:
         for name in self.algorithms:
             self._try(name, {}, "algorithms")
         parametrised = self.parameters or self.season_parameters or self.tune
@@ -68,15 +68,17 @@ class Models(Section):
 
     def _joint_faults(self) -> Iterator[Fault]:
         """Settings of seasons, or of a search, of algorithms that are one for all seasons."""
-        whole = {name: known for name, known in models.ALGORITHMS.items() if known.joint or known.members}
+        joint_algorithms = {
+            name: algorithm for name, algorithm in models.ALGORITHMS.items() if algorithm.joint or algorithm.members
+        }
         for season, season_settings in self.season_parameters.items():
-            for name in whole.keys() & season_settings.keys():
+            for name in joint_algorithms.keys() & season_settings.keys():
                 remedy = f"{name} is one fit of all seasons; set models.parameters.{name} instead"
                 yield f"season_parameters.{season}.{name}", remedy
-        for name in whole.keys() & self.tune.keys():
+        for name in joint_algorithms.keys() & self.tune.keys():
             remedy = f"{name} learns its variances by likelihood, so there is nothing to tune; leave it out"
-            if whole[name].members:
-                remedy = f"{name} is a mean of {', '.join(whole[name].members)}; tune those instead"
+            if joint_algorithms[name].members:
+                remedy = f"{name} is a mean of {', '.join(joint_algorithms[name].members)}; tune those instead"
             yield f"tune.{name}", remedy
 
     def _try_parameters(self) -> None:

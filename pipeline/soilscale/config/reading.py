@@ -60,16 +60,16 @@ def load(
     ConfigurationError
         Naming every key that is wrong, and the nearest known one where a key is unknown.
     """
-    here = str(Path.cwd())
-    url = storage.resolve(path, here)
+    folder = str(Path.cwd())
+    url = storage.resolve(path, folder)
     try:
         data = storage.read_bytes(url)
     except FileNotFoundError as error:
         raise ConfigurationError(f"no configuration at {path}") from error
     content = document.parse(data, path)
     if not isinstance(content, dict):
-        what = "is empty" if content is None else f"is not a mapping of keys, but {type(content).__name__}"
-        raise ConfigurationError(f"{path} {what}; expected keys with their values, such as name: moselle")
+        fault = "is empty" if content is None else f"is not a mapping of keys, but {type(content).__name__}"
+        raise ConfigurationError(f"{path} {fault}; expected keys with their values, such as name: moselle")
     _place(content, url.rpartition("/")[0])
     written = [_override(text) for text in overrides]
     for name, value in (keys or {}).items():
@@ -80,9 +80,9 @@ def load(
         # An override may set a whole section, so each path below it is resolved against where the command was given.
         for path_keys in _paths(content):
             if path_keys[: len(place)] == place:
-                _place_one(content, path_keys, here)
+                _place_one(content, path_keys, folder)
     if output is not None:
-        content["output"] = storage.resolve(output, here)
+        content["output"] = storage.resolve(output, folder)
     options = "".join(f" -o {'.'.join(place)}" for place, _ in written)
     settings = validate(
         content,

@@ -63,7 +63,7 @@ class GridSection(Section):
     along its side."""
 
     @model_validator(mode="after")
-    def _known(self) -> GridSection:
+    def _known_crs(self) -> GridSection:
         use = "use a code such as EPSG:3035, EPSG:4326 or EPSG:6933"
         try:
             crs = CRS.from_user_input(self.crs)
@@ -259,7 +259,7 @@ class Config(Section):
             for lag in (0, *source.lags)
         }
         for name, group in features.items():
-            several = sum(other == name for other in features.values()) > 1
+            several = sum(feature_group == name for feature_group in features.values()) > 1
             if several or (name in features.values() and group != name):
                 yield "sources", f"the group {name!r} has the name of a feature; rename it"
 
@@ -346,7 +346,10 @@ class Config(Section):
         """Predictors that are made from other sources month by month."""
         written = self.sources.items()
         return tuple(
-            made for name, section in written if isinstance(section, SourceSection) for made in section.derived(name)
+            derived
+            for name, section in written
+            if isinstance(section, SourceSection)
+            for derived in section.derived(name)
         )
 
     @cached_property

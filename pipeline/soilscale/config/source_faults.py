@@ -31,13 +31,13 @@ def derived_faults(sources: Sequence[Source], derived: Sequence[Source]) -> Iter
     by_name = {source.name: source for source in sources if source.role == "predictor"}
     keys = {"range": "night", "tvdi": "tvdi"}
     for how in filter(None, (source.derivation for source in derived)):
-        first, *others = how.of
-        for other in others:
+        first, *partners = how.of
+        for partner in partners:
             key = f"sources.{first}.{keys[how.kind]}"
-            if other not in by_name or other == first:
-                yield key, f"there is no other predictor {other!r}{nearest(other, by_name)}"
-            elif by_name[other].kind == "categorical" or by_name[other].static or by_name[other].derive:
-                yield key, f"{other!r} must be continuous and change from month to month"
+            if partner not in by_name or partner == first:
+                yield key, f"there is no other predictor {partner!r}{nearest(partner, by_name)}"
+            elif by_name[partner].kind == "categorical" or by_name[partner].static or by_name[partner].derive:
+                yield key, f"{partner!r} must be continuous and change from month to month"
 
 
 def _part_faults(target: HarmonisedSection, by_name: Mapping[str, Source]) -> Iterator[str]:

@@ -120,8 +120,8 @@ def _overlay(amount: Any, layer: Any, x: Any, y: Any, turn: int, widest: float, 
         cell_x[0], cell_x[1], cell_x[2], cell_x[3] = x[i, j], x[i, j + 1], x[i + 1, j + 1], x[i + 1, j]
         cell_y[0], cell_y[1], cell_y[2], cell_y[3] = y[i, j], y[i, j + 1], y[i + 1, j + 1], y[i + 1, j]
         _unfold(cell_x, turn)
-        whole = _area(cell_x, cell_y, 4)
-        if not (math.isfinite(whole) and whole > 0 and max(cell_x) - min(cell_x) < widest):
+        cell_area = _area(cell_x, cell_y, 4)
+        if not (math.isfinite(cell_area) and cell_area > 0 and max(cell_x) - min(cell_x) < widest):
             continue
         for row in range(max(math.floor(min(cell_y)), 0), min(math.ceil(max(cell_y)), rows)):
             count = _clip(cell_y, cell_x, 4, one_y, one_x, row, 1.0)
@@ -140,7 +140,7 @@ def _overlay(amount: Any, layer: Any, x: Any, y: Any, turn: int, widest: float, 
                     continue
                 number = _clip(strip_x, strip_y, count, one_x, one_y, column, 1.0)
                 number = _clip(one_x, one_y, number, two_x, two_y, column + 1.0, -1.0)
-                share = _area(two_x, two_y, number) / whole
+                share = _area(two_x, two_y, number) / cell_area
                 fraction[i, j] += share
                 if layer[row, at] >= 0:
                     totals[layer[row, at], i, j] += share * value

@@ -106,17 +106,17 @@ class Header:
         """Width and height of a pixel, in units of the CRS."""
         return self.transform.a, -self.transform.e
 
-    def shares_grid(self, other: Header) -> bool:
+    def shares_grid(self, second: Header) -> bool:
         """Whether another file's pixels lie on the same lattice, so that both can be laid side by side unwarped."""
-        if self.crs != other.crs:
+        if self.crs != second.crs:
             return False
         width, height = self.pixel
         steps = (
             # A difference in pixel size adds up along a row, so it counts by what it shifts at the far end.
-            (other.pixel[0] / width - 1) * max(*self.shape, *other.shape),
-            (other.pixel[1] / height - 1) * max(*self.shape, *other.shape),
-            (other.transform.c - self.transform.c) / width,
-            (other.transform.f - self.transform.f) / height,
+            (second.pixel[0] / width - 1) * max(*self.shape, *second.shape),
+            (second.pixel[1] / height - 1) * max(*self.shape, *second.shape),
+            (second.transform.c - self.transform.c) / width,
+            (second.transform.f - self.transform.f) / height,
         )
         return (
             abs(steps[0]) < ALIGNED
@@ -230,11 +230,11 @@ def _layer_header(href: str, kind: str, band: int, placement: Placement | None, 
     with formats.layer(href, kind, within.layer, within.usual) as layer:
         step = within.step or 0
         if layer.count <= step or (within.step is None and layer.count > 1):
-            which = "all of them" if within.step is None else f"number {step + 1}"
+            dates = "all of them" if within.step is None else f"number {step + 1}"
             if not layer.steps():
                 raise DataError(f"{shown} has {layer.count} time steps, but does not state their dates")
             raise DataError(
-                f"{shown} has {layer.count} dates, but its item covers {which}; run `soilscale search` again, which "
+                f"{shown} has {layer.count} dates, but its item covers {dates}; run `soilscale search` again, which "
                 "makes an item of each date if all files of a source hold several"
             )
         crs = None if layer.place.crs is None else CRS.from_user_input(layer.place.crs)
@@ -384,7 +384,7 @@ def snap(header: Header, bounds: Bounds, margin: int = 3) -> Bounds:
     )
 
 
-def overlap(bounds: Bounds, other: Bounds) -> Bounds | None:
+def overlap(bounds: Bounds, second: Bounds) -> Bounds | None:
     """Common part of two bounds, None if they do not meet."""
-    common = max(bounds[0], other[0]), max(bounds[1], other[1]), min(bounds[2], other[2]), min(bounds[3], other[3])
+    common = max(bounds[0], second[0]), max(bounds[1], second[1]), min(bounds[2], second[2]), min(bounds[3], second[3])
     return common if common[0] < common[2] and common[1] < common[3] else None

@@ -36,9 +36,9 @@ def class_names(href: str, header: Header) -> dict[int, str]:
 
 def _of_band(file: rasterio.DatasetReader, band: int) -> dict[int, str]:
     """Names that CF's attributes state, else GDAL's category names, whose places are the codes."""
-    stated = formats.flag_names(file.tags(band))
-    if stated:
-        return stated
+    flag_names = formats.flag_names(file.tags(band))
+    if flag_names:
+        return flag_names
     # rasterio does not give the category names; a VRT of the file repeats them, and no pixel is read for it.
     with MemoryFile(ext=".vrt") as memory:
         rasterio.shutil.copy(file, memory.name, driver="VRT")

@@ -68,7 +68,7 @@ def is_fill(stored: NDArray[Any], fills: tuple[float, ...]) -> NDArray[np.bool_]
 
 
 def resolve(
-    source: Source, unit: str | None, item: str, stated: Mapping[str, Statement], interval: Interval
+    source: Source, unit: str | None, item: str, by_origin: Mapping[str, Statement], interval: Interval
 ) -> tuple[Decoding, tuple[Contradiction, ...]]:
     """Bring together what configuration, profile, item and file state of an item's stored values.
 
@@ -80,7 +80,7 @@ def resolve(
         Unit of the source in the cube; None if it does not matter, as of classes.
     item
         Its id, for messages.
-    stated
+    by_origin
         ``item`` and ``file`` -> what they state; either may be absent, as before a file is opened.
     interval
         First instant of the item and first after it: the days that a total or a rate per month is of.
@@ -93,14 +93,14 @@ def resolve(
     tuple of Contradiction
         What does not go together and changes values. If one is `grave`, the decoding must not be used.
     """
-    statements = {who: statement for who, statement in stated.items() if who in ("item", "file")}
+    statements = {who: statement for who, statement in by_origin.items() if who in ("item", "file")}
     fills, problems = _fills(source, item, statements)
     problems = (*problems, *_unusable(source, item, statements))
     ranges = (source.valid_range, *(statement.valid_range for statement in statements.values()))
     case = _Case(source, unit, item, statements, interval)
-    scale, offset, way, others = case.configured() if case.is_configured else case.read()
+    scale, offset, way, further = case.configured() if case.is_configured else case.read()
     valid_range = next((limits for limits in ranges if limits is not None), None)
-    return Decoding(scale, offset, way, fills, valid_range), (*problems, *others)
+    return Decoding(scale, offset, way, fills, valid_range), (*problems, *further)
 
 
 Answer = tuple[float, float, Linear, list[Contradiction]]
@@ -143,9 +143,13 @@ class _Case:
         if source.scale is not None and _close(_after((1.0, 0.0), way), (scale, offset)):
             way = AS_IT_IS  # The scale is the conversion, as 24 is from mm/h to mm a day.
         if source.scale is not None and way != AS_IT_IS:
-            both = {self._who("scale"): f"scale {scale:g} but no unit", who: f"unit {text!r}"}
+            contradicting = {self._who("scale"): f"scale {scale:g} but no unit", who: f"unit {text!r}"}
             how = f"it is unknown whether scaled values are in {text!r} or in {self.unit!r} is not known"
-            wrong = [self._problem("unit", both, how, f"write unit in addition to scale under sources.{source.name}")]
+            wrong = [
+                self._problem(
+                    "unit", contradicting, how, f"write unit in addition to scale under sources.{source.name}"
+                )
+            ]
         return scale, offset, way, [*problems, *wrong]
 
     def read(self) -> Answer:
@@ -169,7 +173,7 @@ class _Case:
     def _factors(self) -> dict[str, Factors]:
         """Scale and offset of those who state either, each with what only the other states, in the same unit."""
         scaled = {who: s for who, s in self.stated.items() if s.is_scaled}
-        alike = {who: [other for other in scaled.values() if _one_unit(s, other)] for who, s in scaled.items()}
+        alike = {who: [partner for partner in scaled.values() if _one_unit(s, partner)] for who, s in scaled.items()}
         return {who: s.factors(*alike[who]) for who, s in scaled.items()}
 
     def _same_values(self) -> bool:
@@ -254,7 +258,7 @@ class _Case:
 
     def _problem(
         self,
-        what: What,
+        subject: What,
         statements: Mapping[str, object],
         consequence: str | None = None,
         remedy: str | None = None,
@@ -264,11 +268,11 @@ class _Case:
         """Contradiction of this item; by default one that the configuration decides."""
         first = next(iter(statements))
         decided = consequence is None
-        keys = "scale, offset and unit" if what == "unit" else "scale and offset"
+        keys = "scale, offset and unit" if subject == "unit" else "scale and offset"
         return Contradiction(
             source=self.source.name,
             item=self.item,
-            what=what,
+            what=subject,
             statements=tuple((who, str(text)) for who, text in statements.items()),
             consequence=consequence or f"the {first}'s is used",
             remedy=remedy or f"to decide otherwise, write {keys} under sources.{self.source.name}",
@@ -277,19 +281,22 @@ class _Case:
 
 
 def _fills(
-    source: Source, item: str, stated: Mapping[str, Statement]
+    source: Source, item: str, by_origin: Mapping[str, Statement]
 ) -> tuple[tuple[float, ...], tuple[Contradiction, ...]]:
     """Every stated fill code; none if the configuration says so by an empty list."""
-    codes = {who: statement.nodata for who, statement in stated.items() if statement.nodata}
+    codes = {who: statement.nodata for who, statement in by_origin.items() if statement.nodata}
     if source.nodata == () and codes:
-        texts = (source.states("nodata"), "nodata []"), *((who, f"nodata {list(each)}") for who, each in codes.items())
+        texts = (
+            (source.states("nodata"), "nodata []"),
+            *((who, f"nodata {list(nodata)}") for who, nodata in codes.items()),
+        )
         how, remedy = "these codes are read as data", f"to mask them, remove nodata under sources.{source.name}"
         return (), (Contradiction(source.name, item, "nodata", texts, how, remedy, grave=False),)
-    every = {*(source.nodata or ()), *(code for each in codes.values() for code in each)}
+    every = {*(source.nodata or ()), *(code for nodata in codes.values() for code in nodata)}
     return tuple(sorted(code for code in every if math.isfinite(code))), ()
 
 
-def _unusable(source: Source, item: str, stated: Mapping[str, Statement]) -> tuple[Contradiction, ...]:
+def _unusable(source: Source, item: str, by_origin: Mapping[str, Statement]) -> tuple[Contradiction, ...]:
     """What is stated in a way that cannot be used; nothing of what the configuration states."""
     configured = {"nodata": source.nodata, "scale": source.scale, "offset": source.offset}
     return tuple(
@@ -302,23 +309,23 @@ def _unusable(source: Source, item: str, stated: Mapping[str, Statement]) -> tup
             remedy=f"write {key} under sources.{source.name}",
             grave=True,
         )
-        for who, statement in stated.items()
+        for who, statement in by_origin.items()
         for key, text in statement.unusable
         if configured[key] is None
     )
 
 
-def _one_unit(statement: Statement, other: Statement) -> bool:
+def _one_unit(statement: Statement, second: Statement) -> bool:
     """Whether two statements name no different units."""
-    return not (statement.unit and other.unit) or units.canonical(statement.unit) == units.canonical(other.unit)
+    return not (statement.unit and second.unit) or units.canonical(statement.unit) == units.canonical(second.unit)
 
 
-def _close(factors: Factors, other: Factors) -> bool:
+def _close(factors: Factors, second: Factors) -> bool:
     """Whether two scales and offsets lead to the same values."""
-    scale = max(abs(factors[0]), abs(other[0]))
+    scale = max(abs(factors[0]), abs(second[0]))
     # An offset is judged against the scale too: beside 0 every rounding error would be a relative difference of 1.
-    offset = max(abs(factors[1]), abs(other[1]), scale)
-    return abs(factors[0] - other[0]) <= SAME * scale and abs(factors[1] - other[1]) <= SAME * offset
+    offset = max(abs(factors[1]), abs(second[1]), scale)
+    return abs(factors[0] - second[0]) <= SAME * scale and abs(factors[1] - second[1]) <= SAME * offset
 
 
 def _after(factors: Factors, way: Linear) -> Factors:

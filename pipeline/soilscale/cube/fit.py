@@ -43,11 +43,11 @@ def advice(header: Header, grid: Grid) -> Advice | None:
     # Two CRS in degrees may differ in their datum, by far less than a pixel.
     if not (grid_crs.equals(file_crs, ignore_axis_order=True) or (grid_crs.is_geographic and file_crs.is_geographic)):
         count = warping.pixels_per_cell(grid.coarse, header)
-        named = file_crs.to_string() if file_crs.to_authority() else file_crs.name
+        crs_name = file_crs.to_string() if file_crs.to_authority() else file_crs.name
         return Advice(
-            f"the observation is in {named} with pixels of {pixel}, the grid in {grid.crs}: a coarse cell is "
+            f"the observation is in {crs_name} with pixels of {pixel}, the grid in {grid.crs}: a coarse cell is "
             f"{count:.2g} pixels wide and mixes parts of several, so the maps conserve their mean; to make cells "
-            f"match observations, write grid.crs: {named}, coarse: {width:.9g}, origin: {_origin(header, width)}",
+            f"match observations, write grid.crs: {crs_name}, coarse: {width:.9g}, origin: {_origin(header, width)}",
             misfit=False,
         )
     sides = [grid.side / step for step in header.pixel]

@@ -87,14 +87,14 @@ def _gaussian(values: NDArray[np.float32], width: float) -> NDArray[np.float32]:
     return np.asarray(fine[: values.shape[0], : values.shape[1]], "float32")
 
 
-def levels(values: Floats, seen: NDArray[np.bool_]) -> NDArray[np.float64]:
+def levels(values: Floats, observed: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Level of each date by a two-way fit of date and place, least squares.
 
     Parameters
     ----------
     values
         Shape ``(dates, places)``; what they are where nothing is seen does not matter.
-    seen
+    observed
         Where they are known, likewise.
 
     Returns
@@ -102,11 +102,11 @@ def levels(values: Floats, seen: NDArray[np.bool_]) -> NDArray[np.float64]:
     array
         Shape ``(dates,)``, with mean 0. Dates that share no place with others have the mean of these.
     """
-    dates, places = seen.shape
+    dates, places = observed.shape
     normal, right = np.zeros((dates, dates)), np.zeros(dates)
     for first in range(0, places, PLACES):
-        weight = seen[:, first : first + PLACES].astype("float64")
-        filled = np.where(seen[:, first : first + PLACES], values[:, first : first + PLACES], 0).astype("float64")
+        weight = observed[:, first : first + PLACES].astype("float64")
+        filled = np.where(observed[:, first : first + PLACES], values[:, first : first + PLACES], 0).astype("float64")
         count = weight.sum(axis=0)
         share = np.divide(weight, count, out=np.zeros_like(weight), where=count > 0)
         # Places are eliminated, so that the system has only as many unknowns as there are dates.
@@ -179,12 +179,12 @@ def _completed(layers: NDArray[np.float32], fillings: Sequence[Floats]) -> NDArr
     return np.stack(filled).astype("float32")
 
 
-def _mean(values: Floats, seen: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _mean(values: Floats, observed: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Mean of the dates that show a place, NaN where none does."""
-    total = np.zeros(seen.shape[1:], "float32")
-    for layer, shown in zip(values, seen, strict=True):
+    total = np.zeros(observed.shape[1:], "float32")
+    for layer, shown in zip(values, observed, strict=True):
         np.add(total, layer, out=total, where=shown)
-    count = seen.sum(axis=0).astype("float32")
+    count = observed.sum(axis=0).astype("float32")
     return np.divide(total, count, out=np.full(count.shape, np.nan, "float32"), where=count > 0)
 
 
@@ -208,10 +208,10 @@ def area_levels(means: Floats, shares: Floats, learned: NDArray[np.bool_]) -> ND
     """
     # Squared, so that cells that are mostly hidden hardly bend the level around them.
     weight = np.where(np.isfinite(means), shares, 0).astype("float64") ** 2
-    flat, there = means.reshape(len(means), -1), weight.reshape(len(means), -1) > 0
+    flat, observed = means.reshape(len(means), -1), weight.reshape(len(means), -1) > 0
     # Only learned months: else a month that is added later would change the levels of all earlier ones.
-    base = levels(flat[learned], there[learned])
-    has_value = there[learned]
+    base = levels(flat[learned], observed[learned])
+    has_value = observed[learned]
     count = has_value.sum(axis=0)
     total = np.where(has_value, flat[learned] - base[:, None], 0).sum(axis=0)
     cell = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0).reshape(means.shape[1:])
@@ -254,8 +254,8 @@ def moment(start: np.datetime64, end: np.datetime64) -> float:
     """Part of the year of an interval, as `phase` has it for its months: that of its middle, half a month earlier."""
     middle = start.astype("datetime64[s]") + (end.astype("datetime64[s]") - start.astype("datetime64[s]")) // 2
     month = middle.astype("datetime64[M]")
-    passed, whole = middle - month, (month + 1).astype("datetime64[s]") - month.astype("datetime64[s]")
-    return phase(month) + (float(passed / whole) - 0.5) / 12
+    passed, length = middle - month, (month + 1).astype("datetime64[s]") - month.astype("datetime64[s]")
+    return phase(month) + (float(passed / length) - 0.5) / 12
 
 
 def expected(level: Floats, cycle: Floats, phase: float) -> NDArray[np.float32]:

@@ -95,14 +95,14 @@ def settle(
         transform = Affine(*grid.transform) if grid is not None else placed.affine(shape)
     if crs is None or transform is None or transform.is_identity:
         sizes = ", ".join(f"{grid.shape[0]} x {grid.shape[1]}" for grid in grids if grid.shape)
-        others = f"; `place` is for {sizes} pixels, the file has {shape[0]} x {shape[1]}" if sizes else ""
+        sizes_text = f"; `place` is for {sizes} pixels, the file has {shape[0]} x {shape[1]}" if sizes else ""
         lacks = otherwise or ("its CRS is local" if local else "it has no CRS or no transform")
         remedy = (
             "warp it to a regular grid first"
             if otherwise
             else "add both to the file, to the item, as proj:code and proj:transform, or to the source, as `place`"
         )
-        raise DataError(f"{shown} is not georeferenced: {lacks}, and its item states none{others}; {remedy}")
+        raise DataError(f"{shown} is not georeferenced: {lacks}, and its item states none{sizes_text}; {remedy}")
     transform, flipped = _north_up(transform, shape, shown)
     horizontal, height_unit = _parts(crs.to_wkt())
     # Only x and y are warped; of the vertical axis, its unit alone matters.
@@ -142,13 +142,13 @@ def _corners(transform: Affine, shape: tuple[int, int]) -> Floats:
 
 
 def _transformed(points: Floats, source: str, target: str) -> Floats:
-    if _same(source, target):
+    if _same_crs(source, target):
         return points
     return np.array(transformer(source, target).transform(*points))
 
 
 @lru_cache(maxsize=256)
-def _same(source: str, target: str) -> bool:
+def _same_crs(source: str, target: str) -> bool:
     return bool(pyproj.CRS.from_user_input(source).equals(pyproj.CRS.from_wkt(target), ignore_axis_order=True))
 
 

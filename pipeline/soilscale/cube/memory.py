@@ -44,9 +44,9 @@ def antecedent(months: Iterable[Floats], decay: float) -> Floats:
     array
         Sum, in the unit of the rain; NaN where any of the months is missing: a shorter sum would pass for a dry time.
     """
-    first, *rest = months
+    first, *earlier = months
     total = first.astype(np.float64)
-    for back, month in enumerate(rest, 1):
+    for back, month in enumerate(earlier, 1):
         total += decay**back * month
     return total
 

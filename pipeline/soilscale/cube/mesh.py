@@ -139,9 +139,9 @@ def needed(
     least, most = np.full(shape[0], shape[1]), np.zeros(shape[0], "int64")
     for further in range(int((bottom - top).max())):
         row = top + further
-        there = (row < bottom) & (row >= 0) & (row < shape[0])
-        np.minimum.at(least, row[there], left[there])
-        np.maximum.at(most, row[there], right[there])
+        in_rows = (row < bottom) & (row >= 0) & (row < shape[0])
+        np.minimum.at(least, row[in_rows], left[in_rows])
+        np.maximum.at(most, row[in_rows], right[in_rows])
     return np.clip(np.stack([np.minimum(least, most), most], axis=1), 0, shape[1])
 
 

@@ -63,11 +63,11 @@ def read_static(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> di
     if reading.source.derive:
         names = feature_names(reading.source)
         derived = np.full((len(TERRAIN), *geobox.shape), np.nan) if rise is None else rise[0]
-        named = dict(zip(TERRAIN, derived, strict=True)) | {ANGLE: relief.aspect(*derived[1:])}
+        by_name = dict(zip(TERRAIN, derived, strict=True)) | {ANGLE: relief.aspect(*derived[1:])}
         if wet is not None:
             # The margin is cut off only here: water from beyond a tile has to reach the cells at its border.
-            named[WETNESS] = wetness.index(wet, derived[0], metres_per_cell(geobox.pad(wetness.MARGIN)))
-        features |= {name: values for name, values in named.items() if name in names}
+            by_name[WETNESS] = wetness.index(wet, derived[0], metres_per_cell(geobox.pad(wetness.MARGIN)))
+        features |= {name: values for name, values in by_name.items() if name in names}
     return features
 
 
@@ -81,8 +81,8 @@ def _static(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox) -> tuple[
     beyond = margin(reading.source)
     values = layer(reading, scenes, geobox.pad(beyond) if beyond else geobox)
     if not beyond:
-        return _named(reading.source, None if values is None else values[0], geobox), None
-    around = _named(reading.source, None if values is None else values[0], geobox.pad(beyond))[reading.source.name]
+        return _by_feature(reading.source, None if values is None else values[0], geobox), None
+    around = _by_feature(reading.source, None if values is None else values[0], geobox.pad(beyond))[reading.source.name]
     return {reading.source.name: around[beyond:-beyond, beyond:-beyond]}, around
 
 
@@ -113,7 +113,7 @@ def read_month(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month:
     mean = _mean(layers, month, totals=source.aggregate == "sum", least=share * days_of(month))
     if mean is not None and source.aggregate != "mean":
         mean = mean * days_of(month)
-    return _named(source, mean, geobox)
+    return _by_feature(source, mean, geobox)
 
 
 def read_completed(
@@ -172,13 +172,13 @@ def completed(
     mean = _mean(dates.noted(layers), month, totals=dates.totals, least=share * days_of(month))
     if mean is None:
         return np.full(tuple(shape), np.nan), np.zeros(tuple(shape), "float32")
-    whole = 1.0 if aggregate == "mean" else days_of(month)
+    factor = 1.0 if aggregate == "mean" else days_of(month)
     shown = dates.share()
     if usual is not None:
-        mean = dates.mean(lambda start, end: gaps.expected(*usual, gaps.moment(start, end)) / np.float32(whole))
+        mean = dates.mean(lambda start, end: gaps.expected(*usual, gaps.moment(start, end)) / np.float32(factor))
     elif ((shown > 0) & (shown < 1)).any():
         mean = np.where(np.isfinite(mean), dates.mean(), np.nan)
-    return mean * whole, shown
+    return mean * factor, shown
 
 
 class _Dates:
@@ -225,10 +225,10 @@ class _Dates:
         stack = np.stack(self._layers)
         self._layers.clear()
         if usual is None:
-            whole = gaps.complete(stack)
+            gapless = gaps.complete(stack)
         else:
-            whole = gaps.complete_by(stack, [usual(*span) for span in self._spans])
-        return np.asarray(np.tensordot(self._days, whole, axes=1))
+            gapless = gaps.complete_by(stack, [usual(*span) for span in self._spans])
+        return np.asarray(np.tensordot(self._days, gapless, axes=1))
 
 
 def _mean(layers: Iterator[Shown], month: np.datetime64, *, totals: bool, least: float) -> Floats | None:
@@ -242,12 +242,12 @@ def _mean(layers: Iterator[Shown], month: np.datetime64, *, totals: bool, least:
         Days that what is seen of a pixel must cover.
     """
     # A generator: only one date is held at a time, however many a month has.
-    there = ((start, end, *shown) for start, end, shown in layers if shown is not None)
-    first = next(there, None)
+    shown_layers = ((start, end, *shown) for start, end, shown in layers if shown is not None)
+    first = next(shown_layers, None)
     if first is None:
         return None
     # A month of one date is taken as it is, without sums and their rounding.
-    second = next(there, None)
+    second = next(shown_layers, None)
     if second is None:
         start, end, values, _ = first
         if _shared(start, end, month) + SLACK < least:
@@ -256,8 +256,8 @@ def _mean(layers: Iterator[Shown], month: np.datetime64, *, totals: bool, least:
     from soilscale.cube import accumulate
 
     total, weight = np.zeros(first[2].shape), np.zeros(first[3].shape)
-    coverage = _Seen(month, first[3].shape) if least > 0 else None
-    for start, end, values, fraction in chain((first, second), there):
+    coverage = _Coverage(month, first[3].shape) if least > 0 else None
+    for start, end, values, fraction in chain((first, second), shown_layers):
         # As in `_Dates._days`: the nearest year of a slow source shares no day with the month.
         days = _shared(start, end, month) or 1.0
         accumulate.add(total, weight, values, fraction, days=days, per=length(start, end) if totals else 1.0)
@@ -272,7 +272,7 @@ def _shared(start: np.datetime64, end: np.datetime64, month: np.datetime64) -> f
     return float(kernels.shared_days(np.array([start]), np.array([end]), month)[0])
 
 
-class _Seen:
+class _Coverage:
     """Days of a month that are seen of each pixel, those that several dates cover counted once."""
 
     def __init__(self, month: np.datetime64, shape: tuple[int, ...]) -> None:
@@ -288,7 +288,7 @@ class _Seen:
         np.maximum(self._until, last, out=self._until, where=fraction > 0)
 
 
-def _named(source: Source, month_values: Floats | None, geobox: GeoBox) -> dict[str, Floats]:
+def _by_feature(source: Source, month_values: Floats | None, geobox: GeoBox) -> dict[str, Floats]:
     names = feature_names(source) if source.kind == "categorical" else (source.name,)
     if month_values is None:
         return {name: np.full(geobox.shape, np.nan) for name in names}
@@ -299,8 +299,8 @@ def _named(source: Source, month_values: Floats | None, geobox: GeoBox) -> dict[
 def _layers(reading: Reading, scenes: Sequence[Scene], geobox: GeoBox, month: np.datetime64) -> Iterator[Shown]:
     """Dates on a grid, in the order of time; those that reach beyond the month are kept for the next."""
     # By identity: another `Reading` may see files that were replaced meanwhile.
-    same = _crossing.reading is reading and _crossing.geobox == geobox
-    crossing = (_crossing.layers if same else None) or {}
+    is_same = _crossing.reading is reading and _crossing.geobox == geobox
+    crossing = (_crossing.layers if is_same else None) or {}
     layers_after: dict[tuple[object, ...], Layer | None] = {}
     # Set before anything is read, so that a reading that fails leaves no dates of another month behind.
     _crossing.reading, _crossing.geobox, _crossing.layers = reading, geobox, layers_after

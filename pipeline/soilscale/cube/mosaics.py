@@ -105,9 +105,13 @@ def lay(stored_scenes: Stored) -> Pixels:
     lattice, values = stored_scenes.empty.header, stored_scenes.empty.values.copy()
     for turned, scene, common, stored in stored_scenes.parts:
         decode = decoder(stored_scenes.reading, scene, lattice, common, stored)
-        here = values[_place(common, turned, lattice)]
-        for part in _bands(here.shape, _within((turned, stored_scenes.needed), common, lattice)):
-            np.copyto(here[part], decode(*(each[part] for each in stored)), where=np.isnan(here[part]))
+        part_values = values[_place(common, turned, lattice)]
+        for part in _bands(part_values.shape, _within((turned, stored_scenes.needed), common, lattice)):
+            np.copyto(
+                part_values[part],
+                decode(*(band_values[part] for band_values in stored)),
+                where=np.isnan(part_values[part]),
+            )
     return replace(stored_scenes.empty, values=values)
 
 
@@ -149,18 +153,18 @@ def _stored(
     """
     while parts:
         left, bottom, right, top = zip(*(common for _, common in parts), strict=True)
-        whole = min(left), min(bottom), max(right), max(top)
-        rows, columns = _shape(whole, lattice)
+        bounds = min(left), min(bottom), max(right), max(top)
+        rows, columns = _shape(bounds, lattice)
         count = max(TOGETHER // (rows * columns * len(reading.source.bands)), 1)
         batch, parts = parts[:count], parts[count:]
         bands = [(scene, band) for scene, _ in batch for band in reading.on(scene, lattice)]
         # One scene alone needs no more than its own part, not the bounds of the whole batch.
-        whole = whole if len(batch) > 1 else batch[0][1]
+        bounds = bounds if len(batch) > 1 else batch[0][1]
         # One type for all, or the codes of a wider one would be cut off.
         dtype = np.result_type(*(reading.header(*scene_band).dtype for scene_band in bands)).name
-        arrays = iter(reading.windows(bands, lattice, whole, dtype=dtype, needed=_within(window, whole, lattice)))
+        arrays = iter(reading.windows(bands, lattice, bounds, dtype=dtype, needed=_within(window, bounds, lattice)))
         for scene, common in batch:
-            place = _place(common, whole, lattice)
+            place = _place(common, bounds, lattice)
             yield scene, common, [next(arrays)[place] for _ in reading.on(scene, lattice)]
 
 
@@ -177,10 +181,10 @@ def _shape(bounds: Bounds, lattice: Header) -> tuple[int, int]:
     return round((bounds[3] - bounds[1]) / height), round((bounds[2] - bounds[0]) / width)
 
 
-def _place(part: Bounds, whole: Bounds, lattice: Header) -> tuple[slice, slice]:
+def _place(part: Bounds, bounds: Bounds, lattice: Header) -> tuple[slice, slice]:
     """Rows and columns of a part in the pixels of the whole."""
     width, height = lattice.pixel
-    row, column = round((whole[3] - part[3]) / height), round((part[0] - whole[0]) / width)
+    row, column = round((bounds[3] - part[3]) / height), round((part[0] - bounds[0]) / width)
     rows, columns = _shape(part, lattice)
     return slice(row, row + rows), slice(column, column + columns)
 
@@ -202,9 +206,10 @@ def decoder(
     """
     value = _by_code(reading.decoding(scene).physical, stored[0])
     bands = reading.source.bands[1:]
-    here = dict(zip(reading.on(scene, lattice), stored, strict=True))
+    part_values = dict(zip(reading.on(scene, lattice), stored, strict=True))
     stored[1:] = [
-        here[band] if band in here else _flags_elsewhere(reading, band, scene, lattice, bounds) for band in bands
+        part_values[band] if band in part_values else _flags_elsewhere(reading, band, scene, lattice, bounds)
+        for band in bands
     ]
     accepted = [
         _by_code(partial(_accepted, [rule for rule in reading.source.quality if rule.band == band]), flags)

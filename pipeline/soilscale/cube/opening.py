@@ -67,20 +67,20 @@ class Shelf:
             file.close()
 
 
-class _Own(threading.local):
+class _ThreadState(threading.local):
     """What belongs to a thread."""
 
     def __init__(self) -> None:
         self.shelf = Shelf()
 
 
-_own = _Own()
+_thread_state = _ThreadState()
 
 
 @contextmanager
 def kept_open() -> Iterator[None]:
     """Keep the files that this thread opens open until the context ends, so that each is opened once within it."""
-    shelf = _own.shelf
+    shelf = _thread_state.shelf
     if shelf.files is not None:
         yield
         return
@@ -94,18 +94,18 @@ def kept_open() -> Iterator[None]:
 
 def shelf() -> Shelf:
     """Where this thread keeps files open."""
-    return _own.shelf
+    return _thread_state.shelf
 
 
 def share(shelf: Shelf) -> None:
     """Let this thread share the files that another keeps open; a file serves one thread at a time."""
-    _own.shelf = shelf
+    _thread_state.shelf = shelf
 
 
 @contextmanager
 def _file(path: str, overview: int | None) -> Iterator[rasterio.DatasetReader]:
     """Open file, or one of its overviews; one that could not be read is not kept."""
-    shelf, name = _own.shelf, path if overview is None else f"{path} {overview}"
+    shelf, name = _thread_state.shelf, path if overview is None else f"{path} {overview}"
     how = {} if overview is None else {"overview_level": overview}
     file = shelf.take(name) or rasterio.open(path, **how)
     try:
@@ -162,8 +162,8 @@ def explain(error: BaseException, href: str) -> SoilscaleError:
         )
     if TRANSIENT.search(reason):
         return ServiceError(f"{shown} cannot be reached: {text}; run the same command again")
-    what, remedy = formats.diagnosis(href, reason)
-    text = f"{text.rstrip('.')}; {what}" if what else text
+    cause, remedy = formats.diagnosis(href, reason)
+    text = f"{text.rstrip('.')}; {cause}" if cause else text
     return DataError(f"{shown} cannot be read: {text}; {remedy}, then run the same command again")
 
 

@@ -104,10 +104,10 @@ def _codes_are_the_file_s(reading: Reading, scene: Scene, header: Header) -> boo
 
 def _is_average(href: str, header: Header, factor: int, geobox: GeoBox) -> bool | None:
     """Whether an overview is the mean of the pixels below it; None if what was looked at is too smooth to show it."""
-    named = opening.opened(href, lambda file: file.tags(ns="IMAGE_STRUCTURE").get(NAMED))
+    method = opening.opened(href, lambda file: file.tags(ns="IMAGE_STRUCTURE").get(NAMED))
     # What the file says of itself saves reading windows, and is right in smooth terrain too.
-    if named:
-        return str(named).upper() == "AVERAGE"
+    if method:
+        return str(method).upper() == "AVERAGE"
     reduced = assets.reduced(header, href, factor)
     verdicts = [_compare(href, header, reduced, corner) for corner in _corners(header, reduced, geobox)]
     shown = [verdict for verdict in verdicts if verdict is not None]
@@ -149,14 +149,14 @@ def _compare(href: str, header: Header, reduced: Header, corner: tuple[int, int]
     mean = rows @ below @ columns.T
     # The difference of squares may fall below 0 by rounding, where pixels are all alike.
     spread = np.sqrt(np.maximum(rows @ below**2 @ columns.T - mean**2, 0))
-    whole = np.isfinite(mean) & np.isfinite(above)
-    if not whole.any() or (typical := float(np.sqrt((spread[whole] ** 2).mean()))) <= _least(header):
+    valid = np.isfinite(mean) & np.isfinite(above)
+    if not valid.any() or (typical := float(np.sqrt((spread[valid] ** 2).mean()))) <= _rounding(header):
         return None
-    miss = float(np.sqrt(((above - mean)[whole] ** 2).mean()))
-    return miss <= LIKE * typical + _least(header) * ROUNDING
+    miss = float(np.sqrt(((above - mean)[valid] ** 2).mean()))
+    return miss <= LIKE * typical + _rounding(header) * ROUNDING
 
 
-def _least(header: Header) -> float:
+def _rounding(header: Header) -> float:
     """Spread of stored values that is no more than their rounding."""
     return 1.0 if np.dtype(header.dtype).kind in "iu" else 0.0
 

@@ -20,7 +20,7 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 
-class _Own(threading.local):
+class _ThreadState(threading.local):
     """Threads that work for a thread, as long as it lives: they keep their connections, and what PROJ looked up."""
 
     turn: threading.Lock | None = None
@@ -31,9 +31,9 @@ class _Own(threading.local):
     """Each fetches a file at a time, for this thread and its readers."""
 
 
-_own = _Own()
+_thread_state = _ThreadState()
 # Threads do not survive a fork: a child that used the pools of its parent would wait forever.
-os.register_at_fork(after_in_child=_own.__dict__.clear)
+os.register_at_fork(after_in_child=_thread_state.__dict__.clear)
 
 
 def turn() -> AbstractContextManager[object]:
@@ -41,14 +41,14 @@ def turn() -> AbstractContextManager[object]:
 
     Other threads enter it freely.
     """
-    return nullcontext() if _own.turn is None else _own.turn
+    return nullcontext() if _thread_state.turn is None else _thread_state.turn
 
 
 def fetchers() -> ThreadPoolExecutor:
     """Threads that fetch files for this one side by side, and share those that it keeps open."""
-    if _own.fetchers is None:
-        _own.fetchers = ThreadPoolExecutor(READERS, "fetcher", opening.share, (opening.shelf(),))
-    return _own.fetchers
+    if _thread_state.fetchers is None:
+        _thread_state.fetchers = ThreadPoolExecutor(READERS, "fetcher", opening.share, (opening.shelf(),))
+    return _thread_state.fetchers
 
 
 def side_by_side(work: Callable[[J], R], jobs: Sequence[J]) -> list[R]:
@@ -62,8 +62,10 @@ def side_by_side(work: Callable[[J], R], jobs: Sequence[J]) -> list[R]:
     return [result for _, result in _in_order(fetchers(), work, jobs)]
 
 
-def spread(pool: ThreadPoolExecutor, here: Callable[[J], R], there: Callable[[J], R], jobs: Sequence[J]) -> Iterator[R]:
-    """Results of jobs, in order: one done `here`, the others `there`, by what threads of a pool are free meanwhile.
+def spread(
+    pool: ThreadPoolExecutor, run_here: Callable[[J], R], run_pooled: Callable[[J], R], jobs: Sequence[J]
+) -> Iterator[R]:
+    """Results of jobs, in order: one by `run_here`, the others by `run_pooled` on the free threads of a pool.
 
     What none has begun is done here as well, so that a thread of the pool may itself spread its work over it.
 
@@ -72,11 +74,11 @@ def spread(pool: ThreadPoolExecutor, here: Callable[[J], R], there: Callable[[J]
     Exception
         What the first job that fails raises.
     """
-    waiting = [(job, pool.submit(there, job)) for job in jobs[1:]]
+    waiting = [(job, pool.submit(run_pooled, job)) for job in jobs[1:]]
     try:
-        yield from map(here, jobs[:1])
+        yield from map(run_here, jobs[:1])
         # To wait instead could lock: all threads of the pool may be waiting for jobs that none of them has begun.
-        yield from (here(job) if future.cancel() else future.result() for job, future in waiting)
+        yield from (run_here(job) if future.cancel() else future.result() for job, future in waiting)
     finally:
         # Nothing may still read when the caller closes the files.
         wait([future for _, future in waiting if not future.cancel()])
@@ -101,7 +103,7 @@ def next_ahead(work: Callable[[J], R], jobs: Sequence[J], *, distant: bool) -> I
 
     It is not where this thread itself reads for another, so that no more are under way than there are readers.
     """
-    if not distant or len(jobs) <= 1 or _own.turn is not None:
+    if not distant or len(jobs) <= 1 or _thread_state.turn is not None:
         yield from ((job, work(job)) for job in jobs)
         return
     under_way = _readers().submit(work, jobs[0])
@@ -117,13 +119,15 @@ def next_ahead(work: Callable[[J], R], jobs: Sequence[J], *, distant: bool) -> I
 
 
 def _readers() -> ThreadPoolExecutor:
-    if _own.readers is None:
-        _own.readers = ThreadPoolExecutor(READERS, "reader", _begin, (threading.Lock(), fetchers(), opening.shelf()))
-    return _own.readers
+    if _thread_state.readers is None:
+        _thread_state.readers = ThreadPoolExecutor(
+            READERS, "reader", _begin, (threading.Lock(), fetchers(), opening.shelf())
+        )
+    return _thread_state.readers
 
 
 def _begin(lock: threading.Lock, fetch: ThreadPoolExecutor, shelf: opening.Shelf) -> None:
-    _own.turn, _own.fetchers = lock, fetch
+    _thread_state.turn, _thread_state.fetchers = lock, fetch
     opening.share(shelf)
 
 

@@ -66,8 +66,8 @@ def probe(reading: Reading, scene: Scene, place: Place) -> Probe:
     with opening.kept_open():
         header = reading.header(scene, reading.source.data)
         bounds = _window(header, place)
-        here = reading.on(scene, header)
-        stored = reading.windows([(scene, band) for band in here], header, bounds)
+        readable = reading.on(scene, header)
+        stored = reading.windows([(scene, band) for band in readable], header, bounds)
         data = stored[0]
         values = mosaics.decoder(reading, scene, header, bounds, stored)(*stored)
     decoding = reading.decoding(scene)

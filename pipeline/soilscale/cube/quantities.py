@@ -31,7 +31,7 @@ NOMINAL = (0.6, 1.4)
 SECONDS_PER_DAY = 86400
 
 
-def cube_unit(source: Source, stated: Iterable[str]) -> str:
+def cube_unit(source: Source, unit_text: Iterable[str]) -> str:
     """Unit of a source in the cube.
 
     Parameters
@@ -39,7 +39,7 @@ def cube_unit(source: Source, stated: Iterable[str]) -> str:
     source
         The configuration's unit counts first, then what the source is used for: soil moisture is m3 m-3, elevation
         of which something is derived m, and totals and rates of water mm month-1.
-    stated
+    unit_text
         Units that its items, else its files, state; the first that needs converting to nothing else counts.
 
     Raises
@@ -47,7 +47,7 @@ def cube_unit(source: Source, stated: Iterable[str]) -> str:
     ConfigurationError
         If the configuration's unit cannot be what the source is used for.
     """
-    text = next(iter(stated), None)
+    text = next(iter(unit_text), None)
     if source.unit is not None:
         return _fitting(source, units.canonical(source.unit))
     if source.role == "target" or (source.on_coarse and (text is None or _leads(text, "m3 m-3"))):
@@ -109,12 +109,12 @@ def _fitting(source: Source, unit: str) -> str:
     return unit
 
 
-def conversion(stated: str, unit: str, aggregate: Aggregate, interval: Interval) -> Linear:
+def conversion(unit_text: str, unit: str, aggregate: Aggregate, interval: Interval) -> Linear:
     """Way from the unit of an item's values to what a month is made from.
 
     Parameters
     ----------
-    stated
+    unit_text
         Unit of the values.
     unit
         Unit of the source in the cube.
@@ -133,42 +133,42 @@ def conversion(stated: str, unit: str, aggregate: Aggregate, interval: Interval)
     month, year = (_days_of(middle.astype(f"datetime64[{kind}]")) for kind in ("M", "Y"))
     total = units.canonical(unit).removesuffix(PER_MONTH)
     if aggregate == "mean":
-        return _mean(stated, unit, total, float(days), (month, year))
-    daily = _try(stated, f"{total} day-1", month, year)
+        return _mean(unit_text, unit, total, float(days), (month, year))
+    daily = _try(unit_text, f"{total} day-1", month, year)
     if daily is None:
-        factor_of_total = units.linear(stated, total)
+        factor_of_total = units.linear(unit_text, total)
         return factor_of_total if aggregate == "sum" else Linear(factor_of_total.factor / float(days), 0.0)
     if aggregate == "rate":
         return daily
-    period = units.period(stated)
+    period = units.period(unit_text)
     # The unit is a rate, such as mm day-1: the composite's total is the rate times its days.
     if period is None:
         return Linear(daily.factor * float(days), 0.0)
     # Multiplied all the same, a total of 8 days in an item of a month would be wrong by a factor of 4 without a word.
     if not NOMINAL[0] < days / period < NOMINAL[1]:
-        raise UnitError(f"a total of {period:g} days, as {stated!r} states, is not one of the item's {days:g} days")
+        raise UnitError(f"a total of {period:g} days, as {unit_text!r} states, is not one of the item's {days:g} days")
     # The true length of the month or year, not the mean one by which units convert.
     length = month if period == units.MONTH else year if period == units.YEAR else period
     return Linear(daily.factor * length, 0.0)
 
 
-def _mean(stated: str, unit: str, total: str, days: float, calendar: tuple[float, float]) -> Linear:
+def _mean(unit_text: str, unit: str, total: str, days: float, calendar: tuple[float, float]) -> Linear:
     """Way to a unit; for an item of a month its total is its rate per month."""
     try:
-        return units.linear(stated, unit, month=calendar[0], year=calendar[1])
+        return units.linear(unit_text, unit, month=calendar[0], year=calendar[1])
     except UnitError:
         if not MONTH_LONG[0] < days < MONTH_LONG[1]:
             raise
-        there = _try(stated, total, *calendar) if total != units.canonical(unit) else None
-        there = there or _try(stated, f"{total}{PER_MONTH}", *calendar)
-        if there is None:
+        total_factors = _try(unit_text, total, *calendar) if total != units.canonical(unit) else None
+        total_factors = total_factors or _try(unit_text, f"{total}{PER_MONTH}", *calendar)
+        if total_factors is None:
             raise
-        return there
+        return total_factors
 
 
-def _try(stated: str, target_unit: str, month: float, year: float) -> Linear | None:
+def _try(unit_text: str, target_unit: str, month: float, year: float) -> Linear | None:
     try:
-        return units.linear(stated, target_unit, month=month, year=year)
+        return units.linear(unit_text, target_unit, month=month, year=year)
     except UnitError:
         return None
 

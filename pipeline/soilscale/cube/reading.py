@@ -216,13 +216,13 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _apart(source: str, item: str, stated: str, header: Header) -> Contradiction:
+def _apart(source: str, item: str, place_text: str, header: Header) -> Contradiction:
     place = f"CRS {header.crs}, transform {[float(f'{number:.12g}') for number in header.transform[:6]]}"
     return Contradiction(
         source=source,
         item=item,
         what="place",
-        statements=(("file", place), ("item", stated)),
+        statements=(("file", place), ("item", place_text)),
         consequence="the file's is used",
         remedy="correct the item's proj:* or the file",
         grave=False,

@@ -52,8 +52,8 @@ def select(scenes: Sequence[Scene], month: np.datetime64, least: float = 0.0) ->
 def is_constant(source: Source, scenes: Sequence[Scene], month: np.datetime64) -> bool:
     """Whether scenes give the same values in this month as in any other that they cover: all span the whole of it."""
     shared = kernels.shared_days(*spans(scenes), month)
-    whole = (shared == days_of(month)) | (shared == 0)
-    return source.aggregate == "mean" and len(scenes) > 0 and bool(whole.all())
+    is_full = (shared == days_of(month)) | (shared == 0)
+    return source.aggregate == "mean" and len(scenes) > 0 and bool(is_full.all())
 
 
 def covered_days(scenes: Sequence[Scene], month: np.datetime64) -> float:
@@ -96,16 +96,16 @@ def _of_one_length(scenes: list[Scene], month: np.datetime64) -> list[Scene]:
     starts = np.maximum(starts, month.astype("datetime64[M]").astype("datetime64[s]"))
     ends = np.minimum(ends, _after(month))
     areas, platforms = boxes([scene.bbox for scene in scenes]), np.array([scene.platform for scene in scenes])
-    gone = np.zeros(len(scenes), bool)
+    superseded = np.zeros(len(scenes), bool)
     for index in np.flatnonzero(lengths >= LONGER * lengths.min()):
         rivals = (starts < ends[index]) & (ends > starts[index]) & (lengths * LONGER <= lengths[index])
         rivals &= (platforms == platforms[index]) | (platforms == "") | (platforms[index] == "")
         # The longest up to a month wins, but one longer than a month gives way to what lies within it.
         if lengths[index] <= MONTH.astype("timedelta64[s]").astype("int64"):
-            gone |= rivals & covers(areas[index], areas)
+            superseded |= rivals & covers(areas[index], areas)
         else:
-            gone[index] |= (rivals & covers(areas, areas[index])).any()
-    return [scene for scene, left in zip(scenes, gone, strict=True) if not left]
+            superseded[index] |= (rivals & covers(areas, areas[index])).any()
+    return [scene for scene, left in zip(scenes, superseded, strict=True) if not left]
 
 
 def _after(month: np.datetime64) -> np.datetime64:

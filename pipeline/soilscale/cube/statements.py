@@ -69,10 +69,10 @@ class Statement:
         """Whether scale or offset is stated."""
         return self.scale is not None or self.offset is not None
 
-    def factors(self, *others: Statement) -> Factors:
+    def factors(self, *partners: Statement) -> Factors:
         """Scale and offset; where they are not stated, those of the first other that states them, else 1 and 0."""
-        scale = next((each.scale for each in (self, *others) if each.scale is not None), 1.0)
-        offset = next((each.offset for each in (self, *others) if each.offset is not None), 0.0)
+        scale = next((statement.scale for statement in (self, *partners) if statement.scale is not None), 1.0)
+        offset = next((statement.offset for statement in (self, *partners) if statement.offset is not None), 0.0)
         return scale, offset
 
     def __str__(self) -> str:
@@ -103,5 +103,5 @@ class Contradiction:
 
     def __str__(self) -> str:
         """Message for a person."""
-        what = "; ".join(f"the {who} states {text}" for who, text in self.statements)
-        return f"source {self.source}, item {self.item}: {what}; {self.consequence}; {self.remedy}"
+        statements = "; ".join(f"the {who} states {text}" for who, text in self.statements)
+        return f"source {self.source}, item {self.item}: {statements}; {self.consequence}; {self.remedy}"

@@ -114,9 +114,9 @@ def template(inputs: Sequence[Input], grid: Grid, months: Months, *, filled: boo
         Group -> dataset. Chunks of fine groups are one month by one tile, the others' `TOGETHER` months of the area.
     """
     target = next(entry for entry in inputs if entry.source.role == "target")
-    named = features(inputs)
-    static = {name: entry.static for name, entry in named.items()}
-    attrs = {name: _attrs(name, entry) for name, entry in named.items()}
+    by_name = features(inputs)
+    static = {name: entry.static for name, entry in by_name.items()}
+    attrs = {name: _attrs(name, entry) for name, entry in by_name.items()}
     parts = {entry.source.name: entry for entry in inputs if entry.source.role == "part"}
     coarse = static | dict.fromkeys((*parts, target.source.name, schema.VALID_FRACTION), False)
     part_attrs = {name: _attrs(name, entry) | {schema.ROLE: schema.PART} for name, entry in parts.items()}

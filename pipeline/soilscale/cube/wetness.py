@@ -50,8 +50,8 @@ def index(elevation: Floats, slope: Floats, steps: Floats) -> Floats:
         # upstream.
         into = np.ones(elevation.shape)
         for way, share in zip(AROUND, shares, strict=True):
-            here, there = _pair(elevation.shape, way)
-            into[there] += (upstream * share)[here]
+            upper, lower = _pair(elevation.shape, way)
+            into[lower] += (upstream * share)[upper]
         # A new array: added in place, water would run on within a step, in an order that hangs on the tile.
         upstream = into
     inner = slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN)
@@ -66,10 +66,10 @@ def _shares(elevation: Floats, steps: Floats) -> list[Floats]:
     """Share of its water that each cell hands to each of its neighbours, in the order of `AROUND`."""
     falls = []
     for down, across in AROUND:
-        here, there = _pair(elevation.shape, (down, across))
+        upper, lower = _pair(elevation.shape, (down, across))
         distance = np.hypot(*(across * steps[side, 0] + down * steps[side, 1] for side in (0, 1)))
         fall = np.zeros(elevation.shape)
-        fall[here] = np.nan_to_num(elevation[here] - elevation[there], nan=0.0) / distance[here]
+        fall[upper] = np.nan_to_num(elevation[upper] - elevation[lower], nan=0.0) / distance[upper]
         falls.append(np.maximum(fall, 0))
     total = np.sum(falls, axis=0)
     return [np.divide(fall, total, out=np.zeros_like(fall), where=total > 0) for fall in falls]

@@ -215,15 +215,15 @@ class NativeReader:
         A file of several variables serves one thread at a time, and fetches what it needs side by side itself.
         """
 
-        def here(strip: Strip) -> NDArray[Any]:
+        def read_open(strip: Strip) -> NDArray[Any]:
             return raster.read(*strip)
 
-        def there(strip: Strip) -> NDArray[Any]:
+        def reopen(strip: Strip) -> NDArray[Any]:
             stored: NDArray[Any] = assets.raster(self.url, self.header, lambda reopened: reopened.read(*strip))
             return stored
 
         alone = self.pool is None or self.header.layer is not None
-        return map(here, strips) if alone or self.pool is None else spread(self.pool, here, there, strips)
+        return map(read_open, strips) if alone or self.pool is None else spread(self.pool, read_open, reopen, strips)
 
     def close(self) -> None:
         """Nothing is held open between reads."""
@@ -239,23 +239,23 @@ def _shift(part: slice, start: int) -> slice:
     return slice(part.start - start, part.stop - start)
 
 
-def strips(wanted: Rows, first: int, block: tuple[int, int]) -> list[Strip]:
+def strips(needed: Rows, first: int, block: tuple[int, int]) -> list[Strip]:
     """Windows of a file that hold what is wanted of its rows: one for all, if that takes hardly more blocks than many.
 
     Parameters
     ----------
-    wanted
+    needed
         Columns of the file that each row needs, from row `first` on.
     block
         Rows and columns of a block of the file.
     """
     high, wide = block
-    starts = np.unique(np.maximum(np.arange(first // high, (first + len(wanted) - 1) // high + 1) * high, first))
-    needs = wanted[:, 0] < wanted[:, 1]
+    starts = np.unique(np.maximum(np.arange(first // high, (first + len(needed) - 1) // high + 1) * high, first))
+    needs = needed[:, 0] < needed[:, 1]
     # Rows that need nothing must not pull the strip to column 0.
-    left = np.minimum.reduceat(np.where(needs, wanted[:, 0], np.iinfo(np.int64).max), starts - first)
-    right = np.maximum.reduceat(np.where(needs, wanted[:, 1], 0), starts - first)
-    stops = np.append(starts[1:], first + len(wanted))
+    left = np.minimum.reduceat(np.where(needs, needed[:, 0], np.iinfo(np.int64).max), starts - first)
+    right = np.maximum.reduceat(np.where(needs, needed[:, 1], 0), starts - first)
+    stops = np.append(starts[1:], first + len(needed))
     merged: list[tuple[int, ...]] = []
     for part in zip(starts.tolist(), stops.tolist(), left.tolist(), right.tolist(), strict=True):
         if part[2] >= part[3]:
@@ -264,10 +264,10 @@ def strips(wanted: Rows, first: int, block: tuple[int, int]) -> list[Strip]:
         strip = (*part, -(-part[3] // wide) - part[2] // wide)
         if merged and merged[-1][1] == strip[0]:
             last = merged[-1]
-            both = last[0], strip[1], min(last[2], strip[2]), max(last[3], strip[3]), last[4] + strip[4]
-            rows, columns = -(-both[1] // high) - both[0] // high, -(-both[3] // wide) - both[2] // wide
-            if rows * columns <= SPARE * both[4]:
-                merged[-1] = both
+            union = last[0], strip[1], min(last[2], strip[2]), max(last[3], strip[3]), last[4] + strip[4]
+            rows, columns = -(-union[1] // high) - union[0] // high, -(-union[3] // wide) - union[2] // wide
+            if rows * columns <= SPARE * union[4]:
+                merged[-1] = union
                 continue
         merged.append(strip)
     return [(slice(top, bottom), slice(west, east)) for top, bottom, west, east, _ in merged]

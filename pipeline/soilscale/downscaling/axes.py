@@ -54,14 +54,14 @@ class Axis:
         return float(abs(centres[-1] - centres[0]) / (len(centres) - 1)) if len(centres) > 1 else float("nan")
 
 
-def axis(values: xr.DataArray | xr.Dataset, kind: str, what: str) -> Axis:
+def axis(values: xr.DataArray | xr.Dataset, kind: str, label: str) -> Axis:
     """Axis of an array.
 
     Parameters
     ----------
     kind
         ``y`` or ``x``.
-    what
+    label
         The array, as messages name it.
 
     Raises
@@ -69,20 +69,20 @@ def axis(values: xr.DataArray | xr.Dataset, kind: str, what: str) -> Axis:
     DataError
         If there is none, or it is not regular.
     """
-    named = [name for name in values.dims if str(name).lower() in NAMES[kind]]
-    if len(named) != 1 or named[0] not in values.coords:
+    dimensions = [name for name in values.dims if str(name).lower() in NAMES[kind]]
+    if len(dimensions) != 1 or dimensions[0] not in values.coords:
         dims = ", ".join(map(str, values.dims)) or "none"
         raise DataError(
-            f"{what}: got the dimensions {dims}, expected one of {', '.join(NAMES[kind])} with a "
+            f"{label}: got the dimensions {dims}, expected one of {', '.join(NAMES[kind])} with a "
             f"coordinate for {kind}; rename it, or assign the cell centres with .assign_coords"
         )
-    centres = values[named[0]].to_numpy().astype("float64")
+    centres = values[dimensions[0]].to_numpy().astype("float64")
     steps = np.diff(centres)
     if not np.isfinite(centres).all() or (len(steps) and np.abs(steps - steps.mean()).max() > OFF * abs(steps.mean())):
-        raise DataError(f"{what}: the cell centres along {named[0]} are not equally far apart; regrid it first")
+        raise DataError(f"{label}: the cell centres along {dimensions[0]} are not equally far apart; regrid it first")
     ascends = bool(len(steps) and steps[0] > 0)
     flipped = bool(len(steps)) and ascends == (kind == "y")
-    return Axis(named[0], centres[::-1] if flipped else centres, flipped)
+    return Axis(dimensions[0], centres[::-1] if flipped else centres, flipped)
 
 
 def crs_of(values: xr.DataArray | xr.Dataset, rows: Axis) -> CRS | None:
@@ -93,7 +93,7 @@ def crs_of(values: xr.DataArray | xr.Dataset, rows: Axis) -> CRS | None:
     return CRS.from_epsg(4326) if str(rows.name).lower() in DEGREES else None
 
 
-def months_of(values: xr.DataArray | xr.Dataset, what: str) -> Months:
+def months_of(values: xr.DataArray | xr.Dataset, label: str) -> Months:
     """Months of an array with an axis ``time``, one each.
 
     Raises
@@ -103,19 +103,21 @@ def months_of(values: xr.DataArray | xr.Dataset, what: str) -> Months:
     """
     times = values["time"].to_numpy() if "time" in values.coords else np.empty(0, object)
     if not np.issubdtype(times.dtype, np.datetime64) or np.isnat(times).any():
-        raise DataError(f"{what}: got a time axis of {times.dtype}, expected datetime64 without gaps; decode its times")
+        raise DataError(
+            f"{label}: got a time axis of {times.dtype}, expected datetime64 without gaps; decode its times"
+        )
     months = times.astype("datetime64[M]")
     unique, counts = np.unique(months, return_counts=True)
     if (counts > 1).any():
         twice = unique[counts > 1]
         raise DataError(
-            f"{what}: got {int(counts.max())} dates in {twice[0]}, expected one a month; take monthly means first: "
+            f"{label}: got {int(counts.max())} dates in {twice[0]}, expected one a month; take monthly means first: "
             ".resample(time='MS').mean()"
         )
     return months
 
 
-def decoded(values: xr.DataArray, what: str) -> None:
+def decoded(values: xr.DataArray, label: str) -> None:
     """Refuse an array that holds no numbers, or numbers that are still coded.
 
     Raises
@@ -124,10 +126,10 @@ def decoded(values: xr.DataArray, what: str) -> None:
         Naming it.
     """
     if values.dtype.kind not in "biuf":
-        raise DataError(f"{what}: got values of type {values.dtype}, expected numbers")
+        raise DataError(f"{label}: got values of type {values.dtype}, expected numbers")
     if coded := [name for name in STATED if name in values.attrs]:
         raise DataError(
-            f"{what}: its values are not decoded yet (it has the attribute {coded[0]}); open it with "
+            f"{label}: its values are not decoded yet (it has the attribute {coded[0]}); open it with "
             "mask_and_scale=True"
         )
 

@@ -134,21 +134,21 @@ def _blockwise(function: Any, out: str, arrays: list[tuple[da.Array, str]], *, l
 
 def _predict(*blocks: Array, how: Drawing, fitted: Mapping[str, Fitted]) -> Floats:
     """Prediction, flags and dissimilarity of a tile's month, shape ``(3, 1, Y, X)``."""
-    *given, months, y, x = blocks
+    *feature_blocks, months, y, x = blocks
     month, season = how.season(months)
     model = fitted[season]
-    features = [block[0] if block.ndim > 2 else block for block in given]  # noqa: PLR2004 - a month
+    features = [block[0] if block.ndim > 2 else block for block in feature_blocks]  # noqa: PLR2004 - a month
     by_name = dict(zip(how.names, features, strict=True))
     everywhere = np.ones(features[0].shape, bool)
     prediction = maps.predict(
         model.predictor, features, everywhere, models.surface(model.predictor, np.array([month]), y, x)
     )
-    there = np.isfinite(prediction)
-    flags = np.where(there, Quality.COMPREHENSIVE if model.comprehensive else 0, 0)
+    has_value = np.isfinite(prediction)
+    flags = np.where(has_value, Quality.COMPREHENSIVE if model.comprehensive else 0, 0)
     if how.soil.surface:
         cold = np.mean([_read(by_name[reading.name], reading) for reading in how.soil.surface], axis=0) < FREEZING
         flags |= np.where(cold, Quality.FROZEN, 0)
-    index = maps.dissimilarity(model.applicability, features, there)
+    index = maps.dissimilarity(model.applicability, features, has_value)
     flags |= np.where(index > 1, Quality.EXTRAPOLATED, 0)
     return np.stack([prediction, flags, index]).astype("float32")[:, None]
 

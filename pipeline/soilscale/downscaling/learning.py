@@ -84,9 +84,9 @@ def _planned(lesson: Lesson, name: str) -> list[Job]:
     jobs = [replace(job, algorithm=name) for job in models.jobs(lesson.trained, [label], lesson.how.folds)]
     if lesson.how.judges:
         return jobs
-    whole = len(lesson.trained) == len(lesson.how.seasons.names)
+    all_trained = len(lesson.trained) == len(lesson.how.seasons.names)
     # Where each season has a model, none needs the comprehensive one.
-    return [job for job in jobs if job.split == "random" and (job.model == "seasonal" or not whole)]
+    return [job for job in jobs if job.split == "random" and (job.model == "seasonal" or not all_trained)]
 
 
 def _fold(job: Job) -> int:
@@ -106,10 +106,10 @@ def _apart(lesson: Lesson, name: str) -> Learned:
             # Only few months are looked at, so a season may have no measure of its own.
             parameters |= {WITHIN: within.get(job.season, within[ALL])}
         fits.append(delayed(_fit)(job, table, lesson.stack.names, parameters, how.seed, how.judges, estimator))
-    done = list(zip(jobs, lesson.compute(*fits), strict=True))
+    results = list(zip(jobs, lesson.compute(*fits), strict=True))
     return Learned(
-        {job.season: models.ready(model) for job, (model, _) in done if model is not None},
-        tuple((_fold(job), judged) for job, (_, judged) in done if judged is not None),
+        {job.season: models.ready(model) for job, (model, _) in results if model is not None},
+        tuple((_fold(job), judged) for job, (_, judged) in results if judged is not None),
     )
 
 
@@ -177,9 +177,9 @@ class Areal:
         jobs, rows = _planned(self.lesson, self.name), delayed(self.joined)
         parameters, seasons = self.lesson.how.parameters_of(self.name), list(self.lesson.trained)
         fits = [delayed(models.joint.learn)(job, rows, self.variances, self.bands, parameters, seasons) for job in jobs]
-        done = self.lesson.compute(*fits)
-        predictors = {season: models.ready(model) for fitted, _ in done for season, model in fitted.items()}
-        judged = zip(jobs, done, strict=True) if self.lesson.how.judges else ()
+        results = self.lesson.compute(*fits)
+        predictors = {season: models.ready(model) for fitted, _ in results for season, model in fitted.items()}
+        judged = zip(jobs, results, strict=True) if self.lesson.how.judges else ()
         return Learned(predictors, tuple((_fold(job), table) for job, (_, table) in judged))
 
     def spread(self, share: float) -> dict[str, tuple[float, float]]:

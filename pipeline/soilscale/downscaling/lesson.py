@@ -77,8 +77,8 @@ class Lesson:
     @property
     def trained(self) -> tuple[str, ...]:
         """Seasons with enough rows for a model of their own."""
-        few = samples.check_counts(self.table, self.how.seasons)
-        return tuple(name for name in self.how.seasons.names if name not in few)
+        short_seasons = samples.check_counts(self.table, self.how.seasons)
+        return tuple(name for name in self.how.seasons.names if name not in short_seasons)
 
     @cached_property
     def _blocks(self) -> list[NDArray[Any]]:

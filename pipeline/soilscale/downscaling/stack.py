@@ -144,11 +144,11 @@ def _observed(field: xr.DataArray, stacked: xr.Dataset, compute: Compute) -> tup
     axes.decoded(field, "coarse")
     if set(field.dims) != set(DIMS):
         raise DataError(f"coarse: got the dimensions {', '.join(map(str, field.dims))}, expected {', '.join(DIMS)}")
-    seen = axes.months_of(field, "coarse")
-    months = axes.months_of(stacked, "predictors") if "time" in stacked.dims else np.sort(seen)
-    if "time" in stacked.dims and (lost := np.setdiff1d(seen, months)).size:
+    dates = axes.months_of(field, "coarse")
+    months = axes.months_of(stacked, "predictors") if "time" in stacked.dims else np.sort(dates)
+    if "time" in stacked.dims and (gap := np.setdiff1d(dates, months)).size:
         raise DataError(
-            f"predictors: they lack {lost.size} of the {seen.size} months of the coarse field ({axes.listed(lost)}); "
+            f"predictors: they lack {gap.size} of the {dates.size} months of the coarse field ({axes.listed(gap)}); "
             "add those months, or select from the coarse field the months that both have"
         )
     (values,) = compute(field.transpose(*DIMS).data)
@@ -164,22 +164,22 @@ def _observed(field: xr.DataArray, stacked: xr.Dataset, compute: Compute) -> tup
         raise DataError("coarse: it has no value in the cells that the predictors cover, so nothing can be learned")
     months = np.sort(months)
     observed = np.full((len(months), *values.shape[1:]), np.nan, "float32")
-    observed[np.searchsorted(months, seen)] = values
+    observed[np.searchsorted(months, dates)] = values
     return observed, months
 
 
-def _categorical(predictors: xr.Dataset, named: Iterable[str]) -> frozenset[str]:
+def _categorical(predictors: xr.Dataset, categories: Iterable[str]) -> frozenset[str]:
     """Predictors that hold class codes: those named, and those whose attributes say so."""
-    wanted = (named,) if isinstance(named, str) else tuple(named)
+    requested = (categories,) if isinstance(categories, str) else tuple(categories)
     names = [str(name) for name in predictors.data_vars]
-    if unknown := [name for name in wanted if name not in names]:
+    if unknown := [name for name in requested if name not in names]:
         raise ConfigurationError(f"categorical: there is no predictor {unknown[0]!r}{nearest(unknown[0], names)}")
     with_flags = {
         str(name)
         for name, values in predictors.data_vars.items()
         if "flag_values" in values.attrs or values.attrs.get("kind") == "categorical"
     }
-    return frozenset({*wanted, *with_flags})
+    return frozenset({*requested, *with_flags})
 
 
 def _features(
@@ -252,8 +252,8 @@ def coarse_cube(stack: Stack, compute: Compute) -> xr.Dataset:
         If a predictor has no value anywhere.
     """
     ratio = stack.grid.ratio
-    both = [_means(array, ratio) for array in stack.features.values()]
-    computed = compute(*both)
+    means = [_means(array, ratio) for array in stack.features.values()]
+    computed = compute(*means)
     smallest = np.ones(stack.observed.shape, "float32")
     variables: dict[str, Any] = {}
     for name, (mean, share) in zip(stack.names, computed, strict=True):

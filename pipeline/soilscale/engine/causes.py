@@ -46,9 +46,9 @@ class Cause:
     @property
     def unit(self) -> str:
         """Name of the first unit, and how many more there are."""
-        more = len(self.receipts) - 1
+        further = len(self.receipts) - 1
         name = f"{self.first.stage} {self.first.name}"
-        return f"{name} and {more} more unit{'s' if more > 1 else ''}" if more else name
+        return f"{name} and {further} more unit{'s' if further > 1 else ''}" if further else name
 
     def why(self, items: Mapping[str, int]) -> str:
         """What is wrong; of several units also with how many items of their source.

@@ -193,7 +193,7 @@ def held(workspace: Workspace, patience: float = 0.0, sequence: str = "", *, las
     # Before it is taken: a run of this very process that looks meanwhile must see it alive.
     _HELD.add(lease.identity)
     try:
-        with _kept(workspace, lease, patience, sequence) as keeper, storage.fenced(keeper.prove):
+        with _renewed(workspace, lease, patience, sequence) as keeper, storage.fenced(keeper.prove):
             yield keeper.workspace
             if not last:
                 keeper.sequence = sequence
@@ -202,7 +202,7 @@ def held(workspace: Workspace, patience: float = 0.0, sequence: str = "", *, las
 
 
 @contextmanager
-def _kept(workspace: Workspace, lease: Lease, patience: float, sequence: str) -> Iterator[_Keeper]:
+def _renewed(workspace: Workspace, lease: Lease, patience: float, sequence: str) -> Iterator[_Keeper]:
     """Take a lease, renew it, and give it back."""
     keeper = _Keeper(workspace, _take_in_time(workspace, lease, patience, sequence), lease)
     keeper.start()
@@ -307,11 +307,11 @@ def _process(lease: Lease) -> Literal["alive", "suspended", "gone"]:
         return "alive" if lease.identity in _HELD else "gone"
     try:
         # Numbers are used again: after a reboot of a container the same number is likely another process.
-        same = abs(processes.started_at(lease.pid) - lease.born) < 1
+        is_same = abs(processes.started_at(lease.pid) - lease.born) < 1
         status = psutil.Process(lease.pid).status()
     except psutil.NoSuchProcess:
         return "gone"
-    if not same or status in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}:
+    if not is_same or status in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}:
         return "gone"
     return "suspended" if status in {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP} else "alive"
 

@@ -42,7 +42,7 @@ def tried(receipt: Receipt) -> None:
     TRIED.labels(receipt.stage, receipt.outcome).inc()
     SECONDS.labels(receipt.stage).observe(receipt.seconds)
     OBJECTS.labels(receipt.stage).inc(len(receipt.wrote))
-    BYTES.labels(receipt.stage).inc(sum(each.size for each in receipt.wrote.values()))
+    BYTES.labels(receipt.stage).inc(sum(written.size for written in receipt.wrote.values()))
     if receipt.outcome == "done":
         COMPLETE.labels(receipt.stage).inc()
     if receipt.outcome == "unreachable":

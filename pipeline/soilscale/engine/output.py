@@ -52,18 +52,18 @@ class Workspace:
             names[name.partition("/")[0]].append(name)
         return names
 
-    def lacks(self, what: str, command: str) -> DataError:
+    def lacks(self, noun: str, command: str) -> DataError:
         """Error of a reader who meets no product of a kind.
 
         Parameters
         ----------
-        what
+        noun
             The product, such as ``maps``.
         command
             Command that makes it.
         """
         return DataError(
-            f"{storage.shown(self.output)} has no {what} yet; run `soilscale {command}` or `soilscale run` with the "
+            f"{storage.shown(self.output)} has no {noun} yet; run `soilscale {command}` or `soilscale run` with the "
             "configuration of this output (`soilscale status` shows its progress)"
         )
 

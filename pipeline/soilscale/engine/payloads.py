@@ -61,8 +61,8 @@ def unpack(packed: Mapping[str, Any]) -> dict[str, NDArray[np.float32]]:
         If they are not what was packed.
     """
     return {
-        name: np.frombuffer(CODEC.decode(base64.b64decode(kept["data"], validate=True)), "<f4").reshape(kept["shape"])
-        for name, kept in packed.items()
+        name: np.frombuffer(CODEC.decode(base64.b64decode(entry["data"], validate=True)), "<f4").reshape(entry["shape"])
+        for name, entry in packed.items()
     }
 
 
@@ -79,16 +79,16 @@ def read(workspace: Workspace, pieces: Sequence[Piece]) -> Iterator[tuple[Piece,
         names = [f"state/{piece.stage}/{piece.marker}" for piece in batch]
         contents = storage.read_many(workspace.output, names)
         for piece, name in zip(batch, names, strict=True):
-            yield piece, _kept(workspace, name, contents.get(name))
+            yield piece, _unpacked(workspace, name, contents.get(name))
 
 
-def _kept(workspace: Workspace, name: str, data: bytes | None) -> dict[str, NDArray[np.float32]]:
+def _unpacked(workspace: Workspace, name: str, data: bytes | None) -> dict[str, NDArray[np.float32]]:
     try:
-        return unpack(json.loads(data)["kept"]) if data is not None else _gone(name)
+        return unpack(json.loads(data)["kept"]) if data is not None else _missing(name)
     except (LookupError, RuntimeError, ValueError) as error:
         url = storage.join(workspace.output, name)
         raise storage.damaged(url, error, workspace.output) from error
 
 
-def _gone(name: str) -> dict[str, NDArray[np.float32]]:
+def _missing(name: str) -> dict[str, NDArray[np.float32]]:
     raise LookupError(f"{name} was written, but is missing")

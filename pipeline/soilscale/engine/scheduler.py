@@ -117,10 +117,10 @@ def run(
     # Before anything is done: a marker of an earlier plan would count a unit of the same name as complete in a later
     # run.
     _withdraw(workspace, units, standing)
-    done = len(units) - len(todo)
-    metrics.planned(stage, done, len(units))
-    progress(doing, done, len(units))
-    tally = Tally(lambda count: progress(doing, count, len(units)), done)
+    complete = len(units) - len(todo)
+    metrics.planned(stage, complete, len(units))
+    progress(doing, complete, len(units))
+    tally = Tally(lambda count: progress(doing, count, len(units)), complete)
     attempt = 0
     while todo and attempt < ATTEMPTS:
         # A store that throttles needs a pause, the first try none.
@@ -203,10 +203,10 @@ class _Stream:
         When it is left early, no further unit begins, and those that run are waited for.
         """
         try:
-            self._more()
+            self._refill()
             while self.flying:
                 yield from self._land(self._next())
-                self._more()
+                self._refill()
             # Only now: a suspect beside other units would take them with it, and cast suspicion on them.
             self.most = DEATHS_ALONE
             while self.suspects:
@@ -226,7 +226,7 @@ class _Stream:
         if self.flying:
             shutdown.end(self.client, self.name)
 
-    def _more(self) -> None:
+    def _refill(self) -> None:
         """Submit tasks, so that the cluster has its number again."""
         self._look()
         # Not all at once: a nation has a million units, and the scheduler keeps every task that it has been given in
@@ -333,19 +333,21 @@ class _Stream:
         """Suspect the unit that ran, or was next, when a task lost its workers; those after it go on together."""
         # Units of a task are done in order, so the first without a marker ran, or was next, when the worker died.
         complete = list(takewhile(lambda unit: is_complete(self.workspace, unit), batch))
-        rest = batch[len(complete) :]
-        if rest:
+        remaining = batch[len(complete) :]
+        if remaining:
             self.lost += 1
-            self.suspects.append((rest[0], error))
-            explained = self._explained(rest[0], error)
-            logger.warning("%s %s: %s; it will be retried alone later; %s", rest[0].stage, rest[0].name, *explained)
+            self.suspects.append((remaining[0], error))
+            explained = self._explained(remaining[0], error)
+            logger.warning(
+                "%s %s: %s; it will be retried alone later; %s", remaining[0].stage, remaining[0].name, *explained
+            )
             if self.lost > MOST_KILLED:
                 raise IncompleteError(
-                    f"stage {rest[0].stage}: {self.lost} tasks repeatedly crashed their workers, the last: "
-                    f"{rest[0].name} ({'); '.join(explained)}"
+                    f"stage {remaining[0].stage}: {self.lost} tasks repeatedly crashed their workers, the last: "
+                    f"{remaining[0].name} ({'); '.join(explained)}"
                 ) from error
-        if rest[1:]:
-            self._submit(rest[1:])
+        if remaining[1:]:
+            self._submit(remaining[1:])
         return [Receipt(unit.stage, unit.name, "done", "", 0.0) for unit in complete]
 
     def _alone(self, unit: Unit[Task], before: LostError) -> Receipt:

@@ -173,10 +173,10 @@ def _done(workspace: Workspace, unit: Unit[Task], fence: storage.Fence) -> Recei
             return receipt("unreachable", f"{error}; check that workers have the same packages as the runner")
         except Exception as error:
             logger.debug("%s %s", unit.stage, unit.name, exc_info=True)
-            made, marker, payload = receipt("failed", str(error) or repr(error)), f"{unit.name}{FAILED}", None
+            result, marker, payload = receipt("failed", str(error) or repr(error)), f"{unit.name}{FAILED}", None
         else:
-            made, marker = receipt("done"), unit.marker
-        _mark(workspace, made, marker, payload)
+            result, marker = receipt("done"), unit.marker
+        _mark(workspace, result, marker, payload)
     except RefusedError as error:
         # A refused input is one missing unit; a refused output is the end of the run.
         if error.url.startswith(workspace.output):
@@ -184,7 +184,7 @@ def _done(workspace: Workspace, unit: Unit[Task], fence: storage.Fence) -> Recei
         return receipt("refused", str(error))
     except ServiceError as error:
         return receipt("unreachable", str(error))
-    return made
+    return result
 
 
 def give_up(workspace: Workspace, unit: Unit[Task], message: str) -> Receipt:
@@ -205,10 +205,10 @@ def enter(workspace: Workspace, receipts: Sequence[Receipt]) -> None:
             fence.enter(workspace.output, receipt.wrote, by=marker)
 
 
-def _mark(workspace: Workspace, receipt: Receipt, name: str, kept: payloads.Arrays | None = None) -> None:
+def _mark(workspace: Workspace, receipt: Receipt, name: str, arrays: payloads.Arrays | None = None) -> None:
     """Write a marker: what became of the unit, what it wrote, by which term, and what it keeps."""
     content = asdict(receipt) | {"version": __version__, "term": workspace.term}
-    content |= {} if kept is None else {"kept": payloads.pack(kept)}
+    content |= {} if arrays is None else {"kept": payloads.pack(arrays)}
     storage.write_json(workspace.state(receipt.stage, name), content)
 
 
@@ -220,12 +220,12 @@ def markers(workspace: Workspace, stage: str) -> set[str]:
 def failures(workspace: Workspace) -> list[Receipt]:
     """Units that are missing, as they were last tried."""
     names = sorted(name for name in workspace.records() if name.endswith(FAILED))
-    known = {each.name for each in fields(Receipt)} - {"wrote"}
+    field_names = {entry.name for entry in fields(Receipt)} - {"wrote"}
     # Side by side: one after another, a thousand of them would take 20 s on a store that answers in 20 ms. One that was
     # removed meanwhile, by a run that is under way, is no failure any more.
     contents = storage.read_many(workspace.state(), names)
     entries = [storage.parsed(workspace.state(name), contents[name]) for name in names if name in contents]
-    return [Receipt(**{key: value for key, value in entry.items() if key in known}) for entry in entries]
+    return [Receipt(**{key: value for key, value in entry.items() if key in field_names}) for entry in entries]
 
 
 Progress = Callable[[str, int, int | None], None]

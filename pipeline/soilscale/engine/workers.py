@@ -98,7 +98,9 @@ class Workers:
         for address, worker in workers.items():
             used, before = worker["metrics"].get("memory", 0), self.memory.get(address, (0, 0))
             self.memory[address] = max(used, before[0]), worker["memory_limit"] or 0
-        ails = {address: said for address, worker in workers.items() if (said := self._ailment(address, worker, now))}
+        ails = {
+            address: ailment for address, worker in workers.items() if (ailment := self._ailment(address, worker, now))
+        }
         self.threads = max(sum(worker["nthreads"] for name, worker in workers.items() if name not in ails), 1)
         idle = frozenset(address for address, worker in workers.items() if _paused(worker) and not _runs(worker))
         self.halted, self.idle = idle & self.idle, idle
@@ -140,7 +142,7 @@ class Workers:
             logger.warning("%s; waiting until a worker accepts tasks", self._nobody(ails))
         else:
             going = f"{count - len(ails)} of {count} workers continue"
-            logger.warning("%s; %s. %s", _named(ails), going, self._remedies(ails))
+            logger.warning("%s; %s. %s", _first_names(ails), going, self._remedies(ails))
         self.told, self.reminded = ailing, now
 
     @property
@@ -152,11 +154,11 @@ class Workers:
         """In words that no worker takes units, and what to do."""
         if not ails:
             return NO_LOCAL_WORKERS if self.local else NO_WORKERS
-        return f"no Dask worker is accepting tasks: {_named(ails)}. {self._remedies(ails)}"
+        return f"no Dask worker is accepting tasks: {_first_names(ails)}. {self._remedies(ails)}"
 
     def _remedies(self, ails: Mapping[str, str]) -> str:
         kinds = {" is paused ": PAUSED_LOCAL if self.local else PAUSED, " has sent no heartbeat ": GIVEN_UP}
-        return "; ".join(remedy for sign, remedy in kinds.items() if any(sign in said for said in ails.values()))
+        return "; ".join(remedy for sign, remedy in kinds.items() if any(sign in ailment for ailment in ails.values()))
 
 
 def _paused(worker: Mapping[str, Any]) -> bool:
@@ -168,6 +170,6 @@ def _runs(worker: Mapping[str, Any]) -> bool:
     return bool(worker["metrics"].get("task_counts", {}).get("executing"))
 
 
-def _named(ails: Mapping[str, str]) -> str:
+def _first_names(ails: Mapping[str, str]) -> str:
     first = ", ".join(list(ails.values())[:NAMED])
     return first if len(ails) <= NAMED else f"{first} and {len(ails) - NAMED} more"

@@ -156,11 +156,11 @@ class Outlook:
     def with_parameters(self, parameters: Mapping[str, Mapping[str, Any]]) -> Outlook:
         """Outlook with further parameters of algorithms; all that does not go with models is kept."""
         settings = self.config.models
-        both = {name: {**settings.parameters.get(name, {}), **more} for name, more in parameters.items()}
-        models = settings.model_copy(update={"parameters": dict(settings.parameters) | both})
-        other = replace(self, config=self.config.model_copy(update={"models": models}))
-        other.__dict__.update({name: getattr(self, name) for name in KEPT})
-        return other
+        merged = {name: {**settings.parameters.get(name, {}), **changes} for name, changes in parameters.items()}
+        models = settings.model_copy(update={"parameters": dict(settings.parameters) | merged})
+        changed = replace(self, config=self.config.model_copy(update={"models": models}))
+        changed.__dict__.update({name: getattr(self, name) for name in KEPT})
+        return changed
 
     def parameters(self, algorithm: str) -> dict[str, Any]:
         """Parameters of an algorithm by which its models grow, with their defaults."""

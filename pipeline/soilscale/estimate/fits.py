@@ -23,8 +23,8 @@ def fits(outlook: Outlook) -> Iterator[Fit]:
     seasons = outlook.config.season_scheme
     months = [seasons.name(month) for month in outlook.learned]
     settings = outlook.config.models
-    there = [name for name in seasons.names if name in months]
-    for job in models.jobs(there, settings.algorithms, settings.folds):
+    trained = [name for name in seasons.names if name in months]
+    for job in models.jobs(trained, settings.algorithms, settings.folds):
         if models.find(job.algorithm).joint:
             yield _joint_fit(outlook, job)
             continue
@@ -33,7 +33,7 @@ def fits(outlook: Outlook) -> Iterator[Fit]:
         # one.
         share = 0.7 if stored else 1 - 1 / settings.folds
         every = math.prod(outlook.grid.shape) * (len(months) if job.season == ALL else months.count(job.season))
-        rows = (1 if stored else share) * every / (len(there) if job.season == ALL else 1)
+        rows = (1 if stored else share) * every / (len(trained) if job.season == ALL else 1)
         yield Fit(
             job=job,
             rows=rows,

@@ -133,14 +133,14 @@ def foresee(config: Config, limit: float = LIMIT) -> Sizing:
     ServiceError
         If the output cannot be reached.
     """
-    workspace, known = Workspace(config.output), {}
+    workspace, frozen_inputs = Workspace(config.output), {}
     for source in config.source_list:
         if storage.exists(workspace.items(source.name)):
             try:
-                known[source.name] = plan.frozen(config, workspace, source)
+                frozen_inputs[source.name] = plan.frozen(config, workspace, source)
             except DataError:
                 continue
-    return size(config, known, limit)
+    return size(config, frozen_inputs, limit)
 
 
 def size(config: Config, scenes: Mapping[str, Sequence[Scene]], limit: float = LIMIT) -> Sizing:
@@ -171,16 +171,16 @@ def size(config: Config, scenes: Mapping[str, Sequence[Scene]], limit: float = L
     return Sizing(sizes, lines + _estimated(outlook), fits=not advice)
 
 
-def measured(demand: Demand, known: Rates) -> Size:
+def measured(demand: Demand, rates: Rates) -> Size:
     """What a stage will take by what was measured."""
-    rate, cost = known.stages[demand.stage], demand.cost
+    rate, cost = rates.stages[demand.stage], demand.cost
     return Size(
         demand.stage,
         cost.units,
         cost.read * rate.read,
         cost.written * rate.written,
         cost.objects,
-        cost.units * known.unit + cost.work * rate.seconds,
+        cost.units * rates.unit + cost.work * rate.seconds,
         rate.base + cost.load * rate.memory,
     )
 
@@ -232,8 +232,8 @@ def _smaller_models(outlook: Outlook, stage: str, limit: float) -> str:
     """What makes models small enough: fewer rows that a tree draws."""
     forests = [name for name in outlook.config.models.algorithms if outlook.has_trees(name)]
     for most in DRAWS if forests else ():
-        other = outlook.with_parameters({name: {"max_samples": most} for name in forests})
-        demand = next(demand for demand in demands(other) if demand.stage == stage)
+        smaller = outlook.with_parameters({name: {"max_samples": most} for name in forests})
+        demand = next(demand for demand in demands(smaller) if demand.stage == stage)
         if measured(demand, rates()).memory <= limit:
             keys = " and ".join(f"models.parameters.{name}.max_samples" for name in forests)
             return f"it grows with the training rows: set {keys} to {most} or less, or give workers that much"

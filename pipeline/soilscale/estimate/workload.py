@@ -146,7 +146,9 @@ def _cube(outlook: Outlook, size: Scale) -> Demand:
         size,
         units=sum(_unit_count(outlook, source_input) for source_input in read),
         pixels=pixels,
-        layers=max(len(cube.feature_names(each.source)) + _completed(outlook, each) for each in read),
+        layers=max(
+            len(cube.feature_names(source_input.source)) + _completed(outlook, source_input) for source_input in read
+        ),
         stored=_sum(written),
     )
     return Demand(cube_regions.CUBE, cost)
@@ -186,7 +188,9 @@ def _gather(outlook: Outlook, size: Scale) -> Demand:
 
 def _gathered(outlook: Outlook) -> Stored:
     """The coarse group but for a harmonised target, and the valid shares."""
-    harmonised = {each.source.name for each in outlook.inputs if each.source.harmonise is not None}
+    harmonised = {
+        source_input.source.name for source_input in outlook.inputs if source_input.source.harmonise is not None
+    }
     coarse, shares = outlook.cube[COARSE], outlook.cube[FRACTION]
     names: list[Hashable] = [name for name in coarse.data_vars if name not in harmonised]
     return stored(coarse, names) + stored(shares, shares.data_vars)
@@ -352,8 +356,8 @@ def _pictures(outlook: Outlook, size: Scale, predict: Cost) -> Cost:
     algorithms, scheme, grid = outlook.config.models.algorithms, outlook.config.season_scheme, outlook.grid
     drawn = min(len(algorithms), pictures.MOST_ALGORITHMS)
     # A period of each season: a whole one if there is any, else a month of those that there are.
-    whole = {scheme.name(start): len(scheme.members(start)) for start in outlook.starts}
-    periods = whole or dict.fromkeys(map(scheme.name, outlook.months), 1)
+    season_sizes = {scheme.name(start): len(scheme.members(start)) for start in outlook.starts}
+    periods = season_sizes or dict.fromkeys(map(scheme.name, outlook.months), 1)
     sampled = min(grid.ratio, max(2, pictures.CELLS // max(grid.shape)))
     sources = [source_input.source for source_input in outlook.inputs]
     features = any(source.derive or source.kind == "categorical" for source in sources)

@@ -87,9 +87,9 @@ def from_points(points: str | pd.DataFrame, grid: Grid) -> list[Place]:
     for name, longitude, latitude, row, column in zip(
         _distinct(list(table["name"])), table["longitude"], table["latitude"], rows, columns, strict=True
     ):
-        here = row >= 0 and column >= 0
-        window = (slice(row, row + 1), slice(column, column + 1)) if here else (NOWHERE, NOWHERE)
-        weight = np.ones((1, 1)) if here else np.empty((0, 0))
+        is_inside = row >= 0 and column >= 0
+        window = (slice(row, row + 1), slice(column, column + 1)) if is_inside else (NOWHERE, NOWHERE)
+        weight = np.ones((1, 1)) if is_inside else np.empty((0, 0))
         places.append(Place(name, float(longitude), float(latitude), *window, weight, 1.0))
     return places
 
@@ -98,8 +98,8 @@ def _cell(at: Floats, size: int) -> list[int]:
     """Cell of each place on an axis, counted in cells; -1 of what lies beyond it, or nowhere on the map."""
     # The outermost border belongs to the grid, wherever rounding sets it.
     within = np.where(np.abs(at - size) < SNAP, size - 1, np.floor(at + SNAP))
-    known = np.isfinite(within) & (within >= 0) & (within < size)
-    return [int(cell) if inside else -1 for cell, inside in zip(within, known, strict=True)]
+    is_inside = np.isfinite(within) & (within >= 0) & (within < size)
+    return [int(cell) if inside else -1 for cell, inside in zip(within, is_inside, strict=True)]
 
 
 def _points(points: str | pd.DataFrame) -> pd.DataFrame:
@@ -108,14 +108,14 @@ def _points(points: str | pd.DataFrame) -> pd.DataFrame:
     table = points if isinstance(points, pd.DataFrame) else _table(points, where)
     by_name = {str(column).strip().lower(): column for column in table.columns}
     chosen = {}
-    for wanted, accepted in COLUMNS.items():
-        named = [by_name[name] for name in accepted if name in by_name]
-        if not named:
+    for axis, accepted in COLUMNS.items():
+        matches = [by_name[name] for name in accepted if name in by_name]
+        if not matches:
             raise DataError(
-                f"{where}: got the columns {', '.join(map(str, table.columns))}, expected one for the {wanted}, called "
+                f"{where}: got the columns {', '.join(map(str, table.columns))}, expected one for the {axis}, called "
                 f"{', '.join(accepted)}"
             )
-        chosen[wanted] = table[named[0]]
+        chosen[axis] = table[matches[0]]
     if table.empty:
         raise DataError(f"{where}: it has no row; write one for each point")
     columns: dict[str, Any] = {"name": [str(name).strip() for name in chosen["name"]]}
@@ -162,9 +162,9 @@ def from_polygons(polygons: str | Mapping[str, Any], grid: Grid) -> list[Place]:
     ConfigurationError
         If it is no GeoJSON of polygons; the message names the feature.
     """
-    named = config.polygons(polygons)
-    names = _distinct([name for name, _ in named])
-    return [_polygon(name, shape, grid) for name, (_, shape) in zip(names, named, strict=True)]
+    shapes = config.polygons(polygons)
+    names = _distinct([name for name, _ in shapes])
+    return [_polygon(name, shape, grid) for name, (_, shape) in zip(names, shapes, strict=True)]
 
 
 def _polygon(name: str, shape: BaseGeometry, grid: Grid) -> Place:

@@ -95,12 +95,12 @@ def extract(groups: Mapping[str, xr.Dataset], places: Sequence[Place], *, min_ye
         If every place lies outside the maps.
     """
     outside = [place for place in places if place.outside]
-    named = ", ".join(f"{place.name} ({place.longitude:.4g}, {place.latitude:.4g})" for place in outside[:20])
-    more = f" and {len(outside) - 20} more" if len(outside) > 20 else ""  # noqa: PLR2004 - as above
+    place_list = ", ".join(f"{place.name} ({place.longitude:.4g}, {place.latitude:.4g})" for place in outside[:20])
+    remainder = f" and {len(outside) - 20} more" if len(outside) > 20 else ""  # noqa: PLR2004 - as above
     if len(outside) == len(places):
-        raise DataError(f"every place lies outside the maps: {named}{more}; expected places within them")
+        raise DataError(f"every place lies outside the maps: {place_list}{remainder}; expected places within them")
     if outside:
-        logger.warning("places outside the maps have no values: %s%s", named, more)
+        logger.warning("places outside the maps have no values: %s%s", place_list, remainder)
     series = [_series(every, maps, places, min_years) for every, maps in groups.items() if maps.sizes["time"]]
     table = pd.concat(series, ignore_index=True)
     counts = table.groupby("name")[MAP].count()

@@ -31,8 +31,8 @@ def at_most(_: Any, values: Any, __: Any, ___: Any) -> tuple[Any, Any]:
         loaded.align = 4
         nothing = ir.Constant(lanes, ir.Undefined)
         first = builder.insert_element(nothing, limit, ir.Constant(index, 0))
-        same = builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(index, LANES), [0] * LANES))
-        return builder.bitcast(builder.fcmp_ordered("<=", loaded, same), ir.IntType(LANES))
+        splat = builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(index, LANES), [0] * LANES))
+        return builder.bitcast(builder.fcmp_ordered("<=", loaded, splat), ir.IntType(LANES))
 
     return numba.uint64(values, numba.intp, numba.float32), generate
 

@@ -312,39 +312,39 @@ def _fall(root: Any, node: Any, limit: Any, value: Any, features: Any, p: int, r
     """Sum of the trees' predictions for a batch of groups.
 
     `limit` is `node` read as float32. An entry of `key` holds where a group's features begin, and below that a node;
-    one of `here` the group's rows that are there. The first two thirds of the entries are, by turns, those of one
-    step and those of the next, the last third those at leaves. What has no rows is written and then written over.
+    an entry of `lane_mask` marks the group's rows that reached it. The first two thirds of the entries serve, by turns,
+    one step and the next, the last third the leaves. Entries without rows are written and then overwritten.
     """
     count = np.uint64((len(rows) + LANES - 1) // LANES)
     group = np.uint64(p * LANES)
-    key, here = np.empty(3 * LIVE, np.uint64), np.empty(3 * LIVE, np.uint64)
+    key, lane_mask = np.empty(3 * LIVE, np.uint64), np.empty(3 * LIVE, np.uint64)
     sums = np.zeros(count * PLACES)
     ends = SPAN + SPAN
     for tree in range(len(root)):
         first, start = np.uint64(np.uint32(root[tree])), ends if root[tree] < 0 else ZERO
         for index in range(count):
             key[start + index] = (index * group) << WORD | first
-            here[start + index] = LOW << WORD | LOW
+            lane_mask[start + index] = LOW << WORD | LOW
         # Lanes without a row would still visit nodes, with stale features of an earlier batch.
-        here[start + count - ONE] >>= count * WIDTH - np.uint64(len(rows))
+        lane_mask[start + count - ONE] >>= count * WIDTH - np.uint64(len(rows))
         leaf = ends + (count if root[tree] < 0 else ZERO)
         begin, end = ZERO, (ZERO if root[tree] < 0 else count)
         while begin < end:
-            begin, end, leaf = _step(node, limit, features, key, here, begin, end, SPAN - begin, leaf)
+            begin, end, leaf = _step(node, limit, features, key, lane_mask, begin, end, SPAN - begin, leaf)
         for entry in range(ends, leaf):
-            _add(sums, key[entry], here[entry], group, value)
+            _add(sums, key[entry], lane_mask[entry], group, value)
     for place in range(len(rows)):
         total[rows[place]] = sums[place // LANES * (LANES + 1) + place % LANES]
 
 
 @compiled
 def _step(
-    node: Any, limit: Any, features: Any, key: Any, here: Any, begin: Any, end: Any, after: Any, leaf: Any
+    node: Any, limit: Any, features: Any, key: Any, lane_mask: Any, begin: Any, end: Any, after: Any, leaf: Any
 ) -> tuple[Any, Any, Any]:
     """Move entries ``begin..end`` to their children: to `after` and on, and leaves to `leaf` and on; no branches."""
     start = after
     for entry in range(begin, end):
-        at, lanes, group = key[entry] & LOW, here[entry], key[entry] & HIGH
+        at, lanes, group = key[entry] & LOW, lane_mask[entry], key[entry] & HIGH
         low = at_most(features, (key[entry] >> WORD) + np.uint64(node[at]), limit[at + ONE])
         # Both children are always written, but the position only advances past one with rows: a branch would often be
         # mispredicted.
@@ -352,7 +352,7 @@ def _step(
             ends = np.uint64(np.uint32(child)) >> SIGN
             occupied = np.uint64(rows != ZERO)
             place = leaf if child < 0 else after
-            key[place], here[place] = group | np.uint64(np.uint32(child)), rows
+            key[place], lane_mask[place] = group | np.uint64(np.uint32(child)), rows
             leaf += occupied & ends
             after += occupied & (ends ^ ONE)
     return start, after, leaf

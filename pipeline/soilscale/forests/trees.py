@@ -199,10 +199,10 @@ def _lay(feature: Any, threshold: Any, child: Any, value: Any) -> tuple[Any, Any
     splits, limits, leaves = np.empty(count, np.int32), np.empty(count, np.float32), np.empty(count)
     following = 1
     for node in range(count):
-        here = place[node]
-        splits[here], limits[here], leaves[here] = feature[node], rounded_down(threshold[node]), value[node]
+        at = place[node]
+        splits[at], limits[at], leaves[at] = feature[node], rounded_down(threshold[node]), value[node]
         if feature[node] != LEAF:
-            left[here] = following
+            left[at] = following
             place[child[node, 0]], place[child[node, 1]] = following, following + 1
             following += 2
     return splits, limits, left, leaves
@@ -249,17 +249,17 @@ def _fall(
 ) -> None:
     """Move rows from node to leaf, all one step at a time, with the unit's features from other rows."""
     while count > 0:
-        kept = 0
+        remaining = 0
         for index in range(count):
             row = moving[index]
-            here = node[row]
-            used = feature[here]
+            at = node[row]
+            used = feature[at]
             source = order[row] if unit[used] else row
-            here = left[here] + (1 if x[source, used] > threshold[here] else 0)
-            node[row] = here
-            moving[kept] = row
-            kept += 1 if feature[here] != LEAF else 0
-        count = kept
+            at = left[at] + (1 if x[source, used] > threshold[at] else 0)
+            node[row] = at
+            moving[remaining] = row
+            remaining += 1 if feature[at] != LEAF else 0
+        count = remaining
 
 
 @compiled

@@ -62,9 +62,9 @@ def read(attributes: Mapping[str, Any], dtype: np.dtype[Any], *, is_hdf4: bool, 
     is_eos
         Whether the file is HDF-EOS, in which a large `scale_factor` divides.
     """
-    named = {_plain(name): value for name, value in attributes.items()}
-    unclear = list(_unclear(named))
-    scale, offset = _first(named, SCALES, 1.0), _first(named, OFFSETS, 0.0)
+    by_name = {_plain(name): value for name, value in attributes.items()}
+    unclear = list(_unclear(by_name))
+    scale, offset = _first(by_name, SCALES, 1.0), _first(by_name, OFFSETS, 0.0)
     if not numerals.is_factor(scale):
         unclear.append(("scale", f"scale {scale:g}"))
     if is_eos and dtype.kind in "iu" and scale >= DIVISOR:
@@ -72,12 +72,12 @@ def read(attributes: Mapping[str, Any], dtype: np.dtype[Any], *, is_hdf4: bool, 
     # HDF4 takes its offset off the stored value, before the scale; elsewhere it is added after it.
     if is_hdf4:
         offset = -scale * offset
-    offset = _first(named, INTERCEPTS, offset)
-    fills = [number for key in FILLS for number in numerals.numbers(named.get(key))]
+    offset = _first(by_name, INTERCEPTS, offset)
+    fills = [number for key in FILLS for number in numerals.numbers(by_name.get(key))]
     fills += _empty_flags(attributes)
-    unit = next(filter(None, (units.unit_text(named.get(key)) for key in UNITS)), None)
+    unit = next(filter(None, (units.unit_text(by_name.get(key)) for key in UNITS)), None)
     codes = tuple(dict.fromkeys(_as_stored(code, dtype) for code in fills if math.isfinite(code)))
-    return Stated(codes, scale, offset, unit, _range(attributes, _ends(named), dtype, scale, offset), tuple(unclear))
+    return Stated(codes, scale, offset, unit, _range(attributes, _ends(by_name), dtype, scale, offset), tuple(unclear))
 
 
 def with_default_fill(attributes: dict[str, Any], dtype: np.dtype[Any]) -> dict[str, Any]:
@@ -92,12 +92,12 @@ def _plain(name: str) -> str:
     return name.lower().replace(" ", "_")
 
 
-def _unclear(named: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _unclear(by_name: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Attributes that state a fill code, a scale or an offset in a way that is not understood."""
     for key, names in (("nodata", FILLS), ("scale", SCALES), ("offset", (*OFFSETS, *INTERCEPTS))):
-        yield from ((key, f"{name} {named[name]!r}") for name in names if numerals.is_unclear(named.get(name)))
-    if not any(name in named for name in SCALES):
-        for name, value in named.items():
+        yield from ((key, f"{name} {by_name[name]!r}") for name in names if numerals.is_unclear(by_name.get(name)))
+    if not any(name in by_name for name in SCALES):
+        for name, value in by_name.items():
             if UNCLEAR.fullmatch(name) and set(numerals.numbers(value)[:1]) - {1.0}:
                 yield "scale", f"{name} {value}"
 
@@ -108,11 +108,11 @@ def valid_range(attributes: Mapping[str, Any]) -> tuple[float, float] | None:
     return None if ends is None or ends[0] > ends[1] else ends
 
 
-def _ends(named: Mapping[str, Any]) -> tuple[float, float] | None:
+def _ends(by_name: Mapping[str, Any]) -> tuple[float, float] | None:
     """Ends of the valid range as they are written; infinite where only one is."""
-    both = numerals.numbers(named.get("valid_range"))
-    low, high = both if len(both) == 2 else (-math.inf, math.inf)  # noqa: PLR2004
-    ends = _first(named, LEAST, low), _first(named, GREATEST, high)
+    limits = numerals.numbers(by_name.get("valid_range"))
+    low, high = limits if len(limits) == 2 else (-math.inf, math.inf)  # noqa: PLR2004
+    ends = _first(by_name, LEAST, low), _first(by_name, GREATEST, high)
     return None if all(map(math.isinf, ends)) or any(map(math.isnan, ends)) else ends
 
 
@@ -161,5 +161,5 @@ def _flags(attributes: Mapping[str, Any]) -> list[tuple[float, str]]:
     return list(zip(values, meanings, strict=True)) if len(values) == len(meanings) else []
 
 
-def _first(named: Mapping[str, Any], keys: tuple[str, ...], default: float) -> float:
-    return next((numbers[0] for key in keys if (numbers := numerals.numbers(named.get(key)))), default)
+def _first(by_name: Mapping[str, Any], keys: tuple[str, ...], default: float) -> float:
+    return next((numbers[0] for key in keys if (numbers := numerals.numbers(by_name.get(key)))), default)

@@ -75,13 +75,17 @@ def axes(contents: Contents, variable: Variable, dimensions: tuple[str, ...]) ->
     rows = next((number for number, role in roles.items() if role == "y"), None)
     columns = next((number for number, role in roles.items() if role == "x"), None)
     if rows is None or columns is None:
-        rest = [number for number, size in enumerate(variable.shape) if number != time and size > 1]
-        if len(rest) != 2:  # noqa: PLR2004 - rows and columns
+        long_axes = [number for number, size in enumerate(variable.shape) if number != time and size > 1]
+        if len(long_axes) != 2:  # noqa: PLR2004 - rows and columns
             raise DataError(_no_raster(variable, dimensions))
         # The one that is named, if one is, and the other; else rows come first.
-        rows, columns = (rest[0], rest[1]) if rows != rest[1] and columns != rest[0] else (rest[1], rest[0])
-    others = [number for number in range(len(dimensions)) if number not in (rows, columns, time)]
-    if any(variable.shape[number] != 1 for number in others):
+        rows, columns = (
+            (long_axes[0], long_axes[1])
+            if rows != long_axes[1] and columns != long_axes[0]
+            else (long_axes[1], long_axes[0])
+        )
+    singletons = [number for number in range(len(dimensions)) if number not in (rows, columns, time)]
+    if any(variable.shape[number] != 1 for number in singletons):
         raise DataError(_no_raster(variable, dimensions))
     return Axes(rows, columns, time, sides)
 
@@ -208,8 +212,8 @@ def _is_curved(contents: Contents, variable: Variable) -> bool:
 
 def _decoded(side: Variable) -> NDArray[np.float64]:
     """Coordinates, which may be packed as any values are."""
-    stated = attributes.read(side.attributes, side.dtype, is_hdf4=False, is_eos=False)
-    return side.values().astype("float64") * stated.scale + stated.offset
+    coding = attributes.read(side.attributes, side.dtype, is_hdf4=False, is_eos=False)
+    return side.values().astype("float64") * coding.scale + coding.offset
 
 
 def _metres(side: Variable, crs: str | None, mapping: Mapping[str, Any]) -> float:

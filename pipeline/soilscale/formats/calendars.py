@@ -91,13 +91,13 @@ def _alike(days: NDArray[Any], first: str, lengths: tuple[int, ...]) -> Instants
 
 def _of_numbers(values: NDArray[Any]) -> Instants:
     """Dates that are written as numbers: 200501, 2005031 or 20050131, a fraction of a day behind it left out."""
-    whole = np.floor(values.astype("float64")).astype("int64")
+    integers = np.floor(values.astype("float64")).astype("int64")
     forms: dict[int, Callable[[str], np.datetime64]] = {
         6: lambda text: np.datetime64(f"{text[:4]}-{text[4:]}", "s"),
         7: lambda text: np.datetime64(text[:4], "D") + _day_of_year(int(text[4:])),
         8: lambda text: np.datetime64(f"{text[:4]}-{text[4:6]}-{text[6:]}", "s"),
     }
-    dates = [forms[len(str(number))](str(number)) for number in whole.ravel()]
+    dates = [forms[len(str(number))](str(number)) for number in integers.ravel()]
     return np.array(dates, "datetime64[s]").reshape(values.shape)
 
 

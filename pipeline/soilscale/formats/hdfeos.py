@@ -92,9 +92,9 @@ def _transform(fields: dict[str, str]) -> Affine:
 
 def _degrees(packed: float) -> float:
     """Degrees of DDDMMMSSS.SS."""
-    whole, sign = abs(packed), math.copysign(1, packed)
-    degrees, rest = divmod(whole, 1e6)
-    minutes, seconds = divmod(rest, 1e3)
+    packed_size, sign = abs(packed), math.copysign(1, packed)
+    degrees, remainder = divmod(packed_size, 1e6)
+    minutes, seconds = divmod(remainder, 1e3)
     return sign * (degrees + minutes / 60 + seconds / 3600)
 
 

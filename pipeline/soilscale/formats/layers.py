@@ -97,7 +97,7 @@ def find(contents: Contents, name: str | None, usual: str) -> Layer:
     DataError
         Naming the variables that are there, if this one is not; or if it is no raster.
     """
-    variable = _named(contents, usual if name is None else name, is_sought=name is not None)
+    variable = _variable_of(contents, usual if name is None else name, is_sought=name is not None)
     if variable is None:
         variable = _only(contents, usual)
     try:
@@ -108,7 +108,7 @@ def find(contents: Contents, name: str | None, usual: str) -> Layer:
         ) from error
 
 
-def _named(contents: Contents, name: str, *, is_sought: bool) -> Variable | None:
+def _variable_of(contents: Contents, name: str, *, is_sought: bool) -> Variable | None:
     exact = contents.variable(name.strip("/"))
     if exact is not None:
         return exact
@@ -135,10 +135,10 @@ def _simple(name: str) -> str:
 
 def _among(name: str, names: Sequence[str]) -> str:
     """End of a message about a name: what there is, and what is like it."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    remainder = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     # Without groups, whose long common parts would make all names alike.
     close = nearest(_last(name), [_last(candidate) for candidate in names])
-    return f" (it has {', '.join(names[:SHOWN]) or 'none'}{more}){close if 'did you mean' in close else ''}"
+    return f" (it has {', '.join(names[:SHOWN]) or 'none'}{remainder}){close if 'did you mean' in close else ''}"
 
 
 def _rasters(contents: Contents) -> list[str]:
@@ -173,8 +173,8 @@ def _only(contents: Contents, usual: str) -> Variable:
 def _layer(contents: Contents, variable: Variable) -> Layer:
     eos = hdfeos.grid(contents.structure, variable.name, variable.dimensions) if contents.structure else None
     # HDF-EOS names the dimensions of its fields in its structure, where HDF itself has no names for them.
-    named = eos is not None and not any(variable.dimensions) and len(eos.dimensions) == len(variable.shape)
-    dimensions = eos.dimensions if named and eos is not None else variable.dimensions
+    has_names = eos is not None and not any(variable.dimensions) and len(eos.dimensions) == len(variable.shape)
+    dimensions = eos.dimensions if has_names and eos is not None else variable.dimensions
     variable_axes = axes.axes(contents, variable, dimensions)
     sign = {"true": "u", "false": "i"}.get(str(variable.attributes.get("_Unsigned", "")).lower())
     if sign is not None and variable.dtype.kind in "iu":

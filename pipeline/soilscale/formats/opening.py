@@ -73,7 +73,7 @@ def kind(href: str) -> str | None:
     if not may_hold_layers(name) or href.startswith("/vsi"):
         return None
     path = storage.gdal_path(href)
-    return _seen(href, name) if path.startswith("/vsi") else _kind(path, name)
+    return _cached_kind(href, name) if path.startswith("/vsi") else _kind(path, name)
 
 
 def _kind(place: str, name: str) -> str | None:
@@ -96,7 +96,7 @@ def _kind(place: str, name: str) -> str | None:
     return kind_of_head
 
 
-_seen = lru_cache(maxsize=1024)(_kind)
+_cached_kind = lru_cache(maxsize=1024)(_kind)
 """The same of distant files, which are asked once."""
 
 
@@ -152,10 +152,10 @@ class _Files:
             spare += [self.entries.pop(key) for key in idle[: max(len(idle) - most, 0)]]
         _close(spare)
 
-    def keep(self, more: int) -> None:
+    def keep(self, count: int) -> None:
         """Count those who want files kept open; the last one to go closes them."""
         with self.lock:
-            self.keepers += more
+            self.keepers += count
             idle = [key for key, entry in self.entries.items() if not entry.readers] if not self.keepers else []
             spare = [self.entries.pop(key) for key in idle]
         _close(spare)
@@ -182,14 +182,14 @@ def keeping() -> Iterator[None]:
 
 
 @contextmanager
-def opened(href: str, known: str) -> Iterator[Contents]:
+def opened(href: str, kind: str) -> Iterator[Contents]:
     """Contents of a file, for one thread at a time.
 
     Parameters
     ----------
     href
         Where it lies, signed if it must be.
-    known
+    kind
         Its `kind`.
 
     Raises
@@ -199,16 +199,16 @@ def opened(href: str, known: str) -> Iterator[Contents]:
     ServiceError
         If its store cannot be reached.
     """
-    with _entry(href, known) as entry:
+    with _entry(href, kind) as entry:
         if entry.contents is None:
             raise ValueError(href)
         yield entry.contents
 
 
 @contextmanager
-def layer(href: str, known: str, name: str | None, usual: str) -> Iterator[Layer]:
+def layer(href: str, kind: str, name: str | None, usual: str) -> Iterator[Layer]:
     """Layer of a file, by `soilscale.formats.layers.find`, for one thread at a time; errors as that, and `opened`."""
-    with _entry(href, known) as entry:
+    with _entry(href, kind) as entry:
         key = name, usual
         # Finding a layer may look at all objects of a file, so it is done once.
         if key not in entry.layers:
@@ -222,20 +222,20 @@ def layer(href: str, known: str, name: str | None, usual: str) -> Iterator[Layer
 
 
 @contextmanager
-def _entry(href: str, known: str) -> Iterator[_Entry]:
+def _entry(href: str, kind: str) -> Iterator[_Entry]:
     key, sound = _version(href), True
     entry = _files.take(key)
     try:
         with entry.lock:
             try:
                 if entry.contents is None:
-                    entry.contents = _open(entry, href, known)
+                    entry.contents = _open(entry, href, kind)
                 yield entry
             except SoilscaleError:
                 raise
             except FAILURES as error:
                 sound = False
-                raise _explained(error, entry, href, known) from error
+                raise _explained(error, entry, href, kind) from error
     except BaseException:
         sound = sound and entry.contents is not None
         raise
@@ -254,21 +254,21 @@ def _version(href: str) -> str:
     return path
 
 
-def _open(entry: _Entry, href: str, known: str) -> Contents:
-    module, name = FORMATS[known]
+def _open(entry: _Entry, href: str, kind: str) -> Contents:
+    module, name = FORMATS[kind]
     place, remote = _place(href), storage.gdal_path(href).startswith("/vsi")
     source: str | Ranges = place
     # Only HDF5 can be read from a stream in parts; the other libraries need a file of this machine.
-    if remote and known == "HDF5":
+    if remote and kind == "HDF5":
         source = entry.ranges = Ranges(place)
-    elif remote and known != "Zarr":
+    elif remote and kind != "Zarr":
         source = str(entry.stack.enter_context(scratch.copy(place)))
     contents: Contents = getattr(import_module(f"soilscale.formats.{module}"), name)(source)
     entry.stack.callback(contents.close)
     return contents
 
 
-def _explained(error: Exception, entry: _Entry, href: str, known: str) -> SoilscaleError:
+def _explained(error: Exception, entry: _Entry, href: str, kind: str) -> SoilscaleError:
     """Failure to read a file, in a person's words."""
     # HDF5 hides why a read failed; the ranges remember.
     failure = entry.ranges.failure if entry.ranges is not None else None
@@ -279,6 +279,6 @@ def _explained(error: Exception, entry: _Entry, href: str, known: str) -> Soilsc
         return DataError(f"{name} cannot be read: the file does not exist; correct the item, or add the file")
     text = storage.shown(error).rstrip(".") or type(error).__name__
     return DataError(
-        f"{name} cannot be read as {known}: {text}; it may be damaged or truncated: replace the file, then run the "
+        f"{name} cannot be read as {kind}: {text}; it may be damaged or truncated: replace the file, then run the "
         "same command again"
     )

@@ -106,8 +106,8 @@ def _identity(url: str) -> str:
 def _own_folder() -> Path:
     """Folder of this process; those of processes that were killed are removed."""
     above = Path(tempfile.gettempdir())
-    for other in above.glob(f"{PREFIX}*"):
-        _remove_if_left(other)
+    for leftover in above.glob(f"{PREFIX}*"):
+        _remove_if_left(leftover)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     # Locked before it has its name, by which another process would take the folder for one that was left.
     lock = os.open(folder / f"new-{LOCK}", os.O_CREAT | os.O_RDWR)

@@ -98,10 +98,10 @@ def identify(head: bytes) -> tuple[str, str]:
     """What a file is that begins so, and what to do; an empty text if that is not known."""
     if not head:
         return "it is empty", REPLACE
-    for start, what, remedy in SIGNATURES:
+    for start, kind, remedy in SIGNATURES:
         if head.startswith(start):
-            return what, remedy
-    for pattern, what, remedy in TEXTS:
+            return kind, remedy
+    for pattern, kind, remedy in TEXTS:
         if pattern.search(head):
-            return what, remedy
+            return kind, remedy
     return "", REPLACE

@@ -87,15 +87,15 @@ class Algorithm:
             If the algorithm has no such parameter, it is not the user's to set, or it cannot have such a value.
         """
         estimator = self.build(p)
-        known = estimator.get_params()
+        defaults = estimator.get_params()
         for name in parameters:
             where = f"models.parameters.{self.name}.{name}"
             if name in RESERVED:
                 raise ConfigurationError(f"{where} cannot be set: {RESERVED[name]}")
-            if name not in known:
-                choices = [parameter for parameter in known if parameter not in RESERVED]
+            if name not in defaults:
+                choices = [parameter for parameter in defaults if parameter not in RESERVED]
                 raise ConfigurationError(f"{where}: unknown parameter{nearest(name, choices)}")
-        seeds = {"random_state": seed} if "random_state" in known else {}
+        seeds = {"random_state": seed} if "random_state" in defaults else {}
         estimator.set_params(**parameters, **seeds)
         try:
             estimator._validate_params()  # type: ignore[attr-defined]  # noqa: SLF001 - the check that comes first in fit
@@ -228,11 +228,11 @@ def find(name: str) -> Algorithm:
 
 def with_members(names: Iterable[str]) -> tuple[str, ...]:
     """Names of algorithms, each after those of its members that are not named themselves; unknown ones as they are."""
-    named = tuple(names)
+    requested = tuple(names)
     ordered: list[str] = []
-    for name in named:
+    for name in requested:
         members = ALGORITHMS[name].members if name in ALGORITHMS else ()
-        ordered += [member for member in members if member not in (*named, *ordered)]
+        ordered += [member for member in members if member not in (*requested, *ordered)]
         ordered.append(name)
     return tuple(ordered)
 

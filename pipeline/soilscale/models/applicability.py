@@ -121,9 +121,9 @@ def importance(predictor: Predictor, X: NDArray[np.float32], seed: int = 0) -> F
     rng = np.random.default_rng(seed)
     before, effect = predictor.predict(X), np.zeros(X.shape[1])
     for number in range(X.shape[1]):
-        other = X.copy()
-        other[:, number] = rng.permutation(other[:, number])
-        effect[number] = np.sqrt(np.mean((predictor.predict(other) - before) ** 2) / 2)
+        permuted = X.copy()
+        permuted[:, number] = rng.permutation(permuted[:, number])
+        effect[number] = np.sqrt(np.mean((predictor.predict(permuted) - before) ** 2) / 2)
     return effect
 
 
@@ -148,8 +148,8 @@ def measure(
     if len(X) > most:
         # The threshold comes from these rows as well: from more, distances are shorter, and 1 would mean something
         # else.
-        kept = np.sort(rng.choice(len(X), most, replace=False))
-        X, folds = X[kept], folds[kept]
+        sampled = np.sort(rng.choice(len(X), most, replace=False))
+        X, folds = X[sampled], folds[sampled]
     weighed = X if len(X) <= WEIGHING else X[rng.choice(len(X), WEIGHING, replace=False)]
     weight, spread = importance(predictor, weighed, seed), X.std(axis=0, dtype=np.float64)
     # A feature that never varied has no effect that could be learned, but for rounding.
@@ -165,12 +165,12 @@ def _threshold(points: Floats, folds: NDArray[np.integer]) -> float:
         return 1.0
     distance = np.empty(len(points))
     for fold in np.unique(folds):
-        here = folds == fold
-        if here.all():
+        in_fold = folds == fold
+        if in_fold.all():
             # The nearest of all is the row itself.
             distance = cKDTree(points).query(points, k=2)[0][:, 1]
         else:
-            distance[here] = cKDTree(points[~here]).query(points[here])[0]
+            distance[in_fold] = cKDTree(points[~in_fold]).query(points[in_fold])[0]
     lower, upper = np.quantile(distance, [0.25, 0.75])
     whisker = float(distance[distance <= upper + WHISKER * (upper - lower)].max())
     # If most rows have a twin the whisker is 0, which nothing can be divided by.

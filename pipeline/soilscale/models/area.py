@@ -108,8 +108,8 @@ class Variances:
     @classmethod
     def of(cls, vector: Floats, p: int, c: int, lengths: int) -> Variances:
         """Variances from such a vector."""
-        line, curve, pair, intercept, field, rest = np.split(vector, np.cumsum([2 * p, 2 * c, 2, 2, 3 * lengths]))
-        return cls(line.reshape(p, 2), curve.reshape(c, 2), pair, intercept, field.reshape(-1, 3), rest[0], rest[1])
+        line, curve, pair, intercept, field, tail = np.split(vector, np.cumsum([2 * p, 2 * c, 2, 2, 3 * lengths]))
+        return cls(line.reshape(p, 2), curve.reshape(c, 2), pair, intercept, field.reshape(-1, 3), tail[0], tail[1])
 
 
 def smooth(at: Floats, cells: int, length: float) -> Floats:
@@ -150,8 +150,8 @@ def _terms(areas: Areas, lengths: Sequence[float]) -> Iterator[Floats | None]:
         yield place if cells else None
         yield place * season if cells and seasons else None
         yield place * month if cells and months else None
-    same = (areas.row[:, None] == areas.row) & (areas.column[:, None] == areas.column)
-    yield same.astype(float) if cells else None
+    same_cell = (areas.row[:, None] == areas.row) & (areas.column[:, None] == areas.column)
+    yield same_cell.astype(float) if cells else None
 
 
 def covariance_of(left: Areas, right: Areas, variances: Variances, lengths: Sequence[float]) -> Floats:
@@ -180,8 +180,8 @@ def covariance_of(left: Areas, right: Areas, variances: Variances, lengths: Sequ
         seasonal += of_season * place
         monthly += of_month * place
     # Pixels lie up to half a cell from the centre of theirs, so that rounding tells it.
-    same = (np.rint(left.row)[:, None] == right.row) & (np.rint(left.column)[:, None] == right.column)
-    total: Floats = shared + seasonal * season + monthly * month + variances.cell * same
+    same_cell = (np.rint(left.row)[:, None] == right.row) & (np.rint(left.column)[:, None] == right.column)
+    total: Floats = shared + seasonal * season + monthly * month + variances.cell * same_cell
     return total
 
 
@@ -253,7 +253,7 @@ def _kinds(live: NDArray[np.bool_], p: int, c: int) -> list[Rows]:
 
 
 def bands(
-    areas: Areas, variances: Variances, known: Basis, *, rows: int, seed: int, lengths: Sequence[float] = LENGTHS
+    areas: Areas, variances: Variances, curve_basis: Basis, *, rows: int, seed: int, lengths: Sequence[float] = LENGTHS
 ) -> Floats:
     """Posterior standard deviation of the features' effects at their knots, by the rows that gave the variances.
 
@@ -268,24 +268,24 @@ def bands(
     part = areas.take(sample(areas, rows, np.random.default_rng(seed)))
     covariance = covariance_of(part, part, variances, lengths) + variances.noise * np.eye(len(part))
     factor = linalg.cholesky(covariance, lower=True, check_finite=False)
-    at, bent = np.linspace(known.low, known.high, known.knots, axis=1), bends(known.knots)
+    at, bent = np.linspace(curve_basis.low, curve_basis.high, curve_basis.knots, axis=1), bends(curve_basis.knots)
     seasons = int(areas.season.max()) + 1
     band = np.zeros((1 + seasons, *at.shape))
     for number in range(1 + seasons):
-        here = np.stack([np.ones(len(part)), part.season == number - 1]) * [[1.0], [float(number > 0)]]
+        design = np.stack([np.ones(len(part)), part.season == number - 1]) * [[1.0], [float(number > 0)]]
         ever = np.array([1.0, float(number > 0)])
         curve = iter(range(len(variances.curve)))
         for feature, line in enumerate(variances.line):
             prior = line @ ever * at[feature] ** 2
-            cross = np.outer(at[feature], part.line[:, feature] * (line @ here))
-            if known.curved[feature]:
+            cross = np.outer(at[feature], part.line[:, feature] * (line @ design))
+            if curve_basis.curved[feature]:
                 place = next(curve)
                 weight = variances.curve[place]
                 prior += weight @ ever * (bent**2).sum(axis=1)
-                cross += bent @ (part.bent[:, place] * (weight @ here)[:, None]).T
-            seen = linalg.solve_triangular(factor, cross.T, lower=True, check_finite=False)
+                cross += bent @ (part.bent[:, place] * (weight @ design)[:, None]).T
+            explained = linalg.solve_triangular(factor, cross.T, lower=True, check_finite=False)
             # Rounding may take away more than the prior has.
-            band[number, feature] = np.sqrt(np.maximum(prior - (seen**2).sum(axis=0), 0.0))
+            band[number, feature] = np.sqrt(np.maximum(prior - (explained**2).sum(axis=0), 0.0))
     return band
 
 

@@ -73,9 +73,9 @@ def measure(values: NDArray[np.floating], shares: Sequence[bool], knots: int = K
         Knots of a curve.
     """
     linear = np.asarray(shares, bool)
-    known = np.isfinite(values).any(axis=0)
+    is_finite = np.isfinite(values).any(axis=0)
     # A feature without any value would have no mean, and NaN would spread to every product with it.
-    filled = np.where(known, values.astype(np.float64), 0.0)
+    filled = np.where(is_finite, values.astype(np.float64), 0.0)
     mean = np.where(linear, 0.0, np.nanmean(filled, axis=0))
     spread = np.nanstd(filled, axis=0)
     sd = np.where(linear | (spread <= np.abs(mean) * np.finfo(np.float32).eps), 1.0, spread)
@@ -106,20 +106,20 @@ def block_means(basis: Basis, pixels: NDArray[np.floating]) -> tuple[Floats, Flo
         `pairs`), clipped to their knots so that no product runs away; NaN where no pixel is known.
     """
     z = basis.standardise(pixels)
-    known = np.isfinite(z)
-    count = known.sum(axis=1)
+    is_finite = np.isfinite(z)
+    count = is_finite.sum(axis=1)
     with np.errstate(invalid="ignore"):
-        line = np.where(known, z, 0.0).sum(axis=1) / count
+        line = np.where(is_finite, z, 0.0).sum(axis=1) / count
     # Before what is missing becomes 0, for a product has to know it as missing.
     paired = _paired(basis, z)
-    z, known = np.where(known, z, 0.0), known[..., basis.curved]
+    z, is_finite = np.where(is_finite, z, 0.0), is_finite[..., basis.curved]
     below, above = (part[..., basis.curved] for part in basis.place(z))
     n, c = len(pixels), int(basis.curved.sum())
     cell = (np.arange(n)[:, None, None] * c + np.arange(c)) * basis.knots
     size = n * c * basis.knots
     # One count for all knots: the hat functions of every pixel as a matrix would be mostly zeros.
-    hats = np.bincount((cell + below).ravel(), ((1 - above) * known).ravel(), size)
-    hats += np.bincount((cell + below + 1).ravel(), (above * known).ravel(), size)
+    hats = np.bincount((cell + below).ravel(), ((1 - above) * is_finite).ravel(), size)
+    hats += np.bincount((cell + below + 1).ravel(), (above * is_finite).ravel(), size)
     with np.errstate(invalid="ignore"):
         bent = (hats.reshape(n, c, basis.knots) / count[:, basis.curved, None]) @ bends(basis.knots)
     return line, bent, paired
@@ -134,12 +134,12 @@ def _paired(basis: Basis, z: Floats) -> Floats:
     """Means over the pixels of each cell of the products of two features, NaN where no pixel knows both."""
     # The product of two tails could outweigh all other pixels of the cell.
     between = np.clip(z, basis.low, basis.high)[..., basis.curved]
-    known = np.isfinite(between).astype(np.float64)
+    is_finite = np.isfinite(between).astype(np.float64)
     values = np.nan_to_num(between).swapaxes(1, 2)
     first, second = pairs(values.shape[1])
-    known = known.swapaxes(1, 2)
+    is_finite = is_finite.swapaxes(1, 2)
     with np.errstate(invalid="ignore"):
-        mean: Floats = ((values @ values.swapaxes(1, 2)) / (known @ known.swapaxes(1, 2)))[:, first, second]
+        mean: Floats = ((values @ values.swapaxes(1, 2)) / (is_finite @ is_finite.swapaxes(1, 2)))[:, first, second]
     return mean
 
 
@@ -151,10 +151,10 @@ def bends(knots: int) -> Floats:
     at = np.linspace(0, 1, knots)
     covariance = np.exp(-0.5 * ((at[:, None] - at) / LENGTH) ** 2)
     line = np.column_stack([np.ones(knots), at])
-    rest = np.eye(knots) - line @ np.linalg.pinv(line)
-    values, vectors = np.linalg.eigh(rest @ covariance @ rest)
-    kept = values > LEAST * values.max()
-    factor: Floats = vectors[:, kept] * np.sqrt(values[kept])
+    complement = np.eye(knots) - line @ np.linalg.pinv(line)
+    values, vectors = np.linalg.eigh(complement @ covariance @ complement)
+    is_large = values > LEAST * values.max()
+    factor: Floats = vectors[:, is_large] * np.sqrt(values[is_large])
     return factor
 
 

@@ -44,14 +44,14 @@ def within_shares(predictor: Predictor, pixels: NDArray[np.float32], surface: Fl
 
     of_features = detail(predict(predictor, pixels.reshape(-1, p)))
     place = np.zeros((cells, count)) if surface is None else detail(surface)
-    whole = of_features + place
-    total = float((whole**2).mean())
+    detail_map = of_features + place
+    total = float((detail_map**2).mean())
     if total == 0.0:
         return np.full(p + 1, np.nan)
     shares = np.empty(p + 1)
     for number in range(p):
         level = pixels.copy()
         level[..., number] = pixels[..., number].mean(axis=1, keepdims=True)
-        shares[number] = (whole * (of_features - detail(predict(predictor, level.reshape(-1, p))))).mean() / total
-    shares[p] = (whole * place).mean() / total
+        shares[number] = (detail_map * (of_features - detail(predict(predictor, level.reshape(-1, p))))).mean() / total
+    shares[p] = (detail_map * place).mean() / total
     return shares

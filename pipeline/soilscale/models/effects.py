@@ -91,9 +91,9 @@ class Covariance:
         areas, variances = self.areas, self.variances
         curve = np.repeat(variances.curve, areas.bent.shape[2], axis=0)
         pair = np.broadcast_to(variances.pair, (areas.paired.shape[1], 2))
-        both = np.vstack([variances.line, curve, pair])
+        stacked = np.vstack([variances.line, curve, pair])
         seasons = int(areas.season.max()) + 1
-        variance: Floats = both.T[np.r_[0, np.ones(seasons, np.intp)]]
+        variance: Floats = stacked.T[np.r_[0, np.ones(seasons, np.intp)]]
         return variance
 
     def _split(self, weights: Floats) -> tuple[Floats, Floats, Floats]:
@@ -118,16 +118,16 @@ class Covariance:
             total += np.hstack([weights @ part for part in self._basis(rows)])
         return total
 
-    def _push(self, weights: Floats, *, own: bool = True) -> Floats:
+    def _push(self, weights: Floats, *, with_season: bool = True) -> Floats:
         """What the features' effects make of the rows, shape ``(n,)``."""
         areas, total = self.areas, np.empty(len(self.areas))
         by_part = [part.reshape(len(weights), -1).T for part in self._split(weights)]
         for rows in self._batches():
             line, bent, paired = (part @ of_part for part, of_part in zip(self._basis(rows), by_part, strict=True))
-            here = line + bent + paired
-            total[rows] = here[:, 0]
-            if own:
-                total[rows] += np.take_along_axis(here, 1 + areas.season[rows, None], axis=1)[:, 0]
+            effect = line + bent + paired
+            total[rows] = effect[:, 0]
+            if with_season:
+                total[rows] += np.take_along_axis(effect, 1 + areas.season[rows, None], axis=1)[:, 0]
         return total
 
     def _batches(self) -> Iterator[slice]:
@@ -135,22 +135,22 @@ class Covariance:
         for first in range(0, len(self.areas), BATCH):
             yield slice(first, first + BATCH)
 
-    def evaluate(self, effects: Effects, *, own: bool = True) -> Floats:
-        """What effects make of the rows, shape ``(n,)``; `own` tells whether with what seasons have of their own."""
+    def evaluate(self, effects: Effects, *, with_season: bool = True) -> Floats:
+        """What effects make of the rows, shape ``(n,)``; `with_season` adds the effects of single seasons."""
         areas = self.areas
-        fields = self._fields(effects, own=own) + self.variances.cell * effects.all_time()
+        fields = self._fields(effects, with_season=with_season) + self.variances.cell * effects.all_time()
         curve = effects.curve.reshape(len(effects.curve), -1)
-        total = self._push(np.hstack([effects.line, curve, effects.pair]), own=own)
+        total = self._push(np.hstack([effects.line, curve, effects.pair]), with_season=with_season)
         total += effects.month[areas.month] + fields[areas.month, areas.row, areas.column]
-        return total + effects.season[areas.season] if own else total
+        return total + effects.season[areas.season] if with_season else total
 
-    def _fields(self, effects: Effects, *, own: bool) -> Floats:
+    def _fields(self, effects: Effects, *, with_season: bool) -> Floats:
         """Fields at every month and cell, shape ``(months, rows, columns)``."""
         ever = effects.all_time()
         season = np.stack([effects.of_season(number) for number in range(len(effects.season))])[effects.season_of]
         total = np.zeros_like(effects.dual)
         for (down, across), (all_time, seasonal, monthly) in zip(self._axes, self.variances.field, strict=True):
-            pull = all_time * ever + monthly * effects.dual + (seasonal * season if own else 0.0)
+            pull = all_time * ever + monthly * effects.dual + (seasonal * season if with_season else 0.0)
             # A Gaussian covariance is the product of those along either axis: two small matrices instead of cells times
             # cells.
             total += down @ pull @ across
@@ -172,29 +172,29 @@ class Covariance:
             If that takes more than `ITERATIONS` steps of conjugate gradients. They apply the covariance, and never form
             it, so that memory goes with the rows and not with their square.
         """
-        rest = np.where(learned, z, 0.0)
-        dual, goal = np.zeros_like(rest), TOLERANCE**2 * (rest @ rest)
+        residual = np.where(learned, z, 0.0)
+        dual, goal = np.zeros_like(residual), TOLERANCE**2 * (residual @ residual)
         # Observations that are all 0 are solved, and the first step would divide 0 by 0.
         if not goal:
             return dual
         without_fields = self._without_fields(learned)
-        step = near = without_fields(rest)
-        size = rest @ near
+        step = near = without_fields(residual)
+        size = residual @ near
         for _ in range(ITERATIONS):
             # Rows left out are set to 0, so that the system is that of the others alone.
             image = self.evaluate(self.effects(step)) * learned + self.variances.noise * step
             far = size / (step @ image)
             dual += far * step
-            rest -= far * image
-            if rest @ rest <= goal:
+            residual -= far * image
+            if residual @ residual <= goal:
                 return dual
-            near = without_fields(rest)
-            size, before = rest @ near, size
+            near = without_fields(residual)
+            size, before = residual @ near, size
             step = near + size / before * step
         raise DataError(
             f"gaussian_process: {np.count_nonzero(learned)} rows did not converge in {ITERATIONS} steps, the residual "
-            f"is {np.sqrt(rest @ rest / goal) * TOLERANCE:.1g} of the observations, expected {TOLERANCE:g}; leave out "
-            "features that are linear combinations of others, or learn from fewer months (training)"
+            f"is {np.sqrt(residual @ residual / goal) * TOLERANCE:.1g} of the observations, expected {TOLERANCE:g}; "
+            "leave out features that are linear combinations of others, or learn from fewer months (training)"
         )
 
     def _without_fields(self, learned: NDArray[np.bool_]) -> Callable[[Floats], Floats]:

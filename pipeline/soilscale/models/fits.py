@@ -54,11 +54,11 @@ class Job:
 def jobs(seasons: Iterable[str], algorithms: Iterable[str], folds: int = FOLDS) -> list[Job]:
     """List every fit: for each algorithm and each of its models a random one and `folds` blocked ones.
 
-    What is made of other algorithms has none.
+    A mean of other algorithms has no fits of its own.
 
     A random job stores a model too, which learns from all rows (`learned`); its split and the blocked folds only tell
-    how accurate the algorithm is. Of a joint algorithm one fit is of all seasons, and stores every model (see
-    `kept`).
+    how accurate the algorithm is. Each fit of a joint algorithm covers all
+    seasons, and its random one stores every model (see `stored_models`).
 
     Parameters
     ----------
@@ -98,8 +98,8 @@ def stored_models(job: Job, seasons: Sequence[str]) -> list[Job]:
     """
     if job.split != "random":
         return []
-    known = find(job.algorithm)
-    if not (known.joint or known.members):
+    algorithm = find(job.algorithm)
+    if not (algorithm.joint or algorithm.members):
         return [job]
     models: list[tuple[str, ModelName]] = [*((season, "seasonal") for season in seasons), (ALL, "comprehensive")]
     return [Job(season, job.algorithm, model, "random", None) for season, model in models]

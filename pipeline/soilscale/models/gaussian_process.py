@@ -120,16 +120,16 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
             If there are fewer than two rows or a value is not finite.
         """
         X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True, ensure_min_samples=2)
-        known = basis.measure(X, [False] * X.shape[1], self.knots)
+        curve_basis = basis.measure(X, [False] * X.shape[1], self.knots)
         # All in one cell, season and month: terms that would tell these apart are left out of the search
         # (`area.estimate`).
         nowhere = np.zeros(len(X), np.intp)
-        areas = Areas(*basis.block_means(known, X[:, None]), nowhere, nowhere, nowhere, nowhere)
+        areas = Areas(*basis.block_means(curve_basis, X[:, None]), nowhere, nowhere, nowhere, nowhere)
         variances = self.variances(areas, y)
         mean, scale = level(y)
         covariance = Covariance(areas, variances, tuple(self.lengths))
         effects = covariance.effects(covariance.solve((y - mean) / scale, np.ones(len(y), bool)))
-        self._set_curves(known, effects, self.bands(areas, variances, known), (mean, scale), 0)
+        self._set_curves(curve_basis, effects, self.bands(areas, variances, curve_basis), (mean, scale), 0)
         self._set_place((), (), effects, variances, scale, 0)
         return self
 
@@ -138,14 +138,14 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         lengths, seed = tuple(self.lengths), self.random_state or 0
         return estimate(areas, y, rows=self.rows, iterations=self.iterations, seed=seed, lengths=lengths)
 
-    def bands(self, areas: Areas, variances: Variances, known: Basis) -> Floats:
+    def bands(self, areas: Areas, variances: Variances, curve_basis: Basis) -> Floats:
         """Standard deviations of the effects at their knots; see `area.bands`."""
         lengths, seed = tuple(self.lengths), self.random_state or 0
-        return area.bands(areas, variances, known, rows=self.rows, seed=seed, lengths=lengths)
+        return area.bands(areas, variances, curve_basis, rows=self.rows, seed=seed, lengths=lengths)
 
     def of_season(
         self,
-        known: Basis,
+        curve_basis: Basis,
         effects: Effects,
         bands: Floats,
         variances: Variances,
@@ -159,7 +159,7 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
 
         Parameters
         ----------
-        known
+        curve_basis
             Basis of the features.
         effects, bands, variances
             What has been learned.
@@ -172,24 +172,24 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         months
             Every month of `effects`, counted from January 1970.
         """
-        self.n_features_in_ = len(known.mean)
-        self._set_curves(known, effects, bands, unit, season)
+        self.n_features_in_ = len(curve_basis.mean)
+        self._set_curves(curve_basis, effects, bands, unit, season)
         self._set_place(corner, months, effects, variances, unit[1], season)
         return self
 
     def _set_curves(
-        self, known: Basis, effects: Effects, bands: Floats, unit: tuple[float, float], season: int | None
+        self, curve_basis: Basis, effects: Effects, bands: Floats, unit: tuple[float, float], season: int | None
     ) -> None:
         parts = [0] if season is None else [0, 1 + season]
         mean, scale = unit
-        at = np.linspace(known.low, known.high, known.knots, axis=1)
-        self.mean_, self.sd_ = known.mean, known.sd
-        self.knots_ = known.mean[:, None] + known.sd[:, None] * at
+        at = np.linspace(curve_basis.low, curve_basis.high, curve_basis.knots, axis=1)
+        self.mean_, self.sd_ = curve_basis.mean, curve_basis.sd
+        self.knots_ = curve_basis.mean[:, None] + curve_basis.sd[:, None] * at
         self.slope_ = scale * effects.line[parts].sum(axis=0)
         self.curve_ = np.zeros(at.shape)
-        self.curve_[known.curved] = scale * effects.curve[parts].sum(axis=0) @ basis.bends(known.knots).T
+        self.curve_[curve_basis.curved] = scale * effects.curve[parts].sum(axis=0) @ basis.bends(curve_basis.knots).T
         self.pair_ = np.zeros((len(at), len(at)))
-        curved = np.flatnonzero(known.curved)
+        curved = np.flatnonzero(curve_basis.curved)
         first, second = basis.pairs(len(curved))
         self.pair_[curved[first], curved[second]] = scale * effects.pair[parts].sum(axis=0)
         self.band_ = scale * bands[parts[-1]]
@@ -269,10 +269,10 @@ class GaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # s
         total = np.zeros((len(y), len(x)))
         if not len(self.corner_):
             return total
-        known = np.flatnonzero(np.isin(self.months_, months.astype("datetime64[M]").astype(np.int64)))
+        positions = np.flatnonzero(np.isin(self.months_, months.astype("datetime64[M]").astype(np.int64)))
         # By all months, also those without a field of their own, which is 0.
-        total += self.month_[known].sum() / len(months)
-        monthly = self.monthly_[known].sum(axis=0) / len(months)
+        total += self.month_[positions].sum() / len(months)
+        monthly = self.monthly_[positions].sum(axis=0) / len(months)
         # Rows count southwards, where y falls.
         down, across = (self.corner_[0] - y) / self.side_, (x - self.corner_[1]) / self.side_
         for length, pull, share in zip(self.lengths, self.pull_, self.share_, strict=True):

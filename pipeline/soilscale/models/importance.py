@@ -254,11 +254,11 @@ def _check_rows(forest: RandomForestRegressor, X: NDArray[np.float32], y: Float6
     first = forest.estimators_[0]
     fallen = np.bincount(first.apply(X), weights=times, minlength=first.tree_.node_count)
     leaf = first.tree_.children_left == LEAF
-    same = np.allclose(fallen[leaf], first.tree_.weighted_n_node_samples[leaf])
-    if same and forest.criterion in MEANS:
+    agrees = np.allclose(fallen[leaf], first.tree_.weighted_n_node_samples[leaf])
+    if agrees and forest.criterion in MEANS:
         root = first.tree_.value[0, 0, 0]
-        same = abs(np.average(y, weights=times) - root) <= 1e-6 * (np.ptp(y) + abs(root))
-    if not same:
+        agrees = abs(np.average(y, weights=times) - root) <= 1e-6 * (np.ptp(y) + abs(root))
+    if not agrees:
         raise DataError(
             "importance: the rows are not those that the model was fitted on, or not in the same order, so the "
             "out-of-bag rows are unknown; pass the training rows in the order of the fit"

@@ -156,11 +156,11 @@ def join(
         order = order[np.sort(np.random.default_rng(seed).choice(len(order), most, replace=False))]
     table = table.take(order).reset_index(drop=True)
     values = _look_up(table, parts, columns(ground.basis, ground.features))
-    whole = np.flatnonzero(np.isfinite(values).all(axis=1))
+    complete = np.flatnonzero(np.isfinite(values).all(axis=1))
     return (
         Rows(table, values, ground)
-        if len(whole) == len(table)
-        else Rows(numbered(table.take(whole)), values[whole], ground)
+        if len(complete) == len(table)
+        else Rows(numbered(table.take(complete)), values[complete], ground)
     )
 
 
@@ -208,9 +208,9 @@ def spread(
     features, areas = rows.ground.features, rows.areas
     chosen = area.sample(areas, SPREAD, np.random.default_rng(seed))
     values = _look_up(rows.table.take(chosen), parts, pixel_columns(features)).astype(np.float64)
-    known = np.flatnonzero(np.isfinite(values).all(axis=1))
-    *_, down, across = values[known].T
-    points = Points(known, values[known, : len(features)], down, across)
+    complete = np.flatnonzero(np.isfinite(values).all(axis=1))
+    *_, down, across = values[complete].T
+    points = Points(complete, values[complete, : len(features)], down, across)
     half_widths = posterior.spread(
         areas.take(chosen), rows.observed[chosen], variances, rows.ground.basis, points, lengths=lengths
     ).half_widths(share)
@@ -263,7 +263,7 @@ def learn(
     effects = covariance.effects(covariance.solve((observed - unit[0]) / unit[1], learned))
     parts = []
     for seasonal in (True, False):
-        predicted = unit[0] + unit[1] * covariance.evaluate(effects, own=seasonal)
+        predicted = unit[0] + unit[1] * covariance.evaluate(effects, with_season=seasonal)
         held_out = ~learned & (table["season"].isin(seasons).to_numpy() | (not seasonal))
         judged = Job(ALL, job.algorithm, "seasonal" if seasonal else "comprehensive", job.split, job.fold)
         parts.append(predictions(judged, table[held_out], predicted[held_out].astype(np.float32)))

@@ -29,7 +29,7 @@ from soilscale.models.trend import TrendForest
 CHECKED = (BoostedTrees, GaussianProcess, NearestNeighbours, SupportVectors)
 """Types of model that check themselves what they learned."""
 
-TRUSTED = tuple(f"{one.__module__}.{one.__qualname__}" for one in (Tree, RandomForest, TrendForest, *CHECKED))
+TRUSTED = tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in (Tree, RandomForest, TrendForest, *CHECKED))
 """Types that a stored model may hold beside those of NumPy and scikit-learn that skops knows to be harmless."""
 
 MODELS = tuple({type(algorithm.build(1)) for algorithm in ALGORITHMS.values() if not algorithm.members})

@@ -68,7 +68,7 @@ def spread(
     areas: Areas,
     y: Floats,
     variances: Variances,
-    known: Basis,
+    curve_basis: Basis,
     points: Points,
     *,
     lengths: Sequence[float],
@@ -81,7 +81,7 @@ def spread(
         Rows, and their observations, shape ``(n,)``; the time goes with the third power of `n`.
     variances
         Of the terms.
-    known
+    curve_basis
         Basis of the features.
     points
         Random pixels of these rows.
@@ -99,29 +99,29 @@ def spread(
     inverse = linalg.inv(covariance, check_finite=False, overwrite_a=True)
     z = (y - mean) / scale
     dual, alone = inverse @ z, np.diag(inverse)
-    pixels = _pixels(areas.take(points.row), known, points)
+    pixels = _pixels(areas.take(points.row), curve_basis, points)
     cross = covariance_of(pixels, areas, variances, lengths)
     pull = cross @ inverse
-    seen = _prior(pixels, variances) - (pull * cross).sum(axis=1)
+    conditional = _prior(pixels, variances) - (pull * cross).sum(axis=1)
     # Without the row of the pixel's own cell, by the inverse of a partition (Sundararajan and Keerthi 2001, Neural
     # Computation 13, 1103-1118): to leave each row out in turn would be as many inverses as rows.
     own_pull = pull[np.arange(len(pixels)), points.row]
-    unseen = seen + own_pull**2 / alone[points.row]
+    unseen = conditional + own_pull**2 / alone[points.row]
     residual = variances.noise * dual
     by_season = np.full((2, int(areas.season.max()) + 1), np.nan)
     for season in np.unique(pixels.season):
-        rows, here = areas.season == season, pixels.season == season
+        rows, in_season = areas.season == season, pixels.season == season
         # A map keeps to the observation where the model does not: what is between them is an error of the map.
-        least = TRUSTED * max(seen[here].mean(), 0.0) + np.mean(residual[rows] ** 2)
-        by_season[:, season] = least, max(TRUSTED * unseen[here].mean(), least)
+        least = TRUSTED * max(conditional[in_season].mean(), 0.0) + np.mean(residual[rows] ** 2)
+        by_season[:, season] = least, max(TRUSTED * unseen[in_season].mean(), least)
     explained = float(np.std(cross @ dual - (z - residual)[points.row]))
     observed, predicted = by_season
     return Spread(scale, observed, predicted, _unexplained(areas, inverse, dual, variances, explained))
 
 
-def _pixels(cells: Areas, known: Basis, points: Points) -> Areas:
+def _pixels(cells: Areas, curve_basis: Basis, points: Points) -> Areas:
     """Pixels as the model takes them, of their cells."""
-    basis = block_means(known, points.values[:, None])
+    basis = block_means(curve_basis, points.values[:, None])
     return Areas(*basis, cells.season, cells.month, cells.row + points.down, cells.column + points.across)
 
 

@@ -136,8 +136,8 @@ def surface(
     """
     if isinstance(predictor, Blend):
         parts = [(surface(member, months, y, x), weight) for member, _, weight in predictor.members]
-        known = [weight * part for part, weight in parts if part is not None]
-        return np.sum(known, axis=0) if known else None
+        weighted = [weight * part for part, weight in parts if part is not None]
+        return np.sum(weighted, axis=0) if weighted else None
     return predictor.surface(months, y, x) if isinstance(predictor, GaussianProcess) else None
 
 

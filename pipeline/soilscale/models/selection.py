@@ -63,8 +63,8 @@ def members(name: str, groups: Groups) -> tuple[str, ...]:
     matching = tuple(feature for feature, group in groups.items() if group == name)
     if matching or name in groups:
         return matching or (name,)
-    known = dict.fromkeys([*groups.values(), *groups])
-    raise ConfigurationError(f"models.ablation: there is no feature or group {name!r}{nearest(name, known)}")
+    names = dict.fromkeys([*groups.values(), *groups])
+    raise ConfigurationError(f"models.ablation: there is no feature or group {name!r}{nearest(name, names)}")
 
 
 def blocked(table: pd.DataFrame, features: Sequence[str], task: Setup) -> pd.DataFrame:
@@ -101,10 +101,10 @@ def without(table: pd.DataFrame, groups: Groups, name: str, task: Setup) -> pd.D
         If there is no such feature or group, or nothing is left without it.
     """
     left_out = () if name == NOTHING else members(name, groups)
-    rest = [feature for feature in groups if feature not in left_out]
-    if not rest:
+    remaining = [feature for feature in groups if feature not in left_out]
+    if not remaining:
         raise ConfigurationError(f"models.ablation: without {name!r} no feature remains; name a smaller group")
-    return blocked(table, rest, task.quick(len(rest)))
+    return blocked(table, remaining, task.quick(len(remaining)))
 
 
 def forward(table: pd.DataFrame, groups: Groups, task: Setup) -> pd.DataFrame:
@@ -129,10 +129,10 @@ def forward(table: pd.DataFrame, groups: Groups, task: Setup) -> pd.DataFrame:
     chosen: list[str] = []
     least = math.inf
     rows = []
-    rest = list(dict.fromkeys(groups.values()))
-    while rest:
+    candidates = list(dict.fromkeys(groups.values()))
+    while candidates:
         errors = {}
-        for name in rest:
+        for name in candidates:
             features = _features(groups, [*chosen, name])
             errors[name] = error(table, features, task.quick(len(features)))
         # NaN is neither less nor greater than any number: where it came first, it would stay the least.
@@ -141,7 +141,7 @@ def forward(table: pd.DataFrame, groups: Groups, task: Setup) -> pd.DataFrame:
             break
         least = errors[best]
         chosen.append(best)
-        rest.remove(best)
+        candidates.remove(best)
         rows.append((task.season, len(chosen), best, " ".join(_features(groups, chosen)), "rmse", least))
     return pd.DataFrame(rows, columns=["season", "step", "group", "features", "metric", "value"])
 

@@ -120,8 +120,8 @@ def judge(table: pd.DataFrame, members: Sequence[str], algorithm: str, seasons: 
         for number in np.unique(fold):
             held_out = fold == number
             # A row that the random split holds out is predicted by the blocked folds as well: it must not weigh itself.
-            others = (fold >= 0) & ~held_out & (number >= 0 or ~place.isin(place[held_out]))
-            predicted[held_out] = Stack(weights=weights).fit(X[others], y[others]).predict(X[held_out])
+            training = (fold >= 0) & ~held_out & (number >= 0 or ~place.isin(place[held_out]))
+            predicted[held_out] = Stack(weights=weights).fit(X[training], y[training]).predict(X[held_out])
         stacks[season] = Stack(weights=weights).fit(X[fold >= 0], y[fold >= 0])
         parts.append(rows.assign(algorithm=algorithm, predicted=predicted.astype(np.float32)))
     return Judged(pd.concat(parts, ignore_index=True)[list(PREDICTIONS)], stacks)

@@ -191,13 +191,13 @@ def penalty(
     """
     parts = GroupKFold(min(PARTS, len(np.unique(place))))
     errors = []
-    for learn, rest in parts.split(Z, y, place):
+    for learn, test in parts.split(Z, y, place):
         mean, level = Z[learn].mean(axis=0), y[learn].mean()
         # One decomposition serves all penalties, where a fit for each would be fifteen.
         U, s, V = np.linalg.svd(Z[learn] - mean, full_matrices=False)
         pulled = s * (U.T @ (y[learn] - level))
         slopes = V.T @ (pulled[:, None] / (s[:, None] ** 2 + np.asarray(alphas, np.float64)))
-        errors.append((((Z[rest] - mean) @ slopes + level - y[rest, None]) ** 2).mean(axis=0))
+        errors.append((((Z[test] - mean) @ slopes + level - y[test, None]) ** 2).mean(axis=0))
     error, doubt = np.mean(errors, axis=0), np.std(errors, axis=0, ddof=1) / np.sqrt(len(errors))
     least = int(np.argmin(error))
     return float(

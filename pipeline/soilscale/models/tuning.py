@@ -57,9 +57,9 @@ def tune(
     # The largest fold leaves the fewest rows to learn from.
     if len(rows) - _largest(fold, 1) < MIN_ROWS:
         return pd.DataFrame(columns=list(COLUMNS))
-    tried = _search(rows, fold, features, task, choices, draws).cv_results_
+    results = _search(rows, fold, features, task, choices, draws).cv_results_
     # The root comes last: the mean of the folds' roots would be less than the error of all rows.
-    pairs = zip(tried["params"], np.sqrt(-tried["mean_test_score"]), strict=True)
+    pairs = zip(results["params"], np.sqrt(-results["mean_test_score"]), strict=True)
     combinations = _table(task, [(parameters, BLOCKED, value) for parameters, value in pairs])
     return combinations.sort_values("value", kind="stable", ignore_index=True)
 
@@ -91,15 +91,15 @@ def nested(
     X, observed = _values(rows, features)
     chosen, errors = [], np.empty((2, len(rows)))
     for number in present:
-        left_out, others = fold == number, fold != number
-        tried = _search(rows[others], fold[others], features, task, choices, draws).cv_results_
-        chosen.append(tried["params"][int(np.argmax(tried["mean_test_score"]))])
+        left_out, training = fold == number, fold != number
+        results = _search(rows[training], fold[training], features, task, choices, draws).cv_results_
+        chosen.append(results["params"][int(np.argmax(results["mean_test_score"]))])
         for place, parameters in enumerate((chosen[-1], {})):
             estimator = make(task.algorithm, {**task.parameters, **parameters}, features, _seed(task))
-            estimator.fit(X[others], observed[others], **beside(task.algorithm, rows[others]))
+            estimator.fit(X[training], observed[training], **beside(task.algorithm, rows[training]))
             errors[place, left_out] = predict(estimator, X[left_out]) - observed[left_out]
-    both = zip((chosen, {}), (NESTED, UNTUNED), np.sqrt((errors**2).mean(axis=1)), strict=True)
-    return _table(task, list(both))
+    scored = zip((chosen, {}), (NESTED, UNTUNED), np.sqrt((errors**2).mean(axis=1)), strict=True)
+    return _table(task, list(scored))
 
 
 def _of_season(table: pd.DataFrame, task: Setup) -> tuple[pd.DataFrame, NDArray[np.integer]]:
@@ -155,6 +155,6 @@ def _search(
 
 def _table(task: Setup, rows: Sequence[tuple[Any, str, float]]) -> pd.DataFrame:
     """Table of parameters, scores and errors."""
-    whose = (task.season, task.algorithm)
-    entries = [(*whose, parameters, score, "rmse", float(value)) for parameters, score, value in rows]
+    labels = (task.season, task.algorithm)
+    entries = [(*labels, parameters, score, "rmse", float(value)) for parameters, score, value in rows]
     return pd.DataFrame(entries, columns=list(COLUMNS))

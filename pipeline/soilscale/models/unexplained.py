@@ -58,8 +58,8 @@ def block_covariance(distance: NDArray[np.integer], length: float) -> Floats:
         integral: Floats = t * np.sqrt(np.pi / 2) * erf(t / np.sqrt(2)) + np.exp(-0.5 * t**2)
         return integral
 
-    before, here, after = (twice((distance + step) / length) for step in (-1, 0, 1))
-    mean: Floats = length**2 * (before - 2 * here + after)
+    before, centre, after = (twice((distance + step) / length) for step in (-1, 0, 1))
+    mean: Floats = length**2 * (before - 2 * centre + after)
     return mean
 
 
@@ -84,8 +84,8 @@ def measure(cells: NDArray[np.intp], precision: Floats, pull: Floats, *, effect:
     """
     values, vectors = linalg.eigh(precision)
     # Without the effects of cells, by Woodbury's identity.
-    rest = np.maximum(1 - effect * values, NEAREST)
-    precision, pull = (vectors * (values / rest)) @ vectors.T, vectors @ ((vectors.T @ pull) / rest)
+    shrinkage = np.maximum(1 - effect * values, NEAREST)
+    precision, pull = (vectors * (values / shrinkage)) @ vectors.T, vectors @ ((vectors.T @ pull) / shrinkage)
     variances = (SIZES * explained) ** 2
     away = cells[:, None] - cells
     logs, hidden = np.empty((len(LENGTHS), len(SIZES))), np.empty(len(LENGTHS))

@@ -106,12 +106,12 @@ def observations(names: Sequence[str]) -> list[str]:
     return observed
 
 
-def target(request: Request, wanted: Sequence[str] = ()) -> Target:
+def target(request: Request, requested: Sequence[str] = ()) -> Target:
     """Choose the observation.
 
     Parameters
     ----------
-    wanted
+    requested
         Profiles of soil moisture, the last one the reference; none: what covers the period, one sensor before two.
 
     Raises
@@ -119,18 +119,18 @@ def target(request: Request, wanted: Sequence[str] = ()) -> Target:
     ConfigurationError
         If a profile is unknown or observes no soil moisture, or nothing covers any of the period.
     """
-    observed = observations(wanted)
-    if wanted:
-        parts = tuple(_best(name, [name], request, files=True) for name in wanted)
+    observed = observations(requested)
+    if requested:
+        parts = tuple(_best(name, [name], request, files=True) for name in requested)
         chosen = [part for part in parts if part is not None]
-        if missed := [name for name, part in zip(wanted, parts, strict=True) if part is None]:
+        if missed := [name for name, part in zip(requested, parts, strict=True) if part is None]:
             raise ConfigurationError(f"--target {', '.join(missed)}: {_outside(missed, request)}")
-        return Target(tuple(_named(part) for part in chosen) if len(chosen) > 1 else tuple(chosen))
+        return Target(tuple(_after_sensor(part) for part in chosen) if len(chosen) > 1 else tuple(chosen))
     single = _best("soil_moisture", observed, request)
-    both = [part for name in SENSORS if (part := _best(name, [name], request)) is not None]
+    sensor_parts = [part for name in SENSORS if (part := _best(name, [name], request)) is not None]
     # Two sensors one after another only where they see more months than any single product.
-    if len(both) > 1 and (single is None or single.covers < sum(part.covers for part in both)):
-        return Target(tuple(map(_named, both)))
+    if len(sensor_parts) > 1 and (single is None or single.covers < sum(part.covers for part in sensor_parts)):
+        return Target(tuple(map(_after_sensor, sensor_parts)))
     if single is None:
         raise ConfigurationError(
             f"no catalog has soil moisture of {request.period[0]} to {request.period[1]}; choose another --period, or "
@@ -162,17 +162,17 @@ def enhanced(choice: Choice) -> dict[str, str]:
     return {key: keys[key].replace("NDVI", "EVI") for key in ("asset", "layer") if "NDVI" in keys.get(key, "")}
 
 
-def _named(part: Choice) -> Choice:
+def _after_sensor(part: Choice) -> Choice:
     """Part of a target under its sensor's name."""
     letters = part.profile.partition("_L3")[0].lower()
     name = "".join(letter if letter.isalnum() else "_" for letter in letters)
     return Choice(name, part.profile, part.preset, part.covers, part.keys, part.others)
 
 
-def _best(name: str, known: Sequence[str], request: Request, *, files: bool = False) -> Choice | None:
+def _best(name: str, profile_names: Sequence[str], request: Request, *, files: bool = False) -> Choice | None:
     """Product and catalog for a source; `files`: one that no catalog has may be of downloaded files."""
     candidates = []
-    for order, profile in enumerate(known):
+    for order, profile in enumerate(profile_names):
         covers = coverage(profile, request)
         if covers == 0:
             continue
@@ -183,15 +183,15 @@ def _best(name: str, known: Sequence[str], request: Request, *, files: bool = Fa
             candidates.append(((rank[0], covers < HALF, rank, covers < 1, ended, order), profile, preset, covers))
     usable = sorted(candidates, key=lambda candidate: candidate[0])
     if not usable:
-        only = known[0] if files else None
+        only = profile_names[0] if files else None
         return (
             None
             if only is None or not coverage(only, request)
             else Choice(_plain(name), only, None, coverage(only, request))
         )
     _, profile, preset, covers = usable[0]
-    others = tuple((other, place) for _, other, place, share in usable[1:] if share >= covers)
-    return Choice(_plain(name), profile, preset, covers, {}, others)
+    alternatives = tuple((profile_name, place) for _, profile_name, place, share in usable[1:] if share >= covers)
+    return Choice(_plain(name), profile, preset, covers, {}, alternatives)
 
 
 def _plain(name: str) -> str:

@@ -146,15 +146,15 @@ def _target(target: Target) -> Iterator[str]:
         yield from _source(part, {"role": "part"})
 
 
-def _source(choice: Choice, more: Mapping[str, Any]) -> Iterator[str]:
+def _source(choice: Choice, extra: Mapping[str, Any]) -> Iterator[str]:
     about = facts(choice.profile, choice.preset)
     yield f"  # {profiles()[choice.profile]['about']}"
     if choice.covers < 1:
         yield f"  # It covers {choice.covers:.0%} of the months ({' to '.join([*about['period'], 'now'][:2])})."
     if choice.others:
-        named = ", ".join(dict.fromkeys(f"{profile} of {preset}" for profile, preset in choice.others))
-        yield f"  # Or: {named}."
-    keys: dict[str, Any] = {key: value for key, value in more.items() if value != "predictor"}
+        alternatives = ", ".join(dict.fromkeys(f"{profile} of {preset}" for profile, preset in choice.others))
+        yield f"  # Or: {alternatives}."
+    keys: dict[str, Any] = {key: value for key, value in extra.items() if value != "predictor"}
     keys |= {"profile": choice.profile, "catalog": _catalog(choice), **choice.keys}
     if about["quantity"] == "elevation":
         keys["derive"] = ["slope", "aspect"]

@@ -180,7 +180,7 @@ def _credit_links(about: About) -> list[dict[str, str]]:
 def _interval(items: Mapping[str, Item]) -> tuple[str, str]:
     """First and last instant of some items."""
     properties = [item["properties"] for item in items.values()]
-    return min(each["start_datetime"] for each in properties), max(each["end_datetime"] for each in properties)
+    return min(entry["start_datetime"] for entry in properties), max(entry["end_datetime"] for entry in properties)
 
 
 SUMMARISED = ("proj:code", "proj:epsg", "soilscale:season", "soilscale:algorithm", "processing:level")

@@ -129,9 +129,9 @@ def item(
     return document | {"stac_extensions": extensions(document)}
 
 
-def link(rel: str, href: str, type_: str = "application/json", **more: str) -> dict[str, str]:
+def link(rel: str, href: str, type_: str = "application/json", **fields: str) -> dict[str, str]:
     """Link of a STAC document."""
-    return {"rel": rel, "type": type_, "href": href, **more}
+    return {"rel": rel, "type": type_, "href": href, **fields}
 
 
 def run_field(log: str | None, run: int | None) -> dict[str, int]:

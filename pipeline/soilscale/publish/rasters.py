@@ -166,10 +166,10 @@ def cog(values: NDArray[Any], geobox: GeoBox, band: Band, tags: Mapping[str, str
     geobox, band, tags
         As `write_cog` takes them.
     """
-    whole = slice(0, values.shape[0]), slice(0, values.shape[1])
+    window = slice(0, values.shape[0]), slice(0, values.shape[1])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "whole.tif"
-        write_cog(path, [(whole, values)], geobox, band, tags)
+        write_cog(path, [(window, values)], geobox, band, tags)
         return path.read_bytes()
 
 

@@ -84,9 +84,9 @@ def thinned(array: xr.DataArray) -> xr.DataArray:
     return array.isel(y=slice(None, None, step), x=slice(None, None, step))
 
 
-def shape(seen: Extent, crs: str) -> float:
+def shape(view: Extent, crs: str) -> float:
     """Height of a map on the page for a width of 1."""
-    return stretch(seen, crs) * (seen[3] - seen[2]) / (seen[1] - seen[0])
+    return stretch(view, crs) * (view[3] - view[2]) / (view[1] - view[0])
 
 
 def stretch(bounds: Extent, crs: str) -> float:
@@ -110,7 +110,7 @@ def paint(
     axes: Axes,
     values: NDArray[np.float64],
     bounds: Extent,
-    seen: Extent,
+    view: Extent,
     crs: str,
     colours: str | Colormap,
     range_: tuple[float, float],
@@ -123,7 +123,7 @@ def paint(
         Shape ``(y, x)``, NaN where missing.
     bounds
         Extent of the values.
-    seen
+    view
         Extent to show.
     """
     palette = mpl.colormaps[colours] if isinstance(colours, str) else colours
@@ -135,10 +135,10 @@ def paint(
         vmax=range_[1],
         # Anything smoother would invent values between cells and let missing ones bleed into their neighbours.
         interpolation="nearest",
-        aspect=stretch(seen, crs),
+        aspect=stretch(view, crs),
     )
     axes.set_facecolor(MISSING)
-    graticule(axes, seen, crs)
+    graticule(axes, view, crs)
     for side in ("top", "right"):
         axes.spines[side].set_visible(True)
     return image
@@ -177,10 +177,10 @@ def graticule(axes: Axes, bounds: Extent, crs: str) -> None:
         if levels:
             axes.contour(x, y, values, levels=levels, colors="0.35", linewidths=0.35, alpha=0.45)
         # `np.interp` would put a label that lies beyond the edge at the edge's end.
-        named = [level for level in levels if edge.min() <= level <= edge.max()]
+        labelled = [level for level in levels if edge.min() <= level <= edge.max()]
         axis.set_ticks(
-            [float(np.interp(level, edge, along)) for level in named],
-            labels=[_degrees(level, signs) for level in named],
+            [float(np.interp(level, edge, along)) for level in labelled],
+            labels=[_degrees(level, signs) for level in labelled],
         )
     axes.tick_params(length=2, pad=2, labelsize=6.5)
     # After contours and ticks, both of which may widen the axes.

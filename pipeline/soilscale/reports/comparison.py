@@ -97,9 +97,9 @@ def _pairs(predictions: pd.DataFrame, blocks: pd.DataFrame, season: str) -> pd.D
     names = [*KEYS, "observed", "predicted"]
     ours, theirs = (rows.loc[rows["model"] == model, names] for model in ("seasonal", "comprehensive"))
     # The observation is a key too, lest it come out as two columns.
-    both = ours.merge(theirs, on=[*KEYS, "observed"], suffixes=("_seasonal", "_comprehensive"))
-    both.columns = pd.Index([str(name).removeprefix("predicted_") for name in both])
-    pairs = both.dropna(subset=["seasonal", "comprehensive"]).merge(blocks[[*KEYS, "block"]], on=KEYS, how="left")
+    merged = ours.merge(theirs, on=[*KEYS, "observed"], suffixes=("_seasonal", "_comprehensive"))
+    merged.columns = pd.Index([str(name).removeprefix("predicted_") for name in merged])
+    pairs = merged.dropna(subset=["seasonal", "comprehensive"]).merge(blocks[[*KEYS, "block"]], on=KEYS, how="left")
     return pairs[["observed", "seasonal", "comprehensive", "block"]]
 
 
@@ -139,8 +139,8 @@ def _sums(observed: pd.Series[float], predicted: pd.Series[float], resampled: Ca
 
 
 def _interval(spread: Floats) -> tuple[float, float]:
-    known = spread[np.isfinite(spread)]
-    if not known.size:
+    finite = spread[np.isfinite(spread)]
+    if not finite.size:
         return math.nan, math.nan
-    lower, upper = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    lower, upper = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(lower), float(upper)

@@ -191,9 +191,9 @@ def _wide(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 def _row(columns: Iterable[str], row: Sequence[Any], numeric: Mapping[Any, bool]) -> Iterator[Cell]:
     """Cells of a row; values of a metric that the row names are written as that metric is."""
-    known = dict(zip(columns, row, strict=True))
-    metric = str(known.get("metric", ""))
-    for column, value in known.items():
+    cells = dict(zip(columns, row, strict=True))
+    metric = str(cells.get("metric", ""))
+    for column, value in cells.items():
         if column == "metric" and metric in SCORES:
             yield Cell(heading(metric), metric, numeric=False)
         else:

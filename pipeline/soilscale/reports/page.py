@@ -240,10 +240,10 @@ def _explained(context: Context) -> list[str]:
     algorithm = str(importance["algorithm"].iloc[0])
     sentence = f"Importance and ablation are those of the {words(algorithm)}"
     makers = {context.algorithm} if isinstance(context.algorithm, str) else set(context.algorithm.values())
-    others = sorted(makers - {algorithm})
+    other_makers = sorted(makers - {algorithm})
     return [
-        f"{sentence}, not of the {summary.listed([words(name) for name in others])} of the maps."
-        if others
+        f"{sentence}, not of the {summary.listed([words(name) for name in other_makers])} of the maps."
+        if other_makers
         else f"{sentence}."
     ]
 
@@ -321,14 +321,14 @@ def _parts(context: Context, tables: Mapping[str, pd.DataFrame], number: Mapping
     }
     placed = {entry.name for section in sections.SECTIONS for entry in section.entries} | {sections.OVERVIEW.name}
     further = [contents.Table(name, words(name), folded=True) for name in tables if name not in placed]
-    rest = contents.Section("further", "Further tables", "", tuple(further))
+    further_section = contents.Section("further", "Further tables", "", tuple(further))
     # What no section names stands before the last two, which tell of metrics and of provenance.
-    for section in (*sections.SECTIONS[:-2], rest, *sections.SECTIONS[-2:]):
+    for section in (*sections.SECTIONS[:-2], further_section, *sections.SECTIONS[-2:]):
         entries = list(_entries(context, tables, section.entries, number))
         # These two say something without a table, too: that nothing is missing, and by which configuration.
         if entries or section.name in (sections.MISSING.name, sections.PROVENANCE.name):
-            said = spoken[section.name]() if section.name in spoken else ()
-            yield Part(section.name, section.heading, [*said, *([section.text] if section.text else [])], entries)
+            paragraphs = spoken[section.name]() if section.name in spoken else ()
+            yield Part(section.name, section.heading, [*paragraphs, *([section.text] if section.text else [])], entries)
 
 
 def _entries(

@@ -70,7 +70,7 @@ class Moments:
     @classmethod
     def of(cls, row: NDArray[np.float64]) -> Moments:
         """Moments of a `row`."""
-        values = dict(zip([each.name for each in fields(cls)], row.tolist(), strict=True))
+        values = dict(zip([column.name for column in fields(cls)], row.tolist(), strict=True))
         return cls(**values | {name: int(values[name]) for name in ("n", "ratio_pairs")})
 
     @property
@@ -83,27 +83,27 @@ class Moments:
         """Sum of (P - T)^2."""
         return self.error_squares + self.n * self.bias**2
 
-    def __add__(self, other: Moments) -> Moments:
+    def __add__(self, second: Moments) -> Moments:
         """Moments of the pairs of both."""
-        n = self.n + other.n
+        n = self.n + second.n
         # Two empty parts have no share of each other to divide by.
         if n == 0:
             return self
-        share = self.n * other.n / n
-        to_observed, to_predicted = other.observed - self.observed, other.predicted - self.predicted
+        share = self.n * second.n / n
+        to_observed, to_predicted = second.observed - self.observed, second.predicted - self.predicted
         return Moments(
             n=n,
-            observed=self.observed + to_observed * other.n / n,
-            predicted=self.predicted + to_predicted * other.n / n,
-            observed_squares=self.observed_squares + other.observed_squares + share * to_observed**2,
-            predicted_squares=self.predicted_squares + other.predicted_squares + share * to_predicted**2,
-            products=self.products + other.products + share * to_observed * to_predicted,
-            error_squares=self.error_squares + other.error_squares + share * (to_predicted - to_observed) ** 2,
-            ratios=self.ratios + other.ratios,
-            ratio_pairs=self.ratio_pairs + other.ratio_pairs,
-            observed_mass=self.observed_mass + other.observed_mass,
-            predicted_mass=self.predicted_mass + other.predicted_mass,
-            divergence=self.divergence + other.divergence,
+            observed=self.observed + to_observed * second.n / n,
+            predicted=self.predicted + to_predicted * second.n / n,
+            observed_squares=self.observed_squares + second.observed_squares + share * to_observed**2,
+            predicted_squares=self.predicted_squares + second.predicted_squares + share * to_predicted**2,
+            products=self.products + second.products + share * to_observed * to_predicted,
+            error_squares=self.error_squares + second.error_squares + share * (to_predicted - to_observed) ** 2,
+            ratios=self.ratios + second.ratios,
+            ratio_pairs=self.ratio_pairs + second.ratio_pairs,
+            observed_mass=self.observed_mass + second.observed_mass,
+            predicted_mass=self.predicted_mass + second.predicted_mass,
+            divergence=self.divergence + second.divergence,
         )
 
 
@@ -118,8 +118,8 @@ def pairs(observed: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.float64
     first, second = np.asarray(observed, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
     if first.shape != second.shape:
         raise ValueError(f"observed and predicted must pair up; got the shapes {first.shape} and {second.shape}")
-    both = np.isfinite(first) & np.isfinite(second)
-    return first[both], second[both]
+    valid = np.isfinite(first) & np.isfinite(second)
+    return first[valid], second[valid]
 
 
 def moments(observed: ArrayLike, predicted: ArrayLike) -> Moments:

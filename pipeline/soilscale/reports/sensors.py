@@ -169,8 +169,8 @@ def _regression(sensor: Levelled, basis: str, months: NDArray[np.int_]) -> Itera
         part, reference = (harmonisation.climatology(values, calendar)[1][months - 1] for values in (part, reference))
     else:
         part, reference = (values[np.isin(calendar, months)] for values in (part, reference))
-    known = np.isfinite(part) & np.isfinite(reference)
-    x, y = part[known], reference[known]
+    valid = np.isfinite(part) & np.isfinite(reference)
+    x, y = part[valid], reference[valid]
     if len(x) < MIN_PAIRS or x.std() == 0 or y.std() == 0:
         yield from ((name, float("nan"), len(x)) for name in ("r2", "slope", "intercept"))
         return
@@ -188,13 +188,13 @@ def _steps(
         pair = [values, reference]
         if basis != CLIMATOLOGY:
             # The same months on both sides, or the step would hold what their own months differ by.
-            both = np.isfinite(pair[0]) & np.isfinite(pair[1])
-            pair = [np.where(both, side, np.nan) for side in pair]
+            valid = np.isfinite(pair[0]) & np.isfinite(pair[1])
+            pair = [np.where(valid, side, np.nan) for side in pair]
         ours, theirs = (harmonisation.climatology(side, sensor.trio.calendar)[1][months - 1] for side in pair)
         difference = theirs - ours
-        there = np.isfinite(difference)
-        cells = there.any(axis=0)
-        step = np.where(there, difference, 0).sum(axis=0)[cells] / there.sum(axis=0)[cells]
+        is_finite = np.isfinite(difference)
+        cells = is_finite.any(axis=0)
+        step = np.where(is_finite, difference, 0).sum(axis=0)[cells] / is_finite.sum(axis=0)[cells]
         yield f"step_{when}", float(step.mean()) if len(step) else float("nan"), len(step)
         yield f"step_spread_{when}", float(step.std()) if len(step) else float("nan"), len(step)
 

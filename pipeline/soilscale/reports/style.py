@@ -150,7 +150,9 @@ def named(tables: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> dict
         if "feature" in table:
             renamed[name] = table.assign(feature=[labels.get(str(feature), feature) for feature in table["feature"]])
         elif "features" in table:
-            lists = [", ".join(labels.get(each, each) for each in str(names).split()) for names in table["features"]]
+            lists = [
+                ", ".join(labels.get(feature, feature) for feature in str(names).split()) for names in table["features"]
+            ]
             renamed[name] = table.assign(features=lists)
     return renamed
 

@@ -85,14 +85,14 @@ def summarise(layers: Layers) -> dict[str, NDArray[np.float64]]:
     if index is not None:
         summary["index"] = applicability.count(index, np.where(np.isfinite(fine), 0.0, np.nan))
     if layers.known is not None:
-        known = layers.known.astype("float64")
-        parts = beside_truth(known, layers.observed, layers.ratio, {OURS: fine}, layers.piece)
+        truth = layers.known.astype("float64")
+        parts = beside_truth(truth, layers.observed, layers.ratio, {OURS: fine}, layers.piece)
         summary["truth"] = np.stack([parts[name].row() for name in METHODS])
         if layers.ends is not None:
             lower, upper = (end.astype("float64") for end in layers.ends)
-            summary["intervals"] = uncertainty.count(known, lower, upper, layers.flags)
+            summary["intervals"] = uncertainty.count(truth, lower, upper, layers.flags)
         if index is not None:
-            summary["errors"] = applicability.count(index, fine - known)
+            summary["errors"] = applicability.count(index, fine - truth)
     return summary
 
 
@@ -104,14 +104,14 @@ def add(first: Summary, second: Summary) -> dict[str, NDArray[np.float64]]:
 def _join(name: str, first: Summary, second: Summary) -> NDArray[np.float64]:
     if name not in first or name not in second:
         return first[name] if name in first else second[name]
-    one, other = first[name], second[name]
+    left_values, right_values = first[name], second[name]
     if name == "difference":
-        return np.fmax(one, other)
+        return np.fmax(left_values, right_values)
     if name in {"pairs", "truth"}:
-        pairs = zip(np.atleast_2d(one), np.atleast_2d(other), strict=True)
+        pairs = zip(np.atleast_2d(left_values), np.atleast_2d(right_values), strict=True)
         rows = [(Moments.of(a) + Moments.of(b)).row() for a, b in pairs]
-        return np.stack(rows).reshape(one.shape)
-    return one + other
+        return np.stack(rows).reshape(left_values.shape)
+    return left_values + right_values
 
 
 def stride(shape: Sequence[int]) -> int:

@@ -88,30 +88,30 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """The verdict in plain words."""
-        maps_method, *others = self.values
-        rivals = " and ".join(f"{name} ({number(self.metric, self.values[name])})" for name in others)
+        maps_method, *rival_names = self.values
+        rivals = " and ".join(f"{name} ({number(self.metric, self.values[name])})" for name in rival_names)
         label = {"rmse": "RMSE", "r": "R"}[self.metric]
         start = f"{label} {number(self.metric, self.values[maps_method])}"
         if self.good:
             text = f"{start}: better than {rivals}."
         else:
             need = "needs" if len(self.worse_than) == 1 else "need"
-            lost = listed(self.worse_than)
-            text = f"{start} against {rivals}: the maps lose to {lost}, which {need} no model."
+            winners = listed(self.worse_than)
+            text = f"{start} against {rivals}: the maps lose to {winners}, which {need} no model."
         seasons = [words(season) for season in self.worse_in if season != ALL]
         text += f" They do not beat both in {listed(seasons)}." if seasons and self.good else ""
         plain = "" if self.forest is None else number(self.metric, self.forest)
         return text + (f" The paper's algorithm, a random forest, has {plain}." if plain else "")
 
 
-def verdicts(baselines: pd.DataFrame, own: str) -> list[Verdict]:
+def verdicts(baselines: pd.DataFrame, maps_method: str) -> list[Verdict]:
     """Verdict by each reference: by RMSE or, where stations measure another quantity, by R.
 
     Parameters
     ----------
     baselines
         season, method, reference, metric, value.
-    own
+    maps_method
         Method of the maps.
     """
     judged = []
@@ -120,21 +120,22 @@ def verdicts(baselines: pd.DataFrame, own: str) -> list[Verdict]:
         metric = "rmse" if "rmse" in set(rows["metric"]) else "r"
         chosen = rows.loc[rows["metric"] == metric, ["season", "method", "value"]]
         values = {(str(season), str(name)): float(value) for season, name, value in chosen.itertuples(index=False)}
-        if math.isnan(values.get((ALL, own), math.nan)):
+        if math.isnan(values.get((ALL, maps_method), math.nan)):
             continue
         rivals = [name for name in (NEAREST, BILINEAR) if (ALL, name) in values]
         seasons = list(dict.fromkeys(season for season, _ in values))
-        lost = {
-            season: [name for name in rivals if not _better(metric, values, season, own, name)] for season in seasons
+        better_rivals = {
+            season: [name for name in rivals if not _better(metric, values, season, maps_method, name)]
+            for season in seasons
         }
         judged.append(
             Verdict(
                 reference=reference_words,
                 metric=metric,
-                values={name: values[ALL, name] for name in (own, *rivals)},
-                worse_than=tuple(lost[ALL]),
-                worse_in=tuple(season for season in seasons if lost[season]),
-                forest=values.get((ALL, FOREST)) if own != FOREST else None,
+                values={name: values[ALL, name] for name in (maps_method, *rivals)},
+                worse_than=tuple(better_rivals[ALL]),
+                worse_in=tuple(season for season in seasons if better_rivals[season]),
+                forest=values.get((ALL, FOREST)) if maps_method != FOREST else None,
             )
         )
     return judged
@@ -165,14 +166,14 @@ def splits(accuracy: pd.DataFrame, algorithm: Algorithm) -> pd.DataFrame:
         model = "seasonal" if (model_rows["model"] == "seasonal").any() else "comprehensive"
         model_rows = model_rows[model_rows["model"] == model].set_index(["metric", "split"])
         if len(model_rows):
-            known = {
+            errors = {
                 f"{metric}_{split}": float(model_rows["value"].get((metric, split), math.nan))
                 for metric in ("rmse", "r2")
                 for split in ("random", "blocked")
             }
-            ratio = known["rmse_blocked"] / known["rmse_random"] if known["rmse_random"] > 0 else math.nan
+            ratio = errors["rmse_blocked"] / errors["rmse_random"] if errors["rmse_random"] > 0 else math.nan
             n = float(model_rows["n"].get(("rmse", "blocked"), math.nan))
-            summaries.append({"season": season, "algorithm": name} | known | {"ratio": ratio, "n_blocked": n})
+            summaries.append({"season": season, "algorithm": name} | errors | {"ratio": ratio, "n_blocked": n})
     columns = ["season", "algorithm", "rmse_random", "rmse_blocked", "ratio", "r2_random", "r2_blocked", "n_blocked"]
     return pd.DataFrame(summaries, columns=columns)
 
@@ -205,20 +206,20 @@ def accuracy_words(season_accuracy: pd.DataFrame, side: str) -> str:
     return text
 
 
-def skill_words(found: pd.DataFrame, side: str) -> str:
+def skill_words(scores: pd.DataFrame, side: str) -> str:
     """That no season's model has skill, in words, for a reader must know that first; empty if one has.
 
     Parameters
     ----------
-    found
+    scores
         Of `splits`.
     side
         Side of a coarse cell, in words.
     """
-    known = found.loc[found["season"] != ALL, "r2_blocked"].dropna()
-    if not len(known) or (known >= SKILL).any():
+    skills = scores.loc[scores["season"] != ALL, "r2_blocked"].dropna()
+    if not len(skills) or (skills >= SKILL).any():
         return ""
-    low, high = (number("r2", float(value)) for value in (known.min(), known.max()))
+    low, high = (number("r2", float(value)) for value in (skills.min(), skills.max()))
     span = low if low == high else f"{low} to {high}"
     return (
         f"In this region no model has skill: at {side}, on held-out blocks, R² is {span}. Do not trust the detail "
@@ -253,7 +254,7 @@ def citation_words(name: str, product: str, citation: str, licence: str) -> str:
     """How to cite the maps and under which licence they are: as their publisher says, else by what they are."""
     source = f" from {product}" if product else ""
     how = citation or f"the run {name}, made with soilscale{source}, with the inputs under Provenance."
-    missing = [what for what, text in (("a citation or a DOI", citation), ("a license", licence)) if not text]
+    missing = [label for label, text in (("a citation or a DOI", citation), ("a license", licence)) if not text]
     sentences = [
         f"Cite the maps as: {how}",
         "The method is after Yan & Bai (2020), doi:10.3390/rs12172818.",
@@ -266,12 +267,12 @@ def citation_words(name: str, product: str, citation: str, licence: str) -> str:
 def fallback_words(accuracy: pd.DataFrame) -> str:
     """Seasons without a model of their own, in words."""
     with_model = set(accuracy.loc[accuracy["model"] == "seasonal", "season"])
-    few = [words(season) for season in pd.unique(accuracy["season"]) if season not in with_model and season != ALL]
-    if not few:
+    without = [words(season) for season in pd.unique(accuracy["season"]) if season not in with_model and season != ALL]
+    if not without:
         return ""
     return (
-        f"With too few training rows for a model of its own, {listed(few)} is mapped by the model of all seasons, and "
-        "is left out of the pooled accuracy of the seasonal models."
+        f"With too few training rows for a model of its own, {listed(without)} is mapped by the model of all seasons, "
+        "and is left out of the pooled accuracy of the seasonal models."
     )
 
 
@@ -284,12 +285,12 @@ def season_words(comparison: pd.DataFrame | None, algorithm: Algorithm) -> str:
     rows = rows[rows["algorithm"] == of]
     sure = np.isfinite(rows["lower"]) & np.isfinite(rows["upper"])
     parts = []
-    for which, verdict in (
+    for selected, verdict in (
         (sure & (rows["upper"] < 0), "better"),
         (sure & (rows["lower"] > 0), "worse"),
         (~(sure & ((rows["upper"] < 0) | (rows["lower"] > 0))), "not distinguishable from it"),
     ):
-        seasons = [words(str(season)) for season in rows.loc[which, "season"]]
+        seasons = [words(str(season)) for season in rows.loc[selected, "season"]]
         if seasons:
             parts.append(f"{verdict} in {listed(seasons)}")
     if not parts:

@@ -71,8 +71,8 @@ def accuracy(predictions: pd.DataFrame, seasons: Iterable[str] = ()) -> pd.DataF
     keys = ["season", "algorithm", "model", "split"]
     tally: Tally = {}
     scored = predictions[[*keys, "observed", "predicted"]]
-    for (season, *rest), rows in scored.groupby(keys, sort=False, observed=True):
-        add(tally, str(season), tuple(map(str, rest)), moments(rows["observed"], rows["predicted"]))
+    for (season, *labels), rows in scored.groupby(keys, sort=False, observed=True):
+        add(tally, str(season), tuple(map(str, labels)), moments(rows["observed"], rows["predicted"]))
     order = dict.fromkeys([*seasons, *map(str, pd.unique(predictions["season"]))])
     return long_form(tally, keys, order, count=True)
 
@@ -135,7 +135,7 @@ def truth(parts: Iterable[tuple[np.datetime64, str, Moments]], season_of: Season
 
 
 def beside_truth(
-    known: NDArray[np.float64],
+    truth: NDArray[np.float64],
     observed: NDArray[np.float64],
     ratio: int,
     fields: Fields,
@@ -145,7 +145,7 @@ def beside_truth(
 
     Parameters
     ----------
-    known
+    truth
         True field of the piece, shape ``(Y, X)``, m3 m-3.
     observed
         The observation of the whole area, NaN where missing.
@@ -160,7 +160,7 @@ def beside_truth(
         Method -> moments over the cells where all methods and the truth are finite.
     """
     lowest = {NEAREST: nearest(observed[below(piece, ratio)], ratio), BILINEAR: _bilinear(observed, ratio, piece)}
-    return _on_shared_cells(known, lowest | dict(fields))
+    return _on_shared_cells(truth, lowest | dict(fields))
 
 
 def baselines(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -245,9 +245,9 @@ def area_means(
 
 def field_means(array: xr.DataArray, months: Sequence[np.datetime64], crs: str) -> list[float]:
     """Means of months over the valid cells of a field (time, y, x), weighted as by `area_sum`; NaN without any."""
-    known = set(shared_months(array))
+    present = set(shared_months(array))
     latitude = array["y"].to_numpy() if CRS.from_user_input(crs).is_geographic else None
-    return [_ratio(*area_sum(field(array, month), latitude)) if month in known else math.nan for month in months]
+    return [_ratio(*area_sum(field(array, month), latitude)) if month in present else math.nan for month in months]
 
 
 def area_sum(values: NDArray[np.float64], latitude: NDArray[np.float64] | None) -> tuple[float, float]:
@@ -295,9 +295,9 @@ def representative(months: Months, cells: NDArray[np.integer], season_of: Season
 
 def field(array: xr.DataArray, month: np.datetime64, piece: Piece = (slice(None), slice(None))) -> NDArray[np.float64]:
     """Values of one month, or of some rows and columns of it, shape ``(y, x)``."""
-    here = array["time"].to_numpy().astype("datetime64[M]") == month
+    is_month = array["time"].to_numpy().astype("datetime64[M]") == month
     rows, columns = piece
-    return array.isel(time=int(np.argmax(here)), y=rows, x=columns).to_numpy().astype("float64")
+    return array.isel(time=int(np.argmax(is_month)), y=rows, x=columns).to_numpy().astype("float64")
 
 
 def below(piece: Piece, ratio: int) -> Piece:

@@ -113,8 +113,8 @@ def station_coverage(
         As `coverage`.
     """
     tally: Tally = {}
-    known = pairs[pairs["unit"] == VOLUME].merge(places[[*STATION, "row", "column"]], on=STATION)
-    for time, rows in known.groupby("time"):
+    volumetric = pairs[pairs["unit"] == VOLUME].merge(places[[*STATION, "row", "column"]], on=STATION)
+    for time, rows in volumetric.groupby("time"):
         month = np.datetime64(pd.Timestamp(str(time)), "M")
         cells = rows["row"].to_numpy(), rows["column"].to_numpy()
         lower, upper, flags = (at(name, month, *cells) for name in (LOWER, UPPER, QUALITY))

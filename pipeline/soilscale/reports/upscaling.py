@@ -125,8 +125,8 @@ def _on_grid(rows: pd.DataFrame, coarse: xr.DataArray) -> NDArray[np.float64]:
     """Predictions of one month at their cells of the coarse grid, NaN elsewhere, shape ``(y, x)``."""
     grid = np.full((coarse.sizes["y"], coarse.sizes["x"]), np.nan)
     at = [_positions(coarse[axis].to_numpy(), rows[axis].to_numpy()) for axis in ("y", "x")]
-    known = (at[0] >= 0) & (at[1] >= 0)
-    grid[at[0][known], at[1][known]] = rows["predicted"].to_numpy()[known]
+    on_grid = (at[0] >= 0) & (at[1] >= 0)
+    grid[at[0][on_grid], at[1][on_grid]] = rows["predicted"].to_numpy()[on_grid]
     return grid
 
 

@@ -89,9 +89,9 @@ def report(project: Project) -> Outcome:
 
 def _need_cube(project: Project) -> None:
     """Refuse to go on from a cube of which units are neither complete nor found to be unusable."""
-    made = {cube_regions.CUBE, gap_filling.GAPS, derived_features.DERIVE, harmonise_units.HARMONISE}
+    cube_stages = {cube_regions.CUBE, gap_filling.GAPS, derived_features.DERIVE, harmonise_units.HARMONISE}
     # What has failed is no reason to wait: its region is blank, and goes on as missing values.
-    failed = {failure.name for failure in failures(project.workspace) if failure.stage in made}
+    failed = {failure.name for failure in failures(project.workspace) if failure.stage in cube_stages}
     standing = project.standing
     waiting = [
         unit.name

@@ -183,7 +183,7 @@ def claim(settings: Config, today: date, *, afresh: bool) -> Claim:
         resolved, renewal = period_runs.resolve(settings, today, afresh=afresh, anew=bool(place))
     except ConfigurationError:
         if place:
-            Claim(settings, None, stored, tuple(place), _lost(workspace, releases=True)).check()
+            Claim(settings, None, stored, tuple(place), _deletable(workspace, releases=True)).check()
         raise
     first, last = resolved.span
     differences = [UNKNOWN] if before is None else place
@@ -192,10 +192,10 @@ def claim(settings: Config, today: date, *, afresh: bool) -> Claim:
     shorter = before is not None and last < before.period[1]
     if not differences and not shorter:
         return Claim(resolved, renewal, stored)
-    lost = _lost(workspace, releases=bool(differences))
+    deletable = _deletable(workspace, releases=bool(differences))
     if shorter and before is not None:
         differences.append(_difference("last month, an earlier one", before.period[1], last))
-    return Claim(resolved, renewal, stored, tuple(differences) if lost else (), lost)
+    return Claim(resolved, renewal, stored, tuple(differences) if deletable else (), deletable)
 
 
 def _foreign(before: Owner, now: Owner) -> Iterator[str]:
@@ -203,16 +203,16 @@ def _foreign(before: Owner, now: Owner) -> Iterator[str]:
     if before.name != now.name:
         yield _difference("name", before.name, now.name)
     # In cells, since an origin may be stated by any corner of the grid; whole numbers are one and the same grid.
-    away = [(earlier - other) / now.coarse for earlier, other in zip(before.corner, now.corner, strict=True)]
+    away = [(earlier - later) / now.coarse for earlier, later in zip(before.corner, now.corner, strict=True)]
     aligned = all(abs(cells - round(cells)) < NEAR for cells in away)
     alike = (before.coarse, before.ratio) == (now.coarse, now.ratio) and CRS(before.crs) == CRS(now.crs)
-    same = before.shape == now.shape and all(abs(cells) < NEAR for cells in away)
+    is_same = before.shape == now.shape and all(abs(cells) < NEAR for cells in away)
     if not (alike and aligned):
         yield _difference("grid", before.grid, now.grid)
         # Cells of two different grids cannot be compared, so the area counts as it was written.
-        same = before.area == now.area
+        is_same = before.area == now.area
     # A polygon is compared by its shape; the extent of cells around it follows from that.
-    if before.polygon != now.polygon or not (same or before.polygon):
+    if before.polygon != now.polygon or not (is_same or before.polygon):
         yield _difference("area", before.area, now.area)
 
 
@@ -220,7 +220,7 @@ def _difference(fact: str, before: object, now: object) -> str:
     return f"{fact}: the output has {before}, the configuration {now}"
 
 
-def _lost(workspace: Workspace, *, releases: bool) -> dict[str, int]:
+def _deletable(workspace: Workspace, *, releases: bool) -> dict[str, int]:
     """Objects of runs, and their bytes, that would be deleted; none if there is no product among them.
 
     Parameters

@@ -57,7 +57,7 @@ def resolve(settings: Config, today: date, *, afresh: bool, anew: bool = False) 
     word = settings.period
     if not isinstance(word, str):
         return settings, None
-    last = None if anew else _held(Workspace(settings.output))
+    last = None if anew else _earlier(Workspace(settings.output))
     training = settings.training or (None if last is None else last.training)
     if training is None:
         raise ConfigurationError(_nothing_to_go_on(settings, word))
@@ -75,10 +75,10 @@ def _with(settings: Config, period: Span, training: Span) -> Config:
     return settings.model_copy(update={"period": period, "training": training})
 
 
-def _gone_on(training: Span, held: Held | None, today: date) -> Span:
+def _gone_on(training: Span, earlier: Held | None, today: date) -> Span:
     """Months from the first that is held, or is learned from, to the last that is held or complete."""
     complete = str(config.period.last_complete(today))
-    first, last = held.period if held is not None else (training[0], complete)
+    first, last = earlier.period if earlier is not None else (training[0], complete)
     # Never shorter than what is held: months that an output holds are not taken out of it.
     first, last = min(first, training[0]), max(last, complete)
     if training[1] > last:
@@ -124,25 +124,26 @@ def describe(settings: Config, renewal: Renewal) -> str:
     )
 
 
-def learned_anew(settings: Config, held: Span) -> Iterator[str]:
+def learned_anew(settings: Config, earlier: Span) -> Iterator[str]:
     """What a period that goes on costs where the models learn from its new months too, in a line; else none.
 
     Parameters
     ----------
-    held
+    earlier
         First and last month that the output held so far.
     """
     first, last = settings.span
-    if settings.training is None and first == held[0] and last > held[1]:
-        new, every = len(month_range(_next(held[1]), last)), len(month_range(first, last))
+    if settings.training is None and first == earlier[0] and last > earlier[1]:
+        new, every = len(month_range(_next(earlier[1]), last)), len(month_range(first, last))
         yield (
-            f"period: new months {_next(held[1])} to {last}; without `training` the models learn from them too, so all "
-            f"models and the maps of all {every} months are made anew; with -o 'training=[{first}, {held[1]}]' only "
-            f"the maps of {new} would be, and the other {every - new} stay as they are"
+            f"period: new months {_next(earlier[1])} to {last}; without `training` the models learn from them too, "
+            f"so all models and the maps of all {every} months are made anew; with -o "
+            f"'training=[{first}, {earlier[1]}]' only the maps of {new} would be, and the other {every - new} "
+            "stay as they are"
         )
 
 
-def _held(workspace: Workspace) -> Held | None:
+def _earlier(workspace: Workspace) -> Held | None:
     """What ``run.yaml`` in the output tells; None if there is none."""
     try:
         data = storage.read_bytes(workspace.resolved)

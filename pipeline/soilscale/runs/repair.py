@@ -301,10 +301,12 @@ def _makers(run: Project, store: str, group: str, name: str, index: int | None, 
         return {}
     source = feature.source.name
     if feature.source.derivation is not None:
-        made = run.derive_units.derive
-        return {derived_features.DERIVE: {unit.name for unit in made if _made(unit, source, name, index, tile)}}
+        derive_units = run.derive_units.derive
+        return {
+            derived_features.DERIVE: {unit.name for unit in derive_units if _wrote(unit, source, name, index, tile)}
+        }
     stage = gap_filling.GAPS if feature in run.plan.filled else cube_regions.CUBE
-    return {stage: {unit.name for unit in run.cube_units if _made(unit, source, name, index, tile)}}
+    return {stage: {unit.name for unit in run.cube_units if _wrote(unit, source, name, index, tile)}}
 
 
 def _gap_makers(run: Project, group: str, name: str, index: int | None, tile: Tile) -> dict[str, set[str]]:
@@ -315,7 +317,7 @@ def _gap_makers(run: Project, group: str, name: str, index: int | None, tile: Ti
         return {gap_filling.CYCLES: {f"{name.rpartition('_')[0]}/{tile.name}"}}
     if group == cube.FILLED:
         source = cube.fractions(run.plan.inputs)[name].source.name
-        return {gap_filling.GAPS: {unit.name for unit in run.cube_units if _made(unit, source, name, index, tile)}}
+        return {gap_filling.GAPS: {unit.name for unit in run.cube_units if _wrote(unit, source, name, index, tile)}}
     return {
         cube_regions.CUBE: {
             unit.name
@@ -327,7 +329,7 @@ def _gap_makers(run: Project, group: str, name: str, index: int | None, tile: Ti
     }
 
 
-def _made(unit: Unit[cube_regions.Region], source: str, name: str, index: int | None, tile: Tile) -> bool:
+def _wrote(unit: Unit[cube_regions.Region], source: str, name: str, index: int | None, tile: Tile) -> bool:
     """Whether a unit of the cube wrote a source's variable in a month of a tile; `index` is None for what is static."""
     task = unit.task
     if task.source.name != source or task.tile != tile:
@@ -336,5 +338,5 @@ def _made(unit: Unit[cube_regions.Region], source: str, name: str, index: int | 
         return True
     names = (source, *cube.feature_names(task.source))
     # The name says the lag; a unit of an earlier month wrote the chunk of a lagged feature.
-    lag = next(lag for lag in (0, *task.source.lags) if name in {cube.lagged(each, lag) for each in names})
+    lag = next(lag for lag in (0, *task.source.lags) if name in {cube.lagged(feature, lag) for feature in names})
     return index in {position(task.months, month) + lag for month in task.alike}

@@ -110,8 +110,8 @@ def status(config: Config) -> Status:
     for stage in (CUBE, *closing, GATHER, *_of_parts(config), SAMPLES, *learned, *mapping.STAGES):
         standing = {name for name in markers(workspace, stage) if MARKER.search(name) and not name.endswith(FAILED)}
         units = expected.get(stage)
-        done = len(standing) if units is None else sum(unit.marker in standing for unit in units)
-        stages.append(StageStatus(stage, done, None if units is None else len(units), _count(failed, stage)))
+        complete_count = len(standing) if units is None else sum(unit.marker in standing for unit in units)
+        stages.append(StageStatus(stage, complete_count, None if units is None else len(units), _count(failed, stage)))
     stages += _before_report(run, failed, chosen)
     stages.append(
         StageStatus(
@@ -157,8 +157,8 @@ def _before_report(run: Project, failed: Sequence[Receipt], chosen: Mapping[str,
             for name in markers(run.workspace, stage) - old
             if MARKER.search(name) and not name.endswith(FAILED)
         }
-        done = len(complete) if total is None else min(len(complete), total)
-        stages.append(StageStatus(stage, done, total, _count(failed, stage)))
+        complete_count = len(complete) if total is None else min(len(complete), total)
+        stages.append(StageStatus(stage, complete_count, total, _count(failed, stage)))
     return stages
 
 
@@ -227,7 +227,7 @@ def _no_cluster() -> Client:
     raise AssertionError("status computes nothing, so it needs no cluster")
 
 
-def _no_progress(_doing: str, _done: int, _total: int | None) -> None:
+def _no_progress(_doing: str, _count: int, _total: int | None) -> None:
     return
 
 
@@ -265,9 +265,9 @@ def check(config: Config, progress: Progress) -> Check:
     shared = catalog.Shared()
     for source in config.source_list:
         try:
-            known, answer = _look_at(config, source, progress, shared)
-            inputs += [known] if known.scenes else []
-            scenes = scenes_of[source.name] = known.scenes
+            source_inputs, answer = _look_at(config, source, progress, shared)
+            inputs += [source_inputs] if source_inputs.scenes else []
+            scenes = scenes_of[source.name] = source_inputs.scenes
             rows.append(_describe(config, source, scenes))
             if not scenes:
                 errors.append(DataError(inputs_stages.no_items(config, source, answer)))
@@ -278,7 +278,7 @@ def check(config: Config, progress: Progress) -> Check:
     shown, faults = _shown(looked, rows)
     errors += faults
     findings = input_audit.make(config, inputs, looked).findings
-    errors += [DataError(str(known)) for known in findings if known.rule == "implausible"]
+    errors += [DataError(str(finding)) for finding in findings if finding.rule == "implausible"]
     lines = [*map(str, findings), *_grid_lines(config), *_parts_lines(config, scenes_of), *publication.lacks(config)]
     try:
         report.check_references(config)

@@ -91,12 +91,12 @@ def spoilt(workspace: Workspace, standing: Stamps, *, begun: bool) -> Spoilt:
     }
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         stands = list(pool.map(lambda name: _stands(workspace, name, suspects[name], standing.get(name)), suspects))
-    made: dict[str, list[str]] = defaultdict(list)
+    by_maker: dict[str, list[str]] = defaultdict(list)
     for name, is_so in zip(suspects, stands, strict=True):
         if not is_so:
-            made[fence.maker(workspace.output, name)].append(name)
-    objects = made.pop("", [])
-    return Spoilt(dict(made), objects, late)
+            by_maker[fence.maker(workspace.output, name)].append(name)
+    objects = by_maker.pop("", [])
+    return Spoilt(dict(by_maker), objects, late)
 
 
 def _read(workspace: Workspace, names: Collection[str]) -> dict[str, tuple[int, dict[str, Written]]]:

@@ -25,7 +25,7 @@ def gather_units(
     plan: Plan,
     units: Sequence[Unit[Read]],
     filled: Sequence[Unit[cube_regions.MonthRegion]],
-    found: Mapping[str, Collection[str]],
+    done_markers: Mapping[str, Collection[str]],
 ) -> list[Unit[Gather]]:
     """Units that write chunks of the coarse group from what the units of the cube keep: static ones, and some months.
 
@@ -36,7 +36,7 @@ def gather_units(
     filled
         Units that have filled gaps: their means count, after the others', whose valid shares stay; and those that have
         derived predictors.
-    found
+    done_markers
         Stage -> names of the markers of those that are complete.
     """
     static: dict[str, list[Piece]] = {
@@ -46,7 +46,7 @@ def gather_units(
     for unit in (*units, *filled):
         # What failed has no marker, so its cells stay missing; once it is mended, its marker changes the digest of the
         # chunk.
-        if unit.marker not in found[unit.stage]:
+        if unit.marker not in done_markers[unit.stage]:
             continue
         task = unit.task
         piece = Piece(unit.stage, unit.marker, task.source.name, *task.tile.coarse)
@@ -62,7 +62,7 @@ def gather_units(
         for batch, group in groupby(sorted(places, key=itemgetter(1)), key=lambda place: place[1] // cube.TOGETHER):
             batches[batch].append(replace(piece, places=tuple(group)))
     names, shares = cube.features(plan.inputs), cube.fractions(plan.inputs)
-    whole = Gather(
+    static_gather = Gather(
         pieces=tuple(piece for group in static.values() for piece in group),
         coarse=tuple(name for name, source_input in names.items() if source_input.static),
         shares=tuple(name for name, source_input in shares.items() if source_input.static),
@@ -83,7 +83,7 @@ def gather_units(
         # The smallest valid share of a month takes in the static predictors too, so every month hangs on their pieces.
         static=tuple((name, tuple(group)) for name, group in static.items()),
     )
-    first = [_gather(plan, GATHER, "static", whole)] if static else []
+    first = [_gather(plan, GATHER, "static", static_gather)] if static else []
     return first + _gathered(plan, GATHER, of_months, batches)
 
 
@@ -96,19 +96,19 @@ def merge_units(plan: Plan, standing: State, complete: Collection[str]) -> list[
         for unit in harmonise_units(plan, standing)
         if unit.marker in complete
     )
-    what = Gather(pieces=(), coarse=(plan.target.source.name,), shares=(), shape=plan.grid.shape)
+    template = Gather(pieces=(), coarse=(plan.target.source.name,), shares=(), shape=plan.grid.shape)
     # A unit that harmonises keeps all months of its tile, so every chunk reads the pieces of all tiles.
     batches = dict.fromkeys(range(-(-len(plan.months) // cube.TOGETHER)), pieces)
-    return _gathered(plan, MERGE, what, batches)
+    return _gathered(plan, MERGE, template, batches)
 
 
-def _gathered(plan: Plan, stage: str, what: Gather, batches: Mapping[int, Sequence[Piece]]) -> list[Unit[Gather]]:
+def _gathered(plan: Plan, stage: str, template: Gather, batches: Mapping[int, Sequence[Piece]]) -> list[Unit[Gather]]:
     """Units that gather some months each."""
     units = []
     for first in range(0, len(plan.months), cube.TOGETHER):
         count = min(cube.TOGETHER, len(plan.months) - first)
         pieces = tuple(batches.get(first // cube.TOGETHER, ()))
-        chunk = replace(what, pieces=pieces, shape=(count, *plan.grid.shape), first=first)
+        chunk = replace(template, pieces=pieces, shape=(count, *plan.grid.shape), first=first)
         units.append(_gather(plan, stage, gathered_name(plan.months, first), chunk))
     return units
 
@@ -119,8 +119,8 @@ def gathered_name(months: Months, index: int) -> str:
     return f"{months[first]}_{months[min(first + cube.TOGETHER, len(months)) - 1]}"
 
 
-def _gather(plan: Plan, stage: str, name: str, what: Gather) -> Unit[Gather]:
-    static = [piece.marker for _, pieces in what.static or () for piece in pieces]
-    places = [(piece.marker, piece.places) for piece in what.pieces]
-    made_from = digest(plan.layout, what.coarse, what.shares, what.shape, places, static)
-    return Unit(stage, name, made_from, what)
+def _gather(plan: Plan, stage: str, name: str, gather: Gather) -> Unit[Gather]:
+    static = [piece.marker for _, pieces in gather.static or () for piece in pieces]
+    places = [(piece.marker, piece.places) for piece in gather.pieces]
+    made_from = digest(plan.layout, gather.coarse, gather.shares, gather.shape, places, static)
+    return Unit(stage, name, made_from, gather)

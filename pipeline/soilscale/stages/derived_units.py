@@ -48,12 +48,12 @@ def _months(plan: Plan, below: State) -> Iterator[_Month]:
         if how is None:
             continue
         parts = [by_name[name] for name in how.of]
-        made = Made(source_input.source, how, KELVIN.get(parts[0].unit, (1.0, 0.0)))
+        derived = Made(source_input.source, how, KELVIN.get(parts[0].unit, (1.0, 0.0)))
         recipe = digest(FORMAT, plan.recipes[source_input.source.name])
         for month in plan.months:
             span = month_range(month - np.timedelta64(how.months, "M"), month)
             origins = [(tile, digest(recipe, [below.of(part, tile, span) for part in parts])) for tile in tiles]
-            yield _Month(made, month, origins)
+            yield _Month(derived, month, origins)
 
 
 @dataclass(frozen=True)
@@ -69,52 +69,56 @@ class DerivedUnits:
         return {SCATTER: self.scatter, EDGES: self.edges, DERIVE: self.derive}
 
 
-def units(plan: Plan, below: State, found: Mapping[str, Collection[str]]) -> DerivedUnits:
+def units(plan: Plan, below: State, complete: Mapping[str, Collection[str]]) -> DerivedUnits:
     """Units of each stage.
 
     Parameters
     ----------
     below
         What stands in the cube of the sources that have items.
-    found
+    complete
         Stage -> names of the markers of those that are complete.
     """
     scatter: list[Unit[CountScatter]] = []
     edges: list[Unit[DrawEdges]] = []
     derive: list[Unit[Derive]] = []
-    for what in _months(plan, below):
-        made, index = what.made, position(plan.months, what.month)
+    for derived_month in _months(plan, below):
+        derived, index = derived_month.made, position(plan.months, derived_month.month)
         # Edges are drawn from the scatter of the whole area, so a tile of `tvdi` hangs on all tiles; of the other kinds
         # on itself alone.
         area, marker = "", ""
-        if made.how.kind == "tvdi":
-            area = what.area
+        if derived.how.kind == "tvdi":
+            area = derived_month.area
             counts = [
                 Unit(
                     SCATTER,
-                    unit_name(made.source, what.month, tile),
+                    unit_name(derived.source, derived_month.month, tile),
                     origin,
-                    CountScatter(made=made, tile=tile, index=index),
+                    CountScatter(made=derived, tile=tile, index=index),
                 )
-                for tile, origin in what.origins
+                for tile, origin in derived_month.origins
             ]
             pieces = tuple(
-                Piece(SCATTER, unit.marker, made.source.name, *tile.coarse)
-                for unit, (tile, _) in zip(counts, what.origins, strict=True)
-                if unit.marker in found[SCATTER]
+                Piece(SCATTER, unit.marker, derived.source.name, *tile.coarse)
+                for unit, (tile, _) in zip(counts, derived_month.origins, strict=True)
+                if unit.marker in complete[SCATTER]
             )
-            lines = Unit(EDGES, f"{made.source.name}/{what.month}", area, DrawEdges(pieces=pieces))
-            marker = lines.marker if lines.marker in found[EDGES] else ""
+            lines = Unit(EDGES, f"{derived.source.name}/{derived_month.month}", area, DrawEdges(pieces=pieces))
+            marker = lines.marker if lines.marker in complete[EDGES] else ""
             scatter += counts
             edges.append(lines)
-        for tile, origin in what.origins:
-            task = Derive(made=made, marker=marker, grid=plan.grid, tile=tile, months=plan.months, alike=(what.month,))
-            derive.append(Unit(DERIVE, unit_name(made.source, what.month, tile), digest(origin, area), task))
+        for tile, origin in derived_month.origins:
+            task = Derive(
+                made=derived, marker=marker, grid=plan.grid, tile=tile, months=plan.months, alike=(derived_month.month,)
+            )
+            derive.append(
+                Unit(DERIVE, unit_name(derived.source, derived_month.month, tile), digest(origin, area), task)
+            )
     return DerivedUnits(scatter, edges, derive)
 
 
 def standing(plan: Plan, below: State, complete: Collection[str]) -> dict[str, str]:
     """What derived predictors are made from, by the names of their units."""
     # Names and digests do not hang on what is complete, so no markers need be listed for them.
-    made = units(plan, below, dict.fromkeys(STAGES, ())).derive
-    return {unit.name: unit.digest if unit.marker in complete else MISSING for unit in made}
+    derive_units = units(plan, below, dict.fromkeys(STAGES, ())).derive
+    return {unit.name: unit.digest if unit.marker in complete else MISSING for unit in derive_units}

@@ -63,10 +63,10 @@ def judge_units(material: Material, conserved: Sequence[Unit[ConserveTile]]) -> 
     # An algorithm that makes the maps of every season is judged by the maps themselves; to predict them again would
     # change nothing.
     makes_all = set(material.algorithm.values()) if len(set(material.algorithm.values())) == 1 else set()
-    fitted, whole = trained(run), _whole(run, conserved)
+    fitted, maps_by_month = trained(run), _maps_by_month(run, conserved)
     state, units = truth_stamp(run.config), []
     for algorithm in (name for name in run.config.models.algorithms if name not in makes_all):
-        for month, (recipe, slot, made_from) in whole.items():
+        for month, (recipe, slot, made_from) in maps_by_month.items():
             chosen_model = material.chosen[run.config.season_scheme.name(month)]
             model = fitted[chosen_model.season, algorithm]
             # None where the model is the map's own: the map is then judged as it stands, and not predicted again.
@@ -77,19 +77,19 @@ def judge_units(material: Material, conserved: Sequence[Unit[ConserveTile]]) -> 
     return units
 
 
-def _whole(
+def _maps_by_month(
     run: Project, conserved: Sequence[Unit[ConserveTile]]
 ) -> dict[np.datetime64, tuple[Recipe, Slot, list[str]]]:
     """Months whose map stands in every tile, season by season: how it is made, where it lies, what it is made from."""
     standing = markers(run.workspace, CONSERVE)
-    whole = {}
+    maps_by_month = {}
     for name, units in by_map(conserved).items():
         group, _, month = name.partition("-")
         if group == MONTH and all(unit.marker in standing for unit in units):
             task = units[0].task
-            whole[np.datetime64(month)] = task.recipe, task.slot, [unit.digest for unit in units]
+            maps_by_month[np.datetime64(month)] = task.recipe, task.slot, [unit.digest for unit in units]
     scheme = run.config.season_scheme
-    return dict(sorted(whole.items(), key=lambda entry: (scheme.names.index(scheme.name(entry[0])), entry[0])))
+    return dict(sorted(maps_by_month.items(), key=lambda entry: (scheme.names.index(scheme.name(entry[0])), entry[0])))
 
 
 @dataclass(frozen=True)

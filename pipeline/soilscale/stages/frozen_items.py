@@ -94,7 +94,7 @@ def freeze(run: Run) -> bool:
                 items = catalog.renew(frozen["features"], items, since)
             for item in items:  # those of before say which overview was read
                 item["assets"].get(source.asset, {}).pop(catalog.REDUCTION, None)
-            unit_source = _stated(run.config, source, items, frozen.get(UNIT))
+            unit_source = _stated_unit(run.config, source, items, frozen.get(UNIT))
             chosen = _reduce(run.config, source, items, frozen.get(OVERVIEW) if earlier.get("of") == of else None)
         except ServiceError as error:
             if frozen.get("soilscale:query") != made_from:
@@ -136,7 +136,7 @@ def counts(answer: catalog.Found) -> dict[str, Any]:
     }
 
 
-def _stated(
+def _stated_unit(
     settings: Config, source: Source, items: Sequence[catalog.Item], earlier: Mapping[str, Any] | None
 ) -> dict[str, Any] | None:
     """Unit of a file of items, where it may be needed; see `unit_of_file`."""

@@ -90,7 +90,7 @@ class GapUnits:
         return {LEVELS: self.levels, CYCLES: self.cycles, GAPS: self.gaps}
 
 
-def units(plan: Plan, seen_by: Sequence[Unit[Read]], observed: State, found: Collection[str]) -> GapUnits:
+def units(plan: Plan, seen_by: Sequence[Unit[Read]], observed: State, complete: Collection[str]) -> GapUnits:
     """Units of each stage.
 
     Parameters
@@ -99,62 +99,68 @@ def units(plan: Plan, seen_by: Sequence[Unit[Read]], observed: State, found: Col
         Units of the cube.
     seen
         What these have read.
-    found
+    complete
         Names of the markers of those that are complete.
     """
     return GapUnits(
-        levels_units(plan, seen_by, observed, found),
+        levels_units(plan, seen_by, observed, complete),
         cycles_units(plan, seen_by, observed),
-        gaps_units(plan, seen_by, observed, found),
+        gaps_units(plan, seen_by, observed, complete),
     )
 
 
-def _learned(plan: Plan, what: Series) -> str:
+def _learned(plan: Plan, source_series: Series) -> str:
     """What levels and cycles of a source are learned from."""
-    return digest(FORMAT, plan.recipes[what.source.name], [what.origins[month] for month in sorted(what.learned)])
+    return digest(
+        FORMAT,
+        plan.recipes[source_series.source.name],
+        [source_series.origins[month] for month in sorted(source_series.learned)],
+    )
 
 
 def levels_units(
     plan: Plan, units: Sequence[Unit[Read]], observed: State, complete: Collection[str]
 ) -> list[Unit[FindLevels]]:
     """One unit for each source: the levels of its months over the whole area."""
-    made = []
-    for what in series(plan, units, observed):
+    level_units = []
+    for source_series in series(plan, units, observed):
         pieces = tuple(
-            Piece(unit.stage, unit.marker, what.source.name, rows, columns, ((0, _at(plan.months, month)),))
-            for month, month_units in what.units.items()
+            Piece(unit.stage, unit.marker, source_series.source.name, rows, columns, ((0, _at(plan.months, month)),))
+            for month, month_units in source_series.units.items()
             for unit in month_units
             if unit.marker in complete
             for rows, columns in [unit.task.tile.coarse]
         )
-        learned = tuple(_at(plan.months, month) for month in sorted(what.learned))
-        origin = digest(_learned(plan, what), [what.origins[month] for month in sorted(what.units)])
-        shape = (BEFORE + len(plan.months), *plan.grid.shape)
-        empty = tuple(_at(plan.months, month) for month in sorted(what.empty))
-        levels = FindLevels(
-            name=what.source.name, grid=plan.grid, pieces=pieces, learned=learned, empty=empty, shape=shape
+        learned = tuple(_at(plan.months, month) for month in sorted(source_series.learned))
+        origin = digest(
+            _learned(plan, source_series), [source_series.origins[month] for month in sorted(source_series.units)]
         )
-        made.append(Unit(LEVELS, what.source.name, origin, levels))
-    return made
+        shape = (BEFORE + len(plan.months), *plan.grid.shape)
+        empty = tuple(_at(plan.months, month) for month in sorted(source_series.empty))
+        levels = FindLevels(
+            name=source_series.source.name, grid=plan.grid, pieces=pieces, learned=learned, empty=empty, shape=shape
+        )
+        level_units.append(Unit(LEVELS, source_series.source.name, origin, levels))
+    return level_units
 
 
 def cycles_units(plan: Plan, units: Sequence[Unit[Read]], observed: State) -> list[Unit[LearnCycles]]:
     """One unit for each source and tile: the annual cycles of its places."""
-    made = []
-    for what in series(plan, units, observed):
-        origin = _learned(plan, what)
-        months = tuple((_at(plan.months, month), gaps.phase(month)) for month in sorted(what.learned))
-        made += [
+    cycle_units = []
+    for source_series in series(plan, units, observed):
+        origin = _learned(plan, source_series)
+        months = tuple((_at(plan.months, month), gaps.phase(month)) for month in sorted(source_series.learned))
+        cycle_units += [
             Unit(
                 CYCLES,
-                f"{what.source.name}/{tile.name}",
+                f"{source_series.source.name}/{tile.name}",
                 origin,
-                LearnCycles(name=what.source.name, grid=plan.grid, tile=tile, months=months),
-                together=what.source.name,
+                LearnCycles(name=source_series.source.name, grid=plan.grid, tile=tile, months=months),
+                together=source_series.source.name,
             )
             for tile in plan.grid.tiles()
         ]
-    return made
+    return cycle_units
 
 
 def gaps_units(
@@ -176,13 +182,13 @@ def _with_origins(
     The last months of a period become lags of those that are added, and are written there too. Their values stay, and
     so does all that is learned from these.
     """
-    for what in series(plan, units, observed):
+    for source_series in series(plan, units, observed):
         # Learned from the months of `training` alone: a month that is added to the period then redoes no other one.
-        learned, source = _learned(plan, what), what.source
+        learned, source = _learned(plan, source_series), source_series.source
         goes_on = month_range(plan.months[0], plan.months[-1] + np.timedelta64(source.back, "M"))
-        for month, month_units in what.units.items():
-            beside = (-1, 1) if month in what.empty else ()
-            around = [what.origins.get(month + np.timedelta64(step, "M")) for step in beside]
+        for month, month_units in source_series.units.items():
+            beside = (-1, 1) if month in source_series.empty else ()
+            around = [source_series.origins.get(month + np.timedelta64(step, "M")) for step in beside]
             digests: dict[tuple[np.datetime64, ...], tuple[str, str]] = {}  # the same for every tile
             for unit in month_units:
                 task = unit.task
@@ -190,7 +196,7 @@ def _with_origins(
                     made_from, origin = (
                         digest(
                             learned,
-                            what.origins[month],
+                            source_series.origins[month],
                             around,
                             [(str(date), cube_regions.reach(source, months, date)) for date in task.alike],
                         )
@@ -212,13 +218,13 @@ def _with_origins(
 
 def standing(plan: Plan, units: Sequence[Unit[Read]], observed: State, complete: Collection[str]) -> dict[str, str]:
     """What the months of filled sources are made from, by the names that they would have on their own."""
-    made: dict[str, str] = {}
+    digests: dict[str, str] = {}
     # Planned without markers, which are in the tasks but not in the digests.
     for unit, origin in _with_origins(plan, units, observed, ()) if plan.filled else ():
         task = unit.task
         stands = origin if unit.marker in complete else MISSING
-        made |= {unit_name(task.source, month, task.tile): stands for month in task.alike}
-    return made
+        digests |= {unit_name(task.source, month, task.tile): stands for month in task.alike}
+    return digests
 
 
 def _at(months: Months, month: np.datetime64) -> int:

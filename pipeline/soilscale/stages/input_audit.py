@@ -255,25 +255,25 @@ def _of_held(config: Config, source_inputs: Inputs) -> Iterator[tuple[str, str]]
     short = np.timedelta64(0) < end - start <= MONTH and len(config.months) > 1
     if source_inputs.source.static is None and within and short:
         days = f"{str(start)[:10]} to {str(end)[:10]}"
-        held = f"its only date or interval, {days}, holds for all {len(config.months)} months"
-        yield "held", f"{held}; write static: true if that is meant, static: false if its other months are missing"
+        reason = f"its only date or interval, {days}, holds for all {len(config.months)} months"
+        yield "held", f"{reason}; write static: true if that is meant, static: false if its other months are missing"
 
 
 def _of_months(config: Config, source_inputs: Inputs) -> Iterator[tuple[str, str]]:
     least = source_inputs.source.least_coverage
     days = _days(config, source_inputs)
-    lost = [month for month in config.months if not cube.select(source_inputs.scenes, month, least)]
-    none = [str(month) for month in lost if not days[month]]
-    few = [f"{month} ({days[month]:g} days)" for month in lost if days[month]]
+    missing = [month for month in config.months if not cube.select(source_inputs.scenes, month, least)]
+    none = [str(month) for month in missing if not days[month]]
+    partial = [f"{month} ({days[month]:g} days)" for month in missing if days[month]]
     if none:
         yield "months", f"no item in {_brief(none)}"
-    if few:
-        yield "days", f"items cover less than {least:g} of the days of {_brief(few)} (min_coverage)"
+    if partial:
+        yield "days", f"items cover less than {least:g} of the days of {_brief(partial)} (min_coverage)"
 
 
 def _brief(months: Sequence[str]) -> str:
-    more = f" and {len(months) - SHOWN} more months" if len(months) > SHOWN else ""
-    return ", ".join(months[:SHOWN]) + more
+    remainder = f" and {len(months) - SHOWN} more months" if len(months) > SHOWN else ""
+    return ", ".join(months[:SHOWN]) + remainder
 
 
 def take(run: Project) -> None:
@@ -322,12 +322,12 @@ def rows(audit: Audit) -> list[tuple[str, ...]]:
         missing = {
             cause: sum(opened["missing"].get(cause, 0) for opened in readable) / len(readable) for cause in shares
         }
-        others = {kind: count for kind, count in entry["standing"].items() if kind not in ("counts", "unclear")}
+        counts = {kind: count for kind, count in entry["standing"].items() if kind not in ("counts", "unclear")}
         table.append(
             (
                 name,
                 str(entry["items"]),
-                ", ".join(f"{count} {kind}" for kind, count in others.items()),
+                ", ".join(f"{count} {kind}" for kind, count in counts.items()),
                 "; ".join(dict.fromkeys(f"{opened['format']}, {opened['crs']}" for opened in readable)),
                 "; ".join(dict.fromkeys(str(opened["cube unit"] or "classes") for opened in readable)),
                 " to ".join(f"{value:.4g}" for value in spread),

@@ -64,9 +64,11 @@ def no_items(config: Config, source: Source, answer: catalog.Found | None = None
         f"{last}, expected at least one; "
     )
     if answer is not None and answer.refused:
-        there = "; ".join(f"{name} there: {', '.join(map(_shown, values))}" for name, values in answer.values.items())
+        values_there = "; ".join(
+            f"{name} there: {', '.join(map(_shown, values))}" for name, values in answer.values.items()
+        )
         return message + (
-            f"without the query {dict(source.query)} there are {answer.refused} items ({there}); correct "
+            f"without the query {dict(source.query)} there are {answer.refused} items ({values_there}); correct "
             f"sources.{source.name}.query"
         )
     if answer is not None and answer.items:

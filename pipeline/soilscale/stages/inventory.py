@@ -90,9 +90,11 @@ def ours(workspace: Workspace) -> Callable[[str], bool]:
         draft = DRAFT.fullmatch(name)
         if draft is None:
             return False
-        folder, whole, stem = draft["folder"], draft["name"], draft["stem"]
+        folder, full_name, stem = draft["folder"], draft["name"], draft["stem"]
         # A draft is ours if the object is that it was to become; of some drafts the name lacks the ending.
-        return any(is_ours(f"{folder}{candidate}") for candidate in (whole, stem, stem and f"{stem}.json") if candidate)
+        return any(
+            is_ours(f"{folder}{candidate}") for candidate in (full_name, stem, stem and f"{stem}.json") if candidate
+        )
 
     return is_ours
 

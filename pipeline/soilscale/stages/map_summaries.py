@@ -67,8 +67,8 @@ def summarise_units(
     for tile in grid.tiles():
         cells = tuple(sorted({cell for cell in stations if holds(tile, cell)}))
         for first, last in _batches(run):
-            made = {index: f"month-{run.plan.months[index]}_{tile.name}" for index in range(first, last)}
-            indices = tuple(index for index, name in made.items() if name in origins)
+            slot_names = {index: f"month-{run.plan.months[index]}_{tile.name}" for index in range(first, last)}
+            indices = tuple(index for index, name in slot_names.items() if name in origins)
             if not indices:
                 continue
             months = run.plan.months[list(indices)]
@@ -91,7 +91,7 @@ def summarise_units(
                 step=stride(grid.fine.shape),
             )
             # The names of seasons do not enter, but their numbers do.
-            made_from = [origins[made[index]] for index in indices], task.seasons, task.season_count
+            made_from = [origins[slot_names[index]] for index in indices], task.seasons, task.season_count
             origin = digest(
                 FORMAT, *made_from, layers, state, cells, task.pictured, task.calendar, task.drawn, task.step
             )

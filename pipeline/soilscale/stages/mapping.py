@@ -53,16 +53,16 @@ MAPS_MEAN, PREDICTORS = "maps", "predictors"
 def choose(run: Project) -> dict[str, Chosen]:
     """Model of each season: the configured algorithm, or the `models.best` by their blocked errors."""
     settings = run.config
-    few = samples.check_counts(training_table.counts(run.workspace.samples), settings.season_scheme)
+    short_counts = samples.check_counts(training_table.counts(run.workspace.samples), settings.season_scheme)
     fitted, errors = trained(run), single_fits.blocked_errors(run.workspace.predictions)
     chosen = {}
     for season in settings.season_scheme.names:
-        kind = "comprehensive" if season in few else "seasonal"
+        kind = "comprehensive" if season in short_counts else "seasonal"
         algorithm = settings.maps.algorithm
         if algorithm == "best":
             season_errors = errors.get((season, kind), {})
             algorithm = models.best(season_errors) if season_errors else settings.models.algorithms[0]
-        chosen[season] = fitted[ALL if season in few else season, algorithm]
+        chosen[season] = fitted[ALL if season in short_counts else season, algorithm]
     return chosen
 
 
@@ -111,8 +111,8 @@ def draw_maps(run: Project) -> None:
     for units, doing in stages:
         # A map that lacks one tile has no residual for any, so nothing more is done for it until a run has mended that
         # tile.
-        whole = [unit for unit in units if broken.isdisjoint(_needs(run, unit))]
-        broken |= _broken(whole, run.do(whole, doing))
+        complete = [unit for unit in units if broken.isdisjoint(_needs(run, unit))]
+        broken |= _broken(complete, run.do(complete, doing))
     run.do([unit for unit in work.publish if broken.isdisjoint(_needs(run, unit))], "map: COGs and items")
     store_metadata.describe_maps(run, templates)
     releases.release(
@@ -247,7 +247,7 @@ def map_units(run: Project, chosen: Mapping[str, Chosen] | None = None) -> MapUn
     settings, months, tiles = run.config, run.plan.months, list(run.plan.grid.tiles())
     chosen = choose(run) if chosen is None else chosen
     units = MapUnits()
-    made: dict[str, str] = {}
+    digests: dict[str, str] = {}
     planned = [(maps.MONTH, index, month, np.array([month])) for index, month in enumerate(months)]
     if settings.maps.seasonal == PREDICTORS:
         planned += [(maps.SEASON, *season) for season in _seasons(run)]
@@ -258,7 +258,7 @@ def map_units(run: Project, chosen: Mapping[str, Chosen] | None = None) -> MapUn
         slot = Slot(every, index, tuple(np.searchsorted(months, members).tolist()))
         name, season = f"{every}-{start}", settings.season_scheme.name(start)
         of_map = _model_units(run, standing, how[season], chosen[season], measured.get(chosen[season]), name, slot)
-        made[name] = digest([unit.digest for unit in of_map.conserve])
+        digests[name] = digest([unit.digest for unit in of_map.conserve])
         units.predict += of_map.predict
         units.solve += of_map.solve
         units.conserve += of_map.conserve
@@ -266,20 +266,20 @@ def map_units(run: Project, chosen: Mapping[str, Chosen] | None = None) -> MapUn
         for index, start, members in _seasons(run):
             name = f"{maps.SEASON}-{start}"
             # The means read whole months, so a season hangs on every tile of its months.
-            made[name] = digest([made[f"{maps.MONTH}-{month}"] for month in members])
+            digests[name] = digest([digests[f"{maps.MONTH}-{month}"] for month in members])
             indices = tuple(np.searchsorted(months, members).tolist())
             units.fold += [
                 Unit(
                     FOLD,
                     f"{name}_{tile.name}",
-                    made[name],
+                    digests[name],
                     FoldSeason(tile=tile, index=index, months=indices, optional=optional(settings)),
                 )
                 for tile in tiles
             ]
     published = {maps.MONTH: [(index, month, np.array([month])) for index, month in enumerate(months)]}
     published[maps.SEASON] = _seasons(run)
-    units.publish = publication.units(run, chosen, made, published, optional(settings))
+    units.publish = publication.units(run, chosen, digests, published, optional(settings))
     units.predict.sort(key=lambda unit: unit.together)  # so that a worker seldom loads another model
     return units
 
@@ -320,7 +320,7 @@ def _model_units(
     ]
     observed = [standing.target(tile, month) for tile in tiles for month in months]
     # Of all tiles: the residual is solved for the whole area, so a change in one tile reaches the others.
-    made = digest(origins, observed, how.conserve, how.valid_range, how.offsets)
+    made_from = digest(origins, observed, how.conserve, how.valid_range, how.offsets)
     names = [f"{name}_{tile.name}" for tile in tiles]
     predict = [
         Unit(
@@ -339,7 +339,7 @@ def _model_units(
         # Without the offsets: other intervals leave the residual as it is.
         solve=[Unit(SOLVE, name, digest(origins, observed, how.valid_range), solve)],
         conserve=[
-            Unit(CONSERVE, unit, made, ConserveTile(recipe=how, tile=tile, slot=slot))
+            Unit(CONSERVE, unit, made_from, ConserveTile(recipe=how, tile=tile, slot=slot))
             for unit, tile in zip(names, tiles, strict=True)
         ],
     )

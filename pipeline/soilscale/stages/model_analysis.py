@@ -83,14 +83,14 @@ Within = Mapping[str, Mapping[str, float]]
 
 def parameters_of(run: Project, season: str, algorithm: str, within: Within) -> dict[str, Any]:
     """Parameters of a fit: the algorithm's, then the season's own, then those that tuning found."""
-    configured = _given(run, season, algorithm, within)
+    configured = _configured(run, season, algorithm, within)
     url = run.workspace.state(TUNE, f"{season}-{algorithm}.json")
-    tried = storage.read_json(url) if algorithm in run.config.models.tune and storage.exists(url) else []
+    tuned = storage.read_json(url) if algorithm in run.config.models.tune and storage.exists(url) else []
     # The table has the combination with the least error first.
-    return configured | (tried[0]["parameters"] if tried else {})
+    return configured | (tuned[0]["parameters"] if tuned else {})
 
 
-def _given(run: Project, season: str, algorithm: str, within: Within) -> dict[str, Any]:
+def _configured(run: Project, season: str, algorithm: str, within: Within) -> dict[str, Any]:
     settings = run.config.models
     season_parameters: Mapping[str, Any] = settings.season_parameters.get(season, {}).get(algorithm, {})
     # Only few months are looked at, so a season may have no measure of its own.
@@ -105,7 +105,7 @@ def select_units(run: Project, seasons: Sequence[str], samples: str) -> list[Uni
     group_of, within = groups(run), joint_fits.within(run)
     units = []
     for season in seasons:
-        task = _task(run, season, explained(run), _given(run, season, explained(run), within))
+        task = _task(run, season, explained(run), _configured(run, season, explained(run), within))
         made_from = digest(samples, group_of, task, single_fits.FORMAT)
         units.append(Unit(SELECT, season, made_from, SelectFactors(groups=group_of, task=task)))
     return units
@@ -116,7 +116,7 @@ def tune_units(run: Project, seasons: Sequence[str], samples: str) -> list[Unit[
     units, within = [], joint_fits.within(run)
     for algorithm, choices in run.config.models.tune.items() if seasons else ():
         for season in (*seasons, ALL):
-            task = _task(run, season, algorithm, _given(run, season, algorithm, within))
+            task = _task(run, season, algorithm, _configured(run, season, algorithm, within))
             features = features_of(run, season)
             draws = run.config.models.tune_draws
             made_from = digest(samples, features, task, choices, draws, single_fits.FORMAT)
@@ -134,13 +134,13 @@ def importance_units(run: Project, seasons: Sequence[str], fits: Sequence[Unit[F
     algorithm = explained(run)
     if algorithm not in selection.FORESTS or not seasons:
         return []
-    made = {unit.name: unit for unit in fits}
+    fit_units = {unit.name: unit for unit in fits}
     group_of = groups(run)
     units = []
     for season in (*seasons, ALL):
         # The job whose model is stored and makes maps; a fold would tell the importance of a model that nobody uses.
         job = Job(season, algorithm, "comprehensive" if season == ALL else "seasonal", "random", None)
-        fit = made[job.name]
+        fit = fit_units[job.name]
         made_from = digest(fit.digest, group_of, IMPORTANCE_FORMAT)
         task = MeasureImportance(
             job=job,
@@ -160,12 +160,12 @@ def ablation_units(run: Project, seasons: Sequence[str], samples: str) -> list[U
     if ablation is False:
         return []
     group_of, within = groups(run), joint_fits.within(run)
-    named = list(dict.fromkeys(group_of.values())) if ablation is True else ablation
+    names = list(dict.fromkeys(group_of.values())) if ablation is True else ablation
     units = []
     for season in seasons:
         season_groups = {name: group_of[name] for name in features_of(run, season)}
         task = _task(run, season, explained(run), parameters_of(run, season, explained(run), within))
-        for name in (selection.NOTHING, *named):
+        for name in (selection.NOTHING, *names):
             left = (
                 season_groups
                 if name == selection.NOTHING
@@ -228,8 +228,8 @@ def _effects(run: Project, seasons: Sequence[str]) -> pd.DataFrame:
 def _with_unused(run: Project, predictions: pd.DataFrame) -> pd.DataFrame:
     """Predictions without each factor, also of the seasons that do not use it: those with nothing left out."""
     group_of, parts = groups(run), [predictions]
-    whole = predictions[predictions["without"] == selection.NOTHING] if len(predictions) else predictions
-    for season, rows in whole.groupby("season") if len(whole) else ():
+    full_fits = predictions[predictions["without"] == selection.NOTHING] if len(predictions) else predictions
+    for season, rows in full_fits.groupby("season") if len(full_fits) else ():
         season_features = features_of(run, str(season))
         used = {*season_features, *(group_of[name] for name in season_features), selection.NOTHING}
         parts += [rows.assign(without=name) for name in pd.unique(predictions["without"]) if name not in used]

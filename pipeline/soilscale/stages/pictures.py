@@ -67,9 +67,9 @@ def features(run: Project, observed: xr.DataArray, dates: Sequence[np.datetime64
     sources = [predictor.source for predictor in run.plan.predictors]
     cover = next((source for source in sources if source.kind == "categorical"), None)
     relief = next((source.name for source in sources if source.derive), None)
-    named = {} if cover is None else class_names.by_code(run, cover)
+    class_labels = {} if cover is None else class_names.by_code(run, cover)
     codes = {} if cover is None else class_names.codes(cover)
-    return Features(month, relief, {named[code]: feature for feature, code in codes.items() if feature in names})
+    return Features(month, relief, {class_labels[code]: feature for feature, code in codes.items() if feature in names})
 
 
 def periods(run: Project, observed: NDArray[np.bool_]) -> list[Months]:
@@ -83,8 +83,8 @@ def periods(run: Project, observed: NDArray[np.bool_]) -> list[Months]:
     seasons, months = run.config.season_scheme, run.plan.months
     starts = complete_seasons(months, seasons)
     # A cell counts for a season whose every month observes it.
-    whole = [observed[np.isin(months, seasons.members(start))].all(axis=0).sum() for start in starts]
-    best = representative(starts, np.array(whole, int), seasons)
+    observed_counts = [observed[np.isin(months, seasons.members(start))].all(axis=0).sum() for start in starts]
+    best = representative(starts, np.array(observed_counts, int), seasons)
     return [seasons.members(start) for start in best] or [
         np.array([date]) for date in representative(months, observed.sum(axis=(1, 2)), seasons)
     ]
@@ -135,13 +135,15 @@ def feature_units(run: Project, shown: Features, static: Mapping[str, bool]) -> 
     if not shown.names:
         return []
     grid, standing, index = run.plan.grid, run.standing, position(run.plan.months, shown.month)
-    named = tuple((name, None if static[name] else index) for name in shown.names)
+    feature_indices = tuple((name, None if static[name] else index) for name in shown.names)
     step = stride(grid.fine.shape)
     units = []
     for tile in grid.tiles():
         name = f"features_{tile.name}"
-        origin = digest(FORMAT, standing.predictors(tile, shown.month), named, step)
-        units.append(Unit(PICTURES, name, origin, ThinFeatures(name=name, tile=tile, features=named, step=step)))
+        origin = digest(FORMAT, standing.predictors(tile, shown.month), feature_indices, step)
+        units.append(
+            Unit(PICTURES, name, origin, ThinFeatures(name=name, tile=tile, features=feature_indices, step=step))
+        )
     return units
 
 
@@ -153,8 +155,8 @@ def thinned_features(run: Project, units: Sequence[Unit[ThinFeatures]]) -> dict[
     for unit in units:
         thinned = read(run.workspace, PICTURES, unit.name)[THINNED] if unit.marker in standing else None
         for place, (name, _) in enumerate(unit.task.features):
-            whole = fields.setdefault(name, np.full((len(coords["y"]), len(coords["x"])), np.nan))
-            whole[placed(unit.task.tile, step)] = np.nan if thinned is None else thinned[place]
+            area_values = fields.setdefault(name, np.full((len(coords["y"]), len(coords["x"])), np.nan))
+            area_values[placed(unit.task.tile, step)] = np.nan if thinned is None else thinned[place]
     return {name: xr.DataArray(values, coords, ("y", "x")) for name, values in fields.items()}
 
 
@@ -180,7 +182,7 @@ def algorithm_units(
     spans
         Months of each period.
     """
-    fitted, made, grid = trained(run), by_map(conserved), run.plan.grid
+    fitted, map_units, grid = trained(run), by_map(conserved), run.plan.grid
     sampled = min(grid.ratio, max(2, CELLS // max(grid.shape)))
     units = []
     for algorithm in names:
@@ -189,11 +191,11 @@ def algorithm_units(
             model, used = fitted[season, algorithm], features_of(run, algorithm, season)
             predicted = run.config.maps.seasonal == PREDICTORS and len(months) > 1
             slots = [f"{SEASON}-{months[0]}"] if predicted else [f"{MONTH}-{month}" for month in months]
-            origins = [[unit.digest for unit in made[slot]] for slot in slots]
-            recipe = replace(made[slots[0]][0].task.recipe, features=used, sampled=sampled)
+            origins = [[unit.digest for unit in map_units[slot]] for slot in slots]
+            recipe = replace(map_units[slots[0]][0].task.recipe, features=used, sampled=sampled)
             name = f"{algorithm}-{months[0]}_{months[-1]}"
             task = DrawAlgorithm(
-                name=name, recipe=recipe, model=model, slots=tuple(made[slot][0].task.slot for slot in slots)
+                name=name, recipe=recipe, model=model, slots=tuple(map_units[slot][0].task.slot for slot in slots)
             )
             units.append(Unit(PICTURES, name, digest(FORMAT, origins, model, used, sampled), task))
     return units

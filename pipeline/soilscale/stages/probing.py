@@ -119,16 +119,16 @@ def sampled(config: Config, scenes: Sequence[Scene]) -> list[Scene]:
 
 def _looked(config: Config, source: Source, scenes: Sequence[Scene], scene: Scene, place: cube.Place) -> Looked:
     try:
-        stated = {inputs.UNIT: frozen_items.unit_of_file(config, source, scenes)}
-        unit = inputs.unit(source, scenes, stated) if source.kind == "continuous" else None
+        units_of_files = {inputs.UNIT: frozen_items.unit_of_file(config, source, scenes)}
+        unit = inputs.unit(source, scenes, units_of_files) if source.kind == "continuous" else None
         return Looked(source, scene, unit, cube.probe(inputs.reading(config, source, unit), scene, place), None)
     except SoilscaleError as error:
-        return Looked(source, scene, None, None, _named(source, scene, error))
+        return Looked(source, scene, None, None, _located(source, scene, error))
     except Exception as error:  # noqa: BLE001 - whatever an odd file makes a library raise is told as a fault of that file
-        return Looked(source, scene, None, None, _named(source, scene, DataError(f"{type(error).__name__}: {error}")))
+        return Looked(source, scene, None, None, _located(source, scene, DataError(f"{type(error).__name__}: {error}")))
 
 
-def _named(source: Source, scene: Scene, error: SoilscaleError) -> SoilscaleError:
+def _located(source: Source, scene: Scene, error: SoilscaleError) -> SoilscaleError:
     """Error whose message names source and item."""
     text = str(error)
     item = "" if f"item {scene.item}" in text else f", item {scene.item}"
@@ -258,12 +258,12 @@ def _values(looked: Sequence[Looked]) -> str:
     valid = values[np.isfinite(values)]
     shares = [opened.probe.missing for opened in looked if opened.probe is not None]
     causes = {cause: float(np.mean([share.get(cause, 0.0) for share in shares])) for cause in CAUSES}
-    named = ", ".join(f"{cause} {100 * share:.2g} %" for cause, share in causes.items() if share)
-    missing = f"{100 * (1 - valid.size / values.size):.3g} % missing{f' ({named})' if named else ''}"
+    causes_text = ", ".join(f"{cause} {100 * share:.2g} %" for cause, share in causes.items() if share)
+    missing = f"{100 * (1 - valid.size / values.size):.3g} % missing{f' ({causes_text})' if causes_text else ''}"
     if not valid.size:
         return f"none, {missing}"
     if looked[0].source.kind == "categorical":
         codes = np.unique(valid)
-        more = f" and {len(codes) - CLASSES} more" if len(codes) > CLASSES else ""
-        return f"classes {', '.join(f'{code:g}' for code in codes[:CLASSES])}{more}; {missing}"
+        remainder = f" and {len(codes) - CLASSES} more" if len(codes) > CLASSES else ""
+        return f"classes {', '.join(f'{code:g}' for code in codes[:CLASSES])}{remainder}; {missing}"
     return f"{valid.min():.4g} .. {np.median(valid):.4g} .. {valid.max():.4g}, {missing}"

@@ -30,7 +30,7 @@ class Project(Run):
     @classmethod
     def of(cls, run: Run) -> Project:
         """Project of a run; what it has planned already is kept."""
-        return run if isinstance(run, cls) else cls(**{each.name: getattr(run, each.name) for each in fields(Run)})
+        return run if isinstance(run, cls) else cls(**{entry.name: getattr(run, entry.name) for entry in fields(Run)})
 
     @cached_property
     def plan(self) -> Plan:

@@ -116,7 +116,11 @@ def _input(config: Config, source: Source) -> publish.Input:
 
 
 def units(
-    run: Project, chosen: Mapping[str, Chosen], made: Mapping[str, str], planned: Planned, optional: Sequence[str]
+    run: Project,
+    chosen: Mapping[str, Chosen],
+    map_digests: Mapping[str, str],
+    planned: Planned,
+    optional: Sequence[str],
 ) -> list[Unit[PublishMap]]:
     """One unit for each map that is published.
 
@@ -124,7 +128,7 @@ def units(
     ----------
     chosen
         Model of each season.
-    made
+    map_digests
         Map, such as ``month-2005-01`` -> digest of what it is made from.
     optional
         Layers that the maps have beside their values and quality.
@@ -167,14 +171,14 @@ def units(
                 log=public.log,
             )
             # The digest is of the edition without its version, since it becomes the version.
-            made_from = digest(made[f"{every}-{start}"], edition, run.plan.grid)
-            named = replace(edition, version=made_from)
+            made_from = digest(map_digests[f"{every}-{start}"], edition, run.plan.grid)
+            versioned = replace(edition, version=made_from)
             work.append(
                 Unit(
                     PUBLISH,
                     f"{every}-{start}",
                     made_from,
-                    PublishMap(fine=run.plan.grid, edition=named, index=index),
+                    PublishMap(fine=run.plan.grid, edition=versioned, index=index),
                 )
             )
     return work

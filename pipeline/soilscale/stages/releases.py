@@ -119,16 +119,16 @@ def release(
     stands = last is not None and last.made_from == made_from
     published = set(storage.names_below(workspace.published()))
     now = _leads_to(workspace) if "catalog.json" in published else None
-    few = keep is None or len(stored) <= keep
+    all_fit = keep is None or len(stored) <= keep
     _write_page(workspace, published)
-    if last is not None and stands and few and now == last.number and _is_whole(last, published):
+    if last is not None and stands and all_fit and now == last.number and _is_whole(last, published):
         return
     items = _items(workspace, standing)
     if last is None or not stands:
         last = _claimed(workspace, _described(made_from, config, items))
     # Numbers after the one that the catalog leads to were begun by runs that did not complete them.
-    whole = [number for number in stored if number < last.number and (now is None or number <= now)]
-    stored = [*whole, last.number][-(keep or len(whole) + 1) :]
+    earlier = [number for number in stored if number < last.number and (now is None or number <= now)]
+    stored = [*earlier, last.number][-(keep or len(earlier) + 1) :]
     # The release's own folder first: whoever is killed here has changed nothing that readers open.
     shown = describe(name, last.number, last.time, viewed, items)
     _write(workspace, (RELEASES, str(last.number)), name, last, items, (), about, shown)
@@ -260,5 +260,5 @@ def _sweep(workspace: Workspace, last: Release, stored: Sequence[int]) -> None:
         for link in storage.read_json(workspace.published(name))["links"]
         if link["rel"] == "item"
     }
-    gone = [name for name in published if name not in catalogs and name.rpartition("/")[0] not in editions]
-    storage.remove(workspace.published(), gone)
+    unused = [name for name in published if name not in catalogs and name.rpartition("/")[0] not in editions]
+    storage.remove(workspace.published(), unused)

@@ -206,12 +206,12 @@ def _tables(material: Material, judged: evaluation.Judged) -> dict[str, pd.DataF
         tables["extrapolation"] = reports.applicability.shares(summaries.part("index"), seasons)
     if material.truth_months is not None:
         ours = reports.method(algorithm)
-        known = [
+        ground_truth = [
             (month, ours if name == OURS else name, part)
             for month, name, part in summaries.truth()
             if month in material.truth_months
         ]
-        tables["truth"] = reports.truth([*known, *judged.truth], seasons)
+        tables["truth"] = reports.truth([*ground_truth, *judged.truth], seasons)
         references["truth"] = tables["truth"]
         if run.config.maps.interval is not None:
             tables["intervals"] = reports.coverage(summaries.part("intervals"), run.config.maps.interval, seasons)
@@ -223,8 +223,10 @@ def _tables(material: Material, judged: evaluation.Judged) -> dict[str, pd.DataF
             tables["station_intervals"] = reports.station_coverage(pairs, places, summaries.at, level, seasons)
         tables["station_places"] = reports.insitu.places(material.paired)
         tables |= reports.insitu.tables(material.paired, seasons, min_years=run.config.validation.min_years)
-        others = evaluation.at_stations(material, judged)
-        references["stations"] = reports.insitu.station_baselines(material.paired.pairs, algorithm, seasons, others)
+        station_scores = evaluation.at_stations(material, judged)
+        references["stations"] = reports.insitu.station_baselines(
+            material.paired.pairs, algorithm, seasons, station_scores
+        )
     return tables | {"baselines": reports.baselines(references)}
 
 

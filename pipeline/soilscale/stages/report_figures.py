@@ -63,8 +63,8 @@ def draw(
 def _algorithms(material: Material) -> bytes:
     """Seasonal maps of each algorithm beside the coarse product's, or maps of some months where no season is whole."""
     run, seasons, periods = material.run, material.run.config.season_scheme, material.periods
-    whole = maps.complete_seasons(run.plan.months, seasons)
-    means = pictures.season_means(material.observed, whole, seasons)
+    complete = maps.complete_seasons(run.plan.months, seasons)
+    means = pictures.season_means(material.observed, complete, seasons)
     drawn = pictures.by_algorithm(run, material.algorithm_units, material.drawn, periods)
     products = {OBSERVATION: means if any(len(months) > 1 for months in periods) else material.observed} | drawn
     labels = [f"{words(seasons.name(months[0]))},\n{span(months)}" for months in periods]

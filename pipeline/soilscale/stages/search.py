@@ -26,25 +26,25 @@ def search(run: Project, *, searched: bool = False) -> None:
     input_audit.take(run)
 
 
-def gap_lines(made: plan.Plan) -> list[str]:
+def gap_lines(planned: plan.Plan) -> list[str]:
     """What months sources lack, because no item covers them or items cover too few of their days."""
-    short, lines = made.short(), []
-    for name, months in made.gaps().items():
+    short, lines = planned.short(), []
+    for name, months in planned.gaps().items():
         without = [month for month in months if month not in short.get(name, {})]
         lines += [f"source {name}: no item in {brief(without)}"] if without else []
     for name, covered in short.items():
         least = next(
-            source_input.source.least_coverage for source_input in made.inputs if source_input.source.name == name
+            source_input.source.least_coverage for source_input in planned.inputs if source_input.source.name == name
         )
         listed = [f"{month} ({days:g} days)" for month, days in covered.items()]
         lines.append(
-            f"source {name}: {len(covered)} of {len(made.months)} months are missing, because items cover less than "
+            f"source {name}: {len(covered)} of {len(planned.months)} months are missing, because items cover less than "
             f"{least:g} of their days (min_coverage): {brief(listed)}"
         )
     return lines
 
 
-def brief(names: Sequence[str], what: str = "months", most: int = 6) -> str:
+def brief(names: Sequence[str], noun: str = "months", most: int = 6) -> str:
     """Names as text, the first few of many."""
     shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more {what}" if len(names) > most else shown
+    return f"{shown} and {len(names) - most} more {noun}" if len(names) > most else shown

@@ -24,19 +24,19 @@ README = (
 
 def describe_maps(run: Project, templates: Templates) -> None:
     """Describe and consolidate the store of the maps."""
-    what = f"Surface soil moisture of {run.config.name}, monthly and seasonal maps"
+    title = f"Surface soil moisture of {run.config.name}, monthly and seasonal maps"
     summary = (
-        f"{what}: a coarse satellite product downscaled by one model a season, with quality bits and, where measured, "
+        f"{title}: a coarse satellite product downscaled by one model a season, with quality bits and, where measured, "
         "an interval; block means equal the coarse observation where there is one."
     )
-    _describe(run, run.workspace.maps, templates, maps.MONTH, what, summary)
+    _describe(run, run.workspace.maps, templates, maps.MONTH, title, summary)
 
 
 def describe_cube(run: Project, templates: Templates) -> None:
     """Describe and consolidate the cube."""
-    what = f"Predictors and coarse soil moisture of {run.config.name}, by month"
-    summary = f"{what}: what the fine maps of soil moisture are made from, on the fine and on the coarse grid."
-    _describe(run, run.workspace.cube, templates, "fine", what, summary)
+    title = f"Predictors and coarse soil moisture of {run.config.name}, by month"
+    summary = f"{title}: what the fine maps of soil moisture are made from, on the fine and on the coarse grid."
+    _describe(run, run.workspace.cube, templates, "fine", title, summary)
 
 
 def _describe(run: Project, url: str, templates: Templates, group: str, title: str, summary: str) -> None:

@@ -37,9 +37,9 @@ def train(run: Project) -> None:
         If no season has rows enough for a model.
     """
     settings = run.config
-    few = samples.check_counts(training_table.counts(run.workspace.samples), settings.season_scheme)
-    samples.refuse_too_few(few, settings.season_scheme)
-    for name, count in few.items():
+    short_counts = samples.check_counts(training_table.counts(run.workspace.samples), settings.season_scheme)
+    samples.refuse_too_few(short_counts, settings.season_scheme)
+    for name, count in short_counts.items():
         logger.warning(
             "season %s has %d training rows, too few for a model; the comprehensive one is used", name, count
         )
@@ -67,8 +67,8 @@ def train(run: Project) -> None:
 
 def trained_seasons(run: Project) -> list[str]:
     """Seasons that have rows enough for a model of their own."""
-    few = samples.check_counts(training_table.counts(run.workspace.samples), run.config.season_scheme)
-    return [name for name in run.config.season_scheme.names if name not in few]
+    short_counts = samples.check_counts(training_table.counts(run.workspace.samples), run.config.season_scheme)
+    return [name for name in run.config.season_scheme.names if name not in short_counts]
 
 
 def train_units(run: Project, seasons: Sequence[str]) -> list[Unit[Fit]]:

@@ -133,11 +133,11 @@ class Azure(Cloud):
     def pages(
         self, fs: AbstractFileSystem, bucket: str, prefix: str, most: int, folders: list[str] | None = None
     ) -> Iterator[list[Entry]]:
-        more = None
+        token = None
         while True:
-            more, page = sync(fs.loop, _page, fs, bucket, prefix, most, more, folders)
+            token, page = sync(fs.loop, _page, fs, bucket, prefix, most, token, folders)
             yield page
-            if not more:
+            if not token:
                 return
 
 
@@ -157,7 +157,7 @@ def _is_folder(blob: Any) -> bool:
 
 
 async def _page(
-    fs: AbstractFileSystem, container: str, prefix: str, most: int, more: str | None, folders: list[str] | None
+    fs: AbstractFileSystem, container: str, prefix: str, most: int, token: str | None, folders: list[str] | None
 ) -> tuple[str | None, list[Entry]]:
     """One request's blobs, and the mark from which the next goes on; folders go to `folders`, if that is given."""
     from azure.storage.blob import BlobProperties
@@ -166,7 +166,7 @@ async def _page(
         # Metadata say which entries of an account with a hierarchical namespace are folders.
         ask = client.list_blobs if folders is None else client.walk_blobs
         listing = ask(name_starts_with=prefix, include=["metadata"], results_per_page=most)
-        pages = listing.by_page(continuation_token=more)
+        pages = listing.by_page(continuation_token=token)
         async for page in pages:
             every = [blob async for blob in page]
             if folders is not None:

@@ -250,9 +250,9 @@ def code(error: BaseException | None) -> str | None:
         if isinstance(response, dict):
             return str(response.get("Error", {}).get("Code"))
         # Azure's own code says more than its status; the others have a status only, by three names.
-        named = getattr(error, "error_code", None)
-        if named:
-            return str(getattr(named, "value", named))
+        error_code = getattr(error, "error_code", None)
+        if error_code:
+            return str(getattr(error_code, "value", error_code))
         for status in (getattr(error, name, None) for name in ("status", "status_code", "code")):
             if isinstance(status, int):
                 return str(status)

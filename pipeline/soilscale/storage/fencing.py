@@ -42,11 +42,11 @@ class Fence:
     def below(self, url: str) -> dict[str, Written]:
         """What was written below a folder, by its names relative to it."""
         folder = f"{url}/"
-        return {name.removeprefix(folder): kept for name, kept in self.written.items() if name.startswith(folder)}
+        return {name.removeprefix(folder): stamp for name, stamp in self.written.items() if name.startswith(folder)}
 
     def enter(self, url: str, written: Mapping[str, Written], by: str) -> None:
         """Keep what others wrote below a folder for whom this one writes too, by its names relative to it."""
-        entered = {f"{url}/{name}": kept for name, kept in written.items()}
+        entered = {f"{url}/{name}": stamp for name, stamp in written.items()}
         self.written |= entered
         self.makers |= dict.fromkeys(entered, by)
 
@@ -81,10 +81,10 @@ def fenced(prove: Callable[[bool], None]) -> Iterator[Fence]:
         Called before each write and removal; raises if this process may write no more. Takes whether a proof of a
         moment ago is not enough.
     """
-    made = Fence(prove)
-    token = _FENCE.set(made)
+    new_fence = Fence(prove)
+    token = _FENCE.set(new_fence)
     try:
-        yield made
+        yield new_fence
     finally:
         _FENCE.reset(token)
 
@@ -109,11 +109,11 @@ def forget(urls: Iterable[str]) -> None:
     """Keep no longer what was written and is removed, an object or all that lies below it."""
     standing = _FENCE.get()
     if standing is not None:
-        gone = tuple(url.rstrip("/") for url in urls)
-        below = tuple(f"{url}/" for url in gone)
-        for url in [url for url in standing.written if url in gone or url.startswith(below)]:
+        removed = tuple(url.rstrip("/") for url in urls)
+        below = tuple(f"{url}/" for url in removed)
+        for url in [url for url in standing.written if url in removed or url.startswith(below)]:
             del standing.written[url]
-        standing.removed |= set(gone)
+        standing.removed |= set(removed)
 
 
 def summed(content: Iterable[bytes]) -> tuple[int, str]:

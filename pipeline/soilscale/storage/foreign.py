@@ -66,8 +66,8 @@ def read_ranges(url: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
 def fetch(url: str, path: Path) -> None:
     """Copy an object to a file of this machine, piece by piece; errors as `size_of`."""
     with _explained(url):
-        fs, there = filesystem(url)
-        fs.get_file(there, str(path))
+        fs, remote_path = filesystem(url)
+        fs.get_file(remote_path, str(path))
 
 
 def as_zarr(url: str) -> str | FsspecStore:

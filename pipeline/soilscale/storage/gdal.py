@@ -16,8 +16,8 @@ BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
 def gdal_path(href: str) -> str:
     """Name by which GDAL opens an asset where it lies, without copying it."""
-    if (there := stores.cloud(href)) is not None:
-        return f"{there.vsi}{href.partition('://')[2]}"
+    if (store := stores.cloud(href)) is not None:
+        return f"{store.vsi}{href.partition('://')[2]}"
     if hrefs.WEB.match(href):
         return f"/vsicurl/{hrefs.encoded(href)}"
     return hrefs.local_path(href) if hrefs.is_file_url(href) else href
@@ -52,8 +52,8 @@ def gdal_options(href: str = "") -> dict[str, str]:
         options["GDAL_HTTP_HEADERS"] = "\r\n".join(f"{name}: {value}" for name, value in granted.items())
     if bundle := next(filter(None, map(os.environ.get, BUNDLES)), None):
         options["GDAL_CURL_CA_BUNDLE"] = bundle
-    if (there := stores.cloud(href)) is not None:
-        options |= there.gdal_options()
+    if (store := stores.cloud(href)) is not None:
+        options |= store.gdal_options()
     return options
 
 
@@ -70,5 +70,5 @@ class _CloudSession(Session):  # type: ignore[misc]  # rasterio has no types
 
 def gdal_session(href: str) -> Session | None:
     """Credentials with which GDAL reads an asset; None where its store takes none from the environment."""
-    there = stores.cloud(href)
-    return None if there is None else _CloudSession(there)
+    store = stores.cloud(href)
+    return None if store is None else _CloudSession(store)

@@ -152,14 +152,14 @@ class Google(Cloud):
         return {"CPL_GS_ENDPOINT": f"{server}/"} if server else {}
 
     def gdal_credentials(self) -> dict[str, str]:
-        known = credentials()
-        if known is None:
+        google_credentials = credentials()
+        if google_credentials is None:
             return {"GS_NO_SIGN_REQUEST": "YES"}
-        if not known.valid:
+        if not google_credentials.valid:
             from google.auth.transport.requests import Request
 
-            known.refresh(Request())
-        return {"GDAL_HTTP_HEADERS": f"Authorization: Bearer {known.token}"}
+            google_credentials.refresh(Request())
+        return {"GDAL_HTTP_HEADERS": f"Authorization: Bearer {google_credentials.token}"}
 
     async def send(
         self, fs: AbstractFileSystem, path: str, content: bytes | Path, condition: str, kind: str | None = None
@@ -190,18 +190,18 @@ class Google(Cloud):
     def pages(
         self, fs: AbstractFileSystem, bucket: str, prefix: str, most: int, folders: list[str] | None = None
     ) -> Iterator[list[Entry]]:
-        more: dict[str, Any] = {"prefix": prefix, "maxResults": most}
-        more["fields"] = f"items({FIELDS}),prefixes,nextPageToken"
+        parameters: dict[str, Any] = {"prefix": prefix, "maxResults": most}
+        parameters["fields"] = f"items({FIELDS}),prefixes,nextPageToken"
         if folders is not None:
-            more["delimiter"] = "/"
+            parameters["delimiter"] = "/"
         while True:
-            page = sync(fs.loop, fs._call, "GET", "b/{}/o", bucket, json_out=True, **more)  # noqa: SLF001 - likewise
+            page = sync(fs.loop, fs._call, "GET", "b/{}/o", bucket, json_out=True, **parameters)  # noqa: SLF001 - likewise
             yield [_entry(item) for item in page.get("items", ())]
             if folders is not None:
                 folders += page.get("prefixes", ())
             if not page.get("nextPageToken"):
                 return
-            more["pageToken"] = page["nextPageToken"]
+            parameters["pageToken"] = page["nextPageToken"]
 
 
 def _stream(data: bytes) -> io.BytesIO:

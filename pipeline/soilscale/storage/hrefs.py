@@ -101,8 +101,8 @@ def encoded(url: str) -> str:
     web = WEB.match(url)
     if web is None:
         return url
-    host, slash, rest = url[web.end() :].partition("/")
-    return f"{web.group(0)}{host}{slash}{_quoted(rest)}"
+    host, slash, path = url[web.end() :].partition("/")
+    return f"{web.group(0)}{host}{slash}{_quoted(path)}"
 
 
 def as_href(url: str) -> str:

@@ -42,23 +42,23 @@ def describe(url: str, templates: Mapping[str, xr.Dataset], attributes: Mapping[
     arrays = [f"{group}/{name}" for group, template in templates.items() for name in template.variables]
     names = {node: _object(node) for node in ("", *templates, *arrays)}
     contents = read_many(url, list(names.values()))
-    for lost in set(names.values()) - contents.keys():
-        raise damage.lost(url, lost)
+    for missing in set(names.values()) - contents.keys():
+        raise damage.lost(url, missing)
     nodes: dict[str, Any] = {node: damage.parsed(f"{url}/{name}", contents[name], url) for node, name in names.items()}
     before = json.loads(json.dumps(nodes))
     for group, template in templates.items():
         for name, variable in template.variables.items():
-            stated = {str(key): _plain(value) for key, value in variable.attrs.items()}
-            nodes[f"{group}/{name}"]["attributes"] |= stated
+            variable_attrs = {str(key): _plain(value) for key, value in variable.attrs.items()}
+            nodes[f"{group}/{name}"]["attributes"] |= variable_attrs
     for group in ("", *templates):
-        kept = {KEPT: nodes[group]["attributes"][KEPT]} if KEPT in nodes[group].get("attributes", {}) else {}
-        nodes[group]["attributes"] = nodes[group].get("attributes", {}) | dict(attributes) | kept
+        created = {KEPT: nodes[group]["attributes"][KEPT]} if KEPT in nodes[group].get("attributes", {}) else {}
+        nodes[group]["attributes"] = nodes[group].get("attributes", {}) | dict(attributes) | created
         nodes[group].pop(CONSOLIDATED, None)
-    whole = _consolidated({node: content for node, content in nodes.items() if node})
+    consolidated = _consolidated({node: content for node, content in nodes.items() if node})
     for group in templates:
         inside = {node.partition("/")[2]: nodes[node] for node in nodes if node.startswith(f"{group}/")}
         nodes[group] = nodes[group] | {CONSOLIDATED: _consolidated(inside)}
-    nodes[""] |= {CONSOLIDATED: whole}
+    nodes[""] |= {CONSOLIDATED: consolidated}
     for node in (*arrays, *templates, ""):
         if nodes[node] != before[node]:
             write_bytes(f"{url}/{names[node]}", as_json(nodes[node]))

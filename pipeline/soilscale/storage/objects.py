@@ -237,9 +237,9 @@ def exists(url: str) -> bool:
     """
     try:
         fs, path = filesystem(url)
-        if (there := cloud(url)) is None:
+        if (store := cloud(url)) is None:
             return bool(fs.exists(path))
-        return answers(url) or any(there.listed(fs, path, most=1))
+        return answers(url) or any(store.listed(fs, path, most=1))
     except failures() as error:
         raise explain(error, url, "reach") from error
 
@@ -261,8 +261,8 @@ def stamp(url: str) -> str:
     """
     try:
         fs, path = filesystem(url)
-        if (there := cloud(url)) is not None:
-            return str(sync(fs.loop, there.head, fs, path).stamp)
+        if (store := cloud(url)) is not None:
+            return str(sync(fs.loop, store.head, fs, path).stamp)
         properties = fs.info(path)
     except FileNotFoundError:
         raise
@@ -329,8 +329,8 @@ def _listing(url: str, *, by_folder: bool = False) -> dict[str, Entry]:
     """Objects below a folder by their names relative to it; empty if there is no such folder."""
     try:
         fs, path = filesystem(url)
-        if (there := cloud(url)) is not None:
-            entries = there.listed_by_folder(fs, path) if by_folder else there.listed(fs, path)
+        if (store := cloud(url)) is not None:
+            entries = store.listed_by_folder(fs, path) if by_folder else store.listed(fs, path)
             return {entry.name: entry for entry in entries}
         if isinstance(fs, LocalFileSystem):
             return {name: Entry(name, stat.st_size, str(stat.st_mtime)) for name, stat in files.below(Path(path))}

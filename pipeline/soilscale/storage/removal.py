@@ -36,10 +36,10 @@ def remove(url: str, names: Iterable[str] | None = None) -> None:
     try:
         fs, path = filesystem(url)
         paths = [path] if names is None else [posixpath.join(path, name) for name in names]
-        if (there := cloud(url)) is not None:
-            for first in range(0, len(paths), there.removed_at_a_time):
+        if (store := cloud(url)) is not None:
+            for first in range(0, len(paths), store.removed_at_a_time):
                 fencing.permit(afresh=True)
-                there.remove(fs, url, paths[first : first + there.removed_at_a_time])
+                store.remove(fs, url, paths[first : first + store.removed_at_a_time])
             return
         fencing.permit(afresh=True)
         if isinstance(fs, LocalFileSystem):

@@ -87,13 +87,13 @@ def endpoint() -> str | None:
     from botocore.configprovider import ConfiguredEndpointProvider
     from botocore.exceptions import ProfileNotFound
 
-    known = session()
+    boto_session = session()
     try:
-        if known.get_config_variable("ignore_configured_endpoint_urls"):
+        if boto_session.get_config_variable("ignore_configured_endpoint_urls"):
             return None
         # Resolved by botocore's own rules, so that GDAL is sent to the same store as s3fs.
         url: str | None = ConfiguredEndpointProvider(
-            full_config=known.full_config, scoped_config=known.get_scoped_config(), client_name="s3"
+            full_config=boto_session.full_config, scoped_config=boto_session.get_scoped_config(), client_name="s3"
         ).provide()
     except ProfileNotFound:
         return None
@@ -160,11 +160,11 @@ class S3(Cloud):
         }
 
     def gdal_credentials(self) -> dict[str, str]:
-        known, where = credentials(), region()
+        keys_of, where = credentials(), region()
         options = {"AWS_REGION": where} if where else {}
-        if known is None:
+        if keys_of is None:
             return options | {"AWS_NO_SIGN_REQUEST": "YES"}
-        keys = known.get_frozen_credentials()
+        keys = keys_of.get_frozen_credentials()
         options |= {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
         return options | {"AWS_SESSION_TOKEN": keys.token or ""}
 
@@ -196,15 +196,15 @@ class S3(Cloud):
     def pages(
         self, fs: AbstractFileSystem, bucket: str, prefix: str, most: int, folders: list[str] | None = None
     ) -> Iterator[list[Entry]]:
-        more = {} if folders is None else {"Delimiter": "/"}
+        parameters = {} if folders is None else {"Delimiter": "/"}
         while True:
-            page = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=most, **more)
+            page = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=most, **parameters)
             yield [Entry(entry["Key"], int(entry["Size"]), entry["ETag"]) for entry in page.get("Contents", ())]
             if folders is not None:
                 folders += [folder["Prefix"] for folder in page.get("CommonPrefixes", ())]
             if not page.get("IsTruncated"):
                 return
-            more |= {"ContinuationToken": page["NextContinuationToken"]}
+            parameters |= {"ContinuationToken": page["NextContinuationToken"]}
 
     def remove(self, fs: AbstractFileSystem, url: str, paths: Sequence[str]) -> None:
         bucket = paths[0].partition("/")[0]

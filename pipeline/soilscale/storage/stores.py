@@ -72,8 +72,8 @@ def failures() -> tuple[type[Exception], ...]:
     from aiohttp import ClientError
 
     # Only those in use: the libraries of the others may not be there, and take long to import.
-    known = [cloud.failures() for cloud in CLOUDS if not cloud.extra or sys.modules.get(cloud.package)]
-    return OSError, ClientError, *(kind for kinds in known for kind in kinds)
+    failure_kinds = [cloud.failures() for cloud in CLOUDS if not cloud.extra or sys.modules.get(cloud.package)]
+    return OSError, ClientError, *(kind for kinds in failure_kinds for kind in kinds)
 
 
 def is_local(url: str) -> bool:
@@ -95,10 +95,10 @@ def home(url: str) -> Cloud:
     ConfigurationError
         If the URL is in none.
     """
-    there = cloud(url)
-    if there is None:
+    vendor = cloud(url)
+    if vendor is None:
         raise ConfigurationError(f"cannot write {shown(url)}; expected {HOMES}")
-    return there
+    return vendor
 
 
 def in_cloud(url: str) -> bool:
@@ -125,12 +125,12 @@ def shown(text: object) -> str:
     return _SECRETS.sub("…", str(text))
 
 
-def filesystem(url: str, **more: Any) -> tuple[AbstractFileSystem, str]:
+def filesystem(url: str, **extra: Any) -> tuple[AbstractFileSystem, str]:
     """Store that holds a URL, and the path there.
 
     Parameters
     ----------
-    more
+    extra
         Further options of the store.
 
     Raises
@@ -138,9 +138,9 @@ def filesystem(url: str, **more: Any) -> tuple[AbstractFileSystem, str]:
     ConfigurationError
         As `options`.
     """
-    store, path = fsspec.url_to_fs(url, **options(url), **more)
-    if (there := cloud(url)) is not None:
-        there.prepare(store)
+    store, path = fsspec.url_to_fs(url, **options(url), **extra)
+    if (vendor := cloud(url)) is not None:
+        vendor.prepare(store)
     return store, path
 
 
@@ -155,13 +155,13 @@ def options(url: str) -> dict[str, Any]:
     ConfigurationError
         If the environment names a profile that is not there, or no storage account, or if an extra is not installed.
     """
-    if (there := cloud(url)) is not None:
+    if (vendor := cloud(url)) is not None:
         if "@" in urlsplit(url).netloc:
             raise ConfigurationError(
-                f"{shown(url)} names an account or a password; write {there.schemes[0]}://bucket/prefix, and set the "
-                f"account in the environment ({there.asking})"
+                f"{shown(url)} names an account or a password; write {vendor.schemes[0]}://bucket/prefix, and set the "
+                f"account in the environment ({vendor.asking})"
             )
-        return {"use_listings_cache": False, **there.options()}
+        return {"use_listings_cache": False, **vendor.options()}
     connect, wait = TIMEOUT
     if urlsplit(url).scheme in {"http", "https"}:
         from aiohttp import ClientTimeout
@@ -181,20 +181,20 @@ def has_bucket(error: BaseException) -> bool:
 
 def explain(error: Exception, url: str, doing: str) -> SoilscaleError:
     """Failure of a store in a person's words: what cannot be done where, and whether a rerun may mend it."""
-    there = cloud(url)
-    text, reply = f"cannot {doing} {shown(url)}: {_said(error)}", code(error)
+    vendor = cloud(url)
+    text, reply = f"cannot {doing} {shown(url)}: {_first_line(error)}", code(error)
     # Checked first: it is the same 403 as other refusals, but a rerun cures it.
     if reply in DENIED and access.has_expired(url):
         return ServiceError(f"{text}; its signature has expired: run the same command again, which renews it")
-    if (there is not None and isinstance(error, there.refusals())) or reply in DENIED:
+    if (vendor is not None and isinstance(error, vendor.refusals())) or reply in DENIED:
         return RefusedError(
-            f"{text}{_named(reply)}; access is denied: renew {_asking(url)}, check that they may {doing} there, "
+            f"{text}{_reply_text(reply)}; access is denied: renew {_asking(url)}, check that they may {doing} there, "
             "then run the same command again",
             url,
         )
-    if there is not None and reply in NO_BUCKET:
+    if vendor is not None and reply in NO_BUCKET:
         return RefusedError(
-            f"{text}; there is no bucket {urlsplit(url).netloc!r} at {there.place()}: create it or correct the URL, "
+            f"{text}; there is no bucket {urlsplit(url).netloc!r} at {vendor.place()}: create it or correct the URL, "
             "then run the same command again",
             url,
         )
@@ -203,22 +203,24 @@ def explain(error: Exception, url: str, doing: str) -> SoilscaleError:
     # s3fs gives errors from a store such numbers too; only those without a code come from this machine.
     if isinstance(error, OSError) and error.errno in UNWRITABLE and reply is None:
         return ConfigurationError(f"{text}; check that the path is right and that you may {doing} there")
-    return ServiceError(f"{text}{_named(reply)}; check the store and your credentials, then run the same command again")
+    return ServiceError(
+        f"{text}{_reply_text(reply)}; check the store and your credentials, then run the same command again"
+    )
 
 
 def _asking(url: str) -> str:
     """Where the credentials for a store come from."""
-    there = cloud(url)
-    if there is None:
+    vendor = cloud(url)
+    if vendor is None:
         return "the credentials (a signed URL, or a login)"
-    none = ", of which there are none" if there.is_anonymous() else ""
-    return f"the credentials ({there.asking}{none})"
+    none = ", of which there are none" if vendor.is_anonymous() else ""
+    return f"the credentials ({vendor.asking}{none})"
 
 
-def _said(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """What an error says in its first line; Azure's append the whole answer."""
     return shown(error).strip().partition("\n")[0]
 
 
-def _named(reply: str | None) -> str:
+def _reply_text(reply: str | None) -> str:
     return f" ({reply})" if reply else ""

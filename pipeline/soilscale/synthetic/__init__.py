@@ -106,5 +106,5 @@ def exact(
     return make(world.get("seed", 0), world.get("years", YEARS), world.get("cells", CELLS)).exact(name, month, lon, lat)
 
 
-def _say_nothing(part: str, done: int, total: int | None) -> None:
+def _say_nothing(part: str, count: int, total: int | None) -> None:
     """Report nothing."""

@@ -84,14 +84,14 @@ def _growing(month: np.datetime64) -> float:
 
 def _rain(seed: int, land: Landscape, lon: Axis, lat: Axis, month: np.datetime64, smoothed: Field) -> Field:
     """Rain of a month, mm: wet and dry months, showers, wetter southwards and on windward high ground."""
-    whole = 0.28 * generator(seed, f"rain {month}").standard_normal()
+    area_rain = 0.28 * generator(seed, f"rain {month}").standard_normal()
     showers = 0.30 * smooth(seed, f"rain {month}", 0.7, lon, lat) + 0.2 * smooth(
         seed, f"showers {month}", 0.3, lon, lat
     )
     southerly = 0.22 * (34.5 - lat[:, None])
     broad_hills = 0.25 * (smoothed - 900.0) / 600.0
     hills = 0.45 * np.tanh((land.elevation - smoothed) / 350.0)
-    rain: Field = RAIN[calendar_month(month) - 1] * np.exp(whole + showers + southerly + broad_hills + hills)
+    rain: Field = RAIN[calendar_month(month) - 1] * np.exp(area_rain + showers + southerly + broad_hills + hills)
     return rain
 
 
@@ -130,12 +130,12 @@ def _moisture(land: Landscape, wetness: Field, cover: Field, month: np.datetime6
     """
     wilting = 0.025 + 0.0032 * land.clay
     porosity = 0.47 - 0.0012 * land.sand + 0.0009 * land.clay
-    rest = 1.0 - _growing(month)
+    dormancy = 1.0 - _growing(month)
     retention = 0.47 + 0.13 * np.tanh((land.clay - 22.0) / 8.0) - 0.22 * sigmoid((land.sand - 44.0) / 4.0)
-    state = (1.0 - 0.75 * rest) * wetness + 0.75 * rest * retention
+    state = (1.0 - 0.75 * dormancy) * wetness + 0.75 * dormancy * retention
     foot = 1.3 * np.exp(-land.slope / 3.0) - 0.55 + 0.5 * land.hollow
-    shade = (5.0 - 2.0 * rest) * land.northness
-    litter = 1.1 * (cover - 0.35) * (1.0 - rest)
+    shade = (5.0 - 2.0 * dormancy) * land.northness
+    litter = 1.1 * (cover - 0.35) * (1.0 - dormancy)
     share = sigmoid(6.5 * (state - 0.47) + foot + shade + litter)
     moisture: Field = wilting + (porosity - wilting) * share
     return moisture
@@ -144,6 +144,6 @@ def _moisture(land: Landscape, wetness: Field, cover: Field, month: np.datetime6
 def _ndvi(seed: int, cover: Field, before: Field, wetness: Field, month: np.datetime64, lon: Axis, lat: Axis) -> Field:
     """NDVI: bare soil and as much of the season's greenness as this month's and last month's water lets grow."""
     water = 0.62 + 0.38 * sigmoid((0.5 * (before + wetness) - 0.38) / 0.09)
-    other = 0.015 * smooth(seed, f"greenness {month}", 0.05, lon, lat)
-    green: Field = np.clip(0.11 + cover * water + other, 0.02, 0.95)
+    noise = 0.015 * smooth(seed, f"greenness {month}", 0.05, lon, lat)
+    green: Field = np.clip(0.11 + cover * water + noise, 0.02, 0.95)
     return green

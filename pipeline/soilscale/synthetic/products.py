@@ -42,10 +42,10 @@ def temperature(world: World, folder: Path) -> Items:
         for composite in world.composites:
             kelvin = world.sample(world.composed("lst", composite), frame.lon, frame.lat)
             cloud = world.sample(world.cloudiness(composite), frame.lon, frame.lat)
-            hidden, gone = cloud > 0, cloud > SOLID
+            hidden, is_missing = cloud > 0, cloud > SOLID
             kelvin = np.where(hidden, kelvin - 6.0 - 10.0 * np.minimum(cloud, 1.0), kelvin)
-            stored = np.where(gone, 0, np.rint(kelvin / 0.02))
-            flag = np.select([gone, hidden, cloud > -HAZE], [NOT_PRODUCED, CLOUD, FAIR], GOOD)
+            stored = np.where(is_missing, 0, np.rint(kelvin / 0.02))
+            flag = np.select([is_missing, hidden, cloud > -HAZE], [NOT_PRODUCED, CLOUD, FAIR], GOOD)
             rasters = {
                 "LST_Day_1km": Raster(frame.paint(stored, 0, "uint16"), _bands(scale=0.02, unit="Kelvin")),
                 "QC_Day": Raster(frame.paint(flag, NOT_PRODUCED, "uint8")),
@@ -60,9 +60,9 @@ def vegetation(world: World, folder: Path) -> Items:
         for month in world.period:
             index = world.truth("ndvi", month, frame.lon, frame.lat)
             haze = world.sample(world.haze(month), frame.lon, frame.lat)
-            spoilt, gone = haze > 0, haze > SOLID
-            stored = np.where(gone, -3000, np.rint((index - np.where(spoilt, 0.2, 0.0)) / 0.0001))
-            rank = np.select([gone, spoilt, haze > -HAZE], [255, 3, 1], 0)
+            spoilt, is_missing = haze > 0, haze > SOLID
+            stored = np.where(is_missing, -3000, np.rint((index - np.where(spoilt, 0.2, 0.0)) / 0.0001))
+            rank = np.select([is_missing, spoilt, haze > -HAZE], [255, 3, 1], 0)
             rasters = {
                 NDVI: Raster(frame.paint(stored, -3000, "int16"), _bands(data_type="int16", scale=0.0001)),
                 RELIABILITY: Raster(frame.paint(rank, 255, "uint8")),

@@ -68,8 +68,8 @@ def write_stations(folder: Path, world: World) -> Path:
 
 def write_configuration(folder: Path, world: World) -> Path:
     """Write ``world.yaml``: the configuration that maps the world."""
-    here = {"catalog": "world"}
-    soil = here | {"collection": "soil", "group": "texture"}
+    common = {"catalog": "world"}
+    soil = common | {"collection": "soil", "group": "texture"}
     configuration = {
         "name": "shaanxi-like",
         "output": "run",
@@ -79,14 +79,14 @@ def write_configuration(folder: Path, world: World) -> Path:
         "seasons": "meteorological",
         "catalogs": {"world": {"url": "catalog/catalog.json"}},
         "sources": {
-            "soil_moisture": {"role": "target", **here, "collection": "soil-moisture", "asset": "soil_moisture"},
-            "precipitation": here | {"collection": "rain", "asset": "precipitation", "lags": [1], "group": "rain"},
-            "lst": {"profile": "MOD11A2", **here, "collection": "modis-11A2"},
-            "ndvi": {"profile": "MOD13A3", **here, "collection": "modis-13A3", "group": "vegetation"},
-            "et": {"profile": "MOD16A2", **here, "collection": "modis-16A2"},
-            "land_cover": {"profile": "MCD12Q1", **here, "collection": "modis-12Q1", "group": "vegetation"}
+            "soil_moisture": {"role": "target", **common, "collection": "soil-moisture", "asset": "soil_moisture"},
+            "precipitation": common | {"collection": "rain", "asset": "precipitation", "lags": [1], "group": "rain"},
+            "lst": {"profile": "MOD11A2", **common, "collection": "modis-11A2"},
+            "ndvi": {"profile": "MOD13A3", **common, "collection": "modis-13A3", "group": "vegetation"},
+            "et": {"profile": "MOD16A2", **common, "collection": "modis-16A2"},
+            "land_cover": {"profile": "MCD12Q1", **common, "collection": "modis-12Q1", "group": "vegetation"}
             | {"classes": list(CLASSES)},
-            "elevation": here
+            "elevation": common
             | {"collection": "dem", "asset": "elevation", "derive": ["slope", "aspect"], "group": "terrain"},
             "sand": soil | {"asset": "sand"},
             "silt": soil | {"asset": "silt"},

@@ -80,7 +80,7 @@ class JudgeMap(Task):
         judgement: dict[str, Any] = {"stations": [_plain(values[cell]) for cell in self.entry.stations]}
         if self.entry.truth is not None:
             month = storage.open_group(workspace.maps, MONTH)[MAP].isel(time=[self.slot.index])
-            known = field(
+            truth_map = field(
                 on_grid(truth(self.entry.truth), month, self.entry.truth, self.recipe.grid.crs),
                 np.datetime64(self.entry.month),
             )
@@ -88,7 +88,7 @@ class JudgeMap(Task):
                 "float64"
             )
             judgement["truth"] = asdict(
-                reports.beside_truth(known, observed, self.recipe.grid.ratio, {OWN: values})[OWN]
+                reports.beside_truth(truth_map, observed, self.recipe.grid.ratio, {OWN: values})[OWN]
             )
         storage.write_json(record_url(workspace, self.entry), judgement)
 

@@ -73,8 +73,8 @@ class Stored:
     """Bytes."""
     objects: int = 0
 
-    def __add__(self, other: Stored) -> Stored:
-        return Stored(self.size + other.size, self.objects + other.objects)
+    def __add__(self, second: Stored) -> Stored:
+        return Stored(self.size + second.size, self.objects + second.objects)
 
 
 def stored(template: xr.Dataset, names: Iterable[Hashable]) -> Stored:

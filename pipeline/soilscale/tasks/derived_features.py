@@ -128,27 +128,29 @@ class Derive(MonthRegion):
 
     def run(self, workspace: Workspace) -> Arrays:
         """Write the month; what is kept is as `FillMonth` keeps it."""
-        made, tile, index = self.made, self.tile, position(self.months, self.alike[0])
-        if made.how.kind == "antecedent":
-            (name,) = made.how.of
+        derived, tile, index = self.made, self.tile, position(self.months, self.alike[0])
+        if derived.how.kind == "antecedent":
+            (name,) = derived.how.of
             # One month at a time, since they are summed and never needed together.
-            backwards = (_read(workspace, name, tile, index - back) for back in range(made.how.months + 1))
-            values = memory.antecedent(backwards, made.how.decay)
-        elif made.how.kind == "range":
-            day, night = (_read(workspace, name, tile, index) for name in made.how.of)
+            backwards = (_read(workspace, name, tile, index - back) for back in range(derived.how.months + 1))
+            values = memory.antecedent(backwards, derived.how.decay)
+        elif derived.how.kind == "range":
+            day, night = (_read(workspace, name, tile, index) for name in derived.how.of)
             values = day - night
         else:
-            ((_, arrays),) = payloads.read(workspace, [Piece(EDGES, self.marker, made.source.name, *tile.coarse)])
-            values = memory.dryness(*_pair(workspace, made, tile, index), arrays[LINES])
-        features = {made.source.name: values}
+            ((_, arrays),) = payloads.read(workspace, [Piece(EDGES, self.marker, derived.source.name, *tile.coarse)])
+            values = memory.dryness(*_pair(workspace, derived, tile, index), arrays[LINES])
+        features = {derived.source.name: values}
         cube_regions.put(workspace, tile, [(0, (index,))], features)
         return cube_regions.means(features, self.grid.ratio)
 
 
-def _pair(workspace: Workspace, made: Made, tile: Tile, index: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _pair(
+    workspace: Workspace, derived: Made, tile: Tile, index: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Land surface temperature, K, and vegetation index of a tile's month."""
-    surface, greenness = (_read(workspace, name, tile, index).astype(np.float64) for name in made.how.of)
-    factor, offset = made.kelvin
+    surface, greenness = (_read(workspace, name, tile, index).astype(np.float64) for name in derived.how.of)
+    factor, offset = derived.kelvin
     return surface * factor + offset, greenness
 
 

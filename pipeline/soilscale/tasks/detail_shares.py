@@ -93,8 +93,10 @@ def _pixels(
     at = basis.pixels(recipe.grid.ratio)
     rows, columns = (side.stop - side.start for side in tile.coarse)
     down, across = (np.add.outer(np.arange(n) * recipe.grid.ratio, at).ravel() for n in (rows, columns))
-    both = np.stack([*features, place], axis=-1)[np.ix_(down, across)]
-    cells = both.reshape(rows, len(at), columns, len(at), -1).swapaxes(1, 2).reshape(rows * columns, len(at) ** 2, -1)
+    stacked = np.stack([*features, place], axis=-1)[np.ix_(down, across)]
+    cells = (
+        stacked.reshape(rows, len(at), columns, len(at), -1).swapaxes(1, 2).reshape(rows * columns, len(at) ** 2, -1)
+    )
     # A cell with a hole in it would show less detail than it has.
     complete = cells[np.isfinite(cells).all(axis=(1, 2))]
     # Evenly, not the first ones: those all lie in the north of the tile.

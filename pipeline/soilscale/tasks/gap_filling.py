@@ -97,8 +97,8 @@ class FindLevels(Task):
 
 def pairs(months: Sequence[int]) -> list[tuple[int, int]]:
     """Pairs of months a year apart, evenly chosen; of those that follow each other where there are none."""
-    there = set(months)
-    apart = [(month, month + YEAR) for month in months if month + YEAR in there] or [*pairwise(months)]
+    available = set(months)
+    apart = [(month, month + YEAR) for month in months if month + YEAR in available] or [*pairwise(months)]
     chosen = np.linspace(0, len(apart) - 1, min(WINDOWS, len(apart))).round().astype(int)
     return [apart[place] for place in chosen]
 
@@ -133,8 +133,8 @@ def _noise(workspace: Workspace, name: str) -> tuple[noise.Noise, int]:
 
 def _level(workspace: Workspace, name: str, grid: Grid, coarse: tuple[slice, slice], index: int) -> Array:
     """Level of a month on the fine cells of a part of the grid, linear between the centres of coarse cells."""
-    whole = storage.read_region(workspace.cube, LEVEL, name, (index,))
-    return kernels.spread(kernels.nodes_around(whole, coarse), grid.ratio).astype("float32")
+    area_level = storage.read_region(workspace.cube, LEVEL, name, (index,))
+    return kernels.spread(kernels.nodes_around(area_level, coarse), grid.ratio).astype("float32")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,8 +166,8 @@ class LearnCycles(Task):
 
         def departures() -> Iterator[tuple[float, Array]]:
             for index, phase in self.months:
-                seen = storage.read_region(workspace.cube, OBSERVED, self.name, (index, *self.tile.fine))
-                yield phase, seen - _level(workspace, self.name, self.grid, self.tile.coarse, index)
+                observed = storage.read_region(workspace.cube, OBSERVED, self.name, (index, *self.tile.fine))
+                yield phase, observed - _level(workspace, self.name, self.grid, self.tile.coarse, index)
 
         measured, count = _noise(workspace, self.name)
         cycle = gaps.annual_cycle(departures(), cube_regions.shape(self.tile.fine))
@@ -189,14 +189,14 @@ class CloseGaps(ReadMonth):
     @classmethod
     def cost(cls, scale: Scale, *, units: int, stored: Stored) -> Cost:
         """Cost of filling the gaps of so many units. Work: fine cells and months, in millions."""
-        done = units * scale.cells / scale.tiles
+        cells = units * scale.cells / scale.tiles
         return Cost(
             units=units,
-            read=4.0 * done * (1 + len(HARMONICS)),
+            read=4.0 * cells * (1 + len(HARMONICS)),
             # Beside each value of four bytes a byte says how it was filled.
             written=5 / 4 * stored.size,
             objects=units + 2 * stored.objects,
-            work=done / 1e6,
+            work=cells / 1e6,
             load=scale.tile_cells * CLOSED_HELD,
         )
 
@@ -262,10 +262,10 @@ def _around(grid: Grid, tile: Tile) -> tuple[Tile, tuple[slice, slice]]:
     )
     ratio, (rows, columns) = grid.ratio, tile.fine
     fine = slice(top * ratio, bottom * ratio), slice(left * ratio, right * ratio)
-    whole = replace(tile, coarse=(slice(top, bottom), slice(left, right)), fine=fine)
+    padded = replace(tile, coarse=(slice(top, bottom), slice(left, right)), fine=fine)
     down, across = fine[0].start, fine[1].start
     inner = slice(rows.start - down, rows.stop - down), slice(columns.start - across, columns.stop - across)
-    return whole, inner
+    return padded, inner
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,6 @@ def _trio(how: Harmonise, series: Features, part: str, months: Months) -> harmon
 def merge(series: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
     """One series of several: the first that has a value counts."""
     merged = series[0].copy()
-    for other in series[1:]:
-        np.copyto(merged, other, where=np.isnan(merged))
+    for later in series[1:]:
+        np.copyto(merged, later, where=np.isnan(merged))
     return merged

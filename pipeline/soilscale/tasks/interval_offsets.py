@@ -107,11 +107,11 @@ def offsets(
         kind: {season: reports.interval(errors.get(season, errors[ALL]), level) for season in seasons.names}
         for kind, errors in errors_by_kind.items()
     }
-    for season, (seen, unseen) in halves.items():
+    for season, (seen_ends, unseen_ends) in halves.items():
         # Whole swaths lack an observation, as blocks do; the posterior knows of single cells. Of a model that does not
         # learn from areas it knows what there is to err within a cell, but not how the model errs.
         columns = ["predicted"] if models.find(algorithms[season]).joint else ["observed", "predicted"]
-        ends = {"observed": seen, "predicted": unseen}
+        ends = {"observed": seen_ends, "predicted": unseen_ends}
         for kind, half in ends.items():
             lower, upper = map(float, np.nan_to_num(by_kind[kind][season])) if kind in columns else (0.0, 0.0)
             by_kind[kind][season] = min(lower, -half), max(upper, half)

@@ -48,13 +48,13 @@ class JointRows:
 
 
 def _read(
-    workspace: Workspace, features: Sequence[str], known: frozenset[str], tile: Tile, month: int
+    workspace: Workspace, features: Sequence[str], static_names: frozenset[str], tile: Tile, month: int
 ) -> NDArray[np.float32]:
     """Fine features of a tile's month, shape ``(Y, X, p)``."""
     place = tile.fine
     return np.stack(
         [
-            storage.read_region(workspace.cube, FINE, name, place if name in known else (month, *place))
+            storage.read_region(workspace.cube, FINE, name, place if name in static_names else (month, *place))
             for name in features
         ],
         axis=-1,

@@ -179,20 +179,20 @@ def whole(workspace: Workspace, recipe: Recipe, slot: Slot, model: Chosen, neede
     needed = np.ones(recipe.grid.shape, bool) if needed is None else needed
     tiles = [tile for tile in recipe.grid.tiles() if needed[tile.coarse].any()]
     shape = tuple(n * recipe.ratio for n in recipe.grid.shape)
-    made, flags = np.full(shape, np.nan, "float32"), np.zeros(shape, "uint8")
+    area_map, flags = np.full(shape, np.nan, "float32"), np.zeros(shape, "uint8")
     for tile in tiles:
         predictor = model_store.load(workspace.model(model.season, model.algorithm), model.version)
         where = needed[tile.coarse].repeat(recipe.ratio, 0).repeat(recipe.ratio, 1)
         part = estimate(workspace, recipe, tile, slot, predictor, where)
-        made[recipe.cells(tile)] = part.values
+        area_map[recipe.cells(tile)] = part.values
         flags[recipe.cells(tile)] = np.where(part.cold & part.inside, Quality.FROZEN, 0)
     # Over all tiles at once, as maps are made: solved tile by tile, the surface would differ at their borders.
-    residual = observation(workspace, recipe, slot) - kernels.block_mean(made, recipe.ratio)[0]
+    residual = observation(workspace, recipe, slot) - kernels.block_mean(area_map, recipe.ratio)[0]
     nodes = kernels.residual_nodes(residual, recipe.ratio)
     for tile in tiles:
         at = recipe.cells(tile)
-        made[at] = conserved(workspace, recipe, tile, slot, made[at], flags[at], nodes).values
-    return made
+        area_map[at] = conserved(workspace, recipe, tile, slot, area_map[at], flags[at], nodes).values
+    return area_map
 
 
 def surface(recipe: Recipe, tile: Tile, slot: Slot, predictor: models.Predictor) -> Array | None:
@@ -261,15 +261,15 @@ def _feature(workspace: Workspace, recipe: Recipe, name: str, tile: Tile, index:
         return recipe.sample(storage.read_region(workspace.cube, group, name, (*month, *tile.fine)))
 
     if name in recipe.static:
-        here = read(FINE)
-        return here, np.zeros(here.shape, bool)
-    here = read(FINE, index)
+        own_values = read(FINE)
+        return own_values, np.zeros(own_values.shape, bool)
+    own_values = read(FINE, index)
     # Filled in the cube already, by what is usual at the place.
     if name in recipe.filled:
-        return here, read(FILLED, index) == WHOLLY
-    if recipe.fill_gaps and np.isnan(here).any():
+        return own_values, read(FILLED, index) == WHOLLY
+    if recipe.fill_gaps and np.isnan(own_values).any():
         # As far before as after: from one side alone, a season would shift the value.
         reach = min(recipe.fill_gaps, index, recipe.months - 1 - index)
         around = [(read(FINE, index - away), read(FINE, index + away)) for away in range(1, reach + 1)]
-        return maps.fill_gaps(here, around)
-    return here, np.zeros(here.shape, bool)
+        return maps.fill_gaps(own_values, around)
+    return own_values, np.zeros(own_values.shape, bool)

@@ -136,10 +136,10 @@ class SummariseTile(Task):
             covered |= np.isfinite(layers[MAP])
             coarse = observed[np.ix_(rows // self.grid.ratio, columns // self.grid.ratio)]
             error = layers[MAP].astype("float64")[shown] - coarse
-            there = np.isfinite(error)
-            squares[season] += np.where(there, error, 0) ** 2
-            pairs[season] += there
-            compared.append(bool(there.any()))
+            is_finite = np.isfinite(error)
+            squares[season] += np.where(is_finite, error, 0) ** 2
+            pairs[season] += is_finite
+            compared.append(bool(is_finite.any()))
             at = [self._within(cell) for cell in self.stations]
             stations.append([[float(layers[name][cell]) for name in AT_STATIONS] for cell in at])
             if usual >= 0:

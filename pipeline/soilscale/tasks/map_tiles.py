@@ -69,17 +69,17 @@ class PredictTile(Task):
     def run(self, workspace: Workspace) -> Arrays:
         """Write prediction, flags and, where it is known, the dissimilarity; block means are kept."""
         part = estimate(workspace, self.recipe, self.tile, self.slot, model_store.load(*self.model))
-        there = np.isfinite(part.values)
+        has_value = np.isfinite(part.values)
         # A filled feature says nothing of a cell that has no prediction.
-        flags = np.where(part.filled & there, Quality.GAP_FILLED, 0) | np.where(part.inside, 0, Quality.OUTSIDE)
-        shown = there if self.recipe.soil.frozen == "flag" else part.inside
+        flags = np.where(part.filled & has_value, Quality.GAP_FILLED, 0) | np.where(part.inside, 0, Quality.OUTSIDE)
+        shown = has_value if self.recipe.soil.frozen == "flag" else part.inside
         flags |= np.where(part.cold & shown, Quality.FROZEN, 0)
         if self.recipe.comprehensive:
-            flags |= np.where(there, Quality.COMPREHENSIVE, 0)
+            flags |= np.where(has_value, Quality.COMPREHENSIVE, 0)
         means, _ = kernels.block_mean(part.values, self.recipe.ratio)
         place = (self.slot.index, *self.tile.fine)
         if self.known is not None:
-            index = maps.dissimilarity(applicability_index.read(workspace, self.known), part.features, there)
+            index = maps.dissimilarity(applicability_index.read(workspace, self.known), part.features, has_value)
             storage.write_region(workspace.maps, self.slot.group, APPLICABILITY, index, place)
             flags |= np.where(index > 1, Quality.EXTRAPOLATED, 0)
         storage.write_region(workspace.maps, self.slot.group, PREDICTION, part.values, place)
@@ -144,15 +144,15 @@ class ConserveTile(Task):
         place = (self.slot.index, *self.tile.fine)
         prediction = storage.read_region(workspace.maps, self.slot.group, PREDICTION, place)
         flags = storage.read_region(workspace.maps, self.slot.group, PREDICTION_QUALITY, place)
-        made = conserved(workspace, self.recipe, self.tile, self.slot, prediction, flags, nodes)
-        storage.write_region(workspace.maps, self.slot.group, MAP, made.values, place)
-        storage.write_region(workspace.maps, self.slot.group, QUALITY, made.quality, place)
+        result = conserved(workspace, self.recipe, self.tile, self.slot, prediction, flags, nodes)
+        storage.write_region(workspace.maps, self.slot.group, MAP, result.values, place)
+        storage.write_region(workspace.maps, self.slot.group, QUALITY, result.quality, place)
         if self.recipe.residual:
-            added = (made.values - prediction.astype("float64")).astype("float32")
+            added = (result.values - prediction.astype("float64")).astype("float32")
             storage.write_region(workspace.maps, self.slot.group, RESIDUAL, added, place)
         if self.recipe.offsets is not None:
-            both = maps.ends(made.values, made.quality, self.recipe.offsets, made.limits)
-            for name, end in zip(maps.ENDS, both, strict=True):
+            ends = maps.ends(result.values, result.quality, self.recipe.offsets, result.limits)
+            for name, end in zip(maps.ENDS, ends, strict=True):
                 storage.write_region(workspace.maps, self.slot.group, name, end, place)
 
 

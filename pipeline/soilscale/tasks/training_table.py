@@ -80,7 +80,7 @@ def scale(url: str) -> tuple[float, float]:
         groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
         column = file.schema_arrow.names.index(MAP)
         statistics = [group.column(column).statistics for group in groups]
-    ranges = [(each.min, each.max) for each in statistics if each is not None and each.has_min_max]
+    ranges = [(column.min, column.max) for column in statistics if column is not None and column.has_min_max]
     if not ranges:
         return 0.0, 1.0
     least, greatest = min(low for low, _ in ranges), max(high for _, high in ranges)

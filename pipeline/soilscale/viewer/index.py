@@ -73,8 +73,10 @@ def describe(name: str, number: int, time: str, viewed: Viewed, items: Items) ->
     dict
         JSON; hrefs are relative to the folder of the published maps.
     """
-    every = [item for kept in items.values() for item in kept.values()]
-    maps = {kind: [_map(path, item) for path, item in sorted(kept.items(), key=_start)] for kind, kept in items.items()}
+    every = [item for group in items.values() for item in group.values()]
+    maps = {
+        kind: [_map(path, item) for path, item in sorted(group.items(), key=_start)] for kind, group in items.items()
+    }
     return {
         "format": FORMAT,
         "soilscale": __version__,
@@ -147,16 +149,16 @@ def _rings(viewed: Viewed) -> list[list[list[float]]] | None:
 def _layers(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Title, unit, range of colours and colours of each layer that the maps have; one scale for all their dates."""
     present = {name for item in items for name in item["assets"]}
-    moisture = _stated(items, MAP) or scale(_statistics(items, (MAP,)))
+    moisture = _rendered_range(items, MAP) or scale(_statistics(items, (MAP,)))
     ranges = dict.fromkeys((MAP, LOWER, UPPER), moisture)
     if {LOWER, UPPER} <= present:
         ranges["width"] = 0.0, _width(items)
     if APPLICABILITY in present:
         # 1 is the threshold, so it stands in the middle.
-        ranges[APPLICABILITY] = _stated(items, APPLICABILITY) or (0.0, 2.0)
+        ranges[APPLICABILITY] = _rendered_range(items, APPLICABILITY) or (0.0, 2.0)
     if RESIDUAL in present:
         most = max(map(abs, scale(_statistics(items, (RESIDUAL,)))))
-        ranges[RESIDUAL] = _stated(items, RESIDUAL) or (-most, most)
+        ranges[RESIDUAL] = _rendered_range(items, RESIDUAL) or (-most, most)
     bands = {MAP: MAP_BAND, **OPTIONAL_BANDS}
     titles = {name: (band.long_name, band.units) for name, band in bands.items()}
     titles["width"] = "width of the interval", MAP_BAND.units
@@ -167,7 +169,7 @@ def _layers(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _stated(items: Sequence[Mapping[str, Any]], name: str) -> tuple[float, float] | None:
+def _rendered_range(items: Sequence[Mapping[str, Any]], name: str) -> tuple[float, float] | None:
     """Range that all items state for a layer in their field `renders`, so that all viewers show the same."""
     renders = [item["properties"].get("renders", {}) for item in items]
     ranges = {tuple(render[name]["rescale"][0]) for render in renders if name in render}
@@ -192,12 +194,12 @@ def scale(statistics: Sequence[Mapping[str, float]]) -> tuple[float, float]:
     if not statistics:
         return 0.0, 1.0
     low = max(
-        min(one["minimum"] for one in statistics),
-        min(one["mean"] - SPREAD * one["stddev"] for one in statistics),
+        min(entry["minimum"] for entry in statistics),
+        min(entry["mean"] - SPREAD * entry["stddev"] for entry in statistics),
     )
     high = min(
-        max(one["maximum"] for one in statistics),
-        max(one["mean"] + SPREAD * one["stddev"] for one in statistics),
+        max(entry["maximum"] for entry in statistics),
+        max(entry["mean"] + SPREAD * entry["stddev"] for entry in statistics),
     )
     low, high = math.floor(low * 100) / 100, math.ceil(high * 100) / 100
     return low, round(max(high, low + 0.01), 2)
@@ -206,7 +208,7 @@ def scale(statistics: Sequence[Mapping[str, float]]) -> tuple[float, float]:
 def _width(items: Sequence[Mapping[str, Any]]) -> float:
     """Upper end of the colours for the width of the interval: twice the widest mean, which is then in the middle."""
     assets = [item["assets"] for item in items if {LOWER, UPPER} <= set(item["assets"])]
-    ends = [(_figures(one[UPPER]).get("mean", 0.0), _figures(one[LOWER]).get("mean", 0.0)) for one in assets]
+    ends = [(_figures(entry[UPPER]).get("mean", 0.0), _figures(entry[LOWER]).get("mean", 0.0)) for entry in assets]
     widest = max((upper - lower for upper, lower in ends), default=0.0)
     return max(0.01, math.ceil(widest * 200) / 100)
 

@@ -117,8 +117,8 @@ class Handler(BaseHTTPRequestHandler):
         except SoilscaleError as error:
             logger.error("%s", error)  # noqa: TRY400 - a message for a person
             # A folder, or a file that may not be read, is an error of configuration.
-            known = {RefusedError: HTTPStatus.FORBIDDEN, ConfigurationError: HTTPStatus.NOT_FOUND}
-            self._fail(known.get(type(error), HTTPStatus.BAD_GATEWAY), "it cannot be read")
+            statuses = {RefusedError: HTTPStatus.FORBIDDEN, ConfigurationError: HTTPStatus.NOT_FOUND}
+            self._fail(statuses.get(type(error), HTTPStatus.BAD_GATEWAY), "it cannot be read")
 
     def _send(self, media: str, size: int, read: Callable[[int, int], bytes]) -> None:
         """Send all of an object or the range that is asked for, piece by piece."""

@@ -83,9 +83,9 @@ def time_series(means: pd.DataFrame) -> Figure:
 
 def broken_line(axes: Axes, series: pd.Series[float], colour: str, label: str, **look: Any) -> None:
     """Draw a series that breaks where it has no value; a value between two gaps is marked, or it would not show."""
-    known = series.notna()
-    alone = known & ~known.shift(1, fill_value=False) & ~known.shift(-1, fill_value=False)
-    marked = known if len(series) <= MARKED_MONTHS else alone
+    has_value = series.notna()
+    alone = has_value & ~has_value.shift(1, fill_value=False) & ~has_value.shift(-1, fill_value=False)
+    marked = has_value if len(series) <= MARKED_MONTHS else alone
     axes.plot(series.index, series, color=colour, label=label, **look)
     mark: Any = {"marker": "o", "markersize": 2.4, "linestyle": "none", "alpha": look.get("alpha")}
     axes.plot(series.index[marked], series[marked], color=colour, **mark)
@@ -118,8 +118,8 @@ def accuracy_bars(table: pd.DataFrame) -> Figure:
             _split_bars(axes, rows, algorithms)
         axes_of_row[len(seasons) // 2].set_xlabel(label)
         if metric == "r2":
-            known = table.loc[table["metric"] == metric, "value"].dropna()
-            low = float(known.min()) if len(known) else 0.0
+            metric_values = table.loc[table["metric"] == metric, "value"].dropna()
+            low = float(metric_values.min()) if len(metric_values) else 0.0
             # One R2 far below -1 would press all other bars together.
             axes_of_row[0].set_xlim(min(max(low * 1.05, -1), 0), 1)
             for axes in axes_of_row:
@@ -197,9 +197,9 @@ def scatter(predictions: pd.DataFrame, algorithm: Algorithm, seasons: Sequence[s
 
 def shared_range(values: pd.DataFrame) -> tuple[float, float]:
     """Range of both axes of a scatter: nearly all values, with some room."""
-    both = values.to_numpy(dtype=float)
+    pooled = values.to_numpy(dtype=float)
     # By the extremes a few outliers would leave all others as a blot in the middle.
-    low, top = np.nanpercentile(both, [0.1, 99.9]) if np.isfinite(both).any() else (0.0, 1.0)
+    low, top = np.nanpercentile(pooled, [0.1, 99.9]) if np.isfinite(pooled).any() else (0.0, 1.0)
     pad = 0.05 * (top - low) or 0.01
     return float(low - pad), float(top + pad)
 

@@ -40,8 +40,8 @@ def sensors(series: pd.DataFrame, reference: str, table: pd.DataFrame) -> Figure
         Columns part, season, statistic, value, n: the regression of all cells, as `report/sensors.csv` has it.
     """
     before, after = (series.pivot_table(index="time", columns="part", values=name) for name in ("before", "after"))
-    others = [str(name) for name in pd.unique(series["part"]) if name != reference]
-    palette = {reference: DARK} | dict(zip(others, SERIES, strict=False))
+    sensor_names = [str(name) for name in pd.unique(series["part"]) if name != reference]
+    palette = {reference: DARK} | dict(zip(sensor_names, SERIES, strict=False))
     figure = canvas(4.9)
     top, bottom = np.asarray(figure.subfigures(2, 1, height_ratios=[1, 1.3]))
     _through_time(top.subplots(), before, after, reference, palette)

@@ -32,7 +32,7 @@ VISIBLE = 8.0
 OCEAN, GRATICULE = "#eef3f7", "0.8"
 
 
-def locate(axes: Axes, box: Box, values: NDArray[np.float64], height: float, taken: str | None = None) -> Axes:
+def locate(axes: Axes, box: Box, values: NDArray[np.float64], height: float, occupied: str | None = None) -> Axes:
     """Set a globe, seen from above an area, into the corner of a map where it hides the fewest values.
 
     Parameters
@@ -45,10 +45,10 @@ def locate(axes: Axes, box: Box, values: NDArray[np.float64], height: float, tak
         What the map shows, shape ``(y, x)``, NaN where missing.
     height
         Height of the map on the page for a width of 1.
-    taken
+    occupied
         Corner in which something else stands.
     """
-    free = {name: at for name, at in CORNERS.items() if name != taken}
+    free = {name: at for name, at in CORNERS.items() if name != occupied}
     wide, high = SIDE, SIDE / height
     corner = min(free, key=lambda name: _hidden(values, free[name], wide, high))
     right, top = free[corner]

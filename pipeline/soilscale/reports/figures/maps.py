@@ -92,15 +92,15 @@ def maps_side_by_side(
     drawn = {name: thinned(array) for name, array in products.items()}
     bounds = {name: extent(array) for name, array in drawn.items()}
     rows: list[Fields] = [{name: field(array, date) for name, array in drawn.items()} for date in dates]
-    seen = window([(values, bounds[name]) for row in rows for name, values in row.items()])
+    view = window([(values, bounds[name]) for row in rows for name, values in row.items()])
     wide = (WIDTH - BAR_ROOM - LABEL_ROOM) / len(products) - 0.08
-    figure = canvas(len(dates) * (wide * shape(seen, crs) + 0.12) + 0.5, "compressed")
+    figure = canvas(len(dates) * (wide * shape(view, crs) + 0.12) + 0.5, "compressed")
     grid: NDArray[Any] = figure.subplots(len(dates), len(products), squeeze=False)
     everything = limits([values for row in rows for values in row.values()])
     for number, (axes_of_row, label, row) in enumerate(zip(grid, labels, rows, strict=True)):
         colours = everything if one_scale else limits(list(row.values()))
         for axes, (name, values) in zip(axes_of_row, row.items(), strict=True):
-            image = paint(axes, values, bounds[name], seen, crs, SOIL_MOISTURE, colours)
+            image = paint(axes, values, bounds[name], view, crs, SOIL_MOISTURE, colours)
             axes.label_outer()
             if number == 0:
                 axes.set_title(words(name), fontweight="bold", pad=5)
@@ -109,7 +109,7 @@ def maps_side_by_side(
             colour_bar(figure, image, axes_of_row, f"soil moisture, {UNIT}")
     if one_scale:
         colour_bar(figure, image, list(grid.flat), f"soil moisture, {UNIT}", shrink=0.5, aspect=30)
-    scale_bar(grid[0, 0], seen, crs)
+    scale_bar(grid[0, 0], view, crs)
     return figure
 
 
@@ -134,23 +134,23 @@ def in_a_row(
     """
     drawn = {name: array.to_numpy().astype("float64") for name, array in fields.items()}
     bounds = extent(next(iter(fields.values())))
-    seen = window([(values, bounds) for values in drawn.values()])
+    view = window([(values, bounds) for values in drawn.values()])
     wide = min(len(drawn), MOST_IN_ROW)
     rows = -(-len(drawn) // wide)
-    figure = canvas(rows * ((WIDTH - BAR_ROOM - LABEL_ROOM) / wide * shape(seen, crs) + 0.4) + 0.2, "compressed")
+    figure = canvas(rows * ((WIDTH - BAR_ROOM - LABEL_ROOM) / wide * shape(view, crs) + 0.4) + 0.2, "compressed")
     grid: NDArray[Any] = figure.subplots(rows, wide, squeeze=False)
     low, high = limits(list(drawn.values()))
     if diverging:
         high = max(abs(low), abs(high))
         low = -high
     for axes, (name, values) in zip(grid.flat, drawn.items(), strict=False):
-        image = paint(axes, values, bounds, seen, crs, colours, (low, high))
+        image = paint(axes, values, bounds, view, crs, colours, (low, high))
         axes.label_outer()
         axes.set_title(name)
     for axes in list(grid.flat)[len(drawn) :]:
         axes.set_visible(False)
     colour_bar(figure, image, list(grid.flat), label)
-    scale_bar(grid[0, 0], seen, crs)
+    scale_bar(grid[0, 0], view, crs)
     return figure
 
 
@@ -168,22 +168,22 @@ def rmse_maps(by_season: Mapping[str, tuple[xr.DataArray, int]], crs: str) -> Fi
     """
     errors = {season: rmse.to_numpy() for season, (rmse, _) in by_season.items()}
     bounds = extent(next(iter(by_season.values()))[0])
-    seen = window([(rmse, bounds) for rmse in errors.values()])
+    view = window([(rmse, bounds) for rmse in errors.values()])
     wide = min(
-        len(by_season), MOST_IN_ROW if shape(seen, crs) > TALL or len(by_season) > MOST_IN_ROW else MOST_IN_ROW // 2
+        len(by_season), MOST_IN_ROW if shape(view, crs) > TALL or len(by_season) > MOST_IN_ROW else MOST_IN_ROW // 2
     )
     rows = -(-len(by_season) // wide)
-    figure = canvas(rows * ((WIDTH - BAR_ROOM - LABEL_ROOM) / wide * shape(seen, crs) + 0.5) + 0.2, "compressed")
+    figure = canvas(rows * ((WIDTH - BAR_ROOM - LABEL_ROOM) / wide * shape(view, crs) + 0.5) + 0.2, "compressed")
     grid: NDArray[Any] = figure.subplots(rows, wide, squeeze=False)
     top = limits(list(errors.values()), (0, 98))[1]
     for axes, (season, rmse) in zip(grid.flat, errors.items(), strict=False):
-        image = paint(axes, rmse, bounds, seen, crs, ERROR, (0.0, top))
+        image = paint(axes, rmse, bounds, view, crs, ERROR, (0.0, top))
         axes.label_outer()
         axes.set_title(f"{words(season)}\n{_mean_square(rmse):.4f}, {by_season[season][1]} months", linespacing=1.35)
     for axes in list(grid.flat)[len(by_season) :]:
         axes.set_visible(False)
     colour_bar(figure, image, list(grid.flat), f"RMSE, {UNIT}", extend="max")
-    scale_bar(grid[0, 0], seen, crs)
+    scale_bar(grid[0, 0], view, crs)
     return figure
 
 
@@ -224,23 +224,23 @@ def study_area(area: Area) -> Figure:
     if area.elevation is not None:
         relief = thinned(area.elevation)
         fields.append((relief.to_numpy().astype("float64"), extent(relief)))
-    seen = window(fields)
+    view = window(fields)
     panels = 1 + (area.elevation is not None) + bool(area.land_cover)
     # A panel that is alone would fill the width, and be higher than a page.
     wide = (WIDTH - LABEL_ROOM) / max(panels, 2)
-    figure = canvas(wide * shape(seen, area.crs) + 1.15, "compressed")
+    figure = canvas(wide * shape(view, area.crs) + 1.15, "compressed")
     axes: list[Axes] = list(figure.subplots(1, panels, squeeze=False)[0])
     below: dict[str, Any] = {"location": "bottom", "shrink": 0.9, "aspect": 25, "pad": 0.02}
-    image = paint(axes[0], *fields[0], seen, area.crs, SOIL_MOISTURE, limits([observed]))
+    image = paint(axes[0], *fields[0], view, area.crs, SOIL_MOISTURE, limits([observed]))
     colour_bar(figure, image, axes[:1], f"soil moisture, {UNIT}", **below)
     titles = [f"coarse product, {area.month.astype('datetime64[M]')}"]
     if area.elevation is not None:
-        relief_image = paint(axes[1], *fields[1], seen, area.crs, HEIGHT, limits([fields[1][0]], (0.5, 99.5)))
+        relief_image = paint(axes[1], *fields[1], view, area.crs, HEIGHT, limits([fields[1][0]], (0.5, 99.5)))
         colour_bar(figure, relief_image, axes[1:2], "elevation, m", **below)
         titles.append("elevation and coarse cells")
         _cells(axes[1], area.observation)
     if area.land_cover:
-        lines = _classes(axes[-1], area.land_cover, seen, area.crs)
+        lines = _classes(axes[-1], area.land_cover, view, area.crs)
         _make_room(figure, max(0.0, 0.125 * lines - 0.4))
         titles.append("dominant land cover")
     for letter, panel, title in zip("abc"[:panels], axes, titles, strict=True):
@@ -252,13 +252,13 @@ def study_area(area: Area) -> Figure:
     locate(
         axes[0],
         _lonlat(fields[0][1], area.crs),
-        _in_view(fields[0], seen),
-        shape(seen, area.crs),
+        _in_view(fields[0], view),
+        shape(view, area.crs),
         "upper right" if marked else None,
     )
     if marked:
         axes[0].legend(loc="upper right", frameon=True, framealpha=0.85, edgecolor="none", handletextpad=0.2)
-    scale_bar(axes[0], seen, area.crs)
+    scale_bar(axes[0], view, area.crs)
     return figure
 
 
@@ -271,12 +271,12 @@ def _lonlat(bounds: Extent, crs: str) -> tuple[float, float, float, float]:
     return west, south, east + 360 * (east < west), north
 
 
-def _in_view(shown: tuple[NDArray[np.float64], Extent], seen: Extent) -> NDArray[np.float64]:
+def _in_view(shown: tuple[NDArray[np.float64], Extent], view: Extent) -> NDArray[np.float64]:
     """Values of a field as they fill a panel, missing in its margin."""
     values, (left, right, bottom, top) = shown
     y = top - (np.arange(len(values)) + 0.5) * (top - bottom) / len(values)
     x = left + (np.arange(values.shape[1]) + 0.5) * (right - left) / values.shape[1]
-    rows, columns = (y > seen[2]) & (y < seen[3]), (x > seen[0]) & (x < seen[1])
+    rows, columns = (y > view[2]) & (y < view[3]), (x > view[0]) & (x < view[1])
     return values[np.ix_(rows, columns)]
 
 
@@ -321,7 +321,7 @@ def _stations(axes: Axes, stations: pd.DataFrame | None, crs: str) -> None:
     axes.scatter(x, y, label="station", **look)
 
 
-def _classes(axes: Axes, shares: Mapping[str, xr.DataArray], seen: Extent, crs: str) -> int:
+def _classes(axes: Axes, shares: Mapping[str, xr.DataArray], view: Extent, crs: str) -> int:
     """Draw the class with the largest share of each cell, the rarest beyond the colours as one; lines of the legend."""
     drawn = {name: thinned(share) for name, share in shares.items()}
     stack = np.stack([share.to_numpy().astype("float64") for share in drawn.values()])
@@ -339,7 +339,7 @@ def _classes(axes: Axes, shares: Mapping[str, xr.DataArray], seen: Extent, crs: 
     # most land is green or tawny to a reader, so the two commonest classes are
     palette = [SERIES[i] for i in (2, 1, 6, 5, 0, 3, 4, 7)]
     colours = ListedColormap(palette[: len(labels)])
-    paint(axes, values, extent(next(iter(drawn.values()))), seen, crs, colours, (-0.5, len(labels) - 0.5))
+    paint(axes, values, extent(next(iter(drawn.values()))), view, crs, colours, (-0.5, len(labels) - 0.5))
     names = [textwrap.fill(words(name), LEGEND_WIDTH) for name in labels]
     patches = [Patch(facecolor=colour, label=name) for name, colour in zip(names, palette, strict=False)]
     legend = axes.legend(

@@ -57,8 +57,8 @@ def tables(paired: Paired, season_of: Seasons, *, min_years: int = MIN_YEARS) ->
         "station_seasons": pooled(seasonal, season_of, min_years=min_years),
         "station_scores": by_station(pairs, season_of, min_years=min_years),
         "station_gains": gains(pairs, season_of, min_years=min_years),
-        "station_pairs": _named(pairs),
-        "station_seasonal_pairs": _named(seasonal),
+        "station_pairs": _with_network(pairs),
+        "station_seasonal_pairs": _with_network(seasonal),
         "stations_left_out": account.table(),
     }
 
@@ -71,10 +71,10 @@ def places(paired: Paired) -> pd.DataFrame:
     DataFrame
         station, longitude, latitude (degrees), row, column (of its fine cell, from 0).
     """
-    return _named(paired.places)[["station", "longitude", "latitude", "row", "column"]]
+    return _with_network(paired.places)[["station", "longitude", "latitude", "row", "column"]]
 
 
-def _named(pairs: pd.DataFrame) -> pd.DataFrame:
+def _with_network(pairs: pd.DataFrame) -> pd.DataFrame:
     """Pairs of which the station's name holds its network."""
     return pairs.assign(station=labels(pairs)).drop(columns="network")
 

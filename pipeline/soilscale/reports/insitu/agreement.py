@@ -145,7 +145,7 @@ def gains(pairs: pd.DataFrame, season_of: Seasons, *, min_years: int = MIN_YEARS
 
 
 def station_baselines(
-    pairs: pd.DataFrame, algorithm: Algorithm, season_of: Seasons, others: Mapping[str, pd.DataFrame] = EMPTY
+    pairs: pd.DataFrame, algorithm: Algorithm, season_of: Seasons, baselines: Mapping[str, pd.DataFrame] = EMPTY
 ) -> pd.DataFrame:
     """Score the maps, nearest and bilinear against stations, and the algorithms that do not make the maps.
 
@@ -155,7 +155,7 @@ def station_baselines(
         `pairing.PAIR`.
     algorithm
         With which the maps were made.
-    others
+    baselines
         Algorithm -> pairs whose column ``fine`` is of that algorithm.
 
     Returns
@@ -166,7 +166,7 @@ def station_baselines(
     columns = {NEAREST: "coarse", BILINEAR: "bilinear", method(algorithm): "fine"}
     parts = [pooled(pairs, season_of, products=columns, key="method")]
     parts += [
-        pooled(other_pairs, season_of, products={name: "fine"}, key="method") for name, other_pairs in others.items()
+        pooled(other_pairs, season_of, products={name: "fine"}, key="method") for name, other_pairs in baselines.items()
     ]
     # If all are empty, one remains for its columns: pandas joins no empty list.
     table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
@@ -181,8 +181,8 @@ def normalised(rows: pd.DataFrame) -> pd.DataFrame:
     grouped = rows.groupby(STATION)[VALUES]
     least, greatest = grouped.transform("min"), grouped.transform("max")
     reach = greatest - least
-    known = (reach > 0) & (grouped.transform("size") >= MIN_TIMES).to_numpy()[:, None]
-    return rows.assign(**((rows[VALUES] - least) / reach.where(known)))
+    is_valid = (reach > 0) & (grouped.transform("size") >= MIN_TIMES).to_numpy()[:, None]
+    return rows.assign(**((rows[VALUES] - least) / reach.where(is_valid)))
 
 
 def anomalies(rows: pd.DataFrame, min_years: int = MIN_YEARS) -> pd.DataFrame:
@@ -196,8 +196,8 @@ def anomalies(rows: pd.DataFrame, min_years: int = MIN_YEARS) -> pd.DataFrame:
 def tell_of_years(pairs: pd.DataFrame, min_years: int, account: Account) -> None:
     """Tell of the months of each station that the anomaly correlation leaves out for want of years."""
     complete = pairs.dropna(subset=VALUES)
-    few = anomalies(complete, min_years)["observed"].isna()
-    for (network, station), rows in complete[few].groupby(STATION, sort=True):
+    is_short = anomalies(complete, min_years)["observed"].isna()
+    for (network, station), rows in complete[is_short].groupby(STATION, sort=True):
         reason = f"not in the anomaly correlation: fewer than {min_years} years of the calendar month"
         account.add(str(network), str(station), reason, len(rows), "months")
 
@@ -219,9 +219,12 @@ def _by_season(pairs: pd.DataFrame, season_of: Seasons, min_years: int) -> Itera
             [
                 Pool(
                     unit,
-                    {column: (_moments(rows, column, season), _moments(less, column, season)) for column in OTHERS},
+                    {
+                        column: (_moments(rows, column, season), _moments(departure, column, season))
+                        for column in OTHERS
+                    },
                 )
-                for (unit, rows), less in zip(pools, departures, strict=True)
+                for (unit, rows), departure in zip(pools, departures, strict=True)
             ],
         )
 
@@ -273,8 +276,8 @@ def _distances(pool: Pool, column: str) -> dict[str, tuple[float, int]]:
 def slope(stats: Moments) -> float:
     """Slope of the least squares line that gives the product from the station; NaN where the station is constant."""
     # `r2` knows when a station is constant but for rounding; the sum of squares does not.
-    known = stats.n > 1 and not math.isnan(SCORES["r2"].of(stats))
-    return stats.products / stats.observed_squares if known else math.nan
+    is_valid = stats.n > 1 and not math.isnan(SCORES["r2"].of(stats))
+    return stats.products / stats.observed_squares if is_valid else math.nan
 
 
 def gain(ours: float, theirs: float) -> float:

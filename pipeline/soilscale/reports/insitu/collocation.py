@@ -69,12 +69,12 @@ def triple_collocation(a: ArrayLike, b: ArrayLike, c: ArrayLike) -> Collocation:
     covariance = np.cov(together)
     if not (covariance > 0).all():
         return Collocation(n, (math.nan,) * 3, (math.nan,) * 3)
-    estimates = [_one(covariance, i, (i + 1) % 3, (i + 2) % 3) for i in range(3)]
+    estimates = [_estimate(covariance, i, (i + 1) % 3, (i + 2) % 3) for i in range(3)]
     errors, correlations = zip(*estimates, strict=True)
     return Collocation(n, errors, correlations)
 
 
-def _one(q: np.ndarray[tuple[int, int], np.dtype[np.float64]], i: int, j: int, k: int) -> tuple[float, float]:
+def _estimate(q: np.ndarray[tuple[int, int], np.dtype[np.float64]], i: int, j: int, k: int) -> tuple[float, float]:
     """Error variance and R of product i."""
     variance = float(q[i, i])
     signal = float(q[i, j] * q[i, k] / q[j, k])

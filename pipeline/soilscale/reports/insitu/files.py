@@ -181,12 +181,12 @@ def read_stm(data: bytes, name: str) -> pd.DataFrame:
     words = _fields(lines if ceop else lines[1:], widths, name)
     if ceop:
         sensors = words[list(SENSOR_WORDS)]
-        other = (sensors != sensors.iloc[0]).any(axis=1)
-        if other.any():
-            row = int(np.argmax(other.to_numpy()))
-            here, before = (" ".join(sensors.iloc[at].tolist()) for at in (row, 0))
+        differs = (sensors != sensors.iloc[0]).any(axis=1)
+        if differs.any():
+            row = int(np.argmax(differs.to_numpy()))
+            label, before = (" ".join(sensors.iloc[at].tolist()) for at in (row, 0))
             raise DataError(
-                f"{name} holds more than one sensor, or line {words.index[row]} lacks a column: {here!r} differs from "
+                f"{name} holds more than one sensor, or line {words.index[row]} lacks a column: {label!r} differs from "
                 f"{before!r} of the first line; download each sensor's variables in separate files"
             )
     frame = pd.DataFrame({"value": words[value], "flag": words[value + 1].fillna("")})

@@ -142,10 +142,10 @@ def seasonal(pairs: pd.DataFrame, season_of: Seasons, least: float, account: Acc
     means = grouped.mean().assign(months=grouped.size()).reset_index()
     needed = means["season"].map({name: least * len(months) for name, months in season_of.months.items()})
     # A share of a season, such as a third of 3 months, may come out a hair above the whole number.
-    few = means["months"] < needed - 1e-9
-    for (network, station), rows in means[few].groupby(STATION):
+    incomplete = means["months"] < needed - 1e-9
+    for (network, station), rows in means[incomplete].groupby(STATION):
         account.add(str(network), str(station), "too few months in the season", len(rows), "seasons")
-    return means.loc[~few, PAIR].reset_index(drop=True)
+    return means.loc[~incomplete, PAIR].reset_index(drop=True)
 
 
 def _series(monthly: pd.DataFrame, account: Account) -> pd.DataFrame:
@@ -172,13 +172,13 @@ def _surface(rows: pd.DataFrame, tell: Tell) -> pd.DataFrame:
     volumetric = ranked[ranked["other"] == ranked["other"].min()]
     unit = volumetric["unit"] == volumetric["unit"].min()
     tell("another unit beside the one that counts", len(rows) - int(unit.sum()), "months")
-    same = volumetric[unit]
+    same_unit = volumetric[unit]
     # Unknown depths count as the deepest; left NaN they would equal none, not even themselves.
-    depths = same[["depth_from", "depth_to"]].fillna(math.inf)
+    depths = same_unit[["depth_from", "depth_to"]].fillna(math.inf)
     first = depths.sort_values(["depth_from", "depth_to"]).iloc[0]
     shallowest = (depths == first).all(axis=1)
     tell("below a shallower sensor", int((~shallowest).sum()), "months")
-    return same[shallowest]
+    return same_unit[shallowest]
 
 
 def _averaged(rows: pd.DataFrame, tell: Tell) -> pd.Series[float]:

@@ -152,8 +152,8 @@ def measured(tables: Iterable[tuple[str, pd.DataFrame | DataError]], rules: Rule
     if doubted:
         log.warning("stations with %s: %s; %s", PERCENT, ", ".join(dict.fromkeys(doubted)), REMEDY)
     empty = pd.DataFrame({column: pd.Series(dtype=object) for column in MONTHLY})
-    kept = [part for part in parts if len(part)]
-    return Measured(pd.concat(kept, ignore_index=True) if kept else empty, account)
+    nonempty = [part for part in parts if len(part)]
+    return Measured(pd.concat(nonempty, ignore_index=True) if nonempty else empty, account)
 
 
 def _sensor(rows: pd.DataFrame, rules: Rules, account: Account) -> pd.DataFrame:
@@ -179,30 +179,34 @@ def _sensor(rows: pd.DataFrame, rules: Rules, account: Account) -> pd.DataFrame:
     values["value"] = values["value"].where(np.isfinite(rows["value"]) & ~rows["value"].isin(MISSING))
     # Outliers come last, for values that are flagged or impossible would widen the quartiles.
     for leave_out in (_missing, _flagged, _impossible, _repeated, _outliers):
-        values = leave_out(values, rules, unit, lambda *entry, **more: account.add(network, station, *entry, **more))
+        values = leave_out(
+            values, rules, unit, lambda *entry, **details: account.add(network, station, *entry, **details)
+        )
     means = _means(values, _step(days), rules.min_valid_fraction)
     account.add(network, station, "too few days in the month", int(means.isna().sum()), "months")
     means = means.dropna()
-    same = {column: rows[column].iloc[0] for column in ("network", "station", "depth_from", "depth_to", "sensor")}
+    station_labels = {
+        column: rows[column].iloc[0] for column in ("network", "station", "depth_from", "depth_to", "sensor")
+    }
     place = {axis: float(rows[axis].median()) for axis in ("longitude", "latitude")}
     monthly = pd.DataFrame({"time": means.index.to_numpy(), "observed": means.to_numpy()})
-    return monthly.assign(**same, **place, unit=unit if factor is None else VOLUME)[list(MONTHLY)]
+    return monthly.assign(**station_labels, **place, unit=unit if factor is None else VOLUME)[list(MONTHLY)]
 
 
 def _missing(values: pd.DataFrame, rules: Rules, unit: str, tell: Any) -> pd.DataFrame:  # noqa: ARG001
-    gone = values["value"].isna()
-    tell("missing", int(gone.sum()))
-    return values[~gone]
+    rejected = values["value"].isna()
+    tell("missing", int(rejected.sum()))
+    return values[~rejected]
 
 
 def _flagged(values: pd.DataFrame, rules: Rules, unit: str, tell: Any) -> pd.DataFrame:  # noqa: ARG001
     """Without values of which a flag is not accepted; ISMN writes several as ``D03,D05``."""
     accepted = {*rules.flags, ""}
     refused = [flag for flag in values["flag"].unique() if not {part.strip() for part in flag.split(",")} <= accepted]
-    gone = values["flag"].isin(refused)
-    counts = values.loc[gone, "flag"].value_counts()
-    tell("flagged", int(gone.sum()), detail=", ".join(f"{flag} {n}" for flag, n in counts.items()))
-    return values[~gone]
+    rejected = values["flag"].isin(refused)
+    counts = values.loc[rejected, "flag"].value_counts()
+    tell("flagged", int(rejected.sum()), detail=", ".join(f"{flag} {n}" for flag, n in counts.items()))
+    return values[~rejected]
 
 
 def _impossible(values: pd.DataFrame, rules: Rules, unit: str, tell: Any) -> pd.DataFrame:  # noqa: ARG001
@@ -211,13 +215,13 @@ def _impossible(values: pd.DataFrame, rules: Rules, unit: str, tell: Any) -> pd.
         if volumetric(unit) == 1 and (values["value"] > 1).mean() > SEEMS_PERCENT:
             tell(PERCENT, len(values), detail=f"unit {unit}, values to {values['value'].max():.4g}; {REMEDY}")
             return values.iloc[:0]
-        gone, detail = ~values["value"].between(0, 1), f"outside 0 to 1 m3 m-3, with the unit {unit}"
+        rejected, detail = ~values["value"].between(0, 1), f"outside 0 to 1 m3 m-3, with the unit {unit}"
     elif unit.startswith("%"):
-        gone, detail = values["value"] < 0, f"below 0 {unit}"
+        rejected, detail = values["value"] < 0, f"below 0 {unit}"
     else:
         return values
-    tell("impossible", int(gone.sum()), detail=detail)
-    return values[~gone]
+    tell("impossible", int(rejected.sum()), detail=detail)
+    return values[~rejected]
 
 
 def _repeated(values: pd.DataFrame, rules: Rules, unit: str, tell: Any) -> pd.DataFrame:  # noqa: ARG001
@@ -237,10 +241,10 @@ def _outliers(values: pd.DataFrame, rules: Rules, unit: str, tell: Any) -> pd.Da
     reach = rules.outliers * (third - first)
     if reach <= 0:
         return values
-    gone = ~values["value"].between(first - reach, third + reach)
+    rejected = ~values["value"].between(first - reach, third + reach)
     shown = VOLUME if volumetric(unit) is not None else unit
-    tell("outlier", int(gone.sum()), detail=f"outside {first - reach:.3g} to {third + reach:.3g} {shown}")
-    return values[~gone]
+    tell("outlier", int(rejected.sum()), detail=f"outside {first - reach:.3g} to {third + reach:.3g} {shown}")
+    return values[~rejected]
 
 
 def _step(days: NDArray[np.datetime64]) -> float:

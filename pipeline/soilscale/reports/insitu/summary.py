@@ -19,13 +19,13 @@ def stations_words(tables: Mapping[str, pd.DataFrame]) -> str:
     if len(tables.get("stations", ())) or not len(tables.get("stations_left_out", ())):
         return ""
     left_out = tables["stations_left_out"]
-    named = left_out["station"].where(left_out["network"] == "", left_out["network"] + "/" + left_out["station"])
-    reasons = named.groupby(left_out["reason"], sort=False).unique()
-    causes = "; ".join(f"{reason} ({_few(sorted(names))})" for reason, names in reasons.items())
+    full_names = left_out["station"].where(left_out["network"] == "", left_out["network"] + "/" + left_out["station"])
+    reasons = full_names.groupby(left_out["reason"], sort=False).unique()
+    causes = "; ".join(f"{reason} ({_first_names(sorted(names))})" for reason, names in reasons.items())
     return f"None of the stations could be compared with the maps: {causes}."
 
 
-def _few(names: Sequence[str]) -> str:
+def _first_names(names: Sequence[str]) -> str:
     """Names in a sentence, the first of many."""
     return (
         listed(names)
@@ -39,23 +39,23 @@ def percent_words(left_out: pd.DataFrame | None) -> str:
     rows = None if left_out is None or not len(left_out) else left_out[left_out["reason"] == PERCENT]
     if rows is None or not len(rows):
         return ""
-    names = _few(list(dict.fromkeys(rows["station"])))
+    names = _first_names(list(dict.fromkeys(rows["station"])))
     return f"Left out for {PERCENT}: {names}; {REMEDY}."
 
 
 def unit_words(pairs: pd.DataFrame | None) -> str:
     """That stations measure another quantity than the maps, and how they were compared then, in words."""
     units = pd.Series(dtype=str) if pairs is None or not len(pairs) else pairs.groupby("station")["unit"].first()
-    other = units[units != VOLUME]
-    if not len(other):
+    foreign = units[units != VOLUME]
+    if not len(foreign):
         return ""
-    named = ", ".join(sorted(set(other)))
-    if len(other) == len(units):
+    listed = ", ".join(sorted(set(foreign)))
+    if len(foreign) == len(units):
         return (
-            f"The stations do not measure volumetric soil moisture (their unit: {named}): station and products are "
+            f"The stations do not measure volumetric soil moisture (their unit: {listed}): station and products are "
             "scaled to 0..1, station by station, and only R, K-L and anomaly R are reported."
         )
     return (
-        f"{len(other)} of {len(units)} stations do not measure volumetric soil moisture (their unit: {named}): they "
+        f"{len(foreign)} of {len(units)} stations do not measure volumetric soil moisture (their unit: {listed}): they "
         "do not count in the scores with a unit; in those marked 0 to 1, every station is scaled to 0..1 separately."
     )
