@@ -3,9 +3,9 @@
 
 Run as ``python benchmarks/growth.py``; ``--help`` lists the sizes. Two cases:
 
-- `status`: a bucket of SeaweedFS, each of whose answers comes 20 ms later, holds the records of so many units. Told are
-  requests and seconds of one listing of them, and the seconds of `soilscale status`, which lists them, and of its
-  start alone (`soilscale --version`).
+- `status`: a bucket of SeaweedFS, each of whose answers comes 20 ms later, holds the markers of the units of a nation's
+  cube, of which one in a thousand has failed. Told are requests and seconds of one listing of them, requests, seconds
+  and CPU seconds of `soilscale status`, and the seconds of its start alone (`soilscale --version`).
 - `month`: a synthetic world runs for all months but the last, then for one more, with the months to learn from fixed
   and without, and everything anew. Told are units that were done, and CPU seconds of the command with its workers.
 
@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -31,10 +32,15 @@ from typing import Any
 import yaml
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+import scheduling
+
 from commands import edit, markers, small_world, sparse_world
 from servers import faults
-from servers.seaweed import Seaweed, seaweed
-from soilscale import storage
+from servers.seaweed import seaweed
+from soilscale import config, storage
+from soilscale.engine.output import Workspace
+from soilscale.engine.units import FAILED, Receipt, Task, Unit
+from soilscale.stages.project import Project
 
 LATENCY = 0.02
 """Seconds by which each answer of the store is delayed."""
@@ -57,48 +63,60 @@ def command(*words: object, **more: str) -> tuple[float, float]:
     return time.perf_counter() - start, cpu
 
 
-def records(server: Seaweed, count: int) -> None:
-    """Write as many records as the units of a cube leave, in the folder of its stage."""
-    client = server.client()
-
-    def write(number: int) -> None:
-        month, tile = divmod(number, 320)
-        name = f"precipitation-{2000 + month // 12}-{month % 12 + 1:02d}_{tile:04d}.{number:016x}.json"
-        client.put_object(Bucket=BUCKET, Key=f"run/state/cube/{name}", Body=b"{}")
-
+def nation(folder: Path, count: int) -> Path:
+    """Configuration of a nation, with its frozen items and the markers of so many units of its cube in the bucket."""
+    output = f"s3://{BUCKET}/{count}"
+    path = folder / f"nation-{count}.yaml"
+    path.write_text(yaml.safe_dump(scheduling.document(count) | {"output": output}), encoding="utf-8")
+    settings = config.load(str(path))
+    for source in settings.source_list:
+        features = scheduling.items(source.name, settings.months)
+        storage.write_json(Workspace(output).items(source.name), {"type": "FeatureCollection", "features": features})
+    units = Project(settings, no_cluster, quiet).cube_units[:count]
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(write, range(count)))
+        list(pool.map(lambda numbered: mark(output, *numbered), enumerate(units)))
+    return path
+
+
+def no_cluster() -> Any:
+    """Fail: nothing is computed."""
+    raise AssertionError("a plan needs no cluster")
+
+
+def quiet(_doing: str, _done: int, _total: int | None) -> None:
+    """Tell nothing."""
+
+
+def mark(output: str, number: int, unit: Unit[Task]) -> None:
+    """Write the marker that a worker would leave of a unit."""
+    failed = number % 1000 == 0
+    receipt = asdict(Receipt(unit.stage, unit.name, "failed" if failed else "done", "no file" if failed else "", 1.0))
+    name = f"{unit.name}{FAILED}" if failed else unit.marker
+    storage.write_json(Workspace(output).state(unit.stage, name), receipt)
 
 
 def state(folder: Path, sizes: list[int]) -> Iterator[Row]:
     """The case of a bucket with many records."""
-    config = sparse_world(folder / "world")
     with seaweed(folder / "weed") as server, faults.faulty(server.endpoint) as proxy:
         server.client().create_bucket(Bucket=BUCKET)
-        variables = server.environment(proxy.url)
-        os.environ.update(variables)
-        command("search", config, "--output", f"s3://{BUCKET}/run")
-        faults.DELAY, proxy.kinds, proxy.share = LATENCY, ("delay",), 1.0
+        os.environ.update(server.environment(proxy.url))
+        faults.DELAY, proxy.kinds = LATENCY, ("delay",)
         for size in sizes:
             proxy.share = 0.0
-            records(server, size)
+            path = nation(folder, size)
             proxy.share = 1.0
 
             proxy.requests.clear()
             start = time.perf_counter()
-            held = len(storage.names_below(f"s3://{BUCKET}/run/state/cube"))
-            yield "status", "soilscale", held, "listing_s", time.perf_counter() - start
-            yield "status", "soilscale", held, "requests", proxy.requests.total()
+            count = len(Workspace(f"s3://{BUCKET}/{size}").listed().records())
+            yield "status", "soilscale", count, "listing_s", time.perf_counter() - start
+            yield "status", "soilscale", count, "requests", proxy.requests.total()
             proxy.requests.clear()
-            yield (
-                "status",
-                "soilscale",
-                held,
-                "status_s",
-                command("status", config, "--output", f"s3://{BUCKET}/run")[0],
-            )
-            yield "status", "soilscale", held, "status_requests", proxy.requests.total()
-            yield "status", "soilscale", held, "start_s", command("--version")[0]
+            wall, cpu = command("status", path)
+            yield "status", "soilscale", count, "status_s", wall
+            yield "status", "soilscale", count, "status_cpu_s", cpu
+            yield "status", "soilscale", count, "status_requests", proxy.requests.total()
+            yield "status", "soilscale", count, "start_s", command("--version")[0]
 
 
 def month(folder: Path, count: int) -> Iterator[Row]:

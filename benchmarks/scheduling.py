@@ -42,7 +42,7 @@ COLUMNS = ("way", "units", "repetition", "runner_ms", "scheduler_ms", "overhead_
 SOURCES = ("soil_moisture", "precipitation", "temperature", "vegetation")
 
 
-def settings(count: int) -> config.Config:
+def document(count: int) -> dict[str, Any]:
     """Configuration whose cube has so many units or a few more: 16 years on tiles of 8 cells of 25 km, 13 in a column.
 
     With 299 tiles, 45 by 25 degrees, it is a nation's.
@@ -51,17 +51,15 @@ def settings(count: int) -> config.Config:
     named = {"catalog": "c", "asset": "data", "unit": "1", "static": False}
     sources: dict[str, Any] = {name: named | {"collection": name} for name in SOURCES}
     sources["soil_moisture"]["role"] = "target"
-    return config.validate(
-        {
-            "name": "nation",
-            "output": "nation",
-            "area": {"bbox": [80, 22, 80 + 2 * columns, 47]},
-            "grid": {"crs": "EPSG:4326", "coarse": 0.25, "ratio": 25, "tile": 8},
-            "period": ["2002-01", "2017-12"],
-            "catalogs": {"c": {"url": "catalog.json"}},
-            "sources": sources,
-        }
-    )
+    return {
+        "name": "nation",
+        "output": "nation",
+        "area": {"bbox": [80, 22, 80 + 2 * columns, 47]},
+        "grid": {"crs": "EPSG:4326", "coarse": 0.25, "ratio": 25, "tile": 8},
+        "period": ["2002-01", "2017-12"],
+        "catalogs": {"c": {"url": "catalog.json"}},
+        "sources": sources,
+    }
 
 
 def items(name: str, months: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
@@ -91,7 +89,7 @@ def items(name: str, months: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
 
 def units(count: int, milliseconds: float) -> list[Unit[Nap]]:
     """The first units of the plan of a cube, whose work sleeps."""
-    given = settings(count)
+    given = config.validate(document(count))
     scenes = {source.name: catalog.scenes(items(source.name, given.months), source) for source in given.source_list}
     inputs = tuple(Input(source, static=False, unit="1") for source in given.source_list)
     planned = cube_units.cube_units(given, plan.Plan(inputs, scenes, given.nested_grid, given.months))

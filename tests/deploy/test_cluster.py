@@ -22,6 +22,7 @@ pytestmark = [
 DATA = "/data"
 """Where pods have the volume."""
 WORKER = {"app.kubernetes.io/component": "worker"}
+SCHEDULER = {"dask.org/component": "scheduler"}
 RUNNER = {"app.kubernetes.io/component": "runner"}
 
 
@@ -59,7 +60,7 @@ def units(node: Cluster) -> int:
     return len(markers(node.kubelet.claims["world"] / "run" / "state"))
 
 
-def test_a_run_on_the_real_operator_outlives_eviction_drain_upgrade_and_an_api_that_is_away(
+def test_a_run_on_the_real_operator_outlives_evictions_an_upgrade_and_losses_of_api_and_scheduler(
     node: Cluster, values: dict[str, Any]
 ) -> None:
     node.install_operator()
@@ -68,6 +69,8 @@ def test_a_run_on_the_real_operator_outlives_eviction_drain_upgrade_and_an_api_t
     job = node.job()
     wait_until(lambda: units(node) > 3 or node.failed(), "the first units", 300)
 
+    # From here on the operator goes on only if it lists anew what it watched.
+    node.store.expirations += 1
     (worker, *_) = node.runs(**WORKER)
     node.store.evict(node.document(worker))
     wait_until(lambda: not worker.thread.is_alive() or node.failed(), "the end of the evicted worker", 120)
@@ -87,8 +90,15 @@ def test_a_run_on_the_real_operator_outlives_eviction_drain_upgrade_and_an_api_t
     wait_until(lambda: len(node.started("maps-soilscale-")) > 1 and node.runs(**RUNNER), "the next runner", 120)
     node.serve()
 
+    before = units(node)
+    wait_until(lambda: units(node) > before or node.failed(), "units of the next runner", 200)
+    (runner,), (scheduler,) = node.runs(**RUNNER), node.runs(**SCHEDULER)
+    scheduler.killed.set()
+    wait_until(lambda: not runner.thread.is_alive() or node.failed(), "the end of the runner without scheduler", 200)
+    assert runner.codes() == [75], runner.log()
+
     job = node.ended(400)
-    assert (job["status"]["succeeded"], job["status"]["failed"]) == (1, 0), node.logs()
+    assert (job["status"]["succeeded"], job["status"]["failed"]) == (1, 1), node.logs()
 
     wait_until(lambda: not node.left("clusters") or node.failed(), "the end of the Dask cluster", 120)
     node.helm("uninstall", "maps")

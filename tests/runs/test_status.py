@@ -34,9 +34,9 @@ def test_status_lists_the_records_once_and_works_out_the_cube_once(
     states: list[object] = []
     names_below, state = storage.objects.names_below, completeness.state
 
-    def listing(url: str) -> list[str]:
+    def listing(url: str, *, by_folder: bool = False) -> list[str]:
         listed[url.partition("/run/")[2].partition("/")[0]] += 1
-        return names_below(url)
+        return names_below(url, by_folder=by_folder)
 
     def standing(*arguments: object) -> object:
         states.append(arguments)

@@ -209,13 +209,7 @@ class Api:
         store, server = self.store, self._server
         until = time.monotonic() + float(query.get("timeoutSeconds", ["600"])[0])
         with store.changed:
-            since = int(query.get("resourceVersion", [""])[0] or 0)
-            if since and since < store.expired:
-                yield {
-                    "type": "ERROR",
-                    "object": {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"},
-                }
-                return
+            since, before = int(query.get("resourceVersion", [""])[0] or 0), store.expirations
             first = [] if since else self._list(target, query)["items"]
             since = since or len(store.changes)
         yield from ({"type": "ADDED", "object": one} for one in first)
@@ -229,6 +223,10 @@ class Api:
             with store.changed:
                 if len(store.changes) == since:
                     store.changed.wait(0.5)
+                if store.expirations != before:
+                    gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
+                    yield {"type": "ERROR", "object": gone}
+                    return
                 new, since = store.changes[since:], len(store.changes)
             for change, resource in new:
                 place = resource["metadata"].get("namespace", "")

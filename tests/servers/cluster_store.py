@@ -38,8 +38,8 @@ class Store:
     """Each is replaced, never changed."""
     changes: list[tuple[str, Document]] = field(default_factory=list)
     """What happened, and the resource then; the version of one is its place here, plus one."""
-    expired: int = 0
-    """Version before which nobody may watch."""
+    expirations: int = 0
+    """How often all versions became too old to watch from, at which every watch ends."""
     changed: threading.Condition = field(default_factory=lambda: threading.Condition(threading.RLock()))
 
     def get(self, kind: str, name: str, namespace: str = "maps") -> Document | None:

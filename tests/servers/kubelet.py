@@ -67,7 +67,7 @@ class Pod:
         self.ends: dict[str, list[Document]] = {"initContainerStatuses": [], "containerStatuses": []}
         self.thread = threading.Thread(target=self._live, name=self.name)
         self.killed = threading.Event()
-        """Set by a test whose node dies: SIGKILL without a word."""
+        """Set by a test whose container dies: SIGKILL without a word."""
 
     def log(self) -> str:
         """What all containers of the pod have said."""
@@ -126,6 +126,7 @@ class Pod:
                 runs.end(float(self._seen()["metadata"].get("deletionGracePeriodSeconds", 0)))
             elif self.killed.is_set():
                 runs.kill()
+                self.killed.clear()
             else:
                 time.sleep(LOOK_EVERY)
         code = 137 if runs.killed else runs.process.wait()

@@ -93,6 +93,13 @@ def test_many_markers_are_few_requests_and_no_other_run_is_looked_at(home: str, 
     anywhere.faults.heal()
     assert storage.names_below(f"{home}/run/state") == names
     assert anywhere.faults.requests == {"LIST": 2}
+    # Two to see that there are more than one lists, one for the folders, three for theirs, of which one has two pages.
+    storage.write_bytes(f"{home}/run/state/layout.json", b"")
+    storage.write_bytes(f"{home}/run/state/cube/lst/1.json", b"")
+    anywhere.faults.heal()
+    assert storage.names_below(f"{home}/run/state", by_folder=True) == ["cube/lst/1.json", "layout.json", *names]
+    assert anywhere.faults.requests == {"LIST": 7}
+    storage.remove(f"{home}/run/state", ["layout.json", "cube/lst/1.json"])
     storage.remove(f"{home}/run/state", [*names, "ndvi/nothing"])
     assert storage.names_below(home) == ["run/state-of-another/x.json"]
     storage.remove(f"{home}/run/state-of-another/x.json")

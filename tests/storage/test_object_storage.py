@@ -185,7 +185,9 @@ def test_of_runs_that_begin_at_once_one_alone_holds_the_output_and_the_others_en
         assert sorted(pool.map(attempt, range(8))) == [0] + 7 * [75]
 
 
-def test_many_markers_are_few_requests_and_no_other_run_is_looked_at(store: Faults, weed: Seaweed) -> None:
+def test_many_markers_are_few_requests_and_no_other_run_is_looked_at(
+    store: Faults, weed: Seaweed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = weed.client()
     names = [f"ndvi/{number:04d}.json" for number in range(1203)]
 
@@ -196,7 +198,10 @@ def test_many_markers_are_few_requests_and_no_other_run_is_looked_at(store: Faul
         list(pool.map(put, names))
     storage.write_bytes(f"{RUN}/state-of-another/x.json", b"")
     store.heal()
-    assert storage.names_below(f"{RUN}/state") == names
+    # By which botocore reads the time of each object, for four fifths of what a listing costs.
+    with monkeypatch.context() as patch:
+        patch.delattr("dateutil.parser.parse")
+        assert storage.names_below(f"{RUN}/state") == names
     assert store.requests == {"LIST": 2}
     assert store.listed == {f"/{BUCKET}/home/run/state/"}
     put("ndvi/new.json")

@@ -15,9 +15,11 @@ import pytest
 import xarray as xr
 import zarr
 from botocore.exceptions import EndpointConnectionError
+from botocore.utils import parse_timestamp
 
 from soilscale import storage
 from soilscale.errors import ConfigurationError, RefusedError, ServiceError, SoilscaleError
+from soilscale.storage import s3
 
 FLOAT, FLAG = "soil_moisture", "quality"
 SHAPE = (3, 5, 7)
@@ -500,3 +502,18 @@ def test_gdal_asks_the_store_that_the_environment_names(
     assert options["AWS_S3_ENDPOINT"] == host
     assert options["AWS_HTTPS"] == https
     assert options["AWS_VIRTUAL_HOSTING"] == "FALSE"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "2026-01-31T23:59:59.123Z",
+        "2026-01-31T23:59:59Z",
+        "Sat, 31 Jan 2026 23:59:59 GMT",
+        "2026-01-31T23:59:59+02:00",
+        "1769903999",
+        1769903999.5,
+    ],
+)
+def test_a_time_of_s3_is_read_as_botocore_reads_it(answer: object) -> None:
+    assert s3.instant(answer) == parse_timestamp(answer)

@@ -1,5 +1,5 @@
 from . import gaps, memory, noise
-from .layers import codes, meets
+from .layers import codes, meeting, meets
 from .months import margin, read_completed, read_month, read_static
 from .naming import factor, feature_names, lagged
 from .overviews import choose_overview
@@ -58,6 +58,7 @@ __all__ = [
     "is_constant",
     "lagged",
     "margin",
+    "meeting",
     "meets",
     "memory",
     "noise",

@@ -192,7 +192,17 @@ def _cuts(size: int, side: int) -> list[int]:
 
 def meets(scene: Scene, geobox: GeoBox) -> bool:
     """Whether a scene may hold pixels of a grid, by its bounding box, which some catalogs draw too small."""
+    return bool(meeting([scene], geobox))
+
+
+def meeting(scenes: Sequence[Scene], geobox: GeoBox) -> tuple[int, ...]:
+    """Places in a list of the scenes that meet a grid."""
+    bounds = lonlat_bounds(geobox.boundingbox.bbox, str(geobox.crs))
+    return tuple(place for place, scene in enumerate(scenes) if extents.intersects(_with_margin(scene), bounds))
+
+
+def _with_margin(scene: Scene) -> extents.Box:
+    """Bounding box of a scene, and beyond it as far as it may be drawn too small."""
     width, height = extents.width(scene.bbox), scene.bbox[3] - scene.bbox[1]
     # A scene left out here is never opened, so a box too small would lose pixels without a message.
-    near = extents.grown(scene.bbox, CARELESS * width, CARELESS * height)
-    return extents.intersects(near, lonlat_bounds(geobox.boundingbox.bbox, str(geobox.crs)))
+    return extents.grown(scene.bbox, CARELESS * width, CARELESS * height)

@@ -32,12 +32,12 @@ class Workspace:
 
     def listed(self) -> Workspace:
         """The same output with a snapshot of its records: `status` needs those of every stage."""
-        return replace(self, snapshot=frozenset(storage.names_below(self.state())))
+        return replace(self, snapshot=frozenset(storage.names_below(self.state(), by_folder=True)))
 
     def records(self, *parts: str) -> Collection[str]:
         """Names of the records below `state/`, or a folder of it, relative to that."""
         if self.snapshot is None:
-            return storage.names_below(self.state(*parts))
+            return storage.names_below(self.state(*parts), by_folder=True)
         if not parts:
             return self.snapshot
         folder = "".join(f"{part}/" for part in parts)

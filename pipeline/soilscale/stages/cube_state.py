@@ -67,23 +67,29 @@ class State:
 
 def observed(plan: Plan, units: Sequence[Unit[Read]], complete: Collection[str]) -> State:
     """What is read into the cube, its gaps not filled, as the markers of its units tell."""
+    # Tiles that meet the same scenes share the lists of them, and with these what their months are made from.
+    shared: dict[tuple[str, int, np.datetime64 | None], str] = {}
     return State(
         plan,
         {
             name: origin if unit.marker in complete else MISSING
             for unit in units
-            for name, origin in _origins(plan, unit)
+            for name, origin in _origins(plan, unit, shared)
         },
     )
 
 
-def _origins(plan: Plan, unit: Unit[Read]) -> Iterator[tuple[str, str]]:
+def _origins(
+    plan: Plan, unit: Unit[Read], shared: dict[tuple[str, int, np.datetime64 | None], str]
+) -> Iterator[tuple[str, str]]:
     """Name that each month of a unit of the cube would have on its own, and what its values are made from.
 
     The same in a period that goes on, where the unit may hold for further months, or be a lag of further ones.
     """
     source, scenes, tile = unit.task.source, unit.task.scenes, unit.task.tile
-    digests = [scene.digest for scene in scenes]
     for month in (None,) if isinstance(unit.task, FillStatic) else unit.task.alike:
-        changing = None if month is None or constant(source, scenes, month) else month
-        yield unit_name(source, month, tile), digest(plan.recipes[source.name], digests, changing)
+        key = source.name, id(scenes), month
+        if key not in shared:
+            changing = None if month is None or constant(source, scenes, month) else month
+            shared[key] = digest(plan.recipes[source.name], [scene.digest for scene in scenes], changing)
+        yield unit_name(source, month, tile), shared[key]

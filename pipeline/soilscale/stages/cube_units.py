@@ -28,36 +28,53 @@ Read = FillStatic | ReadMonth
 """Tasks of units that read scenes."""
 
 
+Runs = Sequence[tuple[tuple[np.datetime64, ...], Sequence[Scene], str]]
+"""Runs of months that hold the same values, their scenes, and the digest of what they are made from."""
+
+
 def cube_units(config: Config, plan: Plan) -> list[Unit[Read]]:
     """Units that fill the cube: one for each source, tile and month."""
     tiles = list(plan.grid.tiles())
     read = [source_input for source_input in plan.inputs if not source_input.source.composed]
-    return [unit for source_input in read for tile in tiles for unit in _source_units(config, plan, source_input, tile)]
+    units: list[Unit[Read]] = []
+    for source_input in read:
+        # Most tiles of a nation meet the same scenes, and to choose those of each month takes longer than all else.
+        runs: dict[tuple[int, ...], Runs] = {}
+        for tile in tiles:
+            units += _source_units(config, plan, source_input, tile, runs)
+    return units
 
 
-def _source_units(config: Config, plan: Plan, source_input: Input, tile: Tile) -> list[Unit[Read]]:
+def _source_units(
+    config: Config, plan: Plan, source_input: Input, tile: Tile, runs: dict[tuple[int, ...], Runs]
+) -> list[Unit[Read]]:
     source = source_input.source
     geobox = plan.grid.coarse[tile.coarse] if source.on_coarse else plan.grid.fine[tile.fine]
     around = geobox.pad(cube.margin(source))
     # Only scenes that touch the tile are in its digest, so a new item elsewhere redoes nothing here; wetness looks
     # beyond the tile's edge.
-    near = [scene for scene in plan.scenes[source.name] if cube.meets(scene, around)]
+    scenes = plan.scenes[source.name]
+    places = cube.meeting(scenes, around)
+    near = [scenes[place] for place in places]
     read = inputs.reading(config, source, source_input.unit)
     if source_input.static:
         fill = FillStatic(reading=read, scenes=near, grid=plan.grid, tile=tile)
-        return [_unit_of(plan, unit_name(source, None, tile), near, fill, [])]
+        return [_unit_of(unit_name(source, None, tile), _made_from(plan, source, near, []), fill)]
     # What is to be filled goes into a group of its own first: a later unit completes it and writes the month that
     # models read.
+    if places not in runs:
+        runs[places] = [
+            (alike, chosen, _made_from(plan, source, chosen, alike))
+            for alike, chosen in _alike(source, near, plan.source_months(source))
+        ]
     kind = KeepTarget if source.on_coarse else ObserveMonth if source_input in plan.filled else FillMonth
     return [
         _unit_of(
-            plan,
             unit_name(source, alike[0], tile),
-            scenes,
-            kind(reading=read, scenes=scenes, grid=plan.grid, tile=tile, months=plan.months, alike=alike),
-            alike,
+            made_from,
+            kind(reading=read, scenes=chosen, grid=plan.grid, tile=tile, months=plan.months, alike=alike),
         )
-        for alike, scenes in _alike(source, near, plan.source_months(source))
+        for alike, chosen, made_from in runs[places]
     ]
 
 
@@ -65,15 +82,16 @@ def _alike(
     source: Source, scenes: Sequence[Scene], months: Months
 ) -> Iterator[tuple[tuple[np.datetime64, ...], Sequence[Scene]]]:
     """Runs of months that hold the same values, as a yearly source's do, and their scenes; most are of one month."""
+    chosen = [(month, cube.select(scenes, month, source.least_coverage)) for month in months]
 
-    def key(month: np.datetime64) -> tuple[object, ...]:
-        chosen = cube.select(scenes, month, source.least_coverage)
-        return tuple(scene.digest for scene in chosen), None if constant(source, chosen, month) else month
+    def key(of_month: tuple[np.datetime64, list[Scene]]) -> tuple[object, ...]:
+        month, selected = of_month
+        return tuple(scene.digest for scene in selected), None if constant(source, selected, month) else month
 
     # groupby joins neighbours alone, as it should: values that come back after other months are a unit of their own.
-    for _, run in groupby(months, key):
+    for _, run in groupby(chosen, key):
         alike = tuple(run)
-        yield alike, cube.select(scenes, alike[0], source.least_coverage)
+        yield tuple(month for month, _ in alike), alike[0][1]
 
 
 def count_runs(source: Source, scenes: Sequence[Scene], months: Months) -> int:
@@ -86,12 +104,15 @@ def constant(source: Source, chosen: Sequence[Scene], month: np.datetime64) -> b
     return source.role == "predictor" and cube.is_constant(source, chosen, month)
 
 
-def _unit_of(plan: Plan, name: str, scenes: Sequence[Scene], task: Read, alike: Sequence[np.datetime64]) -> Unit[Read]:
-    source = task.source
+def _made_from(plan: Plan, source: Source, scenes: Sequence[Scene], alike: Sequence[np.datetime64]) -> str:
+    """Digest of what some months of a source are made from in a tile."""
     # Where the months are written is part of the digest: when the period goes on, the same scenes fill further regions.
     months = [(month, cube_regions.reach(source, plan.months, month)) for month in alike]
-    made_from = digest(plan.recipes[source.name], [scene.digest for scene in scenes], months)
-    return Unit(CUBE, name, made_from, task, f"{source.name}/{task.tile.name}")
+    return digest(plan.recipes[source.name], [scene.digest for scene in scenes], months)
+
+
+def _unit_of(name: str, made_from: str, task: Read) -> Unit[Read]:
+    return Unit(CUBE, name, made_from, task, f"{task.source.name}/{task.tile.name}")
 
 
 def unit_name(source: Source, month: np.datetime64 | None, tile: Tile) -> str:

@@ -189,16 +189,21 @@ def _with_origins(
         for month, month_units in source_series.units.items():
             beside = (-1, 1) if month in source_series.empty else ()
             around = [source_series.origins.get(month + np.timedelta64(step, "M")) for step in beside]
+            digests: dict[tuple[np.datetime64, ...], tuple[str, str]] = {}  # the same for every tile
             for unit in month_units:
                 task = unit.task
-                places, later_places = (
-                    [(str(date), cube_regions.reach(source, months, date)) for date in task.alike]
-                    for months in (plan.months, goes_on)
-                )
-                made_from, origin = (
-                    digest(learned, source_series.origins[month], around, position)
-                    for position in (places, later_places)
-                )
+                if task.alike not in digests:
+                    made_from, origin = (
+                        digest(
+                            learned,
+                            source_series.origins[month],
+                            around,
+                            [(str(date), cube_regions.reach(source, months, date)) for date in task.alike],
+                        )
+                        for months in (plan.months, goes_on)
+                    )
+                    digests[task.alike] = made_from, origin
+                made_from, origin = digests[task.alike]
                 gaps_task = CloseGaps(
                     reading=task.reading,
                     scenes=task.scenes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 from soilscale import cube
 from soilscale.engine import units
@@ -39,9 +40,7 @@ class Project(Run):
     @property
     def standing(self) -> State:
         """What stands in the cube: once for a run that only reads, else anew each time, for units become complete."""
-        if not self.reads:
-            self.__dict__.pop("_standing", None)
-        return self._standing
+        return self._standing if self.reads else self._anew("_standing")
 
     @cached_property
     def _standing(self) -> State:
@@ -57,6 +56,10 @@ class Project(Run):
         """Units that fill the gaps of predictors, by their stage; none where gaps are left in the cube."""
         # Planned anew at each call, for more is complete each time; a cached plan would leave out what has just been
         # read.
+        return self._gaps_units if self.reads else self._anew("_gaps_units")
+
+    @cached_property
+    def _gaps_units(self) -> GapUnits:
         complete = markers(self.workspace, cube_regions.CUBE)
         observed = cube_state.observed(self.plan, self.cube_units, complete)
         return gap_units.units(self.plan, self.cube_units, observed, complete) if self.plan.filled else GapUnits()
@@ -81,6 +84,11 @@ class Project(Run):
     def merge_units(self) -> list[Unit[Gather]]:
         """Units that write a harmonised target likewise."""
         return coarse_units.merge_units(self.plan, self.standing, markers(self.workspace, harmonise_units.HARMONISE))
+
+    def _anew(self, name: str) -> Any:
+        """Attribute that is worked out again."""
+        self.__dict__.pop(name, None)
+        return getattr(self, name)
 
     @property
     def items(self) -> dict[str, int]:

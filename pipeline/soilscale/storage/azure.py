@@ -130,10 +130,12 @@ class Azure(Cloud):
                 raise FileNotFoundError(path) from error
         return Entry(str(answer.name), int(answer.size), _tag(answer.etag))
 
-    def pages(self, fs: AbstractFileSystem, bucket: str, prefix: str, most: int) -> Iterator[list[Entry]]:
+    def pages(
+        self, fs: AbstractFileSystem, bucket: str, prefix: str, most: int, folders: list[str] | None = None
+    ) -> Iterator[list[Entry]]:
         token = None
         while True:
-            token, page = sync(fs.loop, _page, fs, bucket, prefix, most, token)
+            token, page = sync(fs.loop, _page, fs, bucket, prefix, most, token, folders)
             yield page
             if not token:
                 return
@@ -149,15 +151,26 @@ def _tag(text: str) -> str:
     return '"{}"'.format(text.strip('"'))
 
 
+def _is_folder(blob: Any) -> bool:
+    """Whether an entry of an account with a hierarchical namespace is a folder."""
+    return (blob.metadata or {}).get("hdi_isfolder") == "true"
+
+
 async def _page(
-    fs: AbstractFileSystem, container: str, prefix: str, most: int, token: str | None
+    fs: AbstractFileSystem, container: str, prefix: str, most: int, token: str | None, folders: list[str] | None
 ) -> tuple[str | None, list[Entry]]:
-    """One request's blobs, and the mark from which the next goes on."""
+    """One request's blobs, and the mark from which the next goes on; folders go to `folders`, if that is given."""
+    from azure.storage.blob import BlobProperties
+
     async with fs.service_client.get_container_client(container) as client:
         # Metadata say which entries of an account with a hierarchical namespace are folders.
-        listing = client.list_blobs(name_starts_with=prefix, include=["metadata"], results_per_page=most)
+        ask = client.list_blobs if folders is None else client.walk_blobs
+        listing = ask(name_starts_with=prefix, include=["metadata"], results_per_page=most)
         pages = listing.by_page(continuation_token=token)
         async for page in pages:
-            blobs = [blob async for blob in page if (blob.metadata or {}).get("hdi_isfolder") != "true"]
+            every = [blob async for blob in page]
+            if folders is not None:
+                folders += [blob.name for blob in every if not isinstance(blob, BlobProperties)]
+            blobs = [blob for blob in every if isinstance(blob, BlobProperties) and not _is_folder(blob)]
             return pages.continuation_token, [Entry(blob.name, int(blob.size), _tag(blob.etag)) for blob in blobs]
     return None, []

@@ -12,6 +12,7 @@ import mimetypes
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -29,6 +30,9 @@ REMOVED_AT_A_TIME = 32
 
 MOST_LISTED = 1000
 """Objects that each store lists in one request."""
+
+LISTED_AT_A_TIME = 16
+"""Folders that are listed side by side."""
 
 TIMEOUT = (10.0, 60.0)
 """Seconds to wait for a connection, and for the next bytes."""
@@ -120,20 +124,52 @@ class Cloud(ABC):
         """What it tells of an object, without its content; `FileNotFoundError` if there is none."""
 
     @abstractmethod
-    def pages(self, fs: AbstractFileSystem, bucket: str, prefix: str, most: int) -> Iterator[list[Entry]]:
-        """Objects whose keys begin with a prefix, by their keys, `most` in each request."""
+    def pages(
+        self, fs: AbstractFileSystem, bucket: str, prefix: str, most: int, folders: list[str] | None = None
+    ) -> Iterator[list[Entry]]:
+        """Objects whose keys begin with a prefix, by their keys, `most` in each request.
+
+        Parameters
+        ----------
+        folders
+            Takes the prefixes of the folders right below `prefix`, whose objects are then left out.
+        """
 
     def prepare(self, fs: AbstractFileSystem) -> None:  # noqa: B027 - most need nothing
         """Set what the options of its file system do not."""
 
     def listed(self, fs: AbstractFileSystem, path: str, most: int = MOST_LISTED) -> Iterator[Entry]:
         """Objects below a folder."""
-        bucket, _, key = path.rstrip("/").partition("/")
-        # With the slash, or listing `run` would include `run-2`.
-        prefix = f"{key}/" if key else ""
+        bucket, prefix = _bucket_and_prefix(path)
         for page in self.pages(fs, bucket, prefix, most):
-            # Some clients create an empty object to mark a folder; it is not one of its contents.
-            yield from (entry._replace(name=entry.name.removeprefix(prefix)) for entry in page if entry.name != prefix)
+            yield from _relative(page, prefix)
+
+    def listed_by_folder(self, fs: AbstractFileSystem, path: str) -> list[Entry]:
+        """Objects below a folder of few folders and many objects: beyond the first thousand, folders side by side.
+
+        A listing can only go on where its last page ended, so one alone of 100,000 objects waits a hundred times.
+        """
+        bucket, prefix = _bucket_and_prefix(path)
+        entries: list[Entry] = []
+        for page in self.pages(fs, bucket, prefix, MOST_LISTED):
+            entries += page
+            if len(entries) > MOST_LISTED:
+                break
+        else:
+            return list(_relative(entries, prefix))
+
+        def look(folder: str) -> tuple[list[Entry], list[str]]:
+            below: list[str] = []
+            pages = self.pages(fs, bucket, folder, MOST_LISTED, below)
+            return [entry for page in pages for entry in page if entry.name != folder], below
+
+        entries, folders = [], [prefix]
+        with ThreadPoolExecutor(LISTED_AT_A_TIME) as pool:
+            while folders:
+                looks = list(pool.map(look, folders))
+                entries += [entry for present, _ in looks for entry in present]
+                folders = [folder for _, below in looks for folder in below]
+        return list(_relative(entries, prefix))
 
     async def version(self, fs: AbstractFileSystem, path: str) -> str:
         """Version that an object has at present, or `ABSENT`."""
@@ -193,6 +229,18 @@ class OnItsLoop:
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What a coroutine returns that runs on the file system's loop."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.there.loop))
+
+
+def _bucket_and_prefix(path: str) -> tuple[str, str]:
+    """Bucket of a folder, and with what the keys of its objects begin."""
+    bucket, _, key = path.rstrip("/").partition("/")
+    # With the slash, or listing `run` would include `run-2`.
+    return bucket, f"{key}/" if key else ""
+
+
+def _relative(entries: Sequence[Entry], prefix: str) -> Iterator[Entry]:
+    """Objects by their names below a folder, without the empty object by which some clients mark it."""
+    return (entry._replace(name=entry.name.removeprefix(prefix)) for entry in entries if entry.name != prefix)
 
 
 def code(error: BaseException | None) -> str | None:

@@ -187,11 +187,18 @@ class Google(Cloud):
         bucket, key, _ = fs.split_path(path)
         return _entry(await fs._call("GET", "b/{}/o/{}", bucket, key, fields=FIELDS, json_out=True))  # noqa: SLF001
 
-    def pages(self, fs: AbstractFileSystem, bucket: str, prefix: str, most: int) -> Iterator[list[Entry]]:
-        parameters: dict[str, Any] = {"prefix": prefix, "maxResults": most, "fields": f"items({FIELDS}),nextPageToken"}
+    def pages(
+        self, fs: AbstractFileSystem, bucket: str, prefix: str, most: int, folders: list[str] | None = None
+    ) -> Iterator[list[Entry]]:
+        parameters: dict[str, Any] = {"prefix": prefix, "maxResults": most}
+        parameters["fields"] = f"items({FIELDS}),prefixes,nextPageToken"
+        if folders is not None:
+            parameters["delimiter"] = "/"
         while True:
             page = sync(fs.loop, fs._call, "GET", "b/{}/o", bucket, json_out=True, **parameters)  # noqa: SLF001 - likewise
             yield [_entry(item) for item in page.get("items", ())]
+            if folders is not None:
+                folders += page.get("prefixes", ())
             if not page.get("nextPageToken"):
                 return
             parameters["pageToken"] = page["nextPageToken"]

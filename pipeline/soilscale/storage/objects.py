@@ -307,25 +307,31 @@ def stamps(url: str) -> dict[str, str]:
         return {}
 
 
-def names_below(url: str) -> list[str]:
+def names_below(url: str, *, by_folder: bool = False) -> list[str]:
     """Names of all objects below a folder, relative to it, sorted; none if there is no such folder.
 
     In a bucket that is one request for each thousand of them, and none is asked for but those below the folder.
+
+    Parameters
+    ----------
+    by_folder
+        List the folders below side by side where there are more than a thousand objects: for few folders of many.
 
     Raises
     ------
     ServiceError
         If the store cannot be reached, or has no such bucket.
     """
-    return sorted(_listing(url))
+    return sorted(_listing(url, by_folder=by_folder))
 
 
-def _listing(url: str) -> dict[str, Entry]:
+def _listing(url: str, *, by_folder: bool = False) -> dict[str, Entry]:
     """Objects below a folder by their names relative to it; empty if there is no such folder."""
     try:
         fs, path = filesystem(url)
         if (store := cloud(url)) is not None:
-            return {entry.name: entry for entry in store.listed(fs, path)}
+            entries = store.listed_by_folder(fs, path) if by_folder else store.listed(fs, path)
+            return {entry.name: entry for entry in entries}
         if isinstance(fs, LocalFileSystem):
             return {name: Entry(name, stat.st_size, str(stat.st_mtime)) for name, stat in files.below(Path(path))}
         return {

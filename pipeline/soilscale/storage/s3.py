@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +39,25 @@ def session() -> Session:
     from botocore.session import get_session
 
     return get_session()
+
+
+def _quick_session() -> Any:
+    """Session of a file system that reads times quickly: those of its objects are four fifths of a listing's cost."""
+    from aiobotocore.session import AioSession
+
+    made = AioSession()
+    made.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=instant)
+    return made
+
+
+def instant(text: Any) -> datetime:
+    """Time of an answer, as botocore reads it, which tries several forms before that of S3."""
+    if isinstance(text, str) and text.endswith("Z") and "T" in text:
+        with suppress(ValueError):
+            return datetime.fromisoformat(text)
+    from botocore.utils import parse_timestamp
+
+    return parse_timestamp(text)
 
 
 @cache
@@ -104,6 +125,8 @@ class S3(Cloud):
 
     def prepare(self, fs: AbstractFileSystem) -> None:
         fs.retries = retry.THROTTLED
+        if fs.session is None:
+            fs.session = _quick_session()
 
     def failures(self) -> tuple[type[Exception], ...]:
         from botocore.exceptions import BotoCoreError, ClientError
@@ -170,14 +193,18 @@ class S3(Cloud):
         answer = await fs._call_s3("head_object", Bucket=bucket, Key=key)  # noqa: SLF001 - as s3fs does
         return Entry(key, int(answer["ContentLength"]), str(answer["ETag"]))
 
-    def pages(self, fs: AbstractFileSystem, bucket: str, prefix: str, most: int) -> Iterator[list[Entry]]:
-        parameters: dict[str, str] = {}
+    def pages(
+        self, fs: AbstractFileSystem, bucket: str, prefix: str, most: int, folders: list[str] | None = None
+    ) -> Iterator[list[Entry]]:
+        parameters = {} if folders is None else {"Delimiter": "/"}
         while True:
             page = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=most, **parameters)
             yield [Entry(entry["Key"], int(entry["Size"]), entry["ETag"]) for entry in page.get("Contents", ())]
+            if folders is not None:
+                folders += [folder["Prefix"] for folder in page.get("CommonPrefixes", ())]
             if not page.get("IsTruncated"):
                 return
-            parameters = {"ContinuationToken": page["NextContinuationToken"]}
+            parameters |= {"ContinuationToken": page["NextContinuationToken"]}
 
     def remove(self, fs: AbstractFileSystem, url: str, paths: Sequence[str]) -> None:
         bucket = paths[0].partition("/")[0]
