@@ -279,7 +279,7 @@ def turned(x: ArrayLike, near: float, turn_width: float | None) -> NDArray[np.fl
 
     Examples
     --------
-    >>> turned([350.0, 10.0], near=0.0, whole=360.0).tolist()
+    >>> turned([350.0, 10.0], near=0.0, turn_width=360.0).tolist()
     [-10.0, 10.0]
     """
     values = np.asarray(x, dtype="float64")

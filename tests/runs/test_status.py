@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -27,12 +28,13 @@ def test_a_snapshot_has_the_records_of_each_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_status_lists_the_records_once_and_works_out_the_cube_once(
+def test_status_lists_the_records_once_reads_the_failed_once_and_works_out_the_cube_once(
     undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed: Counter[str] = Counter()
     states: list[object] = []
-    names_below, state = storage.objects.names_below, completeness.state
+    reads: list[str] = []
+    names_below, state, read_many = storage.objects.names_below, completeness.state, storage.objects.read_many
 
     def listing(url: str, *, by_folder: bool = False) -> list[str]:
         listed[url.partition("/run/")[2].partition("/")[0]] += 1
@@ -42,10 +44,16 @@ def test_status_lists_the_records_once_and_works_out_the_cube_once(
         states.append(arguments)
         return state(*arguments)  # type: ignore[arg-type]
 
+    def reading(url: str, names: Sequence[str]) -> dict[str, bytes]:
+        reads.append(url)
+        return read_many(url, names)
+
     monkeypatch.setattr("soilscale.engine.output.storage.names_below", listing)
+    monkeypatch.setattr("soilscale.engine.units.storage.read_many", reading)
     monkeypatch.setattr(completeness, "state", standing)
     result = status(config.load(str(undisturbed)))
     assert {stage.name: stage.done for stage in result.stages}["report"] == 1
     assert listed["state"] == 1
     assert sum(listed.values()) <= 3
     assert len(states) == 1
+    assert len(reads) == 1

@@ -116,7 +116,7 @@ def status(config: Config) -> Status:
     stages.append(
         StageStatus(
             report.REPORT,
-            int(bool(expected) and report.stands(run, by_stamps=True)),
+            int(bool(expected) and report.stands(run, failed, by_stamps=True)),
             1,
             _count(failed, report.REPORT),
         )

@@ -105,7 +105,7 @@ def write_report(run: Project) -> None:
     storage.remove(run.workspace.report(""), sorted(earlier - written))
     stations = stations_digest(run.config)
     record = {
-        "made_from": _made_from(run, stations),
+        "made_from": _made_from(run, stations, failures(run.workspace)),
         "stations": stations,
         "stamps": stations_stamps(run.config),
         "files": sorted(written),
@@ -124,11 +124,13 @@ def _put(run: Project, earlier: Collection[str], contents: Mapping[str, str | by
     return set(contents)
 
 
-def stands(run: Project, *, by_stamps: bool = False) -> bool:
+def stands(run: Project, failed: Sequence[Receipt] | None = None, *, by_stamps: bool = False) -> bool:
     """Whether the report is whole, and was made from what the other stages hold and from the same stations.
 
     Parameters
     ----------
+    failed
+        Units that are missing, where the caller has read them.
     by_stamps
         Whether files of stations are not read if their sizes and dates are those of then.
     """
@@ -144,14 +146,15 @@ def stands(run: Project, *, by_stamps: bool = False) -> bool:
     # An empty stamp is of a store that tells no time, and proves nothing.
     unchanged = by_stamps and stamps == record["stamps"] and all(stamp for _, stamp in stamps)
     stations = [(name, checksum) for name, checksum in record["stations"]] if unchanged else stations_digest(run.config)
-    return bool(record["made_from"] == _made_from(run, stations))
+    missing = failures(run.workspace) if failed is None else failed
+    return bool(record["made_from"] == _made_from(run, stations, missing))
 
 
 def _marker(run: Project) -> str:
     return run.workspace.state(REPORT, "report.json")
 
 
-def _made_from(run: Project, stations: Sequence[tuple[str, str]]) -> str:
+def _made_from(run: Project, stations: Sequence[tuple[str, str]], failed: Sequence[Receipt]) -> str:
     return digest(
         run.standing.units,
         stations,
@@ -162,7 +165,7 @@ def _made_from(run: Project, stations: Sequence[tuple[str, str]]) -> str:
         sorted(markers(run.workspace, detail_shares.WITHIN)),
         [sorted(markers(run.workspace, stage)) for stage in (SUMMARISE, PICTURES)],
         [sorted(markers(run.workspace, stage)) for stage in (samples.TRAIN, *model_analysis.STAGES)],
-        [(failure.name, failure.message) for failure in failures(run.workspace)],
+        [(failure.name, failure.message) for failure in failed],
         run.config_hash,
         _findings(run).to_numpy().tolist(),
         __version__,
