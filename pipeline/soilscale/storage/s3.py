@@ -160,11 +160,11 @@ class S3(Cloud):
         }
 
     def gdal_credentials(self) -> dict[str, str]:
-        keys_of, where = credentials(), region()
+        session_credentials, where = credentials(), region()
         options = {"AWS_REGION": where} if where else {}
-        if keys_of is None:
+        if session_credentials is None:
             return options | {"AWS_NO_SIGN_REQUEST": "YES"}
-        keys = keys_of.get_frozen_credentials()
+        keys = session_credentials.get_frozen_credentials()
         options |= {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
         return options | {"AWS_SESSION_TOKEN": keys.token or ""}
 

@@ -95,10 +95,10 @@ def home(url: str) -> Cloud:
     ConfigurationError
         If the URL is in none.
     """
-    vendor = cloud(url)
-    if vendor is None:
+    store = cloud(url)
+    if store is None:
         raise ConfigurationError(f"cannot write {shown(url)}; expected {HOMES}")
-    return vendor
+    return store
 
 
 def in_cloud(url: str) -> bool:
@@ -138,10 +138,10 @@ def filesystem(url: str, **extra: Any) -> tuple[AbstractFileSystem, str]:
     ConfigurationError
         As `options`.
     """
-    store, path = fsspec.url_to_fs(url, **options(url), **extra)
-    if (vendor := cloud(url)) is not None:
-        vendor.prepare(store)
-    return store, path
+    fs, path = fsspec.url_to_fs(url, **options(url), **extra)
+    if (store := cloud(url)) is not None:
+        store.prepare(fs)
+    return fs, path
 
 
 def options(url: str) -> dict[str, Any]:
@@ -155,13 +155,13 @@ def options(url: str) -> dict[str, Any]:
     ConfigurationError
         If the environment names a profile that is not there, or no storage account, or if an extra is not installed.
     """
-    if (vendor := cloud(url)) is not None:
+    if (store := cloud(url)) is not None:
         if "@" in urlsplit(url).netloc:
             raise ConfigurationError(
-                f"{shown(url)} names an account or a password; write {vendor.schemes[0]}://bucket/prefix, and set the "
-                f"account in the environment ({vendor.asking})"
+                f"{shown(url)} names an account or a password; write {store.schemes[0]}://bucket/prefix, and set the "
+                f"account in the environment ({store.asking})"
             )
-        return {"use_listings_cache": False, **vendor.options()}
+        return {"use_listings_cache": False, **store.options()}
     connect, wait = TIMEOUT
     if urlsplit(url).scheme in {"http", "https"}:
         from aiohttp import ClientTimeout
@@ -181,20 +181,20 @@ def has_bucket(error: BaseException) -> bool:
 
 def explain(error: Exception, url: str, doing: str) -> SoilscaleError:
     """Failure of a store in a person's words: what cannot be done where, and whether a rerun may mend it."""
-    vendor = cloud(url)
+    store = cloud(url)
     text, reply = f"cannot {doing} {shown(url)}: {_first_line(error)}", code(error)
     # Checked first: it is the same 403 as other refusals, but a rerun cures it.
     if reply in DENIED and access.has_expired(url):
         return ServiceError(f"{text}; its signature has expired: run the same command again, which renews it")
-    if (vendor is not None and isinstance(error, vendor.refusals())) or reply in DENIED:
+    if (store is not None and isinstance(error, store.refusals())) or reply in DENIED:
         return RefusedError(
             f"{text}{_reply_text(reply)}; access is denied: renew {_asking(url)}, check that they may {doing} there, "
             "then run the same command again",
             url,
         )
-    if vendor is not None and reply in NO_BUCKET:
+    if store is not None and reply in NO_BUCKET:
         return RefusedError(
-            f"{text}; there is no bucket {urlsplit(url).netloc!r} at {vendor.place()}: create it or correct the URL, "
+            f"{text}; there is no bucket {urlsplit(url).netloc!r} at {store.place()}: create it or correct the URL, "
             "then run the same command again",
             url,
         )
@@ -210,11 +210,11 @@ def explain(error: Exception, url: str, doing: str) -> SoilscaleError:
 
 def _asking(url: str) -> str:
     """Where the credentials for a store come from."""
-    vendor = cloud(url)
-    if vendor is None:
+    store = cloud(url)
+    if store is None:
         return "the credentials (a signed URL, or a login)"
-    none = ", of which there are none" if vendor.is_anonymous() else ""
-    return f"the credentials ({vendor.asking}{none})"
+    none = ", of which there are none" if store.is_anonymous() else ""
+    return f"the credentials ({store.asking}{none})"
 
 
 def _first_line(error: Exception) -> str:
